@@ -1,0 +1,28 @@
+"""The operations, one page a family: formula and source, a column for each device, forward and gradient.  Arrays only."""
+
+from .activation import leaky_relu, relu, sigmoid, tanh
+from .arithmetic import (
+    abs_ as abs,
+    add,
+    clip,
+    div,
+    eq,
+    exp,
+    ge,
+    gt,
+    le,
+    log,
+    lt,
+    maximum,
+    minimum,
+    mul,
+    ne,
+    neg,
+    pow_ as pow,
+    sqrt,
+    sub,
+    where,
+)
+from .movement import assign, cast, cat, clone, expand, gather, index, pad, permute, reshape, stack, transfer
+from .reduction import amax, amin, argmax, argmin, mean
+from .reduction import sum_ as sum

@@ -1,0 +1,418 @@
+"""Arithmetic, powers, comparison, choice: element by element, with broadcasting.
+
+The numpy column is NumPy's ufunc, the cpu column the same formula as a scalar function for `elementwise`.  Whole numbers
+and bools are indices and masks, too few to be worth a kernel: every host device leaves them to NumPy.
+"""
+
+import numpy as np
+
+from ..errors import DtypeError
+from ..runtime import math
+from ..runtime.elementwise import elementwise
+from ..runtime.kernel import Bytes, Memory
+from ..shapes import broadcast
+from .op import Columns, Op, op
+
+FLOAT32, FLOAT64, INT64, BOOL = (np.dtype(name) for name in ("float32", "float64", "int64", "bool"))
+
+
+def common_dtype(where, *operands) -> np.dtype:
+    """The dtype of a result: floats win over whole numbers, more bits over fewer; Python numbers adapt to arrays."""
+    dtypes = [operand.dtype for operand in operands if isinstance(operand, np.ndarray)]
+    numbers = [operand for operand in operands if not isinstance(operand, np.ndarray)]
+    for number in numbers:
+        if not isinstance(number, int | float | np.number | np.bool_):
+            raise DtypeError(f"{where}: expected a Tensor or a number, got {type(number).__name__}")
+    if all(dtype == dtypes[0] for dtype in dtypes):
+        dtype = dtypes[0]
+    else:
+        floats = [dtype for dtype in dtypes if dtype.kind == "f"]
+        dtype = np.result_type(*(floats or dtypes))
+    if dtype.kind != "f" and any(isinstance(number, float | np.floating) for number in numbers):
+        return FLOAT32
+    if dtype.kind == "b" and any(not isinstance(number, bool | np.bool_) for number in numbers):
+        return INT64
+    return dtype
+
+
+def prepare(where, dtype, *operands):
+    """The broadcast shape, operands cast to `dtype`, and an array of it for the result, laid out as the operands are."""
+    shape = broadcast(where, *[np.shape(operand) for operand in operands])
+    cast = [operand if not isinstance(operand, np.ndarray) or operand.dtype == dtype else operand.astype(dtype)
+            for operand in operands]
+    return cast, like(shape, dtype, *operands)
+
+
+def like(shape, dtype, *operands) -> np.ndarray:
+    """An uninitialised array in the memory order of the first operand that has the full shape."""
+    for operand in operands:
+        if np.shape(operand) == shape and isinstance(operand, np.ndarray):
+            return np.empty_like(operand, dtype)
+    return np.empty(shape, dtype)
+
+
+def floats_or(numpy_column, kernel):
+    """The cpu column: the kernel for floats, NumPy for whole numbers."""
+
+    def column(*arrays):
+        (kernel if arrays[-1].dtype.kind == "f" else numpy_column)(*arrays)
+
+    return column
+
+
+def quiet(ufunc):
+    """The numpy column: infinities and nans come without warnings, as from any other column."""
+
+    def column(*arrays):
+        with np.errstate(all="ignore"):
+            ufunc(*arrays)
+
+    return column
+
+
+def arithmetic(name, ufunc, formula):
+    """The columns of an operation on numbers."""
+    ufunc = quiet(ufunc)
+    return Columns(name, numpy=ufunc, cpu=floats_or(ufunc, elementwise(formula)))
+
+
+def _add(a, b):
+    return a + b
+
+
+def _sub(a, b):
+    return a - b
+
+
+def _mul(a, b):
+    return a * b
+
+
+def _div(a, b):
+    return a / b
+
+
+def _pow(a, b):
+    return a**b
+
+
+def _neg(a):
+    return -a
+
+
+def _maximum(a, b):
+    return a if a > b or a != a else b
+
+
+def _minimum(a, b):
+    return a if a < b or a != a else b
+
+
+def _abs(a):
+    return -a if a < math.const(0, a) else a
+
+
+def _exp(a):
+    return math.exp(a)
+
+
+def _log(a):
+    return math.log(a)
+
+
+def _sqrt(a):
+    return math.sqrt(a)
+
+
+def _clip(a, low, high):
+    return low if a < low else (high if a > high else a)
+
+
+add_kernel = arithmetic("add", np.add, _add)
+sub_kernel = arithmetic("sub", np.subtract, _sub)
+mul_kernel = arithmetic("mul", np.multiply, _mul)
+div_kernel = arithmetic("div", np.divide, _div)
+pow_kernel = arithmetic("pow", np.power, _pow)
+neg_kernel = arithmetic("neg", np.negative, _neg)
+maximum_kernel = arithmetic("maximum", np.maximum, _maximum)
+minimum_kernel = arithmetic("minimum", np.minimum, _minimum)
+abs_kernel = arithmetic("abs", np.absolute, _abs)
+exp_kernel = arithmetic("exp", np.exp, _exp)
+log_kernel = arithmetic("log", np.log, _log)
+sqrt_kernel = arithmetic("sqrt", np.sqrt, _sqrt)
+clip_kernel = arithmetic("clip", lambda a, low, high, out: np.clip(a, low, high, out=out), _clip)
+
+
+def _binary(kernel, device, a, b, dtype=None):
+    (a, b), out = prepare(kernel.name, dtype or common_dtype(kernel.name, a, b), a, b)
+    kernel(device, a, b, out)
+    return out
+
+
+def _unary(kernel, device, a):
+    out = np.empty_like(a)
+    kernel(device, a, out)
+    return out
+
+
+def _float_only(where, a):
+    if a.dtype.kind != "f":
+        raise DtypeError(f"{where}: expected a float tensor, got {a.dtype}; convert it with .float()")
+
+
+# ---- a + b, a - b, a * b, a / b, a ** b
+
+
+@op
+def add(device, a, b):
+    return _binary(add_kernel, device, a, b)
+
+
+@add.gradient
+def add_gradient(do, g):
+    return lambda: g, lambda: g
+
+
+@op
+def sub(device, a, b):
+    return _binary(sub_kernel, device, a, b)
+
+
+@sub.gradient
+def sub_gradient(do, g):
+    return lambda: g, lambda: do.neg(g)
+
+
+@op
+def mul(device, a, b):
+    return _binary(mul_kernel, device, a, b)
+
+
+@mul.gradient
+def mul_gradient(do, g, a, b):
+    return lambda: do.mul(g, b), lambda: do.mul(g, a)
+
+
+@op
+def div(device, a, b):
+    dtype = common_dtype("div", a, b)
+    return _binary(div_kernel, device, a, b, dtype if dtype.kind == "f" else FLOAT32)
+
+
+@div.gradient
+def div_gradient(do, g, b, out):
+    """d(a/b) = da/b - (a/b) db/b."""
+    return lambda: do.div(g, b), lambda: do.neg(do.div(do.mul(g, out), b))
+
+
+@op
+def pow_(device, a, b):
+    dtype = common_dtype("pow", a, b)
+    if dtype.kind != "f" and np.any(np.asarray(b) < 0):
+        raise DtypeError("pow: whole numbers have no negative powers here; convert the base with .float()")
+    return _binary(pow_kernel, device, a, b, dtype)
+
+
+@pow_.gradient
+def pow_gradient(do, g, a, b, out):
+    """b a**(b-1) da + a**b log(a) db; the second is 0 where a is 0."""
+
+    def base():
+        return do.mul(g, do.mul(b, do.pow(a, do.sub(b, 1) if hasattr(b, "shape") else b - 1)))
+
+    def exponent():
+        positive = do.where(do.eq(a, 0), 1.0, a) if hasattr(a, "shape") else (a or 1.0)
+        logarithm = do.log(positive) if hasattr(a, "shape") else float(np.log(positive))
+        return do.mul(g, do.mul(out, logarithm))
+
+    return base, exponent
+
+
+@op
+def neg(device, a):
+    if a.dtype.kind == "b":
+        raise DtypeError("neg: a bool tensor has no negative; use ~x")
+    return _unary(neg_kernel, device, a)
+
+
+@neg.gradient
+def neg_gradient(do, g):
+    return (lambda: do.neg(g),)
+
+
+# ---- maximum, minimum, abs, clip
+
+
+@op
+def maximum(device, a, b):
+    return _binary(maximum_kernel, device, a, b)
+
+
+@maximum.gradient
+def maximum_gradient(do, g, a, b):
+    return lambda: do.mul(g, _share(do, do.gt(a, b), do.eq(a, b), g)), lambda: do.mul(g, _share(do, do.lt(a, b), do.eq(a, b), g))
+
+
+@op
+def minimum(device, a, b):
+    return _binary(minimum_kernel, device, a, b)
+
+
+@minimum.gradient
+def minimum_gradient(do, g, a, b):
+    return lambda: do.mul(g, _share(do, do.lt(a, b), do.eq(a, b), g)), lambda: do.mul(g, _share(do, do.gt(a, b), do.eq(a, b), g))
+
+
+def _share(do, wins, ties, g):
+    """1 where an operand wins, a half at a tie, 0 where it loses."""
+    return do.add(do.cast(wins, dtype=g.dtype), do.mul(do.cast(ties, dtype=g.dtype), 0.5))
+
+
+@op
+def abs_(device, a):
+    return _unary(abs_kernel, device, a)
+
+
+@abs_.gradient
+def abs_gradient(do, g, a):
+    """The sign of a, 0 at 0."""
+    sign = do.sub(do.cast(do.gt(a, 0), dtype=g.dtype), do.cast(do.lt(a, 0), dtype=g.dtype))
+    return (lambda: do.mul(g, sign),)
+
+
+@op
+def clip(device, a, *, low, high):
+    out = np.empty_like(a)
+    clip_kernel(device, a, low, high, out)
+    return out
+
+
+@clip.gradient
+def clip_gradient(do, g, a, low, high):
+    """Passes where a lies inside, ends included."""
+    return (lambda: do.where(do.ge(a, low), do.where(do.le(a, high), g, 0.0), 0.0),)
+
+
+# ---- exp, log, sqrt
+
+
+@op
+def exp(device, a):
+    _float_only("exp", a)
+    return _unary(exp_kernel, device, a)
+
+
+@exp.gradient
+def exp_gradient(do, g, out):
+    return (lambda: do.mul(g, out),)
+
+
+@op
+def log(device, a):
+    _float_only("log", a)
+    return _unary(log_kernel, device, a)
+
+
+@log.gradient
+def log_gradient(do, g, a):
+    return (lambda: do.div(g, a),)
+
+
+@op
+def sqrt(device, a):
+    _float_only("sqrt", a)
+    return _unary(sqrt_kernel, device, a)
+
+
+@sqrt.gradient
+def sqrt_gradient(do, g, out):
+    """1 / (2 sqrt(a))."""
+    return (lambda: do.div(g, do.mul(out, 2.0)),)
+
+
+# ---- comparisons give bool and have no gradient
+
+
+def _comparison(name, ufunc, formula) -> Op:
+    kernel = elementwise(formula, out=Bytes)
+
+    def cpu(a, b, out):
+        (kernel if a.dtype.kind == "f" else ufunc)(a, b, out)
+
+    columns = Columns(name, numpy=ufunc, cpu=cpu)
+
+    def forward(device, a, b):
+        dtype = common_dtype(name, a, b)
+        (a, b), _ = prepare(name, dtype, a, b) if isinstance(a, np.ndarray) else prepare(name, dtype, np.array(a, dtype), b)
+        b = b if isinstance(b, np.ndarray) else np.array(b, dtype)
+        out = like(broadcast(name, a.shape, b.shape), BOOL, a, b)
+        columns(device, a, b, out)
+        return out
+
+    forward.__name__ = name
+    return op(forward)
+
+
+def _eq(a, b):
+    return a == b
+
+
+def _ne(a, b):
+    return a != b
+
+
+def _lt(a, b):
+    return a < b
+
+
+def _le(a, b):
+    return a <= b
+
+
+def _gt(a, b):
+    return a > b
+
+
+def _ge(a, b):
+    return a >= b
+
+
+eq = _comparison("eq", np.equal, _eq)
+ne = _comparison("ne", np.not_equal, _ne)
+lt = _comparison("lt", np.less, _lt)
+le = _comparison("le", np.less_equal, _le)
+gt = _comparison("gt", np.greater, _gt)
+ge = _comparison("ge", np.greater_equal, _ge)
+
+
+# ---- where
+
+
+def _where(condition, a, b):
+    return a if condition else b
+
+
+def where_numpy(condition, a, b, out):
+    np.copyto(out, b)
+    np.copyto(out, a, where=condition)
+
+
+where_kernel = Columns("where", numpy=where_numpy,
+                       cpu=floats_or(where_numpy, elementwise(_where, (Bytes, Memory, Memory))))
+
+
+@op
+def where(device, condition, a, b):
+    if condition.dtype != BOOL:
+        raise DtypeError(f"where: the condition is {condition.dtype}, expected bool; compare first, as in x > 0")
+    numbers = [operand for operand in (a, b) if isinstance(operand, np.ndarray)]
+    dtype = common_dtype("where", a, b) if numbers else np.dtype(FLOAT32 if isinstance(a, float) else INT64)
+    (a, b), _ = prepare("where", dtype, a, b)
+    out = like(broadcast("where", condition.shape, np.shape(a), np.shape(b)), dtype, a, b)
+    where_kernel(device, condition, a, b, out)
+    return out
+
+
+@where.gradient
+def where_gradient(do, g, condition):
+    return None, lambda: do.where(condition, g, 0.0), lambda: do.where(condition, 0.0, g)

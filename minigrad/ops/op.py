@@ -1,0 +1,93 @@
+"""What an operation is: a forward on arrays of one device, a rule for its gradient, and kernels with a column a device.
+
+    @op
+    def mul(device, a, b):                    # checks, allocates, runs kernels; returns `out`, or `out, saved`
+        ...
+
+    @mul.gradient
+    def mul_gradient(do, g, a, b):            # one small function for each input, called only if that input wants it
+        return lambda: do.mul(g, b), lambda: do.mul(g, a)
+
+A rule names what it needs: an input of the forward by its name (kept for it), `a_shape` for a shape alone, `out`,
+`saved`, and settings.  It is written in terms of other operations, through `do`: with plain arrays, `do.mul` just
+computes; when a graph of the gradient itself is wanted, `do.mul` works on tensors and is recorded.
+"""
+
+import inspect
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from ..errors import DeviceError
+
+OPS: dict[str, "Op"] = {}
+
+
+class Columns:
+    """A kernel: functions of one signature, `out` last, one for each device."""
+
+    def __init__(self, name: str, **columns: Callable[..., None]):
+        self.name = name
+        self.columns = columns
+
+    def __call__(self, device, *arguments: Any) -> None:
+        try:
+            column = self.columns[device.type]
+        except KeyError:
+            raise DeviceError(f"{self.name}: no kernel for device '{device}'; there is one for "
+                              f"{', '.join(self.columns)}") from None
+        column(*arguments)
+
+
+class Op:
+    """An operation; its inputs are the forward's positional parameters, its settings the keyword-only ones."""
+
+    def __init__(self, forward: Callable[..., Any]):
+        parameters = list(inspect.signature(forward).parameters.values())[1:]
+        self.name = forward.__name__.rstrip("_")  # sum_ is sum, without hiding the builtin
+        self.__doc__ = forward.__doc__
+        self.forward = forward
+        self.inputs = [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY]
+        self.view = False  # whether the output may share memory with the first input
+        self.rule: Callable[..., tuple[Callable[[], Any] | None, ...]] | None = None
+        self.keeps: tuple[int, ...] = ()
+        self.keeps_out = self.keeps_saved = False
+        OPS[self.name] = self
+
+    def __repr__(self) -> str:
+        return f"<op {self.name}>"
+
+    def __call__(self, device, *arrays: Any, **settings: Any) -> Any:
+        """The output alone."""
+        out = self.forward(device, *arrays, **settings)
+        return out[0] if type(out) is tuple else out
+
+    def gradient(self, rule):
+        """Set the gradient rule; its parameter names tell what the tape must keep."""
+        names = list(inspect.signature(rule).parameters)[2:]
+        self.rule, self.needs = rule, names
+        self.keeps = tuple(i for i, name in enumerate(self.inputs) if name in names)
+        self.keeps_out, self.keeps_saved = "out" in names, "saved" in names
+        return rule
+
+    def arguments(self, kept: dict[int, Any], shapes, out, saved, settings: dict[str, Any]) -> dict[str, Any]:
+        """The rule's arguments after `do` and `g`, by name."""
+        found = {name: kept[i] for i, name in enumerate(self.inputs) if i in kept}
+        found.update(zip([f"{name}_shape" for name in self.inputs], shapes, strict=False))
+        found.update(settings, out=out, saved=saved, shapes=shapes)
+        return {name: found[name] for name in self.needs}
+
+
+op = Op
+
+
+class ArrayOps:
+    """`do` on plain arrays of one device."""
+
+    def __init__(self, device):
+        self.device = device
+
+    def __getattr__(self, name: str):
+        bound = partial(OPS[name], self.device)
+        setattr(self, name, bound)
+        return bound

@@ -1,0 +1,230 @@
+"""Sums, means, largest elements and their places, over any axes.
+
+Every reduction is brought to three axes in memory, (A kept, B reduced, C kept), with C innermost: a sum over channels of
+batch-innermost memory has long C, a sum over everything has A = C = 1.  Other patterns are copied to (A, B) first.
+"""
+
+from functools import cache
+from math import prod
+
+import numpy as np
+
+from ..errors import DtypeError, ShapeError
+from ..runtime.kernel import Array1, Array3, Ints, kernel
+from ..runtime.math import const
+from ..shapes import reduced
+from .op import Columns, op
+
+SLICE = 512  # kept elements of C in one task
+
+
+@cache
+def _plan(shape, strides, axes):
+    """The order of axes that makes memory (A, B, C), and the three sizes.  Keeps the memory order where it has the
+    form kept, reduced, kept; otherwise the reduced axes go last."""
+    order = sorted(range(len(shape)), key=lambda axis: (-strides[axis], axis))
+    kinds = [axis in axes for axis in order if shape[axis] != 1]
+    changes = sum(a != b for a, b in zip(kinds, kinds[1:], strict=False))
+    if changes > 2 or (changes == 2 and kinds[0]):
+        order = [axis for axis in order if axis not in axes] + [axis for axis in order if axis in axes]
+    first = next((i for i, axis in enumerate(order) if axis in axes and shape[axis] != 1), len(order))
+    last = max((i for i, axis in enumerate(order) if axis in axes and shape[axis] != 1), default=first - 1)
+    sizes = [shape[axis] for axis in order]
+    return tuple(order), (prod(sizes[:first]), prod(sizes[first : last + 1]), prod(sizes[last + 1 :]))
+
+
+def reduce_with(run):
+    """A cpu column that brings x to (A, B, C), runs the kernel and puts the result in its place."""
+
+    def column(x, axes, out):
+        order, (rows, depth, width) = _plan(x.shape, x.strides, axes)
+        memory = np.ascontiguousarray(x.transpose(order)).reshape(rows, depth, width)
+        kept = [axis for axis in order if axis not in axes]
+        result = np.empty([x.shape[axis] for axis in kept], out.dtype)
+        if out.size:
+            run(rows * -(-width // SLICE), memory, result, SLICE)
+        # axes of size 1 in `out` stand for reduced ones
+        out[...] = result.transpose(np.argsort(np.argsort(kept))).reshape(out.shape) if kept != sorted(kept) else (
+            result.reshape(out.shape))
+
+    return column
+
+
+@kernel
+def sum_kernel(task, x: Array3, out: Array1, slice: int):
+    """out (A, C) = the sum over B of x (A, B, C)."""
+    _, B, C = x.shape
+    slices = (C + slice - 1) // slice
+    a, start = task // slices, task % slices * slice
+    stop = min(start + slice, C)
+    if C == 1:
+        total = const(0, x)
+        for b in range(B):
+            total += x[a * B + b]
+        out[a] = total
+        return
+    for c in range(start, stop):
+        out[a * C + c] = const(0, x)
+    for b in range(B):
+        at = (a * B + b) * C
+        for c in range(start, stop):
+            out[a * C + c] += x[at + c]
+
+
+@kernel
+def amax_kernel(task, x: Array3, out: Array1, slice: int):
+    """out (A, C) = the largest of x (A, B, C) over B; nan if there is one."""
+    _, B, C = x.shape
+    slices = (C + slice - 1) // slice
+    a, start = task // slices, task % slices * slice
+    for c in range(start, min(start + slice, C)):
+        best = x[a * B * C + c]
+        for b in range(1, B):
+            value = x[(a * B + b) * C + c]
+            best = value if value > best or value != value else best
+        out[a * C + c] = best
+
+
+@kernel
+def argmax_kernel(task, x: Array3, out: Ints, slice: int):
+    """out (A, C) = where the first largest of x (A, B, C) is on B; the first nan if there is one."""
+    _, B, C = x.shape
+    slices = (C + slice - 1) // slice
+    a, start = task // slices, task % slices * slice
+    for c in range(start, min(start + slice, C)):
+        best, place = x[a * B * C + c], 0
+        for b in range(1, B):
+            value = x[(a * B + b) * C + c]
+            if value > best or (value != value and best == best):
+                best, place = value, b
+        out[a * C + c] = place
+
+
+def sum_numpy(x, axes, out):
+    np.sum(x, axis=axes, keepdims=x.ndim == out.ndim, out=out)
+
+
+def amax_numpy(x, axes, out):
+    np.amax(x, axis=axes, keepdims=x.ndim == out.ndim, out=out)
+
+
+def argmax_numpy(x, axes, out):
+    out[...] = np.argmax(x, axis=axes[0]).reshape(out.shape)
+
+
+def _floats(kernel_column, numpy_column):
+    def column(x, axes, out):
+        (kernel_column if x.dtype.kind == "f" else numpy_column)(x, axes, out)
+
+    return column
+
+
+sum_columns = Columns("sum", numpy=sum_numpy, cpu=_floats(reduce_with(sum_kernel), sum_numpy))
+amax_columns = Columns("amax", numpy=amax_numpy, cpu=_floats(reduce_with(amax_kernel), amax_numpy))
+argmax_columns = Columns("argmax", numpy=argmax_numpy, cpu=_floats(reduce_with(argmax_kernel), argmax_numpy))
+
+
+# ---- sum, mean, and sum_to, which undoes broadcasting
+
+
+@op
+def sum_(device, x, *, axes, keepdim):
+    dtype = x.dtype if x.dtype.kind == "f" else np.dtype(np.int64)
+    out = np.empty(reduced(x.shape, axes, keepdim), dtype)
+    if not axes:
+        out[...] = x
+    else:
+        sum_columns(device, x, axes, out)
+    return out
+
+
+@sum_.gradient
+def sum_gradient(do, g, x_shape, axes):
+    return (lambda: _spread(do, g, x_shape, axes),)
+
+
+def _spread(do, g, shape, axes):
+    """A gradient of reduced shape, repeated over the axes that were reduced."""
+    return do.expand(do.reshape(g, shape=reduced(shape, axes, True)), shape=shape)
+
+
+@op
+def mean(device, x, *, axes, keepdim):
+    if x.dtype.kind != "f":
+        raise DtypeError(f"mean: expected a float tensor, got {x.dtype}; convert it with .float()")
+    out = sum_(device, x, axes=axes, keepdim=keepdim)
+    count = prod([x.shape[axis] for axis in axes])
+    with np.errstate(invalid="ignore"):
+        out *= x.dtype.type(1 / count if count else np.nan)
+    return out
+
+
+@mean.gradient
+def mean_gradient(do, g, x_shape, axes):
+    count = prod([x_shape[axis] for axis in axes])
+    return (lambda: _spread(do, do.mul(g, 1 / max(count, 1)), x_shape, axes),)
+
+
+@op
+def sum_to(device, x, *, shape):
+    """The sum over the axes along which `shape` was broadcast to x."""
+    lead = x.ndim - len(shape)
+    axes = tuple(axis for axis in range(x.ndim) if axis < lead or shape[axis - lead] == 1 != x.shape[axis])
+    return sum_(device, x, axes=axes, keepdim=False).reshape(shape)
+
+
+@sum_to.gradient
+def sum_to_gradient(do, g, x_shape):
+    return (lambda: do.expand(g, shape=x_shape),)
+
+
+# ---- amax, amin, argmax, argmin
+
+
+def _something(where, x, axes):
+    empty = [axis for axis in axes if x.shape[axis] == 0]
+    if empty:
+        raise ShapeError(f"{where}: axis {empty[0]} of shape {x.shape} has no elements to choose from")
+
+
+@op
+def amax(device, x, *, axes, keepdim):
+    _something("amax", x, axes)
+    out = np.empty(reduced(x.shape, axes, keepdim), x.dtype)
+    amax_columns(device, x, axes, out)
+    return out
+
+
+@amax.gradient
+def amax_gradient(do, g, x, out, x_shape, axes):
+    """Equal largest elements share the gradient."""
+
+    def share():
+        ties = do.cast(do.eq(x, _spread(do, out, x_shape, axes)), dtype=g.dtype)
+        return do.div(do.mul(_spread(do, g, x_shape, axes), ties), do.sum(ties, axes=axes, keepdim=True))
+
+    return (share,)
+
+
+@op
+def amin(device, x, *, axes, keepdim):
+    _something("amin", x, axes)
+    return -amax(device, -x, axes=axes, keepdim=keepdim)
+
+
+amin.gradient(amax_gradient)
+
+
+@op
+def argmax(device, x, *, axis, keepdim):
+    flat, axes = (x.reshape(-1), (0,)) if axis is None else (x, (axis,))
+    _something("argmax", flat, axes)
+    shape = reduced(x.shape, tuple(range(x.ndim)) if axis is None else axes, keepdim)
+    out = np.empty(shape, np.int64)
+    argmax_columns(device, flat if flat.ndim else flat.reshape(1), axes, out.reshape(()) if axis is None else out)
+    return out
+
+
+@op
+def argmin(device, x, *, axis, keepdim):
+    return argmax(device, -x, axis=axis, keepdim=keepdim)

@@ -1,0 +1,172 @@
+"""Kernels that apply a scalar function element by element, to operands of any strides, with broadcasting.
+
+The axes of all operands are put in the memory order of the output, neighbours that lie behind each other in every
+operand are merged, and what remains is a list of rows.  LeNet's arrays merge into one row; a task is a piece of it.
+"""
+
+from collections.abc import Callable
+from functools import cache
+from math import prod
+
+import numpy as np
+
+from .kernel import Ints, Kernel, Memory, helper
+
+PIECE = 32768  # elements in a task: 10 us of work, where a parallel launch costs 3-9 us
+
+
+def elementwise(function: Callable[..., object], inputs: tuple[type, ...] = (), out: type = Memory):
+    """A column that fills `out` with function(a, ...) element by element.
+
+    function   a scalar function of 1 to 3 numbers, in the subset of Python that Numba compiles
+    inputs     the kind of each operand, Memory (floats) or Bytes (bool); all Memory if left out
+    """
+    arity = function.__code__.co_argcount
+    kinds = inputs or (Memory,) * arity
+    run = (_unary, _binary, _ternary)[arity - 1](helper(function), kinds, out)
+
+    def column(*arrays: np.ndarray) -> None:
+        target = arrays[-1]
+        operands = [_as_operand(array, target, kind) for array, kind in zip(arrays[:-1], kinds, strict=True)]
+        tasks, plan = _plan(target.shape, target.strides, target.itemsize,
+                            tuple([(array.shape, array.strides, array.itemsize) for array in operands]))
+        if tasks:
+            run(tasks, *operands, target, plan)
+
+    column.kernel = run  # type: ignore[attr-defined]
+    return column
+
+
+def _as_operand(value, target, kind):
+    """A number as an array of one element of the kernel's type; arrays as they are."""
+    if isinstance(value, np.ndarray):
+        return value
+    return np.array(value, target.dtype if kind is Memory and target.dtype.kind == "f" else None)
+
+
+@cache
+def _plan(shape, strides, itemsize, operands) -> tuple[int, np.ndarray]:
+    """How many tasks, and the numbers that a kernel reads: row length, rows, strides within a row, outer sizes, outer
+    strides.  Strides are in elements; operand strides are 0 where the operand is broadcast."""
+    total = prod(shape)
+    order = sorted(range(len(shape)), key=lambda axis: (-strides[axis], axis))
+    sizes = [shape[axis] for axis in order]
+    steps = [[strides[axis] // itemsize for axis in order]]
+    for operand_shape, operand_strides, operand_itemsize in operands:
+        missing = len(shape) - len(operand_shape)
+        steps.append([0 if axis < missing or operand_shape[axis - missing] == 1
+                      else operand_strides[axis - missing] // operand_itemsize for axis in order])
+    sizes, steps = _merge(sizes, steps)
+    inner = sizes.pop()
+    numbers = [inner, total, PIECE, len(sizes), *[step[-1] for step in steps], *sizes]
+    for step in steps:
+        numbers += step[:-1]
+    return -(-total // PIECE), np.array(numbers, np.int64)
+
+
+def _merge(sizes, steps):
+    """Neighbouring axes made one wherever every operand allows it; axes of size 1 dropped."""
+    kept = [axis for axis, size in enumerate(sizes) if size != 1]
+    merged: list[int] = []
+    moves: list[list[int]] = [[] for _ in steps]
+    for axis in kept:
+        joined = bool(merged) and all(move[-1] == step[axis] * sizes[axis] for move, step in zip(moves, steps, strict=True))
+        if joined:
+            merged[-1] *= sizes[axis]
+        else:
+            merged.append(sizes[axis])
+        for move, step in zip(moves, steps, strict=True):
+            if joined:
+                move[-1] = step[axis]
+            else:
+                move.append(step[axis])
+    return (merged, moves) if merged else ([1], [[0] for _ in steps])
+
+
+@helper
+def _row_start(row, plan, operands, operand):
+    """Where row number `row` of an operand starts, in elements."""
+    axes = plan[3]
+    sizes, steps = 4 + operands, 4 + operands + axes + operand * axes
+    offset = 0
+    for axis in range(axes - 1, -1, -1):
+        offset += (row % plan[sizes + axis]) * plan[steps + axis]
+        row //= plan[sizes + axis]
+    return offset
+
+
+# ---- one loop for each number of operands.  A piece of work runs over elements task*PIECE and following, row by row.
+
+
+def _unary(f, kinds, result) -> Kernel:
+    (first,) = kinds
+
+    def loop(task, a: first, out: result, plan: Ints):  # type: ignore[valid-type]
+        inner, i, stop = plan[0], task * plan[2], min(plan[1], (task + 1) * plan[2])
+        so, sa = plan[4], plan[5]
+        while i < stop:
+            row, start = i // inner, i % inner
+            n = min(inner - start, stop - i)
+            o = _row_start(row, plan, 2, 0) + start * so
+            p = _row_start(row, plan, 2, 1) + start * sa
+            if so == 1 and sa == 1:
+                for j in range(n):
+                    out[o + j] = f(a[p + j])
+            else:
+                for j in range(n):
+                    out[o + j * so] = f(a[p + j * sa])
+            i += n
+
+    return Kernel(loop, f.py_func)
+
+
+def _binary(f, kinds, result) -> Kernel:
+    first, second = kinds
+
+    def loop(task, a: first, b: second, out: result, plan: Ints):  # type: ignore[valid-type]
+        inner, i, stop = plan[0], task * plan[2], min(plan[1], (task + 1) * plan[2])
+        so, sa, sb = plan[4], plan[5], plan[6]
+        while i < stop:
+            row, start = i // inner, i % inner
+            n = min(inner - start, stop - i)
+            o = _row_start(row, plan, 3, 0) + start * so
+            p = _row_start(row, plan, 3, 1) + start * sa
+            q = _row_start(row, plan, 3, 2) + start * sb
+            if so == 1 and sa == 1 and sb == 1:
+                for j in range(n):
+                    out[o + j] = f(a[p + j], b[q + j])
+            elif so == 1 and sa == 1 and sb == 0:
+                number = b[q]
+                for j in range(n):
+                    out[o + j] = f(a[p + j], number)
+            else:
+                for j in range(n):
+                    out[o + j * so] = f(a[p + j * sa], b[q + j * sb])
+            i += n
+
+    return Kernel(loop, f.py_func)
+
+
+def _ternary(f, kinds, result) -> Kernel:
+    first, second, third = kinds
+
+    def loop(task, a: first, b: second, c: third, out: result, plan: Ints):  # type: ignore[valid-type]
+        inner, i, stop = plan[0], task * plan[2], min(plan[1], (task + 1) * plan[2])
+        so, sa, sb, sc = plan[4], plan[5], plan[6], plan[7]
+        while i < stop:
+            row, start = i // inner, i % inner
+            n = min(inner - start, stop - i)
+            o = _row_start(row, plan, 4, 0) + start * so
+            p = _row_start(row, plan, 4, 1) + start * sa
+            q = _row_start(row, plan, 4, 2) + start * sb
+            r = _row_start(row, plan, 4, 3) + start * sc
+            if so == 1 and sa == 1 and sb == 0 and sc == 0:
+                number, other = b[q], c[r]
+                for j in range(n):
+                    out[o + j] = f(a[p + j], number, other)
+            else:
+                for j in range(n):
+                    out[o + j * so] = f(a[p + j * sa], b[q + j * sb], c[r + j * sc])
+            i += n
+
+    return Kernel(loop, f.py_func)

@@ -1,0 +1,243 @@
+"""How a Python function becomes a kernel: compiled once per dtype and tile, kept on disk, run as tasks.
+
+    @kernel
+    def scale_rows(task, x: Array2, factor: float, out: Array2):
+        for n in range(x.shape[1]):
+            out[task, n] = factor * x[task, n]
+
+    scale_rows(tasks, x, 2.0, out)        # runs task 0 ... tasks-1, on all threads
+
+A kernel is serial and does one task of many.  Its first parameter is the task; every other one says by its annotation
+what it is: an array of so many dimensions, C-contiguous, of the kernel's element type (`Array1` ... `Array4`); `Memory`,
+the same as a flat view that follows no particular strides; `Ints` and `Bytes`, flat int64 and uint8; `ArrayList`, a list
+of C-contiguous arrays; `int`; `float`, a number of the kernel's element type; `Tile`, the shape of a register tile
+(see tile.py).  The element type is that of the first `ArrayN`, `Memory` or `ArrayList` argument.
+
+Arguments travel in one block of eight-byte numbers.  An array is passed as the address of its NumPy object, from which
+the kernel reads data, shape and strides: finding them in Python would cost a microsecond an array.
+"""
+
+import hashlib
+import inspect
+import struct
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic, models, register_model
+
+from . import cache, threads, tile
+from .view import WORD, View, member, view_of
+
+
+class Array1: ...
+
+
+class Array2: ...
+
+
+class Array3: ...
+
+
+class Array4: ...
+
+
+class Memory: ...
+
+
+class Ints: ...
+
+
+class Bytes: ...
+
+
+class ArrayList: ...
+
+
+Tile = tile.TileShape
+DIMENSIONS = {Array1: 1, Array2: 2, Array3: 3, Array4: 4, Memory: 1, Ints: 1, Bytes: 1}
+FLOATS = {"f": types.float32, "d": types.float64}
+OPTIONS = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "reassoc", "nsz", "arcp"},
+           "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+
+listeners: list[Callable[[str, float], None]] = []  # called with (name, seconds) after each kernel is compiled
+_missing: list[Callable[[], object]] | None = None
+
+
+def helper(function):
+    """A function that kernels call; compiled into each of them."""
+    return numba.njit(**OPTIONS)(function)
+
+
+class Kernel:
+    """A kernel and its compiled forms, one for each element type and tile."""
+
+    def __init__(self, function: Callable[..., Any], source: Callable[..., Any] | None = None):
+        self.function = function
+        self.source = source or function  # where the mathematics stands, if the loop around it is made elsewhere
+        self.name = f"{self.source.__module__.rpartition('.')[2]}.{self.source.__name__}"
+        parameters = list(inspect.signature(function).parameters.values())[1:]
+        self.kinds = [parameter.annotation for parameter in parameters]
+        self.first = next(i for i, kind in enumerate(self.kinds) if kind in (*DIMENSIONS, ArrayList)
+                          and kind not in (Ints, Bytes))
+        self.tile = self.kinds.index(Tile) if Tile in self.kinds else None
+        self.fields = "".join("d" if kind is float else "q" for kind in self.kinds if kind is not Tile)
+        self.pack = struct.Struct(self.fields).pack
+        self.compiled: dict[Any, int] = {}
+        self.__doc__ = function.__doc__
+
+    def __call__(self, tasks: int, *arguments: Any) -> None:
+        """Run tasks 0 ... tasks-1."""
+        sample = arguments[self.first]
+        if self.kinds[self.first] is ArrayList:
+            sample = sample.arrays[0]
+        shape = None
+        if self.tile is not None:
+            shape = arguments[self.tile]
+            arguments = arguments[: self.tile] + arguments[self.tile + 1 :]
+        try:
+            address = self.compiled[sample.dtype.char, shape]
+        except KeyError:
+            address = self.prepare(sample.dtype.char, shape)
+        if _missing is None:
+            threads.launch(address, self.pack(*[_field(value) for value in arguments]), tasks)
+
+    def prepare(self, char: str, shape: tuple[int, int, bool] | None) -> int:
+        """The address of the kernel for an element type and a tile: from disk, or compiled and kept."""
+        name = self._file(char, shape)
+        address = cache.load(name)
+        if address is None:
+            if _missing is not None:
+                _missing.append(lambda: self.prepare(char, shape))
+                return 0
+            start = time.perf_counter()
+            address = cache.save(name, self._compile(FLOATS[char], shape))
+            for listener in listeners:
+                listener(self.name, time.perf_counter() - start)
+        self.compiled[char, shape] = address
+        return address
+
+    def _file(self, char, shape):
+        source = Path(inspect.getsourcefile(self.source) or "")
+        mark = hashlib.sha256(source.read_bytes() if source.exists() else b"").hexdigest()[:8]
+        form = "" if shape is None else "-{}x{}{}".format(shape[0], shape[1], "m" if shape[2] else "")
+        return f"{self.name}-{char}{form}-{mark}"
+
+    def _compile(self, element, shape):
+        static = None if shape is None else tile.TileShape(element, *shape)
+        unpack = _unpacker(element, static, self.kinds)
+        body = numba.njit(**OPTIONS)(self.function)
+
+        def entry(block, task):
+            body(task, *unpack(block))
+
+        return numba.cfunc(types.void(types.int64, types.int64), error_model="numpy")(entry)
+
+    def llvm(self, char: str = "f", shape: tuple[int, int, bool] | None = None) -> str:
+        """The optimised LLVM code, for tests that count instructions."""
+        return self._compile(FLOATS[char], shape).inspect_llvm()
+
+
+kernel = Kernel
+
+
+class Arrays:
+    """A list of C-contiguous arrays of one dtype, as a kernel's `ArrayList` argument."""
+
+    def __init__(self, arrays: list[np.ndarray]):
+        self.arrays = arrays
+        self.table = np.array([id(array) for array in arrays], np.int64)
+
+
+def _field(value):
+    kind = type(value)
+    if kind is np.ndarray:
+        return id(value)
+    if kind is Arrays:
+        return id(value.table)
+    return value
+
+
+@contextmanager
+def missing() -> Iterator[list[Callable[[], object]]]:
+    """Inside, kernels are looked up but not run, and those never compiled before are collected as a list of jobs."""
+    global _missing
+    jobs: list[Callable[[], object]] = []
+    _missing = jobs
+    try:
+        yield jobs
+    finally:
+        _missing = None
+
+
+# ---- how a kernel reads its argument block
+
+
+class _ArrayListType(types.Type):
+    def __init__(self, element):
+        self.element = element
+        super().__init__(name=f"ArrayList({element})")
+
+
+@register_model(_ArrayListType)
+class _ArrayListModel(models.PrimitiveModel):
+    def __init__(self, manager, kind):
+        super().__init__(manager, kind, WORD)
+
+
+@intrinsic
+def item(typing, arrays, i):
+    """Array number i of an ArrayList, flat."""
+    flat = View(arrays.element, 1)
+
+    def generate(context, builder, signature, args):
+        table, number = args
+        entries = builder.inttoptr(member(builder, table, 0), WORD.as_pointer())
+        return view_of(context, builder, flat, builder.load(builder.gep(entries, [number])))
+
+    return flat(arrays, types.intp), generate
+
+
+def _unpacker(element, static, kinds):
+    """An intrinsic that turns the address of an argument block into the kernel's arguments."""
+
+    def numba_type(kind):
+        if kind is Tile:
+            return static
+        if kind is ArrayList:
+            return _ArrayListType(element)
+        if kind in DIMENSIONS:
+            return View({Ints: types.int64, Bytes: types.uint8}.get(kind, element), DIMENSIONS[kind])
+        return {int: types.int64, float: element}[kind]
+
+    returned = types.Tuple([numba_type(kind) for kind in kinds])
+
+    def generate(context, builder, signature, args):
+        block = builder.inttoptr(args[0], WORD.as_pointer())
+        values, position = [], 0
+        for kind, wanted in zip(kinds, returned, strict=True):
+            if kind is Tile:
+                values.append(context.get_dummy_value())
+                continue
+            word = builder.load(builder.gep(block, [ir.Constant(WORD, position)]))
+            position += 1
+            if isinstance(wanted, View):
+                values.append(view_of(context, builder, wanted, word))
+            elif kind is float:
+                number = builder.bitcast(word, ir.DoubleType())
+                values.append(context.cast(builder, number, types.float64, element))
+            else:
+                values.append(word)
+        return context.make_tuple(builder, returned, values)
+
+    @intrinsic
+    def unpack(typing, block):
+        return returned(types.int64), generate
+
+    return unpack

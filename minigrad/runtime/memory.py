@@ -1,0 +1,29 @@
+"""Memory layouts.  Tensors are logically (N, C, H, W); an activation's memory is batch-innermost, (C, H, W, N).
+
+Every inner loop of a kernel then runs over images: full vectors for any channel count and image size.
+"""
+
+import numpy as np
+
+
+def empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """An uninitialised activation of logical shape (N, ...), batch-innermost in memory."""
+    if len(shape) < 2:
+        return np.empty(shape, dtype)
+    return batch_first(np.empty(shape[1:] + shape[:1], dtype))
+
+
+def batch_first(array: np.ndarray) -> np.ndarray:
+    """The logical (N, C, ...) view of memory (C, ..., N)."""
+    return array.transpose(array.ndim - 1, *range(array.ndim - 1))
+
+
+def batch_last(array: np.ndarray) -> np.ndarray:
+    """The (C, ..., N) memory behind an array (N, C, ...): a view where it is laid out so, otherwise a copy."""
+    view = array.transpose(*range(1, array.ndim), 0)
+    return view if view.flags.c_contiguous else np.ascontiguousarray(view)
+
+
+def contiguous(array: np.ndarray) -> np.ndarray:
+    """The array in C order: itself where it is, otherwise a copy."""
+    return array if array.flags.c_contiguous else np.ascontiguousarray(array)

@@ -1,0 +1,106 @@
+"""Threads: which threading layer Numba uses, how many threads, and the one parallel function of the project.
+
+Kernels are serial; `launch` runs the tasks of any of them in parallel, by address.  It is the only function compiled
+with parallel=True, because that costs 0.7-2.7 s where a serial kernel costs 0.2-0.3 s.
+"""
+
+import contextlib
+import ctypes
+import importlib.metadata
+import os
+import threading
+from functools import cache as once
+
+import numba
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from ..errors import ValidationError
+from . import cache
+
+def set_num_threads(threads: int) -> None:
+    """Run kernels on `threads` threads, 1 to the number of cores.  Results do not depend on it, to the last bit.
+
+    Raises   ValidationError   fewer than 1 or more than the machine has
+    Example
+    >>> set_num_threads(1)
+    >>> get_num_threads()
+    1
+    """
+    most = numba.config.NUMBA_NUM_THREADS
+    if not 1 <= threads <= most:
+        raise ValidationError(f"set_num_threads: {threads} threads asked for, this machine has 1 to {most}")
+    _launcher()
+    numba.set_num_threads(threads)
+
+
+def get_num_threads() -> int:
+    """How many threads kernels run on."""
+    _launcher()
+    return numba.get_num_threads()
+
+
+def threading_layer() -> str:
+    """Numba's threading layer in use: 'tbb', 'omp' or 'workqueue'."""
+    _launcher()
+    return numba.threading_layer()
+
+
+@intrinsic
+def _call(typing, kernel, block, task):
+    """Call the C function at address `kernel` with (block, task)."""
+
+    def generate(context, builder, signature, args):
+        word = ir.IntType(64)
+        function = builder.inttoptr(args[0], ir.FunctionType(ir.VoidType(), [word, word]).as_pointer())
+        builder.call(function, args[1:])
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.int64), generate
+
+
+def _launch(kernel, block, tasks):
+    if tasks == 1:
+        _call(kernel, block, 0)
+        return
+    for task in numba.prange(tasks):
+        _call(kernel, block, task)
+
+
+def _prefer_tbb() -> None:
+    """Choose the threading layer, before Numba does.
+
+    TBB is right when several Python threads launch at once and after a fork; its package keeps the library where the
+    system does not look, so it is loaded here by path.  OpenMP spins between launches, which costs 10 ms a launch when
+    another process is busy; told to wait passively it costs 40 us.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if os.environ.get("NUMBA_THREADING_LAYER"):
+        return
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError, OSError):
+        for file in importlib.metadata.files("tbb") or []:
+            if file.name in ("libtbb.so.12", "tbb12.dll"):
+                ctypes.CDLL(str(file.locate()), ctypes.RTLD_GLOBAL)
+    numba.config.THREADING_LAYER_PRIORITY = ["tbb", "omp", "workqueue"]
+
+
+@once
+def _launcher():
+    """The compiled launcher as a C function, and the lock it needs where the threading layer is not thread-safe."""
+    _prefer_tbb()
+    numba.get_num_threads()  # starts the threading layer, whose symbols the launcher links against
+    address = cache.load("launch")
+    if address is None:
+        signature = types.void(types.int64, types.int64, types.int64)
+        address = cache.save("launch", numba.cfunc(signature, parallel=True)(_launch))
+    function = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_char_p, ctypes.c_int64)(address)
+    lock = threading.Lock() if numba.threading_layer() == "workqueue" else contextlib.nullcontext()
+    return function, lock
+
+
+def launch(kernel: int, block: bytes, tasks: int) -> None:
+    """Run tasks 0 ... tasks-1 of the kernel at address `kernel` with one argument block."""
+    function, lock = _launcher()
+    with lock:
+        function(kernel, block, tasks)

@@ -1,0 +1,129 @@
+"""Every size formula, once, with the checks that belong to it.
+
+Sizes of windows: V. Dumoulin and F. Visin, "A guide to convolution arithmetic for deep learning", 2016, section 2.
+"""
+
+from collections.abc import Sequence
+from math import prod
+
+from .errors import DtypeError, ShapeError, ValidationError
+
+Shape = tuple[int, ...]
+Pads = tuple[int, int, int, int]  # rows added above and below, columns added left and right
+
+
+def pair(value: int | Sequence[int], name: str, where: str, least: int = 1) -> tuple[int, int]:
+    """One number for both sides, or (height, width), each at least `least`."""
+    both = (value, value) if isinstance(value, int) else tuple(value)
+    if len(both) != 2 or not all(isinstance(side, int) and not isinstance(side, bool) for side in both):
+        raise ValidationError(f"{where}: {name} is {value!r}; give one whole number or a pair of them")
+    if min(both) < least:
+        raise ValidationError(f"{where}: {name} is {value!r}; it must be at least {least}")
+    return both
+
+
+def windows(size: int, window: int, stride: int, before: int, after: int, dilation: int, ceil_mode: bool = False) -> int:
+    """How many windows fit along one side: floor((size + before + after - dilation*(window-1) - 1) / stride) + 1.
+
+    With ceil_mode the division rounds up, but no window may start in the padding behind the input.
+    """
+    room = size + before + after - dilation * (window - 1) - 1
+    if room < 0:
+        return 0
+    count = (room + (stride - 1 if ceil_mode else 0)) // stride + 1
+    if ceil_mode and (count - 1) * stride >= size + before:
+        count -= 1
+    return count
+
+
+def same_padding(window: int, dilation: int) -> tuple[int, int]:
+    """Padding before and after that keeps the size at stride 1; an odd one more goes behind."""
+    total = dilation * (window - 1)
+    return total // 2, total - total // 2
+
+
+def padding_2d(padding, window, stride, dilation, where: str) -> Pads:
+    """The four margins of a padding given as a number, a pair, 'same' or 'valid'."""
+    if padding == "valid":
+        return 0, 0, 0, 0
+    if padding == "same":
+        if stride != (1, 1):
+            raise ValidationError(f"{where}: padding='same' needs stride 1, got stride {stride}")
+        return (*same_padding(window[0], dilation[0]), *same_padding(window[1], dilation[1]))
+    if isinstance(padding, str):
+        raise ValidationError(f"{where}: padding is {padding!r}; use a number, a pair, 'same' or 'valid'")
+    rows, cols = pair(padding, "padding", where, least=0)
+    return rows, rows, cols, cols
+
+
+def window_grid(x: Shape, window, stride, pads: Pads, dilation, where: str, ceil_mode: bool = False) -> tuple[int, int]:
+    """(OH, OW), the number of window positions on images of shape x (N, C, H, W)."""
+    if len(x) != 4:
+        raise ShapeError(f"{where}: x has {len(x)} dimensions {x}, expected 4 (N, C, H, W); "
+                         f"{'add one with x.unsqueeze(0)' if len(x) == 3 else 'reshape it to images first'}")
+    top, bottom, left, right = pads
+    rows = windows(x[2], window[0], stride[0], top, bottom, dilation[0], ceil_mode)
+    cols = windows(x[3], window[1], stride[1], left, right, dilation[1], ceil_mode)
+    if rows < 1 or cols < 1:
+        reach = tuple(d * (k - 1) + 1 for d, k in zip(dilation, window, strict=True))
+        raise ShapeError(f"{where}: a window of {reach[0]}x{reach[1]} does not fit in {x[2]}x{x[3]} pixels with padding "
+                         f"{top + bottom}x{left + right}; use larger images, a smaller window or more padding")
+    return rows, cols
+
+
+def broadcast(where: str, *shapes: Shape) -> Shape:
+    """The common shape of operands: sizes are aligned from the right and 1 stretches."""
+    if all(shape == shapes[0] for shape in shapes):
+        return shapes[0]
+    sizes = []
+    for axis in range(1, max(map(len, shapes)) + 1):
+        found = {shape[-axis] for shape in shapes if len(shape) >= axis} - {1}
+        if len(found) > 1:
+            listed = " and ".join(map(str, shapes))
+            raise ShapeError(f"{where}: shapes {listed} do not broadcast: axis {-axis} has sizes "
+                             f"{' and '.join(map(str, sorted(found)))}; make them equal, or one of them 1")
+        sizes.append(found.pop() if found else 1)
+    return tuple(reversed(sizes))
+
+
+def axis_number(axis: int, ndim: int, where: str) -> int:
+    """An axis counted from the front; -1 is the last."""
+    if isinstance(axis, bool) or not hasattr(axis, "__index__"):
+        raise DtypeError(f"{where}: dim is {axis!r}; give a whole number")
+    axis = axis.__index__()
+    if not -max(ndim, 1) <= axis < max(ndim, 1):
+        raise ShapeError(f"{where}: dim {axis} is out of range for {ndim} dimensions; use {-max(ndim, 1)} to {max(ndim, 1) - 1}")
+    return axis % max(ndim, 1)
+
+
+def axes_tuple(dim, ndim: int, where: str) -> tuple[int, ...]:
+    """Axes given as None (all), a number or a sequence, as sorted distinct numbers."""
+    if dim is None:
+        return tuple(range(ndim))
+    axes = tuple(dim) if isinstance(dim, tuple | list) else (dim,)
+    numbers = tuple(sorted(axis_number(axis, ndim, where) for axis in axes))
+    if len(set(numbers)) != len(numbers):
+        raise ShapeError(f"{where}: dim {dim} names an axis twice")
+    return numbers if ndim else ()
+
+
+def reduced(shape: Shape, axes: tuple[int, ...], keepdim: bool) -> Shape:
+    """The shape after reducing over `axes`."""
+    if keepdim:
+        return tuple(1 if axis in axes else size for axis, size in enumerate(shape))
+    return tuple(size for axis, size in enumerate(shape) if axis not in axes)
+
+
+def resolve(shape: Sequence[int], size: int, old: Shape, where: str) -> Shape:
+    """A new shape for `size` elements, with at most one -1 worked out."""
+    new = tuple(int(side) for side in shape)
+    if new.count(-1) > 1 or any(side < -1 for side in new):
+        raise ShapeError(f"{where}: {new} is not a shape; use sizes of 0 or more and at most one -1")
+    if -1 in new:
+        known = prod(side for side in new if side != -1)
+        if known == 0 or size % known:
+            raise ShapeError(f"{where}: {size} elements {old} do not divide into {new}")
+        new = tuple(size // known if side == -1 else side for side in new)
+    if prod(new) != size:
+        raise ShapeError(f"{where}: {old} has {size} elements, {new} would need {prod(new)}")
+    return new

@@ -1,0 +1,168 @@
+"""The tape: one node per recorded operation, and the walk back over them.
+
+A node knows the operation that made a value and where its inputs came from: another node, a leaf tensor, or nowhere.
+Nodes are numbered as they are made, each after everything it reads, so newest first is an order for the walk.
+"""
+
+import threading
+from collections.abc import Callable
+from itertools import count
+from typing import Any
+
+from .errors import GraphError
+from .ops.op import Op
+
+_numbers = count()
+
+
+class _Mode(threading.local):
+    recording = True
+
+
+mode = _Mode()
+
+
+class no_grad:
+    """Inside, operations are not recorded and need no memory for a backward pass.  Also a decorator.
+
+    Example
+    >>> import minigrad as mg
+    >>> x = mg.tensor([1.0], requires_grad=True)
+    >>> with mg.no_grad():
+    ...     y = x * 2
+    >>> y.requires_grad
+    False
+    """
+
+    recording = False
+
+    def __enter__(self):
+        self.before = mode.recording
+        mode.recording = self.recording
+        return self
+
+    def __exit__(self, *_):
+        mode.recording = self.before
+
+    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapped(*args, **kwargs):
+            with type(self)():
+                return function(*args, **kwargs)
+
+        return wrapped
+
+
+class enable_grad(no_grad):
+    """Inside, operations are recorded again, also within no_grad.
+
+    Example
+    >>> import minigrad as mg
+    >>> with mg.no_grad(), mg.enable_grad():
+    ...     mg.is_grad_enabled()
+    True
+    """
+
+    recording = True
+
+
+def is_grad_enabled() -> bool:
+    """Whether operations are being recorded.
+
+    Example
+    >>> is_grad_enabled()
+    True
+    """
+    return mode.recording
+
+
+class Node:
+    """One recorded operation.
+
+    edges      for each input: the Node that made it, the leaf Tensor that it is, or None where no gradient is wanted
+    kept       the input arrays that the gradient rule needs, by position
+    versions   (position, cell, number): the arrays kept, with the version that they had; "out" for the output
+    """
+
+    __slots__ = ("device", "dtypes", "edges", "kept", "number", "op", "out", "saved", "settings", "shapes", "versions")
+
+    def __init__(self, op, device, edges, shapes, dtypes, kept, versions, out, saved, settings):
+        self.op, self.device, self.edges, self.shapes, self.dtypes = op, device, edges, shapes, dtypes
+        self.kept, self.versions, self.out, self.saved, self.settings = kept, versions, out, saved, settings
+        self.number = next(_numbers)
+
+    @property
+    def freed(self) -> bool:
+        return self.kept is None
+
+    def free(self) -> None:
+        """Let go of the arrays and of the graph behind."""
+        self.kept = self.out = self.saved = self.edges = None
+
+    def check(self) -> None:
+        """Refuse to go on with values that are gone or have changed."""
+        if self.freed:
+            raise GraphError("backward: this graph was walked before and its saved values are freed; "
+                             "use retain_graph=True in the first backward")
+        for position, cell, number in self.versions:
+            if cell[0] != number:
+                name = "output" if position == "out" else f"input '{self.op.inputs[position]}'"
+                raise GraphError(f"backward: the {name} of {self.op.name} was changed in place {cell[0] - number} time(s) "
+                                 f"after {self.op.name} used it, and its gradient needs the old value; "
+                                 "change a copy instead, or after backward")
+
+
+def reachable(root: Node) -> list[Node]:
+    """All nodes behind `root`, newest first."""
+    found, ahead = {id(root): root}, [root]
+    while ahead:
+        node = ahead.pop()
+        for edge in node.edges or ():
+            if type(edge) is Node and id(edge) not in found:
+                found[id(edge)] = edge
+                ahead.append(edge)
+    return sorted(found.values(), key=lambda node: node.number, reverse=True)
+
+
+def walk_back(root: Node, gradient: Any, operations: Callable[[Any], Any], keep: bool,
+              tensors: Callable[..., Any] | None = None) -> list[tuple[Any, Any]]:
+    """Carry `gradient` back from `root` and return (leaf, gradient) for every leaf reached.
+
+    operations(device) gives the `do` for the rules.  `keep` leaves the graph for another walk.  `tensors`, given for a
+    graph of the gradient itself, makes a recorded value of a kept array and the edge it came by.
+    """
+    pending: dict[int, Any] = {id(root): gradient}
+    leaves: dict[int, Any] = {}
+    for node in reachable(root):
+        g = pending.pop(id(node), None)
+        if g is None:
+            continue
+        node.check()
+        do = operations(node.device)
+        contributions = _rule(node, do, g, tensors)
+        for edge, shape, dtype, contribution in zip(node.edges, node.shapes, node.dtypes, contributions, strict=True):
+            if edge is None or contribution is None:
+                continue
+            part = contribution()
+            if part.shape != shape:  # the input was broadcast
+                part = do.sum_to(part, shape=shape)
+            if part.dtype != dtype:  # the input was promoted
+                part = do.cast(part, dtype=dtype)
+            if type(edge) is not Node:
+                leaves[id(edge)] = edge
+            before = pending.get(id(edge))
+            pending[id(edge)] = part if before is None else do.add(before, part)
+        if not keep:
+            node.free()
+    return [(leaf, pending[key]) for key, leaf in leaves.items()]
+
+
+def _rule(node: Node, do, g, tensors):
+    """The gradient rule of a node, applied: one function for each input."""
+    op: Op = node.op
+    if op.rule is None:
+        raise GraphError(f"backward: {op.name} has no gradient")
+    kept, out = dict(zip(op.keeps, node.kept, strict=True)), node.out
+    if tensors is not None:
+        kept = {i: tensors(array, node.edges[i], node.device) for i, array in kept.items()}
+        out = None if out is None else tensors(out, node, node.device)
+    return op.rule(do, g, **op.arguments(kept, node.shapes, out, node.saved, node.settings))

@@ -1,0 +1,931 @@
+"""Tensor: an array on a device that remembers how it was made.
+
+The public mathematics of tensors is here, each method documented once; `minigrad.exp(x)` is `Tensor.exp`.  Functions
+that belong to layers are in nn/functional.py.
+"""
+
+from collections import namedtuple
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from . import ops, shapes
+from .errors import DeviceError, DtypeError, GraphError, ShapeError, ValidationError
+from .ops.op import OPS, ArrayOps, Op
+from .runtime.device import CPU, Device, device as find_device
+from .tape import Node, mode, walk_back
+
+float32, float64 = np.dtype(np.float32), np.dtype(np.float64)
+int64, int32, uint8 = np.dtype(np.int64), np.dtype(np.int32), np.dtype(np.uint8)
+bool_ = np.dtype(np.bool_)
+DTYPES = (float32, float64, int64, int32, uint8, bool_)
+Float, Int, Bool = float, int, bool  # the builtins, where the class has methods of these names
+Extremes = namedtuple("Extremes", ["values", "indices"])
+
+
+class Tensor:
+    """An n-dimensional array with gradients.
+
+    data            numbers, nested lists, a NumPy array or another tensor; copied
+    dtype           float32, float64, int64, int32, uint8 or bool; Python floats become float32, whole numbers int64
+    device          'cpu' (default), or 'numpy'
+    requires_grad   record what is done with it, so that backward() fills `.grad`
+
+    Raises   DtypeError    the data is not numeric, or gradients are asked for whole numbers
+             DeviceError   there is no such device here
+    Example
+    >>> import minigrad as mg
+    >>> x = mg.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
+    >>> (x * x).sum().backward()
+    >>> x.grad
+    tensor([[2., 4.],
+            [6., 8.]])
+    """
+
+    __slots__ = ("__weakref__", "_grad", "_leaf", "_version", "array", "device", "node")
+    __array_priority__ = 1000  # NumPy leaves mixed arithmetic to us
+
+    array: Any
+    device: Device
+    node: Node | None
+
+    def __init__(self, data: Any, dtype: Any = None, device: str | Device = CPU, requires_grad: Bool = False):
+        where = find_device(device)
+        _fill(self, where.from_host(_host_array(data, dtype)), where, None)
+        if requires_grad:
+            self.requires_grad_()
+
+    # ---- what it is
+
+    @property
+    def shape(self) -> tuple[Int, ...]:
+        """The sizes of all axes."""
+        return self.array.shape
+
+    @property
+    def ndim(self) -> Int:
+        """The number of axes."""
+        return self.array.ndim
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The type of an element: mg.float32, mg.int64, ..."""
+        return self.array.dtype
+
+    def size(self, dim: Int | None = None):
+        """The shape, or the size of one axis."""
+        return self.shape if dim is None else self.shape[shapes.axis_number(dim, self.ndim, "size")]
+
+    def dim(self) -> Int:
+        """The number of axes."""
+        return self.ndim
+
+    def numel(self) -> Int:
+        """The number of elements."""
+        return self.array.size
+
+    @property
+    def requires_grad(self) -> Bool:
+        """Whether what is done with this tensor is recorded."""
+        return self._leaf or self.node is not None
+
+    @requires_grad.setter
+    def requires_grad(self, value: Bool) -> None:
+        self.requires_grad_(value)
+
+    @property
+    def is_leaf(self) -> Bool:
+        """True unless the tensor is the result of a recorded operation; only leaves receive `.grad`."""
+        return self.node is None
+
+    @property
+    def grad(self) -> "Tensor | None":
+        """The gradient that backward() has added up here, of the tensor's own shape; None before."""
+        return self._grad
+
+    @grad.setter
+    def grad(self, value: "Tensor | None") -> None:
+        if value is not None:
+            if not isinstance(value, Tensor):
+                raise DtypeError(f"grad: expected a Tensor or None, got {type(value).__name__}")
+            if value.shape != self.shape:
+                raise ShapeError(f"grad: a gradient of shape {value.shape} does not fit a tensor of shape {self.shape}")
+        self._grad = value
+
+    @property
+    def data(self) -> "Tensor":
+        """The same values outside the graph; shares memory."""
+        return self.detach()
+
+    @data.setter
+    def data(self, value: "Tensor") -> None:
+        if value.shape != self.shape:
+            raise ShapeError(f"data: values of shape {value.shape} do not fit a tensor of shape {self.shape}")
+        self.array, self.device = value.array, value.device
+        self._version[0] += 1
+
+    def __len__(self) -> Int:
+        if not self.ndim:
+            raise DtypeError("len: a tensor of 0 dimensions has no length")
+        return self.shape[0]
+
+    def __repr__(self) -> str:
+        text = np.array2string(self._host(), separator=", ", prefix="tensor(", threshold=1000, precision=4)
+        notes = [] if self.dtype in (float32, int64, bool_) else [f"dtype={self.dtype}"]
+        notes += [] if self.device is CPU else [f"device='{self.device}'"]
+        if self.node is not None:
+            notes.append(f"grad_fn=<{self.node.op.name}>")
+        elif self._leaf:
+            notes.append("requires_grad=True")
+        return "tensor(" + ", ".join([text, *notes]) + ")"
+
+    def __format__(self, specification: str) -> str:
+        return format(self.item(), specification) if specification else repr(self)
+
+    __hash__ = object.__hash__
+
+    # ---- to and from Python and NumPy
+
+    def item(self) -> Float | Int | Bool:
+        """The only element, as a Python number.
+
+        Raises   ShapeError   there is not exactly one element
+        """
+        if self.numel() != 1:
+            raise ShapeError(f"item: {self.numel()} elements in shape {self.shape}, expected 1; use tolist()")
+        return self._host().reshape(-1)[0].item()
+
+    def tolist(self) -> Any:
+        """The elements as nested lists."""
+        return self._host().tolist()
+
+    def numpy(self) -> np.ndarray:
+        """The values as a NumPy array, which shares memory and is read-only, so that no gradient can be spoiled
+        unseen; copy it to change it.
+
+        Raises   GraphError   the tensor is part of a graph; use x.detach().numpy()
+        """
+        if self.requires_grad and mode.recording:
+            raise GraphError("numpy: the tensor requires grad; use x.detach().numpy()")
+        view = self._host().view()
+        view.flags.writeable = False
+        return view
+
+    def _host(self) -> np.ndarray:
+        return self.device.to_host(self.array)
+
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        array = self.numpy()
+        return array.astype(dtype or array.dtype) if copy or (dtype and dtype != array.dtype) else array
+
+    def __bool__(self) -> Bool:
+        return Bool(self.item())
+
+    def __float__(self) -> Float:
+        return Float(self.item())
+
+    def __int__(self) -> Int:
+        return Int(self.item())
+
+    def __index__(self) -> Int:
+        if self.dtype.kind not in "iu":
+            raise DtypeError(f"index: only whole numbers can index, got {self.dtype}")
+        return Int(self.item())
+
+    def __iter__(self) -> Iterator["Tensor"]:
+        return (self[i] for i in range(len(self)))
+
+    def __contains__(self, value: Any) -> Bool:
+        return bool((self.detach() == value).any())
+
+    # ---- the graph
+
+    def requires_grad_(self, requires_grad: Bool = True) -> "Tensor":
+        """Record, or no longer record, what is done with this leaf.
+
+        Raises   DtypeError   whole numbers have no gradient
+                 GraphError   switching off the result of a recorded operation; use detach()
+        """
+        if requires_grad and self.dtype.kind != "f":
+            raise DtypeError(f"requires_grad: only float tensors have gradients, this one is {self.dtype}")
+        if not requires_grad and self.node is not None:
+            raise GraphError("requires_grad: only leaves can be switched off; use x.detach()")
+        self._leaf = requires_grad and self.node is None
+        return self
+
+    def detach(self) -> "Tensor":
+        """The same values outside the graph; shares memory."""
+        return _make(self.array, self.device, None, self._version)
+
+    def backward(self, gradient: "Tensor | None" = None, retain_graph: Bool | None = None,
+                 create_graph: Bool = False) -> None:
+        """Add the gradient of this value to `.grad` of every leaf it was made from.
+
+        gradient       like self   weights of the elements; 1 for a single number
+        retain_graph   keep the graph for another backward; as create_graph if None
+        create_graph   record the gradient itself, so that it can be differentiated again
+
+        Raises   GraphError   nothing was recorded, the graph was freed, or a value that is needed was changed
+                 ShapeError   no gradient given for more than one element, or of another shape
+        """
+        if create_graph and retain_graph is False:
+            raise GraphError("backward: create_graph=True needs the graph; leave out retain_graph=False")
+        if not self.requires_grad:
+            raise GraphError("backward: nothing was recorded for this tensor; does an input have requires_grad=True, "
+                             "and was it computed outside no_grad?")
+        seed = self._seed(gradient)
+        if self.node is None:
+            reached = [(self, seed if create_graph else seed.array)]
+        elif create_graph:
+            reached = walk_back(self.node, seed, lambda device: _tensor_ops, keep=True, tensors=_recorded)
+        else:
+            reached = walk_back(self.node, seed.array, _array_ops.__getitem__, keep=bool(retain_graph))
+        taken = {id(seed.array)}
+        for leaf, part in reached:
+            part = part if create_graph else _own(part, leaf, taken)
+            leaf._grad = part if leaf._grad is None else leaf._grad + part
+
+    def _seed(self, gradient: "Tensor | None") -> "Tensor":
+        if gradient is None:
+            if self.numel() != 1:
+                raise ShapeError(f"backward: {self.numel()} elements in shape {self.shape}; give gradient= of that shape, "
+                                 "or reduce to one number first, as with .sum()")
+            return _make(self.device.from_host(np.ones(self.shape, self.dtype)), self.device, None)
+        if not isinstance(gradient, Tensor):
+            gradient = Tensor(gradient, self.dtype, self.device)
+        if gradient.shape != self.shape:
+            raise ShapeError(f"backward: gradient has shape {gradient.shape}, the tensor {self.shape}; make them equal")
+        if gradient.device != self.device:
+            raise DeviceError(f"backward: gradient is on '{gradient.device}', the tensor on '{self.device}'; "
+                              f"move it with .to('{self.device}')")
+        return gradient.to(self.dtype)
+
+    # ---- moving
+
+    def to(self, *targets: Any, **named: Any) -> "Tensor":
+        """The tensor on another device or of another dtype; itself where nothing changes.
+
+        x.to("numpy"), x.to(mg.float64), x.to("cpu", mg.float32), x.to(other)
+        """
+        result = self
+        for target in (*targets, *named.values()):
+            if isinstance(target, Tensor):
+                result = result.to(target.device, target.dtype)
+            elif isinstance(target, Device) or (isinstance(target, str) and target not in _dtype_names):
+                where = find_device(target)
+                result = result if where is result.device else apply(ops.transfer, result, target=where)
+            elif target is not None:
+                dtype = _known_dtype(target, "to")
+                result = result if dtype == result.dtype else apply(ops.cast, result, dtype=dtype)
+        return result
+
+    def cpu(self) -> "Tensor":
+        """The tensor on the CPU."""
+        return self.to(CPU)
+
+    def cuda(self) -> "Tensor":
+        """The tensor on the GPU.
+
+        Raises   DeviceError   there is none here
+        """
+        return self.to("cuda")
+
+    def float(self) -> "Tensor":
+        """As float32."""
+        return self.to(float32)
+
+    def double(self) -> "Tensor":
+        """As float64."""
+        return self.to(float64)
+
+    def long(self) -> "Tensor":
+        """As int64; fractions are cut off."""
+        return self.to(int64)
+
+    def int(self) -> "Tensor":
+        """As int32; fractions are cut off."""
+        return self.to(int32)
+
+    def bool(self) -> "Tensor":
+        """As bool: True where not zero."""
+        return self.to(bool_)
+
+    def type_as(self, other: "Tensor") -> "Tensor":
+        """With the dtype of `other`."""
+        return self.to(other.dtype)
+
+    def clone(self) -> "Tensor":
+        """A copy; gradients pass through."""
+        return apply(ops.clone, self)
+
+    def contiguous(self) -> "Tensor":
+        """Itself: kernels take any layout."""
+        return self
+
+    # ---- arithmetic, element by element, with broadcasting
+
+    def __add__(self, other: Any) -> "Tensor":
+        return apply(ops.add, self, other)
+
+    def __radd__(self, other: Any) -> "Tensor":
+        return apply(ops.add, other, self)
+
+    def __sub__(self, other: Any) -> "Tensor":
+        return apply(ops.sub, self, other)
+
+    def __rsub__(self, other: Any) -> "Tensor":
+        return apply(ops.sub, other, self)
+
+    def __mul__(self, other: Any) -> "Tensor":
+        return apply(ops.mul, self, other)
+
+    def __rmul__(self, other: Any) -> "Tensor":
+        return apply(ops.mul, other, self)
+
+    def __truediv__(self, other: Any) -> "Tensor":
+        return apply(ops.div, self, other)
+
+    def __rtruediv__(self, other: Any) -> "Tensor":
+        return apply(ops.div, other, self)
+
+    def __pow__(self, exponent: Any) -> "Tensor":
+        return apply(ops.pow, self, exponent)
+
+    def __rpow__(self, base: Any) -> "Tensor":
+        return apply(ops.pow, base, self)
+
+    def __matmul__(self, other: "Tensor") -> "Tensor":
+        if not isinstance(other, Tensor):
+            raise DtypeError(f"matmul: expected a Tensor, got {type(other).__name__}; use mg.tensor(...)")
+        if not self.ndim or not other.ndim:
+            raise ShapeError(f"matmul: shapes {self.shape} and {other.shape}; a single number has no axis, use *")
+        left = self.unsqueeze(0) if self.ndim == 1 else self
+        right = other.unsqueeze(1) if other.ndim == 1 else other
+        out = apply(ops.matmul, left, right)
+        out = out.squeeze(-1) if other.ndim == 1 else out
+        return out.squeeze(-2 if other.ndim > 1 else -1) if self.ndim == 1 else out
+
+    def __neg__(self) -> "Tensor":
+        return apply(ops.neg, self)
+
+    def __abs__(self) -> "Tensor":
+        return apply(ops.abs, self)
+
+    def __eq__(self, other: Any) -> "Tensor":  # type: ignore[override]
+        return apply(ops.eq, self, other)
+
+    def __ne__(self, other: Any) -> "Tensor":  # type: ignore[override]
+        return apply(ops.ne, self, other)
+
+    def __lt__(self, other: Any) -> "Tensor":
+        return apply(ops.lt, self, other)
+
+    def __le__(self, other: Any) -> "Tensor":
+        return apply(ops.le, self, other)
+
+    def __gt__(self, other: Any) -> "Tensor":
+        return apply(ops.gt, self, other)
+
+    def __ge__(self, other: Any) -> "Tensor":
+        return apply(ops.ge, self, other)
+
+    def __invert__(self) -> "Tensor":
+        if self.dtype != bool_:
+            raise DtypeError(f"~: only bool tensors can be negated this way, this one is {self.dtype}; use -x")
+        return apply(ops.eq, self, False)
+
+    def __iadd__(self, other: Any) -> "Tensor":
+        return self._change(ops.add, other)
+
+    def __isub__(self, other: Any) -> "Tensor":
+        return self._change(ops.sub, other)
+
+    def __imul__(self, other: Any) -> "Tensor":
+        return self._change(ops.mul, other)
+
+    def __itruediv__(self, other: Any) -> "Tensor":
+        return self._change(ops.div, other)
+
+    def add(self, other: Any, *, alpha: Float = 1) -> "Tensor":
+        """self + alpha * other."""
+        return self + (other if alpha == 1 else other * alpha)
+
+    def sub(self, other: Any, *, alpha: Float = 1) -> "Tensor":
+        """self - alpha * other."""
+        return self - (other if alpha == 1 else other * alpha)
+
+    def mul(self, other: Any) -> "Tensor":
+        """self * other."""
+        return self * other
+
+    def div(self, other: Any) -> "Tensor":
+        """self / other; whole numbers give float32."""
+        return self / other
+
+    def pow(self, exponent: Any) -> "Tensor":
+        """self to the power of `exponent`, a number or a tensor."""
+        return self**exponent
+
+    def neg(self) -> "Tensor":
+        """-self."""
+        return -self
+
+    def abs(self) -> "Tensor":
+        """The size without the sign; the gradient at 0 is 0."""
+        return apply(ops.abs, self)
+
+    def exp(self) -> "Tensor":
+        """e to the power of each element.
+
+        Example
+        >>> import minigrad as mg
+        >>> mg.tensor([0.0, 1.0]).exp()
+        tensor([1.    , 2.7183])
+        """
+        return apply(ops.exp, self)
+
+    def log(self) -> "Tensor":
+        """The natural logarithm; -inf at 0 and nan below."""
+        return apply(ops.log, self)
+
+    def sqrt(self) -> "Tensor":
+        """The square root; nan below 0."""
+        return apply(ops.sqrt, self)
+
+    def square(self) -> "Tensor":
+        """self * self."""
+        return self * self
+
+    def maximum(self, other: Any) -> "Tensor":
+        """The larger of two elements; at a tie each gets half of the gradient."""
+        return apply(ops.maximum, self, other)
+
+    def minimum(self, other: Any) -> "Tensor":
+        """The smaller of two elements; at a tie each gets half of the gradient."""
+        return apply(ops.minimum, self, other)
+
+    def clip(self, min: Float | None = None, max: Float | None = None) -> "Tensor":
+        """Every element moved into min..max; the gradient passes where it was inside, ends included.
+
+        Raises   ValidationError   neither end is given
+        Example
+        >>> import minigrad as mg
+        >>> mg.tensor([-2.0, 0.5, 2.0]).clip(0, 1)
+        tensor([0. , 0.5, 1. ])
+        """
+        if min is None and max is None:
+            raise ValidationError("clip: min and max are both None; give at least one")
+        return apply(ops.clip, self, low=-np.inf if min is None else min, high=np.inf if max is None else max)
+
+    clamp = clip
+
+    # ---- activations
+
+    def relu(self) -> "Tensor":
+        """max(x, 0); the gradient at 0 is 0.
+
+        Source   Fukushima 1969; Nair & Hinton 2010
+        Example
+        >>> import minigrad as mg
+        >>> mg.relu(mg.tensor([-1.0, 2.0]))
+        tensor([0., 2.])
+        """
+        return apply(ops.relu, self)
+
+    def sigmoid(self) -> "Tensor":
+        """1 / (1 + e**-x), between 0 and 1."""
+        return apply(ops.sigmoid, self)
+
+    def tanh(self) -> "Tensor":
+        """The hyperbolic tangent, between -1 and 1."""
+        return apply(ops.tanh, self)
+
+    def softmax(self, dim: Int) -> "Tensor":
+        """e**x divided by its sum along `dim`: positive, adding up to 1.
+
+        Example
+        >>> import minigrad as mg
+        >>> mg.tensor([0.0, 0.0]).softmax(0)
+        tensor([0.5, 0.5])
+        """
+        return apply(ops.softmax, self, axis=shapes.axis_number(dim, self.ndim, "softmax"))
+
+    def log_softmax(self, dim: Int) -> "Tensor":
+        """The logarithm of softmax, computed so that nothing overflows."""
+        return apply(ops.log_softmax, self, axis=shapes.axis_number(dim, self.ndim, "log_softmax"))
+
+    # ---- reductions; dim is an axis, several, or None for all
+
+    def sum(self, dim: Any = None, keepdim: Bool = False) -> "Tensor":
+        """The sum over `dim`.
+
+        Example
+        >>> import minigrad as mg
+        >>> mg.tensor([[1.0, 2.0], [3.0, 4.0]]).sum(dim=0)
+        tensor([4., 6.])
+        """
+        return apply(ops.sum, self, axes=shapes.axes_tuple(dim, self.ndim, "sum"), keepdim=keepdim)
+
+    def mean(self, dim: Any = None, keepdim: Bool = False) -> "Tensor":
+        """The mean over `dim`; nan where there is nothing to average.
+
+        Raises   DtypeError   whole numbers have no mean of their own dtype; use x.float()
+        """
+        return apply(ops.mean, self, axes=shapes.axes_tuple(dim, self.ndim, "mean"), keepdim=keepdim)
+
+    def var(self, dim: Any = None, correction: Int = 1, keepdim: Bool = False) -> "Tensor":
+        """The variance over `dim`, the squared distances from the mean divided by (n - correction)."""
+        axes = shapes.axes_tuple(dim, self.ndim, "var")
+        count = int(np.prod([self.shape[axis] for axis in axes])) - correction
+        centred = self - self.mean(axes, keepdim=True)
+        return (centred * centred).sum(axes, keepdim) / (count if count > 0 else float("nan"))
+
+    def std(self, dim: Any = None, correction: Int = 1, keepdim: Bool = False) -> "Tensor":
+        """The square root of the variance."""
+        return self.var(dim, correction, keepdim).sqrt()
+
+    def amax(self, dim: Any = None, keepdim: Bool = False) -> "Tensor":
+        """The largest element over `dim`; equal largest ones share the gradient.
+
+        Raises   ShapeError   there is nothing to choose from
+        """
+        return apply(ops.amax, self, axes=shapes.axes_tuple(dim, self.ndim, "amax"), keepdim=keepdim)
+
+    def amin(self, dim: Any = None, keepdim: Bool = False) -> "Tensor":
+        """The smallest element over `dim`; equal smallest ones share the gradient.
+
+        Raises   ShapeError   there is nothing to choose from
+        """
+        return apply(ops.amin, self, axes=shapes.axes_tuple(dim, self.ndim, "amin"), keepdim=keepdim)
+
+    def max(self, dim: Any = None, keepdim: Bool = False) -> Any:
+        """The largest element; with `dim`, (values, indices) along it, and the first largest takes the gradient.
+
+        Example
+        >>> import minigrad as mg
+        >>> mg.tensor([3.0, 1.0, 3.0]).max(dim=0).indices
+        tensor(0)
+        """
+        return self._extreme(dim, keepdim, self.amax, self.argmax, ops.maximum)
+
+    def min(self, dim: Any = None, keepdim: Bool = False) -> Any:
+        """The smallest element; with `dim`, (values, indices) along it, and the first smallest takes the gradient."""
+        return self._extreme(dim, keepdim, self.amin, self.argmin, ops.minimum)
+
+    def _extreme(self, dim, keepdim, whole, place, pairwise):
+        if isinstance(dim, Tensor):
+            return apply(pairwise, self, dim)
+        if dim is None:
+            return whole()
+        indices = place(dim, keepdim=True)
+        values = self.gather(dim, indices)
+        return Extremes(values, indices) if keepdim else Extremes(values.squeeze(dim), indices.squeeze(dim))
+
+    def argmax(self, dim: Int | None = None, keepdim: Bool = False) -> "Tensor":
+        """Where the largest element is along `dim` (int64); the first one at a tie.
+
+        dim   an axis, or None for a place in the flattened tensor
+
+        Raises   ShapeError   there is nothing to choose from
+        Example
+        >>> import minigrad as mg
+        >>> mg.tensor([[1.0, 5.0], [7.0, 2.0]]).argmax(dim=1)
+        tensor([1, 0])
+        """
+        axis = None if dim is None else shapes.axis_number(dim, self.ndim, "argmax")
+        return apply(ops.argmax, self, axis=axis, keepdim=keepdim)
+
+    def argmin(self, dim: Int | None = None, keepdim: Bool = False) -> "Tensor":
+        """Where the smallest element is along `dim` (int64); the first one at a tie."""
+        axis = None if dim is None else shapes.axis_number(dim, self.ndim, "argmin")
+        return apply(ops.argmin, self, axis=axis, keepdim=keepdim)
+
+    def any(self) -> "Tensor":
+        """Whether any element is not zero."""
+        return Tensor(bool(self._host().any()), device=self.device)
+
+    def all(self) -> "Tensor":
+        """Whether no element is zero."""
+        return Tensor(bool(self._host().all()), device=self.device)
+
+    # ---- shape
+
+    def reshape(self, *shape: Any) -> "Tensor":
+        """The same elements in another shape; one size may be -1.  A view where the memory allows it.
+
+        Raises   ShapeError   the number of elements differs
+        """
+        wanted = shape[0] if len(shape) == 1 and isinstance(shape[0], tuple | list) else shape
+        return apply(ops.reshape, self, shape=shapes.resolve(wanted, self.numel(), self.shape, "reshape"))
+
+    view = reshape
+
+    def flatten(self, start_dim: Int = 0, end_dim: Int = -1) -> "Tensor":
+        """Axes start_dim to end_dim made into one.
+
+        Example
+        >>> import minigrad as mg
+        >>> mg.zeros(8, 16, 5, 5).flatten(1).shape
+        (8, 400)
+        """
+        first = shapes.axis_number(start_dim, self.ndim, "flatten")
+        last = shapes.axis_number(end_dim, self.ndim, "flatten")
+        if first > last:
+            raise ShapeError(f"flatten: start_dim {start_dim} lies behind end_dim {end_dim}; exchange them")
+        middle = int(np.prod(self.shape[first : last + 1]))
+        return self.reshape((*self.shape[:first], middle, *self.shape[last + 1 :]))
+
+    def permute(self, *dims: Any) -> "Tensor":
+        """The axes in another order; a view.
+
+        Raises   ShapeError   not every axis exactly once
+        """
+        wanted = dims[0] if len(dims) == 1 and isinstance(dims[0], tuple | list) else dims
+        axes = tuple(shapes.axis_number(dim, self.ndim, "permute") for dim in wanted)
+        if sorted(axes) != list(range(self.ndim)):
+            raise ShapeError(f"permute: {tuple(wanted)} is not an order of {self.ndim} axes; name each once")
+        return apply(ops.permute, self, axes=axes)
+
+    def transpose(self, dim0: Int, dim1: Int) -> "Tensor":
+        """Two axes exchanged; a view."""
+        axes = list(range(self.ndim))
+        a, b = (shapes.axis_number(dim, self.ndim, "transpose") for dim in (dim0, dim1))
+        axes[a], axes[b] = axes[b], axes[a]
+        return apply(ops.permute, self, axes=tuple(axes))
+
+    def t(self) -> "Tensor":
+        """A matrix mirrored at its diagonal; at most 2 dimensions."""
+        if self.ndim > 2:
+            raise ShapeError(f"t: {self.ndim} dimensions {self.shape}, expected at most 2; use permute")
+        return self.T
+
+    @property
+    def T(self) -> "Tensor":
+        """All axes in reverse order; a view."""
+        return apply(ops.permute, self, axes=tuple(reversed(range(self.ndim))))
+
+    def squeeze(self, dim: Int | None = None) -> "Tensor":
+        """Without axes of size 1, or without axis `dim` if its size is 1."""
+        if dim is None:
+            return self.reshape([size for size in self.shape if size != 1])
+        axis = shapes.axis_number(dim, self.ndim, "squeeze")
+        return self.reshape(self.shape[:axis] + self.shape[axis + 1 :]) if self.shape[axis] == 1 else self
+
+    def unsqueeze(self, dim: Int) -> "Tensor":
+        """With a new axis of size 1 at place `dim`."""
+        axis = shapes.axis_number(dim, self.ndim + 1, "unsqueeze")
+        return self.reshape((*self.shape[:axis], 1, *self.shape[axis:]))
+
+    def expand(self, *sizes: Any) -> "Tensor":
+        """Axes of size 1 repeated to the given sizes; -1 leaves an axis as it is."""
+        wanted = sizes[0] if len(sizes) == 1 and isinstance(sizes[0], tuple | list) else sizes
+        padded = (1,) * (len(wanted) - self.ndim) + self.shape
+        shape = tuple(old if new == -1 else new for new, old in zip(wanted, padded, strict=True))
+        if shapes.broadcast("expand", padded, shape) != shape:
+            raise ShapeError(f"expand: {self.shape} does not stretch to {shape}; only sizes of 1 can grow")
+        return apply(ops.expand, self, shape=shape)
+
+    def gather(self, dim: Int, index: "Tensor") -> "Tensor":
+        """The elements at `index` along `dim`: out[i][j] = self[index[i][j]][j] for dim 0.
+
+        index   whole numbers, of the same number of dimensions
+        """
+        axis = shapes.axis_number(dim, self.ndim, "gather")
+        return apply(ops.gather, self, index, axis=axis)
+
+    def matmul(self, other: "Tensor") -> "Tensor":
+        """The matrix product: (..., n, k) @ (..., k, m) -> (..., n, m).  A 1-D operand is a row on the left, a column on
+        the right; leading axes broadcast.
+
+        Raises   ShapeError   the inner sizes differ
+        """
+        return self @ other
+
+    # ---- indexing
+
+    def __getitem__(self, key: Any) -> "Tensor":
+        return apply(ops.index, self, key=_plain_key(key))
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self._change(ops.assign, value, key=_plain_key(key))
+
+    # ---- changes in place
+
+    def _change(self, operation: Op, other: Any, **settings: Any) -> "Tensor":
+        """self becomes operation(self, other).
+
+        Inside a graph the tensor takes the new value and its history, and memory that others hold stays as it is.
+        Outside of it memory is changed, and its version counted, so that a backward that needs the old value refuses.
+        """
+        recorded = mode.recording and (self.requires_grad or (isinstance(other, Tensor) and other.requires_grad))
+        if recorded and self._leaf:
+            raise GraphError(f"{operation.name} in place: a leaf that requires grad would lose its gradient; "
+                             "use no_grad() to change it, or x = x + y to go on from it")
+        result = apply(operation, self, other, **settings)
+        if result.shape != self.shape:
+            raise ShapeError(f"{operation.name} in place: the result has shape {result.shape}, the tensor {self.shape}")
+        if result.dtype != self.dtype:
+            raise DtypeError(f"{operation.name} in place: the result is {result.dtype}, the tensor {self.dtype}; "
+                             f"convert it first, with .to(mg.{result.dtype})")
+        if recorded:
+            self.array, self.node, self._version = result.array, result.node, result._version
+        else:
+            self.device.write(self.array, result.array)
+            self._version[0] += 1
+        return self
+
+    def add_(self, other: Any, *, alpha: Float = 1) -> "Tensor":
+        """self += alpha * other."""
+        return self._change(ops.add, other if alpha == 1 else other * alpha)
+
+    def sub_(self, other: Any, *, alpha: Float = 1) -> "Tensor":
+        """self -= alpha * other."""
+        return self._change(ops.sub, other if alpha == 1 else other * alpha)
+
+    def mul_(self, other: Any) -> "Tensor":
+        """self *= other."""
+        return self._change(ops.mul, other)
+
+    def div_(self, other: Any) -> "Tensor":
+        """self /= other."""
+        return self._change(ops.div, other)
+
+    def copy_(self, other: Any) -> "Tensor":
+        """The values of `other`, broadcast, written here."""
+        return self._change(ops.assign, other, key=...)
+
+    def fill_(self, value: Float) -> "Tensor":
+        """Every element set to `value`."""
+        return self._change(ops.assign, value, key=...)
+
+    def zero_(self) -> "Tensor":
+        """Every element set to 0."""
+        return self.fill_(0)
+
+    # ---- kept for scripts that pickle or copy models
+
+    def __deepcopy__(self, memo: dict) -> "Tensor":
+        if self.node is not None:
+            raise GraphError("deepcopy: only leaves can be copied; use x.detach().clone()")
+        copy = type(self).__new__(type(self))
+        memo[id(self)] = copy
+        _fill(copy, self.array.copy(order="K"), self.device, None)
+        copy._leaf = self._leaf
+        return copy
+
+    def __reduce__(self):
+        if self.node is not None:
+            raise GraphError("pickle: only leaves can be saved; use x.detach()")
+        return _restored, (type(self), np.array(self.device.to_host(self.array)), str(self.device), self._leaf)
+
+
+# ---- recording
+
+
+def apply(operation: Op, *inputs: Any, **settings: Any) -> Tensor:
+    """Run an operation on tensors, and record it if one of them requires grad.
+
+    inputs   tensors of one device; numbers and arrays where the operation takes them, None where one is left out
+
+    Raises   DeviceError   the tensors are on different devices
+    """
+    device, arrays, wanted = None, [], False
+    for value in inputs:
+        if isinstance(value, Tensor):
+            if device is None:
+                device = value.device
+            elif value.device is not device:
+                raise DeviceError(f"{operation.name}: tensors on '{device}' and '{value.device}'; "
+                                  f"move one with .to('{device}')")
+            wanted = wanted or value._leaf or value.node is not None
+            arrays.append(value.array)
+        else:
+            arrays.append(value)
+    if device is None:
+        raise DtypeError(f"{operation.name}: expected a Tensor, got {type(inputs[0]).__name__}; use mg.tensor(...)")
+    out = operation.forward(device, *arrays, **settings)
+    saved = None
+    if type(out) is tuple:
+        out, saved = out
+    home = settings["target"] if operation is ops.transfer else device
+    version = inputs[0]._version if operation.view else [0]
+    if not (wanted and mode.recording and out.dtype.kind == "f"):
+        return _make(out, home, None, version)
+    return _make(out, home, _node(operation, home, inputs, arrays, out, version, saved, settings), version)
+
+
+def _node(operation, device, inputs, arrays, out, out_version, saved, settings) -> Node:
+    edges = [(value.node or (value if value._leaf else None)) if isinstance(value, Tensor) else None for value in inputs]
+    versions = [(i, inputs[i]._version, inputs[i]._version[0]) for i in operation.keeps if isinstance(inputs[i], Tensor)]
+    if operation.keeps_out:
+        versions.append(("out", out_version, out_version[0]))
+    return Node(operation, device, edges, [getattr(array, "shape", ()) for array in arrays],
+                [getattr(array, "dtype", None) for array in arrays],
+                [arrays[i] for i in operation.keeps], versions, out if operation.keeps_out else None,
+                saved if operation.keeps_saved else None, settings)
+
+
+class _TensorOps:
+    """`do` on tensors: every operation is recorded."""
+
+    def __getattr__(self, name: str):
+        bound = partial(apply, OPS[name])
+        setattr(self, name, bound)
+        return bound
+
+
+class _ArrayOpsByDevice(dict):
+    def __missing__(self, device):
+        self[device] = ArrayOps(device)
+        return self[device]
+
+
+_tensor_ops = _TensorOps()
+_array_ops = _ArrayOpsByDevice()
+
+
+def _recorded(array, edge, device):
+    """A kept array as a tensor with the history it had."""
+    if isinstance(edge, Tensor) or array is None:
+        return edge
+    if not hasattr(array, "shape"):
+        return array
+    return _make(array, device, edge)
+
+
+def _own(array, leaf: Tensor, taken: set[int]) -> Tensor:
+    """A leaf's gradient: memory of its own, laid out as the leaf's values."""
+    if id(array) in taken or array.strides != leaf.array.strides or not array.flags.owndata:
+        fresh = np.empty_like(leaf.array)
+        fresh[...] = array
+        array = fresh
+    taken.add(id(array))
+    return _make(array, leaf.device, None)
+
+
+def _fill(tensor: Tensor, array, device, node, version=None) -> Tensor:
+    tensor.array, tensor.device, tensor.node = array, device, node
+    tensor._version = [0] if version is None else version
+    tensor._leaf, tensor._grad = False, None
+    return tensor
+
+
+def _make(array, device, node, version=None) -> Tensor:
+    return _fill(Tensor.__new__(Tensor), array, device, node, version)
+
+
+def _restored(kind, array, device, leaf):
+    tensor = _fill(kind.__new__(kind), find_device(device).from_host(array), find_device(device), None)
+    tensor._leaf = leaf
+    return tensor
+
+
+# ---- data from outside
+
+_dtype_names = {str(dtype) for dtype in DTYPES}
+
+
+def _known_dtype(dtype: Any, where: str) -> np.dtype:
+    try:
+        found = np.dtype(dtype)
+    except TypeError:
+        raise DtypeError(f"{where}: {dtype!r} is neither a dtype nor a device") from None
+    if found not in DTYPES:
+        raise DtypeError(f"{where}: dtype {found} is not supported; use {', '.join(map(str, DTYPES))}")
+    return found
+
+
+def _host_array(data: Any, dtype: Any) -> np.ndarray:
+    """A fresh NumPy array of a supported dtype."""
+    if isinstance(data, Tensor):
+        data = data.detach().numpy()
+    elif isinstance(data, list | tuple) and any(isinstance(row, Tensor) for row in data):
+        data = [row.detach().numpy() if isinstance(row, Tensor) else row for row in data]
+    try:
+        array = np.array(data)
+    except ValueError:
+        raise ShapeError("tensor: the rows have different lengths; make the nested lists rectangular") from None
+    if dtype is not None:
+        wanted = _known_dtype(dtype, "tensor")
+    elif array.dtype == float64 and not isinstance(data, np.ndarray | np.generic):
+        wanted = float32
+    else:
+        wanted = _known_dtype(array.dtype, "tensor") if array.dtype.kind in "fiub" else None
+    if wanted is None or array.dtype.kind not in "fiub":
+        raise DtypeError(f"tensor: {type(data).__name__} of dtype {array.dtype} is not numeric; give numbers")
+    return array.astype(wanted, copy=False)
+
+
+def _plain_key(key: Any) -> Any:
+    """An index with tensors replaced by arrays."""
+    if isinstance(key, tuple):
+        return tuple(_plain_key(part) for part in key)
+    if isinstance(key, Tensor):
+        if key.dtype.kind == "f":
+            raise DtypeError(f"index: a {key.dtype} tensor cannot index; use whole numbers or bool")
+        return key.device.to_host(key.array)
+    if isinstance(key, list):
+        return np.array(key)
+    return key

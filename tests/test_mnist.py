@@ -1,0 +1,276 @@
+"""MNIST and the IDX reader: the shipped digits are the true ones, and every kind of damage is named."""
+
+import gzip
+import re
+import shutil
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from minigrad.data import Dataset
+from minigrad.datasets import MNIST, mnist
+from minigrad.datasets.idx import parse_idx, read_idx
+from minigrad.errors import DataError, DtypeError, MinigradError
+
+KINDS = {"uint8": 0x08, "int8": 0x09, "int16": 0x0B, "int32": 0x0C, "float32": 0x0D, "float64": 0x0E}
+
+
+def write_idx(path: Path, array: np.ndarray) -> Path:
+    """Write an array as IDX, gzipped if the name ends so."""
+    header = struct.pack(f">HBB{array.ndim}I", 0, KINDS[array.dtype.name], array.ndim, *array.shape)
+    raw = header + array.astype(array.dtype.newbyteorder(">")).tobytes()
+    path.write_bytes(gzip.compress(raw, 1) if path.suffix == ".gz" else raw)
+    return path
+
+
+@pytest.fixture(scope="module")
+def train():
+    return MNIST(train=True)
+
+
+@pytest.fixture(scope="module")
+def test():
+    return MNIST(train=False)
+
+
+@pytest.fixture
+def three(tmp_path):
+    """A folder with three training images of 4 x 5 pixels, and their labels 0, 9 and 4."""
+    write_idx(tmp_path / "train-images-idx3-ubyte", np.arange(60, dtype=np.uint8).reshape(3, 4, 5))
+    write_idx(tmp_path / "train-labels-idx1-ubyte", np.array([0, 9, 4], np.uint8))
+    return tmp_path
+
+
+# The shipped digits
+
+
+def test_first_labels(train, test):
+    assert train.labels[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
+    assert test.labels[:10].tolist() == [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]
+
+
+@pytest.mark.parametrize("name, n", [("train", 60_000), ("test", 10_000)])
+def test_shapes_and_kinds(name, n, request):
+    digits = request.getfixturevalue(name)
+    assert isinstance(digits, Dataset)
+    assert len(digits) == n
+    assert (digits.images.shape, digits.images.dtype) == ((n, 28, 28), np.uint8)
+    assert (digits.labels.shape, digits.labels.dtype) == ((n,), np.int64)
+    assert digits.classes == ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"]
+
+
+def test_class_counts(train, test):
+    assert np.bincount(train.labels).tolist() == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
+    assert np.bincount(test.labels).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+
+
+def test_mean_and_std_of_train_pixels(train):
+    counts = sum(np.bincount(part.ravel(), minlength=256) for part in np.split(train.images, 60))
+    values = np.arange(256) / 255
+    mean = np.average(values, weights=counts)
+    assert mean == pytest.approx(0.1307, abs=5e-5)
+    assert np.sqrt(np.average((values - mean) ** 2, weights=counts)) == pytest.approx(0.3081, abs=5e-5)
+
+
+def test_item_is_scaled_image_and_int(train):
+    image, label = train[3]
+    assert (image.shape, image.dtype) == ((1, 28, 28), np.float32)
+    np.testing.assert_array_equal(image[0], train.images[3] / np.float32(255))
+    assert (image.min(), image.max()) == (0, 1)
+    assert type(label) is int and label == 1
+
+
+def test_negative_index_counts_from_the_end(test):
+    np.testing.assert_array_equal(test[-1][0], test[9_999][0])
+    assert test[-10_000][1] == test[np.int32(0)][1] == 7
+
+
+@pytest.mark.parametrize("index", [10_000, -10_001])
+def test_index_out_of_range(test, index):
+    with pytest.raises(IndexError, match=f"^MNIST: index {index} is out of range for 10000 images; the last is 9999$"):
+        test[index]
+
+
+@pytest.mark.parametrize("index, kind", [(slice(3), "slice"), (1.0, "float"), ([1, 2], "list")])
+def test_index_of_wrong_kind(test, index, kind):
+    with pytest.raises(DtypeError, match=f"^MNIST: index is a {kind}, expected an int; for many, index .images and"):
+        test[index]
+
+
+def test_iteration_ends(three):
+    assert [label for _, label in MNIST(root=three)] == [0, 9, 4]
+
+
+def test_arrays_are_read_only(test):
+    for array in (test.images, test.labels):
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 0
+
+
+def test_repr_says_what_it_is(test, three):
+    assert repr(test) == "MNIST(train=False): 10,000 images of 28 x 28 pixels, 10 classes, shipped with minigrad"
+    assert repr(MNIST(root=three)) == f"MNIST(train=True): 3 images of 4 x 5 pixels, 10 classes, from {three}"
+
+
+def test_train_must_be_a_bool():
+    with pytest.raises(DtypeError, match="^MNIST: train is './data', expected True or False; name a folder with root="):
+        MNIST("./data")
+
+
+@pytest.mark.parametrize("stem, ndim", [("t10k-images", 3), ("t10k-labels", 1)])
+def test_shipped_file_with_one_changed_byte(tmp_path, monkeypatch, stem, ndim):
+    for file in mnist.SHIPPED.glob("t10k-*.gz"):
+        shutil.copy(file, tmp_path)
+    name = f"{stem}-idx{ndim}-ubyte.gz"
+    changed = read_idx(tmp_path / name).copy()
+    changed.flat[-1] ^= 1
+    write_idx(tmp_path / name, changed)
+    monkeypatch.setattr(mnist, "SHIPPED", tmp_path)
+    with pytest.raises(
+        DataError, match=f"{name}: SHA-256 is [0-9a-f]{{64}}, expected {mnist.SHA256[stem]}; .* damaged"
+    ):
+        MNIST(train=False)
+
+
+def test_shipped_file_missing(tmp_path, monkeypatch):
+    monkeypatch.setattr(mnist, "SHIPPED", tmp_path)
+    with pytest.raises(DataError, match="no file train-images-idx3-ubyte, with or without .gz; reinstall minigrad$"):
+        MNIST()
+
+
+# Files of one's own
+
+
+@pytest.mark.parametrize("mark", "-.")
+@pytest.mark.parametrize("end", ["", ".gz"])
+def test_root_takes_every_usual_name(tmp_path, mark, end):
+    images = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
+    write_idx(tmp_path / f"t10k-images{mark}idx3-ubyte{end}", images)
+    write_idx(tmp_path / f"t10k-labels{mark}idx1-ubyte{end}", np.array([3, 8], np.uint8))
+    own = MNIST(train=False, root=str(tmp_path))
+    np.testing.assert_array_equal(own.images, images)
+    assert own.labels.tolist() == [3, 8]
+
+
+def test_root_without_the_file(three):
+    with pytest.raises(DataError, match=f"^{re.escape(str(three))}: no file t10k-images-idx3-ubyte, .* check root="):
+        MNIST(train=False, root=three)
+
+
+def test_root_is_no_folder(three):
+    with pytest.raises(DataError, match="absent: no such folder, so no file train-images-idx3-ubyte, .* check root="):
+        MNIST(root=three / "absent")
+
+
+def test_label_out_of_range(three):
+    write_idx(three / "train-labels-idx1-ubyte", np.array([0, 10, 200], np.uint8))
+    with pytest.raises(DataError, match="train-labels-idx1-ubyte: label 1 is 10, expected 0..9; map the classes"):
+        MNIST(root=three)
+
+
+def test_counts_differ(three):
+    write_idx(three / "train-labels-idx1-ubyte", np.array([0, 1], np.uint8))
+    with pytest.raises(DataError, match="idx1-ubyte: 2 labels, but train-images-idx3-ubyte has 3 images; take both"):
+        MNIST(root=three)
+
+
+def test_labels_where_images_belong(three):
+    shutil.copy(three / "train-labels-idx1-ubyte", three / "train-images-idx3-ubyte")
+    with pytest.raises(DataError, match="idx3-ubyte: number of dimensions is 1, expected 3; were .* swapped"):
+        MNIST(root=three)
+
+
+def test_elements_that_are_not_uint8(three):
+    write_idx(three / "train-images-idx3-ubyte", np.zeros((3, 4, 5), np.float32))
+    with pytest.raises(DataError, match="idx3-ubyte: elements are float32, expected uint8; store pixels as 0..255"):
+        MNIST(root=three)
+
+
+# The IDX reader
+
+
+@given(
+    array=st.sampled_from(list(KINDS)).flatmap(lambda kind: hnp.arrays(kind, hnp.array_shapes(min_dims=0, min_side=0))),
+    end=st.sampled_from(["", ".gz"]),
+)
+def test_round_trip(tmp_path_factory, array, end):
+    path = write_idx(tmp_path_factory.getbasetemp() / f"any-idx{end}", array)
+    back = read_idx(path, ndim=array.ndim)
+    assert (back.dtype, back.shape) == (array.dtype, array.shape)
+    assert back.dtype.isnative and not back.flags.writeable
+    np.testing.assert_array_equal(back, array)
+
+
+def test_errors_are_also_value_errors():
+    assert issubclass(DataError, ValueError) and issubclass(DataError, MinigradError)
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(DataError, match=f"^{re.escape(str(tmp_path / 'none'))}: no such file; check the folder"):
+        read_idx(tmp_path / "none")
+
+
+def test_folder_instead_of_file(tmp_path):
+    with pytest.raises(DataError, match=r"cannot be read \(.+\); give a file that you may read"):
+        read_idx(tmp_path)
+
+
+@pytest.mark.parametrize("content, start", [(b"\x00\x00\x08\x01", "0000"), (b"", "nothing")])
+def test_not_gzip(tmp_path, content, start):
+    (tmp_path / "a.gz").write_bytes(content)
+    with pytest.raises(DataError, match=f"a.gz: not gzip: begins with {start}, expected 1f8b; rename it if it is raw"):
+        read_idx(tmp_path / "a.gz")
+
+
+@pytest.mark.parametrize(
+    "damage, reason",
+    [
+        (lambda whole: whole[:-10], "ended before"),
+        (lambda whole: whole[:3], "ended before"),
+        (lambda whole: whole[:10] + b"\xff" + whole[11:], "invalid"),
+        (lambda whole: whole[:-8] + bytes(8), "CRC"),
+        (lambda whole: whole + b"more", "Not a gzipped file"),
+    ],
+    ids=["cut short", "cut in its header", "bad data", "bad checksum", "more after it"],
+)
+def test_broken_gzip(tmp_path, damage, reason):
+    path = write_idx(tmp_path / "a.gz", np.arange(100, dtype=np.uint8))
+    whole = damage(path.read_bytes())
+    path.write_bytes(whole)
+    with pytest.raises(DataError, match=rf"a.gz: broken gzip of {len(whole)} bytes \(.*{reason}.*\); copy the file"):
+        read_idx(path)
+
+
+@pytest.mark.parametrize("kept, expected", [(0, 4), (3, 4), (4, 12), (11, 12), (12, 24), (23, 24)])
+def test_truncated(kept, expected):
+    raw = bytes.fromhex("00000b02 00000002 00000003") + bytes(12)  # int16, 2 x 3
+    with pytest.raises(DataError, match=f"^a: truncated: expected {expected} bytes, found {kept}; copy the file again"):
+        parse_idx(raw[:kept], "a")
+
+
+def test_trailing_bytes():
+    with pytest.raises(DataError, match=r"^a: 2 trailing bytes: expected 9 bytes for sizes \(1,\), found 11; copy"):
+        parse_idx(bytes.fromhex("00000801 00000001 05 0004"), "a")
+
+
+@pytest.mark.parametrize("magic", ["89504e47", "00000a03", "00010803", "08030000"])
+@pytest.mark.parametrize("ndim, like", [(3, "00000803"), (None, "00000801")])
+def test_wrong_magic(magic, ndim, like):
+    with pytest.raises(DataError, match=f"^a: magic is 0x{magic}, expected one like 0x{like}; give an IDX file$"):
+        parse_idx(bytes.fromhex(magic) + bytes(12), "a", ndim)
+
+
+def test_wrong_number_of_dimensions():
+    with pytest.raises(DataError, match="^a: number of dimensions is 1, expected 3; were images and labels swapped"):
+        parse_idx(bytes.fromhex("00000801 00000001 05"), "a", ndim=3)
+
+
+def test_sizes_that_numpy_cannot_hold():
+    raw = struct.pack(">HBB255I", 0, 0x08, 255, *[1] * 255) + b"\x05"
+    with pytest.raises(DataError, match=r"^a: NumPy cannot hold sizes \(1, .*\) \(.*\); mend the file's header"):
+        parse_idx(raw, "a")
