@@ -1,4 +1,42 @@
-"""minigrad: a small tensor and autograd engine whose kernels are written in Python and compiled by Numba."""
+"""minigrad: a small tensor and autograd engine whose kernels are written in Python and compiled by Numba.
 
-from .tensor import Tensor
-from .tensor import Tensor as tensor
+    import minigrad as mg
+    from minigrad import nn, optim, data, datasets
+"""
+
+from . import cuda
+from .creation import (
+    arange,
+    cat,
+    eye,
+    from_numpy,
+    full,
+    linspace,
+    ones,
+    ones_like,
+    rand,
+    randint,
+    randn,
+    randperm,
+    stack,
+    where,
+    zeros,
+    zeros_like,
+)
+from .random import initial_seed, manual_seed
+from .runtime.device import Device, device
+from .runtime.threads import get_num_threads, set_num_threads
+from .tape import enable_grad, is_grad_enabled, no_grad
+from .tensor import Tensor, bool_ as bool, float32, float64, int32, int64, tensor, uint8
+
+relu, sigmoid, tanh = Tensor.relu, Tensor.sigmoid, Tensor.tanh
+softmax, log_softmax = Tensor.softmax, Tensor.log_softmax
+exp, log, sqrt, abs, pow = Tensor.exp, Tensor.log, Tensor.sqrt, Tensor.abs, Tensor.pow
+add, sub, mul, div, neg, matmul = Tensor.add, Tensor.sub, Tensor.mul, Tensor.div, Tensor.neg, Tensor.matmul
+maximum, minimum, clip, clamp = Tensor.maximum, Tensor.minimum, Tensor.clip, Tensor.clamp
+sum, mean, var, std = Tensor.sum, Tensor.mean, Tensor.var, Tensor.std
+max, min, amax, amin, argmax, argmin = Tensor.max, Tensor.min, Tensor.amax, Tensor.amin, Tensor.argmax, Tensor.argmin
+reshape, flatten, permute, transpose = Tensor.reshape, Tensor.flatten, Tensor.permute, Tensor.transpose
+squeeze, unsqueeze = Tensor.squeeze, Tensor.unsqueeze
+
+__version__ = "0.1.0"

@@ -4,7 +4,7 @@ Sizes of windows: V. Dumoulin and F. Visin, "A guide to convolution arithmetic f
 """
 
 from collections.abc import Sequence
-from math import prod
+from math import gcd, prod
 
 from .errors import DtypeError, ShapeError, ValidationError
 
@@ -69,6 +69,26 @@ def window_grid(x: Shape, window, stride, pads: Pads, dilation, where: str, ceil
         raise ShapeError(f"{where}: a window of {reach[0]}x{reach[1]} does not fit in {x[2]}x{x[3]} pixels with padding "
                          f"{top + bottom}x{left + right}; use larger images, a smaller window or more padding")
     return rows, cols
+
+
+def holders(size: int, count: int, window: int, stride: int, before: int, dilation: int) -> list[tuple[int, int, int]]:
+    """For every pixel along one side, the windows that hold it: (first tap, its window, how many).
+
+    Pixel h is tap k of window o where h + before - k*dilation = o*stride.  From one such pair to the next the tap grows
+    by stride / g and the window falls by dilation / g, g being the greatest common divisor of the two.
+    """
+    found = []
+    for h in range(size):
+        pairs = [(k, (h + before - k * dilation) // stride) for k in range(window)
+                 if (h + before - k * dilation) % stride == 0 and 0 <= h + before - k * dilation < count * stride]
+        found.append((*pairs[0], len(pairs)) if pairs else (0, 0, 0))
+    return found
+
+
+def holder_steps(stride: int, dilation: int) -> tuple[int, int]:
+    """By how much the tap grows and the window falls, from one holder to the next."""
+    common = gcd(stride, dilation)
+    return stride // common, dilation // common
 
 
 def broadcast(where: str, *shapes: Shape) -> Shape:

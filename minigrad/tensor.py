@@ -884,6 +884,18 @@ def _restored(kind, array, device, leaf):
 
 # ---- data from outside
 
+
+def tensor(data: Any, dtype: Any = None, device: str | Device = CPU, requires_grad: Bool = False) -> Tensor:
+    """A tensor from numbers, nested lists, a NumPy array or another tensor; the values are copied.
+
+    See Tensor.
+    Example
+    >>> tensor([1, 2]).dtype
+    dtype('int64')
+    """
+    return Tensor(data, dtype, device, requires_grad)
+
+
 _dtype_names = {str(dtype) for dtype in DTYPES}
 
 

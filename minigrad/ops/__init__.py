@@ -23,6 +23,12 @@ from .arithmetic import (
     sub,
     where,
 )
+from .conv2d import conv2d
+from .dropout import dropout_mask
+from .loss import class_weights, cross_entropy, nll
+from .matmul import linear, matmul
 from .movement import assign, cast, cat, clone, expand, gather, index, pad, permute, reshape, stack, transfer
+from .pool2d import avg_pool2d, max_pool2d
 from .reduction import amax, amin, argmax, argmin, mean
 from .reduction import sum_ as sum
+from .softmax import log_softmax, softmax

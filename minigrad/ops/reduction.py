@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import DtypeError, ShapeError
 from ..runtime.kernel import Array1, Array3, Ints, kernel
-from ..runtime.math import const
+from ..runtime.math import const, smaller
 from ..shapes import reduced
 from .op import Columns, op
 
@@ -19,7 +19,7 @@ SLICE = 512  # kept elements of C in one task
 
 
 @cache
-def _plan(shape, strides, axes):
+def plan(shape, strides, axes):
     """The order of axes that makes memory (A, B, C), and the three sizes.  Keeps the memory order where it has the
     form kept, reduced, kept; otherwise the reduced axes go last."""
     order = sorted(range(len(shape)), key=lambda axis: (-strides[axis], axis))
@@ -37,15 +37,13 @@ def reduce_with(run):
     """A cpu column that brings x to (A, B, C), runs the kernel and puts the result in its place."""
 
     def column(x, axes, out):
-        order, (rows, depth, width) = _plan(x.shape, x.strides, axes)
+        order, (rows, depth, width) = plan(x.shape, x.strides, axes)
         memory = np.ascontiguousarray(x.transpose(order)).reshape(rows, depth, width)
         kept = [axis for axis in order if axis not in axes]
         result = np.empty([x.shape[axis] for axis in kept], out.dtype)
         if out.size:
             run(rows * -(-width // SLICE), memory, result, SLICE)
-        # axes of size 1 in `out` stand for reduced ones
-        out[...] = result.transpose(np.argsort(np.argsort(kept))).reshape(out.shape) if kept != sorted(kept) else (
-            result.reshape(out.shape))
+        out[...] = result.transpose(np.argsort(kept)).reshape(out.shape)
 
     return column
 
@@ -56,7 +54,7 @@ def sum_kernel(task, x: Array3, out: Array1, slice: int):
     _, B, C = x.shape
     slices = (C + slice - 1) // slice
     a, start = task // slices, task % slices * slice
-    stop = min(start + slice, C)
+    stop = smaller(start + slice, C)
     if C == 1:
         total = const(0, x)
         for b in range(B):
@@ -77,7 +75,7 @@ def amax_kernel(task, x: Array3, out: Array1, slice: int):
     _, B, C = x.shape
     slices = (C + slice - 1) // slice
     a, start = task // slices, task % slices * slice
-    for c in range(start, min(start + slice, C)):
+    for c in range(start, smaller(start + slice, C)):
         best = x[a * B * C + c]
         for b in range(1, B):
             value = x[(a * B + b) * C + c]
@@ -91,7 +89,7 @@ def argmax_kernel(task, x: Array3, out: Ints, slice: int):
     _, B, C = x.shape
     slices = (C + slice - 1) // slice
     a, start = task // slices, task % slices * slice
-    for c in range(start, min(start + slice, C)):
+    for c in range(start, smaller(start + slice, C)):
         best, place = x[a * B * C + c], 0
         for b in range(1, B):
             value = x[(a * B + b) * C + c]

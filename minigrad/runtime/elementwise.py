@@ -10,6 +10,7 @@ from math import prod
 
 import numpy as np
 
+from .math import smaller
 from .kernel import Ints, Kernel, Memory, helper
 
 PIECE = 32768  # elements in a task: 10 us of work, where a parallel launch costs 3-9 us
@@ -102,11 +103,11 @@ def _unary(f, kinds, result) -> Kernel:
     (first,) = kinds
 
     def loop(task, a: first, out: result, plan: Ints):  # type: ignore[valid-type]
-        inner, i, stop = plan[0], task * plan[2], min(plan[1], (task + 1) * plan[2])
+        inner, i, stop = plan[0], task * plan[2], smaller(plan[1], (task + 1) * plan[2])
         so, sa = plan[4], plan[5]
         while i < stop:
             row, start = i // inner, i % inner
-            n = min(inner - start, stop - i)
+            n = smaller(inner - start, stop - i)
             o = _row_start(row, plan, 2, 0) + start * so
             p = _row_start(row, plan, 2, 1) + start * sa
             if so == 1 and sa == 1:
@@ -124,11 +125,11 @@ def _binary(f, kinds, result) -> Kernel:
     first, second = kinds
 
     def loop(task, a: first, b: second, out: result, plan: Ints):  # type: ignore[valid-type]
-        inner, i, stop = plan[0], task * plan[2], min(plan[1], (task + 1) * plan[2])
+        inner, i, stop = plan[0], task * plan[2], smaller(plan[1], (task + 1) * plan[2])
         so, sa, sb = plan[4], plan[5], plan[6]
         while i < stop:
             row, start = i // inner, i % inner
-            n = min(inner - start, stop - i)
+            n = smaller(inner - start, stop - i)
             o = _row_start(row, plan, 3, 0) + start * so
             p = _row_start(row, plan, 3, 1) + start * sa
             q = _row_start(row, plan, 3, 2) + start * sb
@@ -151,11 +152,11 @@ def _ternary(f, kinds, result) -> Kernel:
     first, second, third = kinds
 
     def loop(task, a: first, b: second, c: third, out: result, plan: Ints):  # type: ignore[valid-type]
-        inner, i, stop = plan[0], task * plan[2], min(plan[1], (task + 1) * plan[2])
+        inner, i, stop = plan[0], task * plan[2], smaller(plan[1], (task + 1) * plan[2])
         so, sa, sb, sc = plan[4], plan[5], plan[6], plan[7]
         while i < stop:
             row, start = i // inner, i % inner
-            n = min(inner - start, stop - i)
+            n = smaller(inner - start, stop - i)
             o = _row_start(row, plan, 4, 0) + start * so
             p = _row_start(row, plan, 4, 1) + start * sa
             q = _row_start(row, plan, 4, 2) + start * sb
@@ -170,3 +171,34 @@ def _ternary(f, kinds, result) -> Kernel:
             i += n
 
     return Kernel(loop, f.py_func)
+
+
+# ---- values that depend on an element's place only
+
+
+def places(function: Callable[..., object]):
+    """A column (key, limit, scale, out) that fills `out` with function(place, key, limit, scale), where `place` counts
+    the elements in C order, whatever the memory layout."""
+    f = helper(function)
+
+    def loop(task, out: Memory, plan: Ints, key: int, limit: int, scale: float):
+        inner, i, stop = plan[0], task * plan[2], smaller(plan[1], (task + 1) * plan[2])
+        so, sa = plan[4], plan[5]
+        while i < stop:
+            row, start = i // inner, i % inner
+            n = smaller(inner - start, stop - i)
+            o = _row_start(row, plan, 2, 0) + start * so
+            p = _row_start(row, plan, 2, 1) + start * sa
+            for j in range(n):
+                out[o + j * so] = f(p + j * sa, key, limit, scale)
+            i += n
+
+    run = Kernel(loop, function)
+
+    def column(key: int, limit: int, scale: float, out: np.ndarray) -> None:
+        steps = np.cumprod((1, *out.shape[:0:-1]))[::-1].tolist()
+        tasks, plan = _plan(out.shape, out.strides, out.itemsize, ((out.shape, tuple(steps[-out.ndim:]), 1),))
+        if tasks:
+            run(tasks, out, plan, key - 2**64 if key >= 2**63 else key, limit, scale)
+
+    return column

@@ -9,7 +9,8 @@
 
 A kernel is serial and does one task of many.  Its first parameter is the task; every other one says by its annotation
 what it is: an array of so many dimensions, C-contiguous, of the kernel's element type (`Array1` ... `Array4`); `Memory`,
-the same as a flat view that follows no particular strides; `Ints` and `Bytes`, flat int64 and uint8; `ArrayList`, a list
+the same as a flat view that follows no particular strides; `Ints`, `Shorts` and `Bytes`, flat int64, uint16 and
+uint8; `ArrayList`, a list
 of C-contiguous arrays; `int`; `float`, a number of the kernel's element type; `Tile`, the shape of a register tile
 (see tile.py).  The element type is that of the first `ArrayN`, `Memory` or `ArrayList` argument.
 
@@ -57,22 +58,26 @@ class Ints: ...
 class Bytes: ...
 
 
+class Shorts: ...
+
+
 class ArrayList: ...
 
 
 Tile = tile.TileShape
-DIMENSIONS = {Array1: 1, Array2: 2, Array3: 3, Array4: 4, Memory: 1, Ints: 1, Bytes: 1}
+DIMENSIONS = {Array1: 1, Array2: 2, Array3: 3, Array4: 4, Memory: 1, Ints: 1, Bytes: 1, Shorts: 1}
+INTEGERS = {Ints: types.int64, Bytes: types.uint8, Shorts: types.uint16}
 FLOATS = {"f": types.float32, "d": types.float64}
-OPTIONS = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "reassoc", "nsz", "arcp"},
-           "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+FASTMATH = {"contract", "reassoc", "nsz", "arcp"}  # all that keeps nan and infinity as they are
+OPTIONS = {"nogil": True, "error_model": "numpy", "fastmath": FASTMATH, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
 listeners: list[Callable[[str, float], None]] = []  # called with (name, seconds) after each kernel is compiled
 _missing: list[Callable[[], object]] | None = None
 
 
 def helper(function):
-    """A function that kernels call; compiled into each of them."""
-    return numba.njit(**OPTIONS)(function)
+    """A function that kernels call; its text becomes part of each of them."""
+    return numba.njit(inline="always", **OPTIONS)(function)
 
 
 class Kernel:
@@ -83,9 +88,10 @@ class Kernel:
         self.source = source or function  # where the mathematics stands, if the loop around it is made elsewhere
         self.name = f"{self.source.__module__.rpartition('.')[2]}.{self.source.__name__}"
         parameters = list(inspect.signature(function).parameters.values())[1:]
+        self.names = [parameter.name for parameter in parameters]
         self.kinds = [parameter.annotation for parameter in parameters]
         self.first = next(i for i, kind in enumerate(self.kinds) if kind in (*DIMENSIONS, ArrayList)
-                          and kind not in (Ints, Bytes))
+                          and kind not in INTEGERS)
         self.tile = self.kinds.index(Tile) if Tile in self.kinds else None
         self.fields = "".join("d" if kind is float else "q" for kind in self.kinds if kind is not Tile)
         self.pack = struct.Struct(self.fields).pack
@@ -130,14 +136,16 @@ class Kernel:
         return f"{self.name}-{char}{form}-{mark}"
 
     def _compile(self, element, shape):
+        """The kernel as a C function of (block, task).
+
+        Its text is inlined into an entry that reads the arguments: compiled as a function of its own, it would be
+        optimised twice, which is most of the time.
+        """
         static = None if shape is None else tile.TileShape(element, *shape)
-        unpack = _unpacker(element, static, self.kinds)
-        body = numba.njit(**OPTIONS)(self.function)
-
-        def entry(block, task):
-            body(task, *unpack(block))
-
-        return numba.cfunc(types.void(types.int64, types.int64), error_model="numpy")(entry)
+        names = ", ".join(self.names)
+        scope = {"unpack": _unpacker(element, static, self.kinds), "body": helper(self.function)}
+        exec(f"def entry(block, task):\n    {names}, = unpack(block)\n    body(task, {names})", scope)
+        return numba.cfunc(types.void(types.int64, types.int64), error_model="numpy", fastmath=FASTMATH)(scope["entry"])
 
     def llvm(self, char: str = "f", shape: tuple[int, int, bool] | None = None) -> str:
         """The optimised LLVM code, for tests that count instructions."""
@@ -213,7 +221,7 @@ def _unpacker(element, static, kinds):
         if kind is ArrayList:
             return _ArrayListType(element)
         if kind in DIMENSIONS:
-            return View({Ints: types.int64, Bytes: types.uint8}.get(kind, element), DIMENSIONS[kind])
+            return View(INTEGERS.get(kind, element), DIMENSIONS[kind])
         return {int: types.int64, float: element}[kind]
 
     returned = types.Tuple([numba_type(kind) for kind in kinds])
@@ -221,19 +229,13 @@ def _unpacker(element, static, kinds):
     def generate(context, builder, signature, args):
         block = builder.inttoptr(args[0], WORD.as_pointer())
         values, position = [], 0
-        for kind, wanted in zip(kinds, returned, strict=True):
-            if kind is Tile:
+        for kind in returned:
+            if kind is static:
                 values.append(context.get_dummy_value())
                 continue
             word = builder.load(builder.gep(block, [ir.Constant(WORD, position)]))
+            values.append(_argument(context, builder, kind, word))
             position += 1
-            if isinstance(wanted, View):
-                values.append(view_of(context, builder, wanted, word))
-            elif kind is float:
-                number = builder.bitcast(word, ir.DoubleType())
-                values.append(context.cast(builder, number, types.float64, element))
-            else:
-                values.append(word)
         return context.make_tuple(builder, returned, values)
 
     @intrinsic
@@ -241,3 +243,12 @@ def _unpacker(element, static, kinds):
         return returned(types.int64), generate
 
     return unpack
+
+
+def _argument(context, builder, kind, word):
+    """A kernel argument of type `kind` from its word in the block."""
+    if isinstance(kind, View):
+        return view_of(context, builder, kind, word)
+    if isinstance(kind, types.Float):
+        return context.cast(builder, builder.bitcast(word, ir.DoubleType()), types.float64, kind)
+    return word

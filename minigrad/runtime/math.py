@@ -25,6 +25,28 @@ def const(typing, value, like):
     return kind(types.unliteral(value), like), generate
 
 
+@intrinsic
+def larger(typing, a, b):
+    """The larger of two numbers of one kind; Python's max costs 0.1 s of compile time."""
+    return _chosen(a, ">")
+
+
+@intrinsic
+def smaller(typing, a, b):
+    """The smaller of two numbers of one kind."""
+    return _chosen(a, "<")
+
+
+def _chosen(kind, comparison):
+    kind = types.intp if isinstance(kind, types.Integer) else kind
+
+    def generate(context, builder, signature, args):
+        compare = builder.icmp_signed if kind is types.intp else builder.fcmp_ordered
+        return builder.select(compare(comparison, *args), *args)
+
+    return kind(kind, kind), generate
+
+
 def exp(x):
     """e to the power of x."""
     return np.exp(x)
@@ -67,7 +89,7 @@ def _tanh(x):
 
 def _exp32(x):
     """x = n*ln2 + r with |r| <= ln2/2; e**x = 2**n * e**r, the power in two steps so that nothing overflows early."""
-    y = min(max(x, np.float32(-104)), np.float32(90))
+    y = smaller(larger(x, np.float32(-104)), np.float32(90))
     n = np.floor(y * np.float32(1.44269504) + np.float32(0.5))
     r = y - n * np.float32(0.693359375) + n * np.float32(2.12194440e-4)
     p = np.float32(1.9875691500e-4)

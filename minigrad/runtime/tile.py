@@ -102,6 +102,12 @@ def _cols(shape):
     return lambda shape: cols
 
 
+@overload_attribute(TileShape, "lanes")
+def _lanes(shape):
+    count = shape.lanes
+    return lambda shape: count
+
+
 @overload_attribute(TileShape, "width")
 def _width(shape):
     width = shape.cols * shape.lanes
@@ -196,26 +202,24 @@ def store(typing, acc, out, out_at, step, count):
 
 
 @intrinsic
-def add_sums(typing, acc, out, out_at, step, cols):
-    """out[out_at + i*step + j] += the sum of vector (i, j), for the first `cols` columns."""
+def store_sums(typing, acc, out, out_at, step):
+    """out[out_at + i*step + j] = the sum over the lanes of vector (i, j)."""
 
     def generate(context, builder, signature, args):
         shape = signature.args[0].shape
-        tile, values, at, distance, wanted = args
+        tile, values, at, distance = args
         target = address(context, builder, out, values, out_at, at)
         number = _scalar(shape)
         name = f"llvm.vector.reduce.fadd.v{shape.lanes}f{shape.element.bitwidth}"
         reduce = cgutils.get_or_insert_function(builder.module, ir.FunctionType(number, [number, _vector(shape)]), name)
-        for j in range(shape.cols):
-            with builder.if_then(builder.icmp_signed("<", ir.Constant(I64, j), wanted)):
-                for i in range(shape.rows):
-                    vector = builder.extract_value(tile, i * shape.cols + j)
-                    total = builder.call(reduce, [ir.Constant(number, 0.0), vector], fastmath=("reassoc",))
-                    here = builder.gep(target, [builder.add(_times(builder, distance, i), ir.Constant(I64, j))])
-                    builder.store(builder.fadd(builder.load(here), total), here)
+        for i in range(shape.rows):
+            for j in range(shape.cols):
+                vector = builder.extract_value(tile, i * shape.cols + j)
+                total = builder.call(reduce, [ir.Constant(number, 0.0), vector], fastmath=("reassoc",))
+                builder.store(total, builder.gep(target, [builder.add(_times(builder, distance, i), ir.Constant(I64, j))]))
         return context.get_dummy_value()
 
-    return types.void(acc, out, out_at, types.intp, types.intp), generate
+    return types.void(acc, out, out_at, types.intp), generate
 
 
 # ---- the pieces, in LLVM's terms

@@ -20,8 +20,8 @@ def conv_weight(where: str, source: Any) -> np.ndarray:
         raise DtypeError(f"{where}: {kind} has no numeric weight; pass a Conv2d layer or a (F, C, KH, KW) array")
     if weight.ndim != 4 or weight.size == 0:
         raise ShapeError(
-            f"{where}: weight has shape {weight.shape}, {weight.ndim} dimensions and {weight.size} entries, not a filled "
-            "4-dimensional (F, C, KH, KW); pass a Conv2d layer or its weight"
+            f"{where}: weight has shape {weight.shape}, not (F, C, KH, KW) with 4 sizes of 1 or more; "
+            "pass a Conv2d layer or its weight"
         )
     wrong = weight.size - np.isfinite(weight).sum()
     if wrong:
@@ -33,7 +33,9 @@ def class_numbers(where: str, name: str, source: Any) -> np.ndarray:
     """A (N,) array of class numbers."""
     numbers = as_array(source)
     if numbers.ndim != 1 or numbers.size == 0:
-        raise ShapeError(f"{where}: {name} has shape {numbers.shape}, not (N,) with N > 0; take argmax(1) of the scores")
+        raise ShapeError(
+            f"{where}: {name} has shape {numbers.shape}, not (N,) with N > 0; take argmax(1) of the scores"
+        )
     if numbers.dtype.kind not in "iu":
         raise DtypeError(f"{where}: {name} holds {numbers.dtype}, not whole class numbers; convert it with astype(int)")
-    return numbers
+    return numbers.astype(np.int64)  # labels often come as uint8, where 25 * 11 overflows

@@ -7,13 +7,17 @@ from pathlib import Path
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colorbar import Colorbar
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import ArrayLike
 
 # Told apart with every common form of colour blindness.  Source: Okabe & Ito 2008, "Color Universal Design"
 BLUE, VERMILION, GREEN, ORANGE = "#0072B2", "#D55E00", "#009E73", "#E69F00"
 SKY, PURPLE, YELLOW, GREY = "#56B4E9", "#CC79A7", "#F0E442", "#888888"
+PALE = "#DCE9F3"  # a ground behind black letters
 PALETTE = (BLUE, VERMILION, GREEN, ORANGE, SKY, PURPLE, YELLOW, GREY)
 
 SIGNED = colormaps["RdBu_r"]  # blue below zero, white at zero, red above
@@ -42,7 +46,8 @@ def figure(width: float, height: float, title: str | None = None) -> Picture:
     >>> figure(4, 3, "Loss").get_suptitle()
     'Loss'
     """
-    picture = Picture(figsize=(width, height), dpi=DOTS_PER_INCH, layout="constrained")
+    layout = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08, wspace=0.04, compress=True)
+    picture = Picture(figsize=(width, height), dpi=DOTS_PER_INCH, layout=layout)
     if title:
         picture.suptitle(_broken(title, letters=int(width * 72 / (0.6 * TITLE))), fontsize=TITLE)
     return picture
@@ -83,6 +88,14 @@ def tidy(axes: Axes) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color=GREY, alpha=0.25, linewidth=0.6)
     axes.set_axisbelow(True)
+
+
+def colour_bar(figure: Figure, scale: ScalarMappable, axes: list[Axes], label: str) -> Colorbar:
+    """Add the legend of a colour scale, a fifth of an inch wide, to the right of the axes that share it."""
+    bar = figure.colorbar(scale, ax=axes, aspect=5 * figure.get_figheight(), pad=0.03)
+    bar.set_label(label, fontsize=SMALL)
+    bar.ax.tick_params(labelsize=SMALL)
+    return bar
 
 
 def _broken(text: str, letters: int) -> str:

@@ -1,0 +1,268 @@
+"""The functions behind the layers, with PyTorch's names, arguments and defaults.
+
+Functions that also are methods of a tensor (relu, softmax, ...) are those methods.
+"""
+
+from collections.abc import Sequence
+
+from .. import ops
+from ..errors import ShapeError, ValidationError
+from ..random import next_key
+from ..shapes import padding_2d, pair
+from ..tensor import Tensor, apply
+
+Size = int | tuple[int, int]
+
+relu = Tensor.relu
+sigmoid = Tensor.sigmoid
+tanh = Tensor.tanh
+softmax = Tensor.softmax
+log_softmax = Tensor.log_softmax
+
+
+def leaky_relu(x: Tensor, negative_slope: float = 0.01) -> Tensor:
+    """x where positive, negative_slope * x elsewhere.
+
+    Source   A. Maas et al., "Rectifier nonlinearities improve neural network acoustic models", 2013
+    Example
+    >>> import minigrad as mg
+    >>> leaky_relu(mg.tensor([-1.0, 2.0]), 0.1)
+    tensor([-0.1,  2. ])
+    """
+    return apply(ops.leaky_relu, x, negative_slope=float(negative_slope))
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x @ weight.T + bias: every output is a weighted sum of all features.
+
+    x        (..., IN)    features
+    weight   (OUT, IN)
+    bias     (OUT)        or None
+    returns  (..., OUT)
+
+    Raises   ShapeError   the number of features differs
+    Example
+    >>> import minigrad as mg
+    >>> linear(mg.ones(1, 3), mg.ones(2, 3), mg.tensor([0.0, 1.0]))
+    tensor([[3., 4.]])
+    """
+    if x.ndim == 2:
+        return apply(ops.linear, x, weight, bias)
+    if not x.ndim:
+        raise ShapeError("linear: x is a single number, expected (..., in_features)")
+    flat = apply(ops.linear, x.reshape(-1, x.shape[-1]), weight, bias)
+    return flat.reshape(*x.shape[:-1], flat.shape[-1])
+
+
+def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Size = 1, padding: Size | str = 0,
+           dilation: Size = 1, groups: int = 1) -> Tensor:
+    """Slide every filter over the images; each output is the sum of window times filter, plus bias.
+
+    x         (N, C, H, W)            images or feature maps
+    weight    (F, C/groups, KH, KW)   F filters
+    bias      (F)                     or None
+    stride    pixels                  step between windows, one number or (rows, columns)
+    padding   pixels                  of zeros around the image; 'same' keeps the size (stride 1), 'valid' is 0
+    dilation  pixels                  distance between the pixels of a window
+    groups    count                   parts into which channels and filters are cut, and that do not mix
+    returns   (N, F, OH, OW)          OH = floor((H + 2*padding - dilation*(KH-1) - 1) / stride) + 1
+
+    Raises   ShapeError        channels differ, or no window fits
+             ValidationError   a setting out of range
+    Source   Dumoulin & Visin, "A guide to convolution arithmetic for deep learning", 2016
+    Example
+    >>> import minigrad as mg
+    >>> image = mg.ones(1, 1, 3, 3)
+    >>> conv2d(image, mg.ones(1, 1, 2, 2))
+    tensor([[[[4., 4.],
+              [4., 4.]]]])
+    """
+    if groups < 1:
+        raise ValidationError(f"conv2d: groups is {groups}; it must be at least 1")
+    step, spread = pair(stride, "stride", "conv2d"), pair(dilation, "dilation", "conv2d")
+    pads = padding_2d(padding, weight.shape[2:], step, spread, "conv2d")
+    return apply(ops.conv2d, x, weight, bias, stride=step, pads=pads, dilation=spread, groups=groups)
+
+
+def max_pool2d(x: Tensor, kernel_size: Size, stride: Size | None = None, padding: Size = 0, dilation: Size = 1,
+               ceil_mode: bool = False) -> Tensor:
+    """Keep the largest value of every window.
+
+    x            (N, C, H, W)    images or feature maps
+    kernel_size  pixels          side of the window, or (KH, KW)
+    stride       pixels          step between windows; the window's size if None
+    padding      pixels          around the image, at most half of the window; never chosen
+    dilation     pixels          distance between the pixels of a window
+    ceil_mode    bool            also windows that reach over the far edge
+    returns      (N, C, OH, OW)  OH = floor((H + 2*padding - dilation*(KH-1) - 1) / stride) + 1
+
+    The gradient goes to the first largest pixel of each window.
+    Raises   ShapeError        x is not 4-dimensional, or no window fits
+             ValidationError   a setting out of range
+    Source   Zhou & Chellappa 1988; sizes: Dumoulin & Visin 2016, section 2
+    Example
+    >>> import minigrad as mg
+    >>> max_pool2d(mg.arange(16.0).reshape(1, 1, 4, 4), 2)
+    tensor([[[[ 5.,  7.],
+              [13., 15.]]]])
+    """
+    window, step = _window("max_pool2d", kernel_size, stride)
+    pads = padding_2d(pair(padding, "padding", "max_pool2d", least=0), window, step, (1, 1), "max_pool2d")
+    return apply(ops.max_pool2d, x, window=window, stride=step, pads=pads,
+                 dilation=pair(dilation, "dilation", "max_pool2d"), ceil_mode=ceil_mode)
+
+
+def avg_pool2d(x: Tensor, kernel_size: Size, stride: Size | None = None, padding: Size = 0, ceil_mode: bool = False,
+               count_include_pad: bool = True, divisor_override: int | None = None) -> Tensor:
+    """The mean of every window.
+
+    x                  (N, C, H, W)    images or feature maps
+    kernel_size        pixels          side of the window, or (KH, KW)
+    stride             pixels          step between windows; the window's size if None
+    padding            pixels          of zeros around the image, at most half of the window
+    ceil_mode          bool            also windows that reach over the far edge
+    count_include_pad  bool            whether padding counts as pixels
+    divisor_override   count           divide by this instead
+    returns            (N, C, OH, OW)  OH = floor((H + 2*padding - KH) / stride) + 1
+
+    Raises   ShapeError        x is not 4-dimensional, or no window fits
+             ValidationError   a setting out of range
+    Source   LeCun et al. 1989; sizes: Dumoulin & Visin 2016, section 2
+    Example
+    >>> import minigrad as mg
+    >>> avg_pool2d(mg.arange(16.0).reshape(1, 1, 4, 4), 2)
+    tensor([[[[ 2.5,  4.5],
+              [10.5, 12.5]]]])
+    """
+    window, step = _window("avg_pool2d", kernel_size, stride)
+    if divisor_override is not None and divisor_override < 1:
+        raise ValidationError(f"avg_pool2d: divisor_override is {divisor_override}; it must be at least 1")
+    pads = padding_2d(pair(padding, "padding", "avg_pool2d", least=0), window, step, (1, 1), "avg_pool2d")
+    return apply(ops.avg_pool2d, x, window=window, stride=step, pads=pads, ceil_mode=ceil_mode,
+                 count_include_pad=count_include_pad, divisor=divisor_override)
+
+
+def _window(where, kernel_size, stride):
+    window = pair(kernel_size, "kernel_size", where)
+    return window, window if stride is None else pair(stride, "stride", where)
+
+
+def dropout(x: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
+    """In training, zero each element with probability p and divide the others by 1 - p; otherwise x itself.
+
+    The same seed gives the same zeros on every device.
+    Raises   ValidationError   p is not between 0 and 1
+    Source   N. Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting", 2014
+    Example
+    >>> import minigrad as mg
+    >>> dropout(mg.ones(2), 0.5, training=False)
+    tensor([1., 1.])
+    """
+    if not 0 <= p <= 1:
+        raise ValidationError(f"dropout: p is {p}; it is a probability, 0 to 1")
+    if not training or p == 0:
+        return x
+    return x * apply(ops.dropout_mask, x.detach(), p=float(p), key=next_key())
+
+
+def flatten(x: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
+    """Axes start_dim to end_dim made into one; Tensor.flatten."""
+    return x.flatten(start_dim, end_dim)
+
+
+def pad(x: Tensor, pad: Sequence[int], value: float = 0.0) -> Tensor:
+    """Margins of `value` around a tensor.
+
+    pad   pairs of (before, after), for the last axis first; negative ones cut off
+
+    Raises   ShapeError   more pairs than axes, or half a pair
+    Example
+    >>> import minigrad as mg
+    >>> pad(mg.ones(2), (1, 2))
+    tensor([0., 1., 1., 0., 0.])
+    """
+    if len(pad) % 2 or len(pad) > 2 * x.ndim:
+        raise ShapeError(f"pad: {len(pad)} margins for {x.ndim} dimensions; give (before, after) for each axis, last first")
+    pairs = [(pad[i], pad[i + 1]) for i in range(0, len(pad), 2)]
+    widths = [(0, 0)] * (x.ndim - len(pairs)) + pairs[::-1]
+    return apply(ops.pad, x, widths=tuple(widths), value=value)
+
+
+# ---- losses
+
+
+def cross_entropy(x: Tensor, target: Tensor, weight: Tensor | None = None, ignore_index: int = -100,
+                  reduction: str = "mean", label_smoothing: float = 0.0) -> Tensor:
+    """How surprised softmax(x) is by the true classes: -log of the probability of each.
+
+    x                (N, K) or (N, K, ...)  logits
+    target           (N) or (N, ...)        classes, 0 to K-1
+    weight           (K)                    of each class, or None
+    ignore_index     class                  that does not count
+    reduction        'mean', 'sum', 'none'  the mean weighs each image by its class's weight
+    label_smoothing  0 to 1                 share of the target spread over all classes
+
+    Raises   ShapeError        x and target do not fit
+             ValidationError   a class out of range, or a setting
+    Source   label smoothing: Szegedy et al. 2016, section 7
+    Example
+    >>> import minigrad as mg
+    >>> cross_entropy(mg.zeros(1, 10), mg.tensor([3]))
+    tensor(2.3026)
+    """
+    if not 0 <= label_smoothing <= 1:
+        raise ValidationError(f"cross_entropy: label_smoothing is {label_smoothing}; it is a share, 0 to 1")
+    losses = apply(ops.cross_entropy, x, target, weight, ignore=ignore_index, smoothing=float(label_smoothing))
+    return _weighted(losses, x, target, weight, ignore_index, reduction, "cross_entropy")
+
+
+def nll_loss(x: Tensor, target: Tensor, weight: Tensor | None = None, ignore_index: int = -100,
+             reduction: str = "mean") -> Tensor:
+    """The negative of the log-probability x gives to the true classes; after log_softmax it is cross_entropy.
+
+    x        (N, K) or (N, K, ...)   logarithms of probabilities
+    others   as cross_entropy
+
+    Raises   ShapeError        x and target do not fit
+             ValidationError   a class out of range
+    Example
+    >>> import minigrad as mg
+    >>> nll_loss(mg.tensor([[-1.0, -2.0]]), mg.tensor([1]))
+    tensor(2.)
+    """
+    losses = apply(ops.nll, x, target, weight, ignore=ignore_index)
+    return _weighted(losses, x, target, weight, ignore_index, reduction, "nll_loss")
+
+
+def _weighted(losses, x, target, weight, ignore_index, reduction, where):
+    if reduction != "mean":
+        return _reduce(losses, reduction, where)
+    total = apply(ops.class_weights, target, weight, ignore=ignore_index, dtype=x.dtype).sum()
+    return losses.sum() / total
+
+
+def mse_loss(x: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
+    """The squared difference, averaged.
+
+    x, target   of one shape
+    reduction   'mean', 'sum' or 'none'
+
+    Raises   ShapeError   the shapes differ
+    Example
+    >>> import minigrad as mg
+    >>> mse_loss(mg.tensor([1.0, 3.0]), mg.tensor([1.0, 1.0]))
+    tensor(2.)
+    """
+    if x.shape != target.shape:
+        raise ShapeError(f"mse_loss: x is {x.shape}, target {target.shape}; make them equal (broadcasting would average "
+                         "over pairs that do not belong together)")
+    difference = x - target
+    return _reduce(difference * difference, reduction, "mse_loss")
+
+
+def _reduce(losses: Tensor, reduction: str, where: str) -> Tensor:
+    if reduction == "none":
+        return losses
+    if reduction not in ("mean", "sum"):
+        raise ValidationError(f"{where}: reduction is {reduction!r}; use 'mean', 'sum' or 'none'")
+    return losses.mean() if reduction == "mean" else losses.sum()

@@ -1,0 +1,302 @@
+"""Two-dimensional convolution, its input gradient and its weight gradient.
+
+    out[n, f, oh, ow] = b[f] + sum over c, kh, kw of  w[f, c, kh, kw] * x[n, c, oh*SH + kh*DH - top, ow*SW + kw*DW - left]
+
+(what every framework calls convolution is a cross-correlation).  The three are one family: the gradient of each by each
+of its inputs is another of the three.  With groups, channels and filters are cut into as many parts that do not mix.
+
+Memory: x (C, H, W, N), w (F, C/groups, KH, KW), out (F, OH, OW, N).  The inner loops run over images; a tile holds
+several filters (or channels) times several vectors of images.  Pixels outside the image are zero and skipped.
+
+Source: V. Dumoulin & F. Visin, "A guide to convolution arithmetic for deep learning", 2016.
+"""
+
+from functools import cache
+
+import numpy as np
+
+from ..errors import DtypeError, ShapeError
+from ..runtime import memory
+from ..runtime.kernel import Array1, Array4, Ints, Memory, Tile, kernel
+from ..runtime.math import larger, smaller
+from ..runtime.tile import MAX_COLS, broadcast_rows, choose, dot_fma, lanes, outer_fma, store, store_sums, zeros
+from ..shapes import holder_steps, holders, window_grid
+from .matmul import same_dtype
+from .op import Columns, op
+
+# Settings travel as: stride (SH, SW), pads (top, bottom, left, right), dilation (DH, DW), groups.
+
+
+# ---- forward
+
+
+def im2col(x, window, grid, stride, pads, dilation):
+    """Every window of x (C, H, W, N) as a column: (C*KH*KW, OH*OW*N)."""
+    top, bottom, left, right = pads
+    x = np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0))) if any(pads) else x
+    C, _, _, N = x.shape
+    columns = np.empty((C, *window, *grid, N), x.dtype)
+    for kh in range(window[0]):
+        for kw in range(window[1]):
+            columns[:, kh, kw] = x[tap(kh, kw, grid, stride, dilation)]
+    return columns.reshape(C * window[0] * window[1], -1)
+
+
+def tap(kh, kw, grid, stride, dilation):
+    """The pixels that tap (kh, kw) of all windows reads, as an index into (C, H, W, N)."""
+    h, w = kh * dilation[0], kw * dilation[1]
+    return (slice(None), slice(h, h + (grid[0] - 1) * stride[0] + 1, stride[0]),
+            slice(w, w + (grid[1] - 1) * stride[1] + 1, stride[1]))
+
+
+def conv2d_numpy(x, w, b, stride, pads, dilation, groups, out):
+    x, result = memory.batch_last(x), memory.batch_last(out)
+    F, C, KH, KW = w.shape
+    grid = result.shape[1:3]
+    for part in range(groups):
+        filters = slice(part * F // groups, (part + 1) * F // groups)
+        columns = im2col(x[part * C:(part + 1) * C], (KH, KW), grid, stride, pads, dilation)
+        np.matmul(w[filters].reshape(F // groups, -1), columns, out=result[filters].reshape(F // groups, -1))
+    if b is not None:
+        result += b[:, None, None, None]
+
+
+@kernel
+def conv2d_kernel(task, x: Array4, w: Array4, b: Array1, out: Array4, SH: int, SW: int, top: int, left: int,
+                  DH: int, DW: int, groups: int, bias: int, tile: Tile):
+    """One row of outputs, oh = task.  x (C, H, W, N), w (F, C/groups, KH, KW), out (F, OH, OW, N)."""
+    _, H, W, N = x.shape
+    F, C, KH, KW = w.shape
+    _, OH, OW, _ = out.shape
+    oh, filters = task, F // groups
+    h = oh * SH - top
+    first_kh, last_kh = larger((DH - 1 - h) // DH, 0), smaller((H - h + DH - 1) // DH, KH)
+    for start in range(0, N, tile.width):
+        n = larger(smaller(start, N - tile.width), 0)
+        for group in range(groups):
+            for block in range(0, filters, tile.rows):
+                f = group * filters + smaller(block, filters - tile.rows)
+                for ow in range(OW):
+                    v = ow * SW - left
+                    first_kw, last_kw = larger((DW - 1 - v) // DW, 0), smaller((W - v + DW - 1) // DW, KW)
+                    acc = broadcast_rows(tile, b, f * bias, bias)
+                    for c in range(C):
+                        for kh in range(first_kh, last_kh):
+                            for kw in range(first_kw, last_kw):
+                                acc = outer_fma(acc, w, (f, c, kh, kw), C * KH * KW,
+                                                x, (group * C + c, h + kh * DH, v + kw * DW, n), N - n)
+                    store(acc, out, (f, oh, ow, n), OH * OW * N, N - n)
+
+
+def conv2d_cpu(x, w, b, stride, pads, dilation, groups, out):
+    result = memory.batch_last(out)
+    if not result.size:
+        return
+    bias = np.zeros(1, out.dtype) if b is None else memory.contiguous(b)
+    conv2d_kernel(result.shape[1], memory.batch_last(x), memory.contiguous(w), bias, result, *stride, pads[0], pads[2],
+                  *dilation, groups, int(b is not None), choose(w.shape[0] // groups, out.shape[0], out.dtype))
+
+
+conv2d_columns = Columns("conv2d", numpy=conv2d_numpy, cpu=conv2d_cpu)
+
+
+@op
+def conv2d(device, x, w, b, *, stride, pads, dilation, groups):
+    _check(x, w, b, groups)
+    grid = window_grid(x.shape, w.shape[2:], stride, pads, dilation, "conv2d")
+    out = memory.empty((x.shape[0], w.shape[0], *grid), x.dtype)
+    conv2d_columns(device, x, w, b, stride, pads, dilation, groups, out)
+    return out
+
+
+def _check(x, w, b, groups):
+    if x.dtype.kind != "f":
+        raise DtypeError(f"conv2d: x is {x.dtype}, expected floats; convert it with .float()")
+    if w.ndim != 4:
+        raise ShapeError(f"conv2d: weight has {w.ndim} dimensions {w.shape}, expected 4 (F, C/groups, KH, KW)")
+    if x.ndim != 4:
+        raise ShapeError(f"conv2d: x has {x.ndim} dimensions {x.shape}, expected 4 (N, C, H, W)"
+                         f"{'; add one with x.unsqueeze(0)' if x.ndim == 3 else ''}")
+    if x.shape[1] != w.shape[1] * groups:
+        raise ShapeError(f"conv2d: weight reads {w.shape[1] * groups} channels but x has {x.shape[1]} "
+                         f"(x {x.shape}, weight {w.shape}, groups {groups}); build the layer with in_channels={x.shape[1]}")
+    if w.shape[0] % groups:
+        raise ShapeError(f"conv2d: {w.shape[0]} filters do not divide into {groups} groups")
+    if b is not None and b.shape != w.shape[:1]:
+        raise ShapeError(f"conv2d: bias has shape {b.shape}, weight has {w.shape[0]} filters; use shape ({w.shape[0]},)")
+    same_dtype("conv2d", x, w, b)
+
+
+@conv2d.gradient
+def conv2d_gradient(do, g, x, w, x_shape, w_shape, stride, pads, dilation, groups):
+    settings = {"stride": stride, "pads": pads, "dilation": dilation, "groups": groups}
+    return (lambda: do.conv2d_input(g, w, size=x_shape[2:], **settings),
+            lambda: do.conv2d_weight(g, x, window=w_shape[2:], **settings),
+            lambda: do.sum(g, axes=(0, 2, 3), keepdim=False))
+
+
+# ---- input gradient: every output sends its gradient back through the weights to the pixels it was made from
+
+
+def conv2d_input_numpy(g, w, stride, pads, dilation, groups, dx):
+    g, result = memory.batch_last(g), memory.batch_last(dx)
+    (F, C, KH, KW), (_, H, W, N), grid = w.shape, result.shape, g.shape[1:3]
+    top, bottom, left, right = pads
+    padded = np.zeros((C * groups, H + top + bottom, W + left + right, N), g.dtype)
+    for part in range(groups):
+        filters = slice(part * F // groups, (part + 1) * F // groups)
+        columns = w[filters].reshape(F // groups, -1).T @ g[filters].reshape(F // groups, -1)
+        columns = columns.reshape(C, KH, KW, *grid, N)
+        target = padded[part * C:(part + 1) * C]
+        for kh in range(KH):
+            for kw in range(KW):
+                target[tap(kh, kw, grid, stride, dilation)] += columns[:, kh, kw]
+    result[...] = padded[:, top:top + H, left:left + W]
+
+
+@kernel
+def conv2d_input_kernel(task, g: Array4, w: Array4, dx: Array4, rows: Ints, cols: Ints, step_kh: int, step_oh: int,
+                        step_kw: int, step_ow: int, groups: int, tile: Tile):
+    """One row of pixels, h = task.  g (F, OH, OW, N), w (F, C/groups, KH, KW), dx (C, H, W, N).
+
+    rows, cols: for every pixel along a side the first tap that it is, of which window, and how many such there are;
+    step_kh ... step_ow: from one to the next.
+    """
+    F, OH, OW, N = g.shape
+    _, C, KH, KW = w.shape
+    _, H, W, _ = dx.shape
+    h, filters = task, F // groups
+    for start in range(0, N, tile.width):
+        n = larger(smaller(start, N - tile.width), 0)
+        for group in range(groups):
+            for block in range(0, C, tile.rows):
+                c = smaller(block, C - tile.rows)
+                for v in range(W):
+                    acc = zeros(tile)
+                    for i in range(rows[3 * h + 2]):
+                        kh, oh = rows[3 * h] + i * step_kh, rows[3 * h + 1] - i * step_oh
+                        for j in range(cols[3 * v + 2]):
+                            kw, ow = cols[3 * v] + j * step_kw, cols[3 * v + 1] - j * step_ow
+                            for f in range(group * filters, (group + 1) * filters):
+                                acc = outer_fma(acc, w, (f, c, kh, kw), KH * KW, g, (f, oh, ow, n), N - n)
+                    store(acc, dx, (group * C + c, h, v, n), H * W * N, N - n)
+
+
+def conv2d_input_cpu(g, w, stride, pads, dilation, groups, dx):
+    result = memory.batch_last(dx)
+    if result.size:
+        conv2d_input_kernel(result.shape[1], memory.batch_last(g), memory.contiguous(w), result,
+                            *holder_tables(dx.shape, g.shape, w.shape, stride, pads, dilation), groups,
+                            choose(w.shape[1], dx.shape[0], dx.dtype))
+
+
+@cache
+def holder_tables(image, grid, window, stride, pads, dilation):
+    """Which windows hold a pixel, by rows and by columns: two tables for kernels, and the four steps within them."""
+    tables, steps = [], []
+    for side in (0, 1):
+        found = holders(image[side - 2], grid[side - 2], window[side - 2], stride[side], pads[2 * side], dilation[side])
+        tables.append(np.array(found, np.int64))
+        steps += holder_steps(stride[side], dilation[side])
+    return *tables, *steps
+
+
+conv2d_input_columns = Columns("conv2d_input", numpy=conv2d_input_numpy, cpu=conv2d_input_cpu)
+
+
+@op
+def conv2d_input(device, g, w, *, size, stride, pads, dilation, groups):
+    """The gradient of conv2d by x, for images of `size` (H, W)."""
+    dx = memory.empty((g.shape[0], w.shape[1] * groups, *size), g.dtype)
+    conv2d_input_columns(device, g, w, stride, pads, dilation, groups, dx)
+    return dx
+
+
+@conv2d_input.gradient
+def conv2d_input_gradient(do, h, g, w, w_shape, stride, pads, dilation, groups):
+    settings = {"stride": stride, "pads": pads, "dilation": dilation, "groups": groups}
+    return (lambda: do.conv2d(h, w, None, **settings),
+            lambda: do.conv2d_weight(g, h, window=w_shape[2:], **settings))
+
+
+# ---- weight gradient: every weight collects gradient times pixel over all positions and images
+
+
+def conv2d_weight_numpy(g, x, stride, pads, dilation, groups, dw):
+    g, x = memory.batch_last(g), memory.batch_last(x)
+    F, C, KH, KW = dw.shape
+    for part in range(groups):
+        filters = slice(part * F // groups, (part + 1) * F // groups)
+        columns = im2col(x[part * C:(part + 1) * C], (KH, KW), g.shape[1:3], stride, pads, dilation)
+        dw[filters] = (g[filters].reshape(F // groups, -1) @ columns.T).reshape(F // groups, C, KH, KW)
+
+
+@kernel
+def conv2d_weight_kernel(task, g: Array4, x: Array4, taps: Ints, sums: Memory, SH: int, SW: int, groups: int,
+                         height: int, tile: Tile):
+    """One tile of filters x taps over `height` rows of outputs.
+
+    g (F, OH, OW, N), x (C, H, W, N) padded; taps: where each (c, kh, kw) of the first group lies in x, in elements;
+    sums (parts, F, taps).
+    """
+    F, OH, OW, N = g.shape
+    C, H, W, _ = x.shape
+    T, filters = taps.shape[0], F // groups
+    rows, cols = (filters + tile.rows - 1) // tile.rows, (T + tile.cols - 1) // tile.cols
+    part, block = task // (groups * rows * cols), task % (groups * rows * cols)
+    group = block // (rows * cols)
+    f = group * filters + smaller(block // cols % rows * tile.rows, filters - tile.rows)
+    t = smaller(block % cols * tile.cols, T - tile.cols)
+    acc = zeros(tile)
+    for oh in range(part * height, smaller((part + 1) * height, OH)):
+        for ow in range(OW):
+            for n in range(0, N, tile.lanes):
+                acc = dot_fma(acc, g, (f, oh, ow, n), OH * OW * N,
+                              x, (group * (C // groups), oh * SH, ow * SW, n), taps, t, N - n)
+    store_sums(acc, sums, (part * F + f) * T + t, T)
+
+
+def conv2d_weight_cpu(g, x, stride, pads, dilation, groups, dw):
+    top, bottom, left, right = pads
+    g, x = memory.batch_last(g), memory.batch_last(x)
+    if any(pads):
+        x = np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)))
+    filters, taps = dw.shape[0] // groups, _tap_offsets(dw.shape[1:], x.shape[1:], dilation)
+    rows, cols = choose(filters, MAX_COLS * lanes(dw.dtype), dw.dtype)[0], min(MAX_COLS, len(taps))
+    blocks = groups * -(-filters // rows) * -(-len(taps) // cols)
+    height = -(-g.shape[1] // -(-PIECES // blocks))
+    parts = -(-g.shape[1] // height)
+    sums = np.empty((parts, *dw.shape), dw.dtype)
+    masked = g.shape[3] % lanes(dw.dtype) != 0
+    conv2d_weight_kernel(parts * blocks, g, x, taps, sums, *stride, groups, height, (rows, cols, masked))
+    np.add.reduce(sums, axis=0, out=dw)
+
+
+PIECES = 16  # at least so many tasks: rows of outputs are cut into parts where there are few filters and taps
+
+
+@cache
+def _tap_offsets(weight, image, dilation):
+    """Where the taps (c, kh, kw) of a window lie in memory (C, H, W, N), in elements from the window's first pixel."""
+    (C, KH, KW), (H, W, N) = weight, image
+    c, kh, kw = np.ogrid[:C, :KH, :KW]
+    return np.ascontiguousarray((((c * H + kh * dilation[0]) * W + kw * dilation[1]) * N).ravel(), np.int64)
+
+
+conv2d_weight_columns = Columns("conv2d_weight", numpy=conv2d_weight_numpy, cpu=conv2d_weight_cpu)
+
+
+@op
+def conv2d_weight(device, g, x, *, window, stride, pads, dilation, groups):
+    """The gradient of conv2d by w, for a window (KH, KW)."""
+    dw = np.zeros((g.shape[1], x.shape[1] // groups, *window), g.dtype)
+    if g.size:
+        conv2d_weight_columns(device, g, x, stride, pads, dilation, groups, dw)
+    return dw
+
+
+@conv2d_weight.gradient
+def conv2d_weight_gradient(do, h, g, x, x_shape, stride, pads, dilation, groups):
+    settings = {"stride": stride, "pads": pads, "dilation": dilation, "groups": groups}
+    return (lambda: do.conv2d(x, h, None, **settings),
+            lambda: do.conv2d_input(g, h, size=x_shape[2:], **settings))

@@ -1,0 +1,180 @@
+"""Losses of classification: cross-entropy of logits, fused with softmax, and negative log likelihood.
+
+For image i with label y, weights w of the classes, smoothing e and K classes the target is
+    t[k] = (1 - e) w[y] [k == y] + e / K w[k],        loss[i] = -sum over k of t[k] log softmax(x[i])[k]
+and its gradient by x[i] is   softmax(x[i]) * sum(t) - t.   Images with label `ignore` have t = 0.
+The mean divides by the sum of w[y], not by the number of images.
+
+Memory: x (K, M), M running over images (and pixels); labels (M).
+Source: C. Szegedy et al., "Rethinking the Inception architecture", 2016, section 7 (label smoothing).
+"""
+
+import numpy as np
+
+from ..errors import DtypeError, ShapeError, ValidationError
+from ..runtime import math, memory
+from ..runtime.kernel import Array1, Array2, Ints, kernel
+from ..runtime.math import const, larger, smaller
+from .op import Columns, op
+
+SLICE = 256  # images in one task
+
+
+def check(where, x, labels, weight, ignore):
+    """Refuse logits and labels that do not fit, and labels out of range, before anything runs."""
+    if x.dtype.kind != "f":
+        raise DtypeError(f"{where}: x is {x.dtype}, expected floats")
+    if labels.dtype.kind not in "iu":
+        raise DtypeError(f"{where}: labels are {labels.dtype}, expected whole numbers (class indices); use labels.long()")
+    if x.ndim < 2 or labels.shape != x.shape[:1] + x.shape[2:]:
+        raise ShapeError(f"{where}: x {x.shape} is (N, classes, ...), so labels need shape "
+                         f"{x.shape[:1] + x.shape[2:] if x.ndim > 1 else '(N,)'}, got {labels.shape}")
+    if weight is not None and weight.shape != x.shape[1:2]:
+        raise ShapeError(f"{where}: weight has shape {weight.shape}, x has {x.shape[1]} classes; give one for each")
+    wrong = (labels != ignore) & ((labels < 0) | (labels >= x.shape[1]))
+    if wrong.any():
+        raise ValidationError(f"{where}: label {labels[wrong][0]} is out of range for {x.shape[1]} classes "
+                              f"(0 to {x.shape[1] - 1}); build the last layer with more outputs, or use ignore_index")
+
+
+def flat(labels):
+    """Labels (N, ...) in the order of batch-innermost memory, as int64 (M)."""
+    return np.ascontiguousarray(labels.transpose(*range(1, labels.ndim), 0)).ravel().astype(np.int64, copy=False)
+
+
+def class_rows(x):
+    """x (N, K, ...) as memory (K, M)."""
+    return memory.batch_last(x).reshape(x.shape[1], -1)
+
+
+def cross_entropy_numpy(x, labels, weight, smoothing, ignore, losses, probabilities):
+    shifted = x - x.max(0)
+    logs = shifted - np.log(np.exp(shifted).sum(0))
+    losses[...] = -(targets(labels, weight, smoothing, ignore) * logs).sum(0)
+    np.exp(logs, out=probabilities)
+
+
+def targets(labels, weight, smoothing, ignore):
+    """t (K, M)."""
+    own = (labels == np.arange(len(weight))[:, None]) * weight[:, None]
+    return np.where(labels == ignore, 0, (1 - smoothing) * own + smoothing / len(weight) * weight[:, None])
+
+
+@kernel
+def cross_entropy_kernel(task, x: Array2, labels: Ints, weight: Array1, smoothing: float, ignore: int, losses: Array1,
+                         probabilities: Array2, slice: int):
+    """A slice of images: softmax, and the loss from the logarithm of its sum."""
+    K, M = x.shape
+    for m in range(task * slice, smaller((task + 1) * slice, M)):
+        best, total = x[m], const(0, x)
+        for k in range(1, K):
+            best = larger(best, x[k * M + m])
+        for k in range(K):
+            e = math.exp(x[k * M + m] - best)
+            probabilities[k * M + m] = e
+            total += e
+        log_total, loss, y = math.log(total), const(0, x), labels[m]
+        for k in range(K):
+            probabilities[k * M + m] /= total
+            loss -= smoothing / const(K, x) * weight[k] * (x[k * M + m] - best - log_total)
+        if y == ignore:
+            losses[m] = const(0, x)
+        else:
+            own = weight[y] * (x[y * M + m] - best - log_total)
+            losses[m] = (loss if smoothing > const(0, x) else const(0, x)) - (const(1, x) - smoothing) * own
+
+
+def cross_entropy_cpu(x, labels, weight, smoothing, ignore, losses, probabilities):
+    cross_entropy_kernel(-(-labels.size // SLICE), x, labels, weight, smoothing, ignore, losses, probabilities, SLICE)
+
+
+def cross_entropy_back_numpy(scale, probabilities, labels, weight, smoothing, ignore, dx):
+    target = targets(labels, weight, smoothing, ignore)
+    np.multiply(scale, probabilities * target.sum(0) - target, out=dx)
+
+
+@kernel
+def cross_entropy_back_kernel(task, scale: Array1, probabilities: Array2, labels: Ints, weight: Array1, smoothing: float,
+                              total_weight: float, ignore: int, dx: Array2, slice: int):
+    """A slice of images: softmax times the sum of the target, minus the target."""
+    K, M = probabilities.shape
+    rest = smoothing / const(K, scale)
+    for m in range(task * slice, smaller((task + 1) * slice, M)):
+        y = labels[m]
+        if y == ignore:
+            for k in range(K):
+                dx[k * M + m] = const(0, scale)
+            continue
+        own = (const(1, scale) - smoothing) * weight[y]
+        whole = own + rest * total_weight
+        for k in range(K):
+            dx[k * M + m] = scale[m] * (probabilities[k * M + m] * whole - rest * weight[k])
+        dx[y * M + m] -= scale[m] * own
+
+
+def cross_entropy_back_cpu(scale, probabilities, labels, weight, smoothing, ignore, dx):
+    cross_entropy_back_kernel(-(-labels.size // SLICE), np.ascontiguousarray(scale), probabilities, labels, weight,
+                              smoothing, float(weight.sum()), ignore, dx, SLICE)
+
+
+cross_entropy_columns = Columns("cross_entropy", numpy=cross_entropy_numpy, cpu=cross_entropy_cpu)
+cross_entropy_back_columns = Columns("cross_entropy_back", numpy=cross_entropy_back_numpy, cpu=cross_entropy_back_cpu)
+
+
+@op
+def cross_entropy(device, x, labels, weight, *, ignore, smoothing):
+    """The loss of every image, shaped like labels."""
+    check("cross_entropy", x, labels, weight, ignore)
+    weight = np.ones(x.shape[1], x.dtype) if weight is None else weight.astype(x.dtype, copy=False)
+    rows, places = class_rows(x), flat(labels)
+    losses = memory.empty(labels.shape, x.dtype)
+    probabilities = np.empty_like(rows)
+    if labels.size:
+        cross_entropy_columns(device, rows, places, weight, smoothing, ignore, _flat_view(losses), probabilities)
+    return losses, (probabilities, places, weight)
+
+
+def _flat_view(array):
+    """Batch-innermost memory (N, ...) as one axis; a view."""
+    return array.transpose(*range(1, array.ndim), 0).reshape(-1)
+
+
+@cross_entropy.gradient
+def cross_entropy_gradient(do, g, saved, x_shape, ignore, smoothing):
+    return (lambda: do.cross_entropy_back(g, shape=x_shape, kept=saved, ignore=ignore, smoothing=smoothing), None, None)
+
+
+@op
+def cross_entropy_back(device, g, *, shape, kept, ignore, smoothing):
+    """(softmax * sum(t) - t) * g for every image."""
+    probabilities, places, weight = kept
+    dx = memory.empty(shape, probabilities.dtype)
+    if places.size:
+        scale = memory.batch_last(g).ravel()
+        cross_entropy_back_columns(device, scale, probabilities, places, weight, smoothing, ignore, class_rows(dx))
+    return dx
+
+
+@op
+def class_weights(device, labels, weight, *, ignore, dtype):
+    """The weight of every label, 0 where it is ignored: what a mean loss divides by."""
+    counted = labels != ignore
+    if weight is None:
+        return counted.astype(dtype)
+    return np.where(counted, weight[np.where(counted, labels, 0)], 0).astype(dtype)
+
+
+@op
+def nll(device, x, labels, weight, *, ignore):
+    """-w[y] * x[y] for every image, from logarithms of probabilities x; shaped like labels."""
+    check("nll_loss", x, labels, weight, ignore)
+    factors = class_weights.forward(device, labels, weight, ignore=ignore, dtype=x.dtype)
+    places = np.where(labels == ignore, 0, labels)[:, None]
+    return -factors * np.take_along_axis(x, places, 1)[:, 0], (factors, places)
+
+
+@nll.gradient
+def nll_gradient(do, g, saved, x_shape):
+    factors, places = saved
+    one_class = (x_shape[0], 1, *x_shape[2:])
+    return (lambda: do.gather_back(do.reshape(do.mul(g, -factors), shape=one_class), places, shape=x_shape, axis=1), None, None)

@@ -1,0 +1,167 @@
+"""Matrix products: matmul, and linear, y = x wT + b.
+
+One kernel serves all: out (M, N) = a (M, K) b (K, N), where b's rows are contiguous and a may have any strides.  A
+product of transposes is the transpose of the product, so batch-innermost operands need no copies: y (N, OUT) has
+memory (OUT, N) = w (OUT, IN) x (IN, N), whose rows run over images.
+"""
+
+import numpy as np
+
+from ..errors import DtypeError, ShapeError
+from ..runtime import memory
+from ..runtime.kernel import Array2, Memory, Tile, kernel
+from ..runtime.math import larger, smaller
+from ..runtime.tile import broadcast_rows, choose, outer_fma, store
+from ..shapes import broadcast
+from .op import Columns, op
+
+BLOCK = 32  # side of the square pieces that a matrix is transposed by: both sides of one stay in the first-level cache
+
+
+@kernel
+def gemm_kernel(task, a: Memory, b: Memory, bias: Memory, out: Memory, M: int, N: int, K: int,
+                a_batch: int, a_row: int, a_col: int, b_batch: int, b_row: int, bias_step: int, tile: Tile):
+    """One tile of rows of one product of a batch; bias (M) is added to each row, if bias_step is 1."""
+    blocks = (M + tile.rows - 1) // tile.rows
+    batch, m = task // blocks, smaller(task % blocks * tile.rows, M - tile.rows)  # the last block overlaps
+    for start in range(0, N, tile.width):
+        n = larger(smaller(start, N - tile.width), 0)
+        acc = broadcast_rows(tile, bias, m * bias_step, bias_step)
+        for k in range(K):
+            acc = outer_fma(acc, a, batch * a_batch + m * a_row + k * a_col, a_row,
+                            b, batch * b_batch + k * b_row + n, N - n)
+        store(acc, out, (batch * M + m) * N + n, N, N - n)
+
+
+@kernel
+def transpose_kernel(task, x: Array2, out: Array2, side: int):
+    """out (C, R) = x (R, C) mirrored, `side` rows of x at a time."""
+    R, C = x.shape
+    for left in range(0, C, side):
+        for r in range(task * side, smaller((task + 1) * side, R)):
+            for c in range(left, smaller(left + side, C)):
+                out[c, r] = x[r, c]
+
+
+def rows_contiguous(b):
+    """b (K, N) with contiguous rows: itself, or a copy."""
+    if b.strides[1] == b.itemsize or b.shape[1] == 1:
+        return b
+    if not b.T.flags.c_contiguous:
+        return np.ascontiguousarray(b)
+    out = np.empty(b.shape, b.dtype)
+    transpose_kernel(-(-b.shape[1] // BLOCK), b.T, out, BLOCK)
+    return out
+
+
+def gemm(a, b, out, bias=None):
+    """out = a @ b (+ bias for each row), for 2-D or batched 3-D arrays; out is C-contiguous or its mirror image is."""
+    if not out.flags.c_contiguous:
+        a, b, out = b.swapaxes(-1, -2), a.swapaxes(-1, -2), out.swapaxes(-1, -2)
+    b = rows_contiguous(b) if b.ndim == 2 else memory.contiguous(b)
+    M, N, K = out.shape[-2], out.shape[-1], a.shape[-1]
+    count = out.size // (M * N) if M * N else 0
+    if not count:
+        return
+    step, size = bias is not None, a.itemsize
+    tile = choose(M, N, out.dtype)
+    gemm_kernel(count * -(-M // tile[0]), a, b, np.zeros(1, out.dtype) if bias is None else bias, out, M, N, K,
+                a.strides[0] // size if a.ndim == 3 else 0, a.strides[-2] // size, a.strides[-1] // size,
+                b.strides[0] // size if b.ndim == 3 else 0, b.strides[-2] // size, int(step), tile)
+
+
+def matmul_numpy(a, b, out):
+    np.matmul(a, b, out=out)
+
+
+matmul_columns = Columns("matmul", numpy=matmul_numpy, cpu=gemm)
+
+
+def _check(where, a, b):
+    if a.dtype.kind != "f" or b.dtype.kind != "f":
+        raise DtypeError(f"{where}: expected float tensors, got {a.dtype} and {b.dtype}; convert them with .float()")
+
+
+@op
+def matmul(device, a, b):
+    """a (..., n, k) @ b (..., k, m); leading axes broadcast."""
+    _check("matmul", a, b)
+    if a.shape[-1] != b.shape[-2]:
+        raise ShapeError(f"matmul: {a.shape} @ {b.shape}: the left has {a.shape[-1]} columns, the right {b.shape[-2]} rows; "
+                         "they must be equal (transpose one?)")
+    if a.dtype != b.dtype:
+        a, b = (side.astype(np.result_type(a, b), copy=False) for side in (a, b))
+    if a.ndim == b.ndim == 2:
+        out = _product_like(a, b)
+        matmul_columns(device, a, b, out)
+        return out
+    lead = broadcast("matmul", a.shape[:-2], b.shape[:-2])
+    a3, b3 = (np.broadcast_to(side, (*lead, *side.shape[-2:])).reshape(-1, *side.shape[-2:]) for side in (a, b))
+    out = np.empty((*lead, a.shape[-2], b.shape[-1]), a.dtype)
+    matmul_columns(device, a3, b3, out.reshape(-1, *out.shape[-2:]))
+    return out
+
+
+def _product_like(a, b):
+    """Memory for a @ b: batch-innermost if a is, so that gradients keep the layout of activations."""
+    shape = (a.shape[0], b.shape[1])
+    inward = a.strides[0] == a.itemsize and a.shape[1] > 1
+    return memory.empty(shape, a.dtype) if inward else np.empty(shape, a.dtype)
+
+
+@matmul.gradient
+def matmul_gradient(do, g, a, b):
+    """da = g bT, db = aT g."""
+    return lambda: do.matmul(g, _mirror(do, b)), lambda: do.matmul(_mirror(do, a), g)
+
+
+def _mirror(do, x):
+    axes = list(range(len(x.shape)))
+    return do.permute(x, axes=(*axes[:-2], axes[-1], axes[-2]))
+
+
+# ---- linear
+
+
+def linear_numpy(x, w, b, out):
+    np.matmul(x, w.T, out=out)
+    if b is not None:
+        out += b
+
+
+def linear_cpu(x, w, b, out):
+    gemm(w, x.T, out.T, b)
+
+
+linear_columns = Columns("linear", numpy=linear_numpy, cpu=linear_cpu)
+
+
+@op
+def linear(device, x, w, b):
+    """x (N, IN), w (OUT, IN), b (OUT) or None; returns (N, OUT), batch-innermost."""
+    _check("linear", x, w)
+    if w.ndim != 2:
+        raise ShapeError(f"linear: weight has {w.ndim} dimensions {w.shape}, expected 2 (out_features, in_features)")
+    if x.shape[-1] != w.shape[1]:
+        raise ShapeError(f"linear: x has {x.shape[-1]} features (x {x.shape}), weight reads {w.shape[1]} (weight {w.shape}); "
+                         f"build the layer with in_features={x.shape[-1]}, or flatten x differently")
+    if b is not None and b.shape != (w.shape[0],):
+        raise ShapeError(f"linear: bias has shape {b.shape}, weight gives {w.shape[0]} features; use shape ({w.shape[0]},)")
+    same_dtype("linear", x, w, b)
+    out = memory.empty((x.shape[0], w.shape[0]), x.dtype)
+    linear_columns(device, x, w, b, out)
+    return out
+
+
+def same_dtype(where, x, w, b):
+    """Layers do not promote: x and the parameters must agree."""
+    for name, array in (("weight", w), ("bias", b)):
+        if array is not None and array.dtype != x.dtype:
+            raise DtypeError(f"{where}: x is {x.dtype}, {name} is {array.dtype}; convert one with .to(mg.{x.dtype})")
+
+
+@linear.gradient
+def linear_gradient(do, g, x, w):
+    return (lambda: do.matmul(g, w),
+            lambda: do.matmul(_mirror(do, g), x),
+            lambda: do.sum(g, axes=(0,), keepdim=False))

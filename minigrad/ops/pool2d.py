@@ -1,0 +1,305 @@
+"""Two-dimensional pooling: the largest or the mean of every window, and their gradients.
+
+    max: out[n, c, oh, ow] = the largest x[n, c, oh*SH + kh*DH - top, ow*SW + kw*DW - left]; the first one of equals
+    avg: the sum over the same pixels divided by their number (padding counted, or not)
+
+Memory: x (C, H, W, N), out (C, OH, OW, N).  The gradients are gathered: each pixel asks the windows that hold it.
+
+Source: Y.-T. Zhou & R. Chellappa, 1988 (max); Y. LeCun et al., 1989 (mean); sizes: Dumoulin & Visin, 2016, section 2.
+"""
+
+import numpy as np
+
+from ..errors import DtypeError, ValidationError
+from ..runtime import memory
+from ..runtime.kernel import Array1, Array4, Ints, Shorts, kernel
+from ..runtime.math import const, larger, smaller
+from ..shapes import window_grid
+from .conv2d import holder_tables, tap
+from .op import Columns, op
+
+# Settings travel as: window (KH, KW), stride (SH, SW), pads (top, bottom, left, right), dilation (DH, DW).
+
+
+def _prepare(where, x, window, stride, pads, dilation, ceil_mode):
+    """Checks, and the number of windows."""
+    if x.dtype.kind != "f":
+        raise DtypeError(f"{where}: x is {x.dtype}, expected floats; convert it with .float()")
+    for side, before, name in ((window[0], pads[0], "height"), (window[1], pads[2], "width")):
+        if before > side // 2:
+            raise ValidationError(f"{where}: padding {before} is more than half of the window's {name} {side}; "
+                                  "every window must hold a pixel")
+    return window_grid(x.shape, window, stride, pads, dilation, where, ceil_mode)
+
+
+def _stretched(x, value, window, grid, stride, pads, dilation):
+    """x (C, H, W, N) with margins of `value`, large enough for every window."""
+    top, _, left, _ = pads
+    below = max((grid[0] - 1) * stride[0] + (window[0] - 1) * dilation[0] + 1 - top - x.shape[1], 0)
+    behind = max((grid[1] - 1) * stride[1] + (window[1] - 1) * dilation[1] + 1 - left - x.shape[2], 0)
+    return np.pad(x, ((0, 0), (top, below), (left, behind), (0, 0)), constant_values=value)
+
+
+# ---- max
+
+
+def max_pool2d_numpy(x, window, stride, pads, dilation, out, places):
+    x, result, taken = memory.batch_last(x), memory.batch_last(out), memory.batch_last(places)
+    grid = result.shape[1:3]
+    padded = _stretched(x, -np.inf, window, grid, stride, pads, dilation)
+    result[...], taken[...] = padded[tap(0, 0, grid, stride, dilation)], 0
+    if pads[0] or pads[2]:  # the first tap may lie in the margin: start below every number
+        taken[...] = _first_inside(window, grid, stride, pads, dilation)[None, :, :, None]
+    for kh in range(window[0]):
+        for kw in range(window[1]):
+            value = padded[tap(kh, kw, grid, stride, dilation)]
+            larger = (value > result) | (np.isnan(value) & ~np.isnan(result))
+            np.copyto(result, value, where=larger)
+            np.copyto(taken, kh * window[1] + kw, where=larger)
+
+
+def _first_inside(window, grid, stride, pads, dilation):
+    """For every window the number of its first tap that lies inside the image."""
+    kh = [max(-(-(pads[0] - oh * stride[0]) // dilation[0]), 0) for oh in range(grid[0])]
+    kw = [max(-(-(pads[2] - ow * stride[1]) // dilation[1]), 0) for ow in range(grid[1])]
+    return np.add.outer(np.array(kh) * window[1], np.array(kw))
+
+
+@kernel
+def max_pool2d_kernel(task, x: Array4, out: Array4, places: Shorts, KH: int, KW: int, SH: int, SW: int,
+                      top: int, left: int, DH: int, DW: int):
+    """One row of windows of one channel, and for each the number of the tap that was the largest."""
+    C, H, W, N = x.shape
+    _, OH, OW, _ = out.shape
+    c, oh = task // OH, task % OH
+    h = oh * SH - top
+    first_kh, last_kh = larger((DH - 1 - h) // DH, 0), smaller((H - h + DH - 1) // DH, KH)
+    for ow in range(OW):
+        v = ow * SW - left
+        first_kw, last_kw = larger((DW - 1 - v) // DW, 0), smaller((W - v + DW - 1) // DW, KW)
+        first = True
+        at = task * OW * N + ow * N
+        for kh in range(first_kh, last_kh):
+            for kw in range(first_kw, last_kw):
+                pixel = ((c * H + h + kh * DH) * W + v + kw * DW) * N
+                tap = np.uint16(kh * KW + kw)
+                if first:
+                    for n in range(N):
+                        out[at + n] = x[pixel + n]
+                        places[at + n] = tap
+                    first = False
+                else:
+                    for n in range(N):
+                        value, best = x[pixel + n], out[at + n]
+                        wins = value > best or (value != value and best == best)
+                        out[at + n] = value if wins else best
+                        places[at + n] = tap if wins else places[at + n]
+
+
+def max_pool2d_cpu(x, window, stride, pads, dilation, out, places):
+    result = memory.batch_last(out)
+    if result.size:
+        max_pool2d_kernel(result.shape[0] * result.shape[1], memory.batch_last(x), result, memory.batch_last(places),
+                          *window, *stride, pads[0], pads[2], *dilation)
+
+
+max_pool2d_columns = Columns("max_pool2d", numpy=max_pool2d_numpy, cpu=max_pool2d_cpu)
+
+
+@op
+def max_pool2d(device, x, *, window, stride, pads, dilation, ceil_mode):
+    grid = _prepare("max_pool2d", x, window, stride, pads, dilation, ceil_mode)
+    if window[0] * window[1] > 65536:
+        raise ValidationError(f"max_pool2d: a window of {window[0]}x{window[1]} has more than 65536 pixels; use amax")
+    out = memory.empty((*x.shape[:2], *grid), x.dtype)
+    places = memory.empty(out.shape, np.dtype(np.uint16))
+    max_pool2d_columns(device, x, window, stride, pads, dilation, out, places)
+    return out, places
+
+
+@max_pool2d.gradient
+def max_pool2d_gradient(do, g, saved, x_shape, window, stride, pads, dilation):
+    return (lambda: do.max_pool2d_back(g, saved, size=x_shape[2:], window=window, stride=stride, pads=pads,
+                                       dilation=dilation),)
+
+
+def max_pool2d_back_numpy(g, places, window, stride, pads, dilation, dx):
+    g, taken, result = memory.batch_last(g), memory.batch_last(places), memory.batch_last(dx)
+    grid, (_, H, W, _) = g.shape[1:3], result.shape
+    padded = _stretched(np.zeros_like(result), 0, window, grid, stride, pads, dilation)
+    for kh in range(window[0]):
+        for kw in range(window[1]):
+            padded[tap(kh, kw, grid, stride, dilation)] += g * (taken == kh * window[1] + kw)
+    result[...] = padded[:, pads[0]:pads[0] + H, pads[2]:pads[2] + W]
+
+
+@kernel
+def max_pool2d_back_kernel(task, g: Array4, places: Shorts, dx: Array4, rows: Ints, cols: Ints, KW: int,
+                           step_kh: int, step_oh: int, step_kw: int, step_ow: int):
+    """One row of pixels of one channel: what the windows that chose a pixel send back to it."""
+    _, OH, OW, N = g.shape
+    C, H, W, _ = dx.shape
+    c, h = task // H, task % H
+    for v in range(W):
+        pixel = (task * W + v) * N
+        first = True
+        for i in range(rows[3 * h + 2]):
+            kh, oh = rows[3 * h] + i * step_kh, rows[3 * h + 1] - i * step_oh
+            for j in range(cols[3 * v + 2]):
+                kw, ow = cols[3 * v] + j * step_kw, cols[3 * v + 1] - j * step_ow
+                at = ((c * OH + oh) * OW + ow) * N
+                tap = np.uint16(kh * KW + kw)
+                if first:
+                    for n in range(N):
+                        dx[pixel + n] = g[at + n] if places[at + n] == tap else const(0, g)
+                    first = False
+                else:
+                    for n in range(N):
+                        dx[pixel + n] += g[at + n] if places[at + n] == tap else const(0, g)
+        if first:
+            for n in range(N):
+                dx[pixel + n] = const(0, g)
+
+
+def max_pool2d_back_cpu(g, places, window, stride, pads, dilation, dx):
+    result = memory.batch_last(dx)
+    if result.size:
+        rows, cols, *steps = holder_tables(dx.shape, g.shape, window, stride, pads, dilation)
+        max_pool2d_back_kernel(result.shape[0] * result.shape[1], memory.batch_last(g), memory.batch_last(places), result,
+                               rows, cols, window[1], *steps)
+
+
+max_pool2d_back_columns = Columns("max_pool2d_back", numpy=max_pool2d_back_numpy, cpu=max_pool2d_back_cpu)
+
+
+@op
+def max_pool2d_back(device, g, places, *, size, window, stride, pads, dilation):
+    """g sent to the pixels in `places`, of images of `size` (H, W)."""
+    dx = memory.empty((*g.shape[:2], *size), g.dtype)
+    max_pool2d_back_columns(device, g, places, window, stride, pads, dilation, dx)
+    return dx
+
+
+# ---- average
+
+
+def _shares(image, window, grid, stride, pads, ceil_mode, count_include_pad, divisor, dtype):
+    """1 / divisor of every window, (OH, OW)."""
+    if divisor is not None:
+        return np.full(grid, 1 / divisor, dtype)
+    counts = []
+    for axis in (0, 1):
+        before, after, size = pads[2 * axis], pads[2 * axis + 1], image[axis]
+        start = np.arange(grid[axis]) * stride[axis] - before
+        low, high = (-before, size + after) if count_include_pad else (0, size)
+        counts.append(np.minimum(start + window[axis], high) - np.maximum(start, low))
+    return (1 / np.multiply.outer(*counts)).astype(dtype)
+
+
+def avg_pool2d_numpy(x, window, stride, pads, shares, out):
+    x, result = memory.batch_last(x), memory.batch_last(out)
+    grid = result.shape[1:3]
+    padded = _stretched(x, 0, window, grid, stride, pads, (1, 1))
+    result[...] = 0
+    for kh in range(window[0]):
+        for kw in range(window[1]):
+            result += padded[tap(kh, kw, grid, stride, (1, 1))]
+    result *= shares[:, :, None]
+
+
+@kernel
+def avg_pool2d_kernel(task, x: Array4, shares: Array1, out: Array4, KH: int, KW: int, SH: int, SW: int, top: int, left: int):
+    """One row of windows of one channel."""
+    C, H, W, N = x.shape
+    _, OH, OW, _ = out.shape
+    c, oh = task // OH, task % OH
+    h = oh * SH - top
+    first_kh, last_kh = larger(-h, 0), smaller(H - h, KH)
+    for ow in range(OW):
+        v = ow * SW - left
+        first_kw, last_kw = larger(-v, 0), smaller(W - v, KW)
+        at = (task * OW + ow) * N
+        share = shares[oh * OW + ow]
+        for n in range(N):
+            out[at + n] = const(0, x)
+        for kh in range(first_kh, last_kh):
+            for kw in range(first_kw, last_kw):
+                pixel = ((c * H + h + kh) * W + v + kw) * N
+                for n in range(N):
+                    out[at + n] += x[pixel + n]
+        for n in range(N):
+            out[at + n] *= share
+
+
+def avg_pool2d_cpu(x, window, stride, pads, shares, out):
+    result = memory.batch_last(out)
+    if result.size:
+        avg_pool2d_kernel(result.shape[0] * result.shape[1], memory.batch_last(x), shares, result, *window, *stride,
+                          pads[0], pads[2])
+
+
+avg_pool2d_columns = Columns("avg_pool2d", numpy=avg_pool2d_numpy, cpu=avg_pool2d_cpu)
+
+
+@op
+def avg_pool2d(device, x, *, window, stride, pads, ceil_mode, count_include_pad, divisor):
+    grid = _prepare("avg_pool2d", x, window, stride, pads, (1, 1), ceil_mode)
+    shares = _shares(x.shape[2:], window, grid, stride, pads, ceil_mode, count_include_pad, divisor, x.dtype)
+    out = memory.empty((*x.shape[:2], *grid), x.dtype)
+    avg_pool2d_columns(device, x, window, stride, pads, shares, out)
+    return out, shares
+
+
+@avg_pool2d.gradient
+def avg_pool2d_gradient(do, g, saved, x_shape, window, stride, pads):
+    return (lambda: do.avg_pool2d_back(g, size=x_shape[2:], window=window, stride=stride, pads=pads, shares=saved),)
+
+
+def avg_pool2d_back_numpy(g, window, stride, pads, shares, dx):
+    g, result = memory.batch_last(g), memory.batch_last(dx)
+    grid, (_, H, W, _) = g.shape[1:3], result.shape
+    padded = _stretched(np.zeros_like(result), 0, window, grid, stride, pads, (1, 1))
+    for kh in range(window[0]):
+        for kw in range(window[1]):
+            padded[tap(kh, kw, grid, stride, (1, 1))] += g * shares[:, :, None]
+    result[...] = padded[:, pads[0]:pads[0] + H, pads[2]:pads[2] + W]
+
+
+@kernel
+def avg_pool2d_back_kernel(task, g: Array4, shares: Array1, dx: Array4, rows: Ints, cols: Ints, step_oh: int,
+                           step_ow: int):
+    """One row of pixels of one channel."""
+    _, OH, OW, N = g.shape
+    C, H, W, _ = dx.shape
+    c, h = task // H, task % H
+    for v in range(W):
+        pixel = (task * W + v) * N
+        for n in range(N):
+            dx[pixel + n] = const(0, g)
+        for i in range(rows[3 * h + 2]):
+            oh = rows[3 * h + 1] - i * step_oh
+            for j in range(cols[3 * v + 2]):
+                ow = cols[3 * v + 1] - j * step_ow
+                window = oh * OW + ow
+                at, share = (c * OH * OW + window) * N, shares[window]
+                for n in range(N):
+                    dx[pixel + n] += share * g[at + n]
+
+
+def avg_pool2d_back_cpu(g, window, stride, pads, shares, dx):
+    result = memory.batch_last(dx)
+    if result.size:
+        rows, cols, _, step_oh, _, step_ow = holder_tables(dx.shape, g.shape, window, stride, pads, (1, 1))
+        avg_pool2d_back_kernel(result.shape[0] * result.shape[1], memory.batch_last(g), shares, result, rows, cols, step_oh,
+                               step_ow)
+
+
+avg_pool2d_back_columns = Columns("avg_pool2d_back", numpy=avg_pool2d_back_numpy, cpu=avg_pool2d_back_cpu)
+
+
+@op
+def avg_pool2d_back(device, g, *, size, window, stride, pads, shares):
+    """g divided among the pixels of each window, for images of `size` (H, W)."""
+    dx = memory.empty((*g.shape[:2], *size), g.dtype)
+    avg_pool2d_back_columns(device, g, window, stride, pads, shares, dx)
+    return dx

@@ -1,0 +1,113 @@
+"""Softmax and its logarithm along one axis; the largest element is taken off first, so that nothing overflows.
+
+Memory: as for reductions, (A, B, C) with the axis in the middle.
+"""
+
+import numpy as np
+
+from ..runtime import math
+from ..runtime.kernel import Array3, kernel
+from ..runtime.math import const, larger, smaller
+from .arithmetic import _float_only
+from .op import Columns, op
+from .reduction import SLICE, plan
+
+
+def three_axes(*arrays, axis):
+    """Arrays of one layout as memory (A, B, C) with `axis` in the middle; views, so that the last can be filled."""
+    order, sizes = plan(arrays[-1].shape, arrays[-1].strides, (axis,))
+    return [np.ascontiguousarray(array.transpose(order)).reshape(sizes) for array in arrays]
+
+
+def _fill(run, *arrays, axis):
+    """Run a kernel over (A, B, C); the last array is filled."""
+    *inputs, out = three_axes(*arrays, axis=axis)
+    if out.size:
+        run(out.shape[0] * -(-out.shape[2] // SLICE), *inputs, out, SLICE)
+
+
+def softmax_numpy(x, axis, out):
+    np.exp(x - x.max(axis, keepdims=True), out=out)
+    out /= out.sum(axis, keepdims=True)
+
+
+@kernel
+def softmax_kernel(task, x: Array3, out: Array3, slice: int):
+    """One slice of C: largest, exponentials, their sum, quotient."""
+    _, B, C = x.shape
+    slices = (C + slice - 1) // slice
+    a, start = task // slices, task % slices * slice
+    for c in range(start, smaller(start + slice, C)):
+        best, total = x[a * B * C + c], const(0, x)
+        for b in range(1, B):
+            best = larger(best, x[(a * B + b) * C + c])
+        for b in range(B):
+            e = math.exp(x[(a * B + b) * C + c] - best)
+            out[(a * B + b) * C + c] = e
+            total += e
+        for b in range(B):
+            out[(a * B + b) * C + c] /= total
+
+
+def log_softmax_numpy(x, axis, out):
+    np.subtract(x, x.max(axis, keepdims=True), out=out)
+    out -= np.log(np.exp(out).sum(axis, keepdims=True))
+
+
+@kernel
+def log_softmax_kernel(task, x: Array3, out: Array3, slice: int):
+    """One slice of C: x minus the logarithm of the sum of exponentials."""
+    _, B, C = x.shape
+    slices = (C + slice - 1) // slice
+    a, start = task // slices, task % slices * slice
+    for c in range(start, smaller(start + slice, C)):
+        best, total = x[a * B * C + c], const(0, x)
+        for b in range(1, B):
+            best = larger(best, x[(a * B + b) * C + c])
+        for b in range(B):
+            total += math.exp(x[(a * B + b) * C + c] - best)
+        log_total = math.log(total)
+        for b in range(B):
+            out[(a * B + b) * C + c] = (x[(a * B + b) * C + c] - best) - log_total
+
+
+def softmax_cpu(x, axis, out):
+    _fill(softmax_kernel, x, out, axis=axis)
+
+
+def log_softmax_cpu(x, axis, out):
+    _fill(log_softmax_kernel, x, out, axis=axis)
+
+
+softmax_columns = Columns("softmax", numpy=softmax_numpy, cpu=softmax_cpu)
+log_softmax_columns = Columns("log_softmax", numpy=log_softmax_numpy, cpu=log_softmax_cpu)
+
+
+def _forward(columns, device, x, axis):
+    _float_only(columns.name, x)
+    out = np.empty_like(x, subok=False) if x.ndim else np.empty(1, x.dtype)
+    if x.size:
+        columns(device, x if x.ndim else x.reshape(1), axis, out)
+    return out.reshape(x.shape) if x.ndim == 0 else out
+
+
+@op
+def softmax(device, x, *, axis):
+    return _forward(softmax_columns, device, x, axis)
+
+
+@softmax.gradient
+def softmax_gradient(do, g, out, axis):
+    """out * (g - sum(g * out))."""
+    return (lambda: do.mul(out, do.sub(g, do.sum(do.mul(g, out), axes=(axis,), keepdim=True))),)
+
+
+@op
+def log_softmax(device, x, *, axis):
+    return _forward(log_softmax_columns, device, x, axis)
+
+
+@log_softmax.gradient
+def log_softmax_gradient(do, g, out, axis):
+    """g - softmax * sum(g)."""
+    return (lambda: do.sub(g, do.mul(do.exp(out), do.sum(g, axes=(axis,), keepdim=True))),)
