@@ -26,8 +26,10 @@ from .creation import (
 from .random import initial_seed, manual_seed
 from .runtime.device import Device, device
 from .runtime.threads import get_num_threads, set_num_threads
+from .serialization import load, save
 from .tape import enable_grad, is_grad_enabled, no_grad
 from .tensor import Tensor, bool_ as bool, float32, float64, int32, int64, tensor, uint8
+from .warmup import warmup
 
 relu, sigmoid, tanh = Tensor.relu, Tensor.sigmoid, Tensor.tanh
 softmax, log_softmax = Tensor.softmax, Tensor.log_softmax

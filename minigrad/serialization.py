@@ -1,7 +1,7 @@
 """Saving and loading, as safetensors: weights that PyTorch reads, and whole checkpoints.
 
-A dict of tensors is a plain safetensors file.  Anything more is a file of tensors with a description of the whole, in
-JSON, among its metadata; there a list, tuple or dict is {kind: [...]}, a dict being pairs, so that keys keep their type.
+A dict of tensors is a plain safetensors file.  Anything more is a file of tensors with a description of the whole among
+its metadata, in JSON: a list, tuple or dict is {kind: [...]}, a dict in pairs, so that keys keep their type.
 
 Source: the safetensors format, https://huggingface.co/docs/safetensors
 """
@@ -102,8 +102,8 @@ def _described(value: Any, path: tuple[Any, ...], arrays: dict[str, np.ndarray])
         return {kind: [_described(part, (*path, i), arrays) for i, part in enumerate(value)]}
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    raise DtypeError(f"save: {_dotted(path) or 'the object'} is a {type(value).__name__}; make it a tensor, a number, a "
-                     "string, None, or a dict, list or tuple of them")
+    raise DtypeError(f"save: {_dotted(path) or 'the object'} is a {type(value).__name__}; make it a tensor, a number, "
+                     "a string, None, or a dict, list or tuple of them")
 
 
 def _key(key: Any, path: tuple[Any, ...]) -> str | int:
@@ -163,4 +163,5 @@ def _read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
         raise DataError(f"{path}: cannot be read ({error}); give a file that you may read") from error
     except safetensors.SafetensorError as error:
         size = path.stat().st_size
-        raise DataError(f"{path}: damaged, or not safetensors: {size} bytes ({error}); copy or save it again") from error
+        raise DataError(f"{path}: damaged, or not safetensors: {size} bytes ({error}); "
+                        "copy or save it again") from error

@@ -34,7 +34,7 @@ def train():
 
 
 @pytest.fixture(scope="module")
-def test():
+def t10k():
     return MNIST(train=False)
 
 
@@ -49,12 +49,12 @@ def three(tmp_path):
 # The shipped digits
 
 
-def test_first_labels(train, test):
+def test_first_labels(train, t10k):
     assert train.labels[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
-    assert test.labels[:10].tolist() == [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]
+    assert t10k.labels[:10].tolist() == [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]
 
 
-@pytest.mark.parametrize("name, n", [("train", 60_000), ("test", 10_000)])
+@pytest.mark.parametrize("name, n", [("train", 60_000), ("t10k", 10_000)])
 def test_shapes_and_kinds(name, n, request):
     digits = request.getfixturevalue(name)
     assert isinstance(digits, Dataset)
@@ -64,9 +64,9 @@ def test_shapes_and_kinds(name, n, request):
     assert digits.classes == ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"]
 
 
-def test_class_counts(train, test):
+def test_class_counts(train, t10k):
     assert np.bincount(train.labels).tolist() == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
-    assert np.bincount(test.labels).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+    assert np.bincount(t10k.labels).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
 
 
 def test_mean_and_std_of_train_pixels(train):
@@ -85,35 +85,35 @@ def test_item_is_scaled_image_and_int(train):
     assert type(label) is int and label == 1
 
 
-def test_negative_index_counts_from_the_end(test):
-    np.testing.assert_array_equal(test[-1][0], test[9_999][0])
-    assert test[-10_000][1] == test[np.int32(0)][1] == 7
+def test_negative_index_counts_from_the_end(t10k):
+    np.testing.assert_array_equal(t10k[-1][0], t10k[9_999][0])
+    assert t10k[-10_000][1] == t10k[np.int32(0)][1] == 7
 
 
 @pytest.mark.parametrize("index", [10_000, -10_001])
-def test_index_out_of_range(test, index):
+def test_index_out_of_range(t10k, index):
     with pytest.raises(IndexError, match=f"^MNIST: index {index} is out of range for 10000 images; the last is 9999$"):
-        test[index]
+        t10k[index]
 
 
 @pytest.mark.parametrize("index, kind", [(slice(3), "slice"), (1.0, "float"), ([1, 2], "list")])
-def test_index_of_wrong_kind(test, index, kind):
+def test_index_of_wrong_kind(t10k, index, kind):
     with pytest.raises(DtypeError, match=f"^MNIST: index is a {kind}, expected an int; for many, index .images and"):
-        test[index]
+        t10k[index]
 
 
 def test_iteration_ends(three):
     assert [label for _, label in MNIST(root=three)] == [0, 9, 4]
 
 
-def test_arrays_are_read_only(test):
-    for array in (test.images, test.labels):
+def test_arrays_are_read_only(t10k):
+    for array in (t10k.images, t10k.labels):
         with pytest.raises(ValueError, match="read-only"):
             array[0] = 0
 
 
-def test_repr_says_what_it_is(test, three):
-    assert repr(test) == "MNIST(train=False): 10,000 images of 28 x 28 pixels, 10 classes, shipped with minigrad"
+def test_repr_says_what_it_is(t10k, three):
+    assert repr(t10k) == "MNIST(train=False): 10,000 images of 28 x 28 pixels, 10 classes, shipped with minigrad"
     assert repr(MNIST(root=three)) == f"MNIST(train=True): 3 images of 4 x 5 pixels, 10 classes, from {three}"
 
 

@@ -21,6 +21,7 @@ the kernel reads data, shape and strides: finding them in Python would cost a mi
 import hashlib
 import inspect
 import struct
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -72,7 +73,13 @@ FASTMATH = {"contract", "reassoc", "nsz", "arcp"}  # all that keeps nan and infi
 OPTIONS = {"nogil": True, "error_model": "numpy", "fastmath": FASTMATH, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
 listeners: list[Callable[[str, float], None]] = []  # called with (name, seconds) after each kernel is compiled
-_missing: list[Callable[[], object]] | None = None
+
+
+class _Rehearsal(threading.local):
+    jobs: dict[Any, Callable[[], object]] | None = None  # not None while this thread only collects kernels
+
+
+_rehearsal = _Rehearsal()
 
 
 def helper(function):
@@ -111,7 +118,7 @@ class Kernel:
             address = self.compiled[sample.dtype.char, shape]
         except KeyError:
             address = self.prepare(sample.dtype.char, shape)
-        if _missing is None:
+        if _rehearsal.jobs is None:
             threads.launch(address, self.pack(*[_field(value) for value in arguments]), tasks)
 
     def prepare(self, char: str, shape: tuple[int, int, bool] | None) -> int:
@@ -119,8 +126,8 @@ class Kernel:
         name = self._file(char, shape)
         address = cache.load(name)
         if address is None:
-            if _missing is not None:
-                _missing.append(lambda: self.prepare(char, shape))
+            if _rehearsal.jobs is not None:
+                _rehearsal.jobs[self, char, shape] = lambda: self.prepare(char, shape)
                 return 0
             start = time.perf_counter()
             address = cache.save(name, self._compile(FLOATS[char], shape))
@@ -164,24 +171,19 @@ class Arrays:
 
 
 def _field(value):
-    kind = type(value)
-    if kind is np.ndarray:
+    if isinstance(value, np.ndarray):
         return id(value)
-    if kind is Arrays:
-        return id(value.table)
-    return value
+    return id(value.table) if isinstance(value, Arrays) else value
 
 
 @contextmanager
-def missing() -> Iterator[list[Callable[[], object]]]:
-    """Inside, kernels are looked up but not run, and those never compiled before are collected as a list of jobs."""
-    global _missing
-    jobs: list[Callable[[], object]] = []
-    _missing = jobs
+def missing() -> Iterator[dict[Any, Callable[[], object]]]:
+    """Inside, this thread's kernels are looked up but not run; those that must be compiled are collected as jobs."""
+    _rehearsal.jobs = jobs = {}
     try:
         yield jobs
     finally:
-        _missing = None
+        _rehearsal.jobs = None
 
 
 # ---- how a kernel reads its argument block

@@ -19,26 +19,40 @@ from numba.extending import intrinsic
 from ..errors import ValidationError
 from . import cache
 
+class _PerThread(threading.local):
+    threads = 0  # Numba keeps the number for each Python thread; 0 stands for not yet told
+
+
+_chosen = numba.config.NUMBA_NUM_THREADS
+_told = _PerThread()
+
+
 def set_num_threads(threads: int) -> None:
     """Run kernels on `threads` threads, 1 to the number of cores.  Results do not depend on it, to the last bit.
 
     Raises   ValidationError   fewer than 1 or more than the machine has
     Example
+    >>> before = get_num_threads()
     >>> set_num_threads(1)
     >>> get_num_threads()
     1
+    >>> set_num_threads(before)
     """
+    global _chosen
     most = numba.config.NUMBA_NUM_THREADS
-    if not 1 <= threads <= most:
-        raise ValidationError(f"set_num_threads: {threads} threads asked for, this machine has 1 to {most}")
-    _launcher()
-    numba.set_num_threads(threads)
+    if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= most:
+        raise ValidationError(f"set_num_threads: {threads!r} threads asked for; use a whole number from 1 to {most}")
+    _chosen = threads
 
 
 def get_num_threads() -> int:
-    """How many threads kernels run on."""
-    _launcher()
-    return numba.get_num_threads()
+    """How many threads kernels run on.
+
+    Example
+    >>> get_num_threads() >= 1
+    True
+    """
+    return _chosen
 
 
 def threading_layer() -> str:
@@ -102,5 +116,8 @@ def _launcher():
 def launch(kernel: int, block: bytes, tasks: int) -> None:
     """Run tasks 0 ... tasks-1 of the kernel at address `kernel` with one argument block."""
     function, lock = _launcher()
+    if _told.threads != _chosen:
+        numba.set_num_threads(_chosen)
+        _told.threads = _chosen
     with lock:
         function(kernel, block, tasks)

@@ -1,0 +1,44 @@
+"""How samples become a batch."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..errors import ShapeError
+from ..runtime import memory
+from ..runtime.device import CPU, Device
+from ..tensor import Tensor
+
+
+def default_collate(samples: Sequence[Any], device: str | Device = CPU) -> Any:
+    """Stack samples into one batch: numbers, arrays or tensors of one shape, or tuples of these.
+
+    samples  N samples of one kind
+    device   'cpu' (default), or 'numpy'
+    returns  (N, ...) tensor, or a tuple of tensors where samples are tuples or lists; Python floats become float32
+
+    Raises   ShapeError   samples of different shapes, or tuples of different lengths
+             DtypeError   samples that are not numbers
+    Example
+    >>> import numpy as np
+    >>> images, labels = default_collate([(np.zeros((1, 28, 28)), 7), (np.ones((1, 28, 28)), 3)])
+    >>> images.shape, labels
+    ((2, 1, 28, 28), tensor([7, 3]))
+    """
+    first = samples[0]
+    if isinstance(first, tuple | list):
+        _same("lengths", [len(sample) for sample in samples])
+        return tuple(default_collate(column, device) for column in zip(*samples, strict=True))
+    if isinstance(first, Tensor | np.ndarray):
+        arrays = [sample.detach().numpy() if isinstance(sample, Tensor) else sample for sample in samples]
+        _same("shapes", [array.shape for array in arrays])
+        return Tensor(memory.batch_first(np.stack(arrays, axis=-1)), device=device)
+    return Tensor(list(samples), device=device)
+
+
+def _same(what: str, values: list[Any]) -> None:
+    other = next((value for value in values if value != values[0]), None)
+    if other is not None:
+        raise ShapeError(f"default_collate: samples of one batch have {what} {values[0]} and {other}; "
+                         "make them equal, or give DataLoader a collate_fn")

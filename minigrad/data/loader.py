@@ -1,0 +1,201 @@
+"""DataLoader: batches of a data set, shuffled by a seed and made in a thread while the last one is being used."""
+
+import operator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from ..errors import DtypeError, ValidationError
+from ..ops.images import gather_images
+from ..runtime import memory
+from ..runtime.device import CPU, Device
+from ..runtime.device import device as find_device
+from ..tensor import Tensor, _known_dtype, _make, float32, float64
+from .collate import default_collate
+from .dataset import Subset, TensorDataset
+from .order import chosen_seed, shuffled
+
+PACKAGE = __name__.partition(".")[0]
+
+
+class DataLoader:
+    """Go through a data set in batches: `for images, labels in loader` is one epoch.
+
+    dataset      anything with __len__ and __getitem__
+    batch_size   samples in a batch; the last batch has what is left
+    shuffle      a new random order in each epoch, which depends on the seed and the number of the epoch alone
+    seed         of the shuffling; drawn anew if None, and then fixed by manual_seed
+    drop_last    leave out the last batch where it is smaller
+    normalize    (mean, std) of pixels in 0..1, numbers or one per channel: pixels become (pixel/255 - mean) / std
+    pad          pixels of black margin on each side
+    dtype        float32 or float64, of the pixels
+    device       'cpu' (default), or 'numpy'
+    prefetch     batches made ahead in a thread; 0 makes each when it is asked for
+    collate_fn   makes a batch of a list of samples; default_collate if None
+
+    Images in memory (MNIST, ImageDataset, and parts of them) are read by one kernel: normalize, pad and dtype are for
+    these.  A TensorDataset is read by rows, any other data set sample by sample, in the prefetch thread.
+    `len(loader)` is the number of batches, `loader.epoch` the number of epochs begun: set it to go on after a restart.
+
+    Raises   ValidationError   a setting is out of its range, there are no samples, or no images for normalize and pad
+             DtypeError        a setting is of the wrong kind
+             DeviceError       there is no such device here
+    Example
+    >>> import minigrad as mg
+    >>> from minigrad.data import DataLoader, TensorDataset
+    >>> pairs = TensorDataset(mg.tensor([[0.0], [1.0], [2.0]]), mg.tensor([0, 1, 2]))
+    >>> for x, y in DataLoader(pairs, batch_size=2):
+    ...     print(x.tolist(), y)
+    [[0.0], [1.0]] tensor([0, 1])
+    [[2.0]] tensor([2])
+    """
+
+    def __init__(self, dataset: Any, batch_size: int = 1, shuffle: bool = False, *, seed: int | None = None,
+                 drop_last: bool = False, normalize: tuple[Any, Any] | None = None, pad: int = 0, dtype: Any = float32,
+                 device: str | Device = CPU, prefetch: int = 1,
+                 collate_fn: Callable[[list[Any]], Any] | None = None):
+        self.dataset, self.shuffle, self.drop_last = dataset, shuffle, drop_last
+        self.batch_size = _whole("batch_size", batch_size, least=1)
+        self.prefetch = _whole("prefetch", prefetch, least=0)
+        self.epoch = 0
+        source, self._numbers = _look_through(dataset)
+        dtype, pad = _known_dtype(dtype, "DataLoader"), _whole("pad", pad, least=0)
+        pixels = {"normalize": normalize, "pad": pad, "dtype": dtype}
+        self._read = _reader(source, collate_fn, find_device(device), pixels)
+        self.seed = chosen_seed(seed if shuffle or seed is not None else 0, "DataLoader")
+
+    def __len__(self) -> int:
+        whole, rest = divmod(len(self._numbers), self.batch_size)
+        return whole + (rest > 0 and not self.drop_last)
+
+    def __iter__(self) -> Iterator[Any]:
+        order = self._numbers
+        if self.shuffle:
+            order = order[shuffled(len(order), self.seed, self.epoch)]
+        self.epoch += 1
+        size = self.batch_size
+        batches = [order[start : start + size] for start in range(0, len(self) * size, size)]
+        return _ahead(self._read, batches, self.prefetch) if self.prefetch else map(self._read, batches)
+
+    @property
+    def epoch(self) -> int:
+        """The number of epochs begun."""
+        return self._epoch
+
+    @epoch.setter
+    def epoch(self, value: int) -> None:
+        self._epoch = _whole("epoch", value, least=0)
+
+
+def _ahead(function: Callable[[Any], Any], items: Iterable[Any], depth: int) -> Iterator[Any]:
+    """map(function, items), computed in a thread up to `depth` items ahead of the caller.
+
+    The thread belongs to this one iterator.  Leaving the loop closes it: the thread finishes the item in hand and ends.
+    """
+    thread = ThreadPoolExecutor(1, "minigrad-data")
+    waiting: deque[Any] = deque()
+    try:
+        for item in items:
+            waiting.append(thread.submit(function, item))
+            if len(waiting) > depth:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        # not waited for: the garbage collector may run this in any thread, holding locks that the item needs
+        thread.shutdown(wait=False, cancel_futures=True)
+
+
+# ---- which samples there are, and how they are read
+
+
+def _look_through(dataset: Any) -> tuple[Any, np.ndarray]:
+    """The data set behind any subsets, and the numbers of the samples in it."""
+    if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
+        raise DtypeError(f"DataLoader: {type(dataset).__name__} lacks __len__ or __getitem__; give a Dataset or a list")
+    numbers = np.arange(len(dataset))
+    if not numbers.size:
+        raise ValidationError("DataLoader: the data set has 0 samples, expected at least 1; was a filter too strict?")
+    while isinstance(dataset, Subset) and _as_stored(dataset):
+        dataset, numbers = dataset.dataset, dataset.indices[numbers]
+    return dataset, numbers
+
+
+def _as_stored(dataset: Any) -> bool:
+    """Whether samples are what the data set stores; a __getitem__ from outside may turn, crop or relabel them."""
+    return getattr(type(dataset).__getitem__, "__module__", "").startswith(f"{PACKAGE}.")
+
+
+def _reader(source: Any, collate_fn: Any, device: Device, pixels: dict[str, Any]) -> Callable[[np.ndarray], Any]:
+    """The function that reads samples by their numbers into a batch."""
+    stored = collate_fn is None and _as_stored(source)
+    if stored and hasattr(source, "images"):
+        return _image_reader(source, device, **pixels)
+    if pixels["normalize"] is not None or pixels["pad"] or pixels["dtype"] != float32:
+        raise ValidationError("DataLoader: normalize, pad and dtype are for stored images, not for samples of "
+                              f"{type(source).__name__} or collate_fn; use ImageDataset, or do it in __getitem__")
+    if stored and isinstance(source, TensorDataset):
+        return partial(_read_rows, source, device)
+    return partial(_read_samples, source, collate_fn or partial(default_collate, device=device))
+
+
+def _image_reader(source: Any, device: Device, normalize: Any, pad: int,
+                  dtype: np.dtype) -> Callable[[np.ndarray], tuple[Tensor, Tensor]]:
+    images = np.ascontiguousarray(source.images)
+    images = images.reshape(len(images), -1, *images.shape[-2:])
+    scale, shift = _scale_and_shift(normalize, images.shape[1], dtype)
+
+    def read(numbers: np.ndarray) -> tuple[Tensor, Tensor]:
+        batch = gather_images(device, images, numbers, scale, shift, pad)
+        return _make(batch, device, None), _make(device.from_host(source.labels[numbers]), device, None)
+
+    return read
+
+
+def _read_rows(source: TensorDataset, device: Device, numbers: np.ndarray) -> tuple[Tensor, ...]:
+    def rows(tensor: Tensor) -> Tensor:
+        array = tensor.detach().numpy()
+        batch = memory.empty((len(numbers), *array.shape[1:]), array.dtype)
+        batch[...] = array[numbers]
+        return _make(device.from_host(batch), device, None)
+
+    return tuple(map(rows, source.tensors))
+
+
+def _read_samples(source: Any, collate: Callable[[list[Any]], Any], numbers: np.ndarray) -> Any:
+    return collate([source[number] for number in numbers.tolist()])
+
+
+# ---- settings
+
+
+def _whole(name: str, value: Any, least: int) -> int:
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise DtypeError(f"DataLoader: {name} is {value!r}; give a whole number")
+    if operator.index(value) < least:
+        raise ValidationError(f"DataLoader: {name} is {value}; it must be at least {least}")
+    return operator.index(value)
+
+
+def _scale_and_shift(normalize: Any, channels: int, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
+    """(byte/255 - mean) / std as byte*scale + shift, (C,) each."""
+    if dtype not in (float32, float64):
+        raise DtypeError(f"DataLoader: dtype is {dtype}; use float32 or float64")
+    mean, std = _mean_and_std(normalize, channels)
+    if not (np.isfinite(mean).all() and (std > 0).all()):
+        raise ValidationError(f"DataLoader: normalize has mean {mean} and std {std}; mean must be finite, std above 0")
+    return (1 / (255 * std)).astype(dtype), ((0 - mean) / std).astype(dtype)
+
+
+def _mean_and_std(normalize: Any, channels: int) -> tuple[np.ndarray, np.ndarray]:
+    try:
+        pair = (0, 1) if normalize is None else normalize
+        mean, std = (np.broadcast_to(np.asarray(values, np.float64), channels) for values in pair)
+    except (TypeError, ValueError):
+        raise ValidationError(f"DataLoader: normalize is {normalize!r} for images of {channels} channels; give "
+                              "(mean, std), each one number or one for each channel") from None
+    return mean, std

@@ -1,0 +1,114 @@
+"""Optimisers: SGD, SGD with momentum, and Adam in all its forms, each one launch for all parameters.
+
+A kernel takes lists of arrays, number i of each belonging to parameter i, and a table of pieces; a task updates one
+piece.  `d` is the direction of descent: the gradient, its sign turned to maximise, with weight decay added.
+
+Sources: B. Polyak, 1964 (momentum); I. Sutskever et al., 2013 (Nesterov's form of it); D. Kingma & J. Ba, 2015,
+algorithm 1 (Adam); S. Reddi et al., 2018 (amsgrad); I. Loshchilov & F. Hutter, 2019 (decoupled weight decay).
+"""
+
+from functools import cache
+
+import numpy as np
+
+from ..runtime import math
+from ..runtime.kernel import ArrayList, Ints, item, kernel
+from .op import Columns
+
+PIECE = 8192  # elements in a task: some microseconds of work, as much as a parallel launch costs
+
+
+@cache
+def _pieces(sizes: tuple[int, ...]) -> np.ndarray:
+    """One row (parameter, start, stop) for each task."""
+    rows = [(i, start, min(start + PIECE, size)) for i, size in enumerate(sizes) for start in range(0, size, PIECE)]
+    return np.array(rows, np.int64).reshape(-1, 3)
+
+
+def over_pieces(run):
+    """A cpu column that runs a kernel with one task for each piece of the parameters."""
+
+    def column(params, *arguments):
+        pieces = _pieces(tuple([w.size for w in params.arrays]))
+        run(len(pieces), pieces, params, *arguments)
+
+    return column
+
+
+# ---- sgd: w -= lr * d
+
+
+def sgd_numpy(params, grads, lr, weight_decay, sign):
+    for w, g in zip(params.arrays, grads.arrays, strict=True):
+        w -= lr * (sign * g + weight_decay * w)
+
+
+@kernel
+def sgd_kernel(task, pieces: Ints, params: ArrayList, grads: ArrayList, lr: float, weight_decay: float, sign: float):
+    """Every list holds flat arrays."""
+    i = pieces[3 * task]
+    w, g = item(params, i), item(grads, i)
+    for j in range(pieces[3 * task + 1], pieces[3 * task + 2]):
+        w[j] -= lr * (sign * g[j] + weight_decay * w[j])
+
+
+sgd = Columns("sgd", numpy=sgd_numpy, cpu=over_pieces(sgd_kernel))
+
+
+# ---- momentum: m = keep * m + take * d, and w -= lr * m; Nesterov looks ahead, w -= lr * (d + keep * m)
+
+
+def momentum_numpy(params, grads, momenta, keep, take, nesterov, lr, weight_decay, sign):
+    for w, g, m in zip(params.arrays, grads.arrays, momenta.arrays, strict=True):
+        d = sign * g + weight_decay * w
+        m[...] = keep * m + take * d
+        w -= lr * (d + keep * m if nesterov else m)
+
+
+@kernel
+def momentum_kernel(task, pieces: Ints, params: ArrayList, grads: ArrayList, momenta: ArrayList, keep: float,
+                    take: float, nesterov: int, lr: float, weight_decay: float, sign: float):
+    """Every list holds flat arrays."""
+    i = pieces[3 * task]
+    w, g, m = item(params, i), item(grads, i), item(momenta, i)
+    for j in range(pieces[3 * task + 1], pieces[3 * task + 2]):
+        d = sign * g[j] + weight_decay * w[j]
+        m[j] = keep * m[j] + take * d
+        w[j] -= lr * (d + keep * m[j] if nesterov else m[j])
+
+
+momentum = Columns("momentum", numpy=momentum_numpy, cpu=over_pieces(momentum_kernel))
+
+
+# ---- adam: m and v are running means of d and d*d, and w = shrink * w - rate * m / (root * sqrt(v) + eps).
+# The step's number is in `rate` and `root`, which correct the means for their start at 0; amsgrad takes the largest v
+# so far.  1 - beta comes as a number of its own, because float32 would lose half the digits of 1 - 0.999.
+
+
+def adam_numpy(params, grads, means, squares, largest, amsgrad, keep1, take1, keep2, take2, rate, root, eps, shrink,
+               weight_decay, sign):
+    for w, g, m, v, top in zip(params.arrays, grads.arrays, means.arrays, squares.arrays, largest.arrays, strict=True):
+        d = sign * g + weight_decay * w
+        m[...] = keep1 * m + take1 * d
+        v[...] = keep2 * v + take2 * d * d
+        square = np.maximum(top, v, out=top) if amsgrad else v
+        w[...] = shrink * w - rate * m / (root * np.sqrt(square) + eps)
+
+
+@kernel
+def adam_kernel(task, pieces: Ints, params: ArrayList, grads: ArrayList, means: ArrayList, squares: ArrayList,
+                largest: ArrayList, amsgrad: int, keep1: float, take1: float, keep2: float, take2: float, rate: float,
+                root: float, eps: float, shrink: float, weight_decay: float, sign: float):
+    """Every list holds flat arrays; `largest` changes with amsgrad only."""
+    i = pieces[3 * task]
+    w, g, m, v, top = item(params, i), item(grads, i), item(means, i), item(squares, i), item(largest, i)
+    for j in range(pieces[3 * task + 1], pieces[3 * task + 2]):
+        d = sign * g[j] + weight_decay * w[j]
+        m[j] = keep1 * m[j] + take1 * d
+        v[j] = square = keep2 * v[j] + take2 * d * d
+        if amsgrad:
+            top[j] = square = top[j] if top[j] > square else square
+        w[j] = shrink * w[j] - rate * m[j] / (root * math.sqrt(square) + eps)
+
+
+adam = Columns("adam", numpy=adam_numpy, cpu=over_pieces(adam_kernel))

@@ -1,0 +1,458 @@
+"""Data sets and their loader: every sample once an epoch, in an order fixed by seed and epoch, with right pixels."""
+
+import gc
+import multiprocessing
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import minigrad as mg
+from minigrad.data import DataLoader, Dataset, ImageDataset, Subset, TensorDataset, default_collate, random_split
+from minigrad.datasets import MNIST
+from minigrad.errors import DeviceError, DtypeError, ShapeError, ValidationError
+from minigrad.ops.images import gather_images
+from minigrad.random import generator, manual_seed
+from minigrad.runtime.device import CPU, NUMPY
+
+DEVICES = ["cpu", "numpy"]
+
+
+class Numbers(Dataset):
+    """Sample i is i; `seen` keeps which were read, `broken` is one that cannot be."""
+
+    def __init__(self, n, broken=None):
+        self.n, self.broken, self.seen = n, broken, []
+
+    def __len__(self):
+        return self.n
+
+    def __getitem__(self, index):
+        if index == self.broken:
+            raise OSError(f"sample {index} is on fire")
+        self.seen.append(index)
+        return index
+
+
+def pictures(n, channels=1, height=5, width=4):
+    """n random images, labelled 0 ... n-1."""
+    pixels = np.random.default_rng(n).integers(0, 256, (n, channels, height, width), dtype=np.uint8)
+    return ImageDataset(pixels, np.arange(n))
+
+
+def numbers(loader):
+    """The samples of one epoch, in order."""
+    return [sample for batch in loader for sample in batch.tolist()]
+
+
+def threads():
+    return [thread for thread in threading.enumerate() if thread.name.startswith("minigrad-data")]
+
+
+def wait_until(condition):
+    """Assert that the condition comes true within five seconds."""
+    end = time.monotonic() + 5
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.001)
+
+
+# The kernel
+
+
+@st.composite
+def gathers(draw):
+    """images, indices, scale, shift, pad"""
+    sides = st.integers(1, 9)
+    random = np.random.default_rng(draw(st.integers(0, 99)))
+    M, C = draw(sides), draw(st.integers(1, 3))
+    images = random.integers(0, 256, (M, C, draw(sides), draw(sides)), dtype=np.uint8)
+    images.flags.writeable = draw(st.booleans())
+    indices = random.integers(0, M, draw(st.sampled_from([0, 1, 7, 8, 33])))
+    scale, shift = random.normal(size=(2, C)).astype(draw(st.sampled_from([np.float32, np.float64])))
+    return images, indices, scale, shift, draw(st.integers(0, 2))
+
+
+@given(gathers())
+def test_columns_agree_with_the_formula(case):
+    images, indices, scale, shift, pad = case
+    padded = np.pad(images, ((0, 0), (0, 0), (pad, pad), (pad, pad)))
+    expected = padded[indices].astype(np.float64) * scale[:, None, None] + shift[:, None, None]
+    rounding = 300 * np.finfo(scale.dtype).eps  # of products up to 255 * |scale|
+    for device in (CPU, NUMPY):
+        out = gather_images(device, *case)
+        assert out.dtype == scale.dtype
+        np.testing.assert_allclose(out, expected, rtol=0, atol=rounding * (1 + abs(scale).max() + abs(shift).max()))
+
+
+def test_memory_is_batch_innermost():
+    images = np.zeros((9, 3, 5, 4), np.uint8)
+    out = gather_images(CPU, images, np.arange(7), np.ones(3, np.float32), np.zeros(3, np.float32), 1)
+    assert out.shape == (7, 3, 7, 6) and out.transpose(1, 2, 3, 0).flags.c_contiguous
+
+
+@pytest.mark.parametrize("index", [-1, 9])
+def test_kernel_refuses_numbers_out_of_range(index):
+    one, images = np.ones(1, np.float32), np.zeros((9, 1, 2, 2), np.uint8)
+    with pytest.raises(ValidationError, match=f"^images: index {index} is out of range for 9 images; use 0 to 8$"):
+        gather_images(CPU, images, np.array([0, index]), one, one, 0)
+
+
+def test_kernel_refuses_other_memory():
+    one, images = np.ones(1, np.float32), np.zeros((9, 1, 2, 2), np.uint8)
+    with pytest.raises(DtypeError, match=r"^images: expected C-contiguous uint8 .*, got float32 \(9, 1, 2, 2\)"):
+        gather_images(CPU, images.astype(np.float32), np.array([0]), one, one, 0)
+    with pytest.raises(DtypeError, match=r"^images: .* with strides \(8, 4, 2, 1\); use np.ascontiguousarray$"):
+        gather_images(CPU, images[::2], np.array([0]), one, one, 0)
+    with pytest.raises(ShapeError, match=r"^images: 1 channels, but scale has shape \(2,\) and shift \(1,\); give 1"):
+        gather_images(CPU, images, np.array([0]), np.ones(2, np.float32), one, 0)
+
+
+# Batches
+
+
+@given(n=st.integers(1, 40), batch_size=st.integers(1, 45), shuffle=st.booleans(), drop_last=st.booleans(),
+       prefetch=st.integers(0, 3))
+def test_every_sample_once_an_epoch(n, batch_size, shuffle, drop_last, prefetch):
+    loader = DataLoader(pictures(n), batch_size, shuffle, seed=0, drop_last=drop_last, prefetch=prefetch)
+    for _ in range(2):
+        sizes = [len(labels) for _, labels in loader]
+        seen = [label for _, labels in loader for label in labels.tolist()]
+        assert len(sizes) == len(loader)
+        assert all(size == batch_size for size in sizes[: None if drop_last else -1])
+        assert len(set(seen)) == len(seen) == (n // batch_size * batch_size if drop_last else n)
+        assert shuffle or seen == sorted(seen)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("dtype", [mg.float32, mg.float64])
+def test_images_are_normalised(device, dtype):
+    dataset, mean, std = pictures(10, channels=3), np.array([0.1, 0.2, 0.3]), np.array([0.5, 0.6, 0.7])
+    loader = DataLoader(dataset, 4, normalize=(mean, list(std)), pad=1, dtype=dtype, device=device)
+    batches = list(loader)
+    images = np.concatenate([images.numpy() for images, _ in batches])
+    padded = np.pad(dataset.images, ((0, 0), (0, 0), (1, 1), (1, 1)))
+    assert images.dtype == dtype and {images.device.type for images, _ in batches} == {device}
+    np.testing.assert_allclose(images, (padded / 255 - mean[:, None, None]) / std[:, None, None], atol=1e-6)
+    assert np.concatenate([labels.numpy() for _, labels in batches]).tolist() == list(range(10))
+    assert {str(labels.dtype) for _, labels in batches} == {"int64"}
+
+
+def test_images_alone_are_between_0_and_1():
+    images, _ = next(iter(DataLoader(ImageDataset(np.array([[[0, 255]]], np.uint8), [0]), pad=1)))
+    np.testing.assert_allclose(images.numpy(), [[[[0, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0]]]], rtol=1e-6)
+    assert not np.signbit(images.numpy()).any()
+
+
+def test_mnist_goes_by_the_kernel_and_so_do_its_parts():
+    digits = MNIST(train=False)
+    part = Subset(Subset(digits, range(100, 200)), [5, 50])
+    images, labels = next(iter(DataLoader(part, 2, normalize=(0.1307, 0.3081))))
+    assert images.shape == (2, 1, 28, 28)
+    expected = (digits.images[[105, 150]] / 255 - 0.1307) / 0.3081
+    np.testing.assert_allclose(images.numpy()[:, 0], expected, atol=1e-6)
+    assert labels.tolist() == digits.labels[[105, 150]].tolist()
+
+
+def test_loader_and_dataset_agree():
+    dataset = pictures(6, channels=2)
+    images, labels = next(iter(DataLoader(dataset, 6)))
+    for i in range(6):
+        np.testing.assert_allclose(images.numpy()[i], dataset[i][0], atol=1e-7)
+        assert labels[i].item() == dataset[i][1]
+
+
+def test_a_getitem_of_ones_own_is_used():
+    class Inverted(ImageDataset):
+        def __getitem__(self, index):
+            image, label = super().__getitem__(index)
+            return 1 - image, label
+
+    dataset = Inverted(np.zeros((3, 2, 2), np.uint8), [0, 1, 2])
+    for source in (dataset, Subset(dataset, [2, 1])):
+        assert all((images.numpy() == 1).all() for images, _ in DataLoader(source, 2))
+
+
+def test_images_that_are_not_contiguous_or_mapped_from_disk(tmp_path):
+    mapped = np.memmap(tmp_path / "images", np.uint8, "w+", shape=(4, 6, 5))
+    mapped[...] = np.arange(120).reshape(4, 6, 5)
+    for source in (mapped, mapped[::2, ::-1]):
+        images, _ = next(iter(DataLoader(ImageDataset(source, range(len(source))), 4)))
+        np.testing.assert_allclose(images.numpy()[:, 0] * 255, source, rtol=1e-6)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_tensors_are_read_by_rows(device):
+    x, y = mg.tensor(np.random.default_rng(0).normal(size=(7, 2, 3))), mg.tensor(np.arange(7))
+    batches = list(DataLoader(TensorDataset(x, y), 3, shuffle=True, seed=5, device=device))
+    rows = np.concatenate([labels.numpy() for _, labels in batches])
+    assert sorted(rows) == list(range(7))
+    np.testing.assert_array_equal(np.concatenate([xs.numpy() for xs, _ in batches]), x.numpy()[rows])
+    assert all(xs.device == device and xs.dtype == mg.float64 for xs, _ in batches)
+    assert batches[0][0].array.transpose(1, 2, 0).flags.c_contiguous
+
+
+def test_batches_are_never_reused():
+    for dataset in (pictures(6), TensorDataset(mg.tensor(np.ones((6, 2)))), Numbers(6)):
+        held = [batch if isinstance(batch, mg.Tensor) else batch[0] for batch in DataLoader(dataset, 2)]
+        assert not any(np.shares_memory(a.array, b.array) for a in held for b in held if a is not b)
+
+
+def test_collate_fn_gets_the_samples():
+    assert list(DataLoader(Numbers(5), 2, collate_fn=tuple)) == [(0, 1), (2, 3), (4,)]
+
+
+def test_a_list_is_a_dataset():
+    assert numbers(DataLoader([10, 20, 30], 2)) == [10, 20, 30]
+
+
+def test_default_collate():
+    samples = [(np.full((2, 3), i, np.float32), (i, 0.5), mg.tensor([i, i])) for i in range(4)]
+    arrays, (whole, parts), tensors = default_collate(samples, "numpy")
+    assert (arrays.shape, arrays.dtype, arrays.device) == ((4, 2, 3), mg.float32, "numpy")
+    assert arrays.array.transpose(1, 2, 0).flags.c_contiguous
+    assert (whole.tolist(), whole.dtype) == ([0, 1, 2, 3], mg.int64)
+    assert (parts.tolist(), parts.dtype) == ([0.5] * 4, mg.float32)
+    assert tensors.tolist() == [[i, i] for i in range(4)]
+
+
+def test_default_collate_refuses_uneven_samples():
+    with pytest.raises(ShapeError, match=r"^default_collate: .* have shapes \(2,\) and \(3,\); make them equal, or"):
+        default_collate([np.zeros(2), np.zeros(3)])
+    with pytest.raises(ShapeError, match="^default_collate: samples of one batch have lengths 2 and 1; make them"):
+        default_collate([(1, 2), (3,)])
+
+
+# Order
+
+
+@given(seed=st.integers(0, 2**64 - 1), epoch=st.integers(0, 10**6))
+def test_order_depends_on_seed_and_epoch_alone(seed, epoch):
+    first = DataLoader(Numbers(20), 3, True, seed=seed, prefetch=0)
+    again = DataLoader(TensorDataset(mg.tensor(np.arange(20))), 7, True, seed=seed, prefetch=2)
+    first.epoch = again.epoch = epoch
+    for _ in range(2):
+        assert numbers(first) == [number for (batch,) in again for number in batch.tolist()]
+    assert first.epoch == again.epoch == epoch + 2
+
+
+def test_epochs_and_seeds_differ():
+    orders = [numbers(loader) for seed in (0, 1) for loader in [DataLoader(Numbers(50), 5, True, seed=seed)] * 3]
+    assert len(set(map(tuple, orders))) == 6
+
+
+def test_manual_seed_fixes_the_order():
+    def order():
+        manual_seed(3)
+        return numbers(DataLoader(Numbers(50), 5, True))
+
+    assert order() == order()
+
+
+def test_a_loader_that_does_not_shuffle_draws_no_seed():
+    draws = []
+    for shuffle in (False, True):
+        manual_seed(3)
+        DataLoader(Numbers(5), shuffle=shuffle)
+        draws.append(generator().integers(2**63))
+    manual_seed(3)
+    assert draws[0] == generator().integers(2**63) != draws[1]
+
+
+def test_two_iterators_are_independent():
+    loader = DataLoader(Numbers(20), 1, True, seed=0)
+    pairs = [(a.item(), b.item()) for a, b in zip(loader, loader, strict=True)]
+    again = DataLoader(Numbers(20), 1, True, seed=0)
+    assert [a for a, _ in pairs] == numbers(again) and [b for _, b in pairs] == numbers(again)
+
+
+# The thread
+
+
+def test_batches_are_made_ahead_and_no_further():
+    dataset = Numbers(20)
+    iterator = iter(DataLoader(dataset, 2, prefetch=3))
+    assert next(iterator).tolist() == [0, 1]
+    wait_until(lambda: len(dataset.seen) == 8)
+    time.sleep(0.05)
+    assert len(dataset.seen) == 8
+
+
+def test_without_prefetch_there_is_no_thread():
+    dataset = Numbers(4)
+    iterator = iter(DataLoader(dataset, 2, prefetch=0))
+    next(iterator)
+    assert dataset.seen == [0, 1] and not threads()
+
+
+def test_leaving_early_ends_the_thread():
+    loader = DataLoader(pictures(100), 2, prefetch=2)
+    for _ in loader:
+        break
+    wait_until(lambda: not threads())
+    assert sum(len(labels) for _, labels in loader) == 100
+    wait_until(lambda: not threads())
+
+
+def test_dropping_or_never_using_an_iterator_ends_the_thread():
+    loader = DataLoader(Numbers(100), 2)
+    iterator, unused = iter(loader), iter(loader)
+    next(iterator)
+    del iterator, unused
+    gc.collect()
+    wait_until(lambda: not threads())
+
+
+def test_leaving_does_not_wait_for_a_slow_sample():
+    released = threading.Event()
+
+    class Slow(Numbers):
+        def __getitem__(self, index):
+            if index:
+                released.wait()
+            return index
+
+    for _ in DataLoader(Slow(10)):
+        break
+    assert threads() and not released.is_set()
+    released.set()
+    wait_until(lambda: not threads())
+
+
+@pytest.mark.parametrize("prefetch", [0, 2])
+def test_an_error_in_the_dataset_reaches_the_caller_at_its_batch(prefetch):
+    seen = []
+    with pytest.raises(OSError, match="^sample 5 is on fire$"):
+        for batch in DataLoader(Numbers(10, broken=5), 2, prefetch=prefetch):
+            seen.append(batch.tolist())
+    assert seen == [[0, 1], [2, 3]]
+    wait_until(lambda: not threads())
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this system cannot fork")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_works_after_a_fork():
+    loader = DataLoader(pictures(50), 5)
+    assert len(list(loader)) == 10
+    wait_until(lambda: not threads())
+    child = multiprocessing.get_context("fork").Process(target=lambda: sys.exit(len(list(loader))), daemon=True)
+    child.start()
+    child.join(timeout=10)
+    assert child.exitcode == 10
+
+
+# Parts
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=5), st.integers(0, 99))
+def test_random_split_deals_out_every_sample(lengths, seed):
+    parts = random_split(Numbers(sum(lengths)), lengths, seed)
+    assert [len(part) for part in parts] == lengths
+    assert sorted(sample for part in parts for sample in part) == list(range(sum(lengths)))
+
+
+def test_random_split_by_shares():
+    assert [len(part) for part in random_split(Numbers(11), [0.5, 0.25, 0.25], seed=1)] == [6, 3, 2]
+    same, other = (list(random_split(Numbers(30), [0.5, 0.5], seed=seed)[0]) for seed in (1, 2))
+    assert list(random_split(Numbers(30), [0.5, 0.5], seed=1)[0]) == same != other
+
+
+@pytest.mark.parametrize("lengths", [[], [4, 5], [-1, 11], [0.5, 0.4], [1.5, -0.5]])
+def test_random_split_refuses_lengths_that_do_not_add_up(lengths):
+    message = "^random_split: lengths .* add up to .*, expected none below 0 and a sum of 10 samples, or of 1 for"
+    with pytest.raises(ValidationError, match=message):
+        random_split(Numbers(10), lengths)
+
+
+def test_subset_refuses_what_is_no_sample():
+    with pytest.raises(ValidationError, match="^Subset: index 10 is out of range for 10 samples; use 0 to 9$"):
+        Subset(Numbers(10), [0, 10])
+    with pytest.raises(DtypeError, match=r"^Subset: indices are float64 \(1,\), expected a list of whole numbers"):
+        Subset(Numbers(10), [0.5])
+    assert list(Subset(Numbers(10), [])) == []
+
+
+def test_datasets_iterate_to_their_end():
+    assert [label for _, label in pictures(3)] == [0, 1, 2]
+    assert [label.item() for (label,) in TensorDataset(mg.tensor([4, 5]))] == [4, 5]
+    assert list(Subset(Numbers(10), [7, 2])) == [7, 2]
+
+
+# Bad input
+
+
+def test_a_dataset_names_what_it_lacks():
+    class Empty(Dataset):
+        pass
+
+    with pytest.raises(NotImplementedError, match="^Empty: __len__ is missing; write one that counts the samples$"):
+        len(Empty())
+    with pytest.raises(NotImplementedError, match="^Empty: __getitem__ is missing; write one that returns a sample$"):
+        Empty()[0]
+
+
+def test_image_dataset_refuses_other_data():
+    images = np.zeros((3, 2, 2), np.uint8)
+    with pytest.raises(DtypeError, match="^ImageDataset: images are float64, expected uint8; try TensorDataset$"):
+        ImageDataset(images.astype(float), [0, 1, 2])
+    with pytest.raises(DtypeError, match="^ImageDataset: labels are float64, expected whole numbers; number the"):
+        ImageDataset(images, [0.0, 1.0, 2.0])
+    with pytest.raises(ShapeError, match=r"^ImageDataset: images have 2 dimensions \(3, 4\), expected 3 .* reshape"):
+        ImageDataset(images.reshape(3, 4), [0, 1, 2])
+    with pytest.raises(ShapeError, match=r"^ImageDataset: labels have shape \(2,\) for 3 images; give one label an"):
+        ImageDataset(images, [0, 1])
+
+
+def test_tensor_dataset_refuses_uneven_tensors():
+    with pytest.raises(ShapeError, match=r"^TensorDataset: shapes \(2,\), \(3,\) are not rows of one length; make"):
+        TensorDataset(mg.tensor([1, 2]), mg.tensor([1, 2, 3]))
+    with pytest.raises(ShapeError, match=r"^TensorDataset: shapes \(\) are not rows"):
+        TensorDataset(mg.tensor(1))
+    with pytest.raises(ValidationError, match="^TensorDataset: no tensors; give at least one$"):
+        TensorDataset()
+
+
+@pytest.mark.parametrize("setting, error, message", [
+    ({"batch_size": 0}, ValidationError, "batch_size is 0; it must be at least 1$"),
+    ({"batch_size": 2.0}, DtypeError, "batch_size is 2.0; give a whole number$"),
+    ({"batch_size": True}, DtypeError, "batch_size is True; give a whole number$"),
+    ({"prefetch": -1}, ValidationError, "prefetch is -1; it must be at least 0$"),
+    ({"pad": -1}, ValidationError, "pad is -1; it must be at least 0$"),
+    ({"seed": -1}, ValidationError, r"seed is -1; use a whole number from 0 to 2\*\*64 - 1, or None$"),
+    ({"seed": 0.5}, ValidationError, "seed is 0.5; use a whole number"),
+    ({"dtype": "colour"}, DtypeError, "'colour' is neither a dtype"),
+    ({"dtype": np.int64}, DtypeError, "dtype is int64; use float32 or float64$"),
+    ({"normalize": (0.5, 0)}, ValidationError, r"normalize has mean \[0.5 0.5\] and std \[0. 0.\]; mean must be"),
+    ({"normalize": (np.nan, 1)}, ValidationError, r"normalize has mean \[nan nan\] and std \[1. 1.\]; mean must"),
+    ({"normalize": 0.5}, ValidationError, r"normalize is 0.5 for images of 2 channels; give \(mean, std\), each one"),
+    ({"normalize": ([1, 2, 3], 1)}, ValidationError, r"normalize is \(\[1, 2, 3\], 1\) for images of 2 channels; give"),
+])
+def test_loader_refuses_settings(setting, error, message):
+    with pytest.raises(error, match=f"^DataLoader: {message}"):
+        DataLoader(pictures(4, channels=2), **setting)
+
+
+@pytest.mark.parametrize("setting", [{"normalize": np.ones(2)}, {"pad": 1}, {"dtype": mg.float64}])
+@pytest.mark.parametrize("dataset", [Numbers(3), TensorDataset(mg.tensor([1.0]))])
+def test_loader_refuses_to_normalise_what_is_no_image(dataset, setting):
+    with pytest.raises(ValidationError, match=f"^DataLoader: .*, not for samples of {type(dataset).__name__} or"):
+        DataLoader(dataset, **setting)
+
+
+def test_loader_refuses_what_is_no_dataset():
+    with pytest.raises(DtypeError, match="^DataLoader: generator lacks __len__ or __getitem__; give a Dataset or a"):
+        DataLoader(number for number in range(3))
+    with pytest.raises(ValidationError, match="^DataLoader: the data set has 0 samples, expected at least 1; was a"):
+        DataLoader([])
+    with pytest.raises(DeviceError, match="no CUDA kernels"):
+        DataLoader(Numbers(3), device="cuda")
+
+
+def test_epoch_is_a_whole_number():
+    loader = DataLoader(Numbers(3))
+    with pytest.raises(ValidationError, match="^DataLoader: epoch is -1; it must be at least 0$"):
+        loader.epoch = -1

@@ -1,0 +1,376 @@
+"""The pictures: what they show, that all their text can be read, and what they say about bad input."""
+
+import subprocess
+import sys
+from itertools import combinations
+from types import SimpleNamespace
+from unittest import mock
+
+import matplotlib
+import numpy as np
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.text import Text
+
+from minigrad import viz
+from minigrad.errors import DtypeError, ShapeError, ValidationError
+from minigrad.viz import style
+
+RNG = np.random.default_rng(0)
+CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+ONE_CHANNEL, COLOUR, DEEP = (
+    [(1, 1, 5, 5), (6, 1, 5, 5), (100, 1, 3, 3)],
+    [(8, 3, 3, 3)],
+    [(64, 32, 3, 3), (2, 40, 1, 7)],
+)
+WEIGHTS = ONE_CHANNEL + COLOUR + DEEP
+
+
+def weight(*shape):
+    return RNG.normal(0, 0.1, shape)
+
+
+def history(epochs, steps_per_epoch):
+    steps = np.arange(epochs * steps_per_epoch)
+    loss = (2.3 * np.exp(-steps / 150) + 0.03) * RNG.lognormal(0, 0.5, steps.size)
+    return {"loss": list(loss), "accuracy": [0.99] * epochs, "steps_per_epoch": steps_per_epoch}
+
+
+def guesses(n, classes, right):
+    labels = RNG.integers(0, classes, n)
+    return labels, np.where(RNG.random(n) < right, labels, RNG.integers(0, classes, n))
+
+
+FIGURES = {
+    **{f"filters {s}": lambda s=s: viz.filters(weight(*s)) for s in WEIGHTS},
+    **{f"filters {s} and init": lambda s=s: viz.filters(weight(*s), weight(*s)) for s in WEIGHTS},
+    "filters, long title": lambda: viz.filters(weight(6, 1, 5, 5), title="conv1 of a network with a long story " * 4),
+    "curves, 1 epoch": lambda: viz.training_curves(history(1, 2800)),
+    "curves, 3 epochs": lambda: viz.training_curves(history(3, 938)),
+    "curves, 20 epochs": lambda: viz.training_curves(history(20, 140)),
+    "curves, 1 step": lambda: viz.training_curves({"loss": [2.3], "accuracy": [0.1]}),
+    "curves, loss only": lambda: viz.training_curves({"loss": [2.3, 1.2, 0.7]}),
+    "curves, eight decades": lambda: viz.training_curves({"loss": list(10.0 ** -np.linspace(0, 8, 500))}),
+    "curves, all right": lambda: viz.training_curves({"loss": [1.0, 0.0], "accuracy": [1.0, 1.0]}),
+    "curves, all NaN": lambda: viz.training_curves({"loss": [np.nan] * 100, "accuracy": [0.0]}),
+    "confusion, 99 %": lambda: viz.confusion_matrix(*guesses(10_000, 10, 0.99)),
+    "confusion, named": lambda: viz.confusion_matrix(*guesses(10_000, 10, 0.6), CLASSES),
+    "confusion, 2 classes": lambda: viz.confusion_matrix([0, 0, 1], [0, 1, 1], ["cat", "dog"]),
+    "confusion, 1 class": lambda: viz.confusion_matrix([0, 0], [0, 0]),
+    "confusion, large counts": lambda: viz.confusion_matrix(*guesses(2_000_000, 12, 0.9)),
+    "confusion, 100 classes": lambda: viz.confusion_matrix(*guesses(5_000, 100, 0.7)),
+}
+
+
+def drawn_texts(figure):
+    """Every text that drawing the figure puts on the canvas."""
+    texts = []
+    with mock.patch.object(Text, "draw", lambda text, renderer: texts.append(text)):
+        FigureCanvasAgg(figure).draw()
+    return [text for text in texts if text.get_visible() and text.get_text().strip()]
+
+
+@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.filterwarnings("error")
+def test_every_text_lies_on_the_canvas_and_on_no_other_text(name):
+    figure = FIGURES[name]()
+    boxes = [(text.get_text(), text.get_window_extent()) for text in drawn_texts(figure)]
+    for text, box in boxes:
+        inside = box.x0 >= 0 and box.y0 >= 0 and box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1
+        assert inside, f"{text!r} is clipped"
+    for (one, box), (other, other_box) in combinations(boxes, 2):
+        assert not box.overlaps(other_box), f"{one!r} and {other!r} overlap"
+
+
+# --- filters
+
+
+def images(figure, panel=0):
+    return [np.asarray(image.get_array()) for image in figure.axes[panel].images]
+
+
+def texts(figure):
+    return [text.get_text() for text in drawn_texts(figure)]
+
+
+def test_filters_of_one_channel_are_signed_maps_in_order():
+    w = weight(6, 1, 5, 4)
+    np.testing.assert_array_equal(images(viz.filters(w)), w[:, 0])
+
+
+def test_filters_of_three_channels_are_colour_images_with_grey_at_zero():
+    w = weight(8, 3, 3, 5)
+    w[0, :, 0, 0] = 0
+    shown = np.stack(images(viz.filters(w)))
+    np.testing.assert_allclose(shown, np.moveaxis(0.5 + w / (2 * np.abs(w).max()), 1, -1))
+    np.testing.assert_array_equal(shown[0, 0, 0], 0.5)
+
+
+def test_deep_filters_are_rows_of_input_channels():
+    w = weight(5, 4, 3, 3)
+    figure = viz.filters(w)
+    np.testing.assert_array_equal(images(figure), w.reshape(20, 3, 3))
+    places = [tuple(np.floor(image.get_extent())[[2, 0]]) for image in figure.axes[0].images]
+    assert places == list(np.ndindex(5, 4))
+
+
+def test_initial_filters_stand_before_the_learned_ones():
+    w, init = weight(6, 1, 5, 5), weight(6, 1, 5, 5)
+    figure = viz.filters(w, init)
+    np.testing.assert_array_equal(images(figure, 0), init[:, 0])
+    np.testing.assert_array_equal(images(figure, 1), w[:, 0])
+    assert [axes.get_title() for axes in figure.axes[:2]] == ["before training", "after training"]
+
+
+@pytest.mark.parametrize("shape", [(6, 1, 5, 5), (4, 5, 3, 3)])
+def test_all_filters_share_one_colour_scale_with_zero_in_its_middle(shape):
+    w, init = weight(*shape), weight(*shape)
+    init[1, 0, 2, 2] = -0.75
+    figure = viz.filters(w, init)
+    assert {image.get_clim() for axes in figure.axes[:2] for image in axes.images} == {(-0.75, 0.75)}
+    assert {"−0.75", "0", "+0.75", "weight"} <= set(texts(figure))
+
+
+def test_zero_filters_have_a_colour_scale_too():
+    assert viz.filters(np.zeros((2, 1, 3, 3))).axes[0].images[0].get_clim() == (-1, 1)
+
+
+def test_every_filter_is_numbered():
+    assert {f"filter {f}" for f in range(6)} <= set(texts(viz.filters(weight(6, 1, 5, 5))))
+    deep = viz.filters(weight(16, 6, 5, 5)).axes[0]
+    assert [label.get_text() for label in deep.get_yticklabels()] == [str(f) for f in range(16)]
+    assert [label.get_text() for label in deep.get_xticklabels()] == [str(c) for c in range(6)]
+
+
+def test_of_many_deep_filters_the_strongest_are_shown():
+    w = weight(64, 32, 3, 3)
+    strong_filters, strong_channels = np.arange(3, 64, 4), np.arange(1, 25, 2)
+    w[np.ix_(strong_filters, strong_channels)] *= 100
+    figure = viz.filters(w)
+    np.testing.assert_array_equal(images(figure), w[np.ix_(strong_filters, strong_channels)].reshape(-1, 3, 3))
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == [str(f) for f in strong_filters]
+    assert "shown: the 16 strongest of 64 filters, the 12 strongest of 32 input channels" in texts(figure)
+
+
+def test_of_many_single_channel_filters_the_strongest_are_shown():
+    w = weight(70, 1, 3, 3)
+    w[:6] /= 100
+    figure = viz.filters(w)
+    np.testing.assert_array_equal(images(figure), w[6:, 0])
+    assert "shown: the 64 strongest of 70 filters" in texts(figure)
+
+
+def test_the_heading_counts_filters_unless_given():
+    assert viz.filters(weight(1, 1, 5, 3)).get_suptitle() == "1 filter of 5×3 weights, 1 input channel"
+    assert viz.filters(weight(16, 6, 5, 5)).get_suptitle() == "16 filters of 5×5 weights, 6 input channels"
+    assert viz.filters(weight(6, 1, 5, 5), title="conv1").get_suptitle() == "conv1"
+
+
+def test_filters_take_layers():
+    class OnDevice:
+        def __init__(self, array, attached=True):
+            self.array, self.attached = array, attached
+
+        def detach(self):
+            return OnDevice(self.array, attached=False)
+
+        def cpu(self):
+            assert not self.attached
+            return self.array
+
+    w = weight(6, 1, 5, 5)
+    np.testing.assert_array_equal(images(viz.filters(SimpleNamespace(weight=OnDevice(w)))), w[:, 0])
+
+
+def test_filters_refuse_what_is_no_convolution_weight():
+    with pytest.raises(ShapeError, match=r"filters: weight has shape \(10, 84\), not \(F, C, KH, KW\) with 4 sizes"):
+        viz.filters(weight(10, 84))
+    with pytest.raises(ShapeError, match=r"shape \(0, 1, 5, 5\), not .* 1 or more; pass a Conv2d layer or its weight"):
+        viz.filters(weight(0, 1, 5, 5))
+    with pytest.raises(DtypeError, match="filters: SimpleNamespace has no numeric weight; pass a Conv2d layer or a"):
+        viz.filters(SimpleNamespace(bias=1))
+    with pytest.raises(DtypeError, match="filters: SimpleNamespace has no numeric weight"):
+        viz.filters(SimpleNamespace(weight=None))
+    with pytest.raises(ShapeError, match=r"init has shape \(6, 1, 3, 3\) but weight has \(6, 1, 5, 5\); pass the same"):
+        viz.filters(weight(6, 1, 5, 5), weight(6, 1, 3, 3))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_filters_refuse_weights_that_are_not_finite(bad):
+    w = weight(2, 1, 3, 3)
+    w[1, 0, 0, :2] = bad
+    with pytest.raises(ValidationError, match="filters: 2 of 18 weights are NaN or infinite; lower the learning rate"):
+        viz.filters(w)
+    with pytest.raises(ValidationError, match=r"filters\(init\): 2 of 18 weights"):
+        viz.filters(np.ones((2, 1, 3, 3)), init=w)
+
+
+# --- training curves
+
+
+def curves(axes):
+    return {line.get_label(): line.get_ydata() for line in axes.lines}
+
+
+def test_the_loss_is_shown_raw_and_smoothed():
+    loss = RNG.random(300)
+    shown = curves(viz.training_curves({"loss": loss}).axes[0])
+    np.testing.assert_array_equal(shown["each step"], loss)
+    for step in 0, 150, 299:
+        around = loss[max(0, step - 3) : step + 3]
+        assert shown["mean of 6 steps"][step] == pytest.approx(around.mean())
+
+
+def test_final_loss_and_accuracy_are_written_out():
+    figure = viz.training_curves({"loss": [2.0, 1.5, 1.25], "accuracy": [0.5, 0.9876]})
+    assert {"1.25", "98.76 %", "Training: 3 steps, 2 epochs"} <= set(texts(figure))
+
+
+def test_accuracy_is_shown_in_percent_after_each_epoch():
+    line = viz.training_curves({"loss": [1.0], "accuracy": [0.5, 0.75]}).axes[1].lines[0]
+    np.testing.assert_array_equal(line.get_xydata(), [[1, 50], [2, 75]])
+
+
+def test_axes_are_named_with_units():
+    figure = viz.training_curves({"loss": [2.0, 1.0], "accuracy": [0.5], "steps_per_epoch": 2})
+    assert {"step", "epoch", "training loss", "test accuracy (%)"} <= set(texts(figure))
+
+
+def test_epochs_are_marked_above_the_steps():
+    figure = viz.training_curves({"loss": np.ones(300), "steps_per_epoch": 100})
+    FigureCanvasAgg(figure).draw()
+    (epochs,) = figure.axes[0].child_axes
+    np.testing.assert_allclose(epochs.get_xlim(), np.array(figure.axes[0].get_xlim()) / 100)
+
+
+def test_a_loss_that_falls_tenfold_gets_a_log_scale():
+    assert viz.training_curves({"loss": [2.0, 0.1]}).axes[0].get_yscale() == "log"
+    assert viz.training_curves({"loss": [2.0, 0.5]}).axes[0].get_yscale() == "linear"
+    assert viz.training_curves({"loss": [2.0, 0.1, -1.0]}).axes[0].get_yscale() == "linear"
+
+
+def test_losses_that_are_not_finite_leave_a_gap_and_are_named():
+    loss = np.ones(100)
+    loss[[40, 41]] = np.nan, np.inf
+    axes = viz.training_curves({"loss": loss}).axes[0]
+    assert np.flatnonzero(np.isnan(curves(axes)["mean of 2 steps"])).tolist() == [40, 41]
+    assert axes.get_xlabel() == "step\nNaN or infinite losses: 2, the first at step 41"
+
+
+@pytest.mark.parametrize(
+    "history, error, message",
+    [
+        ({}, ValidationError, r"history has keys \[\], not 'loss'; add the loss of each step"),
+        ({"losses": [1]}, ValidationError, r"history has keys \['losses'\], not 'loss'"),
+        ({"loss": []}, ShapeError, r"history\['loss'\] has 0 entries, not 1 or more; add the loss"),
+        ({"loss": 1.0}, ShapeError, r"history\['loss'\] has shape \(\), not \(n,\); give a list of numbers"),
+        ({"loss": [1], "accuracy": [[0.5]]}, ShapeError, r"history\['accuracy'\] has shape \(1, 1\), not \(n,\)"),
+        (
+            {"loss": [1], "accuracy": [98.7]},
+            ValidationError,
+            "accuracy 98.7 is not from 0 to 1; give shares, not percent",
+        ),
+        ({"loss": [1], "accuracy": [np.nan]}, ValidationError, "accuracy nan is not from 0 to 1"),
+        ({"loss": [1], "steps_per_epoch": 0}, ValidationError, "steps_per_epoch is 0, not 1 or more; give the number"),
+    ],
+)
+def test_training_curves_refuse_a_bad_history(history, error, message):
+    with pytest.raises(error, match="training_curves: " + message):
+        viz.training_curves(history)
+
+
+# --- confusion matrix
+
+
+def test_confusion_counts_equal_counting_one_by_one():
+    labels, predictions = guesses(500, 7, 0.5)
+    expected = np.zeros((8, 8), int)
+    for label, prediction in zip(labels, predictions, strict=True):
+        expected[label, prediction] += 1
+    np.testing.assert_array_equal(viz.confusion_counts(labels, predictions, 8), expected)
+
+
+def test_confusion_counts_do_not_overflow_small_integers():
+    counts = viz.confusion_counts(np.array([25], np.uint8), np.array([24], np.int8), 26)
+    assert counts[25, 24] == counts.sum() == 1
+
+
+def test_the_confusion_matrix_writes_every_count_and_colours_errors_by_share_of_the_row():
+    figure = viz.confusion_matrix([0, 0, 0, 0, 1, 1], [0, 0, 0, 1, 1, 2])
+    axes = figure.axes[0]
+    assert [text.get_text() for text in axes.texts] == ["3", "1", "0", "0", "1", "1", "0", "0", "0"]
+    shown = axes.images[0].get_array()
+    np.testing.assert_array_equal(np.ma.getmaskarray(shown), np.eye(3, dtype=bool))
+    np.testing.assert_array_equal(shown.filled(0), [[0, 25, 0], [0, 0, 50], [0, 0, 0]])
+    assert axes.images[0].get_clim() == (0, 50)
+    assert {"true class", "predicted class", "errors, % of the true class"} <= set(texts(figure))
+
+
+def test_the_confusion_matrix_names_accuracy_and_classes():
+    figure = viz.confusion_matrix([0, 0, 1], [0, 1, 1], ["cat", "dog"])
+    assert figure.get_suptitle() == "Accuracy 66.67 %: 2 of 3 right (blue)"
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["cat", "dog"]
+
+
+def test_one_error_in_ten_thousand_can_be_seen():
+    labels = np.arange(10_000) % 10
+    predictions = labels.copy()
+    predictions[0] = 3
+    image = viz.confusion_matrix(labels, predictions).axes[0].images[0]
+    colours = image.to_rgba(image.get_array())
+    assert np.abs(colours[0, 3] - colours[0, 4]).sum() > 1
+
+
+@pytest.mark.parametrize("call", [viz.confusion_matrix, lambda *pair: viz.confusion_counts(*pair, 2)])
+def test_labels_and_predictions_must_be_two_lists_of_class_numbers(call):
+    with pytest.raises(ShapeError, match="3 labels but 2 predictions; pass one prediction for each label"):
+        call([0, 1, 1], [0, 1])
+    with pytest.raises(ShapeError, match=r"predictions has shape \(2, 10\), not \(N,\) with N > 0; take argmax\(1\)"):
+        call([0, 1], np.zeros((2, 10)))
+    with pytest.raises(ShapeError, match=r"labels has shape \(0,\)"):
+        call([], [])
+    with pytest.raises(
+        DtypeError, match=r"labels holds float64, not whole class numbers; convert it with astype\(int\)"
+    ):
+        call([0.0, 1.0], [0, 1])
+    with pytest.raises(
+        ValidationError, match="class numbers run from -1 to 1 but 2 classes are numbered 0 to 1; count"
+    ):
+        call([0, 1], [0, -1])
+
+
+def test_every_class_number_needs_a_class():
+    with pytest.raises(
+        ValidationError, match="run from 0 to 2 but 2 classes are numbered 0 to 1; count from 0 and allow"
+    ):
+        viz.confusion_matrix([0, 1, 2], [0, 1, 1], ["cat", "dog"])
+
+
+# --- style
+
+
+def test_save_makes_the_folders_on_its_way(tmp_path):
+    path = viz.save(style.figure(2, 1, "Loss"), tmp_path / "run 1" / "pictures" / "loss.png")
+    assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_figure_shows_itself_in_a_notebook():
+    assert style.figure(2, 1)._repr_png_().startswith(b"\x89PNG")
+
+
+def test_pictures_leave_matplotlib_settings_alone():
+    before = dict(matplotlib.rcParams)
+    for draw in FIGURES["filters (6, 1, 5, 5)"], FIGURES["curves, 3 epochs"], FIGURES["confusion, 99 %"]:
+        FigureCanvasAgg(draw()).draw()
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_matplotlib_is_loaded_by_viz_alone_and_pyplot_never():
+    script = """
+import sys, minigrad
+assert "matplotlib" not in sys.modules
+from minigrad import viz
+viz.filters([[[[1.0]]]])._repr_png_()
+assert "matplotlib.pyplot" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
