@@ -15,7 +15,7 @@ from ..runtime import math
 from ..runtime.kernel import ArrayList, Ints, item, kernel
 from .op import Columns
 
-PIECE = 8192  # elements in a task: some microseconds of work, as much as a parallel launch costs
+PIECE = 8192  # elements in a task, so that the threads share one large parameter as well as many small ones
 
 
 @cache
