@@ -161,8 +161,8 @@ def _rule(node: Node, do, g, tensors):
     op: Op = node.op
     if op.rule is None:
         raise GraphError(f"backward: {op.name} has no gradient")
-    kept, out = dict(zip(op.keeps, node.kept, strict=True)), node.out
+    kept, out = node.kept, node.out
     if tensors is not None:
-        kept = {i: tensors(array, node.edges[i], node.device) for i, array in kept.items()}
+        kept = [tensors(array, node.edges[i], node.device) for i, array in zip(op.keeps, kept, strict=True)]
         out = None if out is None else tensors(out, node, node.device)
     return op.rule(do, g, **op.arguments(kept, node.shapes, out, node.saved, node.settings))

@@ -791,40 +791,42 @@ def apply(operation: Op, *inputs: Any, **settings: Any) -> Tensor:
 
     Raises   DeviceError   the tensors are on different devices
     """
-    device, arrays, wanted = None, [], False
+    device, arrays, edges, wanted = None, [], [], False
     for value in inputs:
         if isinstance(value, Tensor):
-            if device is None:
-                device = value.device
-            elif value.device is not device:
-                raise DeviceError(f"{operation.name}: tensors on '{device}' and '{value.device}'; "
-                                  f"move one with .to('{device}')")
-            wanted = wanted or value._leaf or value.node is not None
+            if value.device is not device:
+                device = _agree(operation, device, value.device)
+            edge = value.node or (value if value._leaf else None)
+            wanted = wanted or edge is not None
             arrays.append(value.array)
+            edges.append(edge)
         else:
             arrays.append(value)
+            edges.append(None)
     if device is None:
         raise DtypeError(f"{operation.name}: expected a Tensor, got {type(inputs[0]).__name__}; use mg.tensor(...)")
-    out = operation.forward(device, *arrays, **settings)
-    saved = None
+    out, saved = operation.forward(device, *arrays, **settings), None
     if type(out) is tuple:
         out, saved = out
-    home = settings["target"] if operation is ops.transfer else device
+    if operation is ops.transfer:
+        device = settings["target"]
     version = inputs[0]._version if operation.view else [0]
     if not (wanted and mode.recording and out.dtype.kind == "f"):
-        return _make(out, home, None, version)
-    return _make(out, home, _node(operation, home, inputs, arrays, out, version, saved, settings), version)
-
-
-def _node(operation, device, inputs, arrays, out, out_version, saved, settings) -> Node:
-    edges = [(value.node or (value if value._leaf else None)) if isinstance(value, Tensor) else None for value in inputs]
+        return _make(out, device, None, version)
     versions = [(i, inputs[i]._version, inputs[i]._version[0]) for i in operation.keeps if isinstance(inputs[i], Tensor)]
     if operation.keeps_out:
-        versions.append(("out", out_version, out_version[0]))
-    return Node(operation, device, edges, [getattr(array, "shape", ()) for array in arrays],
-                [getattr(array, "dtype", None) for array in arrays],
-                [arrays[i] for i in operation.keeps], versions, out if operation.keeps_out else None,
-                saved if operation.keeps_saved else None, settings)
+        versions.append(("out", version, version[0]))
+    node = Node(operation, device, edges, [getattr(array, "shape", ()) for array in arrays],
+                [getattr(array, "dtype", None) for array in arrays], [arrays[i] for i in operation.keeps], versions,
+                out if operation.keeps_out else None, saved if operation.keeps_saved else None, settings)
+    return _make(out, device, node, version)
+
+
+def _agree(operation, device, other):
+    """The device of an operation, from those of its tensors."""
+    if device is not None:
+        raise DeviceError(f"{operation.name}: tensors on '{device}' and '{other}'; move one with .to('{device}')")
+    return other
 
 
 class _TensorOps:
@@ -865,6 +867,9 @@ def _own(array, leaf: Tensor, taken: set[int]) -> Tensor:
     return _make(array, leaf.device, None)
 
 
+_new_tensor = Tensor.__new__
+
+
 def _fill(tensor: Tensor, array, device, node, version=None) -> Tensor:
     tensor.array, tensor.device, tensor.node = array, device, node
     tensor._version = [0] if version is None else version
@@ -873,7 +878,11 @@ def _fill(tensor: Tensor, array, device, node, version=None) -> Tensor:
 
 
 def _make(array, device, node, version=None) -> Tensor:
-    return _fill(Tensor.__new__(Tensor), array, device, node, version)
+    tensor = _new_tensor(Tensor)
+    tensor.array, tensor.device, tensor.node = array, device, node
+    tensor._version = [0] if version is None else version
+    tensor._leaf, tensor._grad = False, None
+    return tensor
 
 
 def _restored(kind, array, device, leaf):

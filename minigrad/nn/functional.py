@@ -4,6 +4,7 @@ Functions that also are methods of a tensor (relu, softmax, ...) are those metho
 """
 
 from collections.abc import Sequence
+from functools import cache
 
 from .. import ops
 from ..errors import ShapeError, ValidationError
@@ -77,11 +78,22 @@ def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Size =
     tensor([[[[4., 4.],
               [4., 4.]]]])
     """
+    settings = _conv_settings(weight.shape[2:], _fixed(stride), _fixed(padding), _fixed(dilation), groups)
+    return apply(ops.conv2d, x, weight, bias, **settings)
+
+
+@cache
+def _conv_settings(window, stride, padding, dilation, groups):
     if groups < 1:
         raise ValidationError(f"conv2d: groups is {groups}; it must be at least 1")
     step, spread = pair(stride, "stride", "conv2d"), pair(dilation, "dilation", "conv2d")
-    pads = padding_2d(padding, weight.shape[2:], step, spread, "conv2d")
-    return apply(ops.conv2d, x, weight, bias, stride=step, pads=pads, dilation=spread, groups=groups)
+    pads = padding_2d(padding, window, step, spread, "conv2d")
+    return {"stride": step, "pads": pads, "dilation": spread, "groups": groups}
+
+
+def _fixed(setting):
+    """A setting given as a list, as a tuple."""
+    return tuple(setting) if isinstance(setting, list) else setting
 
 
 def max_pool2d(x: Tensor, kernel_size: Size, stride: Size | None = None, padding: Size = 0, dilation: Size = 1,
@@ -106,10 +118,8 @@ def max_pool2d(x: Tensor, kernel_size: Size, stride: Size | None = None, padding
     tensor([[[[ 5.,  7.],
               [13., 15.]]]])
     """
-    window, step = _window("max_pool2d", kernel_size, stride)
-    pads = padding_2d(pair(padding, "padding", "max_pool2d", least=0), window, step, (1, 1), "max_pool2d")
-    return apply(ops.max_pool2d, x, window=window, stride=step, pads=pads,
-                 dilation=pair(dilation, "dilation", "max_pool2d"), ceil_mode=ceil_mode)
+    settings = _pool_settings("max_pool2d", _fixed(kernel_size), _fixed(stride), _fixed(padding), _fixed(dilation))
+    return apply(ops.max_pool2d, x, ceil_mode=ceil_mode, **settings)
 
 
 def avg_pool2d(x: Tensor, kernel_size: Size, stride: Size | None = None, padding: Size = 0, ceil_mode: bool = False,
@@ -134,17 +144,20 @@ def avg_pool2d(x: Tensor, kernel_size: Size, stride: Size | None = None, padding
     tensor([[[[ 2.5,  4.5],
               [10.5, 12.5]]]])
     """
-    window, step = _window("avg_pool2d", kernel_size, stride)
+    settings = _pool_settings("avg_pool2d", _fixed(kernel_size), _fixed(stride), _fixed(padding))
     if divisor_override is not None and divisor_override < 1:
         raise ValidationError(f"avg_pool2d: divisor_override is {divisor_override}; it must be at least 1")
-    pads = padding_2d(pair(padding, "padding", "avg_pool2d", least=0), window, step, (1, 1), "avg_pool2d")
-    return apply(ops.avg_pool2d, x, window=window, stride=step, pads=pads, ceil_mode=ceil_mode,
-                 count_include_pad=count_include_pad, divisor=divisor_override)
+    return apply(ops.avg_pool2d, x, ceil_mode=ceil_mode, count_include_pad=count_include_pad, divisor=divisor_override,
+                 **settings)
 
 
-def _window(where, kernel_size, stride):
+@cache
+def _pool_settings(where, kernel_size, stride, padding, dilation=None):
     window = pair(kernel_size, "kernel_size", where)
-    return window, window if stride is None else pair(stride, "stride", where)
+    step = window if stride is None else pair(stride, "stride", where)
+    rows, cols = pair(padding, "padding", where, least=0)
+    settings = {"window": window, "stride": step, "pads": (rows, rows, cols, cols)}
+    return settings if dilation is None else {**settings, "dilation": pair(dilation, "dilation", where)}
 
 
 def dropout(x: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
@@ -212,8 +225,9 @@ def cross_entropy(x: Tensor, target: Tensor, weight: Tensor | None = None, ignor
     """
     if not 0 <= label_smoothing <= 1:
         raise ValidationError(f"cross_entropy: label_smoothing is {label_smoothing}; it is a share, 0 to 1")
-    losses = apply(ops.cross_entropy, x, target, weight, ignore=ignore_index, smoothing=float(label_smoothing))
-    return _weighted(losses, x, target, weight, ignore_index, reduction, "cross_entropy")
+    _check_reduction(reduction, "cross_entropy")
+    return apply(ops.cross_entropy, x, target, weight, ignore=ignore_index, smoothing=float(label_smoothing),
+                 reduction=reduction)
 
 
 def nll_loss(x: Tensor, target: Tensor, weight: Tensor | None = None, ignore_index: int = -100,
@@ -230,15 +244,8 @@ def nll_loss(x: Tensor, target: Tensor, weight: Tensor | None = None, ignore_ind
     >>> nll_loss(mg.tensor([[-1.0, -2.0]]), mg.tensor([1]))
     tensor(2.)
     """
-    losses = apply(ops.nll, x, target, weight, ignore=ignore_index)
-    return _weighted(losses, x, target, weight, ignore_index, reduction, "nll_loss")
-
-
-def _weighted(losses, x, target, weight, ignore_index, reduction, where):
-    if reduction != "mean":
-        return _reduce(losses, reduction, where)
-    total = apply(ops.class_weights, target, weight, ignore=ignore_index, dtype=x.dtype).sum()
-    return losses.sum() / total
+    _check_reduction(reduction, "nll_loss")
+    return apply(ops.nll, x, target, weight, ignore=ignore_index, reduction=reduction)
 
 
 def mse_loss(x: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
@@ -253,16 +260,15 @@ def mse_loss(x: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
     >>> mse_loss(mg.tensor([1.0, 3.0]), mg.tensor([1.0, 1.0]))
     tensor(2.)
     """
+    _check_reduction(reduction, "mse_loss")
     if x.shape != target.shape:
         raise ShapeError(f"mse_loss: x is {x.shape}, target {target.shape}; make them equal (broadcasting would average "
                          "over pairs that do not belong together)")
     difference = x - target
-    return _reduce(difference * difference, reduction, "mse_loss")
+    squares = difference * difference
+    return squares if reduction == "none" else squares.mean() if reduction == "mean" else squares.sum()
 
 
-def _reduce(losses: Tensor, reduction: str, where: str) -> Tensor:
-    if reduction == "none":
-        return losses
-    if reduction not in ("mean", "sum"):
+def _check_reduction(reduction: str, where: str) -> None:
+    if reduction not in ("mean", "sum", "none"):
         raise ValidationError(f"{where}: reduction is {reduction!r}; use 'mean', 'sum' or 'none'")
-    return losses.mean() if reduction == "mean" else losses.sum()

@@ -15,13 +15,13 @@ from functools import cache
 
 import numpy as np
 
-from ..errors import DtypeError, ShapeError
+from ..errors import ShapeError
 from ..runtime import memory
 from ..runtime.kernel import Array1, Array4, Ints, Memory, Tile, kernel
 from ..runtime.math import larger, smaller
 from ..runtime.tile import MAX_COLS, broadcast_rows, choose, dot_fma, lanes, outer_fma, store, store_sums, zeros
 from ..shapes import holder_steps, holders, window_grid
-from .matmul import same_dtype
+from .matmul import same_dtype, zero
 from .op import Columns, op
 
 # Settings travel as: stride (SH, SW), pads (top, bottom, left, right), dilation (DH, DW), groups.
@@ -92,7 +92,7 @@ def conv2d_cpu(x, w, b, stride, pads, dilation, groups, out):
     result = memory.batch_last(out)
     if not result.size:
         return
-    bias = np.zeros(1, out.dtype) if b is None else memory.contiguous(b)
+    bias = zero(out.dtype) if b is None else memory.contiguous(b)
     conv2d_kernel(result.shape[1], memory.batch_last(x), memory.contiguous(w), bias, result, *stride, pads[0], pads[2],
                   *dilation, groups, int(b is not None), choose(w.shape[0] // groups, out.shape[0], out.dtype))
 
@@ -102,29 +102,27 @@ conv2d_columns = Columns("conv2d", numpy=conv2d_numpy, cpu=conv2d_cpu)
 
 @op
 def conv2d(device, x, w, b, *, stride, pads, dilation, groups):
-    _check(x, w, b, groups)
-    grid = window_grid(x.shape, w.shape[2:], stride, pads, dilation, "conv2d")
-    out = memory.empty((x.shape[0], w.shape[0], *grid), x.dtype)
+    shape = _out_shape(x.shape, w.shape, None if b is None else b.shape, stride, pads, dilation, groups)
+    same_dtype("conv2d", x, w, b)
+    out = memory.empty(shape, x.dtype)
     conv2d_columns(device, x, w, b, stride, pads, dilation, groups, out)
     return out
 
 
-def _check(x, w, b, groups):
-    if x.dtype.kind != "f":
-        raise DtypeError(f"conv2d: x is {x.dtype}, expected floats; convert it with .float()")
-    if w.ndim != 4:
-        raise ShapeError(f"conv2d: weight has {w.ndim} dimensions {w.shape}, expected 4 (F, C/groups, KH, KW)")
-    if x.ndim != 4:
-        raise ShapeError(f"conv2d: x has {x.ndim} dimensions {x.shape}, expected 4 (N, C, H, W)"
-                         f"{'; add one with x.unsqueeze(0)' if x.ndim == 3 else ''}")
-    if x.shape[1] != w.shape[1] * groups:
-        raise ShapeError(f"conv2d: weight reads {w.shape[1] * groups} channels but x has {x.shape[1]} "
-                         f"(x {x.shape}, weight {w.shape}, groups {groups}); build the layer with in_channels={x.shape[1]}")
-    if w.shape[0] % groups:
-        raise ShapeError(f"conv2d: {w.shape[0]} filters do not divide into {groups} groups")
-    if b is not None and b.shape != w.shape[:1]:
-        raise ShapeError(f"conv2d: bias has shape {b.shape}, weight has {w.shape[0]} filters; use shape ({w.shape[0]},)")
-    same_dtype("conv2d", x, w, b)
+@cache
+def _out_shape(x, w, b, stride, pads, dilation, groups):
+    """(N, F, OH, OW), if the shapes fit together."""
+    if len(w) != 4:
+        raise ShapeError(f"conv2d: weight has {len(w)} dimensions {w}, expected 4 (F, C/groups, KH, KW)")
+    grid = window_grid(x, w[2:], stride, pads, dilation, "conv2d")
+    if x[1] != w[1] * groups:
+        raise ShapeError(f"conv2d: weight reads {w[1] * groups} channels but x has {x[1]} (x {x}, weight {w}, groups "
+                         f"{groups}); build the layer with in_channels={x[1]}")
+    if w[0] % groups:
+        raise ShapeError(f"conv2d: {w[0]} filters do not divide into {groups} groups; use a divisor")
+    if b is not None and b != w[:1]:
+        raise ShapeError(f"conv2d: bias has shape {b}, weight has {w[0]} filters; use shape ({w[0]},)")
+    return (x[0], w[0], *grid)
 
 
 @conv2d.gradient

@@ -9,6 +9,8 @@ Memory: x (K, M), M running over images (and pixels); labels (M).
 Source: C. Szegedy et al., "Rethinking the Inception architecture", 2016, section 7 (label smoothing).
 """
 
+from functools import cache
+
 import numpy as np
 
 from ..errors import DtypeError, ShapeError, ValidationError
@@ -31,10 +33,15 @@ def check(where, x, labels, weight, ignore):
                          f"{x.shape[:1] + x.shape[2:] if x.ndim > 1 else '(N,)'}, got {labels.shape}")
     if weight is not None and weight.shape != x.shape[1:2]:
         raise ShapeError(f"{where}: weight has shape {weight.shape}, x has {x.shape[1]} classes; give one for each")
-    wrong = (labels != ignore) & ((labels < 0) | (labels >= x.shape[1]))
-    if wrong.any():
-        raise ValidationError(f"{where}: label {labels[wrong][0]} is out of range for {x.shape[1]} classes "
-                              f"(0 to {x.shape[1] - 1}); build the last layer with more outputs, or use ignore_index")
+    if labels.size and (labels.min() < 0 or labels.max() >= x.shape[1]):
+        _check_classes(where, labels[labels != ignore], x.shape[1])
+
+
+def _check_classes(where, labels, classes):
+    wrong = labels[(labels < 0) | (labels >= classes)]
+    if wrong.size:
+        raise ValidationError(f"{where}: label {wrong[0]} is out of range for {classes} classes (0 to {classes - 1}); "
+                              "build the last layer with more outputs, or use ignore_index")
 
 
 def flat(labels):
@@ -121,22 +128,47 @@ cross_entropy_columns = Columns("cross_entropy", numpy=cross_entropy_numpy, cpu=
 cross_entropy_back_columns = Columns("cross_entropy_back", numpy=cross_entropy_back_numpy, cpu=cross_entropy_back_cpu)
 
 
+# ---- the operations; `reduction` makes one number of the losses, or leaves them
+
+
+def _reduced(losses, factors, reduction):
+    """The loss, and what the gradient of each image's loss is multiplied by."""
+    if reduction == "none":
+        return losses, None
+    total = factors.sum() if reduction == "mean" else losses.dtype.type(1)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(losses.sum() / total), total
+
+
+def _factors(labels, weight, ignore, dtype):
+    """The weight of every label, 0 where it is ignored."""
+    counted = labels != ignore
+    if weight is None:
+        return counted.astype(dtype)
+    return np.where(counted, weight[np.where(counted, labels, 0)], 0).astype(dtype)
+
+
 @op
-def cross_entropy(device, x, labels, weight, *, ignore, smoothing):
-    """The loss of every image, shaped like labels."""
+def cross_entropy(device, x, labels, weight, *, ignore, smoothing, reduction):
     check("cross_entropy", x, labels, weight, ignore)
-    weight = np.ones(x.shape[1], x.dtype) if weight is None else weight.astype(x.dtype, copy=False)
     rows, places = class_rows(x), flat(labels)
+    weights = _ones(x.shape[1], x.dtype) if weight is None else weight.astype(x.dtype, copy=False)
     losses = memory.empty(labels.shape, x.dtype)
     probabilities = np.empty_like(rows)
     if labels.size:
-        cross_entropy_columns(device, rows, places, weight, smoothing, ignore, _flat_view(losses), probabilities)
-    return losses, (probabilities, places, weight)
+        cross_entropy_columns(device, rows, places, weights, smoothing, ignore, _line(losses), probabilities)
+    loss, total = _reduced(losses, _factors(labels, weight, ignore, x.dtype), reduction)
+    return loss, (probabilities, places, weights, total)
 
 
-def _flat_view(array):
+@cache
+def _ones(count, dtype):
+    return np.ones(count, dtype)
+
+
+def _line(array):
     """Batch-innermost memory (N, ...) as one axis; a view."""
-    return array.transpose(*range(1, array.ndim), 0).reshape(-1)
+    return array.transpose(memory.LAST[array.ndim]).reshape(-1)
 
 
 @cross_entropy.gradient
@@ -147,34 +179,27 @@ def cross_entropy_gradient(do, g, saved, x_shape, ignore, smoothing):
 @op
 def cross_entropy_back(device, g, *, shape, kept, ignore, smoothing):
     """(softmax * sum(t) - t) * g for every image."""
-    probabilities, places, weight = kept
+    probabilities, places, weights, total = kept
     dx = memory.empty(shape, probabilities.dtype)
     if places.size:
-        scale = memory.batch_last(g).ravel()
-        cross_entropy_back_columns(device, scale, probabilities, places, weight, smoothing, ignore, class_rows(dx))
+        scale = _line(memory.batch_first(memory.batch_last(g))) if total is None else np.full(places.size, g / total)
+        cross_entropy_back_columns(device, scale, probabilities, places, weights, smoothing, ignore, class_rows(dx))
     return dx
 
 
 @op
-def class_weights(device, labels, weight, *, ignore, dtype):
-    """The weight of every label, 0 where it is ignored: what a mean loss divides by."""
-    counted = labels != ignore
-    if weight is None:
-        return counted.astype(dtype)
-    return np.where(counted, weight[np.where(counted, labels, 0)], 0).astype(dtype)
-
-
-@op
-def nll(device, x, labels, weight, *, ignore):
-    """-w[y] * x[y] for every image, from logarithms of probabilities x; shaped like labels."""
+def nll(device, x, labels, weight, *, ignore, reduction):
+    """-w[y] * x[y] for every image, from logarithms of probabilities x."""
     check("nll_loss", x, labels, weight, ignore)
-    factors = class_weights.forward(device, labels, weight, ignore=ignore, dtype=x.dtype)
+    factors = _factors(labels, weight, ignore, x.dtype)
     places = np.where(labels == ignore, 0, labels)[:, None]
-    return -factors * np.take_along_axis(x, places, 1)[:, 0], (factors, places)
+    loss, total = _reduced(-factors * np.take_along_axis(x, places, 1)[:, 0], factors, reduction)
+    return loss, (factors if total is None else factors / total, places)
 
 
 @nll.gradient
 def nll_gradient(do, g, saved, x_shape):
     factors, places = saved
     one_class = (x_shape[0], 1, *x_shape[2:])
-    return (lambda: do.gather_back(do.reshape(do.mul(g, -factors), shape=one_class), places, shape=x_shape, axis=1), None, None)
+    return (lambda: do.gather_back(do.reshape(do.mul(g, -factors), shape=one_class), places, shape=x_shape, axis=1),
+            None, None)

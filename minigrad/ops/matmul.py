@@ -5,6 +5,8 @@ product of transposes is the transpose of the product, so batch-innermost operan
 memory (OUT, N) = w (OUT, IN) x (IN, N), whose rows run over images.
 """
 
+from functools import cache
+
 import numpy as np
 
 from ..errors import DtypeError, ShapeError
@@ -54,6 +56,12 @@ def rows_contiguous(b):
     return out
 
 
+@cache
+def zero(dtype):
+    """What kernels read where there is no bias."""
+    return np.zeros(1, dtype)
+
+
 def gemm(a, b, out, bias=None):
     """out = a @ b (+ bias for each row), for 2-D or batched 3-D arrays; out is C-contiguous or its mirror image is."""
     if not out.flags.c_contiguous:
@@ -65,7 +73,7 @@ def gemm(a, b, out, bias=None):
         return
     step, size = bias is not None, a.itemsize
     tile = choose(M, N, out.dtype)
-    gemm_kernel(count * -(-M // tile[0]), a, b, np.zeros(1, out.dtype) if bias is None else bias, out, M, N, K,
+    gemm_kernel(count * -(-M // tile[0]), a, b, zero(out.dtype) if bias is None else bias, out, M, N, K,
                 a.strides[0] // size if a.ndim == 3 else 0, a.strides[-2] // size, a.strides[-1] // size,
                 b.strides[0] // size if b.ndim == 3 else 0, b.strides[-2] // size, int(step), tile)
 
@@ -77,15 +85,11 @@ def matmul_numpy(a, b, out):
 matmul_columns = Columns("matmul", numpy=matmul_numpy, cpu=gemm)
 
 
-def _check(where, a, b):
-    if a.dtype.kind != "f" or b.dtype.kind != "f":
-        raise DtypeError(f"{where}: expected float tensors, got {a.dtype} and {b.dtype}; convert them with .float()")
-
-
 @op
 def matmul(device, a, b):
     """a (..., n, k) @ b (..., k, m); leading axes broadcast."""
-    _check("matmul", a, b)
+    if a.dtype.kind != "f" or b.dtype.kind != "f":
+        raise DtypeError(f"matmul: expected float tensors, got {a.dtype} and {b.dtype}; convert them with .float()")
     if a.shape[-1] != b.shape[-2]:
         raise ShapeError(f"matmul: {a.shape} @ {b.shape}: the left has {a.shape[-1]} columns, the right {b.shape[-2]} rows; "
                          "they must be equal (transpose one?)")
@@ -139,22 +143,28 @@ linear_columns = Columns("linear", numpy=linear_numpy, cpu=linear_cpu)
 @op
 def linear(device, x, w, b):
     """x (N, IN), w (OUT, IN), b (OUT) or None; returns (N, OUT), batch-innermost."""
-    _check("linear", x, w)
-    if w.ndim != 2:
-        raise ShapeError(f"linear: weight has {w.ndim} dimensions {w.shape}, expected 2 (out_features, in_features)")
-    if x.shape[-1] != w.shape[1]:
-        raise ShapeError(f"linear: x has {x.shape[-1]} features (x {x.shape}), weight reads {w.shape[1]} (weight {w.shape}); "
-                         f"build the layer with in_features={x.shape[-1]}, or flatten x differently")
-    if b is not None and b.shape != (w.shape[0],):
-        raise ShapeError(f"linear: bias has shape {b.shape}, weight gives {w.shape[0]} features; use shape ({w.shape[0]},)")
+    _check_linear(x.shape, w.shape, None if b is None else b.shape)
     same_dtype("linear", x, w, b)
     out = memory.empty((x.shape[0], w.shape[0]), x.dtype)
     linear_columns(device, x, w, b, out)
     return out
 
 
+@cache
+def _check_linear(x, w, b):
+    if len(w) != 2:
+        raise ShapeError(f"linear: weight has {len(w)} dimensions {w}, expected 2 (out_features, in_features)")
+    if x[-1] != w[1]:
+        raise ShapeError(f"linear: x has {x[-1]} features (x {x}), weight reads {w[1]} (weight {w}); "
+                         f"build the layer with in_features={x[-1]}, or flatten x differently")
+    if b is not None and b != w[:1]:
+        raise ShapeError(f"linear: bias has shape {b}, weight gives {w[0]} features; use shape ({w[0]},)")
+
+
 def same_dtype(where, x, w, b):
-    """Layers do not promote: x and the parameters must agree."""
+    """Layers do not promote: x must be of floats, and the parameters of the same."""
+    if x.dtype.kind != "f":
+        raise DtypeError(f"{where}: x is {x.dtype}, expected floats; convert it with .float()")
     for name, array in (("weight", w), ("bias", b)):
         if array is not None and array.dtype != x.dtype:
             raise DtypeError(f"{where}: x is {x.dtype}, {name} is {array.dtype}; convert one with .to(mg.{x.dtype})")

@@ -14,7 +14,7 @@ computes; when a graph of the gradient itself is wanted, `do.mul` works on tenso
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -50,6 +50,7 @@ class Op:
         self.inputs = [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY]
         self.view = False  # whether the output may share memory with the first input
         self.rule: Callable[..., tuple[Callable[[], Any] | None, ...]] | None = None
+        self.sources: list[tuple[str, str, Any]] = []
         self.keeps: tuple[int, ...] = ()
         self.keeps_out = self.keeps_saved = False
         OPS[self.name] = self
@@ -65,17 +66,24 @@ class Op:
     def gradient(self, rule):
         """Set the gradient rule; its parameter names tell what the tape must keep."""
         names = list(inspect.signature(rule).parameters)[2:]
-        self.rule, self.needs = rule, names
+        self.rule = rule
         self.keeps = tuple(i for i, name in enumerate(self.inputs) if name in names)
         self.keeps_out, self.keeps_saved = "out" in names, "saved" in names
+        self.sources = [(name, *self._source(name)) for name in names]
         return rule
 
-    def arguments(self, kept: dict[int, Any], shapes, out, saved, settings: dict[str, Any]) -> dict[str, Any]:
+    def _source(self, name: str) -> tuple[str, Any]:
+        """Where a rule's argument comes from."""
+        if name in self.inputs:
+            return "kept", self.keeps.index(self.inputs.index(name))
+        if name.removesuffix("_shape") in self.inputs:
+            return "shape", self.inputs.index(name.removesuffix("_shape"))
+        return (name, None) if name in ("out", "saved", "shapes") else ("setting", name)
+
+    def arguments(self, kept: Sequence[Any], shapes, out, saved, settings: dict[str, Any]) -> dict[str, Any]:
         """The rule's arguments after `do` and `g`, by name."""
-        found = {name: kept[i] for i, name in enumerate(self.inputs) if i in kept}
-        found.update(zip([f"{name}_shape" for name in self.inputs], shapes, strict=False))
-        found.update(settings, out=out, saved=saved, shapes=shapes)
-        return {name: found[name] for name in self.needs}
+        places = {"kept": kept, "shape": shapes, "setting": settings, "out": out, "saved": saved, "shapes": shapes}
+        return {name: places[kind] if key is None else places[kind][key] for name, kind, key in self.sources}
 
 
 op = Op

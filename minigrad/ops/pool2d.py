@@ -8,6 +8,8 @@ Memory: x (C, H, W, N), out (C, OH, OW, N).  The gradients are gathered: each pi
 Source: Y.-T. Zhou & R. Chellappa, 1988 (max); Y. LeCun et al., 1989 (mean); sizes: Dumoulin & Visin, 2016, section 2.
 """
 
+from functools import cache
+
 import numpy as np
 
 from ..errors import DtypeError, ValidationError
@@ -21,15 +23,19 @@ from .op import Columns, op
 # Settings travel as: window (KH, KW), stride (SH, SW), pads (top, bottom, left, right), dilation (DH, DW).
 
 
-def _prepare(where, x, window, stride, pads, dilation, ceil_mode):
-    """Checks, and the number of windows."""
+def _float_only(where, x):
     if x.dtype.kind != "f":
         raise DtypeError(f"{where}: x is {x.dtype}, expected floats; convert it with .float()")
+
+
+@cache
+def _out_shape(where, x, window, stride, pads, dilation, ceil_mode):
+    """(N, C, OH, OW), if the settings fit."""
     for side, before, name in ((window[0], pads[0], "height"), (window[1], pads[2], "width")):
         if before > side // 2:
             raise ValidationError(f"{where}: padding {before} is more than half of the window's {name} {side}; "
                                   "every window must hold a pixel")
-    return window_grid(x.shape, window, stride, pads, dilation, where, ceil_mode)
+    return (*x[:2], *window_grid(x, window, stride, pads, dilation, where, ceil_mode))
 
 
 def _stretched(x, value, window, grid, stride, pads, dilation):
@@ -108,10 +114,10 @@ max_pool2d_columns = Columns("max_pool2d", numpy=max_pool2d_numpy, cpu=max_pool2
 
 @op
 def max_pool2d(device, x, *, window, stride, pads, dilation, ceil_mode):
-    grid = _prepare("max_pool2d", x, window, stride, pads, dilation, ceil_mode)
+    _float_only("max_pool2d", x)
     if window[0] * window[1] > 65536:
         raise ValidationError(f"max_pool2d: a window of {window[0]}x{window[1]} has more than 65536 pixels; use amax")
-    out = memory.empty((*x.shape[:2], *grid), x.dtype)
+    out = memory.empty(_out_shape("max_pool2d", x.shape, window, stride, pads, dilation, ceil_mode), x.dtype)
     places = memory.empty(out.shape, np.dtype(np.uint16))
     max_pool2d_columns(device, x, window, stride, pads, dilation, out, places)
     return out, places
@@ -183,7 +189,8 @@ def max_pool2d_back(device, g, places, *, size, window, stride, pads, dilation):
 # ---- average
 
 
-def _shares(image, window, grid, stride, pads, ceil_mode, count_include_pad, divisor, dtype):
+@cache
+def _shares(image, window, grid, stride, pads, count_include_pad, divisor, dtype):
     """1 / divisor of every window, (OH, OW)."""
     if divisor is not None:
         return np.full(grid, 1 / divisor, dtype)
@@ -243,9 +250,9 @@ avg_pool2d_columns = Columns("avg_pool2d", numpy=avg_pool2d_numpy, cpu=avg_pool2
 
 @op
 def avg_pool2d(device, x, *, window, stride, pads, ceil_mode, count_include_pad, divisor):
-    grid = _prepare("avg_pool2d", x, window, stride, pads, (1, 1), ceil_mode)
-    shares = _shares(x.shape[2:], window, grid, stride, pads, ceil_mode, count_include_pad, divisor, x.dtype)
-    out = memory.empty((*x.shape[:2], *grid), x.dtype)
+    _float_only("avg_pool2d", x)
+    out = memory.empty(_out_shape("avg_pool2d", x.shape, window, stride, pads, (1, 1), ceil_mode), x.dtype)
+    shares = _shares(x.shape[2:], window, out.shape[2:], stride, pads, count_include_pad, divisor, x.dtype)
     avg_pool2d_columns(device, x, window, stride, pads, shares, out)
     return out, shares
 

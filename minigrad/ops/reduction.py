@@ -11,6 +11,7 @@ import numpy as np
 
 from ..errors import DtypeError, ShapeError
 from ..runtime.kernel import Array1, Array3, Ints, kernel
+from ..runtime.memory import contiguous
 from ..runtime.math import const, smaller
 from ..shapes import reduced
 from .op import Columns, op
@@ -20,30 +21,33 @@ SLICE = 512  # kept elements of C in one task
 
 @cache
 def plan(shape, strides, axes):
-    """The order of axes that makes memory (A, B, C), and the three sizes.  Keeps the memory order where it has the
-    form kept, reduced, kept; otherwise the reduced axes go last."""
+    """The order of axes that makes memory (A, B, C), the three sizes, the shape of the kept axes in that order, and how
+    to turn them back.  Keeps the memory order where it has the form kept, reduced, kept; otherwise the reduced axes go
+    last."""
     order = sorted(range(len(shape)), key=lambda axis: (-strides[axis], axis))
     kinds = [axis in axes for axis in order if shape[axis] != 1]
     changes = sum(a != b for a, b in zip(kinds, kinds[1:], strict=False))
     if changes > 2 or (changes == 2 and kinds[0]):
         order = [axis for axis in order if axis not in axes] + [axis for axis in order if axis in axes]
-    first = next((i for i, axis in enumerate(order) if axis in axes and shape[axis] != 1), len(order))
-    last = max((i for i, axis in enumerate(order) if axis in axes and shape[axis] != 1), default=first - 1)
+    places = [i for i, axis in enumerate(order) if axis in axes and shape[axis] != 1] or [len(order)]
+    first, last = places[0], min(places[-1] + 1, len(order))
     sizes = [shape[axis] for axis in order]
-    return tuple(order), (prod(sizes[:first]), prod(sizes[first : last + 1]), prod(sizes[last + 1 :]))
+    kept = [axis for axis in order if axis not in axes]
+    back = tuple(sorted(range(len(kept)), key=kept.__getitem__))
+    return (tuple(order), (prod(sizes[:first]), prod(sizes[first:last]), prod(sizes[last:])),
+            tuple(shape[axis] for axis in kept), back)
 
 
 def reduce_with(run):
     """A cpu column that brings x to (A, B, C), runs the kernel and puts the result in its place."""
 
     def column(x, axes, out):
-        order, (rows, depth, width) = plan(x.shape, x.strides, axes)
-        memory = np.ascontiguousarray(x.transpose(order)).reshape(rows, depth, width)
-        kept = [axis for axis in order if axis not in axes]
-        result = np.empty([x.shape[axis] for axis in kept], out.dtype)
-        if out.size:
-            run(rows * -(-width // SLICE), memory, result, SLICE)
-        out[...] = result.transpose(np.argsort(kept)).reshape(out.shape)
+        order, sizes, kept, back = plan(x.shape, x.strides, axes)
+        result = np.empty(kept, out.dtype)
+        if result.size:
+            memory = contiguous(x.transpose(order)).reshape(sizes)
+            run(sizes[0] * -(-sizes[2] // SLICE), memory, result, SLICE)
+        out[...] = result.transpose(back).reshape(out.shape)
 
     return column
 

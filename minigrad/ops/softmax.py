@@ -15,7 +15,7 @@ from .reduction import SLICE, plan
 
 def three_axes(*arrays, axis):
     """Arrays of one layout as memory (A, B, C) with `axis` in the middle; views, so that the last can be filled."""
-    order, sizes = plan(arrays[-1].shape, arrays[-1].strides, (axis,))
+    order, sizes, *_ = plan(arrays[-1].shape, arrays[-1].strides, (axis,))
     return [np.ascontiguousarray(array.transpose(order)).reshape(sizes) for array in arrays]
 
 

@@ -26,21 +26,23 @@ def keep_freed_memory() -> None:
 keep_freed_memory()
 
 
+FIRST = [tuple(range(n - 1, n)) + tuple(range(n - 1)) for n in range(33)]  # the last axis moved to the front
+LAST = [(*range(1, n), 0)[:n] for n in range(33)]  # the first axis moved to the end
+
+
 def empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     """An uninitialised activation of logical shape (N, ...), batch-innermost in memory."""
-    if len(shape) < 2:
-        return np.empty(shape, dtype)
-    return batch_first(np.empty(shape[1:] + shape[:1], dtype))
+    return np.empty(shape[1:] + shape[:1], dtype).transpose(FIRST[len(shape)])
 
 
 def batch_first(array: np.ndarray) -> np.ndarray:
     """The logical (N, C, ...) view of memory (C, ..., N)."""
-    return array.transpose(array.ndim - 1, *range(array.ndim - 1))
+    return array.transpose(FIRST[array.ndim])
 
 
 def batch_last(array: np.ndarray) -> np.ndarray:
     """The (C, ..., N) memory behind an array (N, C, ...): a view where it is laid out so, otherwise a copy."""
-    view = array.transpose(*range(1, array.ndim), 0)
+    view = array.transpose(LAST[array.ndim])
     return view if view.flags.c_contiguous else np.ascontiguousarray(view)
 
 

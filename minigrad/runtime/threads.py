@@ -10,6 +10,7 @@ import importlib.metadata
 import os
 import threading
 from functools import cache as once
+from typing import Any
 
 import numba
 from llvmlite import ir
@@ -19,12 +20,15 @@ from numba.extending import intrinsic
 from ..errors import ValidationError
 from . import cache
 
-class _PerThread(threading.local):
-    threads = 0  # Numba keeps the number for each Python thread; 0 stands for not yet told
+class _Local(threading.local):
+    """What each Python thread has for itself."""
+
+    count = 0  # the number of threads that Numba was told for it; 0 if not yet
+    rehearsal: dict[Any, Any] | None = None  # kernels to compile, while they are only collected and not run
 
 
 _chosen = numba.config.NUMBA_NUM_THREADS
-_told = _PerThread()
+local = _Local()
 
 
 def set_num_threads(threads: int) -> None:
@@ -101,7 +105,7 @@ def _prefer_tbb() -> None:
 
 @once
 def _launcher():
-    """The compiled launcher as a C function, and the lock it needs where the threading layer is not thread-safe."""
+    """The compiled launcher as a function of (kernel address, argument block, number of tasks)."""
     _prefer_tbb()
     numba.get_num_threads()  # starts the threading layer, whose symbols the launcher links against
     address = cache.load("launch")
@@ -109,15 +113,32 @@ def _launcher():
         signature = types.void(types.int64, types.int64, types.int64)
         address = cache.save("launch", numba.cfunc(signature, parallel=True)(_launch))
     function = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_char_p, ctypes.c_int64)(address)
-    lock = threading.Lock() if numba.threading_layer() == "workqueue" else contextlib.nullcontext()
-    return function, lock
+    return _locked(function) if numba.threading_layer() == "workqueue" else function
+
+
+def _locked(function):
+    """The workqueue layer aborts the process when two threads launch at once: one after the other, then."""
+    lock = threading.Lock()
+
+    def run(*arguments):
+        with lock:
+            function(*arguments)
+
+    return run
 
 
 def launch(kernel: int, block: bytes, tasks: int) -> None:
     """Run tasks 0 ... tasks-1 of the kernel at address `kernel` with one argument block."""
-    function, lock = _launcher()
-    if _told.threads != _chosen:
-        numba.set_num_threads(_chosen)
-        _told.threads = _chosen
-    with lock:
-        function(kernel, block, tasks)
+    if local.count != _chosen and not _ready():
+        return
+    _launcher()(kernel, block, tasks)
+
+
+def _ready() -> bool:
+    """Tell Numba the number of threads for this Python thread; False if kernels are not to run here."""
+    if local.rehearsal is not None:
+        return False
+    _launcher()
+    numba.set_num_threads(_chosen)
+    local.count = _chosen
+    return True

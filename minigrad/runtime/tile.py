@@ -13,6 +13,8 @@ the next.  `count` is how many elements of the innermost axis are left: a masked
 other tile ignores it and needs `tile.width` of them.
 """
 
+from functools import cache
+
 from llvmlite import binding, ir
 from numba import types
 from numba.core import cgutils, config
@@ -46,6 +48,7 @@ def lanes(dtype) -> int:
     return VECTOR_BYTES // dtype.itemsize
 
 
+@cache
 def choose(rows: int, width: int, dtype) -> tuple[int, int, bool]:
     """The tile for an output of `rows` x `width` elements: rows, columns, and whether the tile must be masked.
 
