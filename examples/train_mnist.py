@@ -29,8 +29,9 @@ def main():
     #    bytes; one kernel picks, normalises and pads the images of a batch from 28x28 to 32x32, LeNet-5's input size.
     #    The incomplete last batch of an epoch is left out: other images make it up each time.
     settings = {"normalize": (MEAN, STD), "pad": 2, "device": args.device}
-    train = data.DataLoader(datasets.MNIST(train=True), args.batch_size, shuffle=True, seed=args.seed, drop_last=True,
-                            **settings)
+    train = data.DataLoader(
+        datasets.MNIST(train=True), args.batch_size, shuffle=True, seed=args.seed, drop_last=True, **settings
+    )
     test = data.DataLoader(datasets.MNIST(train=False), TEST_BATCH, **settings)
 
     # 2. Kernels: the first run on a machine compiles them, later runs find them on disk.
@@ -86,8 +87,9 @@ def arguments():
 
 def optimizers(model, train, args):
     optimizer = optim.Adam(model.parameters(), lr=args.lr, betas=(0.7, 0.9))
-    scheduler = optim.lr_scheduler.OneCycleLR(optimizer, args.lr, total_steps=args.epochs * len(train),
-                                              cycle_momentum=False)
+    scheduler = optim.lr_scheduler.OneCycleLR(
+        optimizer, args.lr, total_steps=args.epochs * len(train), cycle_momentum=False
+    )
     return optimizer, scheduler
 
 
@@ -114,8 +116,13 @@ def train_epoch(model, train, optimizer, scheduler, run, args):
     """All batches of an epoch, from run["batch"] on."""
     model.train()
     train.epoch = run["epoch"]
-    bar = tqdm(total=len(train) * args.batch_size, initial=run["batch"] * args.batch_size, unit=" images", unit_scale=True,
-               desc=f"epoch {run['epoch'] + 1}/{args.epochs}")
+    bar = tqdm(
+        total=len(train) * args.batch_size,
+        initial=run["batch"] * args.batch_size,
+        unit=" images",
+        unit_scale=True,
+        desc=f"epoch {run['epoch'] + 1}/{args.epochs}",
+    )
     right = seen = 0
     for number, (images, labels) in enumerate(train):
         if number < run["batch"]:
@@ -146,8 +153,16 @@ def evaluate(model, batches):
 def save(args, model, optimizer, scheduler, run, before):
     """The weights alone, for any program that reads safetensors, and all that --resume needs."""
     mg.save(model.state_dict(), args.out / "lenet5.safetensors")
-    mg.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict(),
-             "run": run, "before": before}, args.out / "checkpoint.safetensors")
+    mg.save(
+        {
+            "model": model.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "scheduler": scheduler.state_dict(),
+            "run": run,
+            "before": before,
+        },
+        args.out / "checkpoint.safetensors",
+    )
 
 
 def resume(args, model, optimizer, scheduler, run):

@@ -1,7 +1,7 @@
 """minigrad: a small tensor and autograd engine whose kernels are written in Python and compiled by Numba.
 
-    import minigrad as mg
-    from minigrad import nn, optim, data, datasets
+import minigrad as mg
+from minigrad import nn, optim, data, datasets
 """
 
 from . import cuda

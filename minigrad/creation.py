@@ -45,8 +45,9 @@ def ones(*shape: Any, dtype: Any = float32, device: str | Device = CPU, requires
     return _filled(shape, 1, dtype, device, requires_grad)
 
 
-def full(shape: Sequence[int], fill_value: float, dtype: Any = None, device: str | Device = CPU,
-         requires_grad: bool = False) -> Tensor:
+def full(
+    shape: Sequence[int], fill_value: float, dtype: Any = None, device: str | Device = CPU, requires_grad: bool = False
+) -> Tensor:
     """A tensor full of one number.
 
     Example
@@ -77,8 +78,14 @@ def ones_like(x: Tensor, dtype: Any = None) -> Tensor:
     return _filled((x.shape,), 1, dtype or x.dtype, x.device, False)
 
 
-def arange(start: float, end: float | None = None, step: float = 1, dtype: Any = None, device: str | Device = CPU,
-           requires_grad: bool = False) -> Tensor:
+def arange(
+    start: float,
+    end: float | None = None,
+    step: float = 1,
+    dtype: Any = None,
+    device: str | Device = CPU,
+    requires_grad: bool = False,
+) -> Tensor:
     """start, start + step, ... below end; with one argument from 0.  Whole numbers give int64, others float32.
 
     Raises   ValidationError   step is 0
@@ -90,8 +97,9 @@ def arange(start: float, end: float | None = None, step: float = 1, dtype: Any =
         raise ValidationError("arange: step is 0; give a step up or down")
     first, last = (0, start) if end is None else (start, end)
     whole = all(isinstance(number, int) for number in (first, last, step))
-    return _new(np.arange(first, last, step, _known_dtype(dtype or (int64 if whole else float32), "arange")), device,
-                requires_grad)
+    numbers: Any = first, last, step
+    kind = _known_dtype(dtype or (int64 if whole else float32), "arange")
+    return _new(np.arange(*numbers, dtype=kind), device, requires_grad)
 
 
 def linspace(start: float, end: float, steps: int, device: str | Device = CPU) -> Tensor:

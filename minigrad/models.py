@@ -67,6 +67,7 @@ class LeNet5(nn.Module):
         super().__init__()
         if image_size not in (28, 32):
             raise ValidationError(f"LeNet5: image_size is {image_size}; use 28 or 32, and pad or resize other images")
+        self.classic = classic
         self.conv1 = nn.Conv2d(in_channels, 6, 5, padding=(32 - image_size) // 2)
         self.pool1 = Subsampling(6) if classic else nn.MaxPool2d(2)
         self.conv2 = nn.Conv2d(6, 16, 5)
@@ -78,7 +79,8 @@ class LeNet5(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits, one for each class."""
-        x = self.pool1(self.activation(self.conv1(x)))
-        x = self.pool2(self.activation(self.conv2(x)))
+        for conv, pool in ((self.conv1, self.pool1), (self.conv2, self.pool2)):
+            # the largest of rectified pixels is the rectified largest: the same numbers, a quarter of the work
+            x = pool(self.activation(conv(x))) if self.classic else self.activation(pool(conv(x)))
         x = self.activation(self.fc1(x.flatten(1)))
         return self.fc3(self.activation(self.fc2(x)))

@@ -81,8 +81,11 @@ def load(path: str | Path, device: str | Device = "cpu") -> Any:
 
 
 def _is_plain(obj: Any) -> bool:
-    return isinstance(obj, dict) and RESERVED not in obj and all(
-        isinstance(name, str) and isinstance(value, Tensor) for name, value in obj.items())
+    return (
+        isinstance(obj, dict)
+        and RESERVED not in obj
+        and all(isinstance(name, str) and isinstance(value, Tensor) for name, value in obj.items())
+    )
 
 
 def _host(tensor: Tensor) -> np.ndarray:
@@ -102,14 +105,17 @@ def _described(value: Any, path: tuple[Any, ...], arrays: dict[str, np.ndarray])
         return {kind: [_described(part, (*path, i), arrays) for i, part in enumerate(value)]}
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    raise DtypeError(f"save: {_dotted(path) or 'the object'} is a {type(value).__name__}; make it a tensor, a number, "
-                     "a string, None, or a dict, list or tuple of them")
+    raise DtypeError(
+        f"save: {_dotted(path) or 'the object'} is a {type(value).__name__}; make it a tensor, a number, "
+        "a string, None, or a dict, list or tuple of them"
+    )
 
 
 def _key(key: Any, path: tuple[Any, ...]) -> str | int:
     if not isinstance(key, str | int):
-        raise DtypeError(f"save: key {key!r} of {_dotted(path) or 'the object'} is a {type(key).__name__}; "
-                         "make it a str or an int")
+        raise DtypeError(
+            f"save: key {key!r} of {_dotted(path) or 'the object'} is a {type(key).__name__}; make it a str or an int"
+        )
     return key
 
 
@@ -154,8 +160,10 @@ def _read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
             for name in file.keys():  # noqa: SIM118 - the file is no dict
                 kind = file.get_slice(name).get_dtype()
                 if kind not in KINDS:
-                    raise DataError(f"{path}: tensor '{name}' is {kind}, expected one of {', '.join(KINDS)}; "
-                                    "convert it before saving")
+                    raise DataError(
+                        f"{path}: tensor '{name}' is {kind}, expected one of {', '.join(KINDS)}; "
+                        "convert it before saving"
+                    )
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; check the folder and the name") from None
@@ -163,5 +171,6 @@ def _read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
         raise DataError(f"{path}: cannot be read ({error}); give a file that you may read") from error
     except safetensors.SafetensorError as error:
         size = path.stat().st_size
-        raise DataError(f"{path}: damaged, or not safetensors: {size} bytes ({error}); "
-                        "copy or save it again") from error
+        raise DataError(
+            f"{path}: damaged, or not safetensors: {size} bytes ({error}); copy or save it again"
+        ) from error

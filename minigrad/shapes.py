@@ -22,7 +22,9 @@ def pair(value: int | Sequence[int], name: str, where: str, least: int = 1) -> t
     return both
 
 
-def windows(size: int, window: int, stride: int, before: int, after: int, dilation: int, ceil_mode: bool = False) -> int:
+def windows(
+    size: int, window: int, stride: int, before: int, after: int, dilation: int, ceil_mode: bool = False
+) -> int:
     """How many windows fit along one side: floor((size + before + after - dilation*(window-1) - 1) / stride) + 1.
 
     With ceil_mode the division rounds up, but no window may start in the padding behind the input.
@@ -59,36 +61,39 @@ def padding_2d(padding, window, stride, dilation, where: str) -> Pads:
 def window_grid(x: Shape, window, stride, pads: Pads, dilation, where: str, ceil_mode: bool = False) -> tuple[int, int]:
     """(OH, OW), the number of window positions on images of shape x (N, C, H, W)."""
     if len(x) != 4:
-        raise ShapeError(f"{where}: x has {len(x)} dimensions {x}, expected 4 (N, C, H, W); "
-                         f"{'add one with x.unsqueeze(0)' if len(x) == 3 else 'reshape it to images first'}")
+        raise ShapeError(
+            f"{where}: x has {len(x)} dimensions {x}, expected 4 (N, C, H, W); "
+            f"{'add one with x.unsqueeze(0)' if len(x) == 3 else 'reshape it to images first'}"
+        )
     top, bottom, left, right = pads
     rows = windows(x[2], window[0], stride[0], top, bottom, dilation[0], ceil_mode)
     cols = windows(x[3], window[1], stride[1], left, right, dilation[1], ceil_mode)
     if rows < 1 or cols < 1:
         reach = tuple(d * (k - 1) + 1 for d, k in zip(dilation, window, strict=True))
-        raise ShapeError(f"{where}: a window of {reach[0]}x{reach[1]} does not fit in {x[2]}x{x[3]} pixels with padding "
-                         f"{top + bottom}x{left + right}; use larger images, a smaller window or more padding")
+        raise ShapeError(
+            f"{where}: a window of {reach[0]}x{reach[1]} does not fit in {x[2]}x{x[3]} pixels with padding "
+            f"{top + bottom}x{left + right}; use larger images, a smaller window or more padding"
+        )
     return rows, cols
 
 
-def holders(size: int, count: int, window: int, stride: int, before: int, dilation: int) -> list[tuple[int, int, int]]:
-    """For every pixel along one side, the windows that hold it: (first tap, its window, how many).
+def holders(size: int, count: int, window: int, stride: int, before: int, dilation: int) -> list[tuple[int, ...]]:
+    """For every pixel along one side, the windows that hold it: (first tap, its window, how many, and two steps).
 
     Pixel h is tap k of window o where h + before - k*dilation = o*stride.  From one such pair to the next the tap grows
-    by stride / g and the window falls by dilation / g, g being the greatest common divisor of the two.
+    by stride / g and the window falls by dilation / g, the steps, g being the greatest common divisor of the two.
     """
-    found = []
-    for h in range(size):
-        pairs = [(k, (h + before - k * dilation) // stride) for k in range(window)
-                 if (h + before - k * dilation) % stride == 0 and 0 <= h + before - k * dilation < count * stride]
-        found.append((*pairs[0], len(pairs)) if pairs else (0, 0, 0))
-    return found
-
-
-def holder_steps(stride: int, dilation: int) -> tuple[int, int]:
-    """By how much the tap grows and the window falls, from one holder to the next."""
     common = gcd(stride, dilation)
-    return stride // common, dilation // common
+    steps = stride // common, dilation // common
+    found: list[tuple[int, ...]] = []
+    for h in range(size):
+        pairs = [
+            (k, (h + before - k * dilation) // stride)
+            for k in range(window)
+            if (h + before - k * dilation) % stride == 0 and 0 <= h + before - k * dilation < count * stride
+        ]
+        found.append((*(pairs[0] if pairs else (0, 0)), len(pairs), *steps))
+    return found
 
 
 def broadcast(where: str, *shapes: Shape) -> Shape:
@@ -100,8 +105,10 @@ def broadcast(where: str, *shapes: Shape) -> Shape:
         found = {shape[-axis] for shape in shapes if len(shape) >= axis} - {1}
         if len(found) > 1:
             listed = " and ".join(map(str, shapes))
-            raise ShapeError(f"{where}: shapes {listed} do not broadcast: axis {-axis} has sizes "
-                             f"{' and '.join(map(str, sorted(found)))}; make them equal, or one of them 1")
+            raise ShapeError(
+                f"{where}: shapes {listed} do not broadcast: axis {-axis} has sizes "
+                f"{' and '.join(map(str, sorted(found)))}; make them equal, or one of them 1"
+            )
         sizes.append(found.pop() if found else 1)
     return tuple(reversed(sizes))
 
@@ -112,7 +119,9 @@ def axis_number(axis: int, ndim: int, where: str) -> int:
         raise DtypeError(f"{where}: dim is {axis!r}; give a whole number")
     axis = axis.__index__()
     if not -max(ndim, 1) <= axis < max(ndim, 1):
-        raise ShapeError(f"{where}: dim {axis} is out of range for {ndim} dimensions; use {-max(ndim, 1)} to {max(ndim, 1) - 1}")
+        raise ShapeError(
+            f"{where}: dim {axis} is out of range for {ndim} dimensions; use {-max(ndim, 1)} to {max(ndim, 1) - 1}"
+        )
     return axis % max(ndim, 1)
 
 

@@ -101,14 +101,18 @@ class Node:
     def check(self) -> None:
         """Refuse to go on with values that are gone or have changed."""
         if self.freed:
-            raise GraphError("backward: this graph was walked before and its saved values are freed; "
-                             "use retain_graph=True in the first backward")
+            raise GraphError(
+                "backward: this graph was walked before and its saved values are freed; "
+                "use retain_graph=True in the first backward"
+            )
         for position, cell, number in self.versions:
             if cell[0] != number:
                 name = "output" if position == "out" else f"input '{self.op.inputs[position]}'"
-                raise GraphError(f"backward: the {name} of {self.op.name} was changed in place {cell[0] - number} time(s) "
-                                 f"after {self.op.name} used it, and its gradient needs the old value; "
-                                 "change a copy instead, or after backward")
+                raise GraphError(
+                    f"backward: the {name} of {self.op.name} was changed in place {cell[0] - number} time(s) "
+                    f"after {self.op.name} used it, and its gradient needs the old value; "
+                    "change a copy instead, or after backward"
+                )
 
 
 def reachable(root: Node) -> list[Node]:
@@ -123,8 +127,9 @@ def reachable(root: Node) -> list[Node]:
     return sorted(found.values(), key=lambda node: node.number, reverse=True)
 
 
-def walk_back(root: Node, gradient: Any, operations: Callable[[Any], Any], keep: bool,
-              tensors: Callable[..., Any] | None = None) -> list[tuple[Any, Any]]:
+def walk_back(
+    root: Node, gradient: Any, operations: Callable[[Any], Any], keep: bool, tensors: Callable[..., Any] | None = None
+) -> list[tuple[Any, Any]]:
     """Carry `gradient` back from `root` and return (leaf, gradient) for every leaf reached.
 
     operations(device) gives the `do` for the rules.  `keep` leaves the graph for another walk.  `tensors`, given for a

@@ -4,10 +4,13 @@ The public mathematics of tensors is here, each method documented once; `minigra
 that belong to layers are in nn/functional.py.
 """
 
+from __future__ import annotations
+
 from collections import namedtuple
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from copy import deepcopy
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -21,7 +24,10 @@ float32, float64 = np.dtype(np.float32), np.dtype(np.float64)
 int64, int32, uint8 = np.dtype(np.int64), np.dtype(np.int32), np.dtype(np.uint8)
 bool_ = np.dtype(np.bool_)
 DTYPES = (float32, float64, int64, int32, uint8, bool_)
-Float, Int, Bool = float, int, bool  # the builtins, where the class has methods of these names
+# the builtins, where the class has methods of these names
+Float: TypeAlias = float
+Int: TypeAlias = int
+Bool: TypeAlias = bool
 Extremes = namedtuple("Extremes", ["values", "indices"])
 
 
@@ -50,6 +56,9 @@ class Tensor:
     array: Any
     device: Device
     node: Node | None
+    _leaf: Bool  # made by hand and to be given a gradient
+    _grad: Tensor | None
+    _version: list[Int]  # one cell, shared by all tensors on the same memory
 
     def __init__(self, data: Any, dtype: Any = None, device: str | Device = CPU, requires_grad: Bool = False):
         where = find_device(device)
@@ -101,12 +110,12 @@ class Tensor:
         return self.node is None
 
     @property
-    def grad(self) -> "Tensor | None":
+    def grad(self) -> Tensor | None:
         """The gradient that backward() has added up here, of the tensor's own shape; None before."""
         return self._grad
 
     @grad.setter
-    def grad(self, value: "Tensor | None") -> None:
+    def grad(self, value: Tensor | None) -> None:
         if value is not None:
             if not isinstance(value, Tensor):
                 raise DtypeError(f"grad: expected a Tensor or None, got {type(value).__name__}")
@@ -115,12 +124,12 @@ class Tensor:
         self._grad = value
 
     @property
-    def data(self) -> "Tensor":
+    def data(self) -> Tensor:
         """The same values outside the graph; shares memory."""
         return self.detach()
 
     @data.setter
-    def data(self, value: "Tensor") -> None:
+    def data(self, value: Tensor) -> None:
         if value.shape != self.shape:
             raise ShapeError(f"data: values of shape {value.shape} do not fit a tensor of shape {self.shape}")
         self.array, self.device = value.array, value.device
@@ -194,7 +203,7 @@ class Tensor:
             raise DtypeError(f"index: only whole numbers can index, got {self.dtype}")
         return Int(self.item())
 
-    def __iter__(self) -> Iterator["Tensor"]:
+    def __iter__(self) -> Iterator[Tensor]:
         return (self[i] for i in range(len(self)))
 
     def __contains__(self, value: Any) -> Bool:
@@ -202,7 +211,7 @@ class Tensor:
 
     # ---- the graph
 
-    def requires_grad_(self, requires_grad: Bool = True) -> "Tensor":
+    def requires_grad_(self, requires_grad: Bool = True) -> Tensor:
         """Record, or no longer record, what is done with this leaf.
 
         Raises   DtypeError   whole numbers have no gradient
@@ -215,12 +224,13 @@ class Tensor:
         self._leaf = requires_grad and self.node is None
         return self
 
-    def detach(self) -> "Tensor":
+    def detach(self) -> Tensor:
         """The same values outside the graph; shares memory."""
         return _make(self.array, self.device, None, self._version)
 
-    def backward(self, gradient: "Tensor | None" = None, retain_graph: Bool | None = None,
-                 create_graph: Bool = False) -> None:
+    def backward(
+        self, gradient: Tensor | None = None, retain_graph: Bool | None = None, create_graph: Bool = False
+    ) -> None:
         """Add the gradient of this value to `.grad` of every leaf it was made from.
 
         gradient       like self   weights of the elements; 1 for a single number
@@ -233,8 +243,10 @@ class Tensor:
         if create_graph and retain_graph is False:
             raise GraphError("backward: create_graph=True needs the graph; leave out retain_graph=False")
         if not self.requires_grad:
-            raise GraphError("backward: nothing was recorded for this tensor; does an input have requires_grad=True, "
-                             "and was it computed outside no_grad?")
+            raise GraphError(
+                "backward: nothing was recorded for this tensor; does an input have requires_grad=True, "
+                "and was it computed outside no_grad?"
+            )
         seed = self._seed(gradient)
         if self.node is None:
             reached = [(self, seed if create_graph else seed.array)]
@@ -247,27 +259,35 @@ class Tensor:
             part = part if create_graph else _own(part, leaf, taken)
             leaf._grad = part if leaf._grad is None else leaf._grad + part
 
-    def _seed(self, gradient: "Tensor | None") -> "Tensor":
+    def _seed(self, gradient: Tensor | None) -> Tensor:
         if gradient is None:
             if self.numel() != 1:
-                raise ShapeError(f"backward: {self.numel()} elements in shape {self.shape}; give gradient= of that shape, "
-                                 "or reduce to one number first, as with .sum()")
+                raise ShapeError(
+                    f"backward: {self.numel()} elements in shape {self.shape}; give gradient= of that shape, "
+                    "or reduce to one number first, as with .sum()"
+                )
             return _make(self.device.from_host(np.ones(self.shape, self.dtype)), self.device, None)
         if not isinstance(gradient, Tensor):
             gradient = Tensor(gradient, self.dtype, self.device)
         if gradient.shape != self.shape:
             raise ShapeError(f"backward: gradient has shape {gradient.shape}, the tensor {self.shape}; make them equal")
         if gradient.device != self.device:
-            raise DeviceError(f"backward: gradient is on '{gradient.device}', the tensor on '{self.device}'; "
-                              f"move it with .to('{self.device}')")
+            raise DeviceError(
+                f"backward: gradient is on '{gradient.device}', the tensor on '{self.device}'; "
+                f"move it with .to('{self.device}')"
+            )
         return gradient.to(self.dtype)
 
     # ---- moving
 
-    def to(self, *targets: Any, **named: Any) -> "Tensor":
+    def to(self, *targets: Any, non_blocking: Bool = False, **named: Any) -> Tensor:
         """The tensor on another device or of another dtype; itself where nothing changes.
 
-        x.to("numpy"), x.to(mg.float64), x.to("cpu", mg.float32), x.to(other)
+        targets        x.to("numpy"), x.to(mg.float64), x.to("cpu", mg.float32), x.to(other), x.to(dtype=mg.float64)
+        non_blocking   taken for the sake of PyTorch's scripts; a copy is complete when `to` returns
+
+        Raises   DeviceError   there is no such device here
+                 DtypeError    neither a dtype nor a device
         """
         result = self
         for target in (*targets, *named.values()):
@@ -281,82 +301,82 @@ class Tensor:
                 result = result if dtype == result.dtype else apply(ops.cast, result, dtype=dtype)
         return result
 
-    def cpu(self) -> "Tensor":
+    def cpu(self) -> Tensor:
         """The tensor on the CPU."""
         return self.to(CPU)
 
-    def cuda(self) -> "Tensor":
+    def cuda(self) -> Tensor:
         """The tensor on the GPU.
 
         Raises   DeviceError   there is none here
         """
         return self.to("cuda")
 
-    def float(self) -> "Tensor":
+    def float(self) -> Tensor:
         """As float32."""
         return self.to(float32)
 
-    def double(self) -> "Tensor":
+    def double(self) -> Tensor:
         """As float64."""
         return self.to(float64)
 
-    def long(self) -> "Tensor":
+    def long(self) -> Tensor:
         """As int64; fractions are cut off."""
         return self.to(int64)
 
-    def int(self) -> "Tensor":
+    def int(self) -> Tensor:
         """As int32; fractions are cut off."""
         return self.to(int32)
 
-    def bool(self) -> "Tensor":
+    def bool(self) -> Tensor:
         """As bool: True where not zero."""
         return self.to(bool_)
 
-    def type_as(self, other: "Tensor") -> "Tensor":
+    def type_as(self, other: Tensor) -> Tensor:
         """With the dtype of `other`."""
         return self.to(other.dtype)
 
-    def clone(self) -> "Tensor":
+    def clone(self) -> Tensor:
         """A copy; gradients pass through."""
         return apply(ops.clone, self)
 
-    def contiguous(self) -> "Tensor":
+    def contiguous(self) -> Tensor:
         """Itself: kernels take any layout."""
         return self
 
     # ---- arithmetic, element by element, with broadcasting
 
-    def __add__(self, other: Any) -> "Tensor":
+    def __add__(self, other: Any) -> Tensor:
         return apply(ops.add, self, other)
 
-    def __radd__(self, other: Any) -> "Tensor":
+    def __radd__(self, other: Any) -> Tensor:
         return apply(ops.add, other, self)
 
-    def __sub__(self, other: Any) -> "Tensor":
+    def __sub__(self, other: Any) -> Tensor:
         return apply(ops.sub, self, other)
 
-    def __rsub__(self, other: Any) -> "Tensor":
+    def __rsub__(self, other: Any) -> Tensor:
         return apply(ops.sub, other, self)
 
-    def __mul__(self, other: Any) -> "Tensor":
+    def __mul__(self, other: Any) -> Tensor:
         return apply(ops.mul, self, other)
 
-    def __rmul__(self, other: Any) -> "Tensor":
+    def __rmul__(self, other: Any) -> Tensor:
         return apply(ops.mul, other, self)
 
-    def __truediv__(self, other: Any) -> "Tensor":
+    def __truediv__(self, other: Any) -> Tensor:
         return apply(ops.div, self, other)
 
-    def __rtruediv__(self, other: Any) -> "Tensor":
+    def __rtruediv__(self, other: Any) -> Tensor:
         return apply(ops.div, other, self)
 
-    def __pow__(self, exponent: Any) -> "Tensor":
+    def __pow__(self, exponent: Any) -> Tensor:
         return apply(ops.pow, self, exponent)
 
-    def __rpow__(self, base: Any) -> "Tensor":
+    def __rpow__(self, base: Any) -> Tensor:
         return apply(ops.pow, base, self)
 
-    def __matmul__(self, other: "Tensor") -> "Tensor":
+    def __matmul__(self, other: Tensor) -> Tensor:
         if not isinstance(other, Tensor):
             raise DtypeError(f"matmul: expected a Tensor, got {type(other).__name__}; use mg.tensor(...)")
         if not self.ndim or not other.ndim:
@@ -367,76 +387,76 @@ class Tensor:
         out = out.squeeze(-1) if other.ndim == 1 else out
         return out.squeeze(-2 if other.ndim > 1 else -1) if self.ndim == 1 else out
 
-    def __neg__(self) -> "Tensor":
+    def __neg__(self) -> Tensor:
         return apply(ops.neg, self)
 
-    def __abs__(self) -> "Tensor":
+    def __abs__(self) -> Tensor:
         return apply(ops.abs, self)
 
-    def __eq__(self, other: Any) -> "Tensor":  # type: ignore[override]
+    def __eq__(self, other: Any) -> Tensor:  # type: ignore[override]
         return apply(ops.eq, self, other)
 
-    def __ne__(self, other: Any) -> "Tensor":  # type: ignore[override]
+    def __ne__(self, other: Any) -> Tensor:  # type: ignore[override]
         return apply(ops.ne, self, other)
 
-    def __lt__(self, other: Any) -> "Tensor":
+    def __lt__(self, other: Any) -> Tensor:
         return apply(ops.lt, self, other)
 
-    def __le__(self, other: Any) -> "Tensor":
+    def __le__(self, other: Any) -> Tensor:
         return apply(ops.le, self, other)
 
-    def __gt__(self, other: Any) -> "Tensor":
+    def __gt__(self, other: Any) -> Tensor:
         return apply(ops.gt, self, other)
 
-    def __ge__(self, other: Any) -> "Tensor":
+    def __ge__(self, other: Any) -> Tensor:
         return apply(ops.ge, self, other)
 
-    def __invert__(self) -> "Tensor":
+    def __invert__(self) -> Tensor:
         if self.dtype != bool_:
             raise DtypeError(f"~: only bool tensors can be negated this way, this one is {self.dtype}; use -x")
         return apply(ops.eq, self, False)
 
-    def __iadd__(self, other: Any) -> "Tensor":
+    def __iadd__(self, other: Any) -> Tensor:
         return self._change(ops.add, other)
 
-    def __isub__(self, other: Any) -> "Tensor":
+    def __isub__(self, other: Any) -> Tensor:
         return self._change(ops.sub, other)
 
-    def __imul__(self, other: Any) -> "Tensor":
+    def __imul__(self, other: Any) -> Tensor:
         return self._change(ops.mul, other)
 
-    def __itruediv__(self, other: Any) -> "Tensor":
+    def __itruediv__(self, other: Any) -> Tensor:
         return self._change(ops.div, other)
 
-    def add(self, other: Any, *, alpha: Float = 1) -> "Tensor":
+    def add(self, other: Any, *, alpha: Float = 1) -> Tensor:
         """self + alpha * other."""
         return self + (other if alpha == 1 else other * alpha)
 
-    def sub(self, other: Any, *, alpha: Float = 1) -> "Tensor":
+    def sub(self, other: Any, *, alpha: Float = 1) -> Tensor:
         """self - alpha * other."""
         return self - (other if alpha == 1 else other * alpha)
 
-    def mul(self, other: Any) -> "Tensor":
+    def mul(self, other: Any) -> Tensor:
         """self * other."""
         return self * other
 
-    def div(self, other: Any) -> "Tensor":
+    def div(self, other: Any) -> Tensor:
         """self / other; whole numbers give float32."""
         return self / other
 
-    def pow(self, exponent: Any) -> "Tensor":
+    def pow(self, exponent: Any) -> Tensor:
         """self to the power of `exponent`, a number or a tensor."""
         return self**exponent
 
-    def neg(self) -> "Tensor":
+    def neg(self) -> Tensor:
         """-self."""
         return -self
 
-    def abs(self) -> "Tensor":
+    def abs(self) -> Tensor:
         """The size without the sign; the gradient at 0 is 0."""
         return apply(ops.abs, self)
 
-    def exp(self) -> "Tensor":
+    def exp(self) -> Tensor:
         """e to the power of each element.
 
         Example
@@ -446,27 +466,27 @@ class Tensor:
         """
         return apply(ops.exp, self)
 
-    def log(self) -> "Tensor":
+    def log(self) -> Tensor:
         """The natural logarithm; -inf at 0 and nan below."""
         return apply(ops.log, self)
 
-    def sqrt(self) -> "Tensor":
+    def sqrt(self) -> Tensor:
         """The square root; nan below 0."""
         return apply(ops.sqrt, self)
 
-    def square(self) -> "Tensor":
+    def square(self) -> Tensor:
         """self * self."""
         return self * self
 
-    def maximum(self, other: Any) -> "Tensor":
+    def maximum(self, other: Any) -> Tensor:
         """The larger of two elements; at a tie each gets half of the gradient."""
         return apply(ops.maximum, self, other)
 
-    def minimum(self, other: Any) -> "Tensor":
+    def minimum(self, other: Any) -> Tensor:
         """The smaller of two elements; at a tie each gets half of the gradient."""
         return apply(ops.minimum, self, other)
 
-    def clip(self, min: Float | None = None, max: Float | None = None) -> "Tensor":
+    def clip(self, min: Float | None = None, max: Float | None = None) -> Tensor:
         """Every element moved into min..max; the gradient passes where it was inside, ends included.
 
         Raises   ValidationError   neither end is given
@@ -483,7 +503,7 @@ class Tensor:
 
     # ---- activations
 
-    def relu(self) -> "Tensor":
+    def relu(self) -> Tensor:
         """max(x, 0); the gradient at 0 is 0.
 
         Source   Fukushima 1969; Nair & Hinton 2010
@@ -494,15 +514,15 @@ class Tensor:
         """
         return apply(ops.relu, self)
 
-    def sigmoid(self) -> "Tensor":
+    def sigmoid(self) -> Tensor:
         """1 / (1 + e**-x), between 0 and 1."""
         return apply(ops.sigmoid, self)
 
-    def tanh(self) -> "Tensor":
+    def tanh(self) -> Tensor:
         """The hyperbolic tangent, between -1 and 1."""
         return apply(ops.tanh, self)
 
-    def softmax(self, dim: Int) -> "Tensor":
+    def softmax(self, dim: Int) -> Tensor:
         """e**x divided by its sum along `dim`: positive, adding up to 1.
 
         Example
@@ -512,13 +532,13 @@ class Tensor:
         """
         return apply(ops.softmax, self, axis=shapes.axis_number(dim, self.ndim, "softmax"))
 
-    def log_softmax(self, dim: Int) -> "Tensor":
+    def log_softmax(self, dim: Int) -> Tensor:
         """The logarithm of softmax, computed so that nothing overflows."""
         return apply(ops.log_softmax, self, axis=shapes.axis_number(dim, self.ndim, "log_softmax"))
 
     # ---- reductions; dim is an axis, several, or None for all
 
-    def sum(self, dim: Any = None, keepdim: Bool = False) -> "Tensor":
+    def sum(self, dim: Any = None, keepdim: Bool = False) -> Tensor:
         """The sum over `dim`.
 
         Example
@@ -528,32 +548,32 @@ class Tensor:
         """
         return apply(ops.sum, self, axes=shapes.axes_tuple(dim, self.ndim, "sum"), keepdim=keepdim)
 
-    def mean(self, dim: Any = None, keepdim: Bool = False) -> "Tensor":
+    def mean(self, dim: Any = None, keepdim: Bool = False) -> Tensor:
         """The mean over `dim`; nan where there is nothing to average.
 
         Raises   DtypeError   whole numbers have no mean of their own dtype; use x.float()
         """
         return apply(ops.mean, self, axes=shapes.axes_tuple(dim, self.ndim, "mean"), keepdim=keepdim)
 
-    def var(self, dim: Any = None, correction: Int = 1, keepdim: Bool = False) -> "Tensor":
+    def var(self, dim: Any = None, correction: Int = 1, keepdim: Bool = False) -> Tensor:
         """The variance over `dim`, the squared distances from the mean divided by (n - correction)."""
         axes = shapes.axes_tuple(dim, self.ndim, "var")
         count = int(np.prod([self.shape[axis] for axis in axes])) - correction
         centred = self - self.mean(axes, keepdim=True)
         return (centred * centred).sum(axes, keepdim) / (count if count > 0 else float("nan"))
 
-    def std(self, dim: Any = None, correction: Int = 1, keepdim: Bool = False) -> "Tensor":
+    def std(self, dim: Any = None, correction: Int = 1, keepdim: Bool = False) -> Tensor:
         """The square root of the variance."""
         return self.var(dim, correction, keepdim).sqrt()
 
-    def amax(self, dim: Any = None, keepdim: Bool = False) -> "Tensor":
+    def amax(self, dim: Any = None, keepdim: Bool = False) -> Tensor:
         """The largest element over `dim`; equal largest ones share the gradient.
 
         Raises   ShapeError   there is nothing to choose from
         """
         return apply(ops.amax, self, axes=shapes.axes_tuple(dim, self.ndim, "amax"), keepdim=keepdim)
 
-    def amin(self, dim: Any = None, keepdim: Bool = False) -> "Tensor":
+    def amin(self, dim: Any = None, keepdim: Bool = False) -> Tensor:
         """The smallest element over `dim`; equal smallest ones share the gradient.
 
         Raises   ShapeError   there is nothing to choose from
@@ -583,7 +603,7 @@ class Tensor:
         values = self.gather(dim, indices)
         return Extremes(values, indices) if keepdim else Extremes(values.squeeze(dim), indices.squeeze(dim))
 
-    def argmax(self, dim: Int | None = None, keepdim: Bool = False) -> "Tensor":
+    def argmax(self, dim: Int | None = None, keepdim: Bool = False) -> Tensor:
         """Where the largest element is along `dim` (int64); the first one at a tie.
 
         dim   an axis, or None for a place in the flattened tensor
@@ -597,22 +617,22 @@ class Tensor:
         axis = None if dim is None else shapes.axis_number(dim, self.ndim, "argmax")
         return apply(ops.argmax, self, axis=axis, keepdim=keepdim)
 
-    def argmin(self, dim: Int | None = None, keepdim: Bool = False) -> "Tensor":
+    def argmin(self, dim: Int | None = None, keepdim: Bool = False) -> Tensor:
         """Where the smallest element is along `dim` (int64); the first one at a tie."""
         axis = None if dim is None else shapes.axis_number(dim, self.ndim, "argmin")
         return apply(ops.argmin, self, axis=axis, keepdim=keepdim)
 
-    def any(self) -> "Tensor":
+    def any(self) -> Tensor:
         """Whether any element is not zero."""
         return Tensor(bool(self._host().any()), device=self.device)
 
-    def all(self) -> "Tensor":
+    def all(self) -> Tensor:
         """Whether no element is zero."""
         return Tensor(bool(self._host().all()), device=self.device)
 
     # ---- shape
 
-    def reshape(self, *shape: Any) -> "Tensor":
+    def reshape(self, *shape: Any) -> Tensor:
         """The same elements in another shape; one size may be -1.  A view where the memory allows it.
 
         Raises   ShapeError   the number of elements differs
@@ -622,7 +642,7 @@ class Tensor:
 
     view = reshape
 
-    def flatten(self, start_dim: Int = 0, end_dim: Int = -1) -> "Tensor":
+    def flatten(self, start_dim: Int = 0, end_dim: Int = -1) -> Tensor:
         """Axes start_dim to end_dim made into one.
 
         Example
@@ -637,7 +657,7 @@ class Tensor:
         middle = int(np.prod(self.shape[first : last + 1]))
         return self.reshape((*self.shape[:first], middle, *self.shape[last + 1 :]))
 
-    def permute(self, *dims: Any) -> "Tensor":
+    def permute(self, *dims: Any) -> Tensor:
         """The axes in another order; a view.
 
         Raises   ShapeError   not every axis exactly once
@@ -648,37 +668,37 @@ class Tensor:
             raise ShapeError(f"permute: {tuple(wanted)} is not an order of {self.ndim} axes; name each once")
         return apply(ops.permute, self, axes=axes)
 
-    def transpose(self, dim0: Int, dim1: Int) -> "Tensor":
+    def transpose(self, dim0: Int, dim1: Int) -> Tensor:
         """Two axes exchanged; a view."""
         axes = list(range(self.ndim))
         a, b = (shapes.axis_number(dim, self.ndim, "transpose") for dim in (dim0, dim1))
         axes[a], axes[b] = axes[b], axes[a]
         return apply(ops.permute, self, axes=tuple(axes))
 
-    def t(self) -> "Tensor":
+    def t(self) -> Tensor:
         """A matrix mirrored at its diagonal; at most 2 dimensions."""
         if self.ndim > 2:
             raise ShapeError(f"t: {self.ndim} dimensions {self.shape}, expected at most 2; use permute")
         return self.T
 
     @property
-    def T(self) -> "Tensor":
+    def T(self) -> Tensor:
         """All axes in reverse order; a view."""
         return apply(ops.permute, self, axes=tuple(reversed(range(self.ndim))))
 
-    def squeeze(self, dim: Int | None = None) -> "Tensor":
+    def squeeze(self, dim: Int | None = None) -> Tensor:
         """Without axes of size 1, or without axis `dim` if its size is 1."""
         if dim is None:
             return self.reshape([size for size in self.shape if size != 1])
         axis = shapes.axis_number(dim, self.ndim, "squeeze")
         return self.reshape(self.shape[:axis] + self.shape[axis + 1 :]) if self.shape[axis] == 1 else self
 
-    def unsqueeze(self, dim: Int) -> "Tensor":
+    def unsqueeze(self, dim: Int) -> Tensor:
         """With a new axis of size 1 at place `dim`."""
         axis = shapes.axis_number(dim, self.ndim + 1, "unsqueeze")
         return self.reshape((*self.shape[:axis], 1, *self.shape[axis:]))
 
-    def expand(self, *sizes: Any) -> "Tensor":
+    def expand(self, *sizes: Any) -> Tensor:
         """Axes of size 1 repeated to the given sizes; -1 leaves an axis as it is."""
         wanted = sizes[0] if len(sizes) == 1 and isinstance(sizes[0], tuple | list) else sizes
         padded = (1,) * (len(wanted) - self.ndim) + self.shape
@@ -687,7 +707,7 @@ class Tensor:
             raise ShapeError(f"expand: {self.shape} does not stretch to {shape}; only sizes of 1 can grow")
         return apply(ops.expand, self, shape=shape)
 
-    def gather(self, dim: Int, index: "Tensor") -> "Tensor":
+    def gather(self, dim: Int, index: Tensor) -> Tensor:
         """The elements at `index` along `dim`: out[i][j] = self[index[i][j]][j] for dim 0.
 
         index   whole numbers, of the same number of dimensions
@@ -695,9 +715,10 @@ class Tensor:
         axis = shapes.axis_number(dim, self.ndim, "gather")
         return apply(ops.gather, self, index, axis=axis)
 
-    def matmul(self, other: "Tensor") -> "Tensor":
-        """The matrix product: (..., n, k) @ (..., k, m) -> (..., n, m).  A 1-D operand is a row on the left, a column on
-        the right; leading axes broadcast.
+    def matmul(self, other: Tensor) -> Tensor:
+        """The matrix product: (..., n, k) @ (..., k, m) -> (..., n, m).
+
+        A 1-D operand is a row on the left, a column on the right; leading axes broadcast.
 
         Raises   ShapeError   the inner sizes differ
         """
@@ -705,7 +726,7 @@ class Tensor:
 
     # ---- indexing
 
-    def __getitem__(self, key: Any) -> "Tensor":
+    def __getitem__(self, key: Any) -> Tensor:
         return apply(ops.index, self, key=_plain_key(key))
 
     def __setitem__(self, key: Any, value: Any) -> None:
@@ -713,7 +734,7 @@ class Tensor:
 
     # ---- changes in place
 
-    def _change(self, operation: Op, other: Any, **settings: Any) -> "Tensor":
+    def _change(self, operation: Op, other: Any, **settings: Any) -> Tensor:
         """self becomes operation(self, other).
 
         Inside a graph the tensor takes the new value and its history, and memory that others hold stays as it is.
@@ -721,14 +742,18 @@ class Tensor:
         """
         recorded = mode.recording and (self.requires_grad or (isinstance(other, Tensor) and other.requires_grad))
         if recorded and self._leaf:
-            raise GraphError(f"{operation.name} in place: a leaf that requires grad would lose its gradient; "
-                             "use no_grad() to change it, or x = x + y to go on from it")
+            raise GraphError(
+                f"{operation.name} in place: a leaf that requires grad would lose its gradient; "
+                "use no_grad() to change it, or x = x + y to go on from it"
+            )
         result = apply(operation, self, other, **settings)
         if result.shape != self.shape:
             raise ShapeError(f"{operation.name} in place: the result has shape {result.shape}, the tensor {self.shape}")
         if result.dtype != self.dtype:
-            raise DtypeError(f"{operation.name} in place: the result is {result.dtype}, the tensor {self.dtype}; "
-                             f"convert it first, with .to(mg.{result.dtype})")
+            raise DtypeError(
+                f"{operation.name} in place: the result is {result.dtype}, the tensor {self.dtype}; "
+                f"convert it first, with .to(mg.{result.dtype})"
+            )
         if recorded:
             self.array, self.node, self._version = result.array, result.node, result._version
         else:
@@ -736,43 +761,43 @@ class Tensor:
             self._version[0] += 1
         return self
 
-    def add_(self, other: Any, *, alpha: Float = 1) -> "Tensor":
+    def add_(self, other: Any, *, alpha: Float = 1) -> Tensor:
         """self += alpha * other."""
         return self._change(ops.add, other if alpha == 1 else other * alpha)
 
-    def sub_(self, other: Any, *, alpha: Float = 1) -> "Tensor":
+    def sub_(self, other: Any, *, alpha: Float = 1) -> Tensor:
         """self -= alpha * other."""
         return self._change(ops.sub, other if alpha == 1 else other * alpha)
 
-    def mul_(self, other: Any) -> "Tensor":
+    def mul_(self, other: Any) -> Tensor:
         """self *= other."""
         return self._change(ops.mul, other)
 
-    def div_(self, other: Any) -> "Tensor":
+    def div_(self, other: Any) -> Tensor:
         """self /= other."""
         return self._change(ops.div, other)
 
-    def copy_(self, other: Any) -> "Tensor":
+    def copy_(self, other: Any) -> Tensor:
         """The values of `other`, broadcast, written here."""
         return self._change(ops.assign, other, key=...)
 
-    def fill_(self, value: Float) -> "Tensor":
+    def fill_(self, value: Float) -> Tensor:
         """Every element set to `value`."""
         return self._change(ops.assign, value, key=...)
 
-    def zero_(self) -> "Tensor":
+    def zero_(self) -> Tensor:
         """Every element set to 0."""
         return self.fill_(0)
 
     # ---- kept for scripts that pickle or copy models
 
-    def __deepcopy__(self, memo: dict) -> "Tensor":
+    def __deepcopy__(self, memo: dict) -> Tensor:
         if self.node is not None:
             raise GraphError("deepcopy: only leaves can be copied; use x.detach().clone()")
         copy = type(self).__new__(type(self))
         memo[id(self)] = copy
         _fill(copy, self.array.copy(order="K"), self.device, None)
-        copy._leaf = self._leaf
+        copy._leaf, copy._grad = self._leaf, deepcopy(self._grad, memo)
         return copy
 
     def __reduce__(self):
@@ -791,7 +816,10 @@ def apply(operation: Op, *inputs: Any, **settings: Any) -> Tensor:
 
     Raises   DeviceError   the tensors are on different devices
     """
-    device, arrays, edges, wanted = None, [], [], False
+    device: Device | None = None
+    arrays: list[Any] = []
+    edges: list[Node | Tensor | None] = []
+    wanted = False
     for value in inputs:
         if isinstance(value, Tensor):
             if value.device is not device:
@@ -801,6 +829,10 @@ def apply(operation: Op, *inputs: Any, **settings: Any) -> Tensor:
             arrays.append(value.array)
             edges.append(edge)
         else:
+            if isinstance(value, list | tuple | str | dict):
+                raise DtypeError(
+                    f"{operation.name}: expected a Tensor, got a {type(value).__name__}; use mg.tensor(...)"
+                )
             arrays.append(value)
             edges.append(None)
     if device is None:
@@ -813,12 +845,23 @@ def apply(operation: Op, *inputs: Any, **settings: Any) -> Tensor:
     version = inputs[0]._version if operation.view else [0]
     if not (wanted and mode.recording and out.dtype.kind == "f"):
         return _make(out, device, None, version)
-    versions = [(i, inputs[i]._version, inputs[i]._version[0]) for i in operation.keeps if isinstance(inputs[i], Tensor)]
+    versions: list[tuple[Any, list[Int], Int]] = [
+        (i, inputs[i]._version, inputs[i]._version[0]) for i in operation.keeps if isinstance(inputs[i], Tensor)
+    ]
     if operation.keeps_out:
         versions.append(("out", version, version[0]))
-    node = Node(operation, device, edges, [getattr(array, "shape", ()) for array in arrays],
-                [getattr(array, "dtype", None) for array in arrays], [arrays[i] for i in operation.keeps], versions,
-                out if operation.keeps_out else None, saved if operation.keeps_saved else None, settings)
+    node = Node(
+        operation,
+        device,
+        edges,
+        [getattr(array, "shape", ()) for array in arrays],
+        [getattr(array, "dtype", None) for array in arrays],
+        [arrays[i] for i in operation.keeps],
+        versions,
+        out if operation.keeps_out else None,
+        saved if operation.keeps_saved else None,
+        settings,
+    )
     return _make(out, device, node, version)
 
 
@@ -928,14 +971,11 @@ def _host_array(data: Any, dtype: Any) -> np.ndarray:
         array = np.array(data)
     except ValueError:
         raise ShapeError("tensor: the rows have different lengths; make the nested lists rectangular") from None
-    if dtype is not None:
-        wanted = _known_dtype(dtype, "tensor")
-    elif array.dtype == float64 and not isinstance(data, np.ndarray | np.generic):
-        wanted = float32
-    else:
-        wanted = _known_dtype(array.dtype, "tensor") if array.dtype.kind in "fiub" else None
-    if wanted is None or array.dtype.kind not in "fiub":
+    if array.dtype.kind not in "fiub":
         raise DtypeError(f"tensor: {type(data).__name__} of dtype {array.dtype} is not numeric; give numbers")
+    if dtype is None and array.dtype == float64 and not isinstance(data, np.ndarray | np.generic):
+        dtype = float32
+    wanted = _known_dtype(array.dtype if dtype is None else dtype, "tensor")
     return array.astype(wanted, copy=False)
 
 

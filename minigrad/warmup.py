@@ -26,8 +26,11 @@ def warmup(step: Callable[[], object]) -> int:
         step()
     if not jobs:
         return 0
-    print(f"compiling {len(jobs)} kernels for this machine, once: the next start finds them in {cache.folder()}",
-          file=sys.stderr, flush=True)
+    print(
+        f"compiling {len(jobs)} kernels for this machine, once: the next start finds them in {cache.folder()}",
+        file=sys.stderr,
+        flush=True,
+    )
     start = time.perf_counter()
     for job in tqdm(jobs.values(), unit=" kernels", leave=False):
         job()

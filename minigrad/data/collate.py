@@ -40,5 +40,7 @@ def default_collate(samples: Sequence[Any], device: str | Device = CPU) -> Any:
 def _same(what: str, values: list[Any]) -> None:
     other = next((value for value in values if value != values[0]), None)
     if other is not None:
-        raise ShapeError(f"default_collate: samples of one batch have {what} {values[0]} and {other}; "
-                         "make them equal, or give DataLoader a collate_fn")
+        raise ShapeError(
+            f"default_collate: samples of one batch have {what} {values[0]} and {other}; "
+            "make them equal, or give DataLoader a collate_fn"
+        )

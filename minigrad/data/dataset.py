@@ -1,8 +1,9 @@
 """Data sets: anything with a length whose samples are read by number."""
 
+import operator
 from collections.abc import Sequence
 from math import isclose
-from typing import Any
+from typing import Any, SupportsIndex
 
 import numpy as np
 
@@ -55,17 +56,30 @@ class ImageDataset(Dataset):
         if labels.dtype.kind not in "iu":
             raise DtypeError(f"ImageDataset: labels are {labels.dtype}, expected whole numbers; number the classes")
         if self.images.ndim not in (3, 4):
-            raise ShapeError(f"ImageDataset: images have {self.images.ndim} dimensions {self.images.shape}, expected 3 "
-                             "(N, H, W) or 4 (N, C, H, W); reshape them")
+            raise ShapeError(
+                f"ImageDataset: images have {self.images.ndim} dimensions {self.images.shape}, expected 3 "
+                "(N, H, W) or 4 (N, C, H, W); reshape them"
+            )
         if labels.shape != self.images.shape[:1]:
-            raise ShapeError(f"ImageDataset: labels have shape {labels.shape} for {len(self.images)} images; "
-                             "give one label an image")
+            raise ShapeError(
+                f"ImageDataset: labels have shape {labels.shape} for {len(self.images)} images; give one label an image"
+            )
         self.labels = labels.astype(np.int64, copy=False)
 
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
+    def __getitem__(self, index: SupportsIndex) -> tuple[np.ndarray, int]:
+        where = type(self).__name__
+        if not hasattr(index, "__index__"):
+            raise DtypeError(
+                f"{where}: index is a {type(index).__name__}, expected a whole number; for many samples, "
+                "index .images and .labels"
+            )
+        if not -len(self) <= operator.index(index) < len(self):
+            raise IndexError(
+                f"{where}: index {index} is out of range for {len(self)} images; the last is {len(self) - 1}"
+            )
         image = self.images[index]
         return image.reshape(-1, *image.shape[-2:]) / np.float32(255), int(self.labels[index])
 
@@ -90,8 +104,10 @@ class TensorDataset(Dataset):
             raise ValidationError("TensorDataset: no tensors; give at least one")
         shapes = [tensor.shape for tensor in self.tensors]
         if () in shapes or len({shape[0] for shape in shapes}) != 1:
-            raise ShapeError(f"TensorDataset: shapes {', '.join(map(str, shapes))} are not rows of one length; "
-                             "make the first axes equal")
+            raise ShapeError(
+                f"TensorDataset: shapes {', '.join(map(str, shapes))} are not rows of one length; "
+                "make the first axes equal"
+            )
 
     def __len__(self) -> int:
         return len(self.tensors[0])
@@ -156,8 +172,10 @@ def _sizes(lengths: list[int | float], n: int) -> list[int]:
     shares = any(isinstance(length, float) for length in lengths)
     total, unit = (1, n) if shares else (n, 1)
     if not lengths or min(lengths) < 0 or not isclose(sum(lengths), total):
-        raise ValidationError(f"random_split: lengths {lengths} add up to {sum(lengths)}, expected none below 0 and a "
-                              f"sum of {n} samples, or of 1 for shares")
+        raise ValidationError(
+            f"random_split: lengths {lengths} add up to {sum(lengths)}, expected none below 0 and a "
+            f"sum of {n} samples, or of 1 for shares"
+        )
     sizes = [int(length * unit) for length in lengths]
     for part in range(n - sum(sizes)):
         sizes[part % len(sizes)] += 1

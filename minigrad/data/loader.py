@@ -12,14 +12,11 @@ import numpy as np
 from ..errors import DtypeError, ValidationError
 from ..ops.images import gather_images
 from ..runtime import memory
-from ..runtime.device import CPU, Device
-from ..runtime.device import device as find_device
+from ..runtime.device import CPU, Device, device as find_device
 from ..tensor import Tensor, _known_dtype, _make, float32, float64
 from .collate import default_collate
-from .dataset import Subset, TensorDataset
+from .dataset import ImageDataset, Subset, TensorDataset
 from .order import chosen_seed, shuffled
-
-PACKAGE = __name__.partition(".")[0]
 
 
 class DataLoader:
@@ -54,10 +51,21 @@ class DataLoader:
     [[2.0]] tensor([2])
     """
 
-    def __init__(self, dataset: Any, batch_size: int = 1, shuffle: bool = False, *, seed: int | None = None,
-                 drop_last: bool = False, normalize: tuple[Any, Any] | None = None, pad: int = 0, dtype: Any = float32,
-                 device: str | Device = CPU, prefetch: int = 1,
-                 collate_fn: Callable[[list[Any]], Any] | None = None):
+    def __init__(
+        self,
+        dataset: Any,
+        batch_size: int = 1,
+        shuffle: bool = False,
+        *,
+        seed: int | None = None,
+        drop_last: bool = False,
+        normalize: tuple[Any, Any] | None = None,
+        pad: int = 0,
+        dtype: Any = float32,
+        device: str | Device = CPU,
+        prefetch: int = 1,
+        collate_fn: Callable[[list[Any]], Any] | None = None,
+    ):
         self.dataset, self.shuffle, self.drop_last = dataset, shuffle, drop_last
         self.batch_size = _whole("batch_size", batch_size, least=1)
         self.prefetch = _whole("prefetch", prefetch, least=0)
@@ -127,24 +135,28 @@ def _look_through(dataset: Any) -> tuple[Any, np.ndarray]:
 
 def _as_stored(dataset: Any) -> bool:
     """Whether samples are what the data set stores; a __getitem__ from outside may turn, crop or relabel them."""
-    return getattr(type(dataset).__getitem__, "__module__", "").startswith(f"{PACKAGE}.")
+    readers = ImageDataset.__getitem__, TensorDataset.__getitem__, Subset.__getitem__
+    return getattr(type(dataset), "__getitem__", None) in readers
 
 
 def _reader(source: Any, collate_fn: Any, device: Device, pixels: dict[str, Any]) -> Callable[[np.ndarray], Any]:
     """The function that reads samples by their numbers into a batch."""
     stored = collate_fn is None and _as_stored(source)
-    if stored and hasattr(source, "images"):
+    if stored and isinstance(source, ImageDataset):
         return _image_reader(source, device, **pixels)
     if pixels["normalize"] is not None or pixels["pad"] or pixels["dtype"] != float32:
-        raise ValidationError("DataLoader: normalize, pad and dtype are for stored images, not for samples of "
-                              f"{type(source).__name__} or collate_fn; use ImageDataset, or do it in __getitem__")
+        raise ValidationError(
+            "DataLoader: normalize, pad and dtype are for stored images, not for samples of "
+            f"{type(source).__name__} or collate_fn; use ImageDataset, or do it in __getitem__"
+        )
     if stored and isinstance(source, TensorDataset):
         return partial(_read_rows, source, device)
     return partial(_read_samples, source, collate_fn or partial(default_collate, device=device))
 
 
-def _image_reader(source: Any, device: Device, normalize: Any, pad: int,
-                  dtype: np.dtype) -> Callable[[np.ndarray], tuple[Tensor, Tensor]]:
+def _image_reader(
+    source: Any, device: Device, normalize: Any, pad: int, dtype: np.dtype
+) -> Callable[[np.ndarray], tuple[Tensor, Tensor]]:
     images = np.ascontiguousarray(source.images)
     images = images.reshape(len(images), -1, *images.shape[-2:])
     scale, shift = _scale_and_shift(normalize, images.shape[1], dtype)
@@ -196,6 +208,8 @@ def _mean_and_std(normalize: Any, channels: int) -> tuple[np.ndarray, np.ndarray
         pair = (0, 1) if normalize is None else normalize
         mean, std = (np.broadcast_to(np.asarray(values, np.float64), channels) for values in pair)
     except (TypeError, ValueError):
-        raise ValidationError(f"DataLoader: normalize is {normalize!r} for images of {channels} channels; give "
-                              "(mean, std), each one number or one for each channel") from None
+        raise ValidationError(
+            f"DataLoader: normalize is {normalize!r} for images of {channels} channels; give "
+            "(mean, std), each one number or one for each channel"
+        ) from None
     return mean, std

@@ -1,16 +1,14 @@
 """MNIST, 70,000 handwritten digits: shipped in the folder mnist/ beside this file, or read from a folder of yours."""
 
 import hashlib
-import operator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import SupportsIndex
 
 import numpy as np
 
-from minigrad.data import Dataset
-from minigrad.datasets.idx import parse_idx, read_raw
-from minigrad.errors import DataError, DtypeError
+from ..data import ImageDataset
+from ..errors import DataError, DtypeError
+from .idx import parse_idx, read_raw
 
 SHIPPED = Path(__file__).parent / "mnist"
 SHA256 = {  # of each shipped file's raw content, by the stem of its name
@@ -21,7 +19,7 @@ SHA256 = {  # of each shipped file's raw content, by the stem of its name
 }
 
 
-class MNIST(Dataset):
+class MNIST(ImageDataset):
     """Handwritten digits, 28 x 28 grey pixels each, with the digit that each shows.
 
     train    True for the 60,000 training images, False for the 10,000 test images
@@ -50,27 +48,12 @@ class MNIST(Dataset):
         self.train = bool(train)
         self.root = None if root is None else Path(root).expanduser()
         split = "train" if train else "t10k"
-        self.images, images_file = _read(self.root, f"{split}-images", ndim=3)
+        images, images_file = _read(self.root, f"{split}-images", ndim=3)
         labels, labels_file = _read(self.root, f"{split}-labels", ndim=1)
-        _check_labels(labels, labels_file, self.images, images_file)
-        self.labels = labels.astype(np.int64)
+        _check_labels(labels, labels_file, images, images_file)
+        super().__init__(images, labels)
         self.labels.setflags(write=False)
         self.classes = [str(digit) for digit in range(10)]
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, index: SupportsIndex) -> tuple[np.ndarray, int]:
-        try:
-            i = operator.index(index)
-        except TypeError:
-            kind = type(index).__name__
-            raise DtypeError(
-                f"MNIST: index is a {kind}, expected an int; for many, index .images and .labels"
-            ) from None
-        if not -len(self) <= i < len(self):
-            raise IndexError(f"MNIST: index {i} is out of range for {len(self)} images; the last is {len(self) - 1}")
-        return self.images[i, None].astype(np.float32) / np.float32(255), int(self.labels[i])
 
     def __repr__(self) -> str:
         n, h, w = self.images.shape

@@ -103,8 +103,10 @@ class ModuleList(_Row):
         """Neighbours with the same text are shown once, with their number."""
         groups = groupby(super()._members(), key=lambda pair: pair[1])
         runs = [(text, [name for name, _ in group]) for text, group in groups]
-        return [(names[0], text) if len(names) == 1 else (f"{names[0]}-{names[-1]}", f"{len(names)} x {text}")
-                for text, names in runs]
+        return [
+            (names[0], text) if len(names) == 1 else (f"{names[0]}-{names[-1]}", f"{len(names)} x {text}")
+            for text, names in runs
+        ]
 
 
 class ModuleDict(Module):

@@ -7,18 +7,30 @@ from collections.abc import Sequence
 from functools import cache
 
 from .. import ops
-from ..errors import ShapeError, ValidationError
+from ..errors import DtypeError, ShapeError, ValidationError
 from ..random import next_key
 from ..shapes import padding_2d, pair
 from ..tensor import Tensor, apply
 
 Size = int | tuple[int, int]
 
-relu = Tensor.relu
 sigmoid = Tensor.sigmoid
 tanh = Tensor.tanh
 softmax = Tensor.softmax
 log_softmax = Tensor.log_softmax
+
+
+def relu(x: Tensor, inplace: bool = False) -> Tensor:
+    """max(x, 0); the gradient at 0 is 0.
+
+    inplace   taken for the sake of PyTorch's models: the result is new in any case
+
+    Example
+    >>> import minigrad as mg
+    >>> relu(mg.tensor([-1.0, 2.0]))
+    tensor([0., 2.])
+    """
+    return apply(ops.relu, x)
 
 
 def leaky_relu(x: Tensor, negative_slope: float = 0.01) -> Tensor:
@@ -47,6 +59,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     >>> linear(mg.ones(1, 3), mg.ones(2, 3), mg.tensor([0.0, 1.0]))
     tensor([[3., 4.]])
     """
+    _tensors("linear", x, weight)
     if x.ndim == 2:
         return apply(ops.linear, x, weight, bias)
     if not x.ndim:
@@ -55,8 +68,21 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return flat.reshape(*x.shape[:-1], flat.shape[-1])
 
 
-def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Size = 1, padding: Size | str = 0,
-           dilation: Size = 1, groups: int = 1) -> Tensor:
+def _tensors(where: str, *values: object) -> None:
+    for value in values:
+        if not isinstance(value, Tensor):
+            raise DtypeError(f"{where}: expected a Tensor, got a {type(value).__name__}; use mg.tensor(...)")
+
+
+def conv2d(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Size = 1,
+    padding: Size | str = 0,
+    dilation: Size = 1,
+    groups: int = 1,
+) -> Tensor:
     """Slide every filter over the images; each output is the sum of window times filter, plus bias.
 
     x         (N, C, H, W)            images or feature maps
@@ -78,6 +104,7 @@ def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Size =
     tensor([[[[4., 4.],
               [4., 4.]]]])
     """
+    _tensors("conv2d", x, weight)
     settings = _conv_settings(weight.shape[2:], _fixed(stride), _fixed(padding), _fixed(dilation), groups)
     return apply(ops.conv2d, x, weight, bias, **settings)
 
@@ -96,8 +123,14 @@ def _fixed(setting):
     return tuple(setting) if isinstance(setting, list) else setting
 
 
-def max_pool2d(x: Tensor, kernel_size: Size, stride: Size | None = None, padding: Size = 0, dilation: Size = 1,
-               ceil_mode: bool = False) -> Tensor:
+def max_pool2d(
+    x: Tensor,
+    kernel_size: Size,
+    stride: Size | None = None,
+    padding: Size = 0,
+    dilation: Size = 1,
+    ceil_mode: bool = False,
+) -> Tensor:
     """Keep the largest value of every window.
 
     x            (N, C, H, W)    images or feature maps
@@ -122,8 +155,15 @@ def max_pool2d(x: Tensor, kernel_size: Size, stride: Size | None = None, padding
     return apply(ops.max_pool2d, x, ceil_mode=ceil_mode, **settings)
 
 
-def avg_pool2d(x: Tensor, kernel_size: Size, stride: Size | None = None, padding: Size = 0, ceil_mode: bool = False,
-               count_include_pad: bool = True, divisor_override: int | None = None) -> Tensor:
+def avg_pool2d(
+    x: Tensor,
+    kernel_size: Size,
+    stride: Size | None = None,
+    padding: Size = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> Tensor:
     """The mean of every window.
 
     x                  (N, C, H, W)    images or feature maps
@@ -147,8 +187,14 @@ def avg_pool2d(x: Tensor, kernel_size: Size, stride: Size | None = None, padding
     settings = _pool_settings("avg_pool2d", _fixed(kernel_size), _fixed(stride), _fixed(padding))
     if divisor_override is not None and divisor_override < 1:
         raise ValidationError(f"avg_pool2d: divisor_override is {divisor_override}; it must be at least 1")
-    return apply(ops.avg_pool2d, x, ceil_mode=ceil_mode, count_include_pad=count_include_pad, divisor=divisor_override,
-                 **settings)
+    return apply(
+        ops.avg_pool2d,
+        x,
+        ceil_mode=ceil_mode,
+        count_include_pad=count_include_pad,
+        divisor=divisor_override,
+        **settings,
+    )
 
 
 @cache
@@ -183,19 +229,25 @@ def flatten(x: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     return x.flatten(start_dim, end_dim)
 
 
-def pad(x: Tensor, pad: Sequence[int], value: float = 0.0) -> Tensor:
+def pad(x: Tensor, pad: Sequence[int], mode: str = "constant", value: float = 0.0) -> Tensor:
     """Margins of `value` around a tensor.
 
-    pad   pairs of (before, after), for the last axis first; negative ones cut off
+    pad    pairs of (before, after), for the last axis first; negative ones cut off
+    mode   'constant' is the only one
 
-    Raises   ShapeError   more pairs than axes, or half a pair
+    Raises   ShapeError        more pairs than axes, or half a pair
+             ValidationError   another mode
     Example
     >>> import minigrad as mg
     >>> pad(mg.ones(2), (1, 2))
     tensor([0., 1., 1., 0., 0.])
     """
+    if mode != "constant":
+        raise ValidationError(f"pad: mode is {mode!r}; only 'constant' is there")
     if len(pad) % 2 or len(pad) > 2 * x.ndim:
-        raise ShapeError(f"pad: {len(pad)} margins for {x.ndim} dimensions; give (before, after) for each axis, last first")
+        raise ShapeError(
+            f"pad: {len(pad)} margins for {x.ndim} dimensions; give (before, after) for each axis, last first"
+        )
     pairs = [(pad[i], pad[i + 1]) for i in range(0, len(pad), 2)]
     widths = [(0, 0)] * (x.ndim - len(pairs)) + pairs[::-1]
     return apply(ops.pad, x, widths=tuple(widths), value=value)
@@ -204,8 +256,14 @@ def pad(x: Tensor, pad: Sequence[int], value: float = 0.0) -> Tensor:
 # ---- losses
 
 
-def cross_entropy(x: Tensor, target: Tensor, weight: Tensor | None = None, ignore_index: int = -100,
-                  reduction: str = "mean", label_smoothing: float = 0.0) -> Tensor:
+def cross_entropy(
+    x: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Tensor:
     """How surprised softmax(x) is by the true classes: -log of the probability of each.
 
     x                (N, K) or (N, K, ...)  logits
@@ -225,13 +283,16 @@ def cross_entropy(x: Tensor, target: Tensor, weight: Tensor | None = None, ignor
     """
     if not 0 <= label_smoothing <= 1:
         raise ValidationError(f"cross_entropy: label_smoothing is {label_smoothing}; it is a share, 0 to 1")
+    _tensors("cross_entropy", x, target)
     _check_reduction(reduction, "cross_entropy")
-    return apply(ops.cross_entropy, x, target, weight, ignore=ignore_index, smoothing=float(label_smoothing),
-                 reduction=reduction)
+    return apply(
+        ops.cross_entropy, x, target, weight, ignore=ignore_index, smoothing=float(label_smoothing), reduction=reduction
+    )
 
 
-def nll_loss(x: Tensor, target: Tensor, weight: Tensor | None = None, ignore_index: int = -100,
-             reduction: str = "mean") -> Tensor:
+def nll_loss(
+    x: Tensor, target: Tensor, weight: Tensor | None = None, ignore_index: int = -100, reduction: str = "mean"
+) -> Tensor:
     """The negative of the log-probability x gives to the true classes; after log_softmax it is cross_entropy.
 
     x        (N, K) or (N, K, ...)   logarithms of probabilities
@@ -244,6 +305,7 @@ def nll_loss(x: Tensor, target: Tensor, weight: Tensor | None = None, ignore_ind
     >>> nll_loss(mg.tensor([[-1.0, -2.0]]), mg.tensor([1]))
     tensor(2.)
     """
+    _tensors("nll_loss", x, target)
     _check_reduction(reduction, "nll_loss")
     return apply(ops.nll, x, target, weight, ignore=ignore_index, reduction=reduction)
 
@@ -260,10 +322,13 @@ def mse_loss(x: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
     >>> mse_loss(mg.tensor([1.0, 3.0]), mg.tensor([1.0, 1.0]))
     tensor(2.)
     """
+    _tensors("mse_loss", x, target)
     _check_reduction(reduction, "mse_loss")
     if x.shape != target.shape:
-        raise ShapeError(f"mse_loss: x is {x.shape}, target {target.shape}; make them equal (broadcasting would average "
-                         "over pairs that do not belong together)")
+        raise ShapeError(
+            f"mse_loss: x is {x.shape}, target {target.shape}; make them equal (broadcasting would average "
+            "over pairs that do not belong together)"
+        )
     difference = x - target
     squares = difference * difference
     return squares if reduction == "none" else squares.mean() if reduction == "mean" else squares.sum()

@@ -13,8 +13,16 @@ from ..random import generator
 from ..tape import no_grad
 from ..tensor import Tensor
 
-GAINS = {"linear": 1.0, "conv1d": 1.0, "conv2d": 1.0, "conv3d": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": sqrt(2),
-         "selu": 3 / 4}
+GAINS = {
+    "linear": 1.0,
+    "conv1d": 1.0,
+    "conv2d": 1.0,
+    "conv3d": 1.0,
+    "sigmoid": 1.0,
+    "tanh": 5 / 3,
+    "relu": sqrt(2),
+    "selu": 3 / 4,
+}
 
 
 def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
@@ -32,8 +40,9 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     if nonlinearity == "leaky_relu":
         return sqrt(2 / (1 + (0.01 if param is None else param) ** 2))
     if nonlinearity not in GAINS:
-        raise ValidationError(f"calculate_gain: no gain is known for {nonlinearity!r}; "
-                              f"use {', '.join(GAINS)} or leaky_relu")
+        raise ValidationError(
+            f"calculate_gain: no gain is known for {nonlinearity!r}; use {', '.join(GAINS)} or leaky_relu"
+        )
     return GAINS[nonlinearity]
 
 
@@ -143,8 +152,10 @@ def fans(tensor: Tensor) -> tuple[int, int]:
     (75, 150)
     """
     if tensor.ndim < 2:
-        raise ShapeError(f"init: weights of shape {tensor.shape} have {tensor.ndim} dimension(s), at least 2 are "
-                         "needed to count inputs and outputs; use uniform_ or constant_")
+        raise ShapeError(
+            f"init: weights of shape {tensor.shape} have {tensor.ndim} dimension(s), at least 2 are "
+            "needed to count inputs and outputs; use uniform_ or constant_"
+        )
     window = prod(tensor.shape[2:])
     return tensor.shape[1] * window, tensor.shape[0] * window
 

@@ -7,8 +7,7 @@ from ..creation import zeros
 from ..errors import ShapeError, ValidationError
 from ..shapes import padding_2d, pair
 from ..tensor import Tensor, float32
-from . import functional as F
-from . import init
+from . import functional as F, init
 from .functional import Size
 from .module import Module
 from .parameter import Parameter
@@ -54,8 +53,9 @@ class Linear(_Weighted):
     (8, 120)
     """
 
-    def __init__(self, in_features: int, out_features: int, bias: bool = True, device: Any = "cpu",
-                 dtype: Any = float32):
+    def __init__(
+        self, in_features: int, out_features: int, bias: bool = True, device: Any = "cpu", dtype: Any = float32
+    ):
         super().__init__()
         _check_counts("Linear", in_features=in_features, out_features=out_features)
         self.in_features, self.out_features = in_features, out_features
@@ -78,13 +78,17 @@ def _misfit(x: Tensor, features: int) -> str:
     if x.ndim > 2 and prod(x.shape[1:]) == features:
         return f"{features} features, got {x.shape[-1]} in x {x.shape}; flatten it first, with x.flatten(1)"
     if len(before) != 4 or prod(before[1:]) != x.shape[-1]:
-        return (f"{features} features, got {x.shape[-1]} in x {x.shape}; "
-                f"build the layer with in_features={x.shape[-1]}, or give it other features")
+        return (
+            f"{features} features, got {x.shape[-1]} in x {x.shape}; "
+            f"build the layer with in_features={x.shape[-1]}, or give it other features"
+        )
     _, C, H, W = before
     side = isqrt(features // C)
     planned = f" = {C}x{side}x{side}" if C * side * side == features else ""
-    return (f"{features} features{planned}, got {x.shape[-1]} = {C}x{H}x{W}; "
-            "did a layer before it lose its padding, or are the images of another size?")
+    return (
+        f"{features} features{planned}, got {x.shape[-1]} = {C}x{H}x{W}; "
+        "did a layer before it lose its padding, or are the images of another size?"
+    )
 
 
 def _before_reshape(x: Tensor) -> tuple[int, ...]:
@@ -152,14 +156,26 @@ class Conv2d(_Weighted):
     (8, 6, 28, 28)
     """
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: Size, stride: Size = 1,
-                 padding: Size | str = 0, dilation: Size = 1, groups: int = 1, bias: bool = True,
-                 device: Any = "cpu", dtype: Any = float32):
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Size,
+        stride: Size = 1,
+        padding: Size | str = 0,
+        dilation: Size = 1,
+        groups: int = 1,
+        bias: bool = True,
+        device: Any = "cpu",
+        dtype: Any = float32,
+    ):
         super().__init__()
         _check_counts("Conv2d", in_channels=in_channels, out_channels=out_channels, groups=groups)
         if in_channels % groups or out_channels % groups:
-            raise ValidationError(f"Conv2d: groups={groups} does not divide in_channels={in_channels} and "
-                                  f"out_channels={out_channels}; use a divisor of both")
+            raise ValidationError(
+                f"Conv2d: groups={groups} does not divide in_channels={in_channels} and "
+                f"out_channels={out_channels}; use a divisor of both"
+            )
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
         self.kernel_size = pair(kernel_size, "kernel_size", "Conv2d")
         self.stride, self.dilation = pair(stride, "stride", "Conv2d"), pair(dilation, "dilation", "Conv2d")
@@ -191,8 +207,10 @@ class _Pool2d(Module):
         window = pair(kernel_size, "kernel_size", where)
         pair(self.stride, "stride", where)
         if any(2 * side > size for side, size in zip(pair(padding, "padding", where, least=0), window, strict=True)):
-            raise ValidationError(f"{where}: padding {padding} is more than half of kernel_size {kernel_size}; "
-                                  "every window must hold a pixel")
+            raise ValidationError(
+                f"{where}: padding {padding} is more than half of kernel_size {kernel_size}; "
+                "every window must hold a pixel"
+            )
 
     def extra_repr(self) -> str:
         """The settings, for repr()."""
@@ -217,8 +235,14 @@ class MaxPool2d(_Pool2d):
     (8, 6, 14, 14)
     """
 
-    def __init__(self, kernel_size: Size, stride: Size | None = None, padding: Size = 0, dilation: Size = 1,
-                 ceil_mode: bool = False):
+    def __init__(
+        self,
+        kernel_size: Size,
+        stride: Size | None = None,
+        padding: Size = 0,
+        dilation: Size = 1,
+        ceil_mode: bool = False,
+    ):
         super().__init__(kernel_size, stride, padding, ceil_mode)
         pair(dilation, "dilation", "MaxPool2d")
         self.dilation = dilation
@@ -251,8 +275,15 @@ class AvgPool2d(_Pool2d):
     (8, 6, 14, 14)
     """
 
-    def __init__(self, kernel_size: Size, stride: Size | None = None, padding: Size = 0, ceil_mode: bool = False,
-                 count_include_pad: bool = True, divisor_override: int | None = None):
+    def __init__(
+        self,
+        kernel_size: Size,
+        stride: Size | None = None,
+        padding: Size = 0,
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+        divisor_override: int | None = None,
+    ):
         super().__init__(kernel_size, stride, padding, ceil_mode)
         if divisor_override is not None:
             _check_counts("AvgPool2d", divisor_override=divisor_override)
@@ -260,8 +291,15 @@ class AvgPool2d(_Pool2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """F.avg_pool2d with these settings."""
-        return F.avg_pool2d(x, self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad,
-                            self.divisor_override)
+        return F.avg_pool2d(
+            x,
+            self.kernel_size,
+            self.stride,
+            self.padding,
+            self.ceil_mode,
+            self.count_include_pad,
+            self.divisor_override,
+        )
 
 
 # ---- activations; `inplace` is taken for the sake of PyTorch's models: the result is new in any case

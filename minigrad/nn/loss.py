@@ -42,8 +42,13 @@ class CrossEntropyLoss(_ClassLoss):
     tensor(2.3026)
     """
 
-    def __init__(self, weight: Tensor | None = None, ignore_index: int = -100, reduction: str = "mean",
-                 label_smoothing: float = 0.0):
+    def __init__(
+        self,
+        weight: Tensor | None = None,
+        ignore_index: int = -100,
+        reduction: str = "mean",
+        label_smoothing: float = 0.0,
+    ):
         super().__init__(weight, ignore_index, reduction)
         if not 0 <= label_smoothing <= 1:
             raise ValidationError(f"CrossEntropyLoss: label_smoothing is {label_smoothing}; it is a share, 0 to 1")

@@ -177,8 +177,9 @@ class Module:
         member = isinstance(value, Parameter | Module)
         if "_modules" not in vars(self):
             if member:
-                raise AttributeError(f"{type(self).__name__}: {name!r} is assigned too early; "
-                                     "call super().__init__() first")
+                raise AttributeError(
+                    f"{type(self).__name__}: {name!r} is assigned too early; call super().__init__() first"
+                )
             return None
         tables = (self._parameters, Parameter), (self._modules, Module), (self._buffers, Tensor)
         if member:
@@ -311,8 +312,9 @@ class Module:
         Raises   DtypeError   mode is not True or False
         """
         if not isinstance(mode, bool):
-            raise DtypeError(f"train: mode is {mode!r}, expected True or False; "
-                             "this switches layers, it does not run the training")
+            raise DtypeError(
+                f"train: mode is {mode!r}, expected True or False; this switches layers, it does not run the training"
+            )
         self.training = mode
         for child in self.children():
             child.train(mode)
@@ -406,11 +408,14 @@ class Module:
         <All keys matched successfully>
         """
         if not isinstance(state_dict, Mapping):
-            raise StateError(f"load_state_dict: expected a dict of tensors, got {type(state_dict).__name__}; "
-                             "give it the state_dict() of a model")
+            raise StateError(
+                f"load_state_dict: expected a dict of tensors, got {type(state_dict).__name__}; "
+                "give it the state_dict() of a model"
+            )
         own = self.state_dict()
-        keys = IncompatibleKeys([name for name in own if name not in state_dict],
-                                [name for name in state_dict if name not in own])
+        keys = IncompatibleKeys(
+            [name for name in own if name not in state_dict], [name for name in state_dict if name not in own]
+        )
         pairs = [(name, own[name], state_dict[name]) for name in own if name in state_dict]
         _refuse_misfits(type(self).__name__, keys if strict else IncompatibleKeys([], []), pairs)
         ready = [(tensor, Tensor(value, tensor.dtype, tensor.device)) for _, tensor, value in pairs]
@@ -457,14 +462,22 @@ def _moved(tensor: Tensor, targets: tuple, named: dict) -> Tensor:
 
 def _refuse_misfits(model: str, keys: IncompatibleKeys, pairs: list[tuple[str, Tensor, Any]]) -> None:
     """Raise one StateError for all keys and for all of the pairs (path, tensor, new value) that differ in shape."""
-    problems = [f"{word}: {', '.join(names)}"
-                for word, names in (("missing", keys.missing_keys), ("unexpected", keys.unexpected_keys)) if names]
-    problems += [f"{name}: {_kind(value)} in the state, {tensor.shape} in the model"
-                 for name, tensor, value in pairs if getattr(value, "shape", None) != tensor.shape]
+    problems = [
+        f"{word}: {', '.join(names)}"
+        for word, names in (("missing", keys.missing_keys), ("unexpected", keys.unexpected_keys))
+        if names
+    ]
+    problems += [
+        f"{name}: {_kind(value)} in the state, {tensor.shape} in the model"
+        for name, tensor, value in pairs
+        if getattr(value, "shape", None) != tensor.shape
+    ]
     if problems:
         advice = "; strict=False leaves out missing and unexpected keys" if any(keys) else ""
-        raise StateError("\n  ".join([f"load_state_dict: the state does not fit {model}:", *problems])
-                         + f"\nbuild the model with the settings it was saved with{advice}")
+        raise StateError(
+            "\n  ".join([f"load_state_dict: the state does not fit {model}:", *problems])
+            + f"\nbuild the model with the settings it was saved with{advice}"
+        )
 
 
 def _kind(value: Any) -> str:

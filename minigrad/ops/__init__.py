@@ -1,4 +1,4 @@
-"""The operations, one page a family: formula and source, a column for each device, forward and gradient.  Arrays only."""
+"""The operations, one page a family: formula, source, a column for each device, forward and gradient.  Arrays only."""
 
 from .activation import leaky_relu, relu, sigmoid, tanh
 from .arithmetic import (
@@ -29,6 +29,5 @@ from .loss import cross_entropy, nll
 from .matmul import linear, matmul
 from .movement import assign, cast, cat, clone, expand, gather, index, pad, permute, reshape, stack, transfer
 from .pool2d import avg_pool2d, max_pool2d
-from .reduction import amax, amin, argmax, argmin, mean
-from .reduction import sum_ as sum
+from .reduction import amax, amin, argmax, argmin, mean, sum_ as sum
 from .softmax import log_softmax, softmax

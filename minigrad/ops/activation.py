@@ -79,8 +79,9 @@ def _leaky_relu_backward(g, x, slope):
 
 
 leaky_relu_kernel = Columns("leaky_relu", numpy=leaky_relu_numpy, cpu=elementwise(_leaky_relu))
-leaky_relu_backward_kernel = Columns("leaky_relu_backward", numpy=leaky_relu_backward_numpy,
-                                     cpu=elementwise(_leaky_relu_backward))
+leaky_relu_backward_kernel = Columns(
+    "leaky_relu_backward", numpy=leaky_relu_backward_numpy, cpu=elementwise(_leaky_relu_backward)
+)
 
 
 @op

@@ -1,7 +1,7 @@
 """Arithmetic, powers, comparison, choice: element by element, with broadcasting.
 
-The numpy column is NumPy's ufunc, the cpu column the same formula as a scalar function for `elementwise`.  Whole numbers
-and bools are indices and masks, too few to be worth a kernel: every host device leaves them to NumPy.
+The numpy column is NumPy's ufunc, the cpu column the same formula as a scalar function for `elementwise`.  Whole
+numbers and bools are indices and masks, too few to be worth a kernel: every host device leaves them to NumPy.
 """
 
 import numpy as np
@@ -36,10 +36,12 @@ def common_dtype(where, *operands) -> np.dtype:
 
 
 def prepare(where, dtype, *operands):
-    """The broadcast shape, operands cast to `dtype`, and an array of it for the result, laid out as the operands are."""
+    """The operands cast to `dtype`, and an array of the broadcast shape for the result, laid out as they are."""
     shape = broadcast(where, *[np.shape(operand) for operand in operands])
-    cast = [operand if not isinstance(operand, np.ndarray) or operand.dtype == dtype else operand.astype(dtype)
-            for operand in operands]
+    cast = [
+        operand if not isinstance(operand, np.ndarray) or operand.dtype == dtype else operand.astype(dtype)
+        for operand in operands
+    ]
     return cast, like(shape, dtype, *operands)
 
 
@@ -250,7 +252,9 @@ def maximum(device, a, b):
 
 @maximum.gradient
 def maximum_gradient(do, g, a, b):
-    return lambda: do.mul(g, _share(do, do.gt(a, b), do.eq(a, b), g)), lambda: do.mul(g, _share(do, do.lt(a, b), do.eq(a, b), g))
+    return lambda: do.mul(g, _share(do, do.gt(a, b), do.eq(a, b), g)), lambda: do.mul(
+        g, _share(do, do.lt(a, b), do.eq(a, b), g)
+    )
 
 
 @op
@@ -260,7 +264,9 @@ def minimum(device, a, b):
 
 @minimum.gradient
 def minimum_gradient(do, g, a, b):
-    return lambda: do.mul(g, _share(do, do.lt(a, b), do.eq(a, b), g)), lambda: do.mul(g, _share(do, do.gt(a, b), do.eq(a, b), g))
+    return lambda: do.mul(g, _share(do, do.lt(a, b), do.eq(a, b), g)), lambda: do.mul(
+        g, _share(do, do.gt(a, b), do.eq(a, b), g)
+    )
 
 
 def _share(do, wins, ties, g):
@@ -343,7 +349,9 @@ def _comparison(name, ufunc, formula) -> Op:
 
     def forward(device, a, b):
         dtype = common_dtype(name, a, b)
-        (a, b), _ = prepare(name, dtype, a, b) if isinstance(a, np.ndarray) else prepare(name, dtype, np.array(a, dtype), b)
+        (a, b), _ = (
+            prepare(name, dtype, a, b) if isinstance(a, np.ndarray) else prepare(name, dtype, np.array(a, dtype), b)
+        )
         b = b if isinstance(b, np.ndarray) else np.array(b, dtype)
         out = like(broadcast(name, a.shape, b.shape), BOOL, a, b)
         columns(device, a, b, out)
@@ -397,8 +405,9 @@ def where_numpy(condition, a, b, out):
     np.copyto(out, a, where=condition)
 
 
-where_kernel = Columns("where", numpy=where_numpy,
-                       cpu=floats_or(where_numpy, elementwise(_where, (Bytes, Memory, Memory))))
+where_kernel = Columns(
+    "where", numpy=where_numpy, cpu=floats_or(where_numpy, elementwise(_where, (Bytes, Memory, Memory)))
+)
 
 
 @op

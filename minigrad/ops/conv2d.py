@@ -1,6 +1,7 @@
 """Two-dimensional convolution, its input gradient and its weight gradient.
 
-    out[n, f, oh, ow] = b[f] + sum over c, kh, kw of  w[f, c, kh, kw] * x[n, c, oh*SH + kh*DH - top, ow*SW + kw*DW - left]
+    out[n, f, oh, ow] = b[f] + sum over c, kh, kw of w[f, c, kh, kw] * x[n, c, h, v],
+    h = oh*SH + kh*DH - top,  v = ow*SW + kw*DW - left
 
 (what every framework calls convolution is a cross-correlation).  The three are one family: the gradient of each by each
 of its inputs is another of the three.  With groups, channels and filters are cut into as many parts that do not mix.
@@ -20,7 +21,7 @@ from ..runtime import memory
 from ..runtime.kernel import Array1, Array4, Ints, Memory, Tile, kernel
 from ..runtime.math import larger, smaller
 from ..runtime.tile import MAX_COLS, broadcast_rows, choose, dot_fma, lanes, outer_fma, store, store_sums, zeros
-from ..shapes import holder_steps, holders, window_grid
+from ..shapes import holders, window_grid
 from .matmul import same_dtype, zero
 from .op import Columns, op
 
@@ -45,8 +46,11 @@ def im2col(x, window, grid, stride, pads, dilation):
 def tap(kh, kw, grid, stride, dilation):
     """The pixels that tap (kh, kw) of all windows reads, as an index into (C, H, W, N)."""
     h, w = kh * dilation[0], kw * dilation[1]
-    return (slice(None), slice(h, h + (grid[0] - 1) * stride[0] + 1, stride[0]),
-            slice(w, w + (grid[1] - 1) * stride[1] + 1, stride[1]))
+    return (
+        slice(None),
+        slice(h, h + (grid[0] - 1) * stride[0] + 1, stride[0]),
+        slice(w, w + (grid[1] - 1) * stride[1] + 1, stride[1]),
+    )
 
 
 def conv2d_numpy(x, w, b, stride, pads, dilation, groups, out):
@@ -55,15 +59,16 @@ def conv2d_numpy(x, w, b, stride, pads, dilation, groups, out):
     grid = result.shape[1:3]
     for part in range(groups):
         filters = slice(part * F // groups, (part + 1) * F // groups)
-        columns = im2col(x[part * C:(part + 1) * C], (KH, KW), grid, stride, pads, dilation)
+        columns = im2col(x[part * C : (part + 1) * C], (KH, KW), grid, stride, pads, dilation)
         np.matmul(w[filters].reshape(F // groups, -1), columns, out=result[filters].reshape(F // groups, -1))
     if b is not None:
         result += b[:, None, None, None]
 
 
 @kernel
-def conv2d_kernel(task, x: Array4, w: Array4, b: Array1, out: Array4, SH: int, SW: int, top: int, left: int,
-                  DH: int, DW: int, groups: int, bias: int, tile: Tile):
+def conv2d_kernel(
+    task, x: Array4, w: Array4, b: Array1, out: Array4, SH, SW, top, left, DH, DW, groups, bias, tile: Tile
+):
     """One row of outputs, oh = task.  x (C, H, W, N), w (F, C/groups, KH, KW), out (F, OH, OW, N)."""
     _, H, W, N = x.shape
     F, C, KH, KW = w.shape
@@ -83,18 +88,19 @@ def conv2d_kernel(task, x: Array4, w: Array4, b: Array1, out: Array4, SH: int, S
                     for c in range(C):
                         for kh in range(first_kh, last_kh):
                             for kw in range(first_kw, last_kw):
-                                acc = outer_fma(acc, w, (f, c, kh, kw), C * KH * KW,
-                                                x, (group * C + c, h + kh * DH, v + kw * DW, n), N - n)
+                                pixel = (group * C + c, h + kh * DH, v + kw * DW, n)
+                                acc = outer_fma(acc, w, (f, c, kh, kw), C * KH * KW, x, pixel, N - n)
                     store(acc, out, (f, oh, ow, n), OH * OW * N, N - n)
 
 
 def conv2d_cpu(x, w, b, stride, pads, dilation, groups, out):
-    result = memory.batch_last(out)
-    if not result.size:
+    N, F, OH, _ = out.shape
+    if not out.size:
         return
-    bias = zero(out.dtype) if b is None else memory.contiguous(b)
-    conv2d_kernel(result.shape[1], memory.batch_last(x), memory.contiguous(w), bias, result, *stride, pads[0], pads[2],
-                  *dilation, groups, int(b is not None), choose(w.shape[0] // groups, out.shape[0], out.dtype))
+    x, w, result = memory.batch_last(x), memory.contiguous(w), memory.batch_last(out)
+    bias, tile = zero(out.dtype) if b is None else memory.contiguous(b), choose(F // groups, N, out.dtype)
+    top, _, left, _ = pads
+    conv2d_kernel(OH, x, w, bias, result, *stride, top, left, *dilation, groups, int(b is not None), tile)
 
 
 conv2d_columns = Columns("conv2d", numpy=conv2d_numpy, cpu=conv2d_cpu)
@@ -116,8 +122,10 @@ def _out_shape(x, w, b, stride, pads, dilation, groups):
         raise ShapeError(f"conv2d: weight has {len(w)} dimensions {w}, expected 4 (F, C/groups, KH, KW)")
     grid = window_grid(x, w[2:], stride, pads, dilation, "conv2d")
     if x[1] != w[1] * groups:
-        raise ShapeError(f"conv2d: weight reads {w[1] * groups} channels but x has {x[1]} (x {x}, weight {w}, groups "
-                         f"{groups}); build the layer with in_channels={x[1]}")
+        raise ShapeError(
+            f"conv2d: weight reads {w[1] * groups} channels but x has {x[1]} (x {x}, weight {w}, groups "
+            f"{groups}); build the layer with in_channels={x[1]}"
+        )
     if w[0] % groups:
         raise ShapeError(f"conv2d: {w[0]} filters do not divide into {groups} groups; use a divisor")
     if b is not None and b != w[:1]:
@@ -128,9 +136,11 @@ def _out_shape(x, w, b, stride, pads, dilation, groups):
 @conv2d.gradient
 def conv2d_gradient(do, g, x, w, x_shape, w_shape, stride, pads, dilation, groups):
     settings = {"stride": stride, "pads": pads, "dilation": dilation, "groups": groups}
-    return (lambda: do.conv2d_input(g, w, size=x_shape[2:], **settings),
-            lambda: do.conv2d_weight(g, x, window=w_shape[2:], **settings),
-            lambda: do.sum(g, axes=(0, 2, 3), keepdim=False))
+    return (
+        lambda: do.conv2d_input(g, w, size=x_shape[2:], **settings),
+        lambda: do.conv2d_weight(g, x, window=w_shape[2:], **settings),
+        lambda: do.sum(g, axes=(0, 2, 3), keepdim=False),
+    )
 
 
 # ---- input gradient: every output sends its gradient back through the weights to the pixels it was made from
@@ -145,20 +155,19 @@ def conv2d_input_numpy(g, w, stride, pads, dilation, groups, dx):
         filters = slice(part * F // groups, (part + 1) * F // groups)
         columns = w[filters].reshape(F // groups, -1).T @ g[filters].reshape(F // groups, -1)
         columns = columns.reshape(C, KH, KW, *grid, N)
-        target = padded[part * C:(part + 1) * C]
+        target = padded[part * C : (part + 1) * C]
         for kh in range(KH):
             for kw in range(KW):
                 target[tap(kh, kw, grid, stride, dilation)] += columns[:, kh, kw]
-    result[...] = padded[:, top:top + H, left:left + W]
+    result[...] = padded[:, top : top + H, left : left + W]
 
 
 @kernel
-def conv2d_input_kernel(task, g: Array4, w: Array4, dx: Array4, rows: Ints, cols: Ints, step_kh: int, step_oh: int,
-                        step_kw: int, step_ow: int, groups: int, tile: Tile):
+def conv2d_input_kernel(task, g: Array4, w: Array4, dx: Array4, rows: Ints, cols: Ints, groups, tile: Tile):
     """One row of pixels, h = task.  g (F, OH, OW, N), w (F, C/groups, KH, KW), dx (C, H, W, N).
 
-    rows, cols: for every pixel along a side the first tap that it is, of which window, and how many such there are;
-    step_kh ... step_ow: from one to the next.
+    rows, cols: for every pixel along a side the first tap that it is, of which window, how many such there are, and the
+    steps from one to the next.
     """
     F, OH, OW, N = g.shape
     _, C, KH, KW = w.shape
@@ -171,32 +180,31 @@ def conv2d_input_kernel(task, g: Array4, w: Array4, dx: Array4, rows: Ints, cols
                 c = smaller(block, C - tile.rows)
                 for v in range(W):
                     acc = zeros(tile)
-                    for i in range(rows[3 * h + 2]):
-                        kh, oh = rows[3 * h] + i * step_kh, rows[3 * h + 1] - i * step_oh
-                        for j in range(cols[3 * v + 2]):
-                            kw, ow = cols[3 * v] + j * step_kw, cols[3 * v + 1] - j * step_ow
+                    for i in range(rows[5 * h + 2]):
+                        kh, oh = rows[5 * h] + i * rows[5 * h + 3], rows[5 * h + 1] - i * rows[5 * h + 4]
+                        for j in range(cols[5 * v + 2]):
+                            kw, ow = cols[5 * v] + j * cols[5 * v + 3], cols[5 * v + 1] - j * cols[5 * v + 4]
                             for f in range(group * filters, (group + 1) * filters):
                                 acc = outer_fma(acc, w, (f, c, kh, kw), KH * KW, g, (f, oh, ow, n), N - n)
                     store(acc, dx, (group * C + c, h, v, n), H * W * N, N - n)
 
 
 def conv2d_input_cpu(g, w, stride, pads, dilation, groups, dx):
-    result = memory.batch_last(dx)
-    if result.size:
-        conv2d_input_kernel(result.shape[1], memory.batch_last(g), memory.contiguous(w), result,
-                            *holder_tables(dx.shape, g.shape, w.shape, stride, pads, dilation), groups,
-                            choose(w.shape[1], dx.shape[0], dx.dtype))
+    N, _, H, _ = dx.shape
+    if not dx.size:
+        return
+    tables = holder_tables(dx.shape, g.shape, w.shape, stride, pads, dilation)
+    tile = choose(w.shape[1], N, dx.dtype)
+    g, w, result = memory.batch_last(g), memory.contiguous(w), memory.batch_last(dx)
+    conv2d_input_kernel(H, g, w, result, *tables, groups, tile)
 
 
 @cache
 def holder_tables(image, grid, window, stride, pads, dilation):
-    """Which windows hold a pixel, by rows and by columns: two tables for kernels, and the four steps within them."""
-    tables, steps = [], []
-    for side in (0, 1):
-        found = holders(image[side - 2], grid[side - 2], window[side - 2], stride[side], pads[2 * side], dilation[side])
-        tables.append(np.array(found, np.int64))
-        steps += holder_steps(stride[side], dilation[side])
-    return *tables, *steps
+    """Which windows hold a pixel, by rows and by columns, as tables for kernels."""
+    rows = holders(image[-2], grid[-2], window[-2], stride[0], pads[0], dilation[0])
+    cols = holders(image[-1], grid[-1], window[-1], stride[1], pads[2], dilation[1])
+    return np.array(rows, np.int64), np.array(cols, np.int64)
 
 
 conv2d_input_columns = Columns("conv2d_input", numpy=conv2d_input_numpy, cpu=conv2d_input_cpu)
@@ -213,8 +221,7 @@ def conv2d_input(device, g, w, *, size, stride, pads, dilation, groups):
 @conv2d_input.gradient
 def conv2d_input_gradient(do, h, g, w, w_shape, stride, pads, dilation, groups):
     settings = {"stride": stride, "pads": pads, "dilation": dilation, "groups": groups}
-    return (lambda: do.conv2d(h, w, None, **settings),
-            lambda: do.conv2d_weight(g, h, window=w_shape[2:], **settings))
+    return (lambda: do.conv2d(h, w, None, **settings), lambda: do.conv2d_weight(g, h, window=w_shape[2:], **settings))
 
 
 # ---- weight gradient: every weight collects gradient times pixel over all positions and images
@@ -225,13 +232,12 @@ def conv2d_weight_numpy(g, x, stride, pads, dilation, groups, dw):
     F, C, KH, KW = dw.shape
     for part in range(groups):
         filters = slice(part * F // groups, (part + 1) * F // groups)
-        columns = im2col(x[part * C:(part + 1) * C], (KH, KW), g.shape[1:3], stride, pads, dilation)
+        columns = im2col(x[part * C : (part + 1) * C], (KH, KW), g.shape[1:3], stride, pads, dilation)
         dw[filters] = (g[filters].reshape(F // groups, -1) @ columns.T).reshape(F // groups, C, KH, KW)
 
 
 @kernel
-def conv2d_weight_kernel(task, g: Array4, x: Array4, taps: Ints, sums: Memory, SH: int, SW: int, groups: int,
-                         height: int, tile: Tile):
+def conv2d_weight_kernel(task, g: Array4, x: Array4, taps: Ints, sums: Memory, SH, SW, groups, height, tile: Tile):
     """One tile of filters x taps over `height` rows of outputs.
 
     g (F, OH, OW, N), x (C, H, W, N) padded; taps: where each (c, kh, kw) of the first group lies in x, in elements;
@@ -249,8 +255,9 @@ def conv2d_weight_kernel(task, g: Array4, x: Array4, taps: Ints, sums: Memory, S
     for oh in range(part * height, smaller((part + 1) * height, OH)):
         for ow in range(OW):
             for n in range(0, N, tile.lanes):
-                acc = dot_fma(acc, g, (f, oh, ow, n), OH * OW * N,
-                              x, (group * (C // groups), oh * SH, ow * SW, n), taps, t, N - n)
+                acc = dot_fma(
+                    acc, g, (f, oh, ow, n), OH * OW * N, x, (group * (C // groups), oh * SH, ow * SW, n), taps, t, N - n
+                )
     store_sums(acc, sums, (part * F + f) * T + t, T)
 
 
@@ -296,5 +303,4 @@ def conv2d_weight(device, g, x, *, window, stride, pads, dilation, groups):
 @conv2d_weight.gradient
 def conv2d_weight_gradient(do, h, g, x, x_shape, stride, pads, dilation, groups):
     settings = {"stride": stride, "pads": pads, "dilation": dilation, "groups": groups}
-    return (lambda: do.conv2d(x, h, None, **settings),
-            lambda: do.conv2d_input(g, h, size=x_shape[2:], **settings))
+    return (lambda: do.conv2d(x, h, None, **settings), lambda: do.conv2d_input(g, h, size=x_shape[2:], **settings))

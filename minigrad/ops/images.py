@@ -22,7 +22,7 @@ def images_numpy(images, indices, scale, shift, pad, out):
 
 
 @kernel
-def images_kernel(task, images: Bytes, starts: Ints, scale: Array1, shift: Array1, pad: int, out: Array4):
+def images_kernel(task, images: Bytes, starts: Ints, scale: Array1, shift: Array1, pad, out: Array4):
     """One row of outputs, (c, h) = task.  images (M, C, H, W), starts (N,) in bytes, out (C, H+2*pad, W+2*pad, N)."""
     _, rows, columns, N = out.shape
     H, W = rows - 2 * pad, columns - 2 * pad
@@ -51,12 +51,15 @@ images_columns = Columns("images", numpy=images_numpy, cpu=images_cpu)
 def gather_images(device, images, indices, scale, shift, pad):
     """The batch (N, C, H + 2*pad, W + 2*pad), of the dtype of `scale`, of images (M, C, H, W) uint8."""
     if images.dtype != np.uint8 or images.ndim != 4 or not images.flags.c_contiguous:
-        raise DtypeError(f"images: expected C-contiguous uint8 (M, C, H, W), got {images.dtype} {images.shape} with "
-                         f"strides {images.strides}; use np.ascontiguousarray")
+        raise DtypeError(
+            f"images: expected C-contiguous uint8 (M, C, H, W), got {images.dtype} {images.shape} with "
+            f"strides {images.strides}; use np.ascontiguousarray"
+        )
     M, C, H, W = images.shape
     if scale.shape != (C,) or shift.shape != (C,):
-        raise ShapeError(f"images: {C} channels, but scale has shape {scale.shape} and shift {shift.shape}; "
-                         f"give {C} numbers in each")
+        raise ShapeError(
+            f"images: {C} channels, but scale has shape {scale.shape} and shift {shift.shape}; give {C} numbers in each"
+        )
     outside = indices[(indices < 0) | (indices >= M)]
     if outside.size:
         raise ValidationError(f"images: index {outside[0]} is out of range for {M} images; use 0 to {M - 1}")

@@ -27,10 +27,14 @@ def check(where, x, labels, weight, ignore):
     if x.dtype.kind != "f":
         raise DtypeError(f"{where}: x is {x.dtype}, expected floats")
     if labels.dtype.kind not in "iu":
-        raise DtypeError(f"{where}: labels are {labels.dtype}, expected whole numbers (class indices); use labels.long()")
+        raise DtypeError(
+            f"{where}: labels are {labels.dtype}, expected whole numbers (class indices); use labels.long()"
+        )
     if x.ndim < 2 or labels.shape != x.shape[:1] + x.shape[2:]:
-        raise ShapeError(f"{where}: x {x.shape} is (N, classes, ...), so labels need shape "
-                         f"{x.shape[:1] + x.shape[2:] if x.ndim > 1 else '(N,)'}, got {labels.shape}")
+        raise ShapeError(
+            f"{where}: x {x.shape} is (N, classes, ...), so labels need shape "
+            f"{x.shape[:1] + x.shape[2:] if x.ndim > 1 else '(N,)'}, got {labels.shape}"
+        )
     if weight is not None and weight.shape != x.shape[1:2]:
         raise ShapeError(f"{where}: weight has shape {weight.shape}, x has {x.shape[1]} classes; give one for each")
     if labels.size and (labels.min() < 0 or labels.max() >= x.shape[1]):
@@ -40,8 +44,10 @@ def check(where, x, labels, weight, ignore):
 def _check_classes(where, labels, classes):
     wrong = labels[(labels < 0) | (labels >= classes)]
     if wrong.size:
-        raise ValidationError(f"{where}: label {wrong[0]} is out of range for {classes} classes (0 to {classes - 1}); "
-                              "build the last layer with more outputs, or use ignore_index")
+        raise ValidationError(
+            f"{where}: label {wrong[0]} is out of range for {classes} classes (0 to {classes - 1}); "
+            "build the last layer with more outputs, or use ignore_index"
+        )
 
 
 def flat(labels):
@@ -54,11 +60,11 @@ def class_rows(x):
     return memory.batch_last(x).reshape(x.shape[1], -1)
 
 
-def cross_entropy_numpy(x, labels, weight, smoothing, ignore, losses, probabilities):
+def cross_entropy_numpy(x, labels, weight, smoothing, ignore, losses, probs):
     shifted = x - x.max(0)
     logs = shifted - np.log(np.exp(shifted).sum(0))
     losses[...] = -(targets(labels, weight, smoothing, ignore) * logs).sum(0)
-    np.exp(logs, out=probabilities)
+    np.exp(logs, out=probs)
 
 
 def targets(labels, weight, smoothing, ignore):
@@ -68,21 +74,22 @@ def targets(labels, weight, smoothing, ignore):
 
 
 @kernel
-def cross_entropy_kernel(task, x: Array2, labels: Ints, weight: Array1, smoothing: float, ignore: int, losses: Array1,
-                         probabilities: Array2, slice: int):
+def cross_entropy_kernel(
+    task, x: Array2, labels: Ints, weight: Array1, smoothing: float, ignore, losses: Array1, probs: Array2
+):
     """A slice of images: softmax, and the loss from the logarithm of its sum."""
     K, M = x.shape
-    for m in range(task * slice, smaller((task + 1) * slice, M)):
+    for m in range(task * SLICE, smaller((task + 1) * SLICE, M)):
         best, total = x[m], const(0, x)
         for k in range(1, K):
             best = larger(best, x[k * M + m])
         for k in range(K):
             e = math.exp(x[k * M + m] - best)
-            probabilities[k * M + m] = e
+            probs[k * M + m] = e
             total += e
         log_total, loss, y = math.log(total), const(0, x), labels[m]
         for k in range(K):
-            probabilities[k * M + m] /= total
+            probs[k * M + m] /= total
             loss -= smoothing / const(K, x) * weight[k] * (x[k * M + m] - best - log_total)
         if y == ignore:
             losses[m] = const(0, x)
@@ -91,37 +98,38 @@ def cross_entropy_kernel(task, x: Array2, labels: Ints, weight: Array1, smoothin
             losses[m] = (loss if smoothing > const(0, x) else const(0, x)) - (const(1, x) - smoothing) * own
 
 
-def cross_entropy_cpu(x, labels, weight, smoothing, ignore, losses, probabilities):
-    cross_entropy_kernel(-(-labels.size // SLICE), x, labels, weight, smoothing, ignore, losses, probabilities, SLICE)
+def cross_entropy_cpu(x, labels, weight, smoothing, ignore, losses, probs):
+    cross_entropy_kernel(-(-labels.size // SLICE), x, labels, weight, smoothing, ignore, losses, probs)
 
 
-def cross_entropy_back_numpy(scale, probabilities, labels, weight, smoothing, ignore, dx):
+def cross_entropy_back_numpy(scale, probs, labels, weight, smoothing, ignore, dx):
     target = targets(labels, weight, smoothing, ignore)
-    np.multiply(scale, probabilities * target.sum(0) - target, out=dx)
+    np.multiply(scale, probs * target.sum(0) - target, out=dx)
 
 
 @kernel
-def cross_entropy_back_kernel(task, scale: Array1, probabilities: Array2, labels: Ints, weight: Array1, smoothing: float,
-                              total_weight: float, ignore: int, dx: Array2, slice: int):
+def cross_entropy_back_kernel(
+    task, scale: Array1, probs: Array2, labels: Ints, weight: Array1, smoothing: float, total: float, ignore, dx: Array2
+):
     """A slice of images: softmax times the sum of the target, minus the target."""
-    K, M = probabilities.shape
+    K, M = probs.shape
     rest = smoothing / const(K, scale)
-    for m in range(task * slice, smaller((task + 1) * slice, M)):
+    for m in range(task * SLICE, smaller((task + 1) * SLICE, M)):
         y = labels[m]
         if y == ignore:
             for k in range(K):
                 dx[k * M + m] = const(0, scale)
             continue
         own = (const(1, scale) - smoothing) * weight[y]
-        whole = own + rest * total_weight
+        whole = own + rest * total
         for k in range(K):
-            dx[k * M + m] = scale[m] * (probabilities[k * M + m] * whole - rest * weight[k])
+            dx[k * M + m] = scale[m] * (probs[k * M + m] * whole - rest * weight[k])
         dx[y * M + m] -= scale[m] * own
 
 
-def cross_entropy_back_cpu(scale, probabilities, labels, weight, smoothing, ignore, dx):
-    cross_entropy_back_kernel(-(-labels.size // SLICE), np.ascontiguousarray(scale), probabilities, labels, weight,
-                              smoothing, float(weight.sum()), ignore, dx, SLICE)
+def cross_entropy_back_cpu(scale, probs, labels, weight, smoothing, ignore, dx):
+    tasks, scale, total = -(-labels.size // SLICE), memory.contiguous(scale), float(weight.sum())
+    cross_entropy_back_kernel(tasks, scale, probs, labels, weight, smoothing, total, ignore, dx)
 
 
 cross_entropy_columns = Columns("cross_entropy", numpy=cross_entropy_numpy, cpu=cross_entropy_cpu)
@@ -154,11 +162,11 @@ def cross_entropy(device, x, labels, weight, *, ignore, smoothing, reduction):
     rows, places = class_rows(x), flat(labels)
     weights = _ones(x.shape[1], x.dtype) if weight is None else weight.astype(x.dtype, copy=False)
     losses = memory.empty(labels.shape, x.dtype)
-    probabilities = np.empty_like(rows)
+    probs = np.empty_like(rows)
     if labels.size:
-        cross_entropy_columns(device, rows, places, weights, smoothing, ignore, _line(losses), probabilities)
+        cross_entropy_columns(device, rows, places, weights, smoothing, ignore, _line(losses), probs)
     loss, total = _reduced(losses, _factors(labels, weight, ignore, x.dtype), reduction)
-    return loss, (probabilities, places, weights, total)
+    return loss, (probs, places, weights, total)
 
 
 @cache
@@ -179,11 +187,11 @@ def cross_entropy_gradient(do, g, saved, x_shape, ignore, smoothing):
 @op
 def cross_entropy_back(device, g, *, shape, kept, ignore, smoothing):
     """(softmax * sum(t) - t) * g for every image."""
-    probabilities, places, weights, total = kept
-    dx = memory.empty(shape, probabilities.dtype)
+    probs, places, weights, total = kept
+    dx = memory.empty(shape, probs.dtype)
     if places.size:
         scale = _line(memory.batch_first(memory.batch_last(g))) if total is None else np.full(places.size, g / total)
-        cross_entropy_back_columns(device, scale, probabilities, places, weights, smoothing, ignore, class_rows(dx))
+        cross_entropy_back_columns(device, scale, probs, places, weights, smoothing, ignore, class_rows(dx))
     return dx
 
 
@@ -201,5 +209,8 @@ def nll(device, x, labels, weight, *, ignore, reduction):
 def nll_gradient(do, g, saved, x_shape):
     factors, places = saved
     one_class = (x_shape[0], 1, *x_shape[2:])
-    return (lambda: do.gather_back(do.reshape(do.mul(g, -factors), shape=one_class), places, shape=x_shape, axis=1),
-            None, None)
+    return (
+        lambda: do.gather_back(do.reshape(do.mul(g, -factors), shape=one_class), places, shape=x_shape, axis=1),
+        None,
+        None,
+    )

@@ -21,22 +21,24 @@ BLOCK = 32  # side of the square pieces that a matrix is transposed by: both sid
 
 
 @kernel
-def gemm_kernel(task, a: Memory, b: Memory, bias: Memory, out: Memory, M: int, N: int, K: int,
-                a_batch: int, a_row: int, a_col: int, b_batch: int, b_row: int, bias_step: int, tile: Tile):
-    """One tile of rows of one product of a batch; bias (M) is added to each row, if bias_step is 1."""
+def gemm_kernel(
+    task, a: Memory, b: Memory, bias: Memory, out: Memory, M, N, K, a_batch, am, ak, b_batch, bk, biased, tile: Tile
+):
+    """One tile of rows of one product of a batch.  Strides: a_batch, am, ak of a, b_batch, bk of b, whose rows are
+    contiguous; bias (M) is added to each row if `biased` is 1, not 0."""
     blocks = (M + tile.rows - 1) // tile.rows
     batch, m = task // blocks, smaller(task % blocks * tile.rows, M - tile.rows)  # the last block overlaps
     for start in range(0, N, tile.width):
         n = larger(smaller(start, N - tile.width), 0)
-        acc = broadcast_rows(tile, bias, m * bias_step, bias_step)
+        left, right = batch * a_batch + m * am, batch * b_batch + n
+        acc = broadcast_rows(tile, bias, m * biased, biased)
         for k in range(K):
-            acc = outer_fma(acc, a, batch * a_batch + m * a_row + k * a_col, a_row,
-                            b, batch * b_batch + k * b_row + n, N - n)
+            acc = outer_fma(acc, a, left + k * ak, am, b, right + k * bk, N - n)
         store(acc, out, (batch * M + m) * N + n, N, N - n)
 
 
 @kernel
-def transpose_kernel(task, x: Array2, out: Array2, side: int):
+def transpose_kernel(task, x: Array2, out: Array2, side):
     """out (C, R) = x (R, C) mirrored, `side` rows of x at a time."""
     R, C = x.shape
     for left in range(0, C, side):
@@ -67,15 +69,15 @@ def gemm(a, b, out, bias=None):
     if not out.flags.c_contiguous:
         a, b, out = b.swapaxes(-1, -2), a.swapaxes(-1, -2), out.swapaxes(-1, -2)
     b = rows_contiguous(b) if b.ndim == 2 else memory.contiguous(b)
-    M, N, K = out.shape[-2], out.shape[-1], a.shape[-1]
-    count = out.size // (M * N) if M * N else 0
-    if not count:
+    if not out.size:
         return
-    step, size = bias is not None, a.itemsize
+    M, N, K = out.shape[-2], out.shape[-1], a.shape[-1]
     tile = choose(M, N, out.dtype)
-    gemm_kernel(count * -(-M // tile[0]), a, b, zero(out.dtype) if bias is None else bias, out, M, N, K,
-                a.strides[0] // size if a.ndim == 3 else 0, a.strides[-2] // size, a.strides[-1] // size,
-                b.strides[0] // size if b.ndim == 3 else 0, b.strides[-2] // size, int(step), tile)
+    tasks = out.size // (M * N) * -(-M // tile[0])
+    a_batch, am, ak = [0, *(stride // a.itemsize for stride in a.strides)][-3:]
+    b_batch, bk, _ = [0, *(stride // b.itemsize for stride in b.strides)][-3:]
+    biased, bias = int(bias is not None), zero(out.dtype) if bias is None else bias
+    gemm_kernel(tasks, a, b, bias, out, M, N, K, a_batch, am, ak, b_batch, bk, biased, tile)
 
 
 def matmul_numpy(a, b, out):
@@ -91,8 +93,10 @@ def matmul(device, a, b):
     if a.dtype.kind != "f" or b.dtype.kind != "f":
         raise DtypeError(f"matmul: expected float tensors, got {a.dtype} and {b.dtype}; convert them with .float()")
     if a.shape[-1] != b.shape[-2]:
-        raise ShapeError(f"matmul: {a.shape} @ {b.shape}: the left has {a.shape[-1]} columns, the right {b.shape[-2]} rows; "
-                         "they must be equal (transpose one?)")
+        raise ShapeError(
+            f"matmul: {a.shape} @ {b.shape}: the left has {a.shape[-1]} columns, the right {b.shape[-2]} rows; "
+            "they must be equal (transpose one?)"
+        )
     if a.dtype != b.dtype:
         a, b = (side.astype(np.result_type(a, b), copy=False) for side in (a, b))
     if a.ndim == b.ndim == 2:
@@ -155,8 +159,10 @@ def _check_linear(x, w, b):
     if len(w) != 2:
         raise ShapeError(f"linear: weight has {len(w)} dimensions {w}, expected 2 (out_features, in_features)")
     if x[-1] != w[1]:
-        raise ShapeError(f"linear: x has {x[-1]} features (x {x}), weight reads {w[1]} (weight {w}); "
-                         f"build the layer with in_features={x[-1]}, or flatten x differently")
+        raise ShapeError(
+            f"linear: x has {x[-1]} features (x {x}), weight reads {w[1]} (weight {w}); "
+            f"build the layer with in_features={x[-1]}, or flatten x differently"
+        )
     if b is not None and b != w[:1]:
         raise ShapeError(f"linear: bias has shape {b}, weight gives {w[0]} features; use shape ({w[0]},)")
 
@@ -172,6 +178,4 @@ def same_dtype(where, x, w, b):
 
 @linear.gradient
 def linear_gradient(do, g, x, w):
-    return (lambda: do.matmul(g, w),
-            lambda: do.matmul(_mirror(do, g), x),
-            lambda: do.sum(g, axes=(0,), keepdim=False))
+    return (lambda: do.matmul(g, w), lambda: do.matmul(_mirror(do, g), x), lambda: do.sum(g, axes=(0,), keepdim=False))

@@ -118,7 +118,7 @@ def gather(device, x, index, *, axis):
         raise DtypeError(f"gather: the index is {index.dtype}, expected whole numbers")
     if index.ndim != x.ndim:
         raise ShapeError(f"gather: the index has {index.ndim} dimensions, x has {x.ndim}; make them equal")
-    if index.size and not (0 <= index.min() and index.max() < x.shape[axis]):
+    if index.size and not (index.min() >= 0 and index.max() < x.shape[axis]):
         raise _IndexError(f"gather: index {index.min()} to {index.max()} is out of range for size {x.shape[axis]}")
     return np.take_along_axis(x[_within(index, axis)], index, axis)
 
@@ -155,10 +155,13 @@ def _fits(where, arrays, axis, same_axis):
     shape = arrays[0].shape
     for array in arrays[1:]:
         alike = array.ndim == len(shape) and all(
-            a == b for d, (a, b) in enumerate(zip(array.shape, shape, strict=True)) if d != axis or same_axis)
+            a == b for d, (a, b) in enumerate(zip(array.shape, shape, strict=True)) if d != axis or same_axis
+        )
         if not alike:
-            raise ShapeError(f"{where}: shapes {shape} and {array.shape} do not fit; they may differ "
-                             f"{'nowhere' if same_axis else f'only along dim {axis}'}")
+            raise ShapeError(
+                f"{where}: shapes {shape} and {array.shape} do not fit; they may differ "
+                f"{'nowhere' if same_axis else f'only along dim {axis}'}"
+            )
 
 
 @op
@@ -196,7 +199,9 @@ def stack_gradient(do, g, shapes, axis):
 def pad(device, x, *, widths, value):
     """widths: (before, after) for every axis; negative widths cut off."""
     grow = [(max(before, 0), max(after, 0)) for before, after in widths]
-    keep = tuple(slice(max(-before, 0), size - max(-after, 0)) for (before, after), size in zip(widths, x.shape, strict=True))
+    keep = tuple(
+        slice(max(-before, 0), size - max(-after, 0)) for (before, after), size in zip(widths, x.shape, strict=True)
+    )
     if any(size + before + after < 0 for (before, after), size in zip(widths, x.shape, strict=True)):
         raise ValidationError(f"pad: margins {widths} cut more than there is of shape {x.shape}")
     return np.pad(x[keep], grow, constant_values=value)

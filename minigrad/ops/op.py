@@ -34,8 +34,9 @@ class Columns:
         try:
             column = self.columns[device.type]
         except KeyError:
-            raise DeviceError(f"{self.name}: no kernel for device '{device}'; there is one for "
-                              f"{', '.join(self.columns)}") from None
+            raise DeviceError(
+                f"{self.name}: no kernel for device '{device}'; there is one for {', '.join(self.columns)}"
+            ) from None
         column(*arguments)
 
 

@@ -66,8 +66,19 @@ def momentum_numpy(params, grads, momenta, keep, take, nesterov, lr, weight_deca
 
 
 @kernel
-def momentum_kernel(task, pieces: Ints, params: ArrayList, grads: ArrayList, momenta: ArrayList, keep: float,
-                    take: float, nesterov: int, lr: float, weight_decay: float, sign: float):
+def momentum_kernel(
+    task,
+    pieces: Ints,
+    params: ArrayList,
+    grads: ArrayList,
+    momenta: ArrayList,
+    keep: float,
+    take: float,
+    nesterov,
+    lr: float,
+    weight_decay: float,
+    sign: float,
+):
     """Every list holds flat arrays."""
     i = pieces[3 * task]
     w, g, m = item(params, i), item(grads, i), item(momenta, i)
@@ -85,8 +96,24 @@ momentum = Columns("momentum", numpy=momentum_numpy, cpu=over_pieces(momentum_ke
 # so far.  1 - beta comes as a number of its own, because float32 would lose half the digits of 1 - 0.999.
 
 
-def adam_numpy(params, grads, means, squares, largest, amsgrad, keep1, take1, keep2, take2, rate, root, eps, shrink,
-               weight_decay, sign):
+def adam_numpy(
+    params,
+    grads,
+    means,
+    squares,
+    largest,
+    amsgrad,
+    keep1,
+    take1,
+    keep2,
+    take2,
+    rate,
+    root,
+    eps,
+    shrink,
+    weight_decay,
+    sign,
+):
     for w, g, m, v, top in zip(params.arrays, grads.arrays, means.arrays, squares.arrays, largest.arrays, strict=True):
         d = sign * g + weight_decay * w
         m[...] = keep1 * m + take1 * d
@@ -96,9 +123,26 @@ def adam_numpy(params, grads, means, squares, largest, amsgrad, keep1, take1, ke
 
 
 @kernel
-def adam_kernel(task, pieces: Ints, params: ArrayList, grads: ArrayList, means: ArrayList, squares: ArrayList,
-                largest: ArrayList, amsgrad: int, keep1: float, take1: float, keep2: float, take2: float, rate: float,
-                root: float, eps: float, shrink: float, weight_decay: float, sign: float):
+def adam_kernel(
+    task,
+    pieces: Ints,
+    params: ArrayList,
+    grads: ArrayList,
+    means: ArrayList,
+    squares: ArrayList,
+    largest: ArrayList,
+    amsgrad,
+    keep1: float,
+    take1: float,
+    keep2: float,
+    take2: float,
+    rate: float,
+    root: float,
+    eps: float,
+    shrink: float,
+    weight_decay: float,
+    sign: float,
+):
     """Every list holds flat arrays; `largest` changes with amsgrad only."""
     i = pieces[3 * task]
     w, g, m, v, top = item(params, i), item(grads, i), item(means, i), item(squares, i), item(largest, i)

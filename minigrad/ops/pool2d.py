@@ -33,8 +33,10 @@ def _out_shape(where, x, window, stride, pads, dilation, ceil_mode):
     """(N, C, OH, OW), if the settings fit."""
     for side, before, name in ((window[0], pads[0], "height"), (window[1], pads[2], "width")):
         if before > side // 2:
-            raise ValidationError(f"{where}: padding {before} is more than half of the window's {name} {side}; "
-                                  "every window must hold a pixel")
+            raise ValidationError(
+                f"{where}: padding {before} is more than half of the window's {name} {side}; "
+                "every window must hold a pixel"
+            )
     return (*x[:2], *window_grid(x, window, stride, pads, dilation, where, ceil_mode))
 
 
@@ -72,8 +74,7 @@ def _first_inside(window, grid, stride, pads, dilation):
 
 
 @kernel
-def max_pool2d_kernel(task, x: Array4, out: Array4, places: Shorts, KH: int, KW: int, SH: int, SW: int,
-                      top: int, left: int, DH: int, DW: int):
+def max_pool2d_kernel(task, x: Array4, out: Array4, places: Shorts, KH, KW, SH, SW, top, left, DH, DW):
     """One row of windows of one channel, and for each the number of the tap that was the largest."""
     C, H, W, N = x.shape
     _, OH, OW, _ = out.shape
@@ -103,10 +104,10 @@ def max_pool2d_kernel(task, x: Array4, out: Array4, places: Shorts, KH: int, KW:
 
 
 def max_pool2d_cpu(x, window, stride, pads, dilation, out, places):
-    result = memory.batch_last(out)
-    if result.size:
-        max_pool2d_kernel(result.shape[0] * result.shape[1], memory.batch_last(x), result, memory.batch_last(places),
-                          *window, *stride, pads[0], pads[2], *dilation)
+    _, C, OH, _ = out.shape
+    if out.size:
+        x, result, taken = (memory.batch_last(array) for array in (x, out, places))
+        max_pool2d_kernel(C * OH, x, result, taken, *window, *stride, pads[0], pads[2], *dilation)
 
 
 max_pool2d_columns = Columns("max_pool2d", numpy=max_pool2d_numpy, cpu=max_pool2d_cpu)
@@ -125,8 +126,11 @@ def max_pool2d(device, x, *, window, stride, pads, dilation, ceil_mode):
 
 @max_pool2d.gradient
 def max_pool2d_gradient(do, g, saved, x_shape, window, stride, pads, dilation):
-    return (lambda: do.max_pool2d_back(g, saved, size=x_shape[2:], window=window, stride=stride, pads=pads,
-                                       dilation=dilation),)
+    return (
+        lambda: do.max_pool2d_back(
+            g, saved, size=x_shape[2:], window=window, stride=stride, pads=pads, dilation=dilation
+        ),
+    )
 
 
 def max_pool2d_back_numpy(g, places, window, stride, pads, dilation, dx):
@@ -136,12 +140,11 @@ def max_pool2d_back_numpy(g, places, window, stride, pads, dilation, dx):
     for kh in range(window[0]):
         for kw in range(window[1]):
             padded[tap(kh, kw, grid, stride, dilation)] += g * (taken == kh * window[1] + kw)
-    result[...] = padded[:, pads[0]:pads[0] + H, pads[2]:pads[2] + W]
+    result[...] = padded[:, pads[0] : pads[0] + H, pads[2] : pads[2] + W]
 
 
 @kernel
-def max_pool2d_back_kernel(task, g: Array4, places: Shorts, dx: Array4, rows: Ints, cols: Ints, KW: int,
-                           step_kh: int, step_oh: int, step_kw: int, step_ow: int):
+def max_pool2d_back_kernel(task, g: Array4, places: Shorts, dx: Array4, rows: Ints, cols: Ints, KW):
     """One row of pixels of one channel: what the windows that chose a pixel send back to it."""
     _, OH, OW, N = g.shape
     C, H, W, _ = dx.shape
@@ -149,10 +152,10 @@ def max_pool2d_back_kernel(task, g: Array4, places: Shorts, dx: Array4, rows: In
     for v in range(W):
         pixel = (task * W + v) * N
         first = True
-        for i in range(rows[3 * h + 2]):
-            kh, oh = rows[3 * h] + i * step_kh, rows[3 * h + 1] - i * step_oh
-            for j in range(cols[3 * v + 2]):
-                kw, ow = cols[3 * v] + j * step_kw, cols[3 * v + 1] - j * step_ow
+        for i in range(rows[5 * h + 2]):
+            kh, oh = rows[5 * h] + i * rows[5 * h + 3], rows[5 * h + 1] - i * rows[5 * h + 4]
+            for j in range(cols[5 * v + 2]):
+                kw, ow = cols[5 * v] + j * cols[5 * v + 3], cols[5 * v + 1] - j * cols[5 * v + 4]
                 at = ((c * OH + oh) * OW + ow) * N
                 tap = np.uint16(kh * KW + kw)
                 if first:
@@ -168,11 +171,11 @@ def max_pool2d_back_kernel(task, g: Array4, places: Shorts, dx: Array4, rows: In
 
 
 def max_pool2d_back_cpu(g, places, window, stride, pads, dilation, dx):
-    result = memory.batch_last(dx)
-    if result.size:
-        rows, cols, *steps = holder_tables(dx.shape, g.shape, window, stride, pads, dilation)
-        max_pool2d_back_kernel(result.shape[0] * result.shape[1], memory.batch_last(g), memory.batch_last(places), result,
-                               rows, cols, window[1], *steps)
+    _, C, H, _ = dx.shape
+    if dx.size:
+        tables = holder_tables(dx.shape, g.shape, window, stride, pads, dilation)
+        g, taken, result = (memory.batch_last(array) for array in (g, places, dx))
+        max_pool2d_back_kernel(C * H, g, taken, result, *tables, window[1])
 
 
 max_pool2d_back_columns = Columns("max_pool2d_back", numpy=max_pool2d_back_numpy, cpu=max_pool2d_back_cpu)
@@ -215,7 +218,7 @@ def avg_pool2d_numpy(x, window, stride, pads, shares, out):
 
 
 @kernel
-def avg_pool2d_kernel(task, x: Array4, shares: Array1, out: Array4, KH: int, KW: int, SH: int, SW: int, top: int, left: int):
+def avg_pool2d_kernel(task, x: Array4, shares: Array1, out: Array4, KH, KW, SH, SW, top, left):
     """One row of windows of one channel."""
     C, H, W, N = x.shape
     _, OH, OW, _ = out.shape
@@ -239,10 +242,10 @@ def avg_pool2d_kernel(task, x: Array4, shares: Array1, out: Array4, KH: int, KW:
 
 
 def avg_pool2d_cpu(x, window, stride, pads, shares, out):
-    result = memory.batch_last(out)
-    if result.size:
-        avg_pool2d_kernel(result.shape[0] * result.shape[1], memory.batch_last(x), shares, result, *window, *stride,
-                          pads[0], pads[2])
+    _, C, OH, _ = out.shape
+    if out.size:
+        x, result = memory.batch_last(x), memory.batch_last(out)
+        avg_pool2d_kernel(C * OH, x, shares, result, *window, *stride, pads[0], pads[2])
 
 
 avg_pool2d_columns = Columns("avg_pool2d", numpy=avg_pool2d_numpy, cpu=avg_pool2d_cpu)
@@ -269,12 +272,11 @@ def avg_pool2d_back_numpy(g, window, stride, pads, shares, dx):
     for kh in range(window[0]):
         for kw in range(window[1]):
             padded[tap(kh, kw, grid, stride, (1, 1))] += g * shares[:, :, None]
-    result[...] = padded[:, pads[0]:pads[0] + H, pads[2]:pads[2] + W]
+    result[...] = padded[:, pads[0] : pads[0] + H, pads[2] : pads[2] + W]
 
 
 @kernel
-def avg_pool2d_back_kernel(task, g: Array4, shares: Array1, dx: Array4, rows: Ints, cols: Ints, step_oh: int,
-                           step_ow: int):
+def avg_pool2d_back_kernel(task, g: Array4, shares: Array1, dx: Array4, rows: Ints, cols: Ints):
     """One row of pixels of one channel."""
     _, OH, OW, N = g.shape
     C, H, W, _ = dx.shape
@@ -283,10 +285,10 @@ def avg_pool2d_back_kernel(task, g: Array4, shares: Array1, dx: Array4, rows: In
         pixel = (task * W + v) * N
         for n in range(N):
             dx[pixel + n] = const(0, g)
-        for i in range(rows[3 * h + 2]):
-            oh = rows[3 * h + 1] - i * step_oh
-            for j in range(cols[3 * v + 2]):
-                ow = cols[3 * v + 1] - j * step_ow
+        for i in range(rows[5 * h + 2]):
+            oh = rows[5 * h + 1] - i * rows[5 * h + 4]
+            for j in range(cols[5 * v + 2]):
+                ow = cols[5 * v + 1] - j * cols[5 * v + 4]
                 window = oh * OW + ow
                 at, share = (c * OH * OW + window) * N, shares[window]
                 for n in range(N):
@@ -294,11 +296,11 @@ def avg_pool2d_back_kernel(task, g: Array4, shares: Array1, dx: Array4, rows: In
 
 
 def avg_pool2d_back_cpu(g, window, stride, pads, shares, dx):
-    result = memory.batch_last(dx)
-    if result.size:
-        rows, cols, _, step_oh, _, step_ow = holder_tables(dx.shape, g.shape, window, stride, pads, (1, 1))
-        avg_pool2d_back_kernel(result.shape[0] * result.shape[1], memory.batch_last(g), shares, result, rows, cols, step_oh,
-                               step_ow)
+    _, C, H, _ = dx.shape
+    if dx.size:
+        tables = holder_tables(dx.shape, g.shape, window, stride, pads, (1, 1))
+        g, result = memory.batch_last(g), memory.batch_last(dx)
+        avg_pool2d_back_kernel(C * H, g, shares, result, *tables)
 
 
 avg_pool2d_back_columns = Columns("avg_pool2d_back", numpy=avg_pool2d_back_numpy, cpu=avg_pool2d_back_cpu)

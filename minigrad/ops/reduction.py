@@ -1,18 +1,19 @@
 """Sums, means, largest elements and their places, over any axes.
 
-Every reduction is brought to three axes in memory, (A kept, B reduced, C kept), with C innermost: a sum over channels of
-batch-innermost memory has long C, a sum over everything has A = C = 1.  Other patterns are copied to (A, B) first.
+Every reduction is brought to three axes in memory, (A kept, B reduced, C kept), with C innermost: a sum over channels
+of batch-innermost memory has long C, a sum over everything has A = C = 1.  Other patterns are copied to (A, B) first.
 """
 
 from functools import cache
+from itertools import pairwise
 from math import prod
 
 import numpy as np
 
 from ..errors import DtypeError, ShapeError
 from ..runtime.kernel import Array1, Array3, Ints, kernel
-from ..runtime.memory import contiguous
 from ..runtime.math import const, smaller
+from ..runtime.memory import contiguous
 from ..shapes import reduced
 from .op import Columns, op
 
@@ -26,7 +27,7 @@ def plan(shape, strides, axes):
     last."""
     order = sorted(range(len(shape)), key=lambda axis: (-strides[axis], axis))
     kinds = [axis in axes for axis in order if shape[axis] != 1]
-    changes = sum(a != b for a, b in zip(kinds, kinds[1:], strict=False))
+    changes = sum(a != b for a, b in pairwise(kinds))
     if changes > 2 or (changes == 2 and kinds[0]):
         order = [axis for axis in order if axis not in axes] + [axis for axis in order if axis in axes]
     places = [i for i, axis in enumerate(order) if axis in axes and shape[axis] != 1] or [len(order)]
@@ -34,8 +35,12 @@ def plan(shape, strides, axes):
     sizes = [shape[axis] for axis in order]
     kept = [axis for axis in order if axis not in axes]
     back = tuple(sorted(range(len(kept)), key=kept.__getitem__))
-    return (tuple(order), (prod(sizes[:first]), prod(sizes[first:last]), prod(sizes[last:])),
-            tuple(shape[axis] for axis in kept), back)
+    return (
+        tuple(order),
+        (prod(sizes[:first]), prod(sizes[first:last]), prod(sizes[last:])),
+        tuple(shape[axis] for axis in kept),
+        back,
+    )
 
 
 def reduce_with(run):
@@ -46,19 +51,19 @@ def reduce_with(run):
         result = np.empty(kept, out.dtype)
         if result.size:
             memory = contiguous(x.transpose(order)).reshape(sizes)
-            run(sizes[0] * -(-sizes[2] // SLICE), memory, result, SLICE)
+            run(sizes[0] * -(-sizes[2] // SLICE), memory, result)
         out[...] = result.transpose(back).reshape(out.shape)
 
     return column
 
 
 @kernel
-def sum_kernel(task, x: Array3, out: Array1, slice: int):
+def sum_kernel(task, x: Array3, out: Array1):
     """out (A, C) = the sum over B of x (A, B, C)."""
     _, B, C = x.shape
-    slices = (C + slice - 1) // slice
-    a, start = task // slices, task % slices * slice
-    stop = smaller(start + slice, C)
+    slices = (C + SLICE - 1) // SLICE
+    a, start = task // slices, task % slices * SLICE
+    stop = smaller(start + SLICE, C)
     if C == 1:
         total = const(0, x)
         for b in range(B):
@@ -74,12 +79,12 @@ def sum_kernel(task, x: Array3, out: Array1, slice: int):
 
 
 @kernel
-def amax_kernel(task, x: Array3, out: Array1, slice: int):
+def amax_kernel(task, x: Array3, out: Array1):
     """out (A, C) = the largest of x (A, B, C) over B; nan if there is one."""
     _, B, C = x.shape
-    slices = (C + slice - 1) // slice
-    a, start = task // slices, task % slices * slice
-    for c in range(start, smaller(start + slice, C)):
+    slices = (C + SLICE - 1) // SLICE
+    a, start = task // slices, task % slices * SLICE
+    for c in range(start, smaller(start + SLICE, C)):
         best = x[a * B * C + c]
         for b in range(1, B):
             value = x[(a * B + b) * C + c]
@@ -88,12 +93,12 @@ def amax_kernel(task, x: Array3, out: Array1, slice: int):
 
 
 @kernel
-def argmax_kernel(task, x: Array3, out: Ints, slice: int):
+def argmax_kernel(task, x: Array3, out: Ints):
     """out (A, C) = where the first largest of x (A, B, C) is on B; the first nan if there is one."""
     _, B, C = x.shape
-    slices = (C + slice - 1) // slice
-    a, start = task // slices, task % slices * slice
-    for c in range(start, smaller(start + slice, C)):
+    slices = (C + SLICE - 1) // SLICE
+    a, start = task // slices, task % slices * SLICE
+    for c in range(start, smaller(start + SLICE, C)):
         best, place = x[a * B * C + c], 0
         for b in range(1, B):
             value = x[(a * B + b) * C + c]

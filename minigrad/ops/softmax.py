@@ -23,7 +23,7 @@ def _fill(run, *arrays, axis):
     """Run a kernel over (A, B, C); the last array is filled."""
     *inputs, out = three_axes(*arrays, axis=axis)
     if out.size:
-        run(out.shape[0] * -(-out.shape[2] // SLICE), *inputs, out, SLICE)
+        run(out.shape[0] * -(-out.shape[2] // SLICE), *inputs, out)
 
 
 def softmax_numpy(x, axis, out):
@@ -32,12 +32,12 @@ def softmax_numpy(x, axis, out):
 
 
 @kernel
-def softmax_kernel(task, x: Array3, out: Array3, slice: int):
+def softmax_kernel(task, x: Array3, out: Array3):
     """One slice of C: largest, exponentials, their sum, quotient."""
     _, B, C = x.shape
-    slices = (C + slice - 1) // slice
-    a, start = task // slices, task % slices * slice
-    for c in range(start, smaller(start + slice, C)):
+    slices = (C + SLICE - 1) // SLICE
+    a, start = task // slices, task % slices * SLICE
+    for c in range(start, smaller(start + SLICE, C)):
         best, total = x[a * B * C + c], const(0, x)
         for b in range(1, B):
             best = larger(best, x[(a * B + b) * C + c])
@@ -55,12 +55,12 @@ def log_softmax_numpy(x, axis, out):
 
 
 @kernel
-def log_softmax_kernel(task, x: Array3, out: Array3, slice: int):
+def log_softmax_kernel(task, x: Array3, out: Array3):
     """One slice of C: x minus the logarithm of the sum of exponentials."""
     _, B, C = x.shape
-    slices = (C + slice - 1) // slice
-    a, start = task // slices, task % slices * slice
-    for c in range(start, smaller(start + slice, C)):
+    slices = (C + SLICE - 1) // SLICE
+    a, start = task // slices, task % slices * SLICE
+    for c in range(start, smaller(start + SLICE, C)):
         best, total = x[a * B * C + c], const(0, x)
         for b in range(1, B):
             best = larger(best, x[(a * B + b) * C + c])

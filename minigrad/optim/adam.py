@@ -36,11 +36,28 @@ class Adam(Optimizer):
 
     decoupled = False  # whether weight decay shrinks the weights, instead of joining their gradient
 
-    def __init__(self, params: Iterable[Tensor] | Iterable[dict[str, Any]], lr: float = 1e-3,
-                 betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8, weight_decay: float = 0,
-                 amsgrad: bool = False, *, maximize: bool = False):
-        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay,
-                                  "amsgrad": amsgrad, "maximize": maximize})
+    def __init__(
+        self,
+        params: Iterable[Tensor] | Iterable[dict[str, Any]],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0,
+        amsgrad: bool = False,
+        *,
+        maximize: bool = False,
+    ):
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "betas": betas,
+                "eps": eps,
+                "weight_decay": weight_decay,
+                "amsgrad": amsgrad,
+                "maximize": maximize,
+            },
+        )
 
     def check(self, group: dict[str, Any]) -> None:
         """Refuse settings out of their range."""
@@ -58,8 +75,23 @@ class Adam(Optimizer):
         lr, decay, (beta1, beta2) = group["lr"], group["weight_decay"], group["betas"]
         rate, root = lr / (1 - beta1**step), (1 - beta2**step) ** -0.5
         shrink, decay = (1 - lr * decay, 0.0) if self.decoupled else (1.0, decay)
-        bundle.run(kernels.adam, means, squares, largest, group["amsgrad"], beta1, 1 - beta1, beta2, 1 - beta2, rate,
-                   root, group["eps"], shrink, decay, -1.0 if group["maximize"] else 1.0)
+        bundle.run(
+            kernels.adam,
+            means,
+            squares,
+            largest,
+            group["amsgrad"],
+            beta1,
+            1 - beta1,
+            beta2,
+            1 - beta2,
+            rate,
+            root,
+            group["eps"],
+            shrink,
+            decay,
+            -1.0 if group["maximize"] else 1.0,
+        )
 
 
 class AdamW(Adam):
@@ -80,7 +112,15 @@ class AdamW(Adam):
 
     decoupled = True
 
-    def __init__(self, params: Iterable[Tensor] | Iterable[dict[str, Any]], lr: float = 1e-3,
-                 betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8, weight_decay: float = 1e-2,
-                 amsgrad: bool = False, *, maximize: bool = False):
+    def __init__(
+        self,
+        params: Iterable[Tensor] | Iterable[dict[str, Any]],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+        amsgrad: bool = False,
+        *,
+        maximize: bool = False,
+    ):
         super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize)

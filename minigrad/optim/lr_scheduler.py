@@ -38,8 +38,10 @@ class LRScheduler:
             if last_epoch == -1:
                 group.setdefault("initial_lr", group["lr"])
             elif "initial_lr" not in group:
-                raise StateError(f"{type(self).__name__}: last_epoch={last_epoch}, but parameter group {number} has no "
-                                 "'initial_lr'; load the optimiser's state_dict first, or leave last_epoch out")
+                raise StateError(
+                    f"{type(self).__name__}: last_epoch={last_epoch}, but parameter group {number} has no "
+                    "'initial_lr'; load the optimiser's state_dict first, or leave last_epoch out"
+                )
         self.base_lrs = [group["initial_lr"] for group in optimizer.param_groups]
         self.last_epoch = last_epoch
         self.step()
@@ -185,12 +187,20 @@ class LinearLR(LRScheduler):
     [0.75, 1.0, 1.0]
     """
 
-    def __init__(self, optimizer: Optimizer, start_factor: float = 1 / 3, end_factor: float = 1.0, total_iters: int = 5,
-                 last_epoch: int = -1):
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        start_factor: float = 1 / 3,
+        end_factor: float = 1.0,
+        total_iters: int = 5,
+        last_epoch: int = -1,
+    ):
         _at_least_one("LinearLR", total_iters=total_iters)
         if not 0 < start_factor <= 1 or not 0 <= end_factor <= 1:
-            raise ValidationError(f"LinearLR: start_factor is {start_factor} and end_factor {end_factor}; "
-                                  "use a start above 0 and both at most 1")
+            raise ValidationError(
+                f"LinearLR: start_factor is {start_factor} and end_factor {end_factor}; "
+                "use a start above 0 and both at most 1"
+            )
         self.start_factor, self.end_factor, self.total_iters = start_factor, end_factor, total_iters
         super().__init__(optimizer, last_epoch)
 
@@ -225,11 +235,22 @@ class OneCycleLR(LRScheduler):
     [0.52, 1.0, 0.500002, 4e-06]
     """
 
-    def __init__(self, optimizer: Optimizer, max_lr: float | list[float], total_steps: int | None = None,
-                 epochs: int | None = None, steps_per_epoch: int | None = None, pct_start: float = 0.3,
-                 anneal_strategy: str = "cos", cycle_momentum: bool = True, base_momentum: float = 0.85,
-                 max_momentum: float = 0.95, div_factor: float = 25.0, final_div_factor: float = 1e4,
-                 last_epoch: int = -1):
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        max_lr: float | list[float],
+        total_steps: int | None = None,
+        epochs: int | None = None,
+        steps_per_epoch: int | None = None,
+        pct_start: float = 0.3,
+        anneal_strategy: str = "cos",
+        cycle_momentum: bool = True,
+        base_momentum: float = 0.85,
+        max_momentum: float = 0.95,
+        div_factor: float = 25.0,
+        final_div_factor: float = 1e4,
+        last_epoch: int = -1,
+    ):
         groups = _optimizer(self, optimizer).param_groups
         self.max_lrs = list(max_lr) if isinstance(max_lr, list | tuple) else [max_lr] * len(groups)
         self.total_steps = _total(total_steps, epochs, steps_per_epoch)
@@ -244,8 +265,10 @@ class OneCycleLR(LRScheduler):
 
     def _check(self, groups: list[dict[str, Any]]) -> None:
         if len(self.max_lrs) != len(groups):
-            raise ValidationError(f"OneCycleLR: max_lr has {len(self.max_lrs)} rates, the optimiser {len(groups)} "
-                                  "parameter groups; give one rate for each, or one number")
+            raise ValidationError(
+                f"OneCycleLR: max_lr has {len(self.max_lrs)} rates, the optimiser {len(groups)} "
+                "parameter groups; give one rate for each, or one number"
+            )
         if not 0 <= self.pct_start <= 1:
             raise ValidationError(f"OneCycleLR: pct_start is {self.pct_start}; use a share from 0 to 1")
         if self.anneal_strategy not in ANNEAL:
@@ -255,8 +278,10 @@ class OneCycleLR(LRScheduler):
 
     def get_lr(self) -> list[float]:
         """The learning rate of every group at t = self.last_epoch."""
-        return [self._cycle(base, highest, base / self.final_div_factor)
-                for base, highest in zip(self.base_lrs, self.max_lrs, strict=True)]
+        return [
+            self._cycle(base, highest, base / self.final_div_factor)
+            for base, highest in zip(self.base_lrs, self.max_lrs, strict=True)
+        ]
 
     def step(self) -> None:
         """Set the next learning rate and momentum; to be called after the optimiser's step.
@@ -264,8 +289,10 @@ class OneCycleLR(LRScheduler):
         Raises   ValidationError   it was called more than total_steps times
         """
         if self.last_epoch >= self.total_steps:
-            raise ValidationError(f"OneCycleLR: step {self.last_epoch + 1} of {self.total_steps}; "
-                                  "build it with the total_steps of the whole training")
+            raise ValidationError(
+                f"OneCycleLR: step {self.last_epoch + 1} of {self.total_steps}; "
+                "build it with the total_steps of the whole training"
+            )
         super().step()
         if self.cycle_momentum:
             momentum = self._cycle(self.max_momentum, self.base_momentum, self.max_momentum)
@@ -302,8 +329,10 @@ def _share(t: float, start: float, end: float) -> float:
 def _total(total_steps: int | None, epochs: int | None, steps_per_epoch: int | None) -> int:
     if total_steps is None:
         if epochs is None or steps_per_epoch is None:
-            raise ValidationError(f"OneCycleLR: total_steps is None, epochs {epochs} and steps_per_epoch "
-                                  f"{steps_per_epoch}; give total_steps, or both of the others")
+            raise ValidationError(
+                f"OneCycleLR: total_steps is None, epochs {epochs} and steps_per_epoch "
+                f"{steps_per_epoch}; give total_steps, or both of the others"
+            )
         _at_least_one("OneCycleLR", epochs=epochs, steps_per_epoch=steps_per_epoch)
         return epochs * steps_per_epoch
     _at_least_one("OneCycleLR", total_steps=total_steps)
@@ -318,6 +347,8 @@ def _at_least_one(where: str, **settings: int) -> None:
 
 def _optimizer(scheduler: LRScheduler, optimizer: Any) -> Optimizer:
     if not isinstance(optimizer, Optimizer):
-        raise DtypeError(f"{type(scheduler).__name__}: optimizer is a {type(optimizer).__name__}; give an Optimizer, "
-                         "as SGD(model.parameters(), lr=0.1)")
+        raise DtypeError(
+            f"{type(scheduler).__name__}: optimizer is a {type(optimizer).__name__}; give an Optimizer, "
+            "as SGD(model.parameters(), lr=0.1)"
+        )
     return optimizer

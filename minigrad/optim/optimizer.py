@@ -39,7 +39,8 @@ class Bundle:
 
     def run(self, kernel: Columns, *arguments: Any) -> None:
         """Run a kernel on the parameters, their gradients and `arguments`, and count a change of every parameter."""
-        grads = Arrays([p.grad.array.astype(self.dtype, "C", copy=False) for p in self.params])  # most as they are
+        gradients = [p.grad for p in self.params if p.grad is not None]
+        grads = Arrays([grad.array.astype(self.dtype, "C", copy=False) for grad in gradients])  # most as they are
         for p, copy in self.copied:
             copy[...] = p.array
         kernel(self.device, self.values, grads, *arguments)
@@ -84,8 +85,10 @@ class Optimizer:
             raise DtypeError(f"{self._name}: params is one Tensor; put it in a list")
         groups: list[Any] = list(params)
         if not groups:
-            raise ValidationError(f"{self._name}: params has 0 tensors, expected 1 or more; a generator gives its "
-                                  "tensors only once, so call model.parameters() again")
+            raise ValidationError(
+                f"{self._name}: params has 0 tensors, expected 1 or more; a generator gives its "
+                "tensors only once, so call model.parameters() again"
+            )
         for group in groups if isinstance(groups[0], dict) else [{"params": groups}]:
             self.add_param_group(group)
 
@@ -110,8 +113,10 @@ class Optimizer:
         Raises   as the optimiser itself, and leaves it as it was
         """
         if not isinstance(param_group, dict) or "params" not in param_group:
-            raise DtypeError(f"{self._name}: a parameter group is {type(param_group).__name__} without 'params'; "
-                             "give a dict like {'params': tensors, 'lr': 0.1}")
+            raise DtypeError(
+                f"{self._name}: a parameter group is {type(param_group).__name__} without 'params'; "
+                "give a dict like {'params': tensors, 'lr': 0.1}"
+            )
         group = {**self.defaults, **param_group}
         group["params"] = [group["params"]] if isinstance(group["params"], Tensor) else list(group["params"])
         self._check_params(group["params"])
@@ -126,9 +131,11 @@ class Optimizer:
                 raise DtypeError(f"{where} is a {type(p).__name__}, expected a Tensor; give model.parameters()")
             if p.dtype.kind != "f":
                 raise DtypeError(f"{where} is {p.dtype}, expected float32 or float64; convert it, or leave it out")
-            if not p.is_leaf:
-                raise GraphError(f"{where} is the result of {p.node.op.name}, expected a leaf; "
-                                 "give the tensors it was made from, or .detach() it first")
+            if p.node is not None:
+                raise GraphError(
+                    f"{where} is the result of {p.node.op.name}, expected a leaf; "
+                    "give the tensors it was made from, or .detach() it first"
+                )
             if not p.array.flags.writeable:
                 raise ValidationError(f"{where} is read-only memory, or one number seen many times; give its .clone()")
             if id(p) in known:
@@ -191,8 +198,9 @@ class Optimizer:
         numbers = {id(p): number for number, p in enumerate(params)}
         return {
             "state": {number: dict(self.state[p]) for number, p in enumerate(params) if self.state.get(p)},
-            "param_groups": [{**group, "params": [numbers[id(p)] for p in group["params"]]}
-                             for group in self.param_groups],
+            "param_groups": [
+                {**group, "params": [numbers[id(p)] for p in group["params"]]} for group in self.param_groups
+            ],
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -206,8 +214,10 @@ class Optimizer:
         state = {}
         for number, entry in state_dict["state"].items():
             if number not in params:
-                raise StateError(f"{self._name}: the state dict has a state of parameter {number}, and {len(params)} "
-                                 "parameters in its groups; save it again")
+                raise StateError(
+                    f"{self._name}: the state dict has a state of parameter {number}, and {len(params)} "
+                    "parameters in its groups; save it again"
+                )
             state[params[number]] = self._copied(number, params[number], entry)
         for group, new in zip(self.param_groups, saved, strict=True):
             group.update({**new, "params": group["params"]})
@@ -217,13 +227,17 @@ class Optimizer:
     def _matched(self, saved: list[dict[str, Any]]) -> dict[int, Tensor]:
         """The parameter that each number in the saved groups stands for."""
         if len(saved) != len(self.param_groups):
-            raise StateError(f"{self._name}: the state dict has {len(saved)} parameter groups, the optimiser "
-                             f"{len(self.param_groups)}; build it with the groups it was saved with")
+            raise StateError(
+                f"{self._name}: the state dict has {len(saved)} parameter groups, the optimiser "
+                f"{len(self.param_groups)}; build it with the groups it was saved with"
+            )
         params: dict[int, Tensor] = {}
         for number, (group, new) in enumerate(zip(self.param_groups, saved, strict=True)):
             if len(new["params"]) != len(group["params"]):
-                raise StateError(f"{self._name}: group {number} of the state dict has {len(new['params'])} parameters, "
-                                 f"the optimiser's {len(group['params'])}; build it for the model it was saved with")
+                raise StateError(
+                    f"{self._name}: group {number} of the state dict has {len(new['params'])} parameters, "
+                    f"the optimiser's {len(group['params'])}; build it for the model it was saved with"
+                )
             self.check({**group, **new})
             params.update(zip(new["params"], group["params"], strict=True))
         return params
@@ -236,8 +250,10 @@ class Optimizer:
                 copy[name] = int(value)
             elif isinstance(value, Tensor):
                 if value.shape != p.shape:
-                    raise StateError(f"{self._name}: {name} of parameter {number} has shape {value.shape}, the "
-                                     f"parameter {p.shape}; build the optimiser for the model it was saved with")
+                    raise StateError(
+                        f"{self._name}: {name} of parameter {number} has shape {value.shape}, the "
+                        f"parameter {p.shape}; build the optimiser for the model it was saved with"
+                    )
                 copy[name] = Tensor(contiguous(value.detach().cpu().numpy()), p.dtype, p.device)
             elif value is not None:
                 copy[name] = value

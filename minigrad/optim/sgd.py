@@ -38,17 +38,37 @@ class SGD(Optimizer):
     tensor([ 0.46, -0.92], requires_grad=True)
     """
 
-    def __init__(self, params: Iterable[Tensor] | Iterable[dict[str, Any]], lr: float = 1e-3, momentum: float = 0,
-                 dampening: float = 0, weight_decay: float = 0, nesterov: bool = False, *, maximize: bool = False):
-        super().__init__(params, {"lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay,
-                                  "nesterov": nesterov, "maximize": maximize})
+    def __init__(
+        self,
+        params: Iterable[Tensor] | Iterable[dict[str, Any]],
+        lr: float = 1e-3,
+        momentum: float = 0,
+        dampening: float = 0,
+        weight_decay: float = 0,
+        nesterov: bool = False,
+        *,
+        maximize: bool = False,
+    ):
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "momentum": momentum,
+                "dampening": dampening,
+                "weight_decay": weight_decay,
+                "nesterov": nesterov,
+                "maximize": maximize,
+            },
+        )
 
     def check(self, group: dict[str, Any]) -> None:
         """Refuse settings out of their range."""
         at_least_zero("SGD", group, "lr", "momentum", "weight_decay")
         if group["nesterov"] and (group["momentum"] == 0 or group["dampening"] != 0):
-            raise ValidationError(f"SGD: nesterov=True with momentum={group['momentum']} and dampening="
-                                  f"{group['dampening']}; use a momentum above 0, as 0.9, and dampening=0")
+            raise ValidationError(
+                f"SGD: nesterov=True with momentum={group['momentum']} and dampening="
+                f"{group['dampening']}; use a momentum above 0, as 0.9, and dampening=0"
+            )
 
     def update(self, group: dict[str, Any], bundle: Bundle) -> None:
         """Change the parameters of a bundle by one step."""

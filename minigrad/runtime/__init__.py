@@ -1,1 +1,1 @@
-"""The ground: devices, memory, kernels, threads and the compile cache; the only part that imports Numba and llvmlite."""
+"""The ground: devices, memory, kernels, threads and the compile cache; the only importer of Numba and llvmlite."""

@@ -46,16 +46,16 @@ CPU, NUMPY = Device("cpu"), Device("numpy")
 _devices = {"cpu": CPU, "numpy": NUMPY}
 
 
-def device(name: "str | Device") -> Device:
-    """The device called `name`: 'cpu', or 'numpy', the slow judge.
+def device(name: "str | Device | None") -> Device:
+    """The device called `name`: 'cpu', also for None, or 'numpy', the slow judge.
 
     Raises   DeviceError   there is no such device here
     Example
     >>> device("cpu")
     device('cpu')
     """
-    if isinstance(name, Device):
-        return name
+    if name is None or isinstance(name, Device):
+        return name or CPU
     found = _devices.get(str(name))
     if found is None and str(name).split(":")[0] == "cuda":
         raise DeviceError(f"device {name!r}: this version of minigrad has no CUDA kernels; use 'cpu' or 'numpy'")

@@ -10,8 +10,8 @@ from math import prod
 
 import numpy as np
 
-from .math import smaller
 from .kernel import Ints, Kernel, Memory, helper
+from .math import smaller
 
 PIECE = 32768  # elements in a task: 10 us of work, where a parallel launch costs 3-9 us
 
@@ -29,8 +29,12 @@ def elementwise(function: Callable[..., object], inputs: tuple[type, ...] = (), 
     def column(*arrays: np.ndarray) -> None:
         target = arrays[-1]
         operands = [_as_operand(array, target, kind) for array, kind in zip(arrays[:-1], kinds, strict=True)]
-        tasks, plan = _plan(target.shape, target.strides, target.itemsize,
-                            tuple([(array.shape, array.strides, array.itemsize) for array in operands]))
+        tasks, plan = _plan(
+            target.shape,
+            target.strides,
+            target.itemsize,
+            tuple([(array.shape, array.strides, array.itemsize) for array in operands]),
+        )
         if tasks:
             run(tasks, *operands, target, plan)
 
@@ -55,8 +59,14 @@ def _plan(shape, strides, itemsize, operands) -> tuple[int, np.ndarray]:
     steps = [[strides[axis] // itemsize for axis in order]]
     for operand_shape, operand_strides, operand_itemsize in operands:
         missing = len(shape) - len(operand_shape)
-        steps.append([0 if axis < missing or operand_shape[axis - missing] == 1
-                      else operand_strides[axis - missing] // operand_itemsize for axis in order])
+        steps.append(
+            [
+                0
+                if axis < missing or operand_shape[axis - missing] == 1
+                else operand_strides[axis - missing] // operand_itemsize
+                for axis in order
+            ]
+        )
     sizes, steps = _merge(sizes, steps)
     inner = sizes.pop()
     numbers = [inner, total, PIECE, len(sizes), *[step[-1] for step in steps], *sizes]
@@ -71,7 +81,9 @@ def _merge(sizes, steps):
     merged: list[int] = []
     moves: list[list[int]] = [[] for _ in steps]
     for axis in kept:
-        joined = bool(merged) and all(move[-1] == step[axis] * sizes[axis] for move, step in zip(moves, steps, strict=True))
+        joined = bool(merged) and all(
+            move[-1] == step[axis] * sizes[axis] for move, step in zip(moves, steps, strict=True)
+        )
         if joined:
             merged[-1] *= sizes[axis]
         else:
@@ -181,7 +193,7 @@ def places(function: Callable[..., object]):
     the elements in C order, whatever the memory layout."""
     f = helper(function)
 
-    def loop(task, out: Memory, plan: Ints, key: int, limit: int, scale: float):
+    def loop(task, out: Memory, plan: Ints, key, limit, scale: float):
         inner, i, stop = plan[0], task * plan[2], smaller(plan[1], (task + 1) * plan[2])
         so, sa = plan[4], plan[5]
         while i < stop:
@@ -197,7 +209,7 @@ def places(function: Callable[..., object]):
 
     def column(key: int, limit: int, scale: float, out: np.ndarray) -> None:
         steps = np.cumprod((1, *out.shape[:0:-1]))[::-1].tolist()
-        tasks, plan = _plan(out.shape, out.strides, out.itemsize, ((out.shape, tuple(steps[-out.ndim:]), 1),))
+        tasks, plan = _plan(out.shape, out.strides, out.itemsize, ((out.shape, tuple(steps[-out.ndim :]), 1),))
         if tasks:
             run(tasks, out, plan, key - 2**64 if key >= 2**63 else key, limit, scale)
 

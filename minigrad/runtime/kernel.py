@@ -8,11 +8,11 @@
     scale_rows(tasks, x, 2.0, out)        # runs task 0 ... tasks-1, on all threads
 
 A kernel is serial and does one task of many.  Its first parameter is the task; every other one says by its annotation
-what it is: an array of so many dimensions, C-contiguous, of the kernel's element type (`Array1` ... `Array4`); `Memory`,
-the same as a flat view that follows no particular strides; `Ints`, `Shorts` and `Bytes`, flat int64, uint16 and
-uint8; `ArrayList`, a list
-of C-contiguous arrays; `int`; `float`, a number of the kernel's element type; `Tile`, the shape of a register tile
-(see tile.py).  The element type is that of the first `ArrayN`, `Memory` or `ArrayList` argument.
+what it is: an array of so many dimensions, C-contiguous, of the kernel's element type (`Array1` ... `Array4`);
+`Memory`, the same as a flat view that follows no particular strides; `Ints`, `Shorts` and `Bytes`, flat int64, uint16
+and uint8; `ArrayList`, a list of C-contiguous arrays; `float`, a number of the kernel's element type; `Tile`, the shape
+of a register tile (see tile.py); no annotation, a whole number.  The element type is that of the first `ArrayN`,
+`Memory` or `ArrayList` argument.
 
 Arguments travel in one block of eight-byte numbers.  An array is passed as the address of its NumPy object, from which
 the kernel reads data, shape and strides: finding them in Python would cost a microsecond an array.
@@ -70,7 +70,13 @@ DIMENSIONS = {Array1: 1, Array2: 2, Array3: 3, Array4: 4, Memory: 1, Ints: 1, By
 INTEGERS = {Ints: types.int64, Bytes: types.uint8, Shorts: types.uint16}
 FLOATS = {"f": types.float32, "d": types.float64}
 FASTMATH = {"contract", "reassoc", "nsz", "arcp"}  # all that keeps nan and infinity as they are
-OPTIONS = {"nogil": True, "error_model": "numpy", "fastmath": FASTMATH, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+OPTIONS = {
+    "nogil": True,
+    "error_model": "numpy",
+    "fastmath": FASTMATH,
+    "no_cpython_wrapper": True,
+    "no_cfunc_wrapper": True,
+}
 
 listeners: list[Callable[[str, float], None]] = []  # called with (name, seconds) after each kernel is compiled
 
@@ -89,7 +95,7 @@ class Kernel:
         self.name = f"{self.source.__module__.rpartition('.')[2]}.{self.source.__name__}"
         parameters = list(inspect.signature(function).parameters.values())[1:]
         self.names = [parameter.name for parameter in parameters]
-        self.kinds = [parameter.annotation for parameter in parameters]
+        self.kinds = [int if p.annotation is p.empty else p.annotation for p in parameters]
         self.compiled: dict[Any, int] = {}
         self.__doc__ = function.__doc__
         self.run = _caller(self)
@@ -148,8 +154,11 @@ def _caller(kernel: Kernel) -> Callable[..., None]:
     floats = [name for name, kind in named if (kind in DIMENSIONS and kind not in INTEGERS) or kind is ArrayList]
     sample = f"{floats[0]}.arrays[0]" if floats[0] in lists else floats[0]
     tile_name = next((name for name, kind in named if kind is Tile), None)
-    fields = [name if kind in (int, float) else f"id({name}.table)" if kind is ArrayList else f"id({name})"
-              for name, kind in named if kind is not Tile]
+    fields = [
+        name if kind in (int, float) else f"id({name}.table)" if kind is ArrayList else f"id({name})"
+        for name, kind in named
+        if kind is not Tile
+    ]
     text = f"""
 def run(tasks, {", ".join(kernel.names)}):
     if not ({" is ".join(["ndarray", *(f"type({name})" for name in arrays)])}):
@@ -158,8 +167,15 @@ def run(tasks, {", ".join(kernel.names)}):
     launch(compiled.get(form_) or prepare(*form_), pack({", ".join(fields)}), tasks)
 """
     codes = ["d" if kind is float else "q" for _, kind in named if kind is not Tile]
-    scope = {"kernel": kernel, "compiled": kernel.compiled, "prepare": kernel.prepare, "ndarray": np.ndarray,
-             "launch": threads.launch, "pack": struct.Struct("".join(codes)).pack, "wrong": _wrong_arguments}
+    scope = {
+        "kernel": kernel,
+        "compiled": kernel.compiled,
+        "prepare": kernel.prepare,
+        "ndarray": np.ndarray,
+        "launch": threads.launch,
+        "pack": struct.Struct("".join(codes)).pack,
+        "wrong": _wrong_arguments,
+    }
     exec(text, scope)
     return scope["run"]
 
@@ -173,6 +189,9 @@ class Arrays:
     """A list of C-contiguous arrays of one dtype, as a kernel's `ArrayList` argument."""
 
     def __init__(self, arrays: list[np.ndarray]):
+        for array in arrays:
+            if type(array) is not np.ndarray or not array.flags.c_contiguous:
+                raise DtypeError(f"Arrays: expected C-contiguous NumPy arrays, got a {type(array).__name__}")
         self.arrays = arrays
         self.table = np.array([id(array) for array in arrays], np.int64)
 

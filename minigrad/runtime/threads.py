@@ -20,6 +20,7 @@ from numba.extending import intrinsic
 from ..errors import ValidationError
 from . import cache
 
+
 class _Local(threading.local):
     """What each Python thread has for itself."""
 

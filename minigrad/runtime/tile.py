@@ -60,8 +60,10 @@ def choose(rows: int, width: int, dtype) -> tuple[int, int, bool]:
     vectors = width // lanes(dtype)
     if not vectors:
         return height, 1, True
-    cost = {cols: -(-width // (cols * lanes(dtype))) * _cycles(height, cols)
-            for cols in range(1, min(MAX_COLS, vectors) + 1)}
+    cost = {
+        cols: -(-width // (cols * lanes(dtype))) * _cycles(height, cols)
+        for cols in range(1, min(MAX_COLS, vectors) + 1)
+    }
     return height, max(cols for cols in cost if cost[cols] <= 1.05 * min(cost.values())), False
 
 
@@ -200,8 +202,13 @@ def store(typing, acc, out, out_at, step, count):
             here = builder.gep(target, [_times(builder, distance, i)])
             for j in range(shape.cols):
                 vector = builder.extract_value(tile, i * shape.cols + j)
-                _store(builder, shape, vector, builder.gep(here, [ir.Constant(I64, j * shape.lanes)]),
-                       _mask(builder, shape, left, j))
+                _store(
+                    builder,
+                    shape,
+                    vector,
+                    builder.gep(here, [ir.Constant(I64, j * shape.lanes)]),
+                    _mask(builder, shape, left, j),
+                )
         return context.get_dummy_value()
 
     return types.void(acc, out, out_at, types.intp, types.intp), generate
@@ -222,7 +229,9 @@ def store_sums(typing, acc, out, out_at, step):
             for j in range(shape.cols):
                 vector = builder.extract_value(tile, i * shape.cols + j)
                 total = builder.call(reduce, [ir.Constant(number, 0.0), vector], fastmath=("reassoc",))
-                builder.store(total, builder.gep(target, [builder.add(_times(builder, distance, i), ir.Constant(I64, j))]))
+                builder.store(
+                    total, builder.gep(target, [builder.add(_times(builder, distance, i), ir.Constant(I64, j))])
+                )
         return context.get_dummy_value()
 
     return types.void(acc, out, out_at, types.intp), generate
@@ -277,8 +286,12 @@ def _mask(builder, shape, count, j):
 
 
 def _load_row(builder, shape, address, count):
-    return [_load(builder, shape, builder.gep(address, [ir.Constant(I64, j * shape.lanes)]),
-                  _mask(builder, shape, count, j)) for j in range(shape.cols)]
+    return [
+        _load(
+            builder, shape, builder.gep(address, [ir.Constant(I64, j * shape.lanes)]), _mask(builder, shape, count, j)
+        )
+        for j in range(shape.cols)
+    ]
 
 
 def _load(builder, shape, address, mask):

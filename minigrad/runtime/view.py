@@ -75,8 +75,10 @@ def address(context, builder, view_type, view, index_type, index):
     if not isinstance(index_type, types.BaseTuple):
         return builder.gep(fields.data, [context.cast(builder, index, index_type, types.intp)])
     sizes = cgutils.unpack_tuple(builder, fields.shape)
-    numbers = [context.cast(builder, number, kind, types.intp)
-               for number, kind in zip(cgutils.unpack_tuple(builder, index), index_type, strict=True)]
+    numbers = [
+        context.cast(builder, number, kind, types.intp)
+        for number, kind in zip(cgutils.unpack_tuple(builder, index), index_type, strict=True)
+    ]
     offset = numbers[0]
     for size, number in zip(sizes[1:], numbers[1:], strict=True):
         offset = builder.add(builder.mul(offset, size), number)

@@ -146,7 +146,8 @@ def _colour_bar(figure: Figure, panels: np.ndarray, norm: Normalize, colour: boo
     label = "weight on each of\nred, green, blue" if colour else "weight"
     scale = ScalarMappable(norm, "gray" if colour else style.SIGNED)
     bar = style.colour_bar(figure, scale, list(panels), label)
-    bar.set_ticks([norm.vmin, 0, norm.vmax], labels=[f"−{norm.vmax:.2g}", "0", f"+{norm.vmax:.2g}"])
+    low, high = float(norm.vmin or 0), float(norm.vmax or 0)
+    bar.set_ticks([low, 0, high], labels=[f"−{high:.2g}", "0", f"+{high:.2g}"])
 
 
 def _heading(shape: tuple[int, ...]) -> str:

@@ -163,7 +163,8 @@ def _draw_loss(axes: Axes, loss: np.ndarray) -> None:
 
 def _add_epochs(axes: Axes, steps_per_epoch: int) -> None:
     """A second scale above the steps."""
-    scale = axes.secondary_xaxis("top", functions=(lambda step: step / steps_per_epoch, lambda e: e * steps_per_epoch))
+    conversions: Any = (lambda step: step / steps_per_epoch, lambda epoch: epoch * steps_per_epoch)
+    scale = axes.secondary_xaxis("top", functions=conversions)
     scale.set_xlabel("epoch", fontsize=style.LABEL)
     scale.tick_params(labelsize=style.SMALL)
     scale.xaxis.set_major_locator(_whole_numbers())

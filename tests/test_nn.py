@@ -1,0 +1,754 @@
+"""Layers and modules: what they register, show, save, load, and say when something is wrong."""
+
+import copy
+import pickle
+from collections import OrderedDict
+
+import numpy as np
+import pytest
+
+import minigrad as mg
+from minigrad import nn
+from minigrad.errors import DeviceError, DtypeError, GraphError, MinigradError, ShapeError, StateError, ValidationError
+from minigrad.nn import functional as F
+
+
+class Net(nn.Module):
+    """A small model with a part, as in the tutorials."""
+
+    def __init__(self):
+        super().__init__()
+        self.features = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2))
+        self.drop = nn.Dropout(0.25)
+        self.fc = nn.Linear(4 * 4 * 4, 3)
+
+    def forward(self, x):
+        return self.fc(self.drop(self.features(x)).flatten(1))
+
+
+class Scaled(nn.Module):
+    """A parameter, two buffers and a parameter that is left out."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(mg.ones(3))
+        self.register_parameter("bias", None)
+        self.register_buffer("mean", mg.zeros(3))
+        self.register_buffer("count", mg.tensor(0), persistent=False)
+
+    def forward(self, x):
+        return (x - self.mean) * self.weight
+
+
+def names(pairs):
+    return [name for name, _ in pairs]
+
+
+def values(model):
+    return {name: tensor.numpy().copy() for name, tensor in model.state_dict().items()}
+
+
+# ---- Parameter
+
+
+def test_a_parameter_is_a_tensor_that_shares_the_values_it_is_made_from():
+    source = mg.zeros(2)
+    param = nn.Parameter(source)
+    source += 1
+    assert isinstance(param, mg.Tensor)
+    assert (param.requires_grad, source.requires_grad) == (True, False)
+    assert param.tolist() == [1, 1]
+
+
+def test_a_parameter_made_from_numbers_may_be_frozen():
+    assert not nn.Parameter([1.0, 2.0], requires_grad=False).requires_grad
+
+
+def test_a_parameter_made_inside_a_graph_is_a_leaf():
+    x = mg.ones(2, requires_grad=True)
+    assert nn.Parameter(x * 2).is_leaf
+
+
+def test_whole_numbers_cannot_be_learned():
+    with pytest.raises(DtypeError, match="only float tensors have gradients, this one is int64"):
+        nn.Parameter([1, 2])
+
+
+def test_a_parameter_shows_itself_as_pytorch_does():
+    assert repr(nn.Parameter([1.0])) == "Parameter containing:\ntensor([1.], requires_grad=True)"
+
+
+@pytest.mark.parametrize("clone", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))], ids=["deepcopy", "pickle"])
+def test_a_copied_model_is_equal_but_independent(clone):
+    model = Net()
+    twin = clone(model)
+    assert all(type(param) is nn.Parameter and param.requires_grad for param in twin.parameters())
+    np.testing.assert_equal(values(twin), values(model))
+    with mg.no_grad():
+        twin.fc.bias += 1
+    assert (twin.fc.bias - model.fc.bias).tolist() == pytest.approx([1, 1, 1])
+
+
+@pytest.mark.parametrize("clone", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))], ids=["deepcopy", "pickle"])
+def test_a_copied_model_shares_what_the_model_shared(clone):
+    layer = nn.Linear(2, 2)
+    twin = clone(nn.Sequential(layer, layer))
+    assert twin[0] is twin[1]
+    assert len(list(twin.parameters())) == 2
+
+
+# ---- keeping account
+
+
+def test_parameters_are_found_in_the_order_of_their_registration():
+    assert names(Net().named_parameters()) == ["features.0.weight", "features.0.bias", "fc.weight", "fc.bias"]
+    assert names(Net().named_parameters("net", recurse=False)) == []
+    assert names(nn.Linear(1, 1).named_parameters("net")) == ["net.weight", "net.bias"]
+
+
+def test_a_parameter_of_none_keeps_its_name_but_is_not_listed():
+    module = Scaled()
+    assert module.bias is None
+    assert names(module.named_parameters()) == ["weight"]
+    module.bias = nn.Parameter(mg.zeros(3))
+    assert names(module.named_parameters()) == ["weight", "bias"]
+
+
+def test_buffers_are_found_and_can_be_replaced_by_assignment():
+    module = Scaled()
+    module.mean = mg.ones(3)
+    assert names(module.named_buffers()) == ["mean", "count"]
+    assert [buffer.tolist() for buffer in module.buffers()] == [[1, 1, 1], 0]
+
+
+def test_what_is_shared_counts_once():
+    model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
+    model[1].weight = model[0].weight
+    assert names(model.named_parameters()) == ["0.weight", "0.bias", "1.bias"]
+    layer = nn.ReLU()
+    assert len(list(nn.Sequential(layer, layer).children())) == 1
+    assert len(list(nn.Sequential(layer, layer).modules())) == 2
+
+
+def test_a_shared_parameter_has_all_its_names_in_the_state():
+    model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
+    model[1].weight = model[0].weight
+    assert list(model.state_dict()) == ["0.weight", "0.bias", "1.weight", "1.bias"]
+
+
+def test_modules_are_found_with_their_paths():
+    model = Net()
+    assert names(model.named_children()) == ["features", "drop", "fc"]
+    assert names(model.named_modules()) == ["", "features", "features.0", "features.1", "features.2", "drop", "fc"]
+
+
+def test_a_model_may_be_set_aside_by_none():
+    model = Net()
+    model.drop = None
+    assert model.drop is None
+    assert names(model.named_children()) == ["features", "fc"]
+
+
+def test_a_member_that_becomes_another_kind_is_registered_once():
+    module = Scaled()
+    module.mean = nn.Parameter(mg.zeros(3))
+    assert names(module.named_buffers()) == ["count"]
+    assert names(module.named_parameters()) == ["weight", "mean"]
+    module.note = "plain"
+    module.note = nn.Linear(1, 1)
+    assert "note" not in vars(module)
+
+
+@pytest.mark.parametrize("name", ["weight", "mean", "fc", "note"])
+def test_members_can_be_deleted(name):
+    module = Scaled()
+    module.fc, module.note = nn.Linear(1, 1), 1
+    delattr(module, name)
+    assert not hasattr(module, name)
+    assert name not in dir(module)
+
+
+def test_members_are_offered_for_completion():
+    assert {"features", "fc", "training"} <= set(dir(Net()))
+
+
+def test_members_are_reached_by_their_path():
+    model = Net()
+    assert model.get_submodule("") is model
+    assert model.get_submodule("features.0") is model.features[0]
+    assert model.get_parameter("features.0.weight") is model.features[0].weight
+
+
+@pytest.mark.parametrize(("search", "message"), [
+    (lambda model: model.get_submodule("features.7"), "Sequential has no attribute '7'"),
+    (lambda model: model.get_submodule("fc.weight"),
+     "get_submodule: 'weight' in 'fc.weight' is a Parameter, no Module"),
+    (lambda model: model.get_parameter("fc"), "get_parameter: 'fc' is a Linear, no Parameter"),
+    (lambda model: model.get_parameter("fc.wieght"), "Linear has no attribute 'wieght'; did you mean 'weight'?"),
+])
+def test_a_wrong_path_is_named(search, message):
+    with pytest.raises(AttributeError, match=message):
+        search(Net())
+
+
+def test_a_misspelt_attribute_is_an_error_that_suggests_the_nearest_name():
+    with pytest.raises(AttributeError, match=r"^Net has no attribute 'faetures'; did you mean 'features'\?$"):
+        _ = Net().faetures
+    with pytest.raises(AttributeError, match=r"^Net has no attribute 'xyzzy'$"):
+        _ = Net().xyzzy
+    with pytest.raises(AttributeError, match=r"^Net has no attribute 'xyzzy'$"):
+        del Net().xyzzy
+
+
+def test_a_property_that_fails_shows_its_own_error():
+    class Broken(nn.Module):
+        @property
+        def size(self):
+            return self.missing_size
+
+    with pytest.raises(AttributeError, match="Broken has no attribute 'missing_size'"):
+        _ = Broken().size
+
+
+def test_assigning_before_init_is_an_error():
+    class Early(nn.Module):
+        def __init__(self):
+            self.fc = nn.Linear(1, 1)
+
+    class Forgetful(nn.Module):
+        def __init__(self):
+            self.width = 3
+
+    with pytest.raises(AttributeError, match=r"Early: 'fc' is assigned too early; call super\(\).__init__\(\) first"):
+        Early()
+    with pytest.raises(AttributeError, match=r"Forgetful has no attribute '\w+'; call super\(\).__init__\(\) first"):
+        Forgetful()(1)
+
+
+@pytest.mark.parametrize(("name", "value", "message"), [
+    ("weight", mg.ones(3), "Scaled: 'weight' is a Parameter, so it cannot be a plain Tensor; wrap it in nn.Parameter"),
+    ("weight", 3, "Scaled: 'weight' is a Parameter, so it cannot be of type int; use None"),
+    ("mean", [0.0], "Scaled: 'mean' is a Tensor, so it cannot be of type list; use None"),
+    ("fc", nn.ReLU, r"Scaled: 'fc' is a Module, so it cannot be the class ReLU; make one of it: ReLU\(\.\.\.\)"),
+])
+def test_a_member_takes_its_own_kind_only(name, value, message):
+    module = Scaled()
+    module.fc = nn.Linear(1, 1)
+    with pytest.raises(DtypeError, match=message):
+        setattr(module, name, value)
+
+
+def test_a_layer_that_is_a_class_is_refused():
+    with pytest.raises(DtypeError, match="Sequential: '1' is a Module, so it cannot be the class ReLU; make one of it"):
+        nn.Sequential(nn.Linear(1, 1), nn.ReLU)
+
+
+@pytest.mark.parametrize("name", ["", "a.b", 3])
+def test_a_member_needs_a_name_without_dots(name):
+    with pytest.raises(ValidationError, match=f"Scaled: {name!r} cannot name a member; use a word without dots"):
+        Scaled().register_buffer(name, None)
+
+
+@pytest.mark.parametrize("name", ["train", "training", "weight", "fc"])
+def test_a_name_that_is_taken_is_refused(name):
+    module = Scaled()
+    module.fc = nn.Linear(1, 1)
+    with pytest.raises(ValidationError, match=f"Scaled: the name '{name}' is taken by another attribute; choose"):
+        module.register_buffer(name, mg.zeros(1))
+
+
+# ---- running
+
+
+def test_calling_a_module_runs_its_forward_with_all_arguments():
+    class Add(nn.Module):
+        def forward(self, x, *, y):
+            return x + y
+
+    assert Add()(1, y=2) == 3
+
+
+def test_a_module_without_forward_says_so():
+    class Empty(nn.Module):
+        pass
+
+    message = r"Empty: there is nothing to compute; define forward\(self, x\) in class Empty"
+    with pytest.raises(NotImplementedError, match=message):
+        Empty()(mg.ones(1))
+    with pytest.raises(NotImplementedError, match="ModuleList: there is nothing to compute"):
+        nn.ModuleList()(mg.ones(1))
+
+
+def test_hooks_see_arguments_and_output_until_removed():
+    layer, seen = nn.ReLU(), []
+    before = layer.register_forward_pre_hook(lambda module, args: seen.append(args[0].tolist()))
+    after = layer.register_forward_hook(lambda module, args, output: seen.append(output.tolist()))
+    layer(mg.tensor([-1.0]))
+    before.remove()
+    after.remove()
+    after.remove()
+    layer(mg.tensor([-2.0]))
+    assert seen == [[-1.0], [0.0]]
+
+
+def test_hooks_may_replace_arguments_and_output():
+    layer = nn.Identity()
+    layer.register_forward_pre_hook(lambda module, args: args[0] + 1)
+    layer.register_forward_pre_hook(lambda module, args: (args[0] * 2,))
+    layer.register_forward_hook(lambda module, args, output: output * 10)
+    assert layer(1) == 40
+
+
+def test_a_hook_is_a_context_and_may_remove_itself():
+    layer, seen = nn.Identity(), []
+    with layer.register_forward_hook(lambda module, args, output: seen.append(output)):
+        layer(1)
+    handle = layer.register_forward_hook(lambda module, args, output: handle.remove())
+    layer(2)
+    layer(3)
+    assert seen == [1]
+    assert not layer._forward_hooks
+
+
+# ---- errors name the layer
+
+
+def test_an_error_names_the_path_of_its_layer_once():
+    with pytest.raises(ShapeError, match=r"^features\.0: conv2d: weight reads 1 channels but x has 3 ") as caught:
+        Net()(mg.zeros(2, 3, 8, 8))
+    assert caught.traceback[-1].name == "_check"
+
+
+def test_an_error_in_a_deep_model_has_the_whole_path():
+    model = nn.Sequential(OrderedDict(first=Net(), last=nn.Identity()))
+    with pytest.raises(ShapeError, match=r"^first\.features\.0: conv2d: "):
+        model(mg.zeros(2, 3, 8, 8))
+
+
+def test_an_error_finds_layers_that_are_held_in_a_list():
+    class Tower(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.blocks = nn.ModuleList([nn.Linear(3, 3), nn.Linear(4, 3)])
+
+        def forward(self, x):
+            for block in self.blocks:
+                x = block(x)
+            return x
+
+    with pytest.raises(ShapeError, match=r"^blocks\.1: Linear expects 4 features, got 3"):
+        Tower()(mg.zeros(2, 3))
+
+
+def test_an_error_of_a_wrong_dtype_names_the_layer_too():
+    with pytest.raises(DtypeError, match=r"^1: linear: x is float64, weight is float32"):
+        nn.Sequential(nn.Identity(), nn.Linear(3, 3))(mg.zeros(2, 3, dtype=mg.float64))
+
+
+def test_an_error_of_a_layer_alone_has_no_path():
+    with pytest.raises(ShapeError, match=r"^Linear expects 4 features, got 3 in x"):
+        nn.Linear(4, 2)(mg.zeros(2, 3))
+
+
+def test_an_error_of_the_model_itself_has_no_path():
+    class Picky(nn.Module):
+        def forward(self, x):
+            raise MinigradError("picky: not today")
+
+    with pytest.raises(MinigradError, match=r"^picky: not today$"):
+        Picky()(mg.ones(1))
+
+
+@pytest.mark.parametrize(("x", "message"), [
+    (mg.zeros(2, 64), r"Linear expects 400 features, got 64 in x \(2, 64\); build the layer with in_features=64"),
+    (mg.zeros(2, 16, 5, 5),
+     r"Linear expects 400 features, got 5 in x \(2, 16, 5, 5\); flatten it first, with x.flatten\(1\)"),
+    (mg.zeros(2, 16, 4, 4, requires_grad=True).flatten(1),
+     "Linear expects 400 features = 16x5x5, got 256 = 16x4x4; did a layer before it lose its padding"),
+    (mg.zeros(2, 3, 4, 4, requires_grad=True).flatten(1), "Linear expects 400 features, got 48 = 3x4x4; did a layer"),
+    (mg.zeros(4, requires_grad=True).reshape(1, 4),
+     r"Linear expects 400 features, got 4 in x \(1, 4\); build the layer"),
+])
+def test_a_dense_layer_says_what_it_expects(x, message):
+    with pytest.raises(ShapeError, match=message):
+        nn.Linear(400, 120)(x)
+
+
+def test_a_single_number_is_no_row_of_features():
+    with pytest.raises(ShapeError, match="linear: x is a single number"):
+        nn.Linear(1, 1)(mg.tensor(1.0))
+
+
+# ---- changing everything at once
+
+
+def test_train_and_eval_reach_every_module():
+    model = Net()
+    assert model.eval() is model
+    assert not any(module.training for module in model.modules())
+    assert all(module.training for module in model.train().modules())
+    with pytest.raises(DtypeError, match="train: mode is 10, expected True or False; this switches layers"):
+        model.train(10)
+
+
+def test_apply_visits_the_inner_modules_first():
+    seen = []
+    model = nn.Sequential(nn.Linear(1, 1), nn.ReLU())
+    assert model.apply(seen.append) is model
+    assert seen == [model[0], model[1], model]
+
+
+def test_to_keeps_the_parameters_and_moves_values_and_gradients():
+    model = Net()
+    model(mg.ones(1, 1, 8, 8)).sum().backward()
+    before = list(model.parameters())
+    assert model.to("numpy") is model
+    assert all(new is old for new, old in zip(model.parameters(), before, strict=True))
+    assert all(param.device == "numpy" and param.grad.device == "numpy" for param in before)
+    assert model(mg.ones(1, 1, 8, 8, device="numpy")).device == "numpy"
+    assert model.cpu().fc.weight.device == "cpu"
+
+
+def test_double_and_float_change_float_tensors_only():
+    module = Scaled().double()
+    assert (module.weight.dtype, module.mean.dtype, module.count.dtype) == (mg.float64, mg.float64, mg.int64)
+    assert module.weight.requires_grad
+    assert module.float().weight.dtype == mg.float32
+    assert module.to("numpy", mg.float64).count.device == "numpy"
+
+
+def test_a_move_that_changes_nothing_leaves_the_graph_alone():
+    layer = nn.Linear(2, 2)
+    loss = layer(mg.ones(1, 2, requires_grad=True)).sum()
+    layer.to("cpu", mg.float32)
+    loss.backward()
+    assert layer.weight.grad is not None
+
+
+def test_moving_to_whole_numbers_or_nowhere_changes_nothing():
+    layer = nn.Linear(2, 2)
+    with pytest.raises(DtypeError, match="to: a module can only become float32 or float64"):
+        layer.to(mg.int64)
+    with pytest.raises(DeviceError, match="'tpu' is unknown"):
+        layer.to("tpu")
+    assert (layer.weight.dtype, layer.weight.device) == (mg.float32, "cpu")
+
+
+def test_cuda_moves_there_or_says_that_it_cannot():
+    layer = nn.Linear(2, 2)
+    if mg.cuda.is_available():
+        assert layer.cuda().weight.device.type == "cuda"
+    else:
+        with pytest.raises(DeviceError, match="cuda"):
+            layer.cuda()
+
+
+def test_freezing_reaches_all_parameters():
+    model = Net()
+    assert model.requires_grad_(False) is model
+    assert not any(param.requires_grad for param in model.parameters())
+    assert all(param.requires_grad for param in model.requires_grad_().parameters())
+
+
+def test_zero_grad_forgets_gradients_or_fills_them_with_zeros():
+    layer = nn.Linear(2, 1)
+    layer(mg.ones(1, 2)).sum().backward()
+    layer.zero_grad(set_to_none=False)
+    assert layer.weight.grad.tolist() == [[0, 0]]
+    layer.zero_grad()
+    assert layer.weight.grad is None
+
+
+# ---- saving and loading
+
+
+def test_the_state_has_pytorchs_keys_and_shapes():
+    shapes = {name: tensor.shape for name, tensor in Net().state_dict().items()}
+    assert shapes == {"features.0.weight": (4, 1, 3, 3), "features.0.bias": (4,), "fc.weight": (3, 64), "fc.bias": (3,)}
+
+
+def test_the_state_has_persistent_buffers_after_the_parameters_and_is_detached():
+    state = Scaled().state_dict(prefix="scale.")
+    assert list(state) == ["scale.weight", "scale.mean"]
+    assert not any(tensor.requires_grad for tensor in state.values())
+    assert all(type(tensor) is mg.Tensor for tensor in state.values())
+
+
+def test_a_state_goes_round():
+    first, second = Net(), Net()
+    keys = second.load_state_dict(first.state_dict())
+    assert (keys.missing_keys, keys.unexpected_keys) == ([], [])
+    assert repr(keys) == "<All keys matched successfully>"
+    np.testing.assert_equal(values(second), values(first))
+
+
+def test_a_state_of_numpy_arrays_is_taken_and_cast():
+    layer = nn.Linear(2, 1)
+    layer.load_state_dict({"weight": np.array([[1, 2]]), "bias": np.array([3.0])})
+    assert layer.weight.dtype == mg.float32
+    assert (layer.weight.tolist(), layer.bias.tolist()) == ([[1, 2]], [3])
+
+
+def test_loading_writes_into_the_same_memory():
+    model = Net()
+    params, arrays = list(model.parameters()), [param.array for param in model.parameters()]
+    model.load_state_dict(Net().state_dict())
+    assert all(new is old for new, old in zip(model.parameters(), params, strict=True))
+    assert all(param.array is array for param, array in zip(params, arrays, strict=True))
+
+
+def test_loading_between_forward_and_backward_is_noticed():
+    layer = nn.Linear(2, 2)
+    loss = layer(mg.ones(1, 2, requires_grad=True)).sum()
+    layer.load_state_dict(nn.Linear(2, 2).state_dict())
+    with pytest.raises(GraphError, match="was changed in place"):
+        loss.backward()
+
+
+def test_all_that_does_not_fit_is_told_at_once_and_nothing_changes():
+    model = Net()
+    before = values(model)
+    state = model.state_dict() | {"fc.weight": mg.zeros(10, 64), "fc9.bias": mg.zeros(3), "features.0.weight": [1.0]}
+    del state["fc.bias"]
+    with pytest.raises(StateError) as caught:
+        model.load_state_dict(state)
+    assert str(caught.value) == (
+        "load_state_dict: the state does not fit Net:\n"
+        "  missing: fc.bias\n"
+        "  unexpected: fc9.bias\n"
+        "  features.0.weight: a list in the state, (4, 1, 3, 3) in the model\n"
+        "  fc.weight: (10, 64) in the state, (3, 64) in the model\n"
+        "build the model with the settings it was saved with; strict=False leaves out missing and unexpected keys")
+    np.testing.assert_equal(values(model), before)
+
+
+def test_without_strict_missing_and_unexpected_keys_are_returned():
+    layer = nn.Linear(2, 1)
+    keys = layer.load_state_dict({"weight": mg.ones(1, 2), "scale": mg.ones(1)}, strict=False)
+    assert keys == (["bias"], ["scale"])
+    assert repr(keys) == "IncompatibleKeys(missing_keys=['bias'], unexpected_keys=['scale'])"
+    assert layer.weight.tolist() == [[1, 1]]
+
+
+def test_without_strict_shapes_still_must_fit():
+    with pytest.raises(StateError, match=r"weight: \(3, 3\) in the state, \(1, 2\) in the model\nbuild .* saved with$"):
+        nn.Linear(2, 1).load_state_dict({"weight": mg.ones(3, 3)}, strict=False)
+
+
+def test_values_that_are_not_numbers_change_nothing():
+    layer = nn.Linear(2, 1)
+    before = values(layer)
+    with pytest.raises(DtypeError, match="is not numeric"):
+        layer.load_state_dict({"weight": np.ones((1, 2)), "bias": np.array(["a"])})
+    np.testing.assert_equal(values(layer), before)
+
+
+def test_a_state_must_be_a_dict():
+    with pytest.raises(StateError, match="load_state_dict: expected a dict of tensors, got str; give it"):
+        Net().load_state_dict("model.safetensors")
+
+
+# ---- showing
+
+
+@pytest.mark.parametrize(("layer", "text"), [
+    (nn.Linear(400, 120), "Linear(in_features=400, out_features=120, bias=True)"),
+    (nn.Linear(4, 2, bias=False), "Linear(in_features=4, out_features=2, bias=False)"),
+    (nn.Conv2d(3, 6, 5), "Conv2d(3, 6, kernel_size=(5, 5), stride=(1, 1))"),
+    (nn.Conv2d(1, 6, kernel_size=5, padding=2), "Conv2d(1, 6, kernel_size=(5, 5), stride=(1, 1), padding=(2, 2))"),
+    (nn.Conv2d(4, 6, (3, 5), 2, 1, 2, 2, bias=False),
+     "Conv2d(4, 6, kernel_size=(3, 5), stride=(2, 2), padding=(1, 1), dilation=(2, 2), groups=2, bias=False)"),
+    (nn.Conv2d(1, 1, 3, padding="same"), "Conv2d(1, 1, kernel_size=(3, 3), stride=(1, 1), padding=same)"),
+    (nn.MaxPool2d(2), "MaxPool2d(kernel_size=2, stride=2, padding=0, dilation=1, ceil_mode=False)"),
+    (nn.MaxPool2d((3, 2), stride=1, padding=1),
+     "MaxPool2d(kernel_size=(3, 2), stride=1, padding=1, dilation=1, ceil_mode=False)"),
+    (nn.AvgPool2d(2, 1), "AvgPool2d(kernel_size=2, stride=1, padding=0)"),
+    (nn.ReLU(), "ReLU()"),
+    (nn.ReLU(inplace=True), "ReLU(inplace=True)"),
+    (nn.LeakyReLU(0.2), "LeakyReLU(negative_slope=0.2)"),
+    (nn.LeakyReLU(inplace=True), "LeakyReLU(negative_slope=0.01, inplace=True)"),
+    (nn.Tanh(), "Tanh()"),
+    (nn.Sigmoid(), "Sigmoid()"),
+    (nn.Softmax(dim=1), "Softmax(dim=1)"),
+    (nn.LogSoftmax(-1), "LogSoftmax(dim=-1)"),
+    (nn.Flatten(), "Flatten(start_dim=1, end_dim=-1)"),
+    (nn.Identity(54, unused=1), "Identity()"),
+    (nn.Dropout(), "Dropout(p=0.5, inplace=False)"),
+    (nn.CrossEntropyLoss(), "CrossEntropyLoss()"),
+    (nn.NLLLoss(), "NLLLoss()"),
+    (nn.MSELoss(), "MSELoss()"),
+    (nn.Sequential(), "Sequential()"),
+    (nn.ModuleDict({"a": nn.ReLU()}), "ModuleDict(\n  (a): ReLU()\n)"),
+], ids=lambda case: type(case).__name__ if isinstance(case, nn.Module) else "")
+def test_layers_show_themselves_as_pytorchs_do(layer, text):
+    assert repr(layer) == text
+
+
+def test_models_show_their_parts_indented():
+    assert repr(Net()) == """Net(
+  (features): Sequential(
+    (0): Conv2d(1, 4, kernel_size=(3, 3), stride=(1, 1), padding=(1, 1))
+    (1): ReLU()
+    (2): MaxPool2d(kernel_size=2, stride=2, padding=0, dilation=1, ceil_mode=False)
+  )
+  (drop): Dropout(p=0.25, inplace=False)
+  (fc): Linear(in_features=64, out_features=3, bias=True)
+)"""
+
+
+def test_settings_on_several_lines_are_shown_above_the_parts():
+    class Noted(nn.Sequential):
+        def extra_repr(self):
+            return "first\nsecond"
+
+    assert repr(Noted(nn.ReLU())) == "Noted(\n  first\n  second\n  (0): ReLU()\n)"
+    assert repr(Noted()) == "Noted(\n  first\n  second\n)"
+
+
+def test_a_list_shows_equal_neighbours_once():
+    layers = nn.ModuleList([nn.ReLU(), nn.Tanh(), nn.Tanh(), nn.Sequential(nn.ReLU())])
+    assert repr(layers) == """ModuleList(
+  (0): ReLU()
+  (1-2): 2 x Tanh()
+  (3): Sequential(
+    (0): ReLU()
+  )
+)"""
+
+
+# ---- containers
+
+
+def test_a_sequential_runs_its_layers_in_order():
+    assert nn.Sequential(nn.ReLU(), nn.Flatten(0))(mg.tensor([[-1.0, 2.0]])).tolist() == [0, 2]
+    assert nn.Sequential()(7) == 7
+
+
+def test_a_sequential_of_named_layers_keeps_the_names():
+    model = nn.Sequential(OrderedDict(conv=nn.Conv2d(1, 2, 3), act=nn.ReLU()))
+    assert model.conv is model[0]
+    assert names(model.named_children()) == ["conv", "act"]
+    assert names(model[1:].named_children()) == ["act"]
+
+
+@pytest.mark.parametrize("kind", [nn.Sequential, lambda *layers: nn.ModuleList(layers)],
+                         ids=["Sequential", "ModuleList"])
+def test_rows_of_modules_behave_as_lists(kind):
+    a, b, c = nn.ReLU(), nn.Tanh(), nn.Sigmoid()
+    row = kind(a, b)
+    assert row.append(c) is row
+    assert (len(row), list(row), row[0], row[-1]) == (3, [a, b, c], a, c)
+    assert type(row[:2]) is type(row)
+    assert list(row[:2]) == [a, b]
+    row[-1] = a
+    assert list(row.extend([b])) == [a, b, a, b]
+    with pytest.raises(IndexError, match=f"{type(row).__name__}: index 4 is out of range for 4 modules"):
+        row[4]
+
+
+def test_a_slice_shares_its_layers():
+    model = nn.Sequential(nn.Linear(1, 1), nn.ReLU())
+    assert model[:1][0] is model[0]
+
+
+def test_a_dict_of_modules_behaves_as_a_dict():
+    heads = nn.ModuleDict({"a": nn.Linear(2, 1)})
+    heads["b"] = nn.ReLU()
+    assert (len(heads), list(heads), "b" in heads) == (2, ["a", "b"], True)
+    assert list(heads.keys()) == ["a", "b"]
+    assert list(heads.items()) == list(zip(heads, heads.values(), strict=True))
+    del heads["b"]
+    assert names(heads.named_parameters()) == ["a.weight", "a.bias"]
+    with pytest.raises(DtypeError, match="ModuleDict: expected a dict of modules, got list"):
+        nn.ModuleDict([nn.ReLU()])
+
+
+# ---- layers
+
+
+X = mg.tensor(np.random.default_rng(0).normal(size=(2, 4, 6, 6)).astype(np.float32))
+LABELS = mg.tensor([1, 3])
+WEIGHT = mg.tensor([1.0, 2.0, 3.0, 4.0])
+ROWS = X[:, :, 0, 0]
+
+
+@pytest.mark.parametrize(("layer", "expected"), [
+    (nn.MaxPool2d(3, 2, 1, ceil_mode=True), F.max_pool2d(X, 3, 2, 1, ceil_mode=True)),
+    (nn.MaxPool2d(2, dilation=2), F.max_pool2d(X, 2, dilation=2)),
+    (nn.AvgPool2d(3, 2, 1, count_include_pad=False), F.avg_pool2d(X, 3, 2, 1, count_include_pad=False)),
+    (nn.AvgPool2d(2, divisor_override=3), F.avg_pool2d(X, 2, divisor_override=3)),
+    (nn.ReLU(), F.relu(X)),
+    (nn.LeakyReLU(0.2), F.leaky_relu(X, 0.2)),
+    (nn.Tanh(), F.tanh(X)),
+    (nn.Sigmoid(), F.sigmoid(X)),
+    (nn.Softmax(1), F.softmax(X, 1)),
+    (nn.LogSoftmax(1), F.log_softmax(X, 1)),
+    (nn.Flatten(2), F.flatten(X, 2)),
+    (nn.Identity(), X),
+    (nn.Dropout(0.5).eval(), X),
+], ids=lambda case: repr(case) if isinstance(case, nn.Module) else "")
+def test_a_layer_is_its_function(layer, expected):
+    np.testing.assert_array_equal(layer(X).numpy(), expected.numpy())
+
+
+@pytest.mark.parametrize(("loss", "target", "expected"), [
+    (nn.CrossEntropyLoss(WEIGHT, ignore_index=1, reduction="sum", label_smoothing=0.1), LABELS,
+     F.cross_entropy(ROWS, LABELS, WEIGHT, 1, "sum", 0.1)),
+    (nn.NLLLoss(WEIGHT, ignore_index=1, reduction="none"), LABELS, F.nll_loss(ROWS, LABELS, WEIGHT, 1, "none")),
+    (nn.MSELoss("sum"), ROWS * 2, F.mse_loss(ROWS, ROWS * 2, "sum")),
+], ids=["CrossEntropyLoss", "NLLLoss", "MSELoss"])
+def test_a_loss_is_its_function(loss, target, expected):
+    np.testing.assert_array_equal(loss(ROWS, target).numpy(), expected.numpy())
+
+
+def test_class_weights_are_a_buffer_that_moves_with_the_loss():
+    loss = nn.CrossEntropyLoss(WEIGHT)
+    assert list(loss.state_dict()) == ["weight"]
+    assert loss.double().weight.dtype == mg.float64
+    assert not list(nn.CrossEntropyLoss().state_dict())
+
+
+def test_a_convolution_uses_all_its_settings():
+    layer = nn.Conv2d(4, 6, 3, stride=2, padding=2, dilation=2, groups=2)
+    expected = F.conv2d(X, layer.weight, layer.bias, stride=2, padding=2, dilation=2, groups=2)
+    np.testing.assert_array_equal(layer(X).detach().numpy(), expected.detach().numpy())
+    assert nn.Conv2d(4, 6, 3, padding="same")(X).shape == (2, 6, 6, 6)
+
+
+def test_parameters_are_made_with_the_given_device_and_dtype():
+    wanted = {"device": "numpy", "dtype": mg.float64}
+    model = nn.Sequential(nn.Linear(2, 2, **wanted), nn.Conv2d(1, 1, 3, **wanted))
+    assert {(param.device.type, param.dtype) for param in model.parameters()} == {("numpy", mg.float64)}
+
+
+def test_dropout_drops_in_training_only():
+    layer = nn.Dropout(0.5)
+    zeros = (layer(mg.ones(1000)) == 0).numpy().mean()
+    assert 0.4 < zeros < 0.6
+    assert layer.eval()(X) is X
+
+
+@pytest.mark.parametrize(("build", "message"), [
+    (lambda: nn.Linear(0, 3), "Linear: in_features is 0; it must be a whole number of at least 1"),
+    (lambda: nn.Linear(3, 2.5), "Linear: out_features is 2.5; it must be a whole number of at least 1"),
+    (lambda: nn.Conv2d(True, 6, 5), "Conv2d: in_channels is True; it must be a whole number of at least 1"),
+    (lambda: nn.Conv2d(1, 6, 0), "Conv2d: kernel_size is 0; it must be at least 1"),
+    (lambda: nn.Conv2d(1, 6, (3, 3, 3)),
+     r"Conv2d: kernel_size is \(3, 3, 3\); give one whole number or a pair of them"),
+    (lambda: nn.Conv2d(1, 6, 5, padding=-1), "Conv2d: padding is -1; it must be at least 0"),
+    (lambda: nn.Conv2d(1, 6, 5, padding="full"), "Conv2d: padding is 'full'; use a number, a pair, 'same' or 'valid'"),
+    (lambda: nn.Conv2d(1, 6, 5, stride=2, padding="same"), "Conv2d: padding='same' needs stride 1"),
+    (lambda: nn.Conv2d(3, 6, 5, groups=2),
+     "Conv2d: groups=2 does not divide in_channels=3 and out_channels=6; use a divisor of both"),
+    (lambda: nn.MaxPool2d(0), "MaxPool2d: kernel_size is 0; it must be at least 1"),
+    (lambda: nn.MaxPool2d(2, dilation=0), "MaxPool2d: dilation is 0; it must be at least 1"),
+    (lambda: nn.AvgPool2d(2, padding=2), "AvgPool2d: padding 2 is more than half of kernel_size 2; every window"),
+    (lambda: nn.AvgPool2d(2, divisor_override=0), "AvgPool2d: divisor_override is 0; it must be a whole number"),
+    (lambda: nn.Dropout(1.5), "Dropout: p is 1.5; it is a probability, 0 to 1"),
+    (lambda: nn.CrossEntropyLoss(label_smoothing=2), "CrossEntropyLoss: label_smoothing is 2; it is a share, 0 to 1"),
+    (lambda: nn.CrossEntropyLoss(reduction="avg"), "CrossEntropyLoss: reduction is 'avg'; use 'mean', 'sum' or 'none'"),
+    (lambda: nn.MSELoss("max"), "MSELoss: reduction is 'max'; use 'mean', 'sum' or 'none'"),
+])
+def test_settings_are_checked_when_a_layer_is_built(build, message):
+    with pytest.raises(ValidationError, match=message):
+        build()

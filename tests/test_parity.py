@@ -1,0 +1,262 @@
+"""Device 'cpu' gives what device 'numpy' gives: for every case, values and gradients, in float32 and float64; the same
+bits for any number of threads; and the polynomials of float32 are right to the last digits, special values included."""
+
+import numpy as np
+import pytest
+from cases import CASES, PLAIN, leaf, on_device
+from hypothesis import given
+from hypothesis import strategies as st
+from test_gradients import upstream
+
+import minigrad as mg
+from minigrad import ops
+from minigrad.nn import functional as F
+from minigrad.ops.op import Op
+from minigrad.tape import reachable
+
+TOLERANCES = {"float32": 3e-6, "float64": 1e-13}  # of the largest number in the array, for sums of some dozen terms
+
+
+def results(call, dtype, device):
+    """The value and the gradients, as arrays."""
+    leaves = call.leaves(dtype, device)
+    out = call.run(*leaves)
+    out.backward(mg.tensor(upstream(out.shape), dtype=out.dtype, device=device))
+    assert out.device == device
+    return [out.detach().numpy(), *[x.grad.numpy() for x in leaves]]
+
+
+def assert_close(actual, expected, dtype):
+    assert actual.shape == expected.shape
+    assert actual.dtype == expected.dtype
+    scale = max(1.0, np.abs(expected).max(initial=0.0))
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=TOLERANCES[dtype] * scale)
+
+
+@pytest.mark.parametrize("name", CASES)
+@given(data=st.data())
+def test_cpu_equals_numpy(name, data):
+    call = data.draw(CASES[name])
+    for dtype in TOLERANCES if name != "to: another dtype" else ["float64"]:
+        found = results(call, dtype, "cpu")
+        for actual, expected in zip(found, results(call, dtype, "numpy"), strict=True):
+            assert_close(actual, expected, dtype)
+        mg.set_num_threads(1)
+        for again, first in zip(results(call, dtype, "cpu"), found, strict=True):
+            np.testing.assert_array_equal(again, first)
+        mg.set_num_threads(most_threads())
+
+
+@pytest.mark.parametrize("name", PLAIN)
+@given(data=st.data())
+def test_whole_numbers_equal_numpy_exactly(name, data):
+    call = data.draw(PLAIN[name])
+    expected = call.judge(*call.inputs)
+    for dtype in ("float32", "float64", "int64", "uint8"):
+        for device in ("cpu", "numpy"):
+            inputs = [on_device(abs(x).astype(dtype) if dtype == "uint8" else x.astype(dtype), device) for x in call.inputs]
+            if dtype == "uint8":
+                expected = call.judge(*[abs(x) for x in call.inputs])
+            np.testing.assert_array_equal(call.run(*inputs).numpy(), expected, strict=True)
+
+
+def most_threads():
+    return mg.set_num_threads.__globals__["numba"].config.NUMBA_NUM_THREADS
+
+
+def test_every_operation_is_in_the_table():
+    """Also those that a gradient is made of: an operation that no case reaches would never be compared."""
+    reached = set()
+    strategies = {**CASES, **PLAIN}
+
+    @given(data=st.data())
+    def collect(name, data):
+        call = data.draw(CASES[name])
+        out = call.run(*call.leaves())
+        reached.update(node.op.name for node in reachable(out.node))
+
+    for name in CASES:
+        collect(name)
+    reached.update(PLAIN)
+    public = {operation.name for operation in vars(ops).values() if isinstance(operation, Op)}
+    without_gradient = {"dropout_mask", "class_weights"}  # reached inside dropout and the mean of a loss
+    assert public - reached == without_gradient
+    assert {"dropout", "cross_entropy"} <= set(strategies)
+
+
+# ---- the same bits for any number of threads, where there is more than one task
+
+
+def bits_by_threads(function, *arrays):
+    """The bytes of all results of function(*tensors), for 1 thread and for all."""
+    found = []
+    for threads in (1, most_threads()):
+        mg.set_num_threads(threads)
+        mg.manual_seed(3)
+        found.append([result.detach().numpy().tobytes() for result in function(*[leaf(x, dtype="float32") for x in arrays])])
+    return found
+
+
+@pytest.mark.parametrize("name", ["elementwise", "sum over all", "sum over images", "softmax", "matmul", "dropout"])
+def test_bits_do_not_depend_on_threads(name):
+    function = {
+        "elementwise": lambda x: [(x * 1.5 + 2).tanh().exp()],
+        "sum over all": lambda x: [x.sum(), x.mean(), x.var(), x.amax()],
+        "sum over images": lambda x: [x.sum(0), x.sum(1), x.amax(0), x.argmax(1)],
+        "softmax": lambda x: [x.softmax(0), x.log_softmax(1)],
+        "matmul": lambda x: [x[:200] @ x[:200].T, x.T @ x],
+        "dropout": lambda x: [F.dropout(x, 0.3)],
+    }[name]
+    single, several = bits_by_threads(function, np.random.default_rng(0).normal(size=(700, 150)))
+    assert single == several
+
+
+def test_bits_of_a_training_step_do_not_depend_on_threads():
+    random = np.random.default_rng(0)
+    shapes = ((64, 3, 12, 12), (6, 3, 3, 3), (6,), (5, 150), (5,))
+    labels = random.integers(0, 5, 64)
+
+    def step(x, w, b, v, c):
+        hidden = F.max_pool2d(F.conv2d(x, w, b).relu(), 2)
+        loss = F.cross_entropy(F.linear(hidden.flatten(1), v, c), mg.tensor(labels))
+        loss.backward()
+        return [loss, x.grad, w.grad, b.grad, v.grad, c.grad]
+
+    single, several = bits_by_threads(step, *[random.normal(size=shape) for shape in shapes])
+    assert single == several
+
+
+# ---- exp, log, tanh, sigmoid in float32: polynomials here, correctly rounded in NumPy's float64
+
+ULP = float(np.finfo(np.float32).eps)
+
+
+def spread(low, high, count=200_001):
+    return np.linspace(low, high, count).astype(np.float32)
+
+
+DENORMALS = np.float32([1e-45, 3e-42, 1.1e-38, -1e-45, -1e-40])
+SPECIAL = np.float32([0.0, -0.0, np.inf, -np.inf, np.nan, *DENORMALS, 3.4e38, -3.4e38, 1.17549435e-38])
+
+
+def true_sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+POLYNOMIALS = {  # function on tensors, in float64, arguments, largest relative error
+    "exp": (mg.exp, np.exp, spread(-87, 88.7), 3 * ULP),
+    "log": (mg.log, np.log, np.concatenate([spread(0.5, 2), spread(1e-30, 1e30), np.geomspace(1e-37, 1e38, 9999, dtype="f4")]),
+            3 * ULP),
+    "tanh": (mg.tanh, np.tanh, np.concatenate([spread(-9, 9), spread(-0.7, 0.7)]), 4 * ULP),
+    "sigmoid": (mg.sigmoid, true_sigmoid, spread(-80, 80), 4 * ULP),
+}
+
+
+@pytest.mark.parametrize("name", POLYNOMIALS)
+def test_a_polynomial_is_right_to_the_last_digits(name):
+    function, truth, x, tolerance = POLYNOMIALS[name]
+    expected = truth(x.astype(np.float64))
+    found = function(mg.from_numpy(x)).numpy()
+    off = np.abs(found - expected) / np.maximum(np.abs(expected), np.finfo(np.float32).tiny)
+    worst = np.argmax(off)
+    assert off[worst] <= tolerance, f"{name}({x[worst]!r}) = {found[worst]!r}, truly {expected[worst]!r}"
+
+
+@pytest.mark.parametrize("name", POLYNOMIALS)
+def test_a_polynomial_takes_special_values_as_numpy_does(name):
+    function, truth, _, tolerance = POLYNOMIALS[name]
+    with np.errstate(all="ignore"):
+        expected = truth(SPECIAL.astype(np.float64)).astype(np.float32)
+    found = function(mg.from_numpy(SPECIAL.copy())).numpy()
+    np.testing.assert_allclose(found, expected, rtol=tolerance, atol=2e-45)
+
+
+def test_exp_runs_out_gradually():
+    """Down to the smallest denormal number, then 0; up to the largest number, then infinity."""
+    x = np.float32([-87.5, -95, -103, -103.9, -104.1, -200, 88.72, 88.73, 100])
+    with np.errstate(all="ignore"):
+        expected = np.exp(x.astype(np.float64)).astype(np.float32)
+    np.testing.assert_allclose(mg.exp(mg.from_numpy(x)).numpy(), expected, rtol=3 * ULP, atol=2e-45)
+
+
+def test_log_of_denormals():
+    x = np.float32([1e-45, 1e-44, 5e-41, 1.1e-38])
+    np.testing.assert_allclose(mg.log(mg.from_numpy(x)).numpy(), np.log(x.astype(np.float64)), rtol=3 * ULP)
+
+
+UNARY = ["exp", "log", "sqrt", "tanh", "sigmoid", "relu", "abs", "neg"]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", UNARY)
+def test_special_values_are_those_of_numpy(name, dtype):
+    found = [getattr(mg, name)(on_device(SPECIAL.astype(dtype), device)).numpy() for device in ("cpu", "numpy")]
+    np.testing.assert_allclose(*found, rtol=1e-6, atol=2e-45)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", ["add", "sub", "mul", "div", "pow", "maximum", "minimum"])
+def test_special_pairs_are_those_of_numpy(name, dtype):
+    a, b = (part.ravel().astype(dtype) for part in np.meshgrid(SPECIAL, [*SPECIAL, 2.0, -3.0]))
+    found = [getattr(mg, name)(on_device(a, device), on_device(b, device)).numpy() for device in ("cpu", "numpy")]
+    np.testing.assert_allclose(*found, rtol=1e-6, atol=2e-45)
+
+
+@pytest.mark.parametrize("name", ["eq", "ne", "lt", "le", "gt", "ge"])
+def test_comparisons_of_special_pairs_are_those_of_numpy(name):
+    a, b = (part.ravel() for part in np.meshgrid(SPECIAL, SPECIAL))
+    found = [getattr(mg.from_numpy(a).to(device), f"__{name}__")(mg.from_numpy(b).to(device)).numpy()
+             for device in ("cpu", "numpy")]
+    np.testing.assert_array_equal(*found)
+
+
+@pytest.mark.parametrize("place", [0, 3, 20])
+@pytest.mark.parametrize("name", ["amax", "amin", "argmax", "argmin", "sum", "mean"])
+def test_nan_is_not_lost_in_a_reduction(name, place):
+    x = np.arange(40, dtype=np.float32).reshape(2, 20)
+    x.flat[place] = np.nan
+    for axis in (0, 1):
+        found = [getattr(mg, name)(on_device(x, device), axis).numpy() for device in ("cpu", "numpy")]
+        np.testing.assert_array_equal(*found)
+
+
+@pytest.mark.parametrize("name", ["softmax", "log_softmax"])
+def test_softmax_of_huge_numbers(name):
+    x = np.float32([[1e30, -1e30, 0], [-np.inf, 0, 1], [88, 89, 90]])
+    found = [getattr(mg, name)(on_device(x, device), 1).numpy() for device in ("cpu", "numpy")]
+    np.testing.assert_allclose(*found, rtol=1e-6)
+    assert not np.isnan(found[0]).any()
+
+
+# ---- known to be wrong
+
+
+@pytest.mark.parametrize("device", ["cpu", "numpy"])
+def test_clip_with_exchanged_ends_gives_the_upper_one(device):
+    """As NumPy and PyTorch do: first the lower end, then the upper."""
+    assert mg.tensor([0.0, 1.5, 5.0], device=device).clip(2, 1).tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize("device", ["cpu", "numpy"])
+def test_a_window_without_a_pixel_gives_minus_infinity(device):
+    """Dilation can carry every tap of a window over a small image, as in PyTorch."""
+    image = mg.ones(1, 1, 1, 1, device=device)
+    assert F.max_pool2d(image, 2, stride=1, padding=1, dilation=2).tolist() == [[[[-np.inf]]]]
+
+
+@pytest.mark.parametrize("device", ["cpu", "numpy"])
+def test_abs_takes_the_sign_off_0(device):
+    assert not np.signbit(mg.tensor([-0.0], device=device).abs().numpy()[0])
+
+
+@pytest.mark.parametrize("device", ["cpu", "numpy"])
+@pytest.mark.parametrize("function", [
+    lambda x: x.softmax(0), lambda x: x.log_softmax(0), mg.sum, mg.mean, lambda x: x.to(mg.int64), mg.relu, mg.sigmoid,
+    lambda x: x.relu().sum()], ids=["softmax", "log_softmax", "sum", "mean", "cast", "relu", "sigmoid", "relu sum"])
+def test_infinities_and_nans_come_without_warnings(device, function):
+    """A warning is an error here."""
+    for data in ([np.inf, -np.inf, 1.0], [np.nan, 1.0, np.inf]):
+        x = mg.tensor(data, device=device, requires_grad=True)
+        out = function(x)
+        if out.requires_grad:
+            out.backward(mg.ones(*out.shape, device=device) * np.inf)

@@ -1,0 +1,38 @@
+"""What the README shows is true: its Python runs, its commands and links exist."""
+
+import re
+from itertools import islice
+from pathlib import Path
+
+import pytest
+
+from minigrad import data
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language):
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, flags=re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.parametrize("code", blocks("python"))
+def test_python_blocks_run(code, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    whole_epoch = data.DataLoader.__iter__
+    monkeypatch.setattr(data.DataLoader, "__iter__", lambda loader: islice(whole_epoch(loader), 3))
+    scope = {}
+    exec(code, scope)
+    assert scope["loss"].item() > 0
+    assert (tmp_path / "small_cnn.safetensors").stat().st_size > 4 * 11_520
+
+
+def test_the_first_shell_block_has_the_two_commands():
+    install, test = blocks("sh")[0].splitlines()
+    assert install.endswith("examples/train_mnist.py")
+    assert test.endswith("-m pytest")
+
+
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\((?!https?:)([^)#]+)\)", README))))
+def test_links_lead_somewhere(target):
+    assert (ROOT / target).exists()
