@@ -471,7 +471,7 @@ def _pad(draw):
         out[target] = x[source]
         return out
 
-    return call(draw, lambda x: F.pad(x, margins, fill), judge, x, pad=margins, value=fill)
+    return call(draw, lambda x: F.pad(x, margins, value=fill), judge, x, pad=margins, value=fill)
 
 
 @case("to: another dtype")

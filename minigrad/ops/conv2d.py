@@ -20,7 +20,7 @@ from ..errors import ShapeError
 from ..runtime import memory
 from ..runtime.kernel import Array1, Array4, Ints, Memory, Tile, kernel
 from ..runtime.math import larger, smaller
-from ..runtime.tile import MAX_COLS, broadcast_rows, choose, dot_fma, lanes, outer_fma, store, store_sums, zeros
+from ..runtime.tile import broadcast_rows, choose, dot_fma, dot_tile, outer_fma, store, store_sums, zeros
 from ..shapes import holders, window_grid
 from .matmul import same_dtype, zero
 from .op import Columns, op
@@ -267,13 +267,12 @@ def conv2d_weight_cpu(g, x, stride, pads, dilation, groups, dw):
     if any(pads):
         x = np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)))
     filters, taps = dw.shape[0] // groups, _tap_offsets(dw.shape[1:], x.shape[1:], dilation)
-    rows, cols = choose(filters, MAX_COLS * lanes(dw.dtype), dw.dtype)[0], min(MAX_COLS, len(taps))
-    blocks = groups * -(-filters // rows) * -(-len(taps) // cols)
+    tile = dot_tile(filters, len(taps), g.shape[3], dw.dtype)
+    blocks = groups * -(-filters // tile[0]) * -(-len(taps) // tile[1])
     height = -(-g.shape[1] // -(-PIECES // blocks))
     parts = -(-g.shape[1] // height)
     sums = np.empty((parts, *dw.shape), dw.dtype)
-    masked = g.shape[3] % lanes(dw.dtype) != 0
-    conv2d_weight_kernel(parts * blocks, g, x, taps, sums, *stride, groups, height, (rows, cols, masked))
+    conv2d_weight_kernel(parts * blocks, g, x, taps, sums, *stride, groups, height, tile)
     np.add.reduce(sums, axis=0, out=dw)
 
 

@@ -1,8 +1,9 @@
 """Matrix products: matmul, and linear, y = x wT + b.
 
-One kernel serves all: out (M, N) = a (M, K) b (K, N), where b's rows are contiguous and a may have any strides.  A
-product of transposes is the transpose of the product, so batch-innermost operands need no copies: y (N, OUT) has
-memory (OUT, N) = w (OUT, IN) x (IN, N), whose rows run over images.
+Two kernels serve all.  One computes a (M, K) b (K, N) where b's rows are contiguous and a may have any strides, the
+other where rows of a and columns of b are, as in the gradient of a weight.  A product of transposes is the transpose of
+the product, so batch-innermost operands need no copies: y (N, OUT) has memory (OUT, N) = w (OUT, IN) x (IN, N), whose
+rows run over images.
 """
 
 from functools import cache
@@ -11,13 +12,11 @@ import numpy as np
 
 from ..errors import DtypeError, ShapeError
 from ..runtime import memory
-from ..runtime.kernel import Array2, Memory, Tile, kernel
+from ..runtime.kernel import Ints, Memory, Tile, kernel
 from ..runtime.math import larger, smaller
-from ..runtime.tile import broadcast_rows, choose, outer_fma, store
+from ..runtime.tile import broadcast_rows, choose, dot_fma, dot_tile, outer_fma, store, store_sums, zeros
 from ..shapes import broadcast
 from .op import Columns, op
-
-BLOCK = 32  # side of the square pieces that a matrix is transposed by: both sides of one stay in the first-level cache
 
 
 @kernel
@@ -38,24 +37,31 @@ def gemm_kernel(
 
 
 @kernel
-def transpose_kernel(task, x: Array2, out: Array2, side):
-    """out (C, R) = x (R, C) mirrored, `side` rows of x at a time."""
-    R, C = x.shape
-    for left in range(0, C, side):
-        for r in range(task * side, smaller((task + 1) * side, R)):
-            for c in range(left, smaller(left + side, C)):
-                out[c, r] = x[r, c]
+def gemm_rows_kernel(task, a: Memory, b: Memory, starts: Ints, out: Memory, M, N, K, am, tile: Tile):
+    """One tile of rows of out (M, N) = a (M, K) times rows of b (N, K), all rows contiguous; row n of b starts at
+    starts[n], in elements."""
+    m = smaller(task * tile.rows, M - tile.rows)
+    for start in range(0, N, tile.cols):
+        n = smaller(start, N - tile.cols)
+        acc = zeros(tile)
+        for k in range(0, K, tile.lanes):
+            acc = dot_fma(acc, a, m * am + k, am, b, k, starts, n, K - k)
+        store_sums(acc, out, m * N + n, N)
 
 
-def rows_contiguous(b):
-    """b (K, N) with contiguous rows: itself, or a copy."""
-    if b.strides[1] == b.itemsize or b.shape[1] == 1:
-        return b
-    if not b.T.flags.c_contiguous:
-        return np.ascontiguousarray(b)
-    out = np.empty(b.shape, b.dtype)
-    transpose_kernel(-(-b.shape[1] // BLOCK), b.T, out, BLOCK)
-    return out
+def gemm_rows(a, b, out):
+    """out (M, N) = a (M, K) @ b (K, N), where a's rows and b's columns are contiguous: the gradient of a weight."""
+    (M, N), K = out.shape, a.shape[1]
+    tile = dot_tile(M, N, K, out.dtype)
+    starts = _row_starts(N, b.strides[1] // b.itemsize)
+    gemm_rows_kernel.few(
+        -(-M // tile[0]), out.size * K // 32, a, b, starts, out, M, N, K, a.strides[0] // a.itemsize, tile
+    )
+
+
+@cache
+def _row_starts(count, step):
+    return np.arange(count) * step
 
 
 @cache
@@ -68,16 +74,22 @@ def gemm(a, b, out, bias=None):
     """out = a @ b (+ bias for each row), for 2-D or batched 3-D arrays; out is C-contiguous or its mirror image is."""
     if not out.flags.c_contiguous:
         a, b, out = b.swapaxes(-1, -2), a.swapaxes(-1, -2), out.swapaxes(-1, -2)
-    b = rows_contiguous(b) if b.ndim == 2 else memory.contiguous(b)
     if not out.size:
         return
+    if b.ndim == 2 and b.shape[1] > 1 and b.strides[1] != b.itemsize:
+        if bias is None and a.strides[1] == b.strides[0] == b.itemsize:
+            gemm_rows(a, b, out)
+            return
+        b = np.ascontiguousarray(b)
+    elif b.ndim == 3:
+        b = memory.contiguous(b)
     M, N, K = out.shape[-2], out.shape[-1], a.shape[-1]
     tile = choose(M, N, out.dtype)
     tasks = out.size // (M * N) * -(-M // tile[0])
     a_batch, am, ak = [0, *(stride // a.itemsize for stride in a.strides)][-3:]
     b_batch, bk, _ = [0, *(stride // b.itemsize for stride in b.strides)][-3:]
     biased, bias = int(bias is not None), zero(out.dtype) if bias is None else bias
-    gemm_kernel(tasks, a, b, bias, out, M, N, K, a_batch, am, ak, b_batch, bk, biased, tile)
+    gemm_kernel.few(tasks, out.size * K // 32, a, b, bias, out, M, N, K, a_batch, am, ak, b_batch, bk, biased, tile)
 
 
 def matmul_numpy(a, b, out):

@@ -51,7 +51,7 @@ def reduce_with(run):
         result = np.empty(kept, out.dtype)
         if result.size:
             memory = contiguous(x.transpose(order)).reshape(sizes)
-            run(sizes[0] * -(-sizes[2] // SLICE), memory, result)
+            run.few(sizes[0] * -(-sizes[2] // SLICE), memory.size, memory, result)
         out[...] = result.transpose(back).reshape(out.shape)
 
     return column

@@ -23,7 +23,7 @@ def _fill(run, *arrays, axis):
     """Run a kernel over (A, B, C); the last array is filled."""
     *inputs, out = three_axes(*arrays, axis=axis)
     if out.size:
-        run(out.shape[0] * -(-out.shape[2] // SLICE), *inputs, out)
+        run.few(out.shape[0] * -(-out.shape[2] // SLICE), out.size, *inputs, out)
 
 
 def softmax_numpy(x, axis, out):

@@ -69,6 +69,7 @@ Tile = tile.TileShape
 DIMENSIONS = {Array1: 1, Array2: 2, Array3: 3, Array4: 4, Memory: 1, Ints: 1, Bytes: 1, Shorts: 1}
 INTEGERS = {Ints: types.int64, Bytes: types.uint8, Shorts: types.uint16}
 FLOATS = {"f": types.float32, "d": types.float64}
+SERIAL_WORK = 32768  # elements touched: about 20 us
 FASTMATH = {"contract", "reassoc", "nsz", "arcp"}  # all that keeps nan and infinity as they are
 OPTIONS = {
     "nogil": True,
@@ -103,6 +104,11 @@ class Kernel:
     def __call__(self, tasks: int, *arguments: Any) -> None:
         """Run tasks 0 ... tasks-1."""
         self.run(tasks, *arguments)
+
+    def few(self, tasks: int, work: int, *arguments: Any) -> None:
+        """Run tasks 0 ... tasks-1, on this thread alone if `work` (elements, or multiply-adds / 32) is so little that
+        waking another one, some 20 us, would not pay."""
+        self.run(tasks if work > SERIAL_WORK else -tasks, *arguments)
 
     def prepare(self, char: str, shape: tuple[int, int, bool] | None) -> int:
         """The address of the kernel for an element type and a tile: from disk, or compiled and kept."""
@@ -202,7 +208,8 @@ def missing() -> Iterator[dict[Any, Callable[[], object]]]:
     jobs: dict[Any, Callable[[], object]] = {}
     threads.local.rehearsal, threads.local.count = jobs, 0
     try:
-        yield jobs
+        with np.errstate(all="ignore"):  # arithmetic on memory that no kernel has filled
+            yield jobs
     finally:
         threads.local.rehearsal = None
 

@@ -80,8 +80,9 @@ def _call(typing, kernel, block, task):
 
 
 def _launch(kernel, block, tasks):
-    if tasks == 1:
-        _call(kernel, block, 0)
+    if tasks <= 1:  # one task, or a negative number: so many, all on this thread
+        for task in range(abs(tasks)):
+            _call(kernel, block, task)
         return
     for task in numba.prange(tasks):
         _call(kernel, block, task)
@@ -129,7 +130,8 @@ def _locked(function):
 
 
 def launch(kernel: int, block: bytes, tasks: int) -> None:
-    """Run tasks 0 ... tasks-1 of the kernel at address `kernel` with one argument block."""
+    """Run tasks 0 ... tasks-1 of the kernel at address `kernel` with one argument block; all on the calling thread if
+    `tasks` is negative."""
     if local.count != _chosen and not _ready():
         return
     _launcher()(kernel, block, tasks)

@@ -67,6 +67,12 @@ def choose(rows: int, width: int, dtype) -> tuple[int, int, bool]:
     return height, max(cols for cols in cost if cost[cols] <= 1.05 * min(cost.values())), False
 
 
+def dot_tile(rows: int, cols: int, depth: int, dtype) -> tuple[int, int, bool]:
+    """The tile for rows x cols sums of products over `depth` contiguous elements; see dot_fma."""
+    height = choose(rows, MAX_COLS * lanes(dtype), dtype)[0]
+    return height, min(MAX_COLS, cols), depth % lanes(dtype) != 0
+
+
 def _cycles(rows: int, cols: int) -> float:
     """Cycles of one step of a tile: two FMAs and two loads a cycle, and no less than the four that an FMA takes."""
     return max(rows * cols / 2, (rows + cols) / 2, 4)
@@ -222,16 +228,14 @@ def store_sums(typing, acc, out, out_at, step):
         shape = signature.args[0].shape
         tile, values, at, distance = args
         target = address(context, builder, out, values, out_at, at)
-        number = _scalar(shape)
-        name = f"llvm.vector.reduce.fadd.v{shape.lanes}f{shape.element.bitwidth}"
-        reduce = cgutils.get_or_insert_function(builder.module, ir.FunctionType(number, [number, _vector(shape)]), name)
         for i in range(shape.rows):
+            row = [builder.extract_value(tile, i * shape.cols + j) for j in range(shape.cols)]
+            here = builder.gep(target, [_times(builder, distance, i)])
             for j in range(shape.cols):
-                vector = builder.extract_value(tile, i * shape.cols + j)
-                total = builder.call(reduce, [ir.Constant(number, 0.0), vector], fastmath=("reassoc",))
-                builder.store(
-                    total, builder.gep(target, [builder.add(_times(builder, distance, i), ir.Constant(I64, j))])
-                )
+                if j % shape.lanes == 0:  # a vector has room for so many sums
+                    sums = _sums(builder, shape, row[j : j + shape.lanes])
+                total = builder.extract_element(sums, ir.Constant(I32, j % shape.lanes))
+                builder.store(total, builder.gep(here, [ir.Constant(I64, j)]))
         return context.get_dummy_value()
 
     return types.void(acc, out, out_at, types.intp), generate
@@ -271,6 +275,40 @@ def _fma_row(builder, shape, tile, i, row, columns):
         k = i * shape.cols + j
         tile = builder.insert_value(tile, builder.call(fma, [row, column, builder.extract_value(tile, k)]), k)
     return tile
+
+
+def _sums(builder, shape, vectors):
+    """A vector whose lane j is the sum over the lanes of vectors[j].
+
+    Two vectors become one of half sums, blocks of one beside blocks of the other, until one is left; its blocks are
+    then added.  Three operations a sum, where adding up each vector by itself takes eight.
+    """
+    block = 1
+    while len(vectors) > 1:  # an odd vector out is paired with itself
+        vectors = [_half_sums(builder, shape, *(vectors[k : k + 2] * 2)[:2], block) for k in range(0, len(vectors), 2)]
+        block *= 2
+    (total,) = vectors
+    while block < shape.lanes:
+        total = builder.fadd(
+            total,
+            builder.shuffle_vector(
+                total, total, _lanes_of([(lane + block) % shape.lanes for lane in range(shape.lanes)])
+            ),
+        )
+        block *= 2
+    return total
+
+
+def _half_sums(builder, shape, a, b, block):
+    """Blocks of a's half sums and of b's, in turn: (a[0] + a[1], b[0] + b[1], a[2] + a[3], ...) for blocks of one."""
+    starts = range(0, shape.lanes, 2 * block)
+    low = [lane + k for start in starts for lane in (start, start + shape.lanes) for k in range(block)]
+    high = [lane + block for lane in low]
+    return builder.fadd(builder.shuffle_vector(a, b, _lanes_of(low)), builder.shuffle_vector(a, b, _lanes_of(high)))
+
+
+def _lanes_of(numbers):
+    return ir.Constant(ir.VectorType(I32, len(numbers)), numbers)
 
 
 def _mask(builder, shape, count, j):

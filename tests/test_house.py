@@ -1,0 +1,183 @@
+"""The house rules: which file may import which, what a kernel's columns are, and what their machine code holds."""
+
+import ast
+import gc
+import importlib
+import inspect
+import pkgutil
+import re
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import minigrad
+from minigrad import ops
+from minigrad.ops.op import OPS, Columns
+from minigrad.runtime import tile
+from minigrad.runtime.kernel import Kernel, Tile
+
+ROOT = Path(minigrad.__file__).parent
+SOURCES = {
+    ".".join(path.relative_to(ROOT.parent).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in sorted(ROOT.glob("**/*.py"))
+}
+FLOORS = [  # from the ground up; a name stands for all within it, the longest one counts
+    {"minigrad.runtime", "minigrad.errors", "minigrad.shapes"},
+    {"minigrad.ops"},
+    {"minigrad.tensor", "minigrad.tape"},
+    {"minigrad.nn.functional", "minigrad.creation", "minigrad.random"},
+    {"minigrad.nn", "minigrad.optim", "minigrad.data", "minigrad.datasets", "minigrad.viz", "minigrad.models"},
+    {"minigrad.serialization", "minigrad.testing", "minigrad.warmup", "minigrad.cuda"},
+    {"minigrad"},
+]
+
+
+def floor(module):
+    """On which floor a module lives."""
+    for name in (module.rsplit(".", n)[0] for n in range(module.count(".") + 1)):
+        for height, floor in enumerate(FLOORS):
+            if name in floor:
+                return height
+    raise AssertionError(f"{module} has no floor")
+
+
+def imports(module):
+    """Every import of a module, wherever it stands: minigrad's modules as they are called, others by their first name."""
+    package = module if SOURCES[module].name == "__init__.py" else module.rpartition(".")[0]
+    for node in ast.walk(ast.parse(SOURCES[module].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package.rsplit(".", node.level - 1)[0] if node.level else ""
+            origin = ".".join(part for part in (base, node.module) if part)
+            for alias in node.names:
+                yield f"{origin}.{alias.name}" if f"{origin}.{alias.name}" in SOURCES else origin
+
+
+def inside(module):
+    return {name for name in imports(module) if name in SOURCES and name != module}
+
+
+def test_the_walk_finds_imports():
+    """Or the tests below would hold for nothing."""
+    assert {"minigrad.ops", "minigrad.tape", "minigrad.errors", "numpy"} <= set(imports("minigrad.tensor"))
+    assert {"minigrad.ops.op", "minigrad.runtime.tile"} <= inside("minigrad.ops.conv2d")
+    assert len(SOURCES) > 40
+
+
+@pytest.mark.parametrize("module", SOURCES)
+def test_imports_go_down(module):
+    for name in inside(module):
+        assert floor(name) <= floor(module), f"{module} climbs to {name}"
+
+
+def test_imports_go_in_no_circle():
+    try:
+        TopologicalSorter({module: inside(module) for module in SOURCES if module.count(".") != 0}).prepare()
+    except CycleError as error:
+        pytest.fail(f"circle: {' -> '.join(error.args[1])}")
+
+
+@pytest.mark.parametrize("module", [name for name in SOURCES if not name.startswith("minigrad.runtime")])
+def test_only_the_runtime_imports_numba(module):
+    assert not {name.partition(".")[0] for name in imports(module)} & {"numba", "llvmlite"}
+
+
+@pytest.mark.parametrize("module", [name for name in SOURCES if name.startswith("minigrad.ops")])
+def test_an_operation_never_asks_on_which_device_it_runs(module):
+    """The device is one dictionary lookup, in Columns."""
+    for node in ast.walk(ast.parse(SOURCES[module].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.If | ast.IfExp | ast.Match):
+            question = node.subject if isinstance(node, ast.Match) else node.test
+            asked = {name.id for name in ast.walk(question) if isinstance(name, ast.Name)}
+            assert "device" not in asked, f"{module}, line {node.lineno}"
+
+
+def test_no_scipy():
+    """Merely having it costs 0.12 s at each start."""
+    assert not any(name.startswith("scipy") for module in SOURCES for name in imports(module))
+
+
+# ---- kernels and columns
+
+for _module in pkgutil.walk_packages(ops.__path__, "minigrad.ops."):
+    importlib.import_module(_module.name)
+COLUMNS = {columns.name: columns for columns in gc.get_objects() if isinstance(columns, Columns)}
+KERNELS = {
+    kernel.name: kernel
+    for kernel in gc.get_objects()
+    if isinstance(kernel, Kernel) and kernel.source.__module__.startswith("minigrad.")
+}
+
+
+def test_kernels_and_columns_are_found():
+    assert {"conv2d", "matmul", "add", "max_pool2d_back", "adam", "images"} <= set(COLUMNS)
+    assert {"conv2d.conv2d_kernel", "matmul.gemm_kernel", "arithmetic._add", "reduction.sum_kernel"} <= set(KERNELS)
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_a_kernel_has_a_judge_and_a_cpu_column(name):
+    assert {"numpy", "cpu"} <= set(COLUMNS[name].columns)
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_the_columns_of_a_kernel_have_one_signature(name):
+    signatures = []
+    for column in COLUMNS[name].columns.values():
+        parameters = [] if isinstance(column, np.ufunc) else inspect.signature(column).parameters.values()
+        if parameters and not any(p.kind is p.VAR_POSITIONAL for p in parameters):
+            signatures.append([p.name for p in parameters if p.default is p.empty])
+    assert all(signature == signatures[0] for signature in signatures)
+    for signature in signatures:
+        assert not {"out", "dx", "dw"} & set(signature[:1]), "what is filled stands behind what is read"
+
+
+@pytest.mark.parametrize("name", OPS)
+def test_a_rule_names_what_there_is(name):
+    """Every argument of a gradient rule is an input, its shape, a setting, or what the forward gives."""
+    operation = OPS[name]
+    if operation.rule is None:
+        return
+    parameters = inspect.signature(operation.forward).parameters
+    known = set(parameters) | {f"{name}_shape" for name in parameters} | {"out", "saved", "shapes"}
+    assert set(list(inspect.signature(operation.rule).parameters)[2:]) <= known
+
+
+# ---- machine code
+
+COMPUTES = re.compile(r"\b(fadd|fsub|fmul|fdiv|frem|fneg|fcmp|fpext|sitofp|uitofp)\b[^\n]*\bdouble\b|call[^\n]*\bdouble\b")
+FORMS = {"few": (4, 1, True), "many": (6, 2, False)}
+
+
+def test_the_search_for_float64_finds_it():
+    doubled = Kernel(KERNELS["reduction.sum_kernel"].function)
+    assert COMPUTES.search(doubled.llvm("d"))
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_float32_stays_float32(name):
+    """Numba makes float64 of x * 0.5 or max(x, 0.0); a kernel may convert its arguments, and must not compute in it."""
+    kernel = KERNELS[name]
+    code = kernel.llvm("f", FORMS["few"] if Tile in kernel.kinds else None)
+    found = COMPUTES.search(code)
+    assert found is None, found.group()
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("name", [name for name, kernel in KERNELS.items() if Tile in kernel.kinds])
+def test_a_tile_is_multiplied_by_whole_vectors(name, form):
+    """One fused multiply-add for each vector of the tile, on vectors as wide as the machine's."""
+    rows, cols, masked = FORMS[form]
+    code = KERNELS[name].llvm("f", (rows, cols, masked))
+    vector = f"<{tile.VECTOR_BYTES // 4} x float>"
+    calls = re.findall(rf"call[^\n]*{re.escape(vector)} @llvm\.(?:fmuladd|fma)\.", code)
+    assert len(calls) >= rows * cols
+    assert ("llvm.masked.load" in code) == masked
+
+
+def test_registers_are_not_spilt_to_memory():
+    """The accumulators of a tile live in registers: no vector is allocated on the stack."""
+    code = KERNELS["matmul.gemm_kernel"].llvm("f", (6, tile.MAX_COLS, False))
+    assert not re.search(r"alloca[^\n]*x float>", code)
