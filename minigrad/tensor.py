@@ -10,6 +10,7 @@ from collections import namedtuple
 from collections.abc import Iterator
 from copy import deepcopy
 from functools import partial
+from math import prod
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -558,7 +559,7 @@ class Tensor:
     def var(self, dim: Any = None, correction: Int = 1, keepdim: Bool = False) -> Tensor:
         """The variance over `dim`, the squared distances from the mean divided by (n - correction)."""
         axes = shapes.axes_tuple(dim, self.ndim, "var")
-        count = int(np.prod([self.shape[axis] for axis in axes])) - correction
+        count = prod(self.shape[axis] for axis in axes) - correction
         centred = self - self.mean(axes, keepdim=True)
         return (centred * centred).sum(axes, keepdim) / (count if count > 0 else float("nan"))
 
@@ -654,8 +655,9 @@ class Tensor:
         last = shapes.axis_number(end_dim, self.ndim, "flatten")
         if first > last:
             raise ShapeError(f"flatten: start_dim {start_dim} lies behind end_dim {end_dim}; exchange them")
-        middle = int(np.prod(self.shape[first : last + 1]))
-        return self.reshape((*self.shape[:first], middle, *self.shape[last + 1 :]))
+        shape = self.array.shape
+        flat = (*shape[:first], prod(shape[first : last + 1]), *shape[last + 1 :])
+        return apply(ops.reshape, self, shape=flat)
 
     def permute(self, *dims: Any) -> Tensor:
         """The axes in another order; a view.
@@ -828,11 +830,9 @@ def apply(operation: Op, *inputs: Any, **settings: Any) -> Tensor:
             wanted = wanted or edge is not None
             arrays.append(value.array)
             edges.append(edge)
+        elif isinstance(value, list | tuple | str | dict):
+            raise DtypeError(f"{operation.name}: expected a Tensor, got a {type(value).__name__}; use mg.tensor(...)")
         else:
-            if isinstance(value, list | tuple | str | dict):
-                raise DtypeError(
-                    f"{operation.name}: expected a Tensor, got a {type(value).__name__}; use mg.tensor(...)"
-                )
             arrays.append(value)
             edges.append(None)
     if device is None:
@@ -845,23 +845,17 @@ def apply(operation: Op, *inputs: Any, **settings: Any) -> Tensor:
     version = inputs[0]._version if operation.view else [0]
     if not (wanted and mode.recording and out.dtype.kind == "f"):
         return _make(out, device, None, version)
-    versions: list[tuple[Any, list[Int], Int]] = [
-        (i, inputs[i]._version, inputs[i]._version[0]) for i in operation.keeps if isinstance(inputs[i], Tensor)
-    ]
+    versions: list[tuple[Any, list[Int], Int]] = []
+    for i in operation.keeps:
+        if isinstance(inputs[i], Tensor):
+            cell = inputs[i]._version
+            versions.append((i, cell, cell[0]))
     if operation.keeps_out:
         versions.append(("out", version, version[0]))
-    node = Node(
-        operation,
-        device,
-        edges,
-        [getattr(array, "shape", ()) for array in arrays],
-        [getattr(array, "dtype", None) for array in arrays],
-        [arrays[i] for i in operation.keeps],
-        versions,
-        out if operation.keeps_out else None,
-        saved if operation.keeps_saved else None,
-        settings,
-    )
+    kept = [arrays[i] for i in operation.keeps]
+    out_kept, saved_kept = out if operation.keeps_out else None, saved if operation.keeps_saved else None
+    shapes, dtypes = [np.shape(array) for array in arrays], [getattr(array, "dtype", None) for array in arrays]
+    node = Node(operation, device, edges, shapes, dtypes, kept, versions, out_kept, saved_kept, settings)
     return _make(out, device, node, version)
 
 

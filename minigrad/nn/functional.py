@@ -59,9 +59,9 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     >>> linear(mg.ones(1, 3), mg.ones(2, 3), mg.tensor([0.0, 1.0]))
     tensor([[3., 4.]])
     """
-    _tensors("linear", x, weight)
-    if x.ndim == 2:
+    if isinstance(x, Tensor) and x.array.ndim == 2:
         return apply(ops.linear, x, weight, bias)
+    _tensors("linear", x, weight)
     if not x.ndim:
         raise ShapeError("linear: x is a single number, expected (..., in_features)")
     flat = apply(ops.linear, x.reshape(-1, x.shape[-1]), weight, bias)

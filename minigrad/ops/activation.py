@@ -49,7 +49,7 @@ def relu_gradient(do, g, out):
 def relu_backward(device, g, out):
     """g where the output was positive, else 0."""
     dx = np.empty_like(out)
-    relu_backward_kernel(device, g, out, dx)
+    relu_backward_kernel[device.type](g, out, dx)
     return dx
 
 
@@ -88,7 +88,7 @@ leaky_relu_backward_kernel = Columns(
 def leaky_relu(device, x, *, negative_slope):
     _float_only("leaky_relu", x)
     out = np.empty_like(x)
-    leaky_relu_kernel(device, x, negative_slope, out)
+    leaky_relu_kernel[device.type](x, negative_slope, out)
     return out
 
 
@@ -100,7 +100,7 @@ def leaky_relu_gradient(do, g, x, negative_slope):
 @op
 def leaky_relu_backward(device, g, x, *, negative_slope):
     dx = np.empty_like(x)
-    leaky_relu_backward_kernel(device, g, x, negative_slope, dx)
+    leaky_relu_backward_kernel[device.type](g, x, negative_slope, dx)
     return dx
 
 
@@ -147,7 +147,7 @@ def sigmoid_gradient(do, g, out):
 @op
 def sigmoid_backward(device, g, out):
     dx = np.empty_like(out)
-    sigmoid_backward_kernel(device, g, out, dx)
+    sigmoid_backward_kernel[device.type](g, out, dx)
     return dx
 
 
@@ -194,7 +194,7 @@ def tanh_gradient(do, g, out):
 @op
 def tanh_backward(device, g, out):
     dx = np.empty_like(out)
-    tanh_backward_kernel(device, g, out, dx)
+    tanh_backward_kernel[device.type](g, out, dx)
     return dx
 
 

@@ -147,13 +147,13 @@ clip_kernel = arithmetic("clip", lambda a, low, high, out: np.clip(a, low, high,
 
 def _binary(kernel, device, a, b, dtype=None):
     (a, b), out = prepare(kernel.name, dtype or common_dtype(kernel.name, a, b), a, b)
-    kernel(device, a, b, out)
+    kernel[device.type](a, b, out)
     return out
 
 
 def _unary(kernel, device, a):
     out = np.empty_like(a)
-    kernel(device, a, out)
+    kernel[device.type](a, out)
     return out
 
 
@@ -289,7 +289,7 @@ def abs_gradient(do, g, a):
 @op
 def clip(device, a, *, low, high):
     out = np.empty_like(a)
-    clip_kernel(device, a, low, high, out)
+    clip_kernel[device.type](a, low, high, out)
     return out
 
 
@@ -354,7 +354,7 @@ def _comparison(name, ufunc, formula) -> Op:
         )
         b = b if isinstance(b, np.ndarray) else np.array(b, dtype)
         out = like(broadcast(name, a.shape, b.shape), BOOL, a, b)
-        columns(device, a, b, out)
+        columns[device.type](a, b, out)
         return out
 
     forward.__name__ = name
@@ -418,7 +418,7 @@ def where(device, condition, a, b):
     dtype = common_dtype("where", a, b) if numbers else np.dtype(FLOAT32 if isinstance(a, float) else INT64)
     (a, b), _ = prepare("where", dtype, a, b)
     out = like(broadcast("where", condition.shape, np.shape(a), np.shape(b)), dtype, a, b)
-    where_kernel(device, condition, a, b, out)
+    where_kernel[device.type](condition, a, b, out)
     return out
 
 

@@ -111,7 +111,7 @@ def conv2d(device, x, w, b, *, stride, pads, dilation, groups):
     shape = _out_shape(x.shape, w.shape, None if b is None else b.shape, stride, pads, dilation, groups)
     same_dtype("conv2d", x, w, b)
     out = memory.empty(shape, x.dtype)
-    conv2d_columns(device, x, w, b, stride, pads, dilation, groups, out)
+    conv2d_columns[device.type](x, w, b, stride, pads, dilation, groups, out)
     return out
 
 
@@ -214,7 +214,7 @@ conv2d_input_columns = Columns("conv2d_input", numpy=conv2d_input_numpy, cpu=con
 def conv2d_input(device, g, w, *, size, stride, pads, dilation, groups):
     """The gradient of conv2d by x, for images of `size` (H, W)."""
     dx = memory.empty((g.shape[0], w.shape[1] * groups, *size), g.dtype)
-    conv2d_input_columns(device, g, w, stride, pads, dilation, groups, dx)
+    conv2d_input_columns[device.type](g, w, stride, pads, dilation, groups, dx)
     return dx
 
 
@@ -295,7 +295,7 @@ def conv2d_weight(device, g, x, *, window, stride, pads, dilation, groups):
     """The gradient of conv2d by w, for a window (KH, KW)."""
     dw = np.zeros((g.shape[1], x.shape[1] // groups, *window), g.dtype)
     if g.size:
-        conv2d_weight_columns(device, g, x, stride, pads, dilation, groups, dw)
+        conv2d_weight_columns[device.type](g, x, stride, pads, dilation, groups, dw)
     return dw
 
 

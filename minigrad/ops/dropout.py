@@ -46,5 +46,5 @@ dropout_mask_columns = Columns("dropout_mask", numpy=dropout_mask_numpy, cpu=pla
 def dropout_mask(device, x, *, p, key):
     """A mask laid out like x."""
     out = np.empty_like(x)
-    dropout_mask_columns(device, key, round(p * 2**BITS), 0.0 if p == 1 else 1 / (1 - p), out)
+    dropout_mask_columns[device.type](key, round(p * 2**BITS), 0.0 if p == 1 else 1 / (1 - p), out)
     return out

@@ -64,5 +64,5 @@ def gather_images(device, images, indices, scale, shift, pad):
     if outside.size:
         raise ValidationError(f"images: index {outside[0]} is out of range for {M} images; use 0 to {M - 1}")
     out = memory.empty((len(indices), C, H + 2 * pad, W + 2 * pad), scale.dtype)
-    images_columns(device, images, indices, scale, shift, pad, out)
+    images_columns[device.type](images, indices, scale, shift, pad, out)
     return out

@@ -139,13 +139,23 @@ cross_entropy_back_columns = Columns("cross_entropy_back", numpy=cross_entropy_b
 # ---- the operations; `reduction` makes one number of the losses, or leaves them
 
 
-def _reduced(losses, factors, reduction):
-    """The loss, and what the gradient of each image's loss is multiplied by."""
-    if reduction == "none":
-        return losses, None
-    total = factors.sum() if reduction == "mean" else losses.dtype.type(1)
+def _reduced(losses, total):
+    """The loss: one number, unless total is None."""
+    if total is None:
+        return losses
     with np.errstate(invalid="ignore"):
-        return np.asarray(losses.sum() / total), total
+        return np.asarray(losses.sum() / total)
+
+
+def _total(labels, weight, ignore, reduction, dtype):
+    """What the sum of the losses is divided by; None where they stay as they are."""
+    if reduction == "none":
+        return None
+    if reduction == "sum":
+        return dtype.type(1)
+    if weight is None and not (labels.size and labels.min() <= ignore <= labels.max()):
+        return dtype.type(labels.size)  # nothing is ignored
+    return _factors(labels, weight, ignore, dtype).sum()
 
 
 def _factors(labels, weight, ignore, dtype):
@@ -164,9 +174,9 @@ def cross_entropy(device, x, labels, weight, *, ignore, smoothing, reduction):
     losses = memory.empty(labels.shape, x.dtype)
     probs = np.empty_like(rows)
     if labels.size:
-        cross_entropy_columns(device, rows, places, weights, smoothing, ignore, _line(losses), probs)
-    loss, total = _reduced(losses, _factors(labels, weight, ignore, x.dtype), reduction)
-    return loss, (probs, places, weights, total)
+        cross_entropy_columns[device.type](rows, places, weights, smoothing, ignore, _line(losses), probs)
+    total = _total(labels, weight, ignore, reduction, x.dtype)
+    return _reduced(losses, total), (probs, places, weights, total)
 
 
 @cache
@@ -191,7 +201,7 @@ def cross_entropy_back(device, g, *, shape, kept, ignore, smoothing):
     dx = memory.empty(shape, probs.dtype)
     if places.size:
         scale = _line(memory.batch_first(memory.batch_last(g))) if total is None else np.full(places.size, g / total)
-        cross_entropy_back_columns(device, scale, probs, places, weights, smoothing, ignore, class_rows(dx))
+        cross_entropy_back_columns[device.type](scale, probs, places, weights, smoothing, ignore, class_rows(dx))
     return dx
 
 
@@ -201,8 +211,11 @@ def nll(device, x, labels, weight, *, ignore, reduction):
     check("nll_loss", x, labels, weight, ignore)
     factors = _factors(labels, weight, ignore, x.dtype)
     places = np.where(labels == ignore, 0, labels)[:, None]
-    loss, total = _reduced(-factors * np.take_along_axis(x, places, 1)[:, 0], factors, reduction)
-    return loss, (factors if total is None else factors / total, places)
+    losses, total = (
+        -factors * np.take_along_axis(x, places, 1)[:, 0],
+        _total(labels, weight, ignore, reduction, x.dtype),
+    )
+    return _reduced(losses, total), (factors if total is None else factors / total, places)
 
 
 @nll.gradient

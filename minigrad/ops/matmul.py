@@ -113,12 +113,12 @@ def matmul(device, a, b):
         a, b = (side.astype(np.result_type(a, b), copy=False) for side in (a, b))
     if a.ndim == b.ndim == 2:
         out = _product_like(a, b)
-        matmul_columns(device, a, b, out)
+        matmul_columns[device.type](a, b, out)
         return out
     lead = broadcast("matmul", a.shape[:-2], b.shape[:-2])
     a3, b3 = (np.broadcast_to(side, (*lead, *side.shape[-2:])).reshape(-1, *side.shape[-2:]) for side in (a, b))
     out = np.empty((*lead, a.shape[-2], b.shape[-1]), a.dtype)
-    matmul_columns(device, a3, b3, out.reshape(-1, *out.shape[-2:]))
+    matmul_columns[device.type](a3, b3, out.reshape(-1, *out.shape[-2:]))
     return out
 
 
@@ -162,7 +162,7 @@ def linear(device, x, w, b):
     _check_linear(x.shape, w.shape, None if b is None else b.shape)
     same_dtype("linear", x, w, b)
     out = memory.empty((x.shape[0], w.shape[0]), x.dtype)
-    linear_columns(device, x, w, b, out)
+    linear_columns[device.type](x, w, b, out)
     return out
 
 
@@ -181,11 +181,12 @@ def _check_linear(x, w, b):
 
 def same_dtype(where, x, w, b):
     """Layers do not promote: x must be of floats, and the parameters of the same."""
-    if x.dtype.kind != "f":
-        raise DtypeError(f"{where}: x is {x.dtype}, expected floats; convert it with .float()")
-    for name, array in (("weight", w), ("bias", b)):
-        if array is not None and array.dtype != x.dtype:
-            raise DtypeError(f"{where}: x is {x.dtype}, {name} is {array.dtype}; convert one with .to(mg.{x.dtype})")
+    dtype = x.dtype
+    if dtype.kind != "f":
+        raise DtypeError(f"{where}: x is {dtype}, expected floats; convert it with .float()")
+    if w.dtype != dtype or (b is not None and b.dtype != dtype):
+        name, other = ("weight", w.dtype) if w.dtype != dtype else ("bias", b.dtype)
+        raise DtypeError(f"{where}: x is {dtype}, {name} is {other}; convert one with .to(mg.{dtype})")
 
 
 @linear.gradient

@@ -23,21 +23,15 @@ from ..errors import DeviceError
 OPS: dict[str, "Op"] = {}
 
 
-class Columns:
-    """A kernel: functions of one signature, `out` last, one for each device."""
+class Columns(dict[str, Callable[..., None]]):
+    """A kernel: functions of one signature, `out` last, one for each device, by the device's type."""
 
     def __init__(self, name: str, **columns: Callable[..., None]):
+        super().__init__(columns)
         self.name = name
-        self.columns = columns
 
-    def __call__(self, device, *arguments: Any) -> None:
-        try:
-            column = self.columns[device.type]
-        except KeyError:
-            raise DeviceError(
-                f"{self.name}: no kernel for device '{device}'; there is one for {', '.join(self.columns)}"
-            ) from None
-        column(*arguments)
+    def __missing__(self, device: str):
+        raise DeviceError(f"{self.name}: no kernel for device '{device}'; there is one for {', '.join(self)}")
 
 
 class Op:
@@ -97,6 +91,8 @@ class ArrayOps:
         self.device = device
 
     def __getattr__(self, name: str):
-        bound = partial(OPS[name], self.device)
+        operation = OPS[name]
+        # most operations return an array and nothing else: their forward itself will do
+        bound = partial(operation if operation.keeps_saved else operation.forward, self.device)
         setattr(self, name, bound)
         return bound

@@ -55,22 +55,25 @@ def max_pool2d_numpy(x, window, stride, pads, dilation, out, places):
     x, result, taken = memory.batch_last(x), memory.batch_last(out), memory.batch_last(places)
     grid = result.shape[1:3]
     padded = _stretched(x, -np.inf, window, grid, stride, pads, dilation)
-    result[...], taken[...] = padded[tap(0, 0, grid, stride, dilation)], 0
-    if pads[0] or pads[2]:  # the first tap may lie in the margin: start below every number
-        taken[...] = _first_inside(window, grid, stride, pads, dilation)[None, :, :, None]
-    for kh in range(window[0]):
-        for kw in range(window[1]):
-            value = padded[tap(kh, kw, grid, stride, dilation)]
-            larger = (value > result) | (np.isnan(value) & ~np.isnan(result))
-            np.copyto(result, value, where=larger)
-            np.copyto(taken, kh * window[1] + kw, where=larger)
+    taps = [padded[tap(kh, kw, grid, stride, dilation)] for kh in range(window[0]) for kw in range(window[1])]
+    result[...] = taps[0]
+    for value in taps[1:]:
+        np.maximum(result, value, out=result)
+    # the place of the first largest is the number of taps before it
+    taken[...], before = 0, np.ones(result.shape, bool)
+    nan = bool(np.isnan(result).any())
+    for value in taps[:-1]:
+        before &= (value != result) & ~np.isnan(value) if nan else value != result
+        taken += before
+    if pads[0] or pads[2]:  # the margin is never taken, not even where all pixels are -inf
+        np.maximum(taken, _first_inside(window, grid, stride, pads, dilation)[None, :, :, None], out=taken)
 
 
 def _first_inside(window, grid, stride, pads, dilation):
     """For every window the number of its first tap that lies inside the image."""
     kh = [max(-(-(pads[0] - oh * stride[0]) // dilation[0]), 0) for oh in range(grid[0])]
     kw = [max(-(-(pads[2] - ow * stride[1]) // dilation[1]), 0) for ow in range(grid[1])]
-    return np.add.outer(np.array(kh) * window[1], np.array(kw))
+    return np.add.outer(np.array(kh) * window[1], np.array(kw)).astype(np.uint16)
 
 
 @kernel
@@ -120,7 +123,7 @@ def max_pool2d(device, x, *, window, stride, pads, dilation, ceil_mode):
         raise ValidationError(f"max_pool2d: a window of {window[0]}x{window[1]} has more than 65536 pixels; use amax")
     out = memory.empty(_out_shape("max_pool2d", x.shape, window, stride, pads, dilation, ceil_mode), x.dtype)
     places = memory.empty(out.shape, np.dtype(np.uint16))
-    max_pool2d_columns(device, x, window, stride, pads, dilation, out, places)
+    max_pool2d_columns[device.type](x, window, stride, pads, dilation, out, places)
     return out, places
 
 
@@ -185,7 +188,7 @@ max_pool2d_back_columns = Columns("max_pool2d_back", numpy=max_pool2d_back_numpy
 def max_pool2d_back(device, g, places, *, size, window, stride, pads, dilation):
     """g sent to the pixels in `places`, of images of `size` (H, W)."""
     dx = memory.empty((*g.shape[:2], *size), g.dtype)
-    max_pool2d_back_columns(device, g, places, window, stride, pads, dilation, dx)
+    max_pool2d_back_columns[device.type](g, places, window, stride, pads, dilation, dx)
     return dx
 
 
@@ -256,7 +259,7 @@ def avg_pool2d(device, x, *, window, stride, pads, ceil_mode, count_include_pad,
     _float_only("avg_pool2d", x)
     out = memory.empty(_out_shape("avg_pool2d", x.shape, window, stride, pads, (1, 1), ceil_mode), x.dtype)
     shares = _shares(x.shape[2:], window, out.shape[2:], stride, pads, count_include_pad, divisor, x.dtype)
-    avg_pool2d_columns(device, x, window, stride, pads, shares, out)
+    avg_pool2d_columns[device.type](x, window, stride, pads, shares, out)
     return out, shares
 
 
@@ -310,5 +313,5 @@ avg_pool2d_back_columns = Columns("avg_pool2d_back", numpy=avg_pool2d_back_numpy
 def avg_pool2d_back(device, g, *, size, window, stride, pads, shares):
     """g divided among the pixels of each window, for images of `size` (H, W)."""
     dx = memory.empty((*g.shape[:2], *size), g.dtype)
-    avg_pool2d_back_columns(device, g, window, stride, pads, shares, dx)
+    avg_pool2d_back_columns[device.type](g, window, stride, pads, shares, dx)
     return dx

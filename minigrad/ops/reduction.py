@@ -141,7 +141,7 @@ def sum_(device, x, *, axes, keepdim):
     if not axes:
         out[...] = x
     else:
-        sum_columns(device, x, axes, out)
+        sum_columns[device.type](x, axes, out)
     return out
 
 
@@ -198,7 +198,7 @@ def _something(where, x, axes):
 def amax(device, x, *, axes, keepdim):
     _something("amax", x, axes)
     out = np.empty(reduced(x.shape, axes, keepdim), x.dtype)
-    amax_columns(device, x, axes, out)
+    amax_columns[device.type](x, axes, out)
     return out
 
 
@@ -228,7 +228,7 @@ def argmax(device, x, *, axis, keepdim):
     _something("argmax", flat, axes)
     shape = reduced(x.shape, tuple(range(x.ndim)) if axis is None else axes, keepdim)
     out = np.empty(shape, np.int64)
-    argmax_columns(device, flat if flat.ndim else flat.reshape(1), axes, out.reshape(()) if axis is None else out)
+    argmax_columns[device.type](flat if flat.ndim else flat.reshape(1), axes, out.reshape(()) if axis is None else out)
     return out
 
 

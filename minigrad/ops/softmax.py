@@ -87,7 +87,7 @@ def _forward(columns, device, x, axis):
     _float_only(columns.name, x)
     out = np.empty_like(x, subok=False) if x.ndim else np.empty(1, x.dtype)
     if x.size:
-        columns(device, x if x.ndim else x.reshape(1), axis, out)
+        columns[device.type](x if x.ndim else x.reshape(1), axis, out)
     return out.reshape(x.shape) if x.ndim == 0 else out
 
 

@@ -43,7 +43,7 @@ class Bundle:
         grads = Arrays([grad.array.astype(self.dtype, "C", copy=False) for grad in gradients])  # most as they are
         for p, copy in self.copied:
             copy[...] = p.array
-        kernel(self.device, self.values, grads, *arguments)
+        kernel[self.device.type](self.values, grads, *arguments)
         for p, copy in self.copied:
             self.device.write(p.array, copy)
         for p in self.params:
