@@ -206,7 +206,7 @@ class Arrays:
 def missing() -> Iterator[dict[Any, Callable[[], object]]]:
     """Inside, this thread's kernels are looked up but not run; those that must be compiled are collected as jobs."""
     jobs: dict[Any, Callable[[], object]] = {}
-    threads.local.rehearsal = jobs
+    threads.local.rehearsal, threads.local.count = jobs, 0
     try:
         with np.errstate(all="ignore"):  # arithmetic on memory that no kernel has filled
             yield jobs

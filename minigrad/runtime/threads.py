@@ -24,6 +24,7 @@ from . import cache
 class _Local(threading.local):
     """What each Python thread has for itself."""
 
+    count = 0  # the number of threads that Numba was told for it; 0 if not yet
     rehearsal: dict[Any, Any] | None = None  # kernels to compile, while they are only collected and not run
 
 
@@ -78,12 +79,11 @@ def _call(typing, kernel, block, task):
     return types.void(types.int64, types.int64, types.int64), generate
 
 
-def _launch(kernel, block, tasks, threads):
+def _launch(kernel, block, tasks):
     if tasks <= 1:  # one task, or a negative number: so many, all on this thread
         for task in range(abs(tasks)):
             _call(kernel, block, task)
         return
-    numba.set_num_threads(threads)  # Numba keeps it for each Python thread by itself
     for task in numba.prange(tasks):
         _call(kernel, block, task)
 
@@ -112,9 +112,9 @@ def _launcher():
     numba.get_num_threads()  # starts the threading layer, whose symbols the launcher links against
     address = cache.load("launch")
     if address is None:
-        signature = types.void(types.int64, types.int64, types.int64, types.int64)
+        signature = types.void(types.int64, types.int64, types.int64)
         address = cache.save("launch", numba.cfunc(signature, parallel=True)(_launch))
-    function = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_char_p, ctypes.c_int64, ctypes.c_int64)(address)
+    function = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_char_p, ctypes.c_int64)(address)
     return _locked(function) if numba.threading_layer() == "workqueue" else function
 
 
@@ -132,5 +132,16 @@ def _locked(function):
 def launch(kernel: int, block: bytes, tasks: int) -> None:
     """Run tasks 0 ... tasks-1 of the kernel at address `kernel` with one argument block; all on the calling thread if
     `tasks` is negative."""
-    if local.rehearsal is None:
-        _launcher()(kernel, block, tasks, _chosen)
+    if local.count != _chosen and not _ready():
+        return
+    _launcher()(kernel, block, tasks)
+
+
+def _ready() -> bool:
+    """Tell Numba the number of threads for this Python thread; False if kernels are not to run here."""
+    if local.rehearsal is not None:
+        return False
+    _launcher()
+    numba.set_num_threads(_chosen)
+    local.count = _chosen
+    return True
