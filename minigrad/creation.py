@@ -6,17 +6,33 @@ from typing import Any
 import numpy as np
 
 from . import ops, shapes
-from .errors import ShapeError, ValidationError
+from .errors import DtypeError, ShapeError, ValidationError
 from .random import generator
 from .runtime.device import CPU, Device, device as find_device
 from .tensor import Tensor, _known_dtype, _make, apply, float32, int64
 
 
-def _filled(shape: tuple[Any, ...], value: float, dtype: Any, device: str | Device, requires_grad: bool) -> Tensor:
-    sizes = shape[0] if len(shape) == 1 and isinstance(shape[0], tuple | list) else shape
+def _sizes(where: str, shape: Sequence[Any]) -> tuple[int, ...]:
+    """The sizes given as zeros(2, 3) or zeros((2, 3))."""
+    sizes = tuple(shape[0]) if len(shape) == 1 and isinstance(shape[0], tuple | list) else tuple(shape)
     if any(not isinstance(size, int | np.integer) or size < 0 for size in sizes):
-        raise ShapeError(f"shape {tuple(sizes)} is not a shape; use whole numbers of 0 or more")
-    return _new(np.full(sizes, value, _known_dtype(dtype, "dtype")), device, requires_grad)
+        raise ShapeError(f"{where}: {sizes} is not a shape; use whole numbers of 0 or more")
+    return sizes
+
+
+def _filled(
+    where: str, shape: Sequence[Any], value: float, dtype: Any, device: str | Device, requires_grad: bool
+) -> Tensor:
+    return _new(np.full(_sizes(where, shape), value, _known_dtype(dtype, where)), device, requires_grad)
+
+
+def _drawn(
+    where: str, draw: Any, shape: Sequence[Any], dtype: Any, device: str | Device, requires_grad: bool
+) -> Tensor:
+    kind = _known_dtype(dtype, where)
+    if kind.kind != "f":
+        raise DtypeError(f"{where}: random numbers are float32 or float64, not {kind}; use randint for whole numbers")
+    return _new(np.asarray(draw(_sizes(where, shape))).astype(kind), device, requires_grad)
 
 
 def _new(array: np.ndarray, device: str | Device, requires_grad: bool) -> Tensor:
@@ -32,7 +48,7 @@ def zeros(*shape: Any, dtype: Any = float32, device: str | Device = CPU, require
     >>> zeros(2, 3).shape
     (2, 3)
     """
-    return _filled(shape, 0, dtype, device, requires_grad)
+    return _filled("zeros", shape, 0, dtype, device, requires_grad)
 
 
 def ones(*shape: Any, dtype: Any = float32, device: str | Device = CPU, requires_grad: bool = False) -> Tensor:
@@ -42,7 +58,7 @@ def ones(*shape: Any, dtype: Any = float32, device: str | Device = CPU, requires
     >>> ones(2)
     tensor([1., 1.])
     """
-    return _filled(shape, 1, dtype, device, requires_grad)
+    return _filled("ones", shape, 1, dtype, device, requires_grad)
 
 
 def full(
@@ -54,8 +70,9 @@ def full(
     >>> full((2,), 7.0)
     tensor([7., 7.])
     """
+    sizes = shape if isinstance(shape, tuple | list) else (shape,)
     kind = np.array(fill_value).dtype
-    return _filled((tuple(shape),), fill_value, dtype or (float32 if kind.kind == "f" else kind), device, requires_grad)
+    return _filled("full", sizes, fill_value, dtype or (float32 if kind.kind == "f" else kind), device, requires_grad)
 
 
 def zeros_like(x: Tensor, dtype: Any = None) -> Tensor:
@@ -65,7 +82,7 @@ def zeros_like(x: Tensor, dtype: Any = None) -> Tensor:
     >>> zeros_like(ones(2))
     tensor([0., 0.])
     """
-    return _filled((x.shape,), 0, dtype or x.dtype, x.device, False)
+    return _filled("zeros_like", x.shape, 0, dtype or x.dtype, x.device, False)
 
 
 def ones_like(x: Tensor, dtype: Any = None) -> Tensor:
@@ -75,7 +92,7 @@ def ones_like(x: Tensor, dtype: Any = None) -> Tensor:
     >>> ones_like(zeros(2))
     tensor([1., 1.])
     """
-    return _filled((x.shape,), 1, dtype or x.dtype, x.device, False)
+    return _filled("ones_like", x.shape, 1, dtype or x.dtype, x.device, False)
 
 
 def arange(
@@ -96,7 +113,7 @@ def arange(
     if step == 0:
         raise ValidationError("arange: step is 0; give a step up or down")
     first, last = (0, start) if end is None else (start, end)
-    whole = all(isinstance(number, int) for number in (first, last, step))
+    whole = all(isinstance(number, int | np.integer) for number in (first, last, step))
     numbers: Any = first, last, step
     kind = _known_dtype(dtype or (int64 if whole else float32), "arange")
     return _new(np.arange(*numbers, dtype=kind), device, requires_grad)
@@ -109,6 +126,8 @@ def linspace(start: float, end: float, steps: int, device: str | Device = CPU) -
     >>> linspace(0, 1, 3)
     tensor([0. , 0.5, 1. ])
     """
+    if steps < 0:
+        raise ValidationError(f"linspace: {steps} steps; give 0 or more")
     return _new(np.linspace(start, end, steps, dtype=float32), device, False)
 
 
@@ -120,6 +139,7 @@ def eye(n: int, device: str | Device = CPU) -> Tensor:
     tensor([[1., 0.],
             [0., 1.]])
     """
+    _sizes("eye", (n,))
     return _new(np.eye(n, dtype=float32), device, False)
 
 
@@ -130,8 +150,7 @@ def randn(*shape: Any, dtype: Any = float32, device: str | Device = CPU, require
     >>> randn(2, 3).shape
     (2, 3)
     """
-    blank = _filled(shape, 0, dtype, CPU, False)
-    return _new(generator().standard_normal(blank.shape).astype(blank.dtype), device, requires_grad)
+    return _drawn("randn", generator().standard_normal, shape, dtype, device, requires_grad)
 
 
 def rand(*shape: Any, dtype: Any = float32, device: str | Device = CPU, requires_grad: bool = False) -> Tensor:
@@ -141,8 +160,9 @@ def rand(*shape: Any, dtype: Any = float32, device: str | Device = CPU, requires
     >>> bool((rand(100) < 1).all())
     True
     """
-    blank = _filled(shape, 0, dtype, CPU, False)
-    return _new(generator().random(blank.shape, blank.dtype.type), device, requires_grad)
+    kind = _known_dtype(dtype, "rand")
+    width = np.float32 if kind == float32 else np.float64  # drawn as wide as asked for: rounding could reach 1
+    return _drawn("rand", lambda sizes: generator().random(sizes, width), shape, kind, device, requires_grad)
 
 
 def randint(low: int, high: int, shape: Sequence[int], device: str | Device = CPU) -> Tensor:
@@ -164,6 +184,7 @@ def randperm(n: int, device: str | Device = CPU) -> Tensor:
     >>> sorted(randperm(3).tolist())
     [0, 1, 2]
     """
+    _sizes("randperm", (n,))
     return _new(generator().permutation(n), device, False)
 
 
@@ -175,7 +196,13 @@ def from_numpy(array: np.ndarray) -> Tensor:
     >>> from_numpy(np.zeros(2, "f4"))
     tensor([0., 0.])
     """
+    if not isinstance(array, np.ndarray):
+        raise DtypeError(f"from_numpy: expected a NumPy array, got a {type(array).__name__}; use mg.tensor(...)")
     _known_dtype(array.dtype, "from_numpy")
+    if any(stride % array.itemsize for stride in array.strides):
+        raise DtypeError(
+            f"from_numpy: strides {array.strides} are no multiples of {array.itemsize} bytes; copy the array"
+        )
     return _make(array, CPU, None)
 
 
@@ -206,6 +233,9 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
 def _some(where, tensors):
     if not tensors:
         raise ShapeError(f"{where}: the list of tensors is empty; give at least one")
+    for tensor in tensors:
+        if not isinstance(tensor, Tensor):
+            raise DtypeError(f"{where}: expected tensors, got a {type(tensor).__name__}; use mg.tensor(...)")
 
 
 def where(condition: Tensor, x: Any, y: Any) -> Tensor:
@@ -216,4 +246,6 @@ def where(condition: Tensor, x: Any, y: Any) -> Tensor:
     >>> where(Tensor([True, False]), 1.0, 0.0)
     tensor([1., 0.])
     """
+    if not isinstance(condition, Tensor):
+        raise DtypeError(f"where: the condition is a {type(condition).__name__}, expected a bool tensor, as x > 0 is")
     return apply(ops.where, condition, x, y)

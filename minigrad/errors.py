@@ -12,6 +12,10 @@ class ShapeError(MinigradError, ValueError):
     """Shapes that do not fit together."""
 
 
+class OutOfRangeError(ShapeError, IndexError):
+    """An index beyond the elements there are: also Python's IndexError, so that loops over tensors end."""
+
+
 class ValidationError(MinigradError, ValueError):
     """A setting or value out of its range."""
 

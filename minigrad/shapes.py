@@ -14,8 +14,11 @@ Pads = tuple[int, int, int, int]  # rows added above and below, columns added le
 
 def pair(value: int | Sequence[int], name: str, where: str, least: int = 1) -> tuple[int, int]:
     """One number for both sides, or (height, width), each at least `least`."""
-    both = (value, value) if isinstance(value, int) else tuple(value)
-    if len(both) != 2 or not all(isinstance(side, int) and not isinstance(side, bool) for side in both):
+    both = tuple(value) if isinstance(value, tuple | list) else (value, value)
+    both = tuple(
+        side.__index__() if hasattr(side, "__index__") and not isinstance(side, bool) else None for side in both
+    )
+    if len(both) != 2 or None in both:
         raise ValidationError(f"{where}: {name} is {value!r}; give one whole number or a pair of them")
     if min(both) < least:
         raise ValidationError(f"{where}: {name} is {value!r}; it must be at least {least}")
@@ -125,6 +128,13 @@ def axis_number(axis: int, ndim: int, where: str) -> int:
     return axis % max(ndim, 1)
 
 
+def existing_axis(axis: int, ndim: int, where: str) -> int:
+    """As axis_number, for what needs an axis: a single number has none."""
+    if not ndim:
+        raise ShapeError(f"{where}: dim {axis} of a single number, which has no axis; use unsqueeze(0) first")
+    return axis_number(axis, ndim, where)
+
+
 def axes_tuple(dim, ndim: int, where: str) -> tuple[int, ...]:
     """Axes given as None (all), a number or a sequence, as sorted distinct numbers."""
     if dim is None:
@@ -145,7 +155,9 @@ def reduced(shape: Shape, axes: tuple[int, ...], keepdim: bool) -> Shape:
 
 def resolve(shape: Sequence[int], size: int, old: Shape, where: str) -> Shape:
     """A new shape for `size` elements, with at most one -1 worked out."""
-    new = tuple(int(side) for side in shape)
+    if not all(hasattr(side, "__index__") for side in shape):
+        raise ShapeError(f"{where}: {tuple(shape)} is not a shape; use whole numbers")
+    new = tuple(side.__index__() for side in shape)
     if new.count(-1) > 1 or any(side < -1 for side in new):
         raise ShapeError(f"{where}: {new} is not a shape; use sizes of 0 or more and at most one -1")
     if -1 in new:

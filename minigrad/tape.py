@@ -168,6 +168,9 @@ def _rule(node: Node, do, g, tensors):
         raise GraphError(f"backward: {op.name} has no gradient")
     kept, out = node.kept, node.out
     if tensors is not None:
-        kept = [tensors(array, node.edges[i], node.device) for i, array in zip(op.keeps, kept, strict=True)]
-        out = None if out is None else tensors(out, node, node.device)
+        cells = {position: cell for position, cell, _ in node.versions}
+        kept = [
+            tensors(array, node.edges[i], node.device, cells.get(i)) for i, array in zip(op.keeps, kept, strict=True)
+        ]
+        out = None if out is None else tensors(out, node, node.device, cells["out"])
     return op.rule(do, g, **op.arguments(kept, node.shapes, out, node.saved, node.settings))

@@ -86,7 +86,7 @@ class Tensor:
 
     def size(self, dim: Int | None = None):
         """The shape, or the size of one axis."""
-        return self.shape if dim is None else self.shape[shapes.axis_number(dim, self.ndim, "size")]
+        return self.shape if dim is None else self.shape[shapes.existing_axis(dim, self.ndim, "size")]
 
     def dim(self) -> Int:
         """The number of axes."""
@@ -120,6 +120,8 @@ class Tensor:
         if value is not None:
             if not isinstance(value, Tensor):
                 raise DtypeError(f"grad: expected a Tensor or None, got {type(value).__name__}")
+            if value.device != self.device:
+                raise DeviceError(f"grad: it is on '{value.device}', the tensor on '{self.device}'; move it with .to()")
             if value.shape != self.shape:
                 raise ShapeError(f"grad: a gradient of shape {value.shape} does not fit a tensor of shape {self.shape}")
         self._grad = value
@@ -131,6 +133,10 @@ class Tensor:
 
     @data.setter
     def data(self, value: Tensor) -> None:
+        if not isinstance(value, Tensor):
+            raise DtypeError(f"data: expected a Tensor, got a {type(value).__name__}; use mg.tensor(...)")
+        if self._leaf and value.dtype.kind != "f":
+            raise DtypeError(f"data: {value.dtype} values for a tensor that requires grad; convert them with .float()")
         if value.shape != self.shape:
             raise ShapeError(f"data: values of shape {value.shape} do not fit a tensor of shape {self.shape}")
         self.array, self.device = value.array, value.device
@@ -257,7 +263,7 @@ class Tensor:
             reached = walk_back(self.node, seed.array, _array_ops.__getitem__, keep=bool(retain_graph))
         taken = {id(seed.array)}
         for leaf, part in reached:
-            part = part if create_graph else _own(part, leaf, taken)
+            part = part.clone() if create_graph else _own(part, leaf, taken)
             leaf._grad = part if leaf._grad is None else leaf._grad + part
 
     def _seed(self, gradient: Tensor | None) -> Tensor:
@@ -498,7 +504,7 @@ class Tensor:
         """
         if min is None and max is None:
             raise ValidationError("clip: min and max are both None; give at least one")
-        return apply(ops.clip, self, low=-np.inf if min is None else min, high=np.inf if max is None else max)
+        return apply(ops.clip, self, low=min, high=max)
 
     clamp = clip
 
@@ -600,6 +606,8 @@ class Tensor:
             return apply(pairwise, self, dim)
         if dim is None:
             return whole()
+        if not self.ndim:
+            return Extremes(whole(), place(dim))
         indices = place(dim, keepdim=True)
         values = self.gather(dim, indices)
         return Extremes(values, indices) if keepdim else Extremes(values.squeeze(dim), indices.squeeze(dim))
@@ -615,12 +623,12 @@ class Tensor:
         >>> mg.tensor([[1.0, 5.0], [7.0, 2.0]]).argmax(dim=1)
         tensor([1, 0])
         """
-        axis = None if dim is None else shapes.axis_number(dim, self.ndim, "argmax")
+        axis = None if dim is None or shapes.axis_number(dim, self.ndim, "argmax") >= self.ndim else dim % self.ndim
         return apply(ops.argmax, self, axis=axis, keepdim=keepdim)
 
     def argmin(self, dim: Int | None = None, keepdim: Bool = False) -> Tensor:
         """Where the smallest element is along `dim` (int64); the first one at a tie."""
-        axis = None if dim is None else shapes.axis_number(dim, self.ndim, "argmin")
+        axis = None if dim is None or shapes.axis_number(dim, self.ndim, "argmin") >= self.ndim else dim % self.ndim
         return apply(ops.argmin, self, axis=axis, keepdim=keepdim)
 
     def any(self) -> Tensor:
@@ -672,10 +680,10 @@ class Tensor:
 
     def transpose(self, dim0: Int, dim1: Int) -> Tensor:
         """Two axes exchanged; a view."""
-        axes = list(range(self.ndim))
+        axes = list(range(self.ndim)) or [0]
         a, b = (shapes.axis_number(dim, self.ndim, "transpose") for dim in (dim0, dim1))
         axes[a], axes[b] = axes[b], axes[a]
-        return apply(ops.permute, self, axes=tuple(axes))
+        return apply(ops.permute, self, axes=tuple(axes)) if self.ndim else self
 
     def t(self) -> Tensor:
         """A matrix mirrored at its diagonal; at most 2 dimensions."""
@@ -693,7 +701,7 @@ class Tensor:
         if dim is None:
             return self.reshape([size for size in self.shape if size != 1])
         axis = shapes.axis_number(dim, self.ndim, "squeeze")
-        return self.reshape(self.shape[:axis] + self.shape[axis + 1 :]) if self.shape[axis] == 1 else self
+        return self.reshape(self.shape[:axis] + self.shape[axis + 1 :]) if self.shape[axis : axis + 1] == (1,) else self
 
     def unsqueeze(self, dim: Int) -> Tensor:
         """With a new axis of size 1 at place `dim`."""
@@ -703,6 +711,8 @@ class Tensor:
     def expand(self, *sizes: Any) -> Tensor:
         """Axes of size 1 repeated to the given sizes; -1 leaves an axis as it is."""
         wanted = sizes[0] if len(sizes) == 1 and isinstance(sizes[0], tuple | list) else sizes
+        if len(wanted) < self.ndim:
+            raise ShapeError(f"expand: {len(wanted)} sizes {tuple(wanted)} for {self.ndim} axes; give at least as many")
         padded = (1,) * (len(wanted) - self.ndim) + self.shape
         shape = tuple(old if new == -1 else new for new, old in zip(wanted, padded, strict=True))
         if shapes.broadcast("expand", padded, shape) != shape:
@@ -714,7 +724,7 @@ class Tensor:
 
         index   whole numbers, of the same number of dimensions
         """
-        axis = shapes.axis_number(dim, self.ndim, "gather")
+        axis = shapes.existing_axis(dim, self.ndim, "gather")
         return apply(ops.gather, self, index, axis=axis)
 
     def matmul(self, other: Tensor) -> Tensor:
@@ -742,11 +752,20 @@ class Tensor:
         Inside a graph the tensor takes the new value and its history, and memory that others hold stays as it is.
         Outside of it memory is changed, and its version counted, so that a backward that needs the old value refuses.
         """
+        if self.array.size and 0 in self.array.strides and self.array.size > 1:
+            raise GraphError(
+                f"{operation.name} in place: the tensor is expanded, several of its elements are one; change x.clone()"
+            )
         recorded = mode.recording and (self.requires_grad or (isinstance(other, Tensor) and other.requires_grad))
         if recorded and self._leaf:
             raise GraphError(
                 f"{operation.name} in place: a leaf that requires grad would lose its gradient; "
                 "use no_grad() to change it, or x = x + y to go on from it"
+            )
+        if recorded and self.node is None and len(self._version) > 1:
+            raise GraphError(
+                f"{operation.name} in place: other tensors share this memory and would not join the graph; "
+                "write to the whole tensor, or build it with cat, stack or where"
             )
         result = apply(operation, self, other, **settings)
         if result.shape != self.shape:
@@ -842,7 +861,10 @@ def apply(operation: Op, *inputs: Any, **settings: Any) -> Tensor:
         out, saved = out
     if operation is ops.transfer:
         device = settings["target"]
-    version = inputs[0]._version if operation.view else [0]
+    version = [0]
+    if operation.view and np.may_share_memory(out, arrays[0]):
+        version = inputs[0]._version
+        version[1:] = [None]  # more than one tensor knows this memory
     if not (wanted and mode.recording and out.dtype.kind == "f"):
         return _make(out, device, None, version)
     versions: list[tuple[Any, list[Int], Int]] = []
@@ -885,13 +907,13 @@ _tensor_ops = _TensorOps()
 _array_ops = _ArrayOpsByDevice()
 
 
-def _recorded(array, edge, device):
-    """A kept array as a tensor with the history it had."""
+def _recorded(array, edge, device, version):
+    """A kept array as a tensor with the history and the version that it had."""
     if isinstance(edge, Tensor) or array is None:
         return edge
     if not hasattr(array, "shape"):
         return array
-    return _make(array, device, edge)
+    return _make(array, device, edge, version)
 
 
 def _own(array, leaf: Tensor, taken: set[int]) -> Tensor:
@@ -980,7 +1002,9 @@ def _plain_key(key: Any) -> Any:
     if isinstance(key, Tensor):
         if key.dtype.kind == "f":
             raise DtypeError(f"index: a {key.dtype} tensor cannot index; use whole numbers or bool")
-        return key.device.to_host(key.array)
+        return key.device.to_host(key.array).copy()  # whatever becomes of the tensor
     if isinstance(key, list):
-        return np.array(key)
+        return np.array(key, None if key else np.int64)
+    if isinstance(key, np.ndarray):
+        return key.copy()
     return key

@@ -7,8 +7,13 @@ from hypothesis import settings
 
 import minigrad as mg
 
-settings.register_profile("minigrad", deadline=None, derandomize=True, print_blob=True,
-                          max_examples=int(os.environ.get("MINIGRAD_EXAMPLES", "25")))
+settings.register_profile(
+    "minigrad",
+    deadline=None,
+    derandomize=True,
+    print_blob=True,
+    max_examples=int(os.environ.get("MINIGRAD_EXAMPLES", "25")),
+)
 settings.load_profile("minigrad")
 
 

@@ -8,8 +8,7 @@ import time
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 import minigrad as mg
 from minigrad.data import DataLoader, Dataset, ImageDataset, Subset, TensorDataset, default_collate, random_split
@@ -115,8 +114,13 @@ def test_kernel_refuses_other_memory():
 # Batches
 
 
-@given(n=st.integers(1, 40), batch_size=st.integers(1, 45), shuffle=st.booleans(), drop_last=st.booleans(),
-       prefetch=st.integers(0, 3))
+@given(
+    n=st.integers(1, 40),
+    batch_size=st.integers(1, 45),
+    shuffle=st.booleans(),
+    drop_last=st.booleans(),
+    prefetch=st.integers(0, 3),
+)
 def test_every_sample_once_an_epoch(n, batch_size, shuffle, drop_last, prefetch):
     loader = DataLoader(pictures(n), batch_size, shuffle, seed=0, drop_last=drop_last, prefetch=prefetch)
     for _ in range(2):
@@ -416,21 +420,32 @@ def test_tensor_dataset_refuses_uneven_tensors():
         TensorDataset()
 
 
-@pytest.mark.parametrize("setting, error, message", [
-    ({"batch_size": 0}, ValidationError, "batch_size is 0; it must be at least 1$"),
-    ({"batch_size": 2.0}, DtypeError, "batch_size is 2.0; give a whole number$"),
-    ({"batch_size": True}, DtypeError, "batch_size is True; give a whole number$"),
-    ({"prefetch": -1}, ValidationError, "prefetch is -1; it must be at least 0$"),
-    ({"pad": -1}, ValidationError, "pad is -1; it must be at least 0$"),
-    ({"seed": -1}, ValidationError, r"seed is -1; use a whole number from 0 to 2\*\*64 - 1, or None$"),
-    ({"seed": 0.5}, ValidationError, "seed is 0.5; use a whole number"),
-    ({"dtype": "colour"}, DtypeError, "'colour' is neither a dtype"),
-    ({"dtype": np.int64}, DtypeError, "dtype is int64; use float32 or float64$"),
-    ({"normalize": (0.5, 0)}, ValidationError, r"normalize has mean \[0.5 0.5\] and std \[0. 0.\]; mean must be"),
-    ({"normalize": (np.nan, 1)}, ValidationError, r"normalize has mean \[nan nan\] and std \[1. 1.\]; mean must"),
-    ({"normalize": 0.5}, ValidationError, r"normalize is 0.5 for images of 2 channels; give \(mean, std\), each one"),
-    ({"normalize": ([1, 2, 3], 1)}, ValidationError, r"normalize is \(\[1, 2, 3\], 1\) for images of 2 channels; give"),
-])
+@pytest.mark.parametrize(
+    "setting, error, message",
+    [
+        ({"batch_size": 0}, ValidationError, "batch_size is 0; it must be at least 1$"),
+        ({"batch_size": 2.0}, DtypeError, "batch_size is 2.0; give a whole number$"),
+        ({"batch_size": True}, DtypeError, "batch_size is True; give a whole number$"),
+        ({"prefetch": -1}, ValidationError, "prefetch is -1; it must be at least 0$"),
+        ({"pad": -1}, ValidationError, "pad is -1; it must be at least 0$"),
+        ({"seed": -1}, ValidationError, r"seed is -1; use a whole number from 0 to 2\*\*64 - 1, or None$"),
+        ({"seed": 0.5}, ValidationError, "seed is 0.5; use a whole number"),
+        ({"dtype": "colour"}, DtypeError, "'colour' is neither a dtype"),
+        ({"dtype": np.int64}, DtypeError, "dtype is int64; use float32 or float64$"),
+        ({"normalize": (0.5, 0)}, ValidationError, r"normalize has mean \[0.5 0.5\] and std \[0. 0.\]; mean must be"),
+        ({"normalize": (np.nan, 1)}, ValidationError, r"normalize has mean \[nan nan\] and std \[1. 1.\]; mean must"),
+        (
+            {"normalize": 0.5},
+            ValidationError,
+            r"normalize is 0.5 for images of 2 channels; give \(mean, std\), each one",
+        ),
+        (
+            {"normalize": ([1, 2, 3], 1)},
+            ValidationError,
+            r"normalize is \(\[1, 2, 3\], 1\) for images of 2 channels; give",
+        ),
+    ],
+)
 def test_loader_refuses_settings(setting, error, message):
     with pytest.raises(error, match=f"^DataLoader: {message}"):
         DataLoader(pictures(4, channels=2), **setting)

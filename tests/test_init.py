@@ -19,14 +19,17 @@ def drawn(fill, *settings, shape=FILTERS, **named):
     return fill(mg.zeros(*shape), *settings, **named).numpy()
 
 
-@pytest.mark.parametrize(("fill", "settings", "bound"), [
-    (init.uniform_, {"a": -3, "b": 3}, 3),
-    (init.kaiming_uniform_, {}, sqrt(2) * sqrt(3 / FAN_IN)),
-    (init.kaiming_uniform_, {"a": sqrt(5)}, 1 / sqrt(FAN_IN)),
-    (init.kaiming_uniform_, {"mode": "fan_out", "nonlinearity": "tanh"}, 5 / 3 * sqrt(3 / FAN_OUT)),
-    (init.xavier_uniform_, {}, sqrt(6 / (FAN_IN + FAN_OUT))),
-    (init.xavier_uniform_, {"gain": 2.0}, 2 * sqrt(6 / (FAN_IN + FAN_OUT))),
-])
+@pytest.mark.parametrize(
+    ("fill", "settings", "bound"),
+    [
+        (init.uniform_, {"a": -3, "b": 3}, 3),
+        (init.kaiming_uniform_, {}, sqrt(2) * sqrt(3 / FAN_IN)),
+        (init.kaiming_uniform_, {"a": sqrt(5)}, 1 / sqrt(FAN_IN)),
+        (init.kaiming_uniform_, {"mode": "fan_out", "nonlinearity": "tanh"}, 5 / 3 * sqrt(3 / FAN_OUT)),
+        (init.xavier_uniform_, {}, sqrt(6 / (FAN_IN + FAN_OUT))),
+        (init.xavier_uniform_, {"gain": 2.0}, 2 * sqrt(6 / (FAN_IN + FAN_OUT))),
+    ],
+)
 def test_uniform_weights_fill_their_interval_and_stay_inside(fill, settings, bound):
     x = drawn(fill, **settings)
     assert np.abs(x).max() <= np.float32(bound)
@@ -35,13 +38,16 @@ def test_uniform_weights_fill_their_interval_and_stay_inside(fill, settings, bou
     assert x.mean() == pytest.approx(0, abs=0.01 * bound)
 
 
-@pytest.mark.parametrize(("fill", "settings", "mean", "std"), [
-    (init.normal_, {}, 0, 1),
-    (init.normal_, {"mean": 2.0, "std": 0.5}, 2, 0.5),
-    (init.kaiming_normal_, {}, 0, sqrt(2 / FAN_IN)),
-    (init.kaiming_normal_, {"mode": "fan_out", "nonlinearity": "relu"}, 0, sqrt(2 / FAN_OUT)),
-    (init.xavier_normal_, {}, 0, sqrt(2 / (FAN_IN + FAN_OUT))),
-])
+@pytest.mark.parametrize(
+    ("fill", "settings", "mean", "std"),
+    [
+        (init.normal_, {}, 0, 1),
+        (init.normal_, {"mean": 2.0, "std": 0.5}, 2, 0.5),
+        (init.kaiming_normal_, {}, 0, sqrt(2 / FAN_IN)),
+        (init.kaiming_normal_, {"mode": "fan_out", "nonlinearity": "relu"}, 0, sqrt(2 / FAN_OUT)),
+        (init.xavier_normal_, {}, 0, sqrt(2 / (FAN_IN + FAN_OUT))),
+    ],
+)
 def test_normal_weights_have_their_mean_and_spread(fill, settings, mean, std):
     x = drawn(fill, **settings)
     assert x.mean() == pytest.approx(mean, abs=0.02 * std)
@@ -55,8 +61,9 @@ def test_uniform_values_are_between_0_and_1_unless_told():
     assert 0.999 < x.max() <= 1
 
 
-@pytest.mark.parametrize(("fill", "settings", "value"),
-                         [(init.zeros_, (), 0), (init.ones_, (), 1), (init.constant_, (0.25,), 0.25)])
+@pytest.mark.parametrize(
+    ("fill", "settings", "value"), [(init.zeros_, (), 0), (init.ones_, (), 1), (init.constant_, (0.25,), 0.25)]
+)
 def test_constants_are_written_everywhere(fill, settings, value):
     x = mg.full((2, 3), 7.0)
     assert fill(x, *settings) is x
@@ -82,8 +89,9 @@ def test_one_seed_fixes_a_whole_model_on_every_device_and_in_every_dtype():
     np.testing.assert_array_equal(weights[0], weights[2].astype(np.float32))
 
 
-@pytest.mark.parametrize(("layer", "fan_in"), [(nn.Linear(100, 2000), 100), (nn.Conv2d(8, 2000, 5, groups=2), 100)],
-                         ids=["Linear", "Conv2d"])
+@pytest.mark.parametrize(
+    ("layer", "fan_in"), [(nn.Linear(100, 2000), 100), (nn.Conv2d(8, 2000, 5, groups=2), 100)], ids=["Linear", "Conv2d"]
+)
 def test_layers_start_uniform_in_one_over_the_root_of_fan_in(layer, fan_in):
     mg.manual_seed(0)
     layer.reset_parameters()
@@ -92,27 +100,43 @@ def test_layers_start_uniform_in_one_over_the_root_of_fan_in(layer, fan_in):
         assert 0.99 / sqrt(fan_in) < largest <= np.float32(1 / sqrt(fan_in))
 
 
-@pytest.mark.parametrize(("nonlinearity", "param", "gain"), [
-    ("linear", None, 1), ("conv2d", None, 1), ("sigmoid", None, 1), ("tanh", None, 5 / 3), ("relu", None, sqrt(2)),
-    ("selu", None, 0.75), ("leaky_relu", None, sqrt(2 / 1.0001)), ("leaky_relu", 1, 1), ("leaky_relu", 0, sqrt(2)),
-])
+@pytest.mark.parametrize(
+    ("nonlinearity", "param", "gain"),
+    [
+        ("linear", None, 1),
+        ("conv2d", None, 1),
+        ("sigmoid", None, 1),
+        ("tanh", None, 5 / 3),
+        ("relu", None, sqrt(2)),
+        ("selu", None, 0.75),
+        ("leaky_relu", None, sqrt(2 / 1.0001)),
+        ("leaky_relu", 1, 1),
+        ("leaky_relu", 0, sqrt(2)),
+    ],
+)
 def test_gains_are_pytorchs(nonlinearity, param, gain):
     assert init.calculate_gain(nonlinearity, param) == pytest.approx(gain)
 
 
-@pytest.mark.parametrize(("call", "message"), [
-    (lambda x: init.calculate_gain("softplus"),
-     "calculate_gain: no gain is known for 'softplus'; use linear, .* or leaky_relu"),
-    (lambda x: init.kaiming_uniform_(x, mode="fan_avg"), "kaiming: mode is 'fan_avg'; use 'fan_in' or 'fan_out'"),
-    (lambda x: init.normal_(x, std=-1), "normal_: std is -1; it must be at least 0"),
-])
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda x: init.calculate_gain("softplus"),
+            "calculate_gain: no gain is known for 'softplus'; use linear, .* or leaky_relu",
+        ),
+        (lambda x: init.kaiming_uniform_(x, mode="fan_avg"), "kaiming: mode is 'fan_avg'; use 'fan_in' or 'fan_out'"),
+        (lambda x: init.normal_(x, std=-1), "normal_: std is -1; it must be at least 0"),
+    ],
+)
 def test_settings_out_of_range_are_refused(call, message):
     with pytest.raises(ValidationError, match=message):
         call(mg.zeros(2, 2))
 
 
-@pytest.mark.parametrize("fill", [init.kaiming_uniform_, init.kaiming_normal_, init.xavier_uniform_,
-                                  init.xavier_normal_])
+@pytest.mark.parametrize(
+    "fill", [init.kaiming_uniform_, init.kaiming_normal_, init.xavier_uniform_, init.xavier_normal_]
+)
 def test_a_vector_has_no_inputs_to_count(fill):
     with pytest.raises(ShapeError, match=r"init: weights of shape \(5,\) have 1 dimension\(s\), at least 2 are needed"):
         fill(mg.zeros(5))

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from hypothesis.extra import numpy as hnp
 
 from minigrad.data import Dataset
@@ -98,7 +97,9 @@ def test_index_out_of_range(t10k, index):
 
 @pytest.mark.parametrize("index, kind", [(slice(3), "slice"), (1.0, "float"), ([1, 2], "list")])
 def test_index_of_wrong_kind(t10k, index, kind):
-    with pytest.raises(DtypeError, match=f"^MNIST: index is a {kind}, expected a whole number; for many samples, index .images and"):
+    with pytest.raises(
+        DtypeError, match=f"^MNIST: index is a {kind}, expected a whole number; for many samples, index .images and"
+    ):
         t10k[index]
 
 

@@ -22,9 +22,17 @@ def test_lenet_has_61706_parameters_and_44_more_with_trainable_subsampling():
 
 def test_lenet_has_the_names_of_the_tutorials():
     assert {name: tensor.shape for name, tensor in LeNet5().state_dict().items()} == {
-        "conv1.weight": (6, 1, 5, 5), "conv1.bias": (6,), "conv2.weight": (16, 6, 5, 5), "conv2.bias": (16,),
-        "fc1.weight": (120, 400), "fc1.bias": (120,), "fc2.weight": (84, 120), "fc2.bias": (84,),
-        "fc3.weight": (10, 84), "fc3.bias": (10,)}
+        "conv1.weight": (6, 1, 5, 5),
+        "conv1.bias": (6,),
+        "conv2.weight": (16, 6, 5, 5),
+        "conv2.bias": (16,),
+        "fc1.weight": (120, 400),
+        "fc1.bias": (120,),
+        "fc2.weight": (84, 120),
+        "fc2.bias": (84,),
+        "fc3.weight": (10, 84),
+        "fc3.bias": (10,),
+    }
 
 
 @BOTH

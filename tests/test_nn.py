@@ -179,13 +179,18 @@ def test_members_are_reached_by_their_path():
     assert model.get_parameter("features.0.weight") is model.features[0].weight
 
 
-@pytest.mark.parametrize(("search", "message"), [
-    (lambda model: model.get_submodule("features.7"), "Sequential has no attribute '7'"),
-    (lambda model: model.get_submodule("fc.weight"),
-     "get_submodule: 'weight' in 'fc.weight' is a Parameter, no Module"),
-    (lambda model: model.get_parameter("fc"), "get_parameter: 'fc' is a Linear, no Parameter"),
-    (lambda model: model.get_parameter("fc.wieght"), "Linear has no attribute 'wieght'; did you mean 'weight'?"),
-])
+@pytest.mark.parametrize(
+    ("search", "message"),
+    [
+        (lambda model: model.get_submodule("features.7"), "Sequential has no attribute '7'"),
+        (
+            lambda model: model.get_submodule("fc.weight"),
+            "get_submodule: 'weight' in 'fc.weight' is a Parameter, no Module",
+        ),
+        (lambda model: model.get_parameter("fc"), "get_parameter: 'fc' is a Linear, no Parameter"),
+        (lambda model: model.get_parameter("fc.wieght"), "Linear has no attribute 'wieght'; did you mean 'weight'?"),
+    ],
+)
 def test_a_wrong_path_is_named(search, message):
     with pytest.raises(AttributeError, match=message):
         search(Net())
@@ -225,12 +230,19 @@ def test_assigning_before_init_is_an_error():
         Forgetful()(1)
 
 
-@pytest.mark.parametrize(("name", "value", "message"), [
-    ("weight", mg.ones(3), "Scaled: 'weight' is a Parameter, so it cannot be a plain Tensor; wrap it in nn.Parameter"),
-    ("weight", 3, "Scaled: 'weight' is a Parameter, so it cannot be of type int; use None"),
-    ("mean", [0.0], "Scaled: 'mean' is a Tensor, so it cannot be of type list; use None"),
-    ("fc", nn.ReLU, r"Scaled: 'fc' is a Module, so it cannot be the class ReLU; make one of it: ReLU\(\.\.\.\)"),
-])
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        (
+            "weight",
+            mg.ones(3),
+            "Scaled: 'weight' is a Parameter, so it cannot be a plain Tensor; wrap it in nn.Parameter",
+        ),
+        ("weight", 3, "Scaled: 'weight' is a Parameter, so it cannot be of type int; use None"),
+        ("mean", [0.0], "Scaled: 'mean' is a Tensor, so it cannot be of type list; use None"),
+        ("fc", nn.ReLU, r"Scaled: 'fc' is a Module, so it cannot be the class ReLU; make one of it: ReLU\(\.\.\.\)"),
+    ],
+)
 def test_a_member_takes_its_own_kind_only(name, value, message):
     module = Scaled()
     module.fc = nn.Linear(1, 1)
@@ -359,16 +371,28 @@ def test_an_error_of_the_model_itself_has_no_path():
         Picky()(mg.ones(1))
 
 
-@pytest.mark.parametrize(("x", "message"), [
-    (mg.zeros(2, 64), r"Linear expects 400 features, got 64 in x \(2, 64\); build the layer with in_features=64"),
-    (mg.zeros(2, 16, 5, 5),
-     r"Linear expects 400 features, got 5 in x \(2, 16, 5, 5\); flatten it first, with x.flatten\(1\)"),
-    (mg.zeros(2, 16, 4, 4, requires_grad=True).flatten(1),
-     "Linear expects 400 features = 16x5x5, got 256 = 16x4x4; did a layer before it lose its padding"),
-    (mg.zeros(2, 3, 4, 4, requires_grad=True).flatten(1), "Linear expects 400 features, got 48 = 3x4x4; did a layer"),
-    (mg.zeros(4, requires_grad=True).reshape(1, 4),
-     r"Linear expects 400 features, got 4 in x \(1, 4\); build the layer"),
-])
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (mg.zeros(2, 64), r"Linear expects 400 features, got 64 in x \(2, 64\); build the layer with in_features=64"),
+        (
+            mg.zeros(2, 16, 5, 5),
+            r"Linear expects 400 features, got 5 in x \(2, 16, 5, 5\); flatten it first, with x.flatten\(1\)",
+        ),
+        (
+            mg.zeros(2, 16, 4, 4, requires_grad=True).flatten(1),
+            "Linear expects 400 features = 16x5x5, got 256 = 16x4x4; did a layer before it lose its padding",
+        ),
+        (
+            mg.zeros(2, 3, 4, 4, requires_grad=True).flatten(1),
+            "Linear expects 400 features, got 48 = 3x4x4; did a layer",
+        ),
+        (
+            mg.zeros(4, requires_grad=True).reshape(1, 4),
+            r"Linear expects 400 features, got 4 in x \(1, 4\); build the layer",
+        ),
+    ],
+)
 def test_a_dense_layer_says_what_it_expects(x, message):
     with pytest.raises(ShapeError, match=message):
         nn.Linear(400, 120)(x)
@@ -518,7 +542,8 @@ def test_all_that_does_not_fit_is_told_at_once_and_nothing_changes():
         "  unexpected: fc9.bias\n"
         "  features.0.weight: a list in the state, (4, 1, 3, 3) in the model\n"
         "  fc.weight: (10, 64) in the state, (3, 64) in the model\n"
-        "build the model with the settings it was saved with; strict=False leaves out missing and unexpected keys")
+        "build the model with the settings it was saved with; strict=False leaves out missing and unexpected keys"
+    )
     np.testing.assert_equal(values(model), before)
 
 
@@ -551,41 +576,51 @@ def test_a_state_must_be_a_dict():
 # ---- showing
 
 
-@pytest.mark.parametrize(("layer", "text"), [
-    (nn.Linear(400, 120), "Linear(in_features=400, out_features=120, bias=True)"),
-    (nn.Linear(4, 2, bias=False), "Linear(in_features=4, out_features=2, bias=False)"),
-    (nn.Conv2d(3, 6, 5), "Conv2d(3, 6, kernel_size=(5, 5), stride=(1, 1))"),
-    (nn.Conv2d(1, 6, kernel_size=5, padding=2), "Conv2d(1, 6, kernel_size=(5, 5), stride=(1, 1), padding=(2, 2))"),
-    (nn.Conv2d(4, 6, (3, 5), 2, 1, 2, 2, bias=False),
-     "Conv2d(4, 6, kernel_size=(3, 5), stride=(2, 2), padding=(1, 1), dilation=(2, 2), groups=2, bias=False)"),
-    (nn.Conv2d(1, 1, 3, padding="same"), "Conv2d(1, 1, kernel_size=(3, 3), stride=(1, 1), padding=same)"),
-    (nn.MaxPool2d(2), "MaxPool2d(kernel_size=2, stride=2, padding=0, dilation=1, ceil_mode=False)"),
-    (nn.MaxPool2d((3, 2), stride=1, padding=1),
-     "MaxPool2d(kernel_size=(3, 2), stride=1, padding=1, dilation=1, ceil_mode=False)"),
-    (nn.AvgPool2d(2, 1), "AvgPool2d(kernel_size=2, stride=1, padding=0)"),
-    (nn.ReLU(), "ReLU()"),
-    (nn.ReLU(inplace=True), "ReLU(inplace=True)"),
-    (nn.LeakyReLU(0.2), "LeakyReLU(negative_slope=0.2)"),
-    (nn.LeakyReLU(inplace=True), "LeakyReLU(negative_slope=0.01, inplace=True)"),
-    (nn.Tanh(), "Tanh()"),
-    (nn.Sigmoid(), "Sigmoid()"),
-    (nn.Softmax(dim=1), "Softmax(dim=1)"),
-    (nn.LogSoftmax(-1), "LogSoftmax(dim=-1)"),
-    (nn.Flatten(), "Flatten(start_dim=1, end_dim=-1)"),
-    (nn.Identity(54, unused=1), "Identity()"),
-    (nn.Dropout(), "Dropout(p=0.5, inplace=False)"),
-    (nn.CrossEntropyLoss(), "CrossEntropyLoss()"),
-    (nn.NLLLoss(), "NLLLoss()"),
-    (nn.MSELoss(), "MSELoss()"),
-    (nn.Sequential(), "Sequential()"),
-    (nn.ModuleDict({"a": nn.ReLU()}), "ModuleDict(\n  (a): ReLU()\n)"),
-], ids=lambda case: type(case).__name__ if isinstance(case, nn.Module) else "")
+@pytest.mark.parametrize(
+    ("layer", "text"),
+    [
+        (nn.Linear(400, 120), "Linear(in_features=400, out_features=120, bias=True)"),
+        (nn.Linear(4, 2, bias=False), "Linear(in_features=4, out_features=2, bias=False)"),
+        (nn.Conv2d(3, 6, 5), "Conv2d(3, 6, kernel_size=(5, 5), stride=(1, 1))"),
+        (nn.Conv2d(1, 6, kernel_size=5, padding=2), "Conv2d(1, 6, kernel_size=(5, 5), stride=(1, 1), padding=(2, 2))"),
+        (
+            nn.Conv2d(4, 6, (3, 5), 2, 1, 2, 2, bias=False),
+            "Conv2d(4, 6, kernel_size=(3, 5), stride=(2, 2), padding=(1, 1), dilation=(2, 2), groups=2, bias=False)",
+        ),
+        (nn.Conv2d(1, 1, 3, padding="same"), "Conv2d(1, 1, kernel_size=(3, 3), stride=(1, 1), padding=same)"),
+        (nn.MaxPool2d(2), "MaxPool2d(kernel_size=2, stride=2, padding=0, dilation=1, ceil_mode=False)"),
+        (
+            nn.MaxPool2d((3, 2), stride=1, padding=1),
+            "MaxPool2d(kernel_size=(3, 2), stride=1, padding=1, dilation=1, ceil_mode=False)",
+        ),
+        (nn.AvgPool2d(2, 1), "AvgPool2d(kernel_size=2, stride=1, padding=0)"),
+        (nn.ReLU(), "ReLU()"),
+        (nn.ReLU(inplace=True), "ReLU(inplace=True)"),
+        (nn.LeakyReLU(0.2), "LeakyReLU(negative_slope=0.2)"),
+        (nn.LeakyReLU(inplace=True), "LeakyReLU(negative_slope=0.01, inplace=True)"),
+        (nn.Tanh(), "Tanh()"),
+        (nn.Sigmoid(), "Sigmoid()"),
+        (nn.Softmax(dim=1), "Softmax(dim=1)"),
+        (nn.LogSoftmax(-1), "LogSoftmax(dim=-1)"),
+        (nn.Flatten(), "Flatten(start_dim=1, end_dim=-1)"),
+        (nn.Identity(54, unused=1), "Identity()"),
+        (nn.Dropout(), "Dropout(p=0.5, inplace=False)"),
+        (nn.CrossEntropyLoss(), "CrossEntropyLoss()"),
+        (nn.NLLLoss(), "NLLLoss()"),
+        (nn.MSELoss(), "MSELoss()"),
+        (nn.Sequential(), "Sequential()"),
+        (nn.ModuleDict({"a": nn.ReLU()}), "ModuleDict(\n  (a): ReLU()\n)"),
+    ],
+    ids=lambda case: type(case).__name__ if isinstance(case, nn.Module) else "",
+)
 def test_layers_show_themselves_as_pytorchs_do(layer, text):
     assert repr(layer) == text
 
 
 def test_models_show_their_parts_indented():
-    assert repr(Net()) == """Net(
+    assert (
+        repr(Net())
+        == """Net(
   (features): Sequential(
     (0): Conv2d(1, 4, kernel_size=(3, 3), stride=(1, 1), padding=(1, 1))
     (1): ReLU()
@@ -594,6 +629,7 @@ def test_models_show_their_parts_indented():
   (drop): Dropout(p=0.25, inplace=False)
   (fc): Linear(in_features=64, out_features=3, bias=True)
 )"""
+    )
 
 
 def test_settings_on_several_lines_are_shown_above_the_parts():
@@ -607,13 +643,16 @@ def test_settings_on_several_lines_are_shown_above_the_parts():
 
 def test_a_list_shows_equal_neighbours_once():
     layers = nn.ModuleList([nn.ReLU(), nn.Tanh(), nn.Tanh(), nn.Sequential(nn.ReLU())])
-    assert repr(layers) == """ModuleList(
+    assert (
+        repr(layers)
+        == """ModuleList(
   (0): ReLU()
   (1-2): 2 x Tanh()
   (3): Sequential(
     (0): ReLU()
   )
 )"""
+    )
 
 
 # ---- containers
@@ -631,8 +670,9 @@ def test_a_sequential_of_named_layers_keeps_the_names():
     assert names(model[1:].named_children()) == ["act"]
 
 
-@pytest.mark.parametrize("kind", [nn.Sequential, lambda *layers: nn.ModuleList(layers)],
-                         ids=["Sequential", "ModuleList"])
+@pytest.mark.parametrize(
+    "kind", [nn.Sequential, lambda *layers: nn.ModuleList(layers)], ids=["Sequential", "ModuleList"]
+)
 def test_rows_of_modules_behave_as_lists(kind):
     a, b, c = nn.ReLU(), nn.Tanh(), nn.Sigmoid()
     row = kind(a, b)
@@ -672,31 +712,42 @@ WEIGHT = mg.tensor([1.0, 2.0, 3.0, 4.0])
 ROWS = X[:, :, 0, 0]
 
 
-@pytest.mark.parametrize(("layer", "expected"), [
-    (nn.MaxPool2d(3, 2, 1, ceil_mode=True), F.max_pool2d(X, 3, 2, 1, ceil_mode=True)),
-    (nn.MaxPool2d(2, dilation=2), F.max_pool2d(X, 2, dilation=2)),
-    (nn.AvgPool2d(3, 2, 1, count_include_pad=False), F.avg_pool2d(X, 3, 2, 1, count_include_pad=False)),
-    (nn.AvgPool2d(2, divisor_override=3), F.avg_pool2d(X, 2, divisor_override=3)),
-    (nn.ReLU(), F.relu(X)),
-    (nn.LeakyReLU(0.2), F.leaky_relu(X, 0.2)),
-    (nn.Tanh(), F.tanh(X)),
-    (nn.Sigmoid(), F.sigmoid(X)),
-    (nn.Softmax(1), F.softmax(X, 1)),
-    (nn.LogSoftmax(1), F.log_softmax(X, 1)),
-    (nn.Flatten(2), F.flatten(X, 2)),
-    (nn.Identity(), X),
-    (nn.Dropout(0.5).eval(), X),
-], ids=lambda case: repr(case) if isinstance(case, nn.Module) else "")
+@pytest.mark.parametrize(
+    ("layer", "expected"),
+    [
+        (nn.MaxPool2d(3, 2, 1, ceil_mode=True), F.max_pool2d(X, 3, 2, 1, ceil_mode=True)),
+        (nn.MaxPool2d(2, dilation=2), F.max_pool2d(X, 2, dilation=2)),
+        (nn.AvgPool2d(3, 2, 1, count_include_pad=False), F.avg_pool2d(X, 3, 2, 1, count_include_pad=False)),
+        (nn.AvgPool2d(2, divisor_override=3), F.avg_pool2d(X, 2, divisor_override=3)),
+        (nn.ReLU(), F.relu(X)),
+        (nn.LeakyReLU(0.2), F.leaky_relu(X, 0.2)),
+        (nn.Tanh(), F.tanh(X)),
+        (nn.Sigmoid(), F.sigmoid(X)),
+        (nn.Softmax(1), F.softmax(X, 1)),
+        (nn.LogSoftmax(1), F.log_softmax(X, 1)),
+        (nn.Flatten(2), F.flatten(X, 2)),
+        (nn.Identity(), X),
+        (nn.Dropout(0.5).eval(), X),
+    ],
+    ids=lambda case: repr(case) if isinstance(case, nn.Module) else "",
+)
 def test_a_layer_is_its_function(layer, expected):
     np.testing.assert_array_equal(layer(X).numpy(), expected.numpy())
 
 
-@pytest.mark.parametrize(("loss", "target", "expected"), [
-    (nn.CrossEntropyLoss(WEIGHT, ignore_index=1, reduction="sum", label_smoothing=0.1), LABELS,
-     F.cross_entropy(ROWS, LABELS, WEIGHT, 1, "sum", 0.1)),
-    (nn.NLLLoss(WEIGHT, ignore_index=1, reduction="none"), LABELS, F.nll_loss(ROWS, LABELS, WEIGHT, 1, "none")),
-    (nn.MSELoss("sum"), ROWS * 2, F.mse_loss(ROWS, ROWS * 2, "sum")),
-], ids=["CrossEntropyLoss", "NLLLoss", "MSELoss"])
+@pytest.mark.parametrize(
+    ("loss", "target", "expected"),
+    [
+        (
+            nn.CrossEntropyLoss(WEIGHT, ignore_index=1, reduction="sum", label_smoothing=0.1),
+            LABELS,
+            F.cross_entropy(ROWS, LABELS, WEIGHT, 1, "sum", 0.1),
+        ),
+        (nn.NLLLoss(WEIGHT, ignore_index=1, reduction="none"), LABELS, F.nll_loss(ROWS, LABELS, WEIGHT, 1, "none")),
+        (nn.MSELoss("sum"), ROWS * 2, F.mse_loss(ROWS, ROWS * 2, "sum")),
+    ],
+    ids=["CrossEntropyLoss", "NLLLoss", "MSELoss"],
+)
 def test_a_loss_is_its_function(loss, target, expected):
     np.testing.assert_array_equal(loss(ROWS, target).numpy(), expected.numpy())
 
@@ -728,27 +779,43 @@ def test_dropout_drops_in_training_only():
     assert layer.eval()(X) is X
 
 
-@pytest.mark.parametrize(("build", "message"), [
-    (lambda: nn.Linear(0, 3), "Linear: in_features is 0; it must be a whole number of at least 1"),
-    (lambda: nn.Linear(3, 2.5), "Linear: out_features is 2.5; it must be a whole number of at least 1"),
-    (lambda: nn.Conv2d(True, 6, 5), "Conv2d: in_channels is True; it must be a whole number of at least 1"),
-    (lambda: nn.Conv2d(1, 6, 0), "Conv2d: kernel_size is 0; it must be at least 1"),
-    (lambda: nn.Conv2d(1, 6, (3, 3, 3)),
-     r"Conv2d: kernel_size is \(3, 3, 3\); give one whole number or a pair of them"),
-    (lambda: nn.Conv2d(1, 6, 5, padding=-1), "Conv2d: padding is -1; it must be at least 0"),
-    (lambda: nn.Conv2d(1, 6, 5, padding="full"), "Conv2d: padding is 'full'; use a number, a pair, 'same' or 'valid'"),
-    (lambda: nn.Conv2d(1, 6, 5, stride=2, padding="same"), "Conv2d: padding='same' needs stride 1"),
-    (lambda: nn.Conv2d(3, 6, 5, groups=2),
-     "Conv2d: groups=2 does not divide in_channels=3 and out_channels=6; use a divisor of both"),
-    (lambda: nn.MaxPool2d(0), "MaxPool2d: kernel_size is 0; it must be at least 1"),
-    (lambda: nn.MaxPool2d(2, dilation=0), "MaxPool2d: dilation is 0; it must be at least 1"),
-    (lambda: nn.AvgPool2d(2, padding=2), "AvgPool2d: padding 2 is more than half of kernel_size 2; every window"),
-    (lambda: nn.AvgPool2d(2, divisor_override=0), "AvgPool2d: divisor_override is 0; it must be a whole number"),
-    (lambda: nn.Dropout(1.5), "Dropout: p is 1.5; it is a probability, 0 to 1"),
-    (lambda: nn.CrossEntropyLoss(label_smoothing=2), "CrossEntropyLoss: label_smoothing is 2; it is a share, 0 to 1"),
-    (lambda: nn.CrossEntropyLoss(reduction="avg"), "CrossEntropyLoss: reduction is 'avg'; use 'mean', 'sum' or 'none'"),
-    (lambda: nn.MSELoss("max"), "MSELoss: reduction is 'max'; use 'mean', 'sum' or 'none'"),
-])
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: nn.Linear(0, 3), "Linear: in_features is 0; it must be a whole number of at least 1"),
+        (lambda: nn.Linear(3, 2.5), "Linear: out_features is 2.5; it must be a whole number of at least 1"),
+        (lambda: nn.Conv2d(True, 6, 5), "Conv2d: in_channels is True; it must be a whole number of at least 1"),
+        (lambda: nn.Conv2d(1, 6, 0), "Conv2d: kernel_size is 0; it must be at least 1"),
+        (
+            lambda: nn.Conv2d(1, 6, (3, 3, 3)),
+            r"Conv2d: kernel_size is \(3, 3, 3\); give one whole number or a pair of them",
+        ),
+        (lambda: nn.Conv2d(1, 6, 5, padding=-1), "Conv2d: padding is -1; it must be at least 0"),
+        (
+            lambda: nn.Conv2d(1, 6, 5, padding="full"),
+            "Conv2d: padding is 'full'; use a number, a pair, 'same' or 'valid'",
+        ),
+        (lambda: nn.Conv2d(1, 6, 5, stride=2, padding="same"), "Conv2d: padding='same' needs stride 1"),
+        (
+            lambda: nn.Conv2d(3, 6, 5, groups=2),
+            "Conv2d: groups=2 does not divide in_channels=3 and out_channels=6; use a divisor of both",
+        ),
+        (lambda: nn.MaxPool2d(0), "MaxPool2d: kernel_size is 0; it must be at least 1"),
+        (lambda: nn.MaxPool2d(2, dilation=0), "MaxPool2d: dilation is 0; it must be at least 1"),
+        (lambda: nn.AvgPool2d(2, padding=2), "AvgPool2d: padding 2 is more than half of kernel_size 2; every window"),
+        (lambda: nn.AvgPool2d(2, divisor_override=0), "AvgPool2d: divisor_override is 0; it must be a whole number"),
+        (lambda: nn.Dropout(1.5), "Dropout: p is 1.5; it is a probability, 0 to 1"),
+        (
+            lambda: nn.CrossEntropyLoss(label_smoothing=2),
+            "CrossEntropyLoss: label_smoothing is 2; it is a share, 0 to 1",
+        ),
+        (
+            lambda: nn.CrossEntropyLoss(reduction="avg"),
+            "CrossEntropyLoss: reduction is 'avg'; use 'mean', 'sum' or 'none'",
+        ),
+        (lambda: nn.MSELoss("max"), "MSELoss: reduction is 'max'; use 'mean', 'sum' or 'none'"),
+    ],
+)
 def test_settings_are_checked_when_a_layer_is_built(build, message):
     with pytest.raises(ValidationError, match=message):
         build()

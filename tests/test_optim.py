@@ -8,8 +8,7 @@ from itertools import chain, product
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 import minigrad as mg
 from minigrad.errors import DtypeError, GraphError, MinigradError, StateError, ValidationError
@@ -31,7 +30,8 @@ SGD_OPTIONS = [
 ADAM_OPTIONS = [
     {"lr": 0.01, "betas": betas, "eps": eps, "weight_decay": decay, "amsgrad": amsgrad, "maximize": maximize}
     for betas, eps, decay, amsgrad, maximize in product(
-        ((0.9, 0.999), (0.0, 0.5)), (1e-8, 0.1), (0, 0.1), BOOLEANS, BOOLEANS)
+        ((0.9, 0.999), (0.0, 0.5)), (1e-8, 0.1), (0, 0.1), BOOLEANS, BOOLEANS
+    )
 ]
 
 
@@ -82,8 +82,10 @@ def values(dtype="float32", device="cpu"):
 
 def gradients(step, dtype="float64"):
     """A gradient for each shape; parameter i has none in every seventh step from 3 - i, counted round."""
-    return [None if (step + i) % 7 == 3 else numbers(shape, 100 * (step + 1) + i).astype(dtype)
-            for i, shape in enumerate(SHAPES)]
+    return [
+        None if (step + i) % 7 == 3 else numbers(shape, 100 * (step + 1) + i).astype(dtype)
+        for i, shape in enumerate(SHAPES)
+    ]
 
 
 def train(optimizer, params, steps=range(STEPS)):
@@ -136,8 +138,12 @@ def test_sgd_follows_its_formula(options, dtype, device):
 @pytest.mark.parametrize("kind", [Adam, AdamW])
 @pytest.mark.parametrize("options", ADAM_OPTIONS, ids=str)
 def test_adam_follows_its_formula(options, kind, dtype, device):
-    check_rule(lambda params: kind(params, **options),
-               lambda w, grads: plain_adam(w, grads, decoupled=kind is AdamW, **options), dtype, device)
+    check_rule(
+        lambda params: kind(params, **options),
+        lambda w, grads: plain_adam(w, grads, decoupled=kind is AdamW, **options),
+        dtype,
+        device,
+    )
 
 
 def test_defaults_are_pytorchs():
@@ -152,13 +158,23 @@ def test_defaults_are_pytorchs():
 # ---- the kernels
 
 unit = st.floats(0, 1, width=32)
-shape_lists = st.lists(st.sampled_from([(), (1,), (7,), (0,), (3, 5), (8191,), (8192,), (8193,), (2, 9000)]),
-                       min_size=1, max_size=5)
+shape_lists = st.lists(
+    st.sampled_from([(), (1,), (7,), (0,), (3, 5), (8191,), (8192,), (8193,), (2, 9000)]), min_size=1, max_size=5
+)
 
 
 @settings(deadline=None)
-@given(shapes=shape_lists, dtype=st.sampled_from([np.float32, np.float64]), lr=unit, decay=unit,
-       sign=st.sampled_from([-1.0, 1.0]), keep=unit, take=unit, nesterov=st.booleans(), amsgrad=st.booleans())
+@given(
+    shapes=shape_lists,
+    dtype=st.sampled_from([np.float32, np.float64]),
+    lr=unit,
+    decay=unit,
+    sign=st.sampled_from([-1.0, 1.0]),
+    keep=unit,
+    take=unit,
+    nesterov=st.booleans(),
+    amsgrad=st.booleans(),
+)
 def test_cpu_columns_equal_numpys(shapes, dtype, lr, decay, sign, keep, take, nesterov, amsgrad):
     def lists(count):
         made = [[np.array(numbers(shape, 10 * k + i), dtype) for i, shape in enumerate(shapes)] for k in range(count)]
@@ -168,8 +184,8 @@ def test_cpu_columns_equal_numpys(shapes, dtype, lr, decay, sign, keep, take, ne
 
     def check(columns, count, *arguments):
         judged, got = lists(count), lists(count)
-        columns.columns["numpy"](*map(Arrays, judged), *arguments)
-        columns.columns["cpu"](*map(Arrays, got), *arguments)
+        columns["numpy"](*map(Arrays, judged), *arguments)
+        columns["cpu"](*map(Arrays, got), *arguments)
         for a, b in zip(chain(*judged), chain(*got), strict=True):
             np.testing.assert_allclose(b, a, rtol=1e-5, atol=1e-5 if dtype == np.float32 else 1e-13)
 
@@ -182,7 +198,8 @@ def test_cpu_columns_equal_numpys(shapes, dtype, lr, decay, sign, keep, take, ne
 def test_pieces_cover_every_element_once(sizes):
     pieces = kernels._pieces(tuple(sizes)).tolist()
     assert [(i, j) for i, start, stop in pieces for j in range(start, stop, 512)] == [
-        (i, j) for i, size in enumerate(sizes) for j in range(0, size, 512)]
+        (i, j) for i, size in enumerate(sizes) for j in range(0, size, 512)
+    ]
     assert [max((stop for i, _, stop in pieces if i == k), default=0) for k in range(len(sizes))] == sizes
     assert all(0 < stop - start <= kernels.PIECE for _, start, stop in pieces)
 
@@ -340,13 +357,18 @@ def test_step_with_a_closure():
 def test_repr():
     assert repr(SGD([leaf(1.0)], lr=0.5)) == (
         "SGD (\nParameter Group 0\n    dampening: 0\n    lr: 0.5\n    maximize: False\n    momentum: 0\n"
-        "    nesterov: False\n    weight_decay: 0\n)")
+        "    nesterov: False\n    weight_decay: 0\n)"
+    )
 
 
 # ---- resuming
 
-KINDS = [lambda p: SGD(p, 0.1), lambda p: SGD(p, 0.1, 0.9, 0.3, nesterov=False), lambda p: Adam(p, 0.1, amsgrad=True),
-         lambda p: AdamW([{"params": p[:2], "lr": 0.2}, {"params": p[2:]}], 0.1)]
+KINDS = [
+    lambda p: SGD(p, 0.1),
+    lambda p: SGD(p, 0.1, 0.9, 0.3, nesterov=False),
+    lambda p: Adam(p, 0.1, amsgrad=True),
+    lambda p: AdamW([{"params": p[:2], "lr": 0.2}, {"params": p[2:]}], 0.1),
+]
 
 
 def by_state_dict(optimizer, params, make, folder):
@@ -402,9 +424,17 @@ def test_state_dict_has_pytorchs_form():
 
 def test_pytorchs_state_loads():
     w, expected = leaf(1.0, 2.0), leaf(1.0, 2.0)
-    state = {"state": {7: {"step": mg.tensor(2.0), "exp_avg": mg.tensor([0.1, 0.2]),
-                           "exp_avg_sq": mg.tensor([0.3, 0.4]), "max_exp_avg_sq": None}},
-             "param_groups": [{"lr": 0.5, "betas": (0.9, 0.999), "foreach": None, "params": [7]}]}
+    state = {
+        "state": {
+            7: {
+                "step": mg.tensor(2.0),
+                "exp_avg": mg.tensor([0.1, 0.2]),
+                "exp_avg_sq": mg.tensor([0.3, 0.4]),
+                "max_exp_avg_sq": None,
+            }
+        },
+        "param_groups": [{"lr": 0.5, "betas": (0.9, 0.999), "foreach": None, "params": [7]}],
+    }
     optimizer = Adam([w])
     optimizer.load_state_dict(state)
     one_step(optimizer, w)
@@ -439,18 +469,36 @@ def refused_state(change):
         assert repr(optimizer.state_dict()) == before
 
 
-@pytest.mark.parametrize(("kind", "message", "change"), [
-    (StateError, "Adam: the state dict has 2 parameter groups, the optimiser 1; build it with the groups",
-     lambda state: state["param_groups"].append({"params": []})),
-    (StateError, "Adam: group 0 of the state dict has 3 parameters, the optimiser's 2; build it for the model",
-     lambda state: state["param_groups"][0].update(params=[0, 1, 2])),
-    (StateError, "Adam: exp_avg of parameter 1 has shape (3,), the parameter (1,); build the optimiser for the model",
-     lambda state: state["state"][1].update(exp_avg=mg.tensor([1.0, 2.0, 3.0]))),
-    (StateError, "Adam: the state dict has a state of parameter 5, and 2 parameters in its groups; save it again",
-     lambda state: state["state"].update({5: {}})),
-    (ValidationError, "Adam: lr is -1; use a number from 0 upwards",
-     lambda state: state["param_groups"][0].update(lr=-1)),
-])
+@pytest.mark.parametrize(
+    ("kind", "message", "change"),
+    [
+        (
+            StateError,
+            "Adam: the state dict has 2 parameter groups, the optimiser 1; build it with the groups",
+            lambda state: state["param_groups"].append({"params": []}),
+        ),
+        (
+            StateError,
+            "Adam: group 0 of the state dict has 3 parameters, the optimiser's 2; build it for the model",
+            lambda state: state["param_groups"][0].update(params=[0, 1, 2]),
+        ),
+        (
+            StateError,
+            "Adam: exp_avg of parameter 1 has shape (3,), the parameter (1,); build the optimiser for the model",
+            lambda state: state["state"][1].update(exp_avg=mg.tensor([1.0, 2.0, 3.0])),
+        ),
+        (
+            StateError,
+            "Adam: the state dict has a state of parameter 5, and 2 parameters in its groups; save it again",
+            lambda state: state["state"].update({5: {}}),
+        ),
+        (
+            ValidationError,
+            "Adam: lr is -1; use a number from 0 upwards",
+            lambda state: state["param_groups"][0].update(lr=-1),
+        ),
+    ],
+)
 def test_states_that_do_not_fit(kind, message, change):
     with pytest.raises(kind, match=re.escape(message)):
         refused_state(change)
@@ -459,39 +507,78 @@ def test_states_that_do_not_fit(kind, message, change):
 # ---- what is refused
 
 
-@pytest.mark.parametrize(("kind", "message", "make"), [
-    (ValidationError, "SGD: lr is -0.1; use a number from 0 upwards", lambda w: SGD([w], lr=-0.1)),
-    (ValidationError, "SGD: lr is nan; use a number from 0 upwards", lambda w: SGD([w], lr=math.nan)),
-    (ValidationError, "SGD: momentum is -1; use a number from 0 upwards", lambda w: SGD([w], momentum=-1)),
-    (ValidationError, "SGD: weight_decay is -1; use a number from 0 upwards", lambda w: SGD([w], weight_decay=-1)),
-    (ValidationError, "SGD: nesterov=True with momentum=0 and dampening=0; use a momentum above 0, as 0.9",
-     lambda w: SGD([w], nesterov=True)),
-    (ValidationError, "SGD: nesterov=True with momentum=0.9 and dampening=0.5; use a momentum above 0, as 0.9",
-     lambda w: SGD([w], momentum=0.9, dampening=0.5, nesterov=True)),
-    (ValidationError, "SGD: lr is -2; use a number from 0 upwards", lambda w: SGD([{"params": [w], "lr": -2}])),
-    (ValidationError, "Adam: betas are (0.9, 1.0); use two numbers from 0 to below 1",
-     lambda w: Adam([w], betas=(0.9, 1.0))),
-    (ValidationError, "AdamW: betas are (-0.1, 0.9); use two numbers from 0 to below 1",
-     lambda w: AdamW([w], betas=(-0.1, 0.9))),
-    (ValidationError, "Adam: eps is -1; use a number from 0 upwards", lambda w: Adam([w], eps=-1)),
-    (ValidationError, "SGD: params has 0 tensors, expected 1 or more; a generator gives its tensors only once",
-     lambda w: SGD([])),
-    (ValidationError, "SGD: parameter 1 of group 0 was given before, expected once; leave it out of one place",
-     lambda w: SGD([w, w])),
-    (ValidationError, "SGD: parameter 0 of group 1 was given before, expected once; leave it out of one place",
-     lambda w: SGD([{"params": [w]}, {"params": [w]}])),
-    (DtypeError, "SGD: params is one Tensor; put it in a list", lambda w: SGD(w)),
-    (DtypeError, "SGD: parameter 1 of group 0 is a float, expected a Tensor; give model.parameters()",
-     lambda w: SGD([w, 1.0])),
-    (DtypeError, "SGD: parameter 0 of group 0 is int64, expected float32 or float64; convert it, or leave it out",
-     lambda w: SGD([mg.tensor([1])])),
-    (DtypeError, "SGD: a parameter group is dict without 'params'; give a dict like {'params': tensors, 'lr': 0.1}",
-     lambda w: SGD([{"lr": 1}])),
-    (ValidationError, "SGD: parameter 0 of group 0 is read-only memory, or one number seen many times; give its",
-     lambda w: SGD([mg.from_numpy(np.broadcast_to(np.float32(1), 3))])),
-    (GraphError, "SGD: parameter 0 of group 0 is the result of mul, expected a leaf; give the tensors it was made from",
-     lambda w: SGD([w * 2])),
-])
+@pytest.mark.parametrize(
+    ("kind", "message", "make"),
+    [
+        (ValidationError, "SGD: lr is -0.1; use a number from 0 upwards", lambda w: SGD([w], lr=-0.1)),
+        (ValidationError, "SGD: lr is nan; use a number from 0 upwards", lambda w: SGD([w], lr=math.nan)),
+        (ValidationError, "SGD: momentum is -1; use a number from 0 upwards", lambda w: SGD([w], momentum=-1)),
+        (ValidationError, "SGD: weight_decay is -1; use a number from 0 upwards", lambda w: SGD([w], weight_decay=-1)),
+        (
+            ValidationError,
+            "SGD: nesterov=True with momentum=0 and dampening=0; use a momentum above 0, as 0.9",
+            lambda w: SGD([w], nesterov=True),
+        ),
+        (
+            ValidationError,
+            "SGD: nesterov=True with momentum=0.9 and dampening=0.5; use a momentum above 0, as 0.9",
+            lambda w: SGD([w], momentum=0.9, dampening=0.5, nesterov=True),
+        ),
+        (ValidationError, "SGD: lr is -2; use a number from 0 upwards", lambda w: SGD([{"params": [w], "lr": -2}])),
+        (
+            ValidationError,
+            "Adam: betas are (0.9, 1.0); use two numbers from 0 to below 1",
+            lambda w: Adam([w], betas=(0.9, 1.0)),
+        ),
+        (
+            ValidationError,
+            "AdamW: betas are (-0.1, 0.9); use two numbers from 0 to below 1",
+            lambda w: AdamW([w], betas=(-0.1, 0.9)),
+        ),
+        (ValidationError, "Adam: eps is -1; use a number from 0 upwards", lambda w: Adam([w], eps=-1)),
+        (
+            ValidationError,
+            "SGD: params has 0 tensors, expected 1 or more; a generator gives its tensors only once",
+            lambda w: SGD([]),
+        ),
+        (
+            ValidationError,
+            "SGD: parameter 1 of group 0 was given before, expected once; leave it out of one place",
+            lambda w: SGD([w, w]),
+        ),
+        (
+            ValidationError,
+            "SGD: parameter 0 of group 1 was given before, expected once; leave it out of one place",
+            lambda w: SGD([{"params": [w]}, {"params": [w]}]),
+        ),
+        (DtypeError, "SGD: params is one Tensor; put it in a list", lambda w: SGD(w)),
+        (
+            DtypeError,
+            "SGD: parameter 1 of group 0 is a float, expected a Tensor; give model.parameters()",
+            lambda w: SGD([w, 1.0]),
+        ),
+        (
+            DtypeError,
+            "SGD: parameter 0 of group 0 is int64, expected float32 or float64; convert it, or leave it out",
+            lambda w: SGD([mg.tensor([1])]),
+        ),
+        (
+            DtypeError,
+            "SGD: a parameter group is dict without 'params'; give a dict like {'params': tensors, 'lr': 0.1}",
+            lambda w: SGD([{"lr": 1}]),
+        ),
+        (
+            ValidationError,
+            "SGD: parameter 0 of group 0 is read-only memory, or one number seen many times; give its",
+            lambda w: SGD([mg.from_numpy(np.broadcast_to(np.float32(1), 3))]),
+        ),
+        (
+            GraphError,
+            "SGD: parameter 0 of group 0 is the result of mul, expected a leaf; give the tensors it was made from",
+            lambda w: SGD([w * 2]),
+        ),
+    ],
+)
 def test_refused_at_once(kind, message, make):
     with pytest.raises(kind, match=re.escape(message)):
         make(leaf(1.0))
@@ -531,15 +618,21 @@ def cosine(start, end, share):
     return end + (start - end) * (1 + math.cos(math.pi * share)) / 2
 
 
-@pytest.mark.parametrize(("make", "closed"), [
-    (lambda o: lr_scheduler.StepLR(o, 3), lambda base, t: base * 0.1 ** (t // 3)),
-    (lambda o: lr_scheduler.StepLR(o, 1, gamma=2.0), lambda base, t: base * 2.0**t),
-    (lambda o: lr_scheduler.MultiStepLR(o, [7, 2, 2], 0.3), lambda base, t: base * 0.3 ** (2 * (t >= 2) + (t >= 7))),
-    (lambda o: lr_scheduler.ExponentialLR(o, 0.9), lambda base, t: base * 0.9**t),
-    (lambda o: lr_scheduler.CosineAnnealingLR(o, 7, 0.01), lambda base, t: cosine(base, 0.01, t / 7)),
-    (lambda o: lr_scheduler.LinearLR(o), lambda base, t: base * (1 / 3 + 2 / 3 * min(t, 5) / 5)),
-    (lambda o: lr_scheduler.LinearLR(o, 1.0, 0.1, 9), lambda base, t: base * (1 - 0.9 * min(t, 9) / 9)),
-])
+@pytest.mark.parametrize(
+    ("make", "closed"),
+    [
+        (lambda o: lr_scheduler.StepLR(o, 3), lambda base, t: base * 0.1 ** (t // 3)),
+        (lambda o: lr_scheduler.StepLR(o, 1, gamma=2.0), lambda base, t: base * 2.0**t),
+        (
+            lambda o: lr_scheduler.MultiStepLR(o, [7, 2, 2], 0.3),
+            lambda base, t: base * 0.3 ** (2 * (t >= 2) + (t >= 7)),
+        ),
+        (lambda o: lr_scheduler.ExponentialLR(o, 0.9), lambda base, t: base * 0.9**t),
+        (lambda o: lr_scheduler.CosineAnnealingLR(o, 7, 0.01), lambda base, t: cosine(base, 0.01, t / 7)),
+        (lambda o: lr_scheduler.LinearLR(o), lambda base, t: base * (1 / 3 + 2 / 3 * min(t, 5) / 5)),
+        (lambda o: lr_scheduler.LinearLR(o, 1.0, 0.1, 9), lambda base, t: base * (1 - 0.9 * min(t, 9) / 9)),
+    ],
+)
 def test_schedules_follow_their_closed_formulas(make, closed):
     np.testing.assert_allclose(rates(make, 12), [[closed(0.5, t), closed(0.05, t)] for t in range(13)], rtol=1e-12)
 
@@ -551,10 +644,18 @@ def line(start, end, share):
 @pytest.mark.parametrize(("strategy", "between"), [("cos", cosine), ("linear", line)])
 def test_one_cycle(strategy, between):
     climb = 0.3 * 20 - 1  # t of the peak
-    seen = rates(lambda o: lr_scheduler.OneCycleLR(o, [1.0, 0.1], epochs=4, steps_per_epoch=5, div_factor=10,
-                                                   final_div_factor=100, anneal_strategy=strategy), 19)
-    expected = np.array([between(0.1, 1.0, t / climb) if t <= climb else between(1.0, 0.001, (t - climb) / (19 - climb))
-                         for t in range(20)])
+    seen = rates(
+        lambda o: lr_scheduler.OneCycleLR(
+            o, [1.0, 0.1], epochs=4, steps_per_epoch=5, div_factor=10, final_div_factor=100, anneal_strategy=strategy
+        ),
+        19,
+    )
+    expected = np.array(
+        [
+            between(0.1, 1.0, t / climb) if t <= climb else between(1.0, 0.001, (t - climb) / (19 - climb))
+            for t in range(20)
+        ]
+    )
     np.testing.assert_allclose(seen, np.stack([expected, expected / 10], 1), rtol=1e-12)
 
 
@@ -586,9 +687,12 @@ def test_one_cycle_turns_the_first_beta_or_nothing():
 
 
 SCHEDULES = [
-    lambda o: lr_scheduler.StepLR(o, 3), lambda o: lr_scheduler.MultiStepLR(o, [2, 5]),
-    lambda o: lr_scheduler.ExponentialLR(o, 0.9), lambda o: lr_scheduler.CosineAnnealingLR(o, 9),
-    lambda o: lr_scheduler.LinearLR(o), lambda o: lr_scheduler.OneCycleLR(o, 1.0, total_steps=12),
+    lambda o: lr_scheduler.StepLR(o, 3),
+    lambda o: lr_scheduler.MultiStepLR(o, [2, 5]),
+    lambda o: lr_scheduler.ExponentialLR(o, 0.9),
+    lambda o: lr_scheduler.CosineAnnealingLR(o, 9),
+    lambda o: lr_scheduler.LinearLR(o),
+    lambda o: lr_scheduler.OneCycleLR(o, 1.0, total_steps=12),
 ]
 
 
@@ -634,35 +738,72 @@ class NoMomentum(Optimizer):
     """An optimiser with a rate and nothing else."""
 
 
-@pytest.mark.parametrize(("kind", "message", "make"), [
-    (DtypeError, "StepLR: optimizer is a list; give an Optimizer, as SGD(model.parameters(), lr=0.1)",
-     lambda o: lr_scheduler.StepLR([], 3)),
-    (DtypeError, "OneCycleLR: optimizer is a NoneType; give an Optimizer",
-     lambda o: lr_scheduler.OneCycleLR(None, 1.0, 5)),
-    (StateError, "ExponentialLR: last_epoch=3, but parameter group 0 has no 'initial_lr'; load the optimiser's",
-     lambda o: lr_scheduler.ExponentialLR(o, 0.9, last_epoch=3)),
-    (ValidationError, "StepLR: step_size is 0; use a whole number from 1 upwards", lambda o: lr_scheduler.StepLR(o, 0)),
-    (ValidationError, "StepLR: gamma is -1; use a number from 0 upwards", lambda o: lr_scheduler.StepLR(o, 1, -1)),
-    (ValidationError, "MultiStepLR: gamma is -1; use", lambda o: lr_scheduler.MultiStepLR(o, [1], -1)),
-    (ValidationError, "ExponentialLR: gamma is -1; use", lambda o: lr_scheduler.ExponentialLR(o, -1)),
-    (ValidationError, "CosineAnnealingLR: T_max is 0; use", lambda o: lr_scheduler.CosineAnnealingLR(o, 0)),
-    (ValidationError, "LinearLR: total_iters is 0; use", lambda o: lr_scheduler.LinearLR(o, total_iters=0)),
-    (ValidationError, "LinearLR: start_factor is 0 and end_factor 1.0; use a start above 0 and both at most 1",
-     lambda o: lr_scheduler.LinearLR(o, 0)),
-    (ValidationError, "OneCycleLR: total_steps is None, epochs 3 and steps_per_epoch None; give total_steps, or both",
-     lambda o: lr_scheduler.OneCycleLR(o, 1.0, epochs=3)),
-    (ValidationError, "OneCycleLR: total_steps is 0; use", lambda o: lr_scheduler.OneCycleLR(o, 1.0, 0)),
-    (ValidationError, "OneCycleLR: epochs is 0; use",
-     lambda o: lr_scheduler.OneCycleLR(o, 1.0, epochs=0, steps_per_epoch=2)),
-    (ValidationError, "OneCycleLR: max_lr has 2 rates, the optimiser 1 parameter groups; give one rate for each",
-     lambda o: lr_scheduler.OneCycleLR(o, [1.0, 2.0], 5)),
-    (ValidationError, "OneCycleLR: pct_start is 1.5; use a share from 0 to 1",
-     lambda o: lr_scheduler.OneCycleLR(o, 1.0, 5, pct_start=1.5)),
-    (ValidationError, "OneCycleLR: anneal_strategy is 'sine'; use 'cos' or 'linear'",
-     lambda o: lr_scheduler.OneCycleLR(o, 1.0, 5, anneal_strategy="sine")),
-    (ValidationError, "OneCycleLR: the optimiser has neither momentum nor betas; use cycle_momentum=False",
-     lambda o: lr_scheduler.OneCycleLR(NoMomentum([leaf(1.0)], {"lr": 1.0}), 1.0, 5)),
-])
+@pytest.mark.parametrize(
+    ("kind", "message", "make"),
+    [
+        (
+            DtypeError,
+            "StepLR: optimizer is a list; give an Optimizer, as SGD(model.parameters(), lr=0.1)",
+            lambda o: lr_scheduler.StepLR([], 3),
+        ),
+        (
+            DtypeError,
+            "OneCycleLR: optimizer is a NoneType; give an Optimizer",
+            lambda o: lr_scheduler.OneCycleLR(None, 1.0, 5),
+        ),
+        (
+            StateError,
+            "ExponentialLR: last_epoch=3, but parameter group 0 has no 'initial_lr'; load the optimiser's",
+            lambda o: lr_scheduler.ExponentialLR(o, 0.9, last_epoch=3),
+        ),
+        (
+            ValidationError,
+            "StepLR: step_size is 0; use a whole number from 1 upwards",
+            lambda o: lr_scheduler.StepLR(o, 0),
+        ),
+        (ValidationError, "StepLR: gamma is -1; use a number from 0 upwards", lambda o: lr_scheduler.StepLR(o, 1, -1)),
+        (ValidationError, "MultiStepLR: gamma is -1; use", lambda o: lr_scheduler.MultiStepLR(o, [1], -1)),
+        (ValidationError, "ExponentialLR: gamma is -1; use", lambda o: lr_scheduler.ExponentialLR(o, -1)),
+        (ValidationError, "CosineAnnealingLR: T_max is 0; use", lambda o: lr_scheduler.CosineAnnealingLR(o, 0)),
+        (ValidationError, "LinearLR: total_iters is 0; use", lambda o: lr_scheduler.LinearLR(o, total_iters=0)),
+        (
+            ValidationError,
+            "LinearLR: start_factor is 0 and end_factor 1.0; use a start above 0 and both at most 1",
+            lambda o: lr_scheduler.LinearLR(o, 0),
+        ),
+        (
+            ValidationError,
+            "OneCycleLR: total_steps is None, epochs 3 and steps_per_epoch None; give total_steps, or both",
+            lambda o: lr_scheduler.OneCycleLR(o, 1.0, epochs=3),
+        ),
+        (ValidationError, "OneCycleLR: total_steps is 0; use", lambda o: lr_scheduler.OneCycleLR(o, 1.0, 0)),
+        (
+            ValidationError,
+            "OneCycleLR: epochs is 0; use",
+            lambda o: lr_scheduler.OneCycleLR(o, 1.0, epochs=0, steps_per_epoch=2),
+        ),
+        (
+            ValidationError,
+            "OneCycleLR: max_lr has 2 rates, the optimiser 1 parameter groups; give one rate for each",
+            lambda o: lr_scheduler.OneCycleLR(o, [1.0, 2.0], 5),
+        ),
+        (
+            ValidationError,
+            "OneCycleLR: pct_start is 1.5; use a share from 0 to 1",
+            lambda o: lr_scheduler.OneCycleLR(o, 1.0, 5, pct_start=1.5),
+        ),
+        (
+            ValidationError,
+            "OneCycleLR: anneal_strategy is 'sine'; use 'cos' or 'linear'",
+            lambda o: lr_scheduler.OneCycleLR(o, 1.0, 5, anneal_strategy="sine"),
+        ),
+        (
+            ValidationError,
+            "OneCycleLR: the optimiser has neither momentum nor betas; use cycle_momentum=False",
+            lambda o: lr_scheduler.OneCycleLR(NoMomentum([leaf(1.0)], {"lr": 1.0}), 1.0, 5),
+        ),
+    ],
+)
 def test_schedules_refuse(kind, message, make):
     optimizer = SGD([leaf(1.0)])
     before = copy.deepcopy(optimizer.defaults)

@@ -4,8 +4,7 @@ bits for any number of threads; and the polynomials of float32 are right to the 
 import numpy as np
 import pytest
 from cases import CASES, PLAIN, leaf, on_device
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from test_gradients import upstream
 
 import minigrad as mg
@@ -37,7 +36,7 @@ def assert_close(actual, expected, dtype):
 @given(data=st.data())
 def test_cpu_equals_numpy(name, data):
     call = data.draw(CASES[name])
-    for dtype in TOLERANCES if name != "to: another dtype" else ["float64"]:
+    for dtype in TOLERANCES:
         found = results(call, dtype, "cpu")
         for actual, expected in zip(found, results(call, dtype, "numpy"), strict=True):
             assert_close(actual, expected, dtype)
@@ -54,7 +53,9 @@ def test_whole_numbers_equal_numpy_exactly(name, data):
     expected = call.judge(*call.inputs)
     for dtype in ("float32", "float64", "int64", "uint8"):
         for device in ("cpu", "numpy"):
-            inputs = [on_device(abs(x).astype(dtype) if dtype == "uint8" else x.astype(dtype), device) for x in call.inputs]
+            inputs = [
+                on_device(abs(x).astype(dtype) if dtype == "uint8" else x.astype(dtype), device) for x in call.inputs
+            ]
             if dtype == "uint8":
                 expected = call.judge(*[abs(x) for x in call.inputs])
             np.testing.assert_array_equal(call.run(*inputs).numpy(), expected, strict=True)
@@ -77,8 +78,7 @@ def test_every_operation_is_in_the_table():
     for name in CASES:
         run(name)
     public = {operation.name for operation in vars(ops).values() if isinstance(operation, Op)}
-    without_gradient = {"dropout_mask", "class_weights"}  # parts of dropout and of the mean of a loss
-    assert public - reached == without_gradient
+    assert public - reached == {"cast", "dropout_mask"}  # in test_tensor.py; and within dropout, with its own judge
 
 
 # ---- the same bits for any number of threads, where there is more than one task
@@ -90,7 +90,9 @@ def bits_by_threads(function, *arrays):
     for threads in (1, most_threads()):
         mg.set_num_threads(threads)
         mg.manual_seed(3)
-        found.append([result.detach().numpy().tobytes() for result in function(*[leaf(x, dtype="float32") for x in arrays])])
+        found.append(
+            [result.detach().numpy().tobytes() for result in function(*[leaf(x, dtype="float32") for x in arrays])]
+        )
     return found
 
 
@@ -142,8 +144,12 @@ def true_sigmoid(x):
 
 POLYNOMIALS = {  # function on tensors, in float64, arguments, largest relative error
     "exp": (mg.exp, np.exp, spread(-87, 88.7), 3 * ULP),
-    "log": (mg.log, np.log, np.concatenate([spread(0.5, 2), spread(1e-30, 1e30), np.geomspace(1e-37, 1e38, 9999, dtype="f4")]),
-            3 * ULP),
+    "log": (
+        mg.log,
+        np.log,
+        np.concatenate([spread(0.5, 2), spread(1e-30, 1e30), np.geomspace(1e-37, 1e38, 9999, dtype="f4")]),
+        3 * ULP,
+    ),
     "tanh": (mg.tanh, np.tanh, np.concatenate([spread(-9, 9), spread(-0.7, 0.7)]), 4 * ULP),
     "sigmoid": (mg.sigmoid, true_sigmoid, spread(-80, 80), 4 * ULP),
 }
@@ -202,8 +208,10 @@ def test_special_pairs_are_those_of_numpy(name, dtype):
 @pytest.mark.parametrize("name", ["eq", "ne", "lt", "le", "gt", "ge"])
 def test_comparisons_of_special_pairs_are_those_of_numpy(name):
     a, b = (part.ravel() for part in np.meshgrid(SPECIAL, SPECIAL))
-    found = [getattr(mg.from_numpy(a).to(device), f"__{name}__")(mg.from_numpy(b).to(device)).numpy()
-             for device in ("cpu", "numpy")]
+    found = [
+        getattr(mg.from_numpy(a).to(device), f"__{name}__")(mg.from_numpy(b).to(device)).numpy()
+        for device in ("cpu", "numpy")
+    ]
     np.testing.assert_array_equal(*found)
 
 
@@ -246,7 +254,9 @@ def test_abs_takes_the_sign_off_0(device):
     assert not np.signbit(mg.tensor([-0.0], device=device).abs().numpy()[0])
 
 
-@pytest.mark.parametrize("name", ["softmax", "log_softmax", "sum", "mean", "amax", "relu", "sigmoid", "tanh", "exp", "log"])
+@pytest.mark.parametrize(
+    "name", ["softmax", "log_softmax", "sum", "mean", "amax", "relu", "sigmoid", "tanh", "exp", "log"]
+)
 def test_infinities_and_nans_are_the_same_and_come_without_warnings(name):
     """A warning is an error here; the gradient that arrives is infinite too."""
     for data in ([np.inf, -np.inf, 1.0], [np.nan, 1.0, -1.0], [-np.inf, 1.0, -1.0]):
@@ -261,11 +271,22 @@ def test_infinities_and_nans_are_the_same_and_come_without_warnings(name):
 
 
 @pytest.mark.parametrize("device", ["cpu", "numpy"])
+def test_a_sum_of_many_numbers_keeps_its_digits(device):
+    """One running total of float32 loses 0.1 % here; NumPy adds in pairs."""
+    x = on_device(np.full(3_000_000, 0.1, np.float32), device)
+    assert x.sum().item() == pytest.approx(300_000, rel=1e-5)
+    assert x.mean().item() == pytest.approx(0.1, rel=1e-5)
+
+
+@pytest.mark.parametrize("device", ["cpu", "numpy"])
 def test_a_common_offset_of_large_logits_costs_no_digits(device):
     """log_softmax takes the largest off first: x - max must not be added up in another order."""
     x = np.float32([[0.0, 1.0, 2.0], [3.0, 3.0, -1.0]])
     plain, shifted = (on_device(array, device) for array in (x, x + np.float32(4096)))
     np.testing.assert_allclose(shifted.log_softmax(1).numpy(), plain.log_softmax(1).numpy(), rtol=1e-6)
     labels = on_device(np.array([0, 1]), device)
-    np.testing.assert_allclose(F.cross_entropy(shifted, labels, reduction="none").numpy(),
-                               F.cross_entropy(plain, labels, reduction="none").numpy(), rtol=1e-6)
+    np.testing.assert_allclose(
+        F.cross_entropy(shifted, labels, reduction="none").numpy(),
+        F.cross_entropy(plain, labels, reduction="none").numpy(),
+        rtol=1e-6,
+    )

@@ -6,8 +6,7 @@ import re
 import numpy as np
 import pytest
 import safetensors.numpy
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from hypothesis.extra import numpy as hnp
 
 import minigrad as mg
@@ -17,14 +16,20 @@ from minigrad.serialization import load, save
 DTYPES = [np.float32, np.float64, np.int64, np.int32, np.uint8, np.bool_]
 
 arrays = st.sampled_from(DTYPES).flatmap(
-    lambda dtype: hnp.arrays(dtype, hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4)))
+    lambda dtype: hnp.arrays(dtype, hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4))
+)
 tensors = arrays.map(mg.tensor)
 names = st.text(max_size=8) | st.sampled_from(["a", "a.b", "b", "0", "__metadata__", "tensor"])
 numbers = st.integers() | st.floats() | st.booleans()
 checkpoints = st.recursive(
     tensors | numbers | st.text() | st.none(),
-    lambda part: st.lists(part, max_size=4) | st.lists(part, max_size=4).map(tuple)
-    | st.dictionaries(names | st.integers(), part, max_size=4), max_leaves=12)
+    lambda part: (
+        st.lists(part, max_size=4)
+        | st.lists(part, max_size=4).map(tuple)
+        | st.dictionaries(names | st.integers(), part, max_size=4)
+    ),
+    max_leaves=12,
+)
 
 
 def content(array):
@@ -68,8 +73,10 @@ def test_files_of_others_load(file, array):
 
 
 @settings(deadline=None)
-@given(checkpoints.filter(lambda obj: not isinstance(obj, dict)) | st.dictionaries(names, checkpoints).map(
-    lambda obj: {**obj, "epoch": 3}))
+@given(
+    checkpoints.filter(lambda obj: not isinstance(obj, dict))
+    | st.dictionaries(names, checkpoints).map(lambda obj: {**obj, "epoch": 3})
+)
 def test_checkpoints_come_back_as_they_were(file, obj):
     save(obj, file)
     assert same(load(file), obj)
@@ -79,7 +86,9 @@ def test_tensors_of_a_checkpoint_have_dotted_names(file):
     x, y = mg.tensor([1.0]), mg.tensor([2.0])
     save({"model": {"fc.bias": x}, "state": {0: (y, 0.5)}}, file)
     assert {name: a.tolist() for name, a in safetensors.numpy.load_file(file).items()} == {
-        "model.fc.bias": [1.0], "state.0.0": [2.0]}
+        "model.fc.bias": [1.0],
+        "state.0.0": [2.0],
+    }
 
 
 def test_two_paths_of_one_name_stay_apart(file):
@@ -125,13 +134,19 @@ def test_an_interrupted_save_leaves_the_old_file(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.parametrize(("obj", "message"), [
-    ({"model": {"layers": [1, {2}]}}, "save: model.layers.1 is a set; make it a tensor, a number, a string, None, or"),
-    ({"x": np.zeros(2)}, "save: x is a ndarray; make it a tensor"),
-    (object(), "save: the object is a object; make it a tensor"),
-    ({"state": {(1, 2): 3}}, "save: key (1, 2) of state is a tuple; make it a str or an int"),
-    ({None: 3}, "save: key None of the object is a NoneType; make it a str or an int"),
-])
+@pytest.mark.parametrize(
+    ("obj", "message"),
+    [
+        (
+            {"model": {"layers": [1, {2}]}},
+            "save: model.layers.1 is a set; make it a tensor, a number, a string, None, or",
+        ),
+        ({"x": np.zeros(2)}, "save: x is a ndarray; make it a tensor"),
+        (object(), "save: the object is a object; make it a tensor"),
+        ({"state": {(1, 2): 3}}, "save: key (1, 2) of state is a tuple; make it a str or an int"),
+        ({None: 3}, "save: key None of the object is a NoneType; make it a str or an int"),
+    ],
+)
 def test_unsupported_values_are_named_and_nothing_is_written(obj, message, tmp_path):
     with pytest.raises(DtypeError, match=re.escape(message)):
         save(obj, tmp_path / "file")
@@ -179,4 +194,5 @@ def test_the_description_is_json_among_the_metadata(file):
     save({"x": mg.tensor([1.0]), 7: (None, [True])}, file)
     with safetensors.safe_open(file, "numpy") as opened:
         assert json.loads(opened.metadata()["minigrad"]) == {
-            "dict": [["x", {"tensor": "x"}], [7, {"tuple": [None, {"list": [True]}]}]]}
+            "dict": [["x", {"tensor": "x"}], [7, {"tuple": [None, {"list": [True]}]}]]
+        }

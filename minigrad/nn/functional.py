@@ -105,6 +105,10 @@ def conv2d(
               [4., 4.]]]])
     """
     _tensors("conv2d", x, weight)
+    if weight.ndim != 4:
+        raise ShapeError(
+            f"conv2d: weight has {weight.ndim} dimensions {weight.shape}, expected 4 (F, C/groups, KH, KW)"
+        )
     settings = _conv_settings(weight.shape[2:], _fixed(stride), _fixed(padding), _fixed(dilation), groups)
     return apply(ops.conv2d, x, weight, bias, **settings)
 
@@ -217,6 +221,9 @@ def dropout(x: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
     >>> dropout(mg.ones(2), 0.5, training=False)
     tensor([1., 1.])
     """
+    _tensors("dropout", x)
+    if x.dtype.kind != "f":
+        raise DtypeError(f"dropout: x is {x.dtype}, expected floats; convert it with .float()")
     if not 0 <= p <= 1:
         raise ValidationError(f"dropout: p is {p}; it is a probability, 0 to 1")
     if not training or p == 0:
@@ -250,7 +257,7 @@ def pad(x: Tensor, pad: Sequence[int], mode: str = "constant", value: float = 0.
         )
     pairs = [(pad[i], pad[i + 1]) for i in range(0, len(pad), 2)]
     widths = [(0, 0)] * (x.ndim - len(pairs)) + pairs[::-1]
-    return apply(ops.pad, x, widths=tuple(widths), value=value)
+    return apply(ops.pad, x, widths=tuple(widths), value=value) if widths else x
 
 
 # ---- losses

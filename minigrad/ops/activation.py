@@ -23,7 +23,7 @@ def _relu(x):
 
 
 def relu_backward_numpy(g, out, dx):
-    np.multiply(g, out > 0, out=dx)
+    np.copyto(dx, np.where(out > 0, g, 0))
 
 
 def _relu_backward(g, out):
@@ -113,8 +113,7 @@ def leaky_relu_backward_gradient(do, g, x, negative_slope):
 
 
 def sigmoid_numpy(x, out):
-    with np.errstate(over="ignore"):
-        np.divide(1, 1 + np.exp(-x), out=out)
+    np.divide(1, 1 + np.exp(-x), out=out)
 
 
 def _sigmoid(x):

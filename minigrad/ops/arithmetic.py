@@ -23,15 +23,17 @@ def common_dtype(where, *operands) -> np.dtype:
     for number in numbers:
         if not isinstance(number, int | float | np.number | np.bool_):
             raise DtypeError(f"{where}: expected a Tensor or a number, got {type(number).__name__}")
-    if all(dtype == dtypes[0] for dtype in dtypes):
-        dtype = dtypes[0]
-    else:
-        floats = [dtype for dtype in dtypes if dtype.kind == "f"]
-        dtype = np.result_type(*(floats or dtypes))
-    if dtype.kind != "f" and any(isinstance(number, float | np.floating) for number in numbers):
+    floats = [dtype for dtype in dtypes if dtype.kind == "f"]
+    if floats:
+        return np.result_type(*floats)
+    if any(isinstance(number, float | np.floating) for number in numbers):
         return FLOAT32
-    if dtype.kind == "b" and any(not isinstance(number, bool | np.bool_) for number in numbers):
+    dtype = np.result_type(*dtypes) if dtypes else BOOL
+    if dtype == BOOL and any(not isinstance(number, bool | np.bool_) for number in numbers):
         return INT64
+    for number in numbers:
+        if dtype != BOOL and not np.iinfo(dtype).min <= number <= np.iinfo(dtype).max:
+            raise DtypeError(f"{where}: {number} does not fit in {dtype}; convert the tensor with .long()")
     return dtype
 
 
@@ -62,19 +64,18 @@ def floats_or(numpy_column, kernel):
     return column
 
 
-def quiet(ufunc):
-    """The numpy column: infinities and nans come without warnings, as from any other column."""
+def filling(ufunc):
+    """A ufunc as a column."""
 
     def column(*arrays):
-        with np.errstate(all="ignore"):
-            ufunc(*arrays)
+        ufunc(*arrays[:-1], out=arrays[-1])
 
     return column
 
 
 def arithmetic(name, ufunc, formula):
     """The columns of an operation on numbers."""
-    ufunc = quiet(ufunc)
+    ufunc = filling(ufunc)
     return Columns(name, numpy=ufunc, cpu=floats_or(ufunc, elementwise(formula)))
 
 
@@ -111,7 +112,7 @@ def _minimum(a, b):
 
 
 def _abs(a):
-    return -a if a < math.const(0, a) else a
+    return abs(a)
 
 
 def _exp(a):
@@ -127,7 +128,8 @@ def _sqrt(a):
 
 
 def _clip(a, low, high):
-    return low if a < low else (high if a > high else a)
+    raised = low if a < low else a
+    return high if raised > high else raised
 
 
 add_kernel = arithmetic("add", np.add, _add)
@@ -142,7 +144,7 @@ abs_kernel = arithmetic("abs", np.absolute, _abs)
 exp_kernel = arithmetic("exp", np.exp, _exp)
 log_kernel = arithmetic("log", np.log, _log)
 sqrt_kernel = arithmetic("sqrt", np.sqrt, _sqrt)
-clip_kernel = arithmetic("clip", lambda a, low, high, out: np.clip(a, low, high, out=out), _clip)
+clip_kernel = arithmetic("clip", np.clip, _clip)
 
 
 def _binary(kernel, device, a, b, dtype=None):
@@ -177,6 +179,8 @@ def add_gradient(do, g):
 
 @op
 def sub(device, a, b):
+    if common_dtype("sub", a, b) == BOOL:
+        raise DtypeError("sub: bool tensors have no difference; use a != b, or convert them with .long()")
     return _binary(sub_kernel, device, a, b)
 
 
@@ -217,10 +221,13 @@ def pow_(device, a, b):
 
 @pow_.gradient
 def pow_gradient(do, g, a, b, out):
-    """b a**(b-1) da + a**b log(a) db; the second is 0 where a is 0."""
+    """b a**(b-1) da + a**b log(a) db; the first is 0 where b is 0, the second where a is 0."""
 
     def base():
-        return do.mul(g, do.mul(b, do.pow(a, do.sub(b, 1) if hasattr(b, "shape") else b - 1)))
+        if not hasattr(b, "shape"):
+            return do.mul(g, do.mul(do.pow(a, b - 1), b) if b else 0.0)
+        none = do.eq(b, 0)
+        return do.mul(g, do.where(none, 0.0, do.mul(b, do.pow(a, do.where(none, 1.0, do.sub(b, 1))))))
 
     def exponent():
         positive = do.where(do.eq(a, 0), 1.0, a) if hasattr(a, "shape") else (a or 1.0)
@@ -288,7 +295,10 @@ def abs_gradient(do, g, a):
 
 @op
 def clip(device, a, *, low, high):
-    out = np.empty_like(a)
+    dtype = common_dtype("clip", a, *(end for end in (low, high) if end is not None))
+    (a,), out = prepare("clip", dtype, a)
+    if dtype.kind == "f":
+        low, high = -np.inf if low is None else low, np.inf if high is None else high
     clip_kernel[device.type](a, low, high, out)
     return out
 
@@ -296,7 +306,8 @@ def clip(device, a, *, low, high):
 @clip.gradient
 def clip_gradient(do, g, a, low, high):
     """Passes where a lies inside, ends included."""
-    return (lambda: do.where(do.ge(a, low), do.where(do.le(a, high), g, 0.0), 0.0),)
+    inside = g if low is None else do.where(do.ge(a, low), g, 0.0)
+    return (lambda: inside if high is None else do.where(do.le(a, high), inside, 0.0),)
 
 
 # ---- exp, log, sqrt
@@ -340,7 +351,7 @@ def sqrt_gradient(do, g, out):
 
 
 def _comparison(name, ufunc, formula) -> Op:
-    kernel = elementwise(formula, out=Bytes)
+    kernel, ufunc = elementwise(formula, out=Bytes), filling(ufunc)
 
     def cpu(a, b, out):
         (kernel if a.dtype.kind == "f" else ufunc)(a, b, out)
@@ -412,10 +423,10 @@ where_kernel = Columns(
 
 @op
 def where(device, condition, a, b):
-    if condition.dtype != BOOL:
-        raise DtypeError(f"where: the condition is {condition.dtype}, expected bool; compare first, as in x > 0")
-    numbers = [operand for operand in (a, b) if isinstance(operand, np.ndarray)]
-    dtype = common_dtype("where", a, b) if numbers else np.dtype(FLOAT32 if isinstance(a, float) else INT64)
+    if getattr(condition, "dtype", None) != BOOL:
+        kind = getattr(condition, "dtype", type(condition).__name__)
+        raise DtypeError(f"where: the condition is {kind}, expected a bool tensor; compare first, as in x > 0")
+    dtype = common_dtype("where", a, b)
     (a, b), _ = prepare("where", dtype, a, b)
     out = like(broadcast("where", condition.shape, np.shape(a), np.shape(b)), dtype, a, b)
     where_kernel[device.type](condition, a, b, out)

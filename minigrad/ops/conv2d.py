@@ -118,8 +118,6 @@ def conv2d(device, x, w, b, *, stride, pads, dilation, groups):
 @cache
 def _out_shape(x, w, b, stride, pads, dilation, groups):
     """(N, F, OH, OW), if the shapes fit together."""
-    if len(w) != 4:
-        raise ShapeError(f"conv2d: weight has {len(w)} dimensions {w}, expected 4 (F, C/groups, KH, KW)")
     grid = window_grid(x, w[2:], stride, pads, dilation, "conv2d")
     if x[1] != w[1] * groups:
         raise ShapeError(

@@ -31,8 +31,7 @@ _bits = helper(uniform_bits)
 
 def dropout_mask_numpy(key, limit, scale, out):
     place = np.arange(out.size, dtype=np.uint64).reshape(out.shape)
-    with np.errstate(over="ignore"):
-        out[...] = np.where(uniform_bits(np.uint64(key), place) < np.uint64(limit), 0, scale)
+    out[...] = np.where(uniform_bits(np.uint64(key), place) < np.uint64(limit), 0, scale)
 
 
 def _dropped(place, key, limit, scale):

@@ -51,8 +51,8 @@ def _check_classes(where, labels, classes):
 
 
 def flat(labels):
-    """Labels (N, ...) in the order of batch-innermost memory, as int64 (M)."""
-    return np.ascontiguousarray(labels.transpose(*range(1, labels.ndim), 0)).ravel().astype(np.int64, copy=False)
+    """Labels (N, ...) in the order of batch-innermost memory, as int64 (M); a copy, whatever becomes of the labels."""
+    return labels.transpose(memory.LAST[labels.ndim]).astype(np.int64, order="C").ravel()
 
 
 def class_rows(x):
@@ -63,7 +63,8 @@ def class_rows(x):
 def cross_entropy_numpy(x, labels, weight, smoothing, ignore, losses, probs):
     shifted = x - x.max(0)
     logs = shifted - np.log(np.exp(shifted).sum(0))
-    losses[...] = -(targets(labels, weight, smoothing, ignore) * logs).sum(0)
+    target = targets(labels, weight, smoothing, ignore)
+    losses[...] = -np.where(target == 0, 0, target * logs).sum(0)  # a class of probability 0 counts only as a target
     np.exp(logs, out=probs)
 
 
@@ -170,7 +171,7 @@ def _factors(labels, weight, ignore, dtype):
 def cross_entropy(device, x, labels, weight, *, ignore, smoothing, reduction):
     check("cross_entropy", x, labels, weight, ignore)
     rows, places = class_rows(x), flat(labels)
-    weights = _ones(x.shape[1], x.dtype) if weight is None else weight.astype(x.dtype, copy=False)
+    weights = _ones(x.shape[1], x.dtype) if weight is None else weight.astype(x.dtype)
     losses = memory.empty(labels.shape, x.dtype)
     probs = np.empty_like(rows)
     if labels.size:

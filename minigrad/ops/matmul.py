@@ -150,7 +150,7 @@ def linear_numpy(x, w, b, out):
 
 
 def linear_cpu(x, w, b, out):
-    gemm(w, x.T, out.T, b)
+    gemm(w, x.T, out.T, None if b is None else memory.contiguous(b))
 
 
 linear_columns = Columns("linear", numpy=linear_numpy, cpu=linear_cpu)

@@ -5,7 +5,8 @@ No arithmetic, so one column: NumPy moves memory on every host device.
 
 import numpy as np
 
-from ..errors import DtypeError, ShapeError, ValidationError
+from ..errors import DtypeError, OutOfRangeError, ShapeError, ValidationError
+from .arithmetic import common_dtype
 from .op import Op, op
 
 
@@ -60,11 +61,7 @@ def index(device, x, *, key):
     try:
         return np.asarray(x[key])
     except IndexError as error:
-        raise _IndexError(f"index: {error} (shape {x.shape})") from None
-
-
-class _IndexError(ShapeError, IndexError):
-    """An index out of range: also Python's IndexError, so that loops over tensors end."""
+        raise OutOfRangeError(f"index: {error} (shape {x.shape})") from None
 
 
 @index.gradient
@@ -98,12 +95,14 @@ def _basic(key) -> bool:
 def assign(device, x, value, *, key):
     """x with x[key] replaced by `value`."""
     out = x.copy(order="K")
+    if isinstance(value, np.ndarray) and value.dtype.kind == "f" and x.dtype.kind != "f":
+        raise DtypeError(f"assign: {value.dtype} values do not fit in a {x.dtype} tensor; convert one of them")
     try:
         out[key] = value
     except ValueError:
         raise ShapeError(f"assign: a value of shape {np.shape(value)} does not fit in {out[key].shape}") from None
     except IndexError as error:
-        raise _IndexError(f"assign: {error} (shape {x.shape})") from None
+        raise OutOfRangeError(f"assign: {error} (shape {x.shape})") from None
     return out
 
 
@@ -114,12 +113,16 @@ def assign_gradient(do, g, key):
 
 @op
 def gather(device, x, index, *, axis):
-    if index.dtype.kind not in "iu":
-        raise DtypeError(f"gather: the index is {index.dtype}, expected whole numbers")
+    if getattr(index, "dtype", np.dtype(float)).kind not in "iu":
+        raise DtypeError(f"gather: the index is a {getattr(index, 'dtype', type(index))}, expected whole numbers")
+    if any(mine > other for d, (mine, other) in enumerate(zip(index.shape, x.shape, strict=False)) if d != axis):
+        raise ShapeError(
+            f"gather: the index {index.shape} is larger than x {x.shape} beside dim {axis}; make it smaller"
+        )
     if index.ndim != x.ndim:
         raise ShapeError(f"gather: the index has {index.ndim} dimensions, x has {x.ndim}; make them equal")
     if index.size and not (index.min() >= 0 and index.max() < x.shape[axis]):
-        raise _IndexError(f"gather: index {index.min()} to {index.max()} is out of range for size {x.shape[axis]}")
+        raise OutOfRangeError(f"gather: index {index.min()} to {index.max()} is out of range for size {x.shape[axis]}")
     return np.take_along_axis(x[_within(index, axis)], index, axis)
 
 
@@ -152,6 +155,7 @@ def gather_back_gradient(do, g, index, axis):
 
 
 def _fits(where, arrays, axis, same_axis):
+    """The arrays in their common dtype, if their shapes fit together."""
     shape = arrays[0].shape
     for array in arrays[1:]:
         alike = array.ndim == len(shape) and all(
@@ -162,12 +166,15 @@ def _fits(where, arrays, axis, same_axis):
                 f"{where}: shapes {shape} and {array.shape} do not fit; they may differ "
                 f"{'nowhere' if same_axis else f'only along dim {axis}'}"
             )
+    dtype = common_dtype(where, *arrays)
+    return [array.astype(dtype, copy=False) for array in arrays]
 
 
 @op
 def cat(device, *arrays, axis):
-    _fits("cat", arrays, axis, same_axis=False)
-    return np.concatenate(arrays, axis)
+    if not arrays[0].ndim:
+        raise ShapeError("cat: single numbers have no axis to be joined along; use stack")
+    return np.concatenate(_fits("cat", arrays, axis, same_axis=False), axis)
 
 
 @cat.gradient
@@ -183,8 +190,7 @@ def cat_gradient(do, g, shapes, axis):
 
 @op
 def stack(device, *arrays, axis):
-    _fits("stack", arrays, axis, same_axis=True)
-    return np.stack(arrays, axis)
+    return np.stack(_fits("stack", arrays, axis, same_axis=True), axis)
 
 
 @stack.gradient
@@ -198,6 +204,8 @@ def stack_gradient(do, g, shapes, axis):
 @op
 def pad(device, x, *, widths, value):
     """widths: (before, after) for every axis; negative widths cut off."""
+    if any(-before > size or -after > size for (before, after), size in zip(widths, x.shape, strict=True)):
+        raise ValidationError(f"pad: margins {widths} cut more on one side than there is of shape {x.shape}")
     grow = [(max(before, 0), max(after, 0)) for before, after in widths]
     keep = tuple(
         slice(max(-before, 0), size - max(-after, 0)) for (before, after), size in zip(widths, x.shape, strict=True)
@@ -238,7 +246,7 @@ def cast_gradient(do, g, saved):
 @op
 def transfer(device, x, *, target):
     """x on device `target`."""
-    return target.from_host(device.to_host(x)), device
+    return target.from_host(device.to_host(x).copy(order="K")), device
 
 
 @transfer.gradient

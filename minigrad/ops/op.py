@@ -18,6 +18,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from ..errors import DeviceError
 
 OPS: dict[str, "Op"] = {}
@@ -29,9 +31,20 @@ class Columns(dict[str, Callable[..., None]]):
     def __init__(self, name: str, **columns: Callable[..., None]):
         super().__init__(columns)
         self.name = name
+        self["numpy"] = _quiet(columns["numpy"])
 
     def __missing__(self, device: str):
         raise DeviceError(f"{self.name}: no kernel for device '{device}'; there is one for {', '.join(self)}")
+
+
+def _quiet(column):
+    """Infinities and nans come without NumPy's warnings, as they do from any other column."""
+
+    def quiet(*arguments):
+        with np.errstate(all="ignore"):
+            column(*arguments)
+
+    return quiet
 
 
 class Op:
@@ -63,7 +76,8 @@ class Op:
         names = list(inspect.signature(rule).parameters)[2:]
         self.rule = rule
         self.keeps = tuple(i for i, name in enumerate(self.inputs) if name in names)
-        self.keeps_out, self.keeps_saved = "out" in names, "saved" in names
+        self.keeps_out = "out" in names and "out" not in self.inputs
+        self.keeps_saved = "saved" in names
         self.sources = [(name, *self._source(name)) for name in names]
         return rule
 

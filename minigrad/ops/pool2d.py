@@ -104,6 +104,9 @@ def max_pool2d_kernel(task, x: Array4, out: Array4, places: Shorts, KH, KW, SH, 
                         wins = value > best or (value != value and best == best)
                         out[at + n] = value if wins else best
                         places[at + n] = tap if wins else places[at + n]
+        if first:  # the whole window lies outside
+            for n in range(N):
+                out[at + n], places[at + n] = const(-np.inf, x), np.uint16(0)
 
 
 def max_pool2d_cpu(x, window, stride, pads, dilation, out, places):

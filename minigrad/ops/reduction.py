@@ -11,7 +11,7 @@ from math import prod
 import numpy as np
 
 from ..errors import DtypeError, ShapeError
-from ..runtime.kernel import Array1, Array3, Ints, kernel
+from ..runtime.kernel import Array1, Array3, Ints, Memory, helper, kernel
 from ..runtime.math import const, smaller
 from ..runtime.memory import contiguous
 from ..shapes import reduced
@@ -43,7 +43,7 @@ def plan(shape, strides, axes):
     )
 
 
-def reduce_with(run):
+def reduce_with(run, scratch=lambda tasks, dtype: ()):
     """A cpu column that brings x to (A, B, C), runs the kernel and puts the result in its place."""
 
     def column(x, axes, out):
@@ -51,31 +51,62 @@ def reduce_with(run):
         result = np.empty(kept, out.dtype)
         if result.size:
             memory = contiguous(x.transpose(order)).reshape(sizes)
-            run.few(sizes[0] * -(-sizes[2] // SLICE), memory.size, memory, result)
+            tasks = sizes[0] * -(-sizes[2] // SLICE)
+            run.few(tasks, memory.size, memory, result, *scratch(tasks, out.dtype))
         out[...] = result.transpose(back).reshape(out.shape)
 
     return column
 
 
+RUN = 4096  # elements added up by themselves: a running total of millions loses its digits
+LANES = 64  # running totals of a contiguous row
+
+
 @kernel
-def sum_kernel(task, x: Array3, out: Array1):
-    """out (A, C) = the sum over B of x (A, B, C)."""
+def sum_kernel(task, x: Array3, out: Array1, totals: Memory):
+    """out (A, C) = the sum over B of x (A, B, C).  totals: SLICE running totals for each task."""
     _, B, C = x.shape
     slices = (C + SLICE - 1) // SLICE
-    a, start = task // slices, task % slices * SLICE
-    stop = smaller(start + SLICE, C)
+    a, start, mine = task // slices, task % slices * SLICE, task * SLICE
     if C == 1:
-        total = const(0, x)
-        for b in range(B):
-            total += x[a * B + b]
-        out[a] = total
+        out[a] = _row_sum(x, a * B, B, totals, mine)
         return
-    for c in range(start, stop):
-        out[a * C + c] = const(0, x)
-    for b in range(B):
-        at = (a * B + b) * C
-        for c in range(start, stop):
-            out[a * C + c] += x[at + c]
+    count = smaller(SLICE, C - start)
+    for c in range(count):
+        out[a * C + start + c] = const(0, x)
+    for first in range(0, B, RUN):
+        for c in range(count):
+            totals[mine + c] = const(0, x)
+        for b in range(first, smaller(first + RUN, B)):
+            at = (a * B + b) * C + start
+            for c in range(count):
+                totals[mine + c] += x[at + c]
+        for c in range(count):
+            out[a * C + start + c] += totals[mine + c]
+
+
+@helper
+def _row_sum(x, at, count, totals, mine):
+    """The sum of `count` neighbours.  The error of each addition of a run is kept and added too (W. Kahan, 1965)."""
+    total = lost = const(0, x)
+    for first in range(0, count, RUN):
+        stop = smaller(first + RUN, count)
+        whole = first + (stop - first) // LANES * LANES
+        for lane in range(LANES):
+            totals[mine + lane] = const(0, x)
+        for k in range(first, whole, LANES):
+            for lane in range(LANES):
+                totals[mine + lane] += x[at + k + lane]
+        run = const(0, x)
+        for lane in range(LANES):
+            run += totals[mine + lane]
+        for k in range(whole, stop):
+            run += x[at + k]
+        corrected = run - lost
+        grown = total + corrected
+        lost = (grown - total) - corrected
+        total = grown
+    return total
 
 
 @kernel
@@ -107,6 +138,10 @@ def argmax_kernel(task, x: Array3, out: Ints):
         out[a * C + c] = place
 
 
+def _totals(tasks, dtype):
+    return (np.empty(tasks * SLICE, dtype),)
+
+
 def sum_numpy(x, axes, out):
     np.sum(x, axis=axes, keepdims=x.ndim == out.ndim, out=out)
 
@@ -126,7 +161,7 @@ def _floats(kernel_column, numpy_column):
     return column
 
 
-sum_columns = Columns("sum", numpy=sum_numpy, cpu=_floats(reduce_with(sum_kernel), sum_numpy))
+sum_columns = Columns("sum", numpy=sum_numpy, cpu=_floats(reduce_with(sum_kernel, _totals), sum_numpy))
 amax_columns = Columns("amax", numpy=amax_numpy, cpu=_floats(reduce_with(amax_kernel), amax_numpy))
 argmax_columns = Columns("argmax", numpy=argmax_numpy, cpu=_floats(reduce_with(argmax_kernel), argmax_numpy))
 
@@ -161,7 +196,7 @@ def mean(device, x, *, axes, keepdim):
         raise DtypeError(f"mean: expected a float tensor, got {x.dtype}; convert it with .float()")
     out = sum_(device, x, axes=axes, keepdim=keepdim)
     count = prod([x.shape[axis] for axis in axes])
-    with np.errstate(invalid="ignore"):
+    with np.errstate(all="ignore"):
         out *= x.dtype.type(1 / count if count else np.nan)
     return out
 
@@ -216,7 +251,10 @@ def amax_gradient(do, g, x, out, x_shape, axes):
 @op
 def amin(device, x, *, axes, keepdim):
     _something("amin", x, axes)
-    return -amax(device, -x, axes=axes, keepdim=keepdim)
+    if x.dtype.kind != "f":
+        return np.asarray(np.amin(x, axis=axes, keepdims=keepdim))
+    out = amax(device, np.negative(x, out=np.empty_like(x)), axes=axes, keepdim=keepdim)
+    return np.negative(out, out=out)
 
 
 amin.gradient(amax_gradient)
@@ -234,4 +272,6 @@ def argmax(device, x, *, axis, keepdim):
 
 @op
 def argmin(device, x, *, axis, keepdim):
-    return argmax(device, -x, axis=axis, keepdim=keepdim)
+    # the order of whole numbers turned round without going below 0
+    turned = np.negative(x, out=np.empty_like(x)) if x.dtype.kind == "f" else np.invert(x)
+    return argmax(device, turned, axis=axis, keepdim=keepdim)

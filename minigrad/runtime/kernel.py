@@ -24,7 +24,6 @@ import struct
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numba
@@ -70,7 +69,7 @@ DIMENSIONS = {Array1: 1, Array2: 2, Array3: 3, Array4: 4, Memory: 1, Ints: 1, By
 INTEGERS = {Ints: types.int64, Bytes: types.uint8, Shorts: types.uint16}
 FLOATS = {"f": types.float32, "d": types.float64}
 SERIAL_WORK = 32768  # elements touched: about 20 us
-FASTMATH = {"contract", "reassoc", "nsz", "arcp"}  # all that keeps nan and infinity as they are
+FASTMATH = {"contract", "nsz", "arcp"}  # what keeps nan, infinity and the order of additions as they are
 OPTIONS = {
     "nogil": True,
     "error_model": "numpy",
@@ -126,8 +125,7 @@ class Kernel:
         return address
 
     def _file(self, char, shape):
-        source = Path(inspect.getsourcefile(self.source) or "")
-        mark = hashlib.sha256(source.read_bytes() if source.exists() else b"").hexdigest()[:8]
+        mark = hashlib.sha256("\n".join(_text(self.function)).encode()).hexdigest()[:12]
         form = "" if shape is None else "-{}x{}{}".format(shape[0], shape[1], "m" if shape[2] else "")
         return f"{self.name}-{char}{form}-{mark}"
 
@@ -149,6 +147,24 @@ class Kernel:
 
 
 kernel = Kernel
+
+
+def _text(function: Any, seen: tuple[Any, ...] = ()) -> Iterator[str]:
+    """What a function computes: its instructions, and those of the functions and the numbers that it names."""
+    function = getattr(function, "py_func", function)
+    if function in seen:
+        return
+    if not hasattr(function, "__code__"):
+        yield repr(function)
+        return
+    code, named = function.__code__, inspect.getclosurevars(function)
+    yield f"{code.co_code.hex()} {[c for c in code.co_consts if not inspect.iscode(c)]} {code.co_names}"
+    for name, value in sorted({**named.globals, **named.nonlocals}.items()):
+        yield name
+        if isinstance(value, int | float | str | tuple | np.generic):
+            yield repr(value)
+        elif hasattr(value, "py_func") or inspect.isfunction(value):
+            yield from _text(value, (*seen, function))
 
 
 def _caller(kernel: Kernel) -> Callable[..., None]:

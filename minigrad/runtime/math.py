@@ -88,7 +88,7 @@ def _tanh(x):
 
 
 def _exp32(x):
-    """x = n*ln2 + r with |r| <= ln2/2; e**x = 2**n * e**r, the power in two steps so that nothing overflows early."""
+    """x = n*ln2 + r with |r| <= ln2/2; e**x = 2**n * e**r, the power added to the exponent's bits."""
     y = smaller(larger(x, np.float32(-104)), np.float32(90))
     n = np.floor(y * np.float32(1.44269504) + np.float32(0.5))
     r = y - n * np.float32(0.693359375) + n * np.float32(2.12194440e-4)
@@ -99,11 +99,12 @@ def _exp32(x):
     p = p * r + np.float32(1.6666665459e-1)
     p = p * r + np.float32(5.0000001201e-1)
     p = p * r * r + r + np.float32(1)
-    whole = np.int32(n)
-    half = whole >> np.int32(1)
-    low = np.int32((half + np.int32(127)) << np.int32(23)).view(np.float32)
-    high = np.int32((whole - half + np.int32(127)) << np.int32(23)).view(np.float32)
-    return x if x != x else p * low * high
+    tiny = n < np.float32(-100)  # below the normal numbers: made 2**64 times too large first
+    power = np.int32(n) + (np.int32(64) if tiny else np.int32(0))
+    scaled = np.int32(np.float32(p).view(np.int32) + (power << np.int32(23))).view(np.float32)  # p * 2**power
+    result = scaled * (np.float32(2.0**-64) if tiny else np.float32(1))
+    result = np.float32(np.inf) if x > np.float32(88.72283) else result
+    return x if x != x else result
 
 
 def _log32(x):

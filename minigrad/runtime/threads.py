@@ -9,7 +9,6 @@ import ctypes
 import importlib.metadata
 import os
 import threading
-from functools import cache as once
 from typing import Any
 
 import numba
@@ -105,8 +104,22 @@ def _prefer_tbb() -> None:
     numba.config.THREADING_LAYER_PRIORITY = ["tbb", "omp", "workqueue"]
 
 
-@once
+_starting = threading.Lock()
+
+
 def _launcher():
+    """The launcher; made once, also when two threads ask for it at the same time."""
+    if not _made:
+        with _starting:
+            if not _made:
+                _made.append(_make_launcher())
+    return _made[0]
+
+
+_made: list[Any] = []
+
+
+def _make_launcher():
     """The compiled launcher as a function of (kernel address, argument block, number of tasks)."""
     _prefer_tbb()
     numba.get_num_threads()  # starts the threading layer, whose symbols the launcher links against

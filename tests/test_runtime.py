@@ -1,0 +1,545 @@
+"""The ground: the compile cache, how kernels get their arguments, elementwise loops, register tiles, threads, CPUs."""
+
+import importlib.metadata
+import itertools
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import textwrap
+import threading
+
+import numpy as np
+import pytest
+from cases import LAYOUTS, broadcastable, laid_out, sizes
+from hypothesis import given, strategies as st
+
+import minigrad as mg
+from minigrad import ops
+from minigrad.ops.matmul import gemm
+from minigrad.runtime import cache, kernel as kernels, memory, threads, tile
+from minigrad.runtime.elementwise import elementwise
+from minigrad.runtime.kernel import (
+    Array1,
+    Array2,
+    Array3,
+    Array4,
+    ArrayList,
+    Arrays,
+    Bytes,
+    Ints,
+    Kernel,
+    Memory,
+    Shorts,
+    Tile,
+    item,
+    kernel,
+)
+
+FLOAT32, FLOAT64 = np.dtype("float32"), np.dtype("float64")
+
+
+@pytest.fixture
+def compiled():
+    """The names of kernels as they are compiled, not loaded."""
+    names = []
+
+    def listen(name, seconds):
+        assert seconds > 0
+        names.append(name)
+
+    kernels.listeners.append(listen)
+    yield names
+    kernels.listeners.remove(listen)
+
+
+def doubled(task, x: Array1, out: Array1):
+    """Twice x."""
+    out[task] = x[task] + x[task]
+
+
+def twice(values, dtype="float32"):
+    """The kernel above, as a process that has never met it would run it."""
+    x = np.array(values, dtype)
+    out = np.empty_like(x)
+    Kernel(doubled)(len(x), x, out)
+    return out.tolist()
+
+
+# ---- the compile cache
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A cache folder of the test's own."""
+    monkeypatch.setattr(cache, "folder", lambda: tmp_path / "kernels")
+    return tmp_path / "kernels"
+
+
+def test_a_kept_kernel_is_not_compiled_again(folder, compiled):
+    assert twice([1, 2]) == twice([1, 2]) == [2, 4]
+    assert compiled == ["test_runtime.doubled"]
+    assert twice([1, 2], "float64") == [2, 4]
+    assert compiled == ["test_runtime.doubled"] * 2
+    assert len([file for file in folder.iterdir() if file.name.startswith("test_runtime.doubled-")]) == 2
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: b"",
+        lambda data: data[:20],
+        lambda data: data[:-1],
+        lambda data: data[: len(data) // 2],
+        lambda data: data[:40] + bytes([data[40] ^ 1]) + data[41:],
+        lambda data: b"\0" * len(data),
+    ],
+    ids=["empty", "mark only", "one byte short", "half", "one bit changed", "zeros"],
+)
+def test_a_damaged_file_is_compiled_anew(folder, compiled, damage):
+    twice([1])
+    (file,) = folder.glob("test_runtime.doubled-*")
+    file.write_bytes(damage(file.read_bytes()))
+    assert twice([3]) == [6]
+    assert len(compiled) == 2
+    assert twice([3]) == [6]
+    assert len(compiled) == 2, "the damaged file was replaced"
+
+
+def test_a_folder_that_cannot_be_written_costs_time_only(tmp_path, monkeypatch, compiled):
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setattr(cache, "folder", lambda: tmp_path / "file" / "kernels")
+    assert twice([1]) == [2]
+    assert twice([1]) == [2]
+    assert len(compiled) == 2
+
+
+def test_no_half_written_file_is_left_in_the_folder(folder):
+    twice([1])
+    assert {file.name.partition("-")[0] for file in folder.iterdir()} <= {"test_runtime.doubled", "launch"}
+
+
+@pytest.mark.parametrize("edited", ["ops/conv2d.py", "runtime/tile.py"])
+def test_an_edit_of_a_source_starts_another_folder(tmp_path, monkeypatch, edited):
+    for part in ("ops", "runtime"):
+        shutil.copytree(cache.PACKAGE / part, tmp_path / part)
+    monkeypatch.setattr(cache, "PACKAGE", tmp_path)
+    before = cache.folder.__wrapped__()
+    assert cache.folder.__wrapped__() == before
+    with open(tmp_path / edited, "a", encoding="utf-8") as file:
+        file.write("\n")
+    assert cache.folder.__wrapped__() != before
+
+
+@pytest.mark.parametrize("name, value", [("CPU_NAME", "haswell"), ("OPT", "1")])
+def test_another_cpu_or_optimisation_starts_another_folder(monkeypatch, name, value):
+    before = cache.folder.__wrapped__()
+    monkeypatch.setattr(cache.config, name, value)
+    assert cache.folder.__wrapped__() != before
+
+
+def test_the_folder_follows_the_environment(monkeypatch, tmp_path):
+    monkeypatch.setenv("MINIGRAD_CACHE_DIR", str(tmp_path))
+    assert cache.home() == tmp_path
+    monkeypatch.delenv("MINIGRAD_CACHE_DIR")
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert cache.home() == tmp_path / "xdg" / "minigrad"
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setenv("LOCALAPPDATA", str(tmp_path / "local"))
+    assert cache.home() == tmp_path / "local" / "minigrad"
+
+
+def process(code, **environment):
+    """What a fresh Python process prints."""
+    path = os.pathsep.join([str(cache.PACKAGE.parent), *sys.path])
+    done = subprocess.run(
+        [sys.executable, "-W", "error::RuntimeWarning", "-c", textwrap.dedent(code)],
+        text=True,
+        env={**os.environ, "PYTHONPATH": path, **environment},
+        capture_output=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+def test_a_second_process_compiles_nothing(tmp_path):
+    code = """
+        import minigrad as mg
+        from minigrad.runtime import kernel
+        names = []
+        kernel.listeners.append(lambda name, seconds: names.append(name))
+        x = mg.tensor([1.0, 2.0], requires_grad=True)
+        (x + x).sum().backward()
+        print(len(names), x.grad.tolist()[0])
+    """
+    first, value = process(code, MINIGRAD_CACHE_DIR=str(tmp_path))
+    assert int(first) >= 1 and value == "2.0"
+    assert process(code, MINIGRAD_CACHE_DIR=str(tmp_path)) == ["0", "2.0"]
+
+
+def test_kernels_can_be_collected_before_they_run(folder, compiled):
+    """For a warm start: nothing runs, nothing is compiled, and the jobs compile what is missing."""
+    run, x, out = Kernel(doubled), np.ones(2, "f4"), np.zeros(2, "f4")
+    with kernels.missing() as jobs:
+        run(2, x, out)
+        run(2, x, out)
+    assert (len(jobs), compiled, out.tolist()) == (1, [], [0, 0])
+    for job in jobs.values():
+        job()
+    assert compiled == ["test_runtime.doubled"]
+    run(2, x, out)
+    assert (len(compiled), out.tolist()) == (1, [2, 2])
+
+
+# ---- kernels of one name are different kernels
+
+
+def test_two_kernels_of_one_name_do_not_share_a_file():
+    """Two nameless functions of one file."""
+    x, out = np.float32([3]), np.empty(1, "f4")
+    for function, expected in ((lambda a: a + a, 6), (lambda a: a * a * a, 27)):
+        elementwise(function)(x, out)
+        assert out.item() == expected
+
+
+def test_two_kernels_that_differ_in_what_they_close_over_do_not_share_a_file():
+    x, out = np.float32([3]), np.empty(1, "f4")
+
+    def times(factor):
+        def scaled(a):
+            return a * factor
+
+        return elementwise(scaled)
+
+    for factor in (np.float32(2), np.float32(5)):
+        times(factor)(x, out)
+        assert out.item() == 3 * factor
+
+
+def test_two_sessions_can_use_one_name_for_two_kernels(tmp_path):
+    """What is typed at a prompt has no file."""
+    for body, expected in (("a + a", "6.0"), ("a * a * a", "27.0")):
+        code = f"""
+            import numpy as np
+            from minigrad.runtime.elementwise import elementwise
+            def fresh(a): return {body}
+            x = np.array([3.0], 'f4'); out = np.empty(1, 'f4')
+            elementwise(fresh)(x, out); print(out.item())
+        """
+        assert process(code, MINIGRAD_CACHE_DIR=str(tmp_path)) == [expected]
+
+
+# ---- arguments of every kind
+
+
+@kernel
+def everything(
+    task, a: Array1, b: Array2, c: Array3, d: Array4, m: Memory, numbers: Ints, bits: Bytes, shorts: Shorts,
+    rows: ArrayList, scale: float, step, out: Array2,
+):  # fmt: skip
+    """One of each kind, seen by shape and by element."""
+    M, N = b.shape
+    P, Q, R, S = d.shape
+    total = a[task] + b[task, N - 1] + c[0, task, c.shape[2] - 1] + d[P - 1, 0, task, S - 1] + m[task]
+    total += item(rows, 0)[task] * item(rows, 1)[item(rows, 1).shape[0] - 1]
+    out[task, 0] = scale * total
+    out[task, step] = numbers[task] + bits[task] + shorts[task]
+
+
+@pytest.mark.parametrize("dtype", [FLOAT32, FLOAT64])
+def test_a_kernel_takes_arguments_of_every_kind(dtype):
+    random = np.random.default_rng(0)
+    a, b, c, d = (random.normal(size=shape).astype(dtype) for shape in ((3,), (3, 2), (2, 3, 4), (2, 1, 3, 5)))
+    m = np.asfortranarray(random.normal(size=(3, 2)).astype(dtype))  # memory without regard to strides
+    rows = [random.normal(size=4).astype(dtype), random.normal(size=(2, 3)).astype(dtype)]
+    numbers, bits, shorts = (
+        np.array([-(2**40), 5, 6]),
+        np.array([1, 255, 3], np.uint8),
+        np.array([65535, 1, 2], np.uint16),
+    )
+    out = np.zeros((3, 2), dtype)
+    everything(3, a, b, c, d, m, numbers, bits, shorts, Arrays(rows), 0.5, 1, out)
+    total = a + b[:, -1] + c[0, :, -1] + d[-1, 0, :, -1] + m[:, 0] + rows[0][:3] * rows[1][-1, -1]
+    np.testing.assert_allclose(out[:, 0], 0.5 * total, rtol=1e-5 if dtype == FLOAT32 else 1e-12)
+    np.testing.assert_allclose(out[:, 1], numbers + bits.astype(int) + shorts, rtol=1e-7)
+
+
+def test_no_tasks_are_no_work():
+    out = np.full(2, 7, np.float32)
+    Kernel(doubled)(0, out, out)
+    assert out.tolist() == [7, 7]
+
+
+def test_few_tasks_run_on_one_thread_with_the_same_result():
+    x = np.arange(1000, dtype=np.float32)
+    out, again = np.empty_like(x), np.empty_like(x)
+    Kernel(doubled).few(1000, 1, x, out)
+    Kernel(doubled)(1000, x, again)
+    np.testing.assert_array_equal(out, again)
+    np.testing.assert_array_equal(out, 2 * x)
+
+
+def test_every_task_runs_once():
+    out = np.zeros(100_000, np.float64)
+    count(len(out), out)
+    assert (out == 1).all()
+
+
+@kernel
+def count(task, out: Array1):
+    """1 more."""
+    out[task] += 1
+
+
+# ---- elementwise
+
+
+def _mixed(a, b):
+    return a * a - b
+
+
+def _chosen(c, a, b):
+    return a if c else b
+
+
+mixed, chosen = elementwise(_mixed), elementwise(_chosen, (Bytes, Memory, Memory))
+squared = elementwise(lambda a: a * a)
+
+
+@given(data=st.data())
+def test_elementwise_follows_any_strides_and_broadcasts(data):
+    first, second, third = broadcastable(data.draw, 3)
+    layout = st.sampled_from(LAYOUTS)
+    random = np.random.default_rng(data.draw(st.integers(0, 99)))
+    a, b = (laid_out(random.normal(size=shape).astype("f4"), data.draw(layout)) for shape in (first, second))
+    c = laid_out(random.normal(size=third) > 0, data.draw(layout)) if third else np.array(True)
+    whole = np.broadcast_shapes(first, second)
+    out = laid_out(np.zeros(whole, "f4"), data.draw(layout))
+    mixed(a, b, out)
+    np.testing.assert_allclose(out, a * a - b, rtol=1e-5, atol=1e-6)
+    out = laid_out(np.zeros(np.broadcast_shapes(whole, third), "f4"), data.draw(layout))
+    chosen(c, a, b, out)
+    np.testing.assert_array_equal(out, np.where(c, a, b))
+
+
+@pytest.mark.parametrize("shape", [(70_000,), (300, 301), (7, 5, 2000), (40_000, 2)])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_elementwise_in_pieces(shape, layout):
+    """More elements than a task takes: pieces begin in the middle of rows."""
+    x = laid_out(np.arange(np.prod(shape), dtype="f4").reshape(shape) % 1000, layout)
+    out = np.empty_like(x)
+    mixed(x, x[..., :1], out)
+    np.testing.assert_array_equal(out, x * x - x[..., :1])
+
+
+def test_elementwise_writes_nothing_but_its_elements():
+    memory = np.full((6, 8), np.nan, np.float32)
+    out = memory[1:5:2, 1:7:3]
+    mixed(np.ones((2, 2), "f4"), np.float32(3), out)
+    assert out.tolist() == [[-2, -2], [-2, -2]]
+    assert np.isnan(memory).sum() == 48 - 4
+
+
+@given(shape=st.lists(sizes | st.just(0), max_size=4), data=st.data())
+def test_empty_arrays_are_no_work(shape, data):
+    x = laid_out(np.ones(shape, "f4"), data.draw(st.sampled_from(LAYOUTS)))
+    out = np.empty_like(x)
+    mixed(x, x, out)
+    assert not out.any()
+
+
+# ---- register tiles
+
+
+@given(rows=st.integers(1, 40), width=st.integers(1, 300), dtype=st.sampled_from([FLOAT32, FLOAT64]))
+def test_a_tile_fits_its_output(rows, width, dtype):
+    height, cols, masked = tile.choose(rows, width, dtype)
+    assert 1 <= height <= min(rows, tile.MAX_ROWS)
+    assert 1 <= cols <= tile.MAX_COLS
+    assert masked == (width < tile.lanes(dtype)), "only outputs narrower than a vector are masked"
+    assert masked or cols * tile.lanes(dtype) <= width, "the last block may overlap the one before it"
+
+
+LANES = tile.lanes(FLOAT32)
+NARROW = sorted({1, 2, LANES // 2, LANES - 1})
+
+
+def guarded(shape, fill=np.nan):
+    """An array with other memory before and behind it, and that memory."""
+    size, edge = int(np.prod(shape)), 64
+    whole = np.full(size + 2 * edge, fill, np.float32)
+    return whole[edge : edge + size].reshape(shape), (whole[:edge], whole[edge + size :])
+
+
+@pytest.mark.parametrize(
+    "M, N",
+    [
+        *itertools.product(range(1, 14), (3, LANES + 1)),  # every number of rows, masked and not
+        *itertools.product((4,), NARROW),  # every mask
+        *itertools.product(
+            (4,), (LANES, 2 * LANES, 2 * LANES + 1, 3 * LANES + 1, tile.MAX_COLS * LANES, 9 * LANES - 1)
+        ),
+    ],
+)
+def test_a_tile_covers_every_shape_and_nothing_else(M, N):
+    random = np.random.default_rng(0)
+    (a, _), (b, _), (out, edges) = guarded((M, 5)), guarded((5, N)), guarded((M, N))
+    a[...], b[...] = random.integers(-8, 8, a.shape), random.integers(-8, 8, b.shape)
+    gemm(a, b, out)
+    np.testing.assert_array_equal(out, a @ b)
+    assert all(np.isnan(edge).all() for edge in edges)
+    bias = random.integers(-8, 8, M).astype("f4")
+    gemm(a, b, out, bias)
+    np.testing.assert_array_equal(out, a @ b + bias[:, None])
+
+
+@pytest.mark.parametrize("dtype", [FLOAT32, FLOAT64])
+@pytest.mark.parametrize(
+    "layouts", [*itertools.product(("plain", "mirrored", "sliced", "reversed"), repeat=2)], ids="-".join
+)
+def test_products_of_any_strides(layouts, dtype):
+    random = np.random.default_rng(0)
+    for M, K, N in ((4, 3, 17), (17, 40, 4), (6, 1, 6)):
+        a, b = (
+            laid_out(random.integers(-8, 8, shape).astype(dtype), layout)
+            for shape, layout in zip(((M, K), (K, N)), layouts, strict=True)
+        )
+        np.testing.assert_array_equal(ops.matmul(mg.device("cpu"), a, b), a @ b)
+
+
+@kernel
+def tile_facts(task, x: Array1, out: Array1, tile: Tile):
+    """What a kernel knows of its tile."""
+    out[0], out[1], out[2], out[3] = tile.rows, tile.cols, tile.lanes, tile.width
+
+
+@pytest.mark.parametrize("shape", [(1, 1, True), (5, 2, False)])
+@pytest.mark.parametrize("dtype", [FLOAT32, FLOAT64])
+def test_a_kernel_knows_its_tile(dtype, shape):
+    out = np.zeros(4, dtype)
+    tile_facts(1, out, out, shape)
+    assert out.tolist() == [shape[0], shape[1], tile.lanes(dtype), shape[1] * tile.lanes(dtype)]
+
+
+# ---- memory
+
+
+@pytest.mark.parametrize("shape", [(3,), (3, 2), (3, 2, 4), (17, 2, 3, 5)])
+def test_batch_innermost_memory(shape):
+    x = memory.empty(shape, FLOAT32)
+    assert x.shape == shape
+    inside = memory.batch_last(x)
+    assert inside.flags.c_contiguous and np.shares_memory(inside, x) == bool(x.size)
+    assert memory.batch_first(inside).shape == shape
+    plain = np.arange(x.size, dtype="f4").reshape(shape)
+    np.testing.assert_array_equal(memory.batch_first(memory.batch_last(plain)), plain)
+
+
+# ---- threads
+
+
+def test_threads_launch_at_once():
+    """Kernels started from several Python threads do not disturb each other."""
+    inputs = [np.arange(200_000, dtype=np.float32) + offset for offset in range(4)]
+    expected = [np.empty_like(x) for x in inputs]
+    for x, out in zip(inputs, expected, strict=True):
+        mixed(x, x, out)
+    different = []
+
+    def work(number):
+        out = np.empty_like(inputs[number])
+        for _ in range(30):
+            mixed(inputs[number], inputs[number], out)
+            if not np.array_equal(out, expected[number]):
+                different.append(number)
+
+    workers = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert not different
+
+
+def test_the_number_of_threads_holds_in_every_thread():
+    mg.set_num_threads(1)
+    seen = []
+
+    def look():
+        twice([1])
+        seen.append((mg.get_num_threads(), threads.numba.get_num_threads()))
+
+    worker = threading.Thread(target=look)
+    worker.start()
+    worker.join()
+    assert seen == [(1, 1)]
+
+
+def installed(package):
+    try:
+        return bool(importlib.metadata.files(package))
+    except importlib.metadata.PackageNotFoundError:
+        return False
+
+
+@pytest.mark.skipif(not installed("tbb") or "NUMBA_THREADING_LAYER" in os.environ, reason="needs the package tbb")
+def test_tbb_is_used_where_it_is_installed():
+    assert threads.threading_layer() == "tbb"
+
+
+LAUNCHES = """
+    import threading
+    import numpy as np
+    import minigrad as mg
+    from minigrad.runtime import threads
+    x = mg.tensor(np.arange(100_000.0), dtype=mg.float32)
+    expected, wrong, start = x.numpy() * 2, [], threading.Barrier(2)
+    def work():
+        start.wait()
+        for _ in range(500):
+            if not np.array_equal((x + x).numpy(), expected):
+                wrong.append(1)
+    workers = [threading.Thread(target=work) for _ in range(2)]
+    for worker in workers: worker.start()
+    for worker in workers: worker.join()
+    print(threads.threading_layer(), len(wrong))
+"""
+
+
+def test_a_layer_that_cannot_launch_twice_at_once_is_guarded():
+    """From the very first launch on, which comes from two threads here."""
+    assert process(LAUNCHES, NUMBA_THREADING_LAYER="workqueue") == ["workqueue", "0"]
+
+
+# ---- other CPUs than this one
+
+
+CONVOLUTION = """
+    import numpy as np
+    import minigrad as mg
+    from minigrad.nn import functional as F
+    from minigrad.runtime import tile
+    random = np.random.default_rng(0)
+    arrays = [random.integers(-4, 5, shape) for shape in ((17, 2, 5, 4), (6, 2, 3, 3), (6,))]
+    found = []
+    for device in ("cpu", "numpy"):
+        x, w, b = (mg.tensor(a, dtype=mg.float32, device=device, requires_grad=True) for a in arrays)
+        out = F.conv2d(x, w, b, padding=1)
+        out.backward(out.detach())
+        found.append([out.detach().numpy(), x.grad.numpy(), w.grad.numpy(), b.grad.numpy()])
+    for actual, expected in zip(*found):
+        np.testing.assert_array_equal(actual, expected)  # whole numbers: exact in any order
+    print(tile.VECTOR_BYTES, tile.MAX_COLS)
+"""
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="x86-64 only")
+@pytest.mark.parametrize(
+    "name, features, expected", [("haswell", "+avx,+avx2,+fma", ["32", "2"]), ("x86-64", "+sse2", ["16", "2"])]
+)
+def test_a_convolution_on_another_cpu(name, features, expected):
+    """AVX2, and the least that every x86-64 has."""
+    assert process(CONVOLUTION, NUMBA_CPU_NAME=name, NUMBA_CPU_FEATURES=features) == expected

@@ -1,0 +1,535 @@
+"""Tensors as Python and NumPy see them: made, shown, indexed, converted, copied."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+from cases import keys, laid_out, shapes
+from hypothesis import given, strategies as st
+
+import minigrad as mg
+from minigrad.errors import DtypeError, ShapeError
+
+T = mg.tensor
+FLOATS, WHOLE = (mg.float32, mg.float64), (mg.int64, mg.int32, mg.uint8)
+
+
+# ---- made
+
+
+@pytest.mark.parametrize(
+    "data, dtype",
+    [
+        (1.5, mg.float32),
+        (2, mg.int64),
+        (True, mg.bool),
+        ([1, 2.5], mg.float32),
+        ([], mg.float32),
+        (np.float64(1), mg.float64),
+        (np.zeros(2), mg.float64),
+        (np.zeros(2, "f4"), mg.float32),
+        (range(3), mg.int64),
+        (np.zeros(2, "u1"), mg.uint8),
+        ([[True], [False]], mg.bool),
+        (np.int32(3), mg.int32),
+    ],
+)
+def test_data_has_its_dtype(data, dtype):
+    x = T(data)
+    assert x.dtype == dtype
+    np.testing.assert_array_equal(x.numpy(), np.array(data))
+
+
+@pytest.mark.parametrize(
+    "dtype", ["float32", "float64", "int64", "int32", "uint8", "bool", mg.float64, np.int32, float, bool]
+)
+def test_a_dtype_can_be_asked_for_by_name_or_type(dtype):
+    assert T([0, 1], dtype=dtype).dtype == np.dtype(dtype)
+
+
+def test_data_is_copied():
+    array = np.zeros(2, np.float32)
+    x, again = T(array), T(T(array))
+    array += 1
+    assert x.tolist() == again.tolist() == [0, 0]
+    copied = T(x)
+    x += 1
+    assert copied.tolist() == [0, 0]
+
+
+def test_a_tensor_of_tensors():
+    rows = [T([1.0, 2.0]), T([3.0, 4.0], requires_grad=True)]
+    assert T(rows).tolist() == [[1, 2], [3, 4]]
+    assert not T(rows).requires_grad
+    assert T(T([1.0], requires_grad=True)).tolist() == [1]
+
+
+def test_from_numpy_shares_memory():
+    array = laid_out(np.arange(6.0).reshape(2, 3), "mirrored")
+    x = mg.from_numpy(array)
+    array[0, 1] = 9
+    x += 1
+    assert array.tolist() == x.tolist() == [[1, 10, 3], [4, 5, 6]]
+    assert x.array.strides == array.strides
+
+
+@pytest.mark.parametrize(
+    "make, expected",
+    [
+        (lambda: mg.zeros(2, 3), np.zeros((2, 3), "f4")),
+        (lambda: mg.zeros((2, 3)), np.zeros((2, 3), "f4")),
+        (lambda: mg.ones([2], dtype=mg.int64), np.ones(2, int)),
+        (lambda: mg.full((2,), 7), np.full(2, 7)),
+        (lambda: mg.full((2,), 0.5), np.full(2, 0.5, "f4")),
+        (lambda: mg.full((), True), np.array(True)),
+        (lambda: mg.zeros_like(T([1, 2])), np.zeros(2, int)),
+        (lambda: mg.ones_like(T([1, 2]), dtype=mg.float64), np.ones(2)),
+        (lambda: mg.arange(4), np.arange(4)),
+        (lambda: mg.arange(1, 4), np.arange(1, 4)),
+        (lambda: mg.arange(4, 1, -2), np.arange(4, 1, -2)),
+        (lambda: mg.arange(0, 1, 0.25), np.arange(0, 1, 0.25, "f4")),
+        (lambda: mg.arange(3, dtype=mg.float64), np.arange(3.0)),
+        (lambda: mg.linspace(-1, 1, 5), np.linspace(-1, 1, 5, dtype="f4")),
+        (lambda: mg.eye(3), np.eye(3, dtype="f4")),
+        (lambda: mg.cat([T([1]), T([2, 3])]), np.array([1, 2, 3])),
+        (lambda: mg.stack([T([1, 2]), T([3, 4])], dim=-1), np.array([[1, 3], [2, 4]])),
+        (lambda: mg.where(T([True, False]), T([1.0, 2.0]), 5), np.array([1, 5], "f4")),
+    ],
+    ids=range(18),
+)
+def test_made_as_numpy_makes_it(make, expected):
+    np.testing.assert_array_equal(make().numpy(), expected, strict=True)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda **o: mg.zeros(2, **o),
+        lambda **o: mg.ones(2, **o),
+        lambda **o: mg.full((2,), 1.0, **o),
+        lambda **o: mg.rand(2, **o),
+        lambda **o: mg.randn(2, **o),
+        lambda **o: mg.arange(2.0, **o),
+        lambda **o: T([1.0, 2.0], **o),
+    ],
+    ids=range(7),
+)
+def test_made_on_a_device_and_recording(make):
+    x = make(device="numpy", requires_grad=True)
+    assert x.device == "numpy"
+    assert x.requires_grad and x.is_leaf
+    assert make(dtype=mg.float64).dtype == mg.float64
+
+
+def test_random_numbers_follow_the_seed():
+    def draw():
+        return [mg.randn(3).tolist(), mg.rand(3).tolist(), mg.randint(0, 9, (3,)).tolist(), mg.randperm(5).tolist()]
+
+    first = draw()
+    assert draw() != first
+    mg.manual_seed(0)
+    assert draw() == first
+    assert mg.initial_seed() == 0
+
+
+def test_random_numbers_are_distributed_as_they_say():
+    normal, uniform, whole = mg.randn(100, 100), mg.rand(100, 100), mg.randint(-2, 3, (1000,))
+    assert abs(normal.mean().item()) < 0.05 and abs(normal.std().item() - 1) < 0.05
+    assert uniform.amin().item() >= 0 and uniform.amax().item() < 1 and abs(uniform.mean().item() - 0.5) < 0.02
+    assert sorted(set(whole.tolist())) == [-2, -1, 0, 1, 2]
+    assert sorted(mg.randperm(50).tolist()) == list(range(50))
+    assert mg.rand(3, dtype=mg.float64).dtype == mg.float64
+
+
+# ---- shown
+
+
+@pytest.mark.parametrize(
+    "x, text",
+    [
+        (T([1.0, 2.5]), "tensor([1. , 2.5])"),
+        (T([[1, 2], [3, 4]]), "tensor([[1, 2],\n        [3, 4]])"),
+        (T(3.14159), "tensor(3.1416)"),
+        (T([True]), "tensor([ True])"),
+        (T([1.0], dtype=mg.float64), "tensor([1.], dtype=float64)"),
+        (T([1], dtype=mg.uint8), "tensor([1], dtype=uint8)"),
+        (T([1.0], device="numpy"), "tensor([1.], device='numpy')"),
+        (T([1.0], requires_grad=True), "tensor([1.], requires_grad=True)"),
+        (T([1.0], requires_grad=True) * 2, "tensor([2.], grad_fn=<mul>)"),
+        (mg.zeros(0), "tensor([])"),
+    ],
+    ids=range(10),
+)
+def test_repr(x, text):
+    assert repr(x) == text
+
+
+def test_format():
+    assert f"{T(0.12345):.2f}" == "0.12"
+    assert f"{T([1.0])}" == "tensor([1.])"
+
+
+def test_a_long_tensor_is_shown_in_part():
+    assert len(repr(mg.zeros(10_000))) < 100
+
+
+# ---- as a number, a list, a sequence
+
+
+@pytest.mark.parametrize("x, number", [(T(1.5), 1.5), (T([[2]]), 2), (T([True]), True), (T(7, dtype=mg.uint8), 7)])
+def test_item(x, number):
+    assert x.item() == number and type(x.item()) is type(number)
+    assert float(x) == number and int(x) == int(number) and bool(x) is True
+
+
+def test_a_whole_tensor_counts():
+    assert list(range(T(3))) == [0, 1, 2]
+    assert [10, 20, 30][T(1)] == 20
+
+
+def test_a_tensor_is_a_sequence_of_its_rows():
+    x = T([[1, 2], [3, 4]])
+    assert len(x) == 2
+    assert [row.tolist() for row in x] == [[1, 2], [3, 4]]
+    first, second = x
+    assert second.tolist() == [3, 4]
+    assert 3 in x and 5 not in x
+    with pytest.raises(DtypeError, match="len: a tensor of 0 dimensions has no length"):
+        iter(T(1.0))
+
+
+def test_sizes():
+    x = mg.zeros(2, 3, 4)
+    assert (x.shape, x.size(), x.size(-1), x.ndim, x.dim(), x.numel(), len(x)) == ((2, 3, 4), (2, 3, 4), 4, 3, 3, 24, 2)
+
+
+def test_a_tensor_is_a_key():
+    x, y = T([1.0]), T([1.0])
+    assert {x: 1, y: 2}[x] == 1
+
+
+def test_any_and_all():
+    assert T([False, True]).any().item() is True
+    assert T([False, True]).all().item() is False
+    assert mg.zeros(0).all().item() is True
+
+
+# ---- with NumPy
+
+
+def test_numpy_takes_tensors():
+    x = T([[1.0, 2.0], [3.0, 4.0]])
+    assert np.asarray(x).dtype == np.float32
+    assert np.array(x, dtype=np.float64).dtype == np.float64
+    np.testing.assert_array_equal(np.sum(x.numpy(), axis=0), [4, 6])
+    changed = np.array(x)
+    changed[0, 0] = 9
+    assert x[0, 0].item() == 1
+
+
+@pytest.mark.parametrize("other", [np.float64(2), np.float32(2), np.int64(2), np.array([2.0, 2.0], "f4")])
+def test_arithmetic_with_numpy_gives_tensors_on_either_side(other):
+    x = T([1.0, 3.0], requires_grad=True)
+    for y, expected in ((x * other, [2, 6]), (other * x, [2, 6]), (other - x, [1, -1]), (x / other, [0.5, 1.5])):
+        assert isinstance(y, mg.Tensor) and y.requires_grad and y.dtype == mg.float32
+        assert y.tolist() == expected
+    assert isinstance(other == x, mg.Tensor)
+
+
+# ---- dtypes
+
+
+@pytest.mark.parametrize(
+    "a, b, result",
+    [
+        (mg.float32, mg.float32, mg.float32),
+        (mg.float32, mg.float64, mg.float64),
+        (mg.float32, mg.int64, mg.float32),
+        (mg.float32, mg.bool, mg.float32),
+        (mg.float64, mg.uint8, mg.float64),
+        (mg.int64, mg.int32, mg.int64),
+        (mg.uint8, mg.int32, mg.int32),
+        (mg.bool, mg.uint8, mg.uint8),
+        (mg.bool, mg.int64, mg.int64),
+    ],
+    ids=str,
+)
+def test_the_dtype_of_a_result(a, b, result):
+    x, y = T([2, 3], dtype=a), T([1, 1], dtype=b)
+    for out in (x + y, y * x, x - y if result != mg.bool else x, x.maximum(y), mg.where(x > y, x, y)):
+        assert out.dtype == result
+    assert (x / y).dtype == (result if result in FLOATS else mg.float32)
+    assert (x > y).dtype == mg.bool
+
+
+@pytest.mark.parametrize(
+    "dtype, number, result",
+    [
+        (mg.float32, 2.5, mg.float32),
+        (mg.float32, 2, mg.float32),
+        (mg.float64, 2.5, mg.float64),
+        (mg.int64, 2, mg.int64),
+        (mg.int64, 2.5, mg.float32),
+        (mg.uint8, 2, mg.uint8),
+        (mg.bool, 2, mg.int64),
+        (mg.bool, True, mg.bool),
+    ],
+)
+def test_a_python_number_adapts(dtype, number, result):
+    assert (T([1], dtype=dtype) * number).dtype == result
+    assert (number * T([1], dtype=dtype)).dtype == result
+
+
+def test_sums_of_whole_numbers_do_not_overflow():
+    x = mg.full((1000,), 255).to(mg.uint8)
+    assert x.sum().item() == 255_000 and x.sum().dtype == mg.int64
+    assert T([True, True]).sum().item() == 2
+
+
+def test_conversions():
+    x = T([0.0, 1.7, -2.7])
+    assert x.long().tolist() == x.int().tolist() == [0, 1, -2]
+    assert x.bool().tolist() == [False, True, True]
+    assert (x.double().dtype, x.int().dtype, x.type_as(T([1])).dtype) == (mg.float64, mg.int32, mg.int64)
+    assert T([1, 2]).float().dtype == mg.float32
+
+
+def test_to():
+    x = T([1.0])
+    assert x.to(mg.float32) is x.to("cpu") is x.cpu() is x.float() is x
+    y = x.to("numpy", mg.float64)
+    assert (y.device, y.dtype) == ("numpy", mg.float64)
+    assert x.to(y).device == y.device and x.to(y).dtype == y.dtype
+    assert x.to(dtype="int64").dtype == mg.int64
+    assert x.to(device=mg.device("numpy")).device == "numpy"
+    assert (
+        mg.device("cpu") == "cpu" != "numpy"
+        and str(mg.device("cpu")) == "cpu"
+        and repr(mg.device("cpu")) == "device('cpu')"
+    )
+
+
+def test_conversion_passes_gradients():
+    x = T([1.0, 2.0], requires_grad=True)
+    (x.double() * x.to("numpy").cpu()).sum().backward()
+    assert x.grad.tolist() == [2, 4] and x.grad.dtype == mg.float32
+
+
+# ---- indexing
+
+
+@given(data=st.data())
+def test_indexing_is_that_of_numpy(data):
+    shape = data.draw(shapes)
+    array = np.arange(float(np.prod(shape))).reshape(shape)
+    key = keys(data.draw, shape)
+    expected = array[key]
+    np.testing.assert_array_equal(mg.from_numpy(array)[key].numpy(), expected)
+    as_tensors = tuple(T(part) if isinstance(part, list | np.ndarray) else part for part in key)
+    np.testing.assert_array_equal(mg.from_numpy(array)[as_tensors].numpy(), expected)
+
+
+@given(data=st.data())
+def test_assigning_is_that_of_numpy(data):
+    shape = data.draw(shapes)
+    array = np.zeros(shape)
+    key = keys(data.draw, shape)
+    x = mg.from_numpy(array.copy())
+    array[key] = 3
+    x[key] = T(3.0, dtype=mg.float64)
+    np.testing.assert_array_equal(x.numpy(), array)
+
+
+def test_a_mask_selects_and_assigns():
+    x = T([1.0, -2.0, 3.0])
+    assert x[x > 0].tolist() == [1, 3]
+    x[x < 0] = 0
+    assert x.tolist() == [1, 0, 3]
+
+
+def test_basic_indexing_is_a_view_and_lists_copy():
+    x = mg.zeros(3, 3)
+    x[1][2] = 5
+    x[:, 0].fill_(7)
+    x[[0, 1]][0] = 9
+    assert x.tolist() == [[7, 0, 0], [7, 0, 5], [7, 0, 0]]
+
+
+def test_views_share_memory():
+    x = mg.zeros(2, 6)
+    for view in (x.reshape(3, 4), x.T, x.flatten(), x.unsqueeze(0), x.permute(1, 0), x.transpose(0, 1), x.view(-1)):
+        assert np.shares_memory(view.array, x.array)
+    assert x.contiguous() is x
+    assert not np.shares_memory(x.clone().array, x.array)
+
+
+# ---- whole numbers and bool
+
+
+@pytest.mark.parametrize("dtype", WHOLE, ids=str)
+def test_reductions_of_whole_numbers(dtype):
+    data = [[3, 0, 7], [2, 9, 2]]
+    x = T(data, dtype=dtype)
+    for name in ("sum", "amax", "amin", "argmax", "argmin"):
+        reduce = getattr(np, name)
+        for axis in (0, 1, None):
+            np.testing.assert_array_equal(
+                getattr(x, name)(axis).numpy(), reduce(np.array(data), axis=axis), err_msg=name
+            )
+    assert x.max().item() == 9 and x.min(1).values.tolist() == [0, 2]
+
+
+def test_arithmetic_of_whole_numbers():
+    x = T([7, -2])
+    assert (x + 1).tolist() == [8, -1] and (-x).tolist() == [-7, 2] and abs(x).tolist() == [7, 2]
+    assert (x**2).tolist() == [49, 4] and (2 ** T([1, 3])).tolist() == [2, 8]
+    assert (x / 2).tolist() == [3.5, -1] and x.clip(0, 5).tolist() == [5, 0]
+    assert (~T([True, False])).tolist() == [False, True]
+
+
+def test_whole_numbers_change_in_place():
+    x = T([1, 2])
+    x += 1
+    x *= T([2, 3])
+    assert x.tolist() == [4, 9]
+
+
+# ---- names of PyTorch
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "relu",
+        "sigmoid",
+        "tanh",
+        "exp",
+        "log",
+        "sqrt",
+        "abs",
+        "neg",
+        "sum",
+        "mean",
+        "var",
+        "std",
+        "max",
+        "min",
+        "argmax",
+    ],
+)
+def test_a_function_is_its_method(name):
+    x = T([0.5, 2.0])
+    assert getattr(mg, name)(x).tolist() == getattr(x, name)().tolist()
+
+
+def test_max_has_three_forms():
+    x, y = T([[1.0, 4.0], [3.0, 2.0]]), T([[2.0, 2.0], [2.0, 2.0]])
+    assert mg.max(x).item() == 4
+    values, indices = mg.max(x, dim=1)
+    assert (values.tolist(), indices.tolist()) == ([4, 3], [1, 0])
+    assert mg.max(x, y).tolist() == [[2, 4], [3, 2]]
+    assert mg.min(x, 0, keepdim=True).indices.tolist() == [[0, 1]]
+
+
+# ---- copied and pickled
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x)), copy.copy])
+@pytest.mark.parametrize("layout", ["plain", "batch innermost"])
+def test_copies_and_pickles(copied, layout):
+    x = mg.from_numpy(laid_out(np.arange(24.0).reshape(2, 3, 2, 2), layout)).to("numpy").requires_grad_()
+    y = copied(x)
+    assert (y.device, y.dtype, y.requires_grad, y.is_leaf) == ("numpy", mg.float64, True, True)
+    assert y.tolist() == x.tolist()
+    with mg.no_grad():
+        y.zero_()
+    assert x.detach().numpy().any(), "a copy has memory of its own"
+
+
+def test_a_structure_that_shares_a_tensor_shares_its_copy():
+    x = mg.ones(2)
+    first, second = copy.deepcopy([x, x])
+    assert first is second and first is not x
+
+
+# ---- the classic snippet
+
+
+def test_the_classic_filter_snippet_runs():
+    import minigrad as torch
+    import minigrad.nn as nn
+
+    class SimpleCNN(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv1 = nn.Conv2d(3, 6, kernel_size=3, padding=1)
+            self.pool = nn.MaxPool2d(2, 2)
+            self.fc1 = nn.Linear(6 * 16 * 16, 10)
+
+        def forward(self, x):
+            x = self.pool(torch.relu(self.conv1(x)))
+            x = x.view(-1, 6 * 16 * 16)
+            return self.fc1(x)
+
+    model = SimpleCNN()
+    assert model(torch.randn(2, 3, 32, 32)).shape == (2, 10)
+    filters = model.conv1.weight.data
+    for i in range(6):
+        picture = filters[i].cpu().numpy()
+        low, high = picture.min(), picture.max()
+        picture = (picture - low) / (high - low)
+        assert np.transpose(picture, (1, 2, 0)).shape == (3, 3, 3)
+
+
+# ---- as PyTorch has it
+
+
+@pytest.mark.parametrize("join", [mg.cat, mg.stack])
+def test_joining_keeps_to_the_dtype_of_a_sum(join):
+    """float32 and int64 are float32, as in float32 + int64; NumPy alone would make float64 of them."""
+    assert join([T([1.0]), T([2])]).dtype == mg.float32
+
+
+def test_where_of_two_numbers():
+    flags = T([True, False])
+    assert mg.where(flags, 1, 2.5).tolist() == [1, 2.5]
+    assert mg.where(flags, True, False).dtype == mg.bool
+
+
+def test_arange_of_a_numpy_number_is_whole():
+    assert mg.arange(np.int64(3)).dtype == mg.int64
+
+
+def test_nothing_can_be_selected():
+    assert T([1.0, 2.0])[[]].shape == (0,)
+    assert T([1.0])[T([], dtype=mg.int64)].shape == (0,)
+
+
+def test_axes_of_a_single_number():
+    x = T(3.0)
+    assert x.squeeze(0).shape == x.transpose(0, 0).shape == ()
+    assert x.max(dim=0).values.item() == 3 and x.argmax(0).item() == 0
+
+
+@pytest.mark.parametrize("low, high", [(2, None), (None, 2), (1, 2)])
+def test_clip_of_whole_numbers(low, high):
+    np.testing.assert_array_equal(T([1, 2, 3]).clip(low, high).numpy(), np.clip([1, 2, 3], low, high), strict=True)
+
+
+def test_amin_of_bool():
+    assert T([True, False]).amin().item() is False
+
+
+@pytest.mark.parametrize("name", ["amin", "amax", "min", "max", "sum", "mean", "var", "std"])
+def test_the_result_for_a_single_number_is_a_tensor_like_any_other(name):
+    x = T(3.0, requires_grad=True)
+    out = getattr(x, name)()
+    assert isinstance(out.array, np.ndarray) and out.shape == ()
+    assert out.detach().numpy().shape == ()
+
+
+def test_shapes_of_errors_name_no_private_class():
+    with pytest.raises(ShapeError) as caught:
+        T([1.0])[3]
+    assert not type(caught.value).__name__.startswith("_")
