@@ -17,7 +17,7 @@ import numpy as np
 
 from . import ops, shapes
 from .errors import DeviceError, DtypeError, GraphError, ShapeError, ValidationError
-from .ops.op import OPS, ArrayOps, Op
+from .ops.op import ArrayOps, Op, find as find_operation
 from .runtime.device import CPU, Device, device as find_device
 from .tape import Node, mode, walk_back
 
@@ -892,7 +892,7 @@ class _TensorOps:
     """`do` on tensors: every operation is recorded."""
 
     def __getattr__(self, name: str):
-        bound = partial(apply, OPS[name])
+        bound = partial(apply, find_operation(name))
         setattr(self, name, bound)
         return bound
 

@@ -328,7 +328,7 @@ def test_a_hook_is_a_context_and_may_remove_itself():
 def test_an_error_names_the_path_of_its_layer_once():
     with pytest.raises(ShapeError, match=r"^features\.0: conv2d: weight reads 1 channels but x has 3 ") as caught:
         Net()(mg.zeros(2, 3, 8, 8))
-    assert caught.traceback[-1].name == "_check"
+    assert caught.traceback[-1].name == "_out_shape"
 
 
 def test_an_error_in_a_deep_model_has_the_whole_path():

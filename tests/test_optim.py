@@ -215,8 +215,8 @@ def test_float32_kernels_are_vectors_of_float32(kernel):
 def test_a_step_is_one_launch(make, monkeypatch):
     params = [leaf(1.0), leaf(2.0, 3.0), mg.tensor(np.ones(20_000, np.float32), requires_grad=True)]
     optimizer = make(params)
-    launches, launch = [], threads.launch
-    monkeypatch.setattr(threads, "launch", lambda *arguments: launches.append(arguments) or launch(*arguments))
+    launches, launch = [], threads._launcher()
+    monkeypatch.setattr(threads, "_launcher", lambda: lambda *block: launches.append(block) or launch(*block))
     one_step(optimizer, *params)
     assert len(launches) == 1
 

@@ -98,6 +98,17 @@ class Op:
 op = Op
 
 
+def find(name: str) -> Op:
+    """The operation called `name`.
+
+    Raises   AttributeError   there is none
+    """
+    try:
+        return OPS[name]
+    except KeyError:
+        raise AttributeError(f"there is no operation {name!r}") from None
+
+
 class ArrayOps:
     """`do` on plain arrays of one device."""
 
@@ -105,7 +116,7 @@ class ArrayOps:
         self.device = device
 
     def __getattr__(self, name: str):
-        operation = OPS[name]
+        operation = find(name)
         # most operations return an array and nothing else: their forward itself will do
         bound = partial(operation if operation.keeps_saved else operation.forward, self.device)
         setattr(self, name, bound)
