@@ -106,7 +106,7 @@ def find(name: str) -> Op:
     try:
         return OPS[name]
     except KeyError:
-        raise AttributeError(f"there is no operation {name!r}") from None
+        raise AttributeError(name) from None
 
 
 class ArrayOps:
