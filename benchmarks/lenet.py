@@ -59,12 +59,13 @@ def check(steps):
 
 
 def alternate(steps, seconds):
-    """Median seconds of a step on each device; twenty steps of one, then of the other, until the time is up."""
+    """Median seconds of a step on each device; forty steps of one, then of the other, until the time is up."""
     times = {device: [] for device in steps}
     end = time.perf_counter() + seconds
     while time.perf_counter() < end:
         for device, step in steps.items():
-            for _ in range(20):
+            time.sleep(0.2)  # BLAS threads go on spinning for a while and would slow the other device down
+            for _ in range(40):
                 start = time.perf_counter()
                 step()
                 times[device].append(time.perf_counter() - start)
