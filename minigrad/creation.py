@@ -197,7 +197,7 @@ def from_numpy(array: np.ndarray) -> Tensor:
     tensor([0., 0.])
     """
     if not isinstance(array, np.ndarray):
-        raise DtypeError(f"from_numpy: expected a NumPy array, got a {type(array).__name__}; use mg.tensor(...)")
+        raise DtypeError(f"from_numpy: expected a NumPy array, got {type(array).__name__}; use mg.tensor(...)")
     _known_dtype(array.dtype, "from_numpy")
     if any(stride % array.itemsize for stride in array.strides):
         raise DtypeError(
@@ -235,7 +235,7 @@ def _some(where, tensors):
         raise ShapeError(f"{where}: the list of tensors is empty; give at least one")
     for tensor in tensors:
         if not isinstance(tensor, Tensor):
-            raise DtypeError(f"{where}: expected tensors, got a {type(tensor).__name__}; use mg.tensor(...)")
+            raise DtypeError(f"{where}: expected tensors, got {type(tensor).__name__}; use mg.tensor(...)")
 
 
 def where(condition: Tensor, x: Any, y: Any) -> Tensor:

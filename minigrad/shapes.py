@@ -142,7 +142,7 @@ def axes_tuple(dim, ndim: int, where: str) -> tuple[int, ...]:
     axes = tuple(dim) if isinstance(dim, tuple | list) else (dim,)
     numbers = tuple(sorted(axis_number(axis, ndim, where) for axis in axes))
     if len(set(numbers)) != len(numbers):
-        raise ShapeError(f"{where}: dim {dim} names an axis twice")
+        raise ShapeError(f"{where}: dim {dim} names an axis twice; name each once")
     return numbers if ndim else ()
 
 
@@ -163,8 +163,8 @@ def resolve(shape: Sequence[int], size: int, old: Shape, where: str) -> Shape:
     if -1 in new:
         known = prod(side for side in new if side != -1)
         if known == 0 or size % known:
-            raise ShapeError(f"{where}: {size} elements {old} do not divide into {new}")
+            raise ShapeError(f"{where}: {size} elements {old} do not divide into {new}; choose other sizes")
         new = tuple(size // known if side == -1 else side for side in new)
     if prod(new) != size:
-        raise ShapeError(f"{where}: {old} has {size} elements, {new} would need {prod(new)}")
+        raise ShapeError(f"{where}: {old} has {size} elements, {new} would need {prod(new)}; let one size be -1")
     return new

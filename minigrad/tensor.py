@@ -134,7 +134,7 @@ class Tensor:
     @data.setter
     def data(self, value: Tensor) -> None:
         if not isinstance(value, Tensor):
-            raise DtypeError(f"data: expected a Tensor, got a {type(value).__name__}; use mg.tensor(...)")
+            raise DtypeError(f"data: expected a Tensor, got {type(value).__name__}; use mg.tensor(...)")
         if self._leaf and value.dtype.kind != "f":
             raise DtypeError(f"data: {value.dtype} values for a tensor that requires grad; convert them with .float()")
         if value.shape != self.shape:
@@ -769,7 +769,10 @@ class Tensor:
             )
         result = apply(operation, self, other, **settings)
         if result.shape != self.shape:
-            raise ShapeError(f"{operation.name} in place: the result has shape {result.shape}, the tensor {self.shape}")
+            raise ShapeError(
+                f"{operation.name} in place: the result has shape {result.shape}, the tensor {self.shape}; "
+                "use x = x + y"
+            )
         if result.dtype != self.dtype:
             raise DtypeError(
                 f"{operation.name} in place: the result is {result.dtype}, the tensor {self.dtype}; "
@@ -850,7 +853,7 @@ def apply(operation: Op, *inputs: Any, **settings: Any) -> Tensor:
             arrays.append(value.array)
             edges.append(edge)
         elif isinstance(value, list | tuple | str | dict):
-            raise DtypeError(f"{operation.name}: expected a Tensor, got a {type(value).__name__}; use mg.tensor(...)")
+            raise DtypeError(f"{operation.name}: expected a Tensor, got {type(value).__name__}; use mg.tensor(...)")
         else:
             arrays.append(value)
             edges.append(None)

@@ -72,8 +72,8 @@ TENSOR = [
     (lambda: mg.relu(1.0), DtypeError, "relu: expected a Tensor, got float; use mg.tensor(...)"),
 ]
 ARITHMETIC = [
-    (lambda: x2 + "a", DtypeError, "add: expected a Tensor, got a str; use mg.tensor(...)"),
-    (lambda: x2 * [1, 2], DtypeError, "mul: expected a Tensor, got a list; use mg.tensor(...)"),
+    (lambda: x2 + "a", DtypeError, "add: expected a Tensor, got str; use mg.tensor(...)"),
+    (lambda: x2 * [1, 2], DtypeError, "mul: expected a Tensor, got list; use mg.tensor(...)"),
     (lambda: x2 == None, DtypeError, "eq: expected a Tensor or a number, got NoneType"),  # noqa: E711
     (
         lambda: x23 + x2,
@@ -126,7 +126,7 @@ AXES = [
     (lambda: x23.mean((0, -3)), ShapeError, "mean: dim -3 is out of range for 2 dimensions; use -2 to 1"),
     (lambda: x23.amax("a"), DtypeError, "amax: dim is 'a'; give a whole number"),
     (lambda: x23.sum(True), DtypeError, "sum: dim is True; give a whole number"),
-    (lambda: x23.sum((0, -2)), ShapeError, "sum: dim (0, -2) names an axis twice"),
+    (lambda: x23.sum((0, -2)), ShapeError, "sum: dim (0, -2) names an axis twice; name each once"),
     (lambda: x23.softmax(2), ShapeError, "softmax: dim 2 is out of range for 2 dimensions; use -2 to 1"),
     (lambda: x23.argmax(5), ShapeError, "argmax: dim 5 is out of range for 2 dimensions; use -2 to 1"),
     (lambda: x23.size(2), ShapeError, "size: dim 2 is out of range for 2 dimensions; use -2 to 1"),
@@ -136,8 +136,12 @@ AXES = [
     (lambda: zeros(0).argmax(), ShapeError, "argmax: axis 0 of shape (0,) has no elements to choose from"),
 ]
 SHAPES = [
-    (lambda: x23.reshape(4), ShapeError, "reshape: (2, 3) has 6 elements, (4,) would need 4"),
-    (lambda: x23.reshape(-1, 4), ShapeError, "reshape: 6 elements (2, 3) do not divide into (-1, 4)"),
+    (lambda: x23.reshape(4), ShapeError, "reshape: (2, 3) has 6 elements, (4,) would need 4; let one size be -1"),
+    (
+        lambda: x23.reshape(-1, 4),
+        ShapeError,
+        "reshape: 6 elements (2, 3) do not divide into (-1, 4); choose other sizes",
+    ),
     (
         lambda: x23.reshape(-1, -1),
         ShapeError,
@@ -156,7 +160,11 @@ SHAPES = [
         ShapeError,
         "assign: index 5 is out of bounds for axis 0 with size 2 (shape (2,))",
     ),
-    (lambda: x2.__setitem__(..., zeros(3)), ShapeError, "assign: a value of shape (3,) does not fit in (2,)"),
+    (
+        lambda: x2.__setitem__(..., zeros(3)),
+        ShapeError,
+        "assign: a value of shape (3,) does not fit in (2,); reshape it",
+    ),
     (lambda: x2.gather(0, x2), DtypeError, "gather: the index is a float32, expected whole numbers"),
     (lambda: x23.gather(0, whole), ShapeError, "gather: the index has 1 dimensions, x has 2; make them equal"),
     (lambda: x2.gather(0, T([0, 2])), ShapeError, "gather: index 0 to 2 is out of range for size 2"),
@@ -193,7 +201,7 @@ SHAPES = [
 ]
 LAYERS = [
     (lambda: F.linear(T(1.0), x23), ShapeError, "linear: x is a single number, expected (..., in_features)"),
-    (lambda: F.linear([1.0], x23), DtypeError, "linear: expected a Tensor, got a list; use mg.tensor(...)"),
+    (lambda: F.linear([1.0], x23), DtypeError, "linear: expected a Tensor, got list; use mg.tensor(...)"),
     (
         lambda: F.linear(x23, zeros(3)),
         ShapeError,
@@ -395,7 +403,12 @@ RUNTIME = [
         DeviceError,
         "twice: no kernel for device 'cpu'; there is one for numpy",
     ),
-    (lambda: Arrays([np.zeros((2, 2))[:, 0]]), DtypeError, "Arrays: expected C-contiguous NumPy arrays, got a ndarray"),
+    (
+        lambda: Arrays([np.zeros((2, 2))[:, 0]]),
+        DtypeError,
+        "Arrays: an array (2,) is not C-contiguous; use np.ascontiguousarray",
+    ),
+    (lambda: Arrays([1.0]), DtypeError, "Arrays: expected NumPy arrays, got float; use np.asarray"),
     (lambda: _fill(1, [1.0]), DtypeError, "test_errors._fill: argument 'out' is a list, expected a NumPy array"),
     (
         lambda: gather_images(mg.device("cpu"), u8, np.array([0, 5]), one_each, one_each, 0),
@@ -428,20 +441,20 @@ LATER = [
         GraphError,
         "add in place: the tensor is expanded, several of its elements are one; change x.clone()",
     ),
-    (lambda: setattr(zeros(2), "data", [1, 2]), DtypeError, "data: expected a Tensor, got a list; use mg.tensor(...)"),
+    (lambda: setattr(zeros(2), "data", [1, 2]), DtypeError, "data: expected a Tensor, got list; use mg.tensor(...)"),
     (
         lambda: mg.rand(2, dtype=mg.int64),
         DtypeError,
         "rand: random numbers are float32 or float64, not int64; use randint for whole numbers",
     ),
     (lambda: mg.linspace(0, 1, -1), ValidationError, "linspace: -1 steps; give 0 or more"),
-    (lambda: mg.from_numpy([1.0]), DtypeError, "from_numpy: expected a NumPy array, got a list; use mg.tensor(...)"),
+    (lambda: mg.from_numpy([1.0]), DtypeError, "from_numpy: expected a NumPy array, got list; use mg.tensor(...)"),
     (
         lambda: mg.from_numpy(RECORDS["a"]),
         DtypeError,
         "from_numpy: strides (5,) are no multiples of 4 bytes; copy the array",
     ),
-    (lambda: mg.cat([1, 2]), DtypeError, "cat: expected tensors, got a int; use mg.tensor(...)"),
+    (lambda: mg.cat([1, 2]), DtypeError, "cat: expected tensors, got int; use mg.tensor(...)"),
     (lambda: mg.where(True, x2, x2), DtypeError, "where: the condition is a bool, expected a bool tensor, as x > 0 is"),
     (lambda: T(1.0).size(0), ShapeError, "size: dim 0 of a single number, which has no axis; use unsqueeze(0) first"),
     (lambda: x2.reshape("a"), ShapeError, "reshape: ('a',) is not a shape; use whole numbers"),

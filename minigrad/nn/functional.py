@@ -71,7 +71,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 def _tensors(where: str, *values: object) -> None:
     for value in values:
         if not isinstance(value, Tensor):
-            raise DtypeError(f"{where}: expected a Tensor, got a {type(value).__name__}; use mg.tensor(...)")
+            raise DtypeError(f"{where}: expected a Tensor, got {type(value).__name__}; use mg.tensor(...)")
 
 
 def conv2d(

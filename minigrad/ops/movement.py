@@ -100,7 +100,9 @@ def assign(device, x, value, *, key):
     try:
         out[key] = value
     except ValueError:
-        raise ShapeError(f"assign: a value of shape {np.shape(value)} does not fit in {out[key].shape}") from None
+        raise ShapeError(
+            f"assign: a value of shape {np.shape(value)} does not fit in {out[key].shape}; reshape it"
+        ) from None
     except IndexError as error:
         raise OutOfRangeError(f"assign: {error} (shape {x.shape})") from None
     return out

@@ -212,8 +212,10 @@ class Arrays:
 
     def __init__(self, arrays: list[np.ndarray]):
         for array in arrays:
-            if type(array) is not np.ndarray or not array.flags.c_contiguous:
-                raise DtypeError(f"Arrays: expected C-contiguous NumPy arrays, got a {type(array).__name__}")
+            if type(array) is not np.ndarray:
+                raise DtypeError(f"Arrays: expected NumPy arrays, got {type(array).__name__}; use np.asarray")
+            if not array.flags.c_contiguous:
+                raise DtypeError(f"Arrays: an array {array.shape} is not C-contiguous; use np.ascontiguousarray")
         self.arrays = arrays
         self.table = np.array([id(array) for array in arrays], np.int64)
 
