@@ -19,6 +19,7 @@ from minigrad.models import LeNet5
 
 MEAN, STD = 0.1307, 0.3081  # of all training pixels, scaled to 0..1
 TEST_BATCH = 1024
+CHECKPOINT = "checkpoint.safetensors"
 
 
 def main():
@@ -78,6 +79,10 @@ def arguments():
     args = parser.parse_args()
     if args.epochs < 1:
         parser.error(f"--epochs is {args.epochs}; train for at least 1")
+    if args.resume and not (args.out / CHECKPOINT).is_file():
+        parser.error(
+            f"--resume: there is no {args.out / CHECKPOINT}; train without it first, or name the folder by --out"
+        )
     try:
         mg.device(args.device)
     except mg.errors.DeviceError as error:
@@ -161,12 +166,12 @@ def save(args, model, optimizer, scheduler, run, before):
             "run": run,
             "before": before,
         },
-        args.out / "checkpoint.safetensors",
+        args.out / CHECKPOINT,
     )
 
 
 def resume(args, model, optimizer, scheduler, run):
-    checkpoint = mg.load(args.out / "checkpoint.safetensors", device=args.device)
+    checkpoint = mg.load(args.out / CHECKPOINT, device=args.device)
     model.load_state_dict(checkpoint["model"])
     optimizer.load_state_dict(checkpoint["optimizer"])
     scheduler.load_state_dict(checkpoint["scheduler"])

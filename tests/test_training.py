@@ -94,6 +94,7 @@ def test_flags_out_of_range_are_refused_before_anything_runs(example, monkeypatc
     assert message in capsys.readouterr().err
 
 
-def test_resuming_without_a_checkpoint_says_so(example, monkeypatch, tmp_path):
-    with pytest.raises(mg.errors.DataError, match=r"checkpoint\.safetensors"):
+def test_resuming_without_a_checkpoint_is_refused_before_anything_runs(example, monkeypatch, tmp_path, capsys):
+    with pytest.raises(SystemExit):
         run(example, monkeypatch, tmp_path, "--resume")
+    assert f"there is no {tmp_path / 'checkpoint.safetensors'}; train without it first" in capsys.readouterr().err
