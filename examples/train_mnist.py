@@ -38,8 +38,8 @@ def main():
     # 2. Kernels: the first run on a machine compiles them, later runs find them on disk.
     mg.warmup(lambda: rehearse(args, settings))
 
-    # 3. Model and optimiser.  The learning rate climbs for a third of the training and falls to almost nothing, which
-    #    reaches in three epochs what a constant one needs ten for (Smith & Topin, "Super-convergence", 2018).
+    # 3. Model and optimiser.  The learning rate climbs for a third of the training and then falls to almost nothing:
+    #    large steps first, fine ones at the end (Smith & Topin, "Super-convergence", 2018).
     mg.manual_seed(args.seed)
     model = LeNet5(image_size=32).to(args.device)
     optimizer, scheduler = optimizers(model, train, args)

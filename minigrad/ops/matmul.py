@@ -179,11 +179,16 @@ def _check_linear(x, w, b):
         raise ShapeError(f"linear: bias has shape {b}, weight gives {w[0]} features; use shape ({w[0]},)")
 
 
+def expect_floats(where, x):
+    """Layers work on floats."""
+    if x.dtype.kind != "f":
+        raise DtypeError(f"{where}: x is {x.dtype}, expected floats; convert it with .float()")
+
+
 def same_dtype(where, x, w, b):
     """Layers do not promote: x must be of floats, and the parameters of the same."""
+    expect_floats(where, x)
     dtype = x.dtype
-    if dtype.kind != "f":
-        raise DtypeError(f"{where}: x is {dtype}, expected floats; convert it with .float()")
     if w.dtype != dtype or (b is not None and b.dtype != dtype):
         name, other = ("weight", w.dtype) if w.dtype != dtype else ("bias", b.dtype)
         raise DtypeError(f"{where}: x is {dtype}, {name} is {other}; convert one with .to(mg.{dtype})")

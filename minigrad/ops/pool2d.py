@@ -12,20 +12,16 @@ from functools import cache
 
 import numpy as np
 
-from ..errors import DtypeError, ValidationError
+from ..errors import ValidationError
 from ..runtime import memory
 from ..runtime.kernel import Array1, Array4, Ints, Shorts, kernel
 from ..runtime.math import const, larger, smaller
 from ..shapes import window_grid
 from .conv2d import holder_tables, tap
+from .matmul import expect_floats
 from .op import Columns, op
 
 # Settings travel as: window (KH, KW), stride (SH, SW), pads (top, bottom, left, right), dilation (DH, DW).
-
-
-def _float_only(where, x):
-    if x.dtype.kind != "f":
-        raise DtypeError(f"{where}: x is {x.dtype}, expected floats; convert it with .float()")
 
 
 @cache
@@ -121,7 +117,7 @@ max_pool2d_columns = Columns("max_pool2d", numpy=max_pool2d_numpy, cpu=max_pool2
 
 @op
 def max_pool2d(device, x, *, window, stride, pads, dilation, ceil_mode):
-    _float_only("max_pool2d", x)
+    expect_floats("max_pool2d", x)
     if window[0] * window[1] > 65536:
         raise ValidationError(f"max_pool2d: a window of {window[0]}x{window[1]} has more than 65536 pixels; use amax")
     out = memory.empty(_out_shape("max_pool2d", x.shape, window, stride, pads, dilation, ceil_mode), x.dtype)
@@ -259,7 +255,7 @@ avg_pool2d_columns = Columns("avg_pool2d", numpy=avg_pool2d_numpy, cpu=avg_pool2
 
 @op
 def avg_pool2d(device, x, *, window, stride, pads, ceil_mode, count_include_pad, divisor):
-    _float_only("avg_pool2d", x)
+    expect_floats("avg_pool2d", x)
     out = memory.empty(_out_shape("avg_pool2d", x.shape, window, stride, pads, (1, 1), ceil_mode), x.dtype)
     shares = _shares(x.shape[2:], window, out.shape[2:], stride, pads, count_include_pad, divisor, x.dtype)
     avg_pool2d_columns[device.type](x, window, stride, pads, shares, out)

@@ -1,5 +1,5 @@
-"""Elementary functions for kernels: polynomials in float32, which vectorise (0.2 ns an element where a library call
-takes 2.3 ns), and the C library in float64, where exactness counts.
+"""Elementary functions for kernels: polynomials in float32, which vectorise where a library call does not, and
+the C library in float64, where exactness counts.
 
 Coefficients of exp and tanh: S. Moshier, Cephes mathematical library, single precision; errors below 2e-7.
 """
