@@ -11,6 +11,7 @@ from itertools import count
 import numpy as np
 
 from .errors import ValidationError
+from .runtime.threads import host, local
 
 _lock = threading.Lock()
 _seed = int(np.random.SeedSequence().generate_state(1, np.uint64)[0])
@@ -44,10 +45,18 @@ def initial_seed() -> int:
 
 def generator() -> np.random.Generator:
     """The shared generator, for values drawn with NumPy."""
+    if local.recording is not None:
+        local.recording.refuse("drawing random numbers", "draw them outside, and give them as an argument")
     return _generator
 
 
-def next_key() -> int:
-    """A key for one random kernel: the seed and the number of such calls since it was set, mixed."""
+def next_key() -> np.ndarray:
+    """A key (1) uint64 for one random kernel: the seed and the number of such calls since it was set, mixed."""
+    key = np.empty(1, np.uint64)
+    host(_draw, key)
+    return key
+
+
+def _draw(key: np.ndarray) -> None:
     with _lock:
-        return int(np.random.SeedSequence([_seed, next(_calls)]).generate_state(1, np.uint64)[0])
+        key[:] = np.random.SeedSequence([_seed, next(_calls)]).generate_state(1, np.uint64)

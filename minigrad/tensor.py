@@ -17,8 +17,10 @@ import numpy as np
 
 from . import ops, shapes
 from .errors import DeviceError, DtypeError, GraphError, ShapeError, ValidationError
-from .ops.op import ArrayOps, Op, find as find_operation
+from .ops.op import ArrayOps, Op, RecordedOps, find as find_operation
 from .runtime.device import CPU, Device, device as find_device
+from .runtime.memory import empty_like, owns
+from .runtime.threads import host, local
 from .tape import Node, mode, walk_back
 
 float32, float64 = np.dtype(np.float32), np.dtype(np.float64)
@@ -113,6 +115,8 @@ class Tensor:
     @property
     def grad(self) -> Tensor | None:
         """The gradient that backward() has added up here, of the tensor's own shape; None before."""
+        if local.recording is not None:
+            local.recording.read_grad(self)
         return self._grad
 
     @grad.setter
@@ -124,6 +128,8 @@ class Tensor:
                 raise DeviceError(f"grad: it is on '{value.device}', the tensor on '{self.device}'; move it with .to()")
             if value.shape != self.shape:
                 raise ShapeError(f"grad: a gradient of shape {value.shape} does not fit a tensor of shape {self.shape}")
+        if local.recording is not None:
+            local.recording.write_grad(self)
         self._grad = value
 
     @property
@@ -190,6 +196,8 @@ class Tensor:
         return view
 
     def _host(self) -> np.ndarray:
+        if local.recording is not None:
+            local.recording.refuse("reading the values of a tensor", "return the tensor, and read it outside")
         return self.device.to_host(self.array)
 
     def __array__(self, dtype=None, copy=None) -> np.ndarray:
@@ -233,6 +241,8 @@ class Tensor:
 
     def detach(self) -> Tensor:
         """The same values outside the graph; shares memory."""
+        if local.recording is not None:
+            local.recording.read(self)
         return _make(self.array, self.device, None, self._version)
 
     def backward(
@@ -260,9 +270,12 @@ class Tensor:
         elif create_graph:
             reached = walk_back(self.node, seed, lambda device: _tensor_ops, keep=True, tensors=_recorded)
         else:
-            reached = walk_back(self.node, seed.array, _array_ops.__getitem__, keep=bool(retain_graph))
-        taken = {id(seed.array)}
+            operations = _array_ops.__getitem__ if local.recording is None else RecordedOps
+            reached = walk_back(self.node, seed.array, operations, keep=bool(retain_graph))
+        taken = {id(_base(seed.array))}
         for leaf, part in reached:
+            if local.recording is not None:
+                local.recording.read_grad(leaf)
             part = part.clone() if create_graph else _own(part, leaf, taken)
             leaf._grad = part if leaf._grad is None else leaf._grad + part
 
@@ -781,7 +794,7 @@ class Tensor:
         if recorded:
             self.array, self.node, self._version = result.array, result.node, result._version
         else:
-            self.device.write(self.array, result.array)
+            host(self.device.write, self.array, result.array)
             self._version[0] += 1
         return self
 
@@ -859,7 +872,13 @@ def apply(operation: Op, *inputs: Any, **settings: Any) -> Tensor:
             edges.append(None)
     if device is None:
         raise DtypeError(f"{operation.name}: expected a Tensor, got {type(inputs[0]).__name__}; use mg.tensor(...)")
-    out, saved = operation.forward(device, *arrays, **settings), None
+    if local.recording is None:
+        out, saved = operation.forward(device, *arrays, **settings), None
+    else:
+        for value in inputs:
+            if isinstance(value, Tensor):
+                local.recording.read(value)
+        out, saved = local.recording.run(operation, device, arrays, settings), None
     if type(out) is tuple:
         out, saved = out
     if operation is ops.transfer:
@@ -921,12 +940,16 @@ def _recorded(array, edge, device, version):
 
 def _own(array, leaf: Tensor, taken: set[int]) -> Tensor:
     """A leaf's gradient: memory of its own, laid out as the leaf's values."""
-    if id(array) in taken or array.strides != leaf.array.strides or not array.flags.owndata:
-        fresh = np.empty_like(leaf.array)
-        fresh[...] = array
+    if id(_base(array)) in taken or array.strides != leaf.array.strides or not owns(array):
+        fresh = empty_like(leaf.array)
+        host(leaf.device.write, fresh, array)
         array = fresh
-    taken.add(id(array))
+    taken.add(id(_base(array)))
     return _make(array, leaf.device, None)
+
+
+def _base(array):
+    return array if array.base is None else array.base
 
 
 _new_tensor = Tensor.__new__

@@ -287,6 +287,7 @@ def test_batches_are_made_ahead_and_no_further():
 
 
 def test_without_prefetch_there_is_no_thread():
+    wait_until(lambda: not threads())  # of the tests before
     dataset = Numbers(4)
     iterator = iter(DataLoader(dataset, 2, prefetch=0))
     next(iterator)

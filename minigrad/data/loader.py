@@ -13,6 +13,7 @@ from ..errors import DtypeError, ValidationError
 from ..ops.images import gather_images
 from ..runtime import memory
 from ..runtime.device import CPU, Device, device as find_device
+from ..runtime.threads import local
 from ..tensor import Tensor, _known_dtype, _make, float32, float64
 from .collate import default_collate
 from .dataset import ImageDataset, Subset, TensorDataset
@@ -81,6 +82,8 @@ class DataLoader:
         return whole + (rest > 0 and not self.drop_last)
 
     def __iter__(self) -> Iterator[Any]:
+        if local.recording is not None:
+            local.recording.refuse("going through a DataLoader", "give its batches as arguments")
         order = self._numbers
         if self.shuffle:
             order = order[shuffled(len(order), self.seed, self.epoch)]

@@ -7,6 +7,7 @@ from itertools import count
 from typing import Any, Self
 
 from ..errors import DtypeError, MinigradError, StateError, ValidationError
+from ..runtime.threads import local
 from ..tensor import Tensor, float32, float64
 from .parameter import Parameter
 
@@ -82,6 +83,8 @@ class Module:
     forward: Callable[..., Any] = _no_forward
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if local.recording is not None:
+            local.recording.depend(self, "training")
         try:
             if self._forward_hooks or self._forward_pre_hooks:
                 return self._call_with_hooks(args, kwargs)

@@ -5,11 +5,11 @@ Sources: K. Fukushima, 1969, and V. Nair & G. Hinton, 2010 (relu); A. Maas et al
 
 import numpy as np
 
-from ..runtime import math
+from ..runtime import math, memory
 from ..runtime.elementwise import elementwise
 from ..runtime.math import const
 from .arithmetic import _float_only, _unary
-from .op import Columns, op
+from .op import Columns, launches, op
 
 # ---- relu(x) = max(x, 0); a nan stays a nan
 
@@ -34,6 +34,7 @@ relu_forward_kernel = Columns("relu", numpy=relu_numpy, cpu=elementwise(_relu))
 relu_backward_kernel = Columns("relu_backward", numpy=relu_backward_numpy, cpu=elementwise(_relu_backward))
 
 
+@launches
 @op
 def relu(device, x):
     _float_only("relu", x)
@@ -45,10 +46,11 @@ def relu_gradient(do, g, out):
     return (lambda: do.relu_backward(g, out),)
 
 
+@launches
 @op
 def relu_backward(device, g, out):
     """g where the output was positive, else 0."""
-    dx = np.empty_like(out)
+    dx = memory.empty_like(out)
     relu_backward_kernel[device.type](g, out, dx)
     return dx
 
@@ -84,10 +86,11 @@ leaky_relu_backward_kernel = Columns(
 )
 
 
+@launches
 @op
 def leaky_relu(device, x, *, negative_slope):
     _float_only("leaky_relu", x)
-    out = np.empty_like(x)
+    out = memory.empty_like(x)
     leaky_relu_kernel[device.type](x, negative_slope, out)
     return out
 
@@ -97,9 +100,10 @@ def leaky_relu_gradient(do, g, x, negative_slope):
     return (lambda: do.leaky_relu_backward(g, x, negative_slope=negative_slope),)
 
 
+@launches
 @op
 def leaky_relu_backward(device, g, x, *, negative_slope):
-    dx = np.empty_like(x)
+    dx = memory.empty_like(x)
     leaky_relu_backward_kernel[device.type](g, x, negative_slope, dx)
     return dx
 
@@ -132,6 +136,7 @@ sigmoid_kernel = Columns("sigmoid", numpy=sigmoid_numpy, cpu=elementwise(_sigmoi
 sigmoid_backward_kernel = Columns("sigmoid_backward", numpy=sigmoid_backward_numpy, cpu=elementwise(_sigmoid_backward))
 
 
+@launches
 @op
 def sigmoid(device, x):
     _float_only("sigmoid", x)
@@ -143,9 +148,10 @@ def sigmoid_gradient(do, g, out):
     return (lambda: do.sigmoid_backward(g, out),)
 
 
+@launches
 @op
 def sigmoid_backward(device, g, out):
-    dx = np.empty_like(out)
+    dx = memory.empty_like(out)
     sigmoid_backward_kernel[device.type](g, out, dx)
     return dx
 
@@ -179,6 +185,7 @@ tanh_kernel = Columns("tanh", numpy=tanh_numpy, cpu=elementwise(_tanh))
 tanh_backward_kernel = Columns("tanh_backward", numpy=tanh_backward_numpy, cpu=elementwise(_tanh_backward))
 
 
+@launches
 @op
 def tanh(device, x):
     _float_only("tanh", x)
@@ -190,9 +197,10 @@ def tanh_gradient(do, g, out):
     return (lambda: do.tanh_backward(g, out),)
 
 
+@launches
 @op
 def tanh_backward(device, g, out):
-    dx = np.empty_like(out)
+    dx = memory.empty_like(out)
     tanh_backward_kernel[device.type](g, out, dx)
     return dx
 

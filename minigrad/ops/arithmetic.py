@@ -7,11 +7,12 @@ numbers and bools are indices and masks, too few to be worth a kernel: every hos
 import numpy as np
 
 from ..errors import DtypeError
-from ..runtime import math
+from ..runtime import math, memory
 from ..runtime.elementwise import elementwise
 from ..runtime.kernel import Bytes, Memory
+from ..runtime.threads import host
 from ..shapes import broadcast
-from .op import Columns, Op, op
+from .op import Columns, Op, launches, op
 
 FLOAT32, FLOAT64, INT64, BOOL = (np.dtype(name) for name in ("float32", "float64", "int64", "bool"))
 
@@ -41,25 +42,34 @@ def prepare(where, dtype, *operands):
     """The operands cast to `dtype`, and an array of the broadcast shape for the result, laid out as they are."""
     shape = broadcast(where, *[np.shape(operand) for operand in operands])
     cast = [
-        operand if not isinstance(operand, np.ndarray) or operand.dtype == dtype else operand.astype(dtype)
+        operand if not isinstance(operand, np.ndarray) or operand.dtype == dtype else _cast(operand, dtype)
         for operand in operands
     ]
     return cast, like(shape, dtype, *operands)
+
+
+def _cast(operand, dtype):
+    copy = memory.empty_like(operand, dtype)
+    host(np.copyto, copy, operand, "unsafe")
+    return copy
 
 
 def like(shape, dtype, *operands) -> np.ndarray:
     """An uninitialised array in the memory order of the first operand that has the full shape."""
     for operand in operands:
         if np.shape(operand) == shape and isinstance(operand, np.ndarray):
-            return np.empty_like(operand, dtype)
-    return np.empty(shape, dtype)
+            return memory.empty_like(operand, dtype)
+    return memory.empty_plain(shape, dtype)
 
 
 def floats_or(numpy_column, kernel):
     """The cpu column: the kernel for floats, NumPy for whole numbers."""
 
     def column(*arrays):
-        (kernel if arrays[-1].dtype.kind == "f" else numpy_column)(*arrays)
+        if arrays[-1].dtype.kind == "f":
+            kernel(*arrays)
+        else:
+            host(numpy_column, *arrays)
 
     return column
 
@@ -154,7 +164,7 @@ def _binary(kernel, device, a, b, dtype=None):
 
 
 def _unary(kernel, device, a):
-    out = np.empty_like(a)
+    out = memory.empty_like(a)
     kernel[device.type](a, out)
     return out
 
@@ -167,6 +177,7 @@ def _float_only(where, a):
 # ---- a + b, a - b, a * b, a / b, a ** b
 
 
+@launches
 @op
 def add(device, a, b):
     return _binary(add_kernel, device, a, b)
@@ -177,6 +188,7 @@ def add_gradient(do, g):
     return lambda: g, lambda: g
 
 
+@launches
 @op
 def sub(device, a, b):
     if common_dtype("sub", a, b) == BOOL:
@@ -189,6 +201,7 @@ def sub_gradient(do, g):
     return lambda: g, lambda: do.neg(g)
 
 
+@launches
 @op
 def mul(device, a, b):
     return _binary(mul_kernel, device, a, b)
@@ -199,6 +212,7 @@ def mul_gradient(do, g, a, b):
     return lambda: do.mul(g, b), lambda: do.mul(g, a)
 
 
+@launches
 @op
 def div(device, a, b):
     dtype = common_dtype("div", a, b)
@@ -237,6 +251,7 @@ def pow_gradient(do, g, a, b, out):
     return base, exponent
 
 
+@launches
 @op
 def neg(device, a):
     if a.dtype.kind == "b":
@@ -313,6 +328,7 @@ def clip_gradient(do, g, a, low, high):
 # ---- exp, log, sqrt
 
 
+@launches
 @op
 def exp(device, a):
     _float_only("exp", a)
@@ -324,6 +340,7 @@ def exp_gradient(do, g, out):
     return (lambda: do.mul(g, out),)
 
 
+@launches
 @op
 def log(device, a):
     _float_only("log", a)
@@ -335,6 +352,7 @@ def log_gradient(do, g, a):
     return (lambda: do.div(g, a),)
 
 
+@launches
 @op
 def sqrt(device, a):
     _float_only("sqrt", a)

@@ -8,10 +8,11 @@ OOPSLA 2014 (the mixing function).
 
 import numpy as np
 
+from ..runtime import memory
 from ..runtime.elementwise import places
 from ..runtime.kernel import helper
 from ..runtime.math import const
-from .op import Columns, op
+from .op import Columns, launches, op
 
 GOLDEN, MIX_A, MIX_B = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 S30, S27, S31, S40 = np.uint64(30), np.uint64(27), np.uint64(31), np.uint64(40)
@@ -31,7 +32,7 @@ _bits = helper(uniform_bits)
 
 def dropout_mask_numpy(key, limit, scale, out):
     place = np.arange(out.size, dtype=np.uint64).reshape(out.shape)
-    out[...] = np.where(uniform_bits(np.uint64(key), place) < np.uint64(limit), 0, scale)
+    out[...] = np.where(uniform_bits(key[0], place) < np.uint64(limit), 0, scale)
 
 
 def _dropped(place, key, limit, scale):
@@ -41,9 +42,10 @@ def _dropped(place, key, limit, scale):
 dropout_mask_columns = Columns("dropout_mask", numpy=dropout_mask_numpy, cpu=places(_dropped))
 
 
+@launches
 @op
 def dropout_mask(device, x, *, p, key):
-    """A mask laid out like x."""
-    out = np.empty_like(x)
+    """A mask laid out like x, from a key (1) uint64."""
+    out = memory.empty_like(x)
     dropout_mask_columns[device.type](key, round(p * 2**BITS), 0.0 if p == 1 else 1 / (1 - p), out)
     return out

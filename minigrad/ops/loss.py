@@ -2,7 +2,7 @@
 
 For image i with label y, weights w of the classes, smoothing e and K classes the target is
     t[k] = (1 - e) w[y] [k == y] + e / K w[k],        loss[i] = -sum over k of t[k] log softmax(x[i])[k]
-and its gradient by x[i] is   softmax(x[i]) * sum(t) - t.   Images with label `ignore` have t = 0.
+and its slope, the gradient by x[i], is   softmax(x[i]) * sum(t) - t.   Images with label `ignore` have t = 0.
 The mean divides by the sum of w[y], not by the number of images.
 
 Memory: x (K, M), M running over images (and pixels); labels (M).
@@ -17,7 +17,8 @@ from ..errors import DtypeError, ShapeError, ValidationError
 from ..runtime import math, memory
 from ..runtime.kernel import Array1, Array2, Ints, kernel
 from ..runtime.math import const, larger, smaller
-from .op import Columns, op
+from ..runtime.threads import host
+from .op import Columns, launches, op
 
 SLICE = 256  # images in one task
 
@@ -37,12 +38,13 @@ def check(where, x, labels, weight, ignore):
         )
     if weight is not None and weight.shape != x.shape[1:2]:
         raise ShapeError(f"{where}: weight has shape {weight.shape}, x has {x.shape[1]} classes; give one for each")
-    if labels.size and (labels.min() < 0 or labels.max() >= x.shape[1]):
-        _check_classes(where, labels[labels != ignore], x.shape[1])
+    host(_check_classes, where, labels, ignore, x.shape[1])
 
 
-def _check_classes(where, labels, classes):
-    wrong = labels[(labels < 0) | (labels >= classes)]
+def _check_classes(where, labels, ignore, classes):
+    if not labels.size or (labels.min() >= 0 and labels.max() < classes):
+        return
+    wrong = labels[((labels < 0) | (labels >= classes)) & (labels != ignore)]
     if wrong.size:
         raise ValidationError(
             f"{where}: label {wrong[0]} is out of range for {classes} classes (0 to {classes - 1}); "
@@ -50,9 +52,12 @@ def _check_classes(where, labels, classes):
         )
 
 
-def flat(labels):
-    """Labels (N, ...) in the order of batch-innermost memory, as int64 (M); a copy, whatever becomes of the labels."""
-    return labels.transpose(memory.LAST[labels.ndim]).astype(np.int64, order="C").ravel()
+def line(array, dtype=None):
+    """An array (N, ...) in the order of batch-innermost memory, as one axis (M): a view where it can be one."""
+    inside = array.transpose(memory.LAST[array.ndim])
+    if dtype is not None and inside.dtype != dtype:
+        return memory.converted(inside, dtype).reshape(-1)
+    return memory.contiguous(inside).reshape(-1)
 
 
 def class_rows(x):
@@ -60,124 +65,138 @@ def class_rows(x):
     return memory.batch_last(x).reshape(x.shape[1], -1)
 
 
-def cross_entropy_numpy(x, labels, weight, smoothing, ignore, losses, probs):
+def cross_entropy_numpy(x, labels, weight, smoothing, ignore, losses, factors, slopes):
     shifted = x - x.max(0)
     logs = shifted - np.log(np.exp(shifted).sum(0))
-    target = targets(labels, weight, smoothing, ignore)
-    losses[...] = -np.where(target == 0, 0, target * logs).sum(0)  # a class of probability 0 counts only as a target
-    np.exp(logs, out=probs)
-
-
-def targets(labels, weight, smoothing, ignore):
-    """t (K, M)."""
     own = (labels == np.arange(len(weight))[:, None]) * weight[:, None]
-    return np.where(labels == ignore, 0, (1 - smoothing) * own + smoothing / len(weight) * weight[:, None])
+    target = np.where(labels == ignore, 0, (1 - smoothing) * own + smoothing / len(weight) * weight[:, None])
+    losses[...] = -np.where(target == 0, 0, target * logs).sum(0)  # a class of probability 0 counts only as a target
+    factors[...] = np.where(labels == ignore, 0, own.sum(0))
+    slopes[...] = np.exp(logs) * target.sum(0) - target
 
 
 @kernel
 def cross_entropy_kernel(
-    task, x: Array2, labels: Ints, weight: Array1, smoothing: float, ignore, losses: Array1, probs: Array2
+    task,
+    x: Array2,
+    labels: Ints,
+    weight: Array1,
+    smoothing: float,
+    ignore,
+    losses: Array1,
+    factors: Array1,
+    slopes: Array2,
 ):
-    """A slice of images: softmax, and the loss from the logarithm of its sum."""
+    """A slice of images: softmax, the loss from the logarithm of its sum, and the slope."""
     K, M = x.shape
+    rest, whole = smoothing / const(K, x), const(0, x)
+    for k in range(K):
+        whole += rest * weight[k]
     for m in range(task * SLICE, smaller((task + 1) * SLICE, M)):
-        best, total = x[m], const(0, x)
+        y = labels[m]
+        if y == ignore:
+            losses[m] = factors[m] = const(0, x)
+            for k in range(K):
+                slopes[k * M + m] = const(0, x)
+            continue
+        best, total, loss = x[m], const(0, x), const(0, x)
         for k in range(1, K):
             best = larger(best, x[k * M + m])
         for k in range(K):
             e = math.exp(x[k * M + m] - best)
-            probs[k * M + m] = e
+            slopes[k * M + m] = e
             total += e
-        log_total, loss, y = math.log(total), const(0, x), labels[m]
+        log_total, own = math.log(total), (const(1, x) - smoothing) * weight[y]
+        share = (own + whole) / total
         for k in range(K):
-            probs[k * M + m] /= total
-            loss -= smoothing / const(K, x) * weight[k] * (x[k * M + m] - best - log_total)
-        if y == ignore:
-            losses[m] = const(0, x)
-        else:
-            own = weight[y] * (x[y * M + m] - best - log_total)
-            losses[m] = (loss if smoothing > const(0, x) else const(0, x)) - (const(1, x) - smoothing) * own
+            slopes[k * M + m] = slopes[k * M + m] * share - rest * weight[k]
+            if rest > const(0, x):
+                loss -= rest * weight[k] * (x[k * M + m] - best - log_total)
+        slopes[y * M + m] -= own
+        losses[m] = loss - own * (x[y * M + m] - best - log_total)
+        factors[m] = weight[y]
 
 
-def cross_entropy_cpu(x, labels, weight, smoothing, ignore, losses, probs):
-    cross_entropy_kernel(-(-labels.size // SLICE), x, labels, weight, smoothing, ignore, losses, probs)
+def cross_entropy_cpu(x, labels, weight, smoothing, ignore, losses, factors, slopes):
+    tasks = -(-labels.size // SLICE)
+    cross_entropy_kernel(tasks, x, labels, weight, smoothing, ignore, losses, factors, slopes)
 
 
-def cross_entropy_back_numpy(scale, probs, labels, weight, smoothing, ignore, dx):
-    target = targets(labels, weight, smoothing, ignore)
-    np.multiply(scale, probs * target.sum(0) - target, out=dx)
+def cross_entropy_back_numpy(g, slopes, total, dx):
+    np.multiply(slopes, g / total, out=dx)
 
 
 @kernel
-def cross_entropy_back_kernel(
-    task, scale: Array1, probs: Array2, labels: Ints, weight: Array1, smoothing: float, total: float, ignore, dx: Array2
-):
-    """A slice of images: softmax times the sum of the target, minus the target."""
-    K, M = probs.shape
-    rest = smoothing / const(K, scale)
-    for m in range(task * SLICE, smaller((task + 1) * SLICE, M)):
-        y = labels[m]
-        if y == ignore:
-            for k in range(K):
-                dx[k * M + m] = const(0, scale)
-            continue
-        own = (const(1, scale) - smoothing) * weight[y]
-        whole = own + rest * total
-        for k in range(K):
-            dx[k * M + m] = scale[m] * (probs[k * M + m] * whole - rest * weight[k])
-        dx[y * M + m] -= scale[m] * own
+def cross_entropy_back_kernel(task, g: Array1, slopes: Array2, total: Array1, each, dx: Array2):
+    """A slice of images; `each` is 1 if every image has a gradient of its own, else 0."""
+    K, M = slopes.shape
+    for k in range(K):
+        for m in range(task * SLICE, smaller((task + 1) * SLICE, M)):
+            dx[k * M + m] = slopes[k * M + m] * (g[m * each] / total[0])
 
 
-def cross_entropy_back_cpu(scale, probs, labels, weight, smoothing, ignore, dx):
-    tasks, scale, total = -(-labels.size // SLICE), memory.contiguous(scale), float(weight.sum())
-    cross_entropy_back_kernel(tasks, scale, probs, labels, weight, smoothing, total, ignore, dx)
+def cross_entropy_back_cpu(g, slopes, total, dx):
+    cross_entropy_back_kernel(-(-slopes.shape[1] // SLICE), g, slopes, total, int(g.size > 1), dx)
 
 
 cross_entropy_columns = Columns("cross_entropy", numpy=cross_entropy_numpy, cpu=cross_entropy_cpu)
 cross_entropy_back_columns = Columns("cross_entropy_back", numpy=cross_entropy_back_numpy, cpu=cross_entropy_back_cpu)
 
 
-# ---- the operations; `reduction` makes one number of the losses, or leaves them
+# ---- one number of many losses
 
 
-def _reduced(losses, total):
-    """The loss: one number, unless total is None."""
-    if total is None:
-        return losses
-    with np.errstate(invalid="ignore"):
-        return np.asarray(losses.sum() / total)
+def reduce_numpy(losses, factors, mean, total, out):
+    total[0] = factors.sum() if mean else 1
+    out[...] = losses.sum() / total[0]
 
 
-def _total(labels, weight, ignore, reduction, dtype):
-    """What the sum of the losses is divided by; None where they stay as they are."""
+@kernel
+def reduce_kernel(task, losses: Array1, factors: Array1, mean, total: Array1, out: Array1):
+    """One task: the sum of the losses divided by that of the factors."""
+    M, loss, divisor = losses.shape[0], const(0, losses), const(0, losses)
+    for first in range(0, M, SLICE):  # a running total of millions loses its digits
+        losses_here = factors_here = const(0, losses)
+        for m in range(first, smaller(first + SLICE, M)):
+            losses_here += losses[m]
+            factors_here += factors[m]
+        loss += losses_here
+        divisor += factors_here
+    total[0] = divisor if mean else const(1, losses)
+    out[0] = loss / total[0]
+
+
+def reduce_cpu(losses, factors, mean, total, out):
+    reduce_kernel(1, losses, factors, int(mean), total, out)
+
+
+reduce_columns = Columns("reduce_losses", numpy=reduce_numpy, cpu=reduce_cpu)
+
+
+def reduced(device, losses, factors, reduction):
+    """The loss, and what it was divided by (1); losses that are to stay as they are were divided by 1."""
     if reduction == "none":
-        return None
-    if reduction == "sum":
-        return dtype.type(1)
-    if weight is None and not (labels.size and labels.min() <= ignore <= labels.max()):
-        return dtype.type(labels.size)  # nothing is ignored
-    return _factors(labels, weight, ignore, dtype).sum()
+        return losses, _ones(1, losses.dtype)
+    total, out = memory.empty_plain((1,), losses.dtype), memory.empty_plain((), losses.dtype)
+    reduce_columns[device.type](line(losses), factors, reduction == "mean", total, out)
+    return out, total
 
 
-def _factors(labels, weight, ignore, dtype):
-    """The weight of every label, 0 where it is ignored."""
-    counted = labels != ignore
-    if weight is None:
-        return counted.astype(dtype)
-    return np.where(counted, weight[np.where(counted, labels, 0)], 0).astype(dtype)
+# ---- the operations
 
 
+@launches
 @op
 def cross_entropy(device, x, labels, weight, *, ignore, smoothing, reduction):
     check("cross_entropy", x, labels, weight, ignore)
-    rows, places = class_rows(x), flat(labels)
-    weights = _ones(x.shape[1], x.dtype) if weight is None else weight.astype(x.dtype)
-    losses = memory.empty(labels.shape, x.dtype)
-    probs = np.empty_like(rows)
+    rows, places = class_rows(x), line(labels, np.dtype(np.int64))
+    losses, slopes = memory.empty(labels.shape, x.dtype), memory.empty_like(rows)
+    factors = memory.empty_plain((labels.size,), x.dtype)
+    weights = _ones(x.shape[1], x.dtype) if weight is None else memory.converted(weight, x.dtype)
     if labels.size:
-        cross_entropy_columns[device.type](rows, places, weights, smoothing, ignore, _line(losses), probs)
-    total = _total(labels, weight, ignore, reduction, x.dtype)
-    return _reduced(losses, total), (probs, places, weights, total)
+        cross_entropy_columns[device.type](rows, places, weights, smoothing, ignore, line(losses), factors, slopes)
+    out, total = reduced(device, losses, factors, reduction)
+    return out, (slopes, total)
 
 
 @cache
@@ -185,24 +204,19 @@ def _ones(count, dtype):
     return np.ones(count, dtype)
 
 
-def _line(array):
-    """Batch-innermost memory (N, ...) as one axis; a view."""
-    return array.transpose(memory.LAST[array.ndim]).reshape(-1)
-
-
 @cross_entropy.gradient
-def cross_entropy_gradient(do, g, saved, x_shape, ignore, smoothing):
-    return (lambda: do.cross_entropy_back(g, shape=x_shape, kept=saved, ignore=ignore, smoothing=smoothing), None, None)
+def cross_entropy_gradient(do, g, saved, x_shape):
+    slopes, total = saved
+    return (lambda: do.cross_entropy_back(g, slopes, total, shape=x_shape), None, None)
 
 
+@launches
 @op
-def cross_entropy_back(device, g, *, shape, kept, ignore, smoothing):
-    """(softmax * sum(t) - t) * g for every image."""
-    probs, places, weights, total = kept
-    dx = memory.empty(shape, probs.dtype)
-    if places.size:
-        scale = _line(memory.batch_first(memory.batch_last(g))) if total is None else np.full(places.size, g / total)
-        cross_entropy_back_columns[device.type](scale, probs, places, weights, smoothing, ignore, class_rows(dx))
+def cross_entropy_back(device, g, slopes, total, *, shape):
+    """slopes * g / total."""
+    dx = memory.empty(shape, slopes.dtype)
+    if dx.size:
+        cross_entropy_back_columns[device.type](line(g), slopes, total, class_rows(dx))
     return dx
 
 
@@ -210,13 +224,13 @@ def cross_entropy_back(device, g, *, shape, kept, ignore, smoothing):
 def nll(device, x, labels, weight, *, ignore, reduction):
     """-w[y] * x[y] for every image, from logarithms of probabilities x."""
     check("nll_loss", x, labels, weight, ignore)
-    factors = _factors(labels, weight, ignore, x.dtype)
-    places = np.where(labels == ignore, 0, labels)[:, None]
-    losses, total = (
-        -factors * np.take_along_axis(x, places, 1)[:, 0],
-        _total(labels, weight, ignore, reduction, x.dtype),
-    )
-    return _reduced(losses, total), (factors if total is None else factors / total, places)
+    counted = labels != ignore
+    places = np.where(counted, labels, 0)
+    factors = np.where(counted, 1 if weight is None else weight[places], 0).astype(x.dtype)
+    places = places[:, None]
+    losses = -factors * np.take_along_axis(x, places, 1)[:, 0]
+    out, total = reduced(device, losses, line(factors), reduction)
+    return out, (factors / total, places)
 
 
 @nll.gradient

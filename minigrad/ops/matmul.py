@@ -16,7 +16,7 @@ from ..runtime.kernel import Ints, Memory, Tile, kernel
 from ..runtime.math import larger, smaller
 from ..runtime.tile import broadcast_rows, choose, dot_fma, dot_tile, outer_fma, store, store_sums, zeros
 from ..shapes import broadcast
-from .op import Columns, op
+from .op import Columns, launches, op
 
 
 @kernel
@@ -80,7 +80,7 @@ def gemm(a, b, out, bias=None):
         if bias is None and a.strides[1] == b.strides[0] == b.itemsize:
             gemm_rows(a, b, out)
             return
-        b = np.ascontiguousarray(b)
+        b = memory.contiguous(b)
     elif b.ndim == 3:
         b = memory.contiguous(b)
     M, N, K = out.shape[-2], out.shape[-1], a.shape[-1]
@@ -99,6 +99,7 @@ def matmul_numpy(a, b, out):
 matmul_columns = Columns("matmul", numpy=matmul_numpy, cpu=gemm)
 
 
+@launches
 @op
 def matmul(device, a, b):
     """a (..., n, k) @ b (..., k, m); leading axes broadcast."""
@@ -110,14 +111,17 @@ def matmul(device, a, b):
             "they must be equal (transpose one?)"
         )
     if a.dtype != b.dtype:
-        a, b = (side.astype(np.result_type(a, b), copy=False) for side in (a, b))
+        dtype = np.result_type(a, b)
+        a, b = (side if side.dtype == dtype else memory.converted(side, dtype) for side in (a, b))
     if a.ndim == b.ndim == 2:
         out = _product_like(a, b)
         matmul_columns[device.type](a, b, out)
         return out
     lead = broadcast("matmul", a.shape[:-2], b.shape[:-2])
-    a3, b3 = (np.broadcast_to(side, (*lead, *side.shape[-2:])).reshape(-1, *side.shape[-2:]) for side in (a, b))
-    out = np.empty((*lead, a.shape[-2], b.shape[-1]), a.dtype)
+    a3, b3 = (
+        memory.reshaped(np.broadcast_to(side, (*lead, *side.shape[-2:])), (-1, *side.shape[-2:])) for side in (a, b)
+    )
+    out = memory.empty_plain((*lead, a.shape[-2], b.shape[-1]), a.dtype)
     matmul_columns[device.type](a3, b3, out.reshape(-1, *out.shape[-2:]))
     return out
 
@@ -126,7 +130,7 @@ def _product_like(a, b):
     """Memory for a @ b: batch-innermost if a is, so that gradients keep the layout of activations."""
     shape = (a.shape[0], b.shape[1])
     inward = a.strides[0] == a.itemsize and a.shape[1] > 1
-    return memory.empty(shape, a.dtype) if inward else np.empty(shape, a.dtype)
+    return memory.empty(shape, a.dtype) if inward else memory.empty_plain(shape, a.dtype)
 
 
 @matmul.gradient
@@ -156,6 +160,7 @@ def linear_cpu(x, w, b, out):
 linear_columns = Columns("linear", numpy=linear_numpy, cpu=linear_cpu)
 
 
+@launches
 @op
 def linear(device, x, w, b):
     """x (N, IN), w (OUT, IN), b (OUT) or None; returns (N, OUT), batch-innermost."""

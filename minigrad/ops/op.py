@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import DeviceError
+from ..runtime.threads import local
 
 OPS: dict[str, "Op"] = {}
 
@@ -32,6 +33,10 @@ class Columns(dict[str, Callable[..., None]]):
         super().__init__(columns)
         self.name = name
         self["numpy"] = _quiet(columns["numpy"])
+
+    def run(self, device, *arguments: Any) -> None:
+        """Run the column of a device, outside any operation."""
+        device.run(self[device.type], *arguments)
 
     def __missing__(self, device: str):
         raise DeviceError(f"{self.name}: no kernel for device '{device}'; there is one for {', '.join(self)}")
@@ -57,6 +62,7 @@ class Op:
         self.forward = forward
         self.inputs = [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY]
         self.view = False  # whether the output may share memory with the first input
+        self.launches = False  # whether all its work is launches and calls of `host`
         self.rule: Callable[..., tuple[Callable[[], Any] | None, ...]] | None = None
         self.sources: list[tuple[str, str, Any]] = []
         self.keeps: tuple[int, ...] = ()
@@ -98,6 +104,13 @@ class Op:
 op = Op
 
 
+def launches(operation: Op) -> Op:
+    """Mark an operation that works on arrays by kernels and `host` alone, so that a recording notes these; any other is
+    called again as a whole when the recording is replayed."""
+    operation.launches = True
+    return operation
+
+
 def find(name: str) -> Op:
     """The operation called `name`.
 
@@ -121,3 +134,15 @@ class ArrayOps:
         bound = partial(operation if operation.keeps_saved else operation.forward, self.device)
         setattr(self, name, bound)
         return bound
+
+
+class RecordedOps(ArrayOps):
+    """`do` on plain arrays of one device, under the eyes of a recording."""
+
+    def __getattr__(self, name: str):
+        return partial(_under_recording, find(name), self.device)
+
+
+def _under_recording(operation: Op, device, *arrays, **settings):
+    out = local.recording.run(operation, device, arrays, settings)
+    return out[0] if type(out) is tuple else out

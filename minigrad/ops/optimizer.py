@@ -12,7 +12,8 @@ from functools import cache
 import numpy as np
 
 from ..runtime import math
-from ..runtime.kernel import ArrayList, Ints, item, kernel
+from ..runtime.kernel import Array1, ArrayList, Ints, item, kernel
+from ..runtime.math import const
 from .op import Columns
 
 PIECE = 8192  # elements in a task, so that the threads share one large parameter as well as many small ones
@@ -28,26 +29,28 @@ def _pieces(sizes: tuple[int, ...]) -> np.ndarray:
 def over_pieces(run):
     """A cpu column that runs a kernel with one task for each piece of the parameters."""
 
-    def column(params, *arguments):
+    def column(numbers, params, *lists):
         pieces = _pieces(tuple([w.size for w in params.arrays]))
-        run(len(pieces), pieces, params, *arguments)
+        run(len(pieces), pieces, numbers, params, *lists)
 
     return column
 
 
-# ---- sgd: w -= lr * d
+# ---- sgd: w -= lr * d.  numbers: lr, weight decay, sign
 
 
-def sgd_numpy(params, grads, lr, weight_decay, sign):
+def sgd_numpy(numbers, params, grads):
+    lr, weight_decay, sign = numbers[:3]
     for w, g in zip(params.arrays, grads.arrays, strict=True):
         w -= lr * (sign * g + weight_decay * w)
 
 
 @kernel
-def sgd_kernel(task, pieces: Ints, params: ArrayList, grads: ArrayList, lr: float, weight_decay: float, sign: float):
+def sgd_kernel(task, pieces: Ints, numbers: Array1, params: ArrayList, grads: ArrayList):
     """Every list holds flat arrays."""
     i = pieces[3 * task]
     w, g = item(params, i), item(grads, i)
+    lr, weight_decay, sign = numbers[0], numbers[1], numbers[2]
     for j in range(pieces[3 * task + 1], pieces[3 * task + 2]):
         w[j] -= lr * (sign * g[j] + weight_decay * w[j])
 
@@ -56,9 +59,11 @@ sgd = Columns("sgd", numpy=sgd_numpy, cpu=over_pieces(sgd_kernel))
 
 
 # ---- momentum: m = keep * m + take * d, and w -= lr * m; Nesterov looks ahead, w -= lr * (d + keep * m)
+# numbers: lr, weight decay, sign, keep, take, nesterov
 
 
-def momentum_numpy(params, grads, momenta, keep, take, nesterov, lr, weight_decay, sign):
+def momentum_numpy(numbers, params, grads, momenta):
+    lr, weight_decay, sign, keep, take, nesterov = numbers[:6]
     for w, g, m in zip(params.arrays, grads.arrays, momenta.arrays, strict=True):
         d = sign * g + weight_decay * w
         m[...] = keep * m + take * d
@@ -66,54 +71,29 @@ def momentum_numpy(params, grads, momenta, keep, take, nesterov, lr, weight_deca
 
 
 @kernel
-def momentum_kernel(
-    task,
-    pieces: Ints,
-    params: ArrayList,
-    grads: ArrayList,
-    momenta: ArrayList,
-    keep: float,
-    take: float,
-    nesterov,
-    lr: float,
-    weight_decay: float,
-    sign: float,
-):
+def momentum_kernel(task, pieces: Ints, numbers: Array1, params: ArrayList, grads: ArrayList, momenta: ArrayList):
     """Every list holds flat arrays."""
     i = pieces[3 * task]
     w, g, m = item(params, i), item(grads, i), item(momenta, i)
+    lr, weight_decay, sign, keep, take = numbers[0], numbers[1], numbers[2], numbers[3], numbers[4]
+    ahead = numbers[5] != const(0, numbers)
     for j in range(pieces[3 * task + 1], pieces[3 * task + 2]):
         d = sign * g[j] + weight_decay * w[j]
         m[j] = keep * m[j] + take * d
-        w[j] -= lr * (d + keep * m[j] if nesterov else m[j])
+        w[j] -= lr * (d + keep * m[j] if ahead else m[j])
 
 
 momentum = Columns("momentum", numpy=momentum_numpy, cpu=over_pieces(momentum_kernel))
 
 
 # ---- adam: m and v are running means of d and d*d, and w = shrink * w - rate * m / (root * sqrt(v) + eps).
+# numbers: keep1, take1, keep2, take2, rate, root, eps, shrink, weight decay, sign, amsgrad
 # The step's number is in `rate` and `root`, which correct the means for their start at 0; amsgrad takes the largest v
 # so far.  1 - beta comes as a number of its own, because float32 would lose half the digits of 1 - 0.999.
 
 
-def adam_numpy(
-    params,
-    grads,
-    means,
-    squares,
-    largest,
-    amsgrad,
-    keep1,
-    take1,
-    keep2,
-    take2,
-    rate,
-    root,
-    eps,
-    shrink,
-    weight_decay,
-    sign,
-):
+def adam_numpy(numbers, params, grads, means, squares, largest):
+    keep1, take1, keep2, take2, rate, root, eps, shrink, weight_decay, sign, amsgrad = numbers[:11]
     for w, g, m, v, top in zip(params.arrays, grads.arrays, means.arrays, squares.arrays, largest.arrays, strict=True):
         d = sign * g + weight_decay * w
         m[...] = keep1 * m + take1 * d
@@ -126,26 +106,26 @@ def adam_numpy(
 def adam_kernel(
     task,
     pieces: Ints,
+    numbers: Array1,
     params: ArrayList,
     grads: ArrayList,
     means: ArrayList,
     squares: ArrayList,
     largest: ArrayList,
-    amsgrad,
-    keep1: float,
-    take1: float,
-    keep2: float,
-    take2: float,
-    rate: float,
-    root: float,
-    eps: float,
-    shrink: float,
-    weight_decay: float,
-    sign: float,
 ):
     """Every list holds flat arrays; `largest` changes with amsgrad only."""
     i = pieces[3 * task]
     w, g, m, v, top = item(params, i), item(grads, i), item(means, i), item(squares, i), item(largest, i)
+    keep1, take1, keep2, take2 = numbers[0], numbers[1], numbers[2], numbers[3]
+    rate, root, eps, shrink, weight_decay, sign = (
+        numbers[4],
+        numbers[5],
+        numbers[6],
+        numbers[7],
+        numbers[8],
+        numbers[9],
+    )
+    amsgrad = numbers[10] != const(0, numbers)
     for j in range(pieces[3 * task + 1], pieces[3 * task + 2]):
         d = sign * g[j] + weight_decay * w[j]
         m[j] = keep1 * m[j] + take1 * d

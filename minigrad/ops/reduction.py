@@ -11,11 +11,13 @@ from math import prod
 import numpy as np
 
 from ..errors import DtypeError, ShapeError
-from ..runtime.kernel import Array1, Array3, Ints, Memory, helper, kernel
+from ..runtime import memory
+from ..runtime.kernel import Array1, Array3, Ints, Tile, helper, kernel
 from ..runtime.math import const, smaller
-from ..runtime.memory import contiguous
+from ..runtime.threads import host
+from ..runtime.tile import lanes, outer_fma, plus, store, sum_of, zeros
 from ..shapes import reduced
-from .op import Columns, op
+from .op import Columns, launches, op
 
 SLICE = 512  # kept elements of C in one task
 
@@ -43,70 +45,91 @@ def plan(shape, strides, axes):
     )
 
 
-def reduce_with(run, scratch=lambda tasks, dtype: ()):
-    """A cpu column that brings x to (A, B, C), runs the kernel and puts the result in its place."""
+def _in_memory(run, x, axes, out):
+    """Bring x to (A, B, C), call run(A, B, C, x, result) and put the result in its place."""
+    order, sizes, kept, back = plan(x.shape, x.strides, axes)
+    in_place = back == tuple(range(len(back))) and out.flags.c_contiguous
+    result = out.reshape(kept) if in_place else memory.empty_plain(kept, out.dtype)
+    if result.size:
+        run(*sizes, memory.contiguous(x.transpose(order)).reshape(sizes), result)
+    if not in_place:
+        host(np.copyto, out, result.transpose(back).reshape(out.shape))
+
+
+def by_slices(kernel):
+    """A cpu column that runs a kernel on (A, B, C), with a task for every slice of C."""
 
     def column(x, axes, out):
-        order, sizes, kept, back = plan(x.shape, x.strides, axes)
-        result = np.empty(kept, out.dtype)
-        if result.size:
-            memory = contiguous(x.transpose(order)).reshape(sizes)
-            tasks = sizes[0] * -(-sizes[2] // SLICE)
-            run.few(tasks, memory.size, memory, result, *scratch(tasks, out.dtype))
-        out[...] = result.transpose(back).reshape(out.shape)
+        def run(A, B, C, rows, result):
+            kernel.few(A * -(-C // SLICE), rows.size, rows, result)
+
+        _in_memory(run, x, axes, out)
 
     return column
 
 
-RUN = 4096  # elements added up by themselves: a running total of millions loses its digits
-LANES = 64  # running totals of a contiguous row
+RUN = 4096  # rows or vectors added up by themselves: a running total of millions loses its digits
 
 
 @kernel
-def sum_kernel(task, x: Array3, out: Array1, totals: Memory):
-    """out (A, C) = the sum over B of x (A, B, C).  totals: SLICE running totals for each task."""
-    _, B, C = x.shape
-    slices = (C + SLICE - 1) // SLICE
-    a, start, mine = task // slices, task % slices * SLICE, task * SLICE
+def sum_kernel(task, x: Array3, one: Array1, out: Array1, tile: Tile):
+    """out (A, C) = the sum over B of x (A, B, C), for as many neighbours on C as a tile is wide.
+
+    Where C is 1, out (pieces, A): the sums of the first part of B, the second, and so on.
+    """
+    A, B, C = x.shape
     if C == 1:
-        out[a] = _row_sum(x, a * B, B, totals, mine)
+        pieces = out.shape[0] // A
+        piece, a, length = task // A, task % A, B // pieces
+        out[task] = _row_sum(tile, x, a * B + piece * length, length, one)
         return
-    count = smaller(SLICE, C - start)
-    for c in range(count):
-        out[a * C + start + c] = const(0, x)
+    slices = (C + tile.width - 1) // tile.width
+    a, c = task // slices, task % slices * tile.width
+    total = zeros(tile)
     for first in range(0, B, RUN):
-        for c in range(count):
-            totals[mine + c] = const(0, x)
+        run = zeros(tile)
         for b in range(first, smaller(first + RUN, B)):
-            at = (a * B + b) * C + start
-            for c in range(count):
-                totals[mine + c] += x[at + c]
-        for c in range(count):
-            out[a * C + start + c] += totals[mine + c]
+            run = outer_fma(run, one, 0, 0, x, (a * B + b) * C + c, C - c)
+        total = plus(total, run)
+    store(total, out, a * C + c, 0, C - c)
 
 
 @helper
-def _row_sum(x, at, count, totals, mine):
+def _row_sum(tile, x, at, count, one):
     """The sum of `count` neighbours.  The error of each addition of a run is kept and added too (W. Kahan, 1965)."""
     total = lost = const(0, x)
     for first in range(0, count, RUN):
-        stop = smaller(first + RUN, count)
-        whole = first + (stop - first) // LANES * LANES
-        for lane in range(LANES):
-            totals[mine + lane] = const(0, x)
-        for k in range(first, whole, LANES):
-            for lane in range(LANES):
-                totals[mine + lane] += x[at + k + lane]
-        run = const(0, x)
-        for lane in range(LANES):
-            run += totals[mine + lane]
-        for k in range(whole, stop):
-            run += x[at + k]
-        corrected = run - lost
+        run, stop = zeros(tile), smaller(first + RUN, count)
+        for k in range(first, stop, tile.width):
+            run = outer_fma(run, one, 0, 0, x, at + k, stop - k)
+        corrected = sum_of(run) - lost
         grown = total + corrected
         lost = (grown - total) - corrected
         total = grown
     return total
+
+
+def sum_cpu(x, axes, out):
+    def run(A, B, C, rows, result):
+        tasks, tile = A * -(-C // (SUM_COLS * lanes(out.dtype))), (1, SUM_COLS, True)
+        if C > 1 or B % PIECES or B < PIECES * RUN:
+            sum_kernel.few(tasks, rows.size, rows, ones(out.dtype), result, tile)
+            return
+        parts = memory.empty_plain((1, PIECES, A), out.dtype)  # a row of pixels belongs to one core, see elementwise.py
+        sum_kernel(PIECES * A, rows, ones(out.dtype), parts, tile)
+        run(1, PIECES, A, parts, result)
+
+    _in_memory(run, x, axes, out)
+
+
+SUM_COLS = 4  # vectors side by side, enough to hide that an addition takes four cycles
+PIECES = 4  # of long rows
+
+
+@cache
+def ones(dtype):
+    """A number 1 for kernels."""
+    return np.ones(1, dtype)
 
 
 @kernel
@@ -138,10 +161,6 @@ def argmax_kernel(task, x: Array3, out: Ints):
         out[a * C + c] = place
 
 
-def _totals(tasks, dtype):
-    return (np.empty(tasks * SLICE, dtype),)
-
-
 def sum_numpy(x, axes, out):
     np.sum(x, axis=axes, keepdims=x.ndim == out.ndim, out=out)
 
@@ -156,25 +175,29 @@ def argmax_numpy(x, axes, out):
 
 def _floats(kernel_column, numpy_column):
     def column(x, axes, out):
-        (kernel_column if x.dtype.kind == "f" else numpy_column)(x, axes, out)
+        if x.dtype.kind == "f":
+            kernel_column(x, axes, out)
+        else:
+            host(numpy_column, x, axes, out)
 
     return column
 
 
-sum_columns = Columns("sum", numpy=sum_numpy, cpu=_floats(reduce_with(sum_kernel, _totals), sum_numpy))
-amax_columns = Columns("amax", numpy=amax_numpy, cpu=_floats(reduce_with(amax_kernel), amax_numpy))
-argmax_columns = Columns("argmax", numpy=argmax_numpy, cpu=_floats(reduce_with(argmax_kernel), argmax_numpy))
+sum_columns = Columns("sum", numpy=sum_numpy, cpu=_floats(sum_cpu, sum_numpy))
+amax_columns = Columns("amax", numpy=amax_numpy, cpu=_floats(by_slices(amax_kernel), amax_numpy))
+argmax_columns = Columns("argmax", numpy=argmax_numpy, cpu=_floats(by_slices(argmax_kernel), argmax_numpy))
 
 
 # ---- sum, mean, and sum_to, which undoes broadcasting
 
 
+@launches
 @op
 def sum_(device, x, *, axes, keepdim):
     dtype = x.dtype if x.dtype.kind == "f" else np.dtype(np.int64)
-    out = np.empty(reduced(x.shape, axes, keepdim), dtype)
+    out = memory.empty_plain(reduced(x.shape, axes, keepdim), dtype)
     if not axes:
-        out[...] = x
+        host(np.copyto, out, x)
     else:
         sum_columns[device.type](x, axes, out)
     return out
@@ -207,6 +230,7 @@ def mean_gradient(do, g, x_shape, axes):
     return (lambda: _spread(do, do.mul(g, 1 / max(count, 1)), x_shape, axes),)
 
 
+@launches
 @op
 def sum_to(device, x, *, shape):
     """The sum over the axes along which `shape` was broadcast to x."""

@@ -65,33 +65,22 @@ class Adam(Optimizer):
         if len(group["betas"]) != 2 or not all(0 <= beta < 1 for beta in group["betas"]):
             raise ValidationError(f"{self._name}: betas are {group['betas']}; use two numbers from 0 to below 1")
 
-    def update(self, group: dict[str, Any], bundle: Bundle) -> None:
-        """Change the parameters of a bundle by one step."""
-        step = bundle.states[0].get("step", 0) + 1
-        for state in bundle.states:
+    def numbers(self, group: dict[str, Any], states: list[dict[str, Any]]) -> list[float]:
+        """What the kernel reads: what the means keep and take, the corrections of their start at 0, and the decays."""
+        step = states[0].get("step", 0) + 1
+        for state in states:
             state["step"] = step
-        means, squares = bundle.state("exp_avg"), bundle.state("exp_avg_sq")
-        largest = bundle.state("max_exp_avg_sq") if group["amsgrad"] else squares
         lr, decay, (beta1, beta2) = group["lr"], group["weight_decay"], group["betas"]
         rate, root = lr / (1 - beta1**step), (1 - beta2**step) ** -0.5
         shrink, decay = (1 - lr * decay, 0.0) if self.decoupled else (1.0, decay)
-        bundle.run(
-            kernels.adam,
-            means,
-            squares,
-            largest,
-            group["amsgrad"],
-            beta1,
-            1 - beta1,
-            beta2,
-            1 - beta2,
-            rate,
-            root,
-            group["eps"],
-            shrink,
-            decay,
-            -1.0 if group["maximize"] else 1.0,
-        )
+        sign = -1.0 if group["maximize"] else 1.0
+        return [beta1, 1 - beta1, beta2, 1 - beta2, rate, root, group["eps"], shrink, decay, sign, group["amsgrad"]]
+
+    def update(self, group: dict[str, Any], bundle: Bundle) -> None:
+        """Change the parameters of a bundle by one step."""
+        means, squares = bundle.state("exp_avg"), bundle.state("exp_avg_sq")
+        largest = bundle.state("max_exp_avg_sq") if group["amsgrad"] else squares
+        bundle.run(kernels.adam, means, squares, largest)
 
 
 class AdamW(Adam):

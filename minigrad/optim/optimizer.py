@@ -9,7 +9,8 @@ import numpy as np
 from ..errors import DtypeError, GraphError, StateError, ValidationError
 from ..ops.op import Columns
 from ..runtime.kernel import Arrays
-from ..runtime.memory import contiguous
+from ..runtime.memory import contiguous, converted
+from ..runtime.threads import host, local
 from ..tape import enable_grad
 from ..tensor import Tensor
 
@@ -17,13 +18,17 @@ from ..tensor import Tensor
 class Bundle:
     """Parameters of one group that share device, dtype and history, as the lists that a kernel takes.
 
-    params   tensors with a gradient
-    states   their entries of the optimiser's state, dicts of name -> value
+    params    tensors with a gradient
+    states    their entries of the optimiser's state, dicts of name -> value
+    numbers   (SIZE)   what the kernel reads of the group's settings and of the number of the step, set for each step
     """
+
+    SIZE = 16
 
     def __init__(self, params: list[Tensor], states: list[dict[str, Any]]):
         self.params, self.states = params, states
         self.device, self.dtype = params[0].device, params[0].dtype
+        self.numbers = np.zeros(self.SIZE, self.dtype)
         self.values = Arrays([contiguous(p.array) for p in params])
         self.copied = [(p, copy) for p, copy in zip(params, self.values.arrays, strict=True) if copy is not p.array]
         self.lists: dict[str, Arrays] = {}
@@ -37,17 +42,27 @@ class Bundle:
             self.lists[name] = Arrays([state[name].array for state in self.states])
         return self.lists[name]
 
-    def run(self, kernel: Columns, *arguments: Any) -> None:
-        """Run a kernel on the parameters, their gradients and `arguments`, and count a change of every parameter."""
+    def set(self, numbers: np.ndarray, settings: Callable[..., list[float]], group: dict[str, Any]) -> None:
+        """Write the numbers of this step."""
+        values = settings(group, self.states)
+        numbers[: len(values)] = values
+
+    def run(self, kernel: Columns, *lists: Arrays) -> None:
+        """Run a kernel on the numbers, the parameters, their gradients and more lists, and count a change of every
+        parameter."""
         gradients = [p.grad for p in self.params if p.grad is not None]
-        grads = Arrays([grad.array.astype(self.dtype, "C", copy=False) for grad in gradients])  # most as they are
+        grads = Arrays([_as_kernels_take(grad.array, self.dtype) for grad in gradients])
         for p, copy in self.copied:
-            copy[...] = p.array
-        kernel[self.device.type](self.values, grads, *arguments)
+            host(self.device.write, copy, p.array)
+        kernel.run(self.device, self.numbers, self.values, grads, *lists)
         for p, copy in self.copied:
-            self.device.write(p.array, copy)
+            host(self.device.write, p.array, copy)
         for p in self.params:
             p._version[0] += 1
+
+
+def _as_kernels_take(grad: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    return grad if grad.flags.c_contiguous and grad.dtype == dtype else converted(grad, dtype)
 
 
 class Optimizer:
@@ -56,7 +71,8 @@ class Optimizer:
     params     tensors; or dicts, each a group: "params" and the settings in which it differs
     defaults   the settings of a group that names none
 
-    A subclass checks a group's settings in `check(group)` and updates parameters in `update(group, bundle)`.
+    A subclass checks a group's settings in `check(group)`, makes of them what its kernel reads in
+    `numbers(group, states)`, and updates parameters in `update(group, bundle)`.
     `param_groups` may be changed between steps, as schedulers do; `state` only by load_state_dict.
 
     Raises   ValidationError   no parameters, a parameter twice or in read-only memory, a setting out of its range
@@ -122,6 +138,7 @@ class Optimizer:
         self._check_params(group["params"])
         self.check(group)
         self.param_groups.append(group)
+        self._bundles = {}
 
     def _check_params(self, params: list[Any]) -> None:
         known = {id(p) for group in self.param_groups for p in group["params"]}
@@ -145,9 +162,13 @@ class Optimizer:
     def check(self, group: dict[str, Any]) -> None:
         """Refuse settings out of their range."""
 
+    def numbers(self, group: dict[str, Any], states: list[dict[str, Any]]) -> list[float]:
+        """What the kernel reads in the step that begins."""
+        raise NotImplementedError(f"{self._name}: define numbers(group, states) and update(group, bundle), or step()")
+
     def update(self, group: dict[str, Any], bundle: Bundle) -> None:
         """Change the parameters of a bundle by one step."""
-        raise NotImplementedError(f"{self._name}: define update(group, bundle), or step()")
+        raise NotImplementedError(f"{self._name}: define numbers(group, states) and update(group, bundle), or step()")
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients of all parameters; backward adds to what is there.
@@ -168,8 +189,11 @@ class Optimizer:
         if closure is not None:
             with enable_grad():
                 loss = closure()
+        if local.recording is not None:
+            local.recording.depend(self, "_bundles")
         for number, group in enumerate(self.param_groups):
             for bundle in self._bundled(number):
+                host(bundle.set, bundle.numbers, self.numbers, group)
                 self.update(group, bundle)
         return loss
 

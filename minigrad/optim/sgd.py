@@ -70,13 +70,15 @@ class SGD(Optimizer):
                 f"{group['dampening']}; use a momentum above 0, as 0.9, and dampening=0"
             )
 
+    def numbers(self, group: dict[str, Any], states: list[dict[str, Any]]) -> list[float]:
+        """What the kernels read: lr, decay, sign, and what momentum keeps of the sum and takes of the gradient."""
+        first = states[0].get("momentum_buffer") is None
+        sign, take = -1.0 if group["maximize"] else 1.0, 1.0 if first else 1 - group["dampening"]
+        return [group["lr"], group["weight_decay"], sign, group["momentum"], take, group["nesterov"]]
+
     def update(self, group: dict[str, Any], bundle: Bundle) -> None:
         """Change the parameters of a bundle by one step."""
-        shared = group["lr"], group["weight_decay"], -1.0 if group["maximize"] else 1.0
         if group["momentum"] == 0:
-            bundle.run(kernels.sgd, *shared)
-            return
-        first = "momentum_buffer" not in bundle.states[0]
-        take = 1.0 if first else 1 - group["dampening"]
-        momenta = bundle.state("momentum_buffer")
-        bundle.run(kernels.momentum, momenta, group["momentum"], take, group["nesterov"], *shared)
+            bundle.run(kernels.sgd)
+        else:
+            bundle.run(kernels.momentum, bundle.state("momentum_buffer"))

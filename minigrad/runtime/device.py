@@ -3,18 +3,21 @@
 `cpu` runs kernels compiled by Numba, `numpy` runs plain NumPy, the judge of all others.  Both keep NumPy arrays.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from ..errors import DeviceError
+from .threads import host
 
 
 class Device:
     """A place for tensors.  Compares equal to its name: `x.device == "cpu"`."""
 
-    def __init__(self, name: str):
+    def __init__(self, name: str, launches: bool):
         self.type = name
+        self.launches = launches  # whether its columns run kernels
         self.index = None
 
     def __repr__(self) -> str:
@@ -29,6 +32,13 @@ class Device:
     def __hash__(self) -> int:
         return hash(self.type)
 
+    def run(self, column: Callable[..., None], *arguments: Any) -> None:
+        """Call one of this device's columns."""
+        if self.launches:
+            column(*arguments)
+        else:
+            host(column, *arguments)
+
     def from_host(self, array: np.ndarray) -> Any:
         """A NumPy array as an array of this device."""
         return array
@@ -42,7 +52,7 @@ class Device:
         array[...] = values
 
 
-CPU, NUMPY = Device("cpu"), Device("numpy")
+CPU, NUMPY = Device("cpu", launches=True), Device("numpy", launches=False)
 _devices = {"cpu": CPU, "numpy": NUMPY}
 
 

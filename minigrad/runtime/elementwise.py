@@ -1,7 +1,10 @@
 """Kernels that apply a scalar function element by element, to operands of any strides, with broadcasting.
 
 The axes of all operands are put in the memory order of the output, neighbours that lie behind each other in every
-operand are merged, and what remains is a list of rows.  LeNet's arrays merge into one row; a task is a piece of it.
+operand are merged, and what remains is a list of rows.  A task is a piece of some rows.
+
+The first axis of an image (C, H, W, N) is not merged, and long rows are cut: each task does some rows of pixels of all
+channels, as pooling and convolution do, and finds in its core's own cache what these have left there.
 """
 
 from collections.abc import Callable
@@ -14,6 +17,8 @@ from .kernel import Ints, Kernel, Memory, helper
 from .math import smaller
 
 PIECE = 32768  # elements in a task: 10 us of work, where a parallel launch costs 3-9 us
+LONG = 2048  # elements of a row that are worth a task
+CUTS = 4  # long rows are cut into a multiple of so many pieces: as much work for each of 1, 2 or 4 threads
 
 
 def elementwise(function: Callable[..., object], inputs: tuple[type, ...] = (), out: type = Memory):
@@ -51,9 +56,9 @@ def _as_operand(value, target, kind):
 
 @cache
 def _plan(shape, strides, itemsize, operands) -> tuple[int, np.ndarray]:
-    """How many tasks, and the numbers that a kernel reads: row length, rows, strides within a row, outer sizes, outer
-    strides.  Strides are in elements; operand strides are 0 where the operand is broadcast."""
-    total = prod(shape)
+    """How many tasks, and the numbers that a kernel reads: row length, rows, rows and elements of a row in a task,
+    number of outer axes, strides within a row, outer sizes, outer strides.  Strides are in elements; operand strides
+    are 0 where the operand is broadcast."""
     order = sorted(range(len(shape)), key=lambda axis: (-strides[axis], axis))
     sizes = [shape[axis] for axis in order]
     steps = [[strides[axis] // itemsize for axis in order]]
@@ -68,21 +73,30 @@ def _plan(shape, strides, itemsize, operands) -> tuple[int, np.ndarray]:
             ]
         )
     sizes, steps = _merge(sizes, steps)
-    inner = sizes.pop()
-    numbers = [inner, total, PIECE, len(sizes), *[step[-1] for step in steps], *sizes]
+    inner, rows = sizes.pop(), prod(sizes)
+    pieces = CUTS * -(-inner * rows // (CUTS * PIECE)) if inner >= CUTS * LONG else 1
+    width = -(-inner // pieces // ALIGNED) * ALIGNED if pieces > 1 else max(inner, 1)
+    height = max(rows if pieces > 1 else PIECE // width, 1)
+    numbers = [inner, rows, height, width, len(sizes), *[step[-1] for step in steps], *sizes]
     for step in steps:
         numbers += step[:-1]
-    return -(-total // PIECE), np.array(numbers, np.int64)
+    return -(-rows // height) * -(-inner // width), np.array(numbers, np.int64)
+
+
+ALIGNED = 16  # elements: a vector of float32 does not cross the edge of a piece
 
 
 def _merge(sizes, steps):
-    """Neighbouring axes made one wherever every operand allows it; axes of size 1 dropped."""
+    """Neighbouring axes made one wherever every operand allows it, but the first of several; axes of size 1 dropped."""
     kept = [axis for axis, size in enumerate(sizes) if size != 1]
     merged: list[int] = []
     moves: list[list[int]] = [[] for _ in steps]
     for axis in kept:
-        joined = bool(merged) and all(
-            move[-1] == step[axis] * sizes[axis] for move, step in zip(moves, steps, strict=True)
+        apart = len(kept) > 2 and axis == kept[1]
+        joined = (
+            bool(merged)
+            and not apart
+            and all(move[-1] == step[axis] * sizes[axis] for move, step in zip(moves, steps, strict=True))
         )
         if joined:
             merged[-1] *= sizes[axis]
@@ -99,8 +113,10 @@ def _merge(sizes, steps):
 @helper
 def _row_start(row, plan, operands, operand):
     """Where row number `row` of an operand starts, in elements."""
-    axes = plan[3]
-    sizes, steps = 4 + operands, 4 + operands + axes + operand * axes
+    axes = plan[4]
+    sizes, steps = 5 + operands, 5 + operands + axes + operand * axes
+    if axes == 1:
+        return row * plan[steps]
     offset = 0
     for axis in range(axes - 1, -1, -1):
         offset += (row % plan[sizes + axis]) * plan[steps + axis]
@@ -108,27 +124,32 @@ def _row_start(row, plan, operands, operand):
     return offset
 
 
-# ---- one loop for each number of operands.  A piece of work runs over elements task*PIECE and following, row by row.
+@helper
+def _piece(task, plan):
+    """The rows and the elements of each that a task does: first row, last, first element, how many."""
+    across = (plan[0] + plan[3] - 1) // plan[3]
+    row, start = task // across * plan[2], task % across * plan[3]
+    return row, smaller(row + plan[2], plan[1]), start, smaller(plan[3], plan[0] - start)
+
+
+# ---- one loop for each number of operands
 
 
 def _unary(f, kinds, result) -> Kernel:
     (first,) = kinds
 
     def loop(task, a: first, out: result, plan: Ints):  # type: ignore[valid-type]
-        inner, i, stop = plan[0], task * plan[2], smaller(plan[1], (task + 1) * plan[2])
-        so, sa = plan[4], plan[5]
-        while i < stop:
-            row, start = i // inner, i % inner
-            n = smaller(inner - start, stop - i)
-            o = _row_start(row, plan, 2, 0) + start * so
-            p = _row_start(row, plan, 2, 1) + start * sa
+        row, stop, start, n = _piece(task, plan)
+        so, sa = plan[5], plan[6]
+        for r in range(row, stop):
+            o = _row_start(r, plan, 2, 0) + start * so
+            p = _row_start(r, plan, 2, 1) + start * sa
             if so == 1 and sa == 1:
                 for j in range(n):
                     out[o + j] = f(a[p + j])
             else:
                 for j in range(n):
                     out[o + j * so] = f(a[p + j * sa])
-            i += n
 
     return Kernel(loop, f.py_func)
 
@@ -137,14 +158,12 @@ def _binary(f, kinds, result) -> Kernel:
     first, second = kinds
 
     def loop(task, a: first, b: second, out: result, plan: Ints):  # type: ignore[valid-type]
-        inner, i, stop = plan[0], task * plan[2], smaller(plan[1], (task + 1) * plan[2])
-        so, sa, sb = plan[4], plan[5], plan[6]
-        while i < stop:
-            row, start = i // inner, i % inner
-            n = smaller(inner - start, stop - i)
-            o = _row_start(row, plan, 3, 0) + start * so
-            p = _row_start(row, plan, 3, 1) + start * sa
-            q = _row_start(row, plan, 3, 2) + start * sb
+        row, stop, start, n = _piece(task, plan)
+        so, sa, sb = plan[5], plan[6], plan[7]
+        for r in range(row, stop):
+            o = _row_start(r, plan, 3, 0) + start * so
+            p = _row_start(r, plan, 3, 1) + start * sa
+            q = _row_start(r, plan, 3, 2) + start * sb
             if so == 1 and sa == 1 and sb == 1:
                 for j in range(n):
                     out[o + j] = f(a[p + j], b[q + j])
@@ -155,7 +174,6 @@ def _binary(f, kinds, result) -> Kernel:
             else:
                 for j in range(n):
                     out[o + j * so] = f(a[p + j * sa], b[q + j * sb])
-            i += n
 
     return Kernel(loop, f.py_func)
 
@@ -164,15 +182,13 @@ def _ternary(f, kinds, result) -> Kernel:
     first, second, third = kinds
 
     def loop(task, a: first, b: second, c: third, out: result, plan: Ints):  # type: ignore[valid-type]
-        inner, i, stop = plan[0], task * plan[2], smaller(plan[1], (task + 1) * plan[2])
-        so, sa, sb, sc = plan[4], plan[5], plan[6], plan[7]
-        while i < stop:
-            row, start = i // inner, i % inner
-            n = smaller(inner - start, stop - i)
-            o = _row_start(row, plan, 4, 0) + start * so
-            p = _row_start(row, plan, 4, 1) + start * sa
-            q = _row_start(row, plan, 4, 2) + start * sb
-            r = _row_start(row, plan, 4, 3) + start * sc
+        row, stop, start, n = _piece(task, plan)
+        so, sa, sb, sc = plan[5], plan[6], plan[7], plan[8]
+        for i in range(row, stop):
+            o = _row_start(i, plan, 4, 0) + start * so
+            p = _row_start(i, plan, 4, 1) + start * sa
+            q = _row_start(i, plan, 4, 2) + start * sb
+            r = _row_start(i, plan, 4, 3) + start * sc
             if so == 1 and sa == 1 and sb == 0 and sc == 0:
                 number, other = b[q], c[r]
                 for j in range(n):
@@ -180,7 +196,6 @@ def _ternary(f, kinds, result) -> Kernel:
             else:
                 for j in range(n):
                     out[o + j * so] = f(a[p + j * sa], b[q + j * sb], c[r + j * sc])
-            i += n
 
     return Kernel(loop, f.py_func)
 
@@ -189,28 +204,25 @@ def _ternary(f, kinds, result) -> Kernel:
 
 
 def places(function: Callable[..., object]):
-    """A column (key, limit, scale, out) that fills `out` with function(place, key, limit, scale), where `place` counts
-    the elements in C order, whatever the memory layout."""
+    """A column (key, limit, scale, out) that fills `out` with function(place, key[0], limit, scale), where `place`
+    counts the elements in C order, whatever the memory layout; key (1) uint64."""
     f = helper(function)
 
-    def loop(task, out: Memory, plan: Ints, key, limit, scale: float):
-        inner, i, stop = plan[0], task * plan[2], smaller(plan[1], (task + 1) * plan[2])
-        so, sa = plan[4], plan[5]
-        while i < stop:
-            row, start = i // inner, i % inner
-            n = smaller(inner - start, stop - i)
-            o = _row_start(row, plan, 2, 0) + start * so
-            p = _row_start(row, plan, 2, 1) + start * sa
+    def loop(task, key: Ints, limit, scale: float, out: Memory, plan: Ints):
+        row, stop, start, n = _piece(task, plan)
+        so, sa = plan[5], plan[6]
+        for r in range(row, stop):
+            o = _row_start(r, plan, 2, 0) + start * so
+            p = _row_start(r, plan, 2, 1) + start * sa
             for j in range(n):
-                out[o + j * so] = f(p + j * sa, key, limit, scale)
-            i += n
+                out[o + j * so] = f(p + j * sa, key[0], limit, scale)
 
     run = Kernel(loop, function)
 
-    def column(key: int, limit: int, scale: float, out: np.ndarray) -> None:
+    def column(key: np.ndarray, limit: int, scale: float, out: np.ndarray) -> None:
         steps = np.cumprod((1, *out.shape[:0:-1]))[::-1].tolist()
         tasks, plan = _plan(out.shape, out.strides, out.itemsize, ((out.shape, tuple(steps[-out.ndim :]), 1),))
         if tasks:
-            run(tasks, out, plan, key - 2**64 if key >= 2**63 else key, limit, scale)
+            run(tasks, key.view(np.int64), limit, scale, out, plan)
 
     return column

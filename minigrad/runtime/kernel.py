@@ -14,8 +14,8 @@ and uint8; `ArrayList`, a list of C-contiguous arrays; `float`, a number of the 
 of a register tile (see tile.py); no annotation, a whole number.  The element type is that of the first `ArrayN`,
 `Memory` or `ArrayList` argument.
 
-Arguments travel in one block of eight-byte numbers.  An array is passed as the address of its NumPy object, from which
-the kernel reads data, shape and strides: finding them in Python would cost a microsecond an array.
+Arguments travel in one block of eight-byte numbers, the launch (see threads.py).  An array is passed as the address of
+its NumPy object, from which the kernel reads data and shape: finding them in Python would cost a microsecond an array.
 """
 
 import hashlib
@@ -114,8 +114,8 @@ class Kernel:
         name = self._file(char, shape)
         address = cache.load(name)
         if address is None:
-            if threads.local.rehearsal is not None:
-                threads.local.rehearsal[self, char, shape] = lambda: self.prepare(char, shape)
+            if type(threads.local.recording) is Rehearsal:
+                threads.local.recording.jobs[self, char, shape] = lambda: self.prepare(char, shape)
                 return 0
             start = time.perf_counter()
             address = cache.save(name, self._compile(FLOATS[char], shape))
@@ -176,26 +176,32 @@ def _caller(kernel: Kernel) -> Callable[..., None]:
     floats = [name for name, kind in named if (kind in DIMENSIONS and kind not in INTEGERS) or kind is ArrayList]
     sample = f"{floats[0]}.arrays[0]" if floats[0] in lists else floats[0]
     tile_name = next((name for name, kind in named if kind is Tile), None)
+    passed = [(name, kind) for name, kind in named if kind is not Tile]
     fields = [
         name if kind in (int, float) else f"id({name}.table)" if kind is ArrayList else f"id({name})"
-        for name, kind in named
-        if kind is not Tile
+        for name, kind in passed
     ]
     text = f"""
 def run(tasks, {", ".join(kernel.names)}):
     if not ({" is ".join(["ndarray", *(f"type({name})" for name in arrays)])}):
         wrong(kernel, dict({", ".join(f"{name}={name}" for name in arrays)}))
     form_ = {sample}.dtype.char, {tile_name}
-    launch(compiled.get(form_) or prepare(*form_), pack({", ".join(fields)}), tasks)
+    address_ = compiled.get(form_) or prepare(*form_)
+    if local.recording is not None:
+        local.recording.launch(kernel, address_, tasks, ({", ".join(name for name, _ in passed)},))
+        return
+    execute(pack({len(fields) + 3}, address_, tasks, {", ".join(fields)}), {8 * len(fields) + 24})
 """
-    codes = ["d" if kind is float else "q" for _, kind in named if kind is not Tile]
+    kernel.passed = [kind for _, kind in passed]
+    kernel.pack = struct.Struct("qqq" + "".join("d" if kind is float else "q" for kind in kernel.passed)).pack
     scope = {
         "kernel": kernel,
         "compiled": kernel.compiled,
         "prepare": kernel.prepare,
         "ndarray": np.ndarray,
-        "launch": threads.launch,
-        "pack": struct.Struct("".join(codes)).pack,
+        "local": threads.local,
+        "execute": threads.execute,
+        "pack": kernel.pack,
         "wrong": _wrong_arguments,
     }
     exec(text, scope)
@@ -220,16 +226,22 @@ class Arrays:
         self.table = np.array([id(array) for array in arrays], np.int64)
 
 
+class Rehearsal(threads.Observer):
+    """Runs no kernel; those that must be compiled are kept as jobs."""
+
+    def __init__(self) -> None:
+        self.jobs: dict[Any, Callable[[], object]] = {}
+
+
 @contextmanager
 def missing() -> Iterator[dict[Any, Callable[[], object]]]:
     """Inside, this thread's kernels are looked up but not run; those that must be compiled are collected as jobs."""
-    jobs: dict[Any, Callable[[], object]] = {}
-    threads.local.rehearsal, threads.local.count = jobs, 0
+    threads.local.recording = rehearsal = Rehearsal()
     try:
         with np.errstate(all="ignore"):  # arithmetic on memory that no kernel has filled
-            yield jobs
+            yield rehearsal.jobs
     finally:
-        threads.local.rehearsal = None
+        threads.local.recording = None
 
 
 # ---- how a kernel reads its argument block

@@ -5,8 +5,11 @@ Every inner loop of a kernel then runs over images: full vectors for any channel
 
 import contextlib
 import ctypes
+from math import prod
 
 import numpy as np
+
+from .threads import host, local
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's numbers, malloc.h
 
@@ -30,9 +33,43 @@ FIRST = [tuple(range(n - 1, n)) + tuple(range(n - 1)) for n in range(33)]  # the
 LAST = [(*range(1, n), 0)[:n] for n in range(33)]  # the first axis moved to the end
 
 
+ALIGNMENT = 64  # bytes: a cache line, and the widest vector; a vector across two lines costs two reads
+SMALL = 4096  # bytes: what is read once or twice, where it does not matter
+
+
+def empty_plain(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """An uninitialised array in C order; large ones are aligned."""
+    size = prod(shape) * dtype.itemsize
+    if size < SMALL:
+        array = block = np.empty(shape, dtype)
+    else:
+        block = np.empty(size + ALIGNMENT, np.uint8)
+        start = -block.__array_interface__["data"][0] % ALIGNMENT
+        array = np.ndarray(shape, dtype, block, start)
+    if local.recording is not None:
+        local.recording.allocated(block)
+    return array
+
+
 def empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     """An uninitialised activation of logical shape (N, ...), batch-innermost in memory."""
-    return np.empty(shape[1:] + shape[:1], dtype).transpose(FIRST[len(shape)])
+    return empty_plain(shape[1:] + shape[:1], dtype).transpose(FIRST[len(shape)])
+
+
+def empty_like(array: np.ndarray, dtype: np.dtype | None = None) -> np.ndarray:
+    """An uninitialised array of the same shape and memory order."""
+    dtype = array.dtype if dtype is None else dtype
+    if array.flags.c_contiguous:
+        return empty_plain(array.shape, dtype)
+    order = sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis]))
+    inside = empty_plain(tuple([array.shape[axis] for axis in order]), dtype)
+    return inside.transpose(sorted(range(array.ndim), key=order.__getitem__))
+
+
+def owns(array: np.ndarray) -> bool:
+    """Whether an array is all there is of its memory, but for alignment."""
+    base = array.base
+    return base is None or (type(base) is np.ndarray and base.nbytes <= array.nbytes + ALIGNMENT)
 
 
 def batch_first(array: np.ndarray) -> np.ndarray:
@@ -42,10 +79,24 @@ def batch_first(array: np.ndarray) -> np.ndarray:
 
 def batch_last(array: np.ndarray) -> np.ndarray:
     """The (C, ..., N) memory behind an array (N, C, ...): a view where it is laid out so, otherwise a copy."""
-    view = array.transpose(LAST[array.ndim])
-    return view if view.flags.c_contiguous else np.ascontiguousarray(view)
+    return contiguous(array.transpose(LAST[array.ndim]))
 
 
 def contiguous(array: np.ndarray) -> np.ndarray:
     """The array in C order: itself where it is, otherwise a copy."""
-    return array if array.flags.c_contiguous else np.ascontiguousarray(array)
+    return array if array.flags.c_contiguous else converted(array, array.dtype)
+
+
+def reshaped(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """The elements in another shape: a view where the memory allows it, otherwise a copy."""
+    try:
+        return array.reshape(shape, copy=False)
+    except ValueError:
+        return contiguous(array).reshape(shape)
+
+
+def converted(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """A copy in C order, of another dtype."""
+    copy = empty_plain(array.shape, dtype)
+    host(np.copyto, copy, array)
+    return copy

@@ -1,7 +1,10 @@
 """Threads: which threading layer Numba uses, how many threads, and the one parallel function of the project.
 
-Kernels are serial; `launch` runs the tasks of any of them in parallel, by address.  It is the only function compiled
+Kernels are serial; `execute` runs the tasks of any of them in parallel, by address.  It is the only function compiled
 with parallel=True, because that costs 0.7-2.7 s where a serial kernel costs 0.2-0.3 s.
+
+It takes a program: launches one behind the other, each as numbers of eight bytes: how many numbers, the kernel's
+address, how many tasks, and then what the kernel reads.
 """
 
 import contextlib
@@ -9,6 +12,7 @@ import ctypes
 import importlib.metadata
 import os
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import numba
@@ -18,13 +22,53 @@ from numba.extending import intrinsic
 
 from ..errors import ValidationError
 from . import cache
+from .view import WORD
+
+
+class Observer:
+    """Sees what a Python thread does while it stands in `local.recording`.  This one takes note of nothing."""
+
+    def launch(self, kernel: Any, address: int, tasks: int, arguments: tuple[Any, ...]) -> None:
+        """A kernel is to run."""
+
+    def host(self, function: Callable[..., object], arguments: tuple[Any, ...]) -> None:
+        """A Python function was called that changes arrays, checks them, or depends on more than them."""
+
+    def allocated(self, array: Any) -> None:
+        """An array was made that holds nothing yet."""
+
+    def run(self, operation: Any, device: Any, arrays: Any, settings: dict[str, Any]) -> Any:
+        """An operation is to run."""
+        return operation.forward(device, *arrays, **settings)
+
+    def read(self, tensor: Any) -> None:
+        """A tensor is used."""
+
+    def read_grad(self, tensor: Any) -> None:
+        """The gradient of a tensor is used."""
+
+    def write_grad(self, tensor: Any) -> None:
+        """The gradient of a tensor is replaced."""
+
+    def depend(self, holder: Any, name: str) -> None:
+        """What is done depends on an attribute of an object."""
+
+    def refuse(self, where: str, advice: str) -> None:
+        """Something is done that could not be repeated."""
 
 
 class _Local(threading.local):
     """What each Python thread has for itself."""
 
     count = 0  # the number of threads that Numba was told for it; 0 if not yet
-    rehearsal: dict[Any, Any] | None = None  # kernels to compile, while they are only collected and not run
+    recording: Observer | None = None
+
+
+def host(function: Callable[..., object], *arguments: Any) -> None:
+    """Call a Python function on arrays, and again whenever a recording of it is replayed."""
+    function(*arguments)
+    if local.recording is not None:
+        local.recording.host(function, arguments)
 
 
 _chosen = numba.config.NUMBA_NUM_THREADS
@@ -61,7 +105,7 @@ def get_num_threads() -> int:
 
 def threading_layer() -> str:
     """Numba's threading layer in use: 'tbb', 'omp' or 'workqueue'."""
-    _launcher()
+    _executor()
     return numba.threading_layer()
 
 
@@ -70,21 +114,34 @@ def _call(typing, kernel, block, task):
     """Call the C function at address `kernel` with (block, task)."""
 
     def generate(context, builder, signature, args):
-        word = ir.IntType(64)
-        function = builder.inttoptr(args[0], ir.FunctionType(ir.VoidType(), [word, word]).as_pointer())
+        function = builder.inttoptr(args[0], ir.FunctionType(ir.VoidType(), [WORD, WORD]).as_pointer())
         builder.call(function, args[1:])
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64, types.int64), generate
 
 
-def _launch(kernel, block, tasks):
-    if tasks <= 1:  # one task, or a negative number: so many, all on this thread
-        for task in range(abs(tasks)):
-            _call(kernel, block, task)
-        return
-    for task in numba.prange(tasks):
-        _call(kernel, block, task)
+@intrinsic
+def _word(typing, address):
+    """The eight-byte number at an address."""
+
+    def generate(context, builder, signature, args):
+        return builder.load(builder.inttoptr(args[0], WORD.as_pointer()))
+
+    return types.int64(types.int64), generate
+
+
+def _execute(program, size):
+    at, end = program, program + size
+    while at < end:
+        kernel, tasks, block = _word(at + 8), _word(at + 16), at + 24
+        if tasks <= 1:  # one task, or a negative number: so many, all on this thread
+            for task in range(abs(tasks)):
+                _call(kernel, block, task)
+        else:
+            for task in numba.prange(tasks):
+                _call(kernel, block, task)
+        at += 8 * _word(at)
 
 
 def _prefer_tbb() -> None:
@@ -107,27 +164,26 @@ def _prefer_tbb() -> None:
 _starting = threading.Lock()
 
 
-def _launcher():
-    """The launcher; made once, also when two threads ask for it at the same time."""
+def _executor():
+    """The compiled function of (program, its size in bytes); made once, also when two threads ask at the same time."""
     if not _made:
         with _starting:
             if not _made:
-                _made.append(_make_launcher())
+                _made.append(_make_executor())
     return _made[0]
 
 
 _made: list[Any] = []
 
 
-def _make_launcher():
-    """The compiled launcher as a function of (kernel address, argument block, number of tasks)."""
+def _make_executor():
     _prefer_tbb()
-    numba.get_num_threads()  # starts the threading layer, whose symbols the launcher links against
-    address = cache.load("launch")
+    numba.get_num_threads()  # starts the threading layer, whose symbols the executor links against
+    address = cache.load("execute")
     if address is None:
-        signature = types.void(types.int64, types.int64, types.int64)
-        address = cache.save("launch", numba.cfunc(signature, parallel=True)(_launch))
-    function = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_char_p, ctypes.c_int64)(address)
+        signature = types.void(types.int64, types.int64)
+        address = cache.save("execute", numba.cfunc(signature, parallel=True)(_execute))
+    function = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(address)
     return _locked(function) if numba.threading_layer() == "workqueue" else function
 
 
@@ -142,19 +198,10 @@ def _locked(function):
     return run
 
 
-def launch(kernel: int, block: bytes, tasks: int) -> None:
-    """Run tasks 0 ... tasks-1 of the kernel at address `kernel` with one argument block; all on the calling thread if
-    `tasks` is negative."""
-    if local.count != _chosen and not _ready():
-        return
-    _launcher()(kernel, block, tasks)
-
-
-def _ready() -> bool:
-    """Tell Numba the number of threads for this Python thread; False if kernels are not to run here."""
-    if local.rehearsal is not None:
-        return False
-    _launcher()
-    numba.set_num_threads(_chosen)
-    local.count = _chosen
-    return True
+def execute(program: bytes | int, size: int) -> None:
+    """Run all launches of a program, given as bytes or by its address; `size` in bytes."""
+    if local.count != _chosen:  # this Python thread has not told Numba yet
+        _executor()
+        numba.set_num_threads(_chosen)
+        local.count = _chosen
+    _executor()(program, size)
