@@ -12,7 +12,7 @@ import minigrad as mg
 from minigrad import data
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "train_mnist.py"
-STEPS = 150  # batches of 64 in an epoch here, a sixth of the training digits
+STEPS = 100  # batches of 128 in an epoch here, a fifth of the training digits
 
 
 @pytest.fixture
@@ -63,18 +63,25 @@ def test_one_seed_gives_the_same_bits_with_one_thread_or_two(example, monkeypatc
 def test_a_stopped_run_resumes_as_if_it_had_never_stopped(example, monkeypatch, tmp_path, capsys):
     straight, _ = run(example, monkeypatch, tmp_path / "straight", "--epochs", "2")
 
-    learn, calls = example.learn, []
+    calls = []
 
     def interrupted(*arguments):
         calls.append(1)
-        if len(calls) == STEPS + 40:  # in the second epoch; the rehearsal counts as one call
+        if len(calls) == STEPS + 40:  # in the second epoch
             raise KeyboardInterrupt
-        return learn(*arguments)
+        return graph(*arguments)
 
-    monkeypatch.setattr(example, "learn", interrupted)
+    graph, make = None, mg.graph
+
+    def make_interrupted(function):
+        nonlocal graph
+        graph = make(function)
+        return interrupted
+
+    monkeypatch.setattr(mg, "graph", make_interrupted)
     run(example, monkeypatch, tmp_path / "stopped", "--epochs", "2")
     assert "stopped in epoch 2; go on with --resume" in capsys.readouterr().out
-    monkeypatch.setattr(example, "learn", learn)
+    monkeypatch.setattr(mg, "graph", make)
     resumed, checkpoint = run(example, monkeypatch, tmp_path / "stopped", "--epochs", "2", "--resume")
     assert equal(straight, resumed)
     assert len(checkpoint["run"]["loss"]) == 2 * STEPS
@@ -86,6 +93,9 @@ def test_a_stopped_run_resumes_as_if_it_had_never_stopped(example, monkeypatch, 
         (("--epochs", "0"), "--epochs is 0; train for at least 1"),
         (("--device", "cuda"), "this version of minigrad has no CUDA kernels"),
         (("--device", "tpu"), "device 'tpu' is unknown"),
+        (("--batch-size", "0"), "--batch-size is 0; use at least 1"),
+        (("--lr", "0"), "--lr is 0.0; use a number above 0"),
+        (("--target", "99"), "--target is 99.0; it is a share"),
     ],
 )
 def test_flags_out_of_range_are_refused_before_anything_runs(example, monkeypatch, tmp_path, capsys, flags, message):
@@ -98,3 +108,43 @@ def test_resuming_without_a_checkpoint_is_refused_before_anything_runs(example, 
     with pytest.raises(SystemExit):
         run(example, monkeypatch, tmp_path, "--resume")
     assert f"there is no {tmp_path / 'checkpoint.safetensors'}; train without it first" in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_anything_runs(example, monkeypatch, tmp_path, capsys):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(SystemExit):
+        run(example, monkeypatch, tmp_path / "file" / "runs")
+    assert "cannot be written (Not a directory); name another folder" in capsys.readouterr().err
+
+
+def test_training_ends_when_the_target_is_reached(example, monkeypatch, tmp_path):
+    _, checkpoint = run(example, monkeypatch, tmp_path, "--epochs", "3", "--target", "0.5")
+    assert checkpoint["run"]["epoch"] == 1
+
+
+def test_a_target_that_is_not_reached_is_said(example, monkeypatch, tmp_path, capsys):
+    run(example, monkeypatch, tmp_path, "--epochs", "1", "--target", "1")
+    assert "100.00% was not reached in 1 epochs; train for more of them" in capsys.readouterr().out
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_checkpoint(example, monkeypatch, tmp_path):
+    graph, good = mg.graph, None
+
+    def spoilt(function):
+        step, calls = graph(function), []
+
+        def call(images, labels):
+            nonlocal good
+            calls.append(1)
+            if len(calls) == STEPS + 3:
+                good = mg.load(tmp_path / "lenet5.safetensors")
+                images = images * float("nan")
+            return step(images, labels)
+
+        return call
+
+    monkeypatch.setattr(mg, "graph", spoilt)
+    with pytest.raises(SystemExit, match=r"the loss is nan at step 3 of epoch 2; .*after epoch 1, is good.*--lr"):
+        run(example, monkeypatch, tmp_path, "--epochs", "2")
+    assert equal(mg.load(tmp_path / "lenet5.safetensors"), good)
+    assert mg.load(tmp_path / "checkpoint.safetensors")["run"]["epoch"] == 1
