@@ -24,6 +24,7 @@ from .creation import (
     zeros_like,
 )
 from .graph import graph
+from .profile import profile
 from .random import initial_seed, manual_seed
 from .runtime.device import Device, device
 from .runtime.threads import get_num_threads, set_num_threads

@@ -29,7 +29,14 @@ FLOORS = [  # from the ground up; a name stands for all within it, the longest o
     {"minigrad.tensor", "minigrad.tape"},
     {"minigrad.nn.functional", "minigrad.creation", "minigrad.random"},
     {"minigrad.nn", "minigrad.optim", "minigrad.data", "minigrad.datasets", "minigrad.viz", "minigrad.models"},
-    {"minigrad.serialization", "minigrad.testing", "minigrad.warmup", "minigrad.graph", "minigrad.cuda"},
+    {
+        "minigrad.serialization",
+        "minigrad.testing",
+        "minigrad.warmup",
+        "minigrad.graph",
+        "minigrad.profile",
+        "minigrad.cuda",
+    },
     {"minigrad"},
 ]
 

@@ -155,6 +155,9 @@ def conv2d(device, x, w, b, *, stride, pads, dilation, groups):
     return out
 
 
+conv2d.flops = lambda out, x, w, b: 2 * out.size * w[0].size
+
+
 @cache
 def _out_shape(x, w, b, stride, pads, dilation, groups):
     """(N, F, OH, OW), if the shapes fit together."""
@@ -258,6 +261,9 @@ def conv2d_input(device, g, w, *, size, stride, pads, dilation, groups):
     dx = memory.empty((g.shape[0], w.shape[1] * groups, *size), g.dtype)
     conv2d_input_columns[device.type](g, w, stride, pads, dilation, groups, dx)
     return dx
+
+
+conv2d_input.flops = lambda dx, g, w: 2 * g.size * w[0].size
 
 
 @conv2d_input.gradient
@@ -385,6 +391,9 @@ def conv2d_weight(device, g, x, *, window, stride, pads, dilation, groups):
     dw = memory.empty_plain(shape, g.dtype)
     conv2d_weight_columns[device.type](g, x, stride, pads, dilation, groups, dw)
     return dw
+
+
+conv2d_weight.flops = lambda dw, g, x: 2 * g.size * dw[0].size
 
 
 @conv2d_weight.gradient

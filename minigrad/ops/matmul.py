@@ -133,6 +133,9 @@ def _product_like(a, b):
     return memory.empty(shape, a.dtype) if inward else memory.empty_plain(shape, a.dtype)
 
 
+matmul.flops = lambda out, a, b: 2 * out.size * a.shape[-1]
+
+
 @matmul.gradient
 def matmul_gradient(do, g, a, b):
     """da = g bT, db = aT g."""
@@ -197,6 +200,9 @@ def same_dtype(where, x, w, b):
     if w.dtype != dtype or (b is not None and b.dtype != dtype):
         name, other = ("weight", w.dtype) if w.dtype != dtype else ("bias", b.dtype)
         raise DtypeError(f"{where}: x is {dtype}, {name} is {other}; convert one with .to(mg.{dtype})")
+
+
+linear.flops = lambda out, x, w, b: 2 * out.size * w.shape[1]
 
 
 @linear.gradient

@@ -63,6 +63,7 @@ class Op:
         self.inputs = [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY]
         self.view = False  # whether the output may share memory with the first input
         self.launches = False  # whether all its work is launches and calls of `host`
+        self.flops: Callable[..., int] | None = None  # of (out, *inputs): multiplications and additions
         self.rule: Callable[..., tuple[Callable[[], Any] | None, ...]] | None = None
         self.sources: list[tuple[str, str, Any]] = []
         self.keeps: tuple[int, ...] = ()

@@ -44,8 +44,7 @@ class Recording(Observer):
 
     def launch(self, kernel: Kernel, address: int, tasks: int, arguments: tuple[Any, ...]) -> None:
         """Run a kernel."""
-        program = _packed(kernel, address, tasks, [id(a.table) if type(a) is Arrays else _id(a) for a in arguments])
-        execute(program, len(program))
+        run_kernel(kernel, address, tasks, arguments)
         self.steps.append(Launch(kernel, address, tasks, arguments))
 
     def host(self, function: Callable[..., object], arguments: tuple[Any, ...]) -> None:
@@ -72,8 +71,11 @@ class _Pause:
         local.recording = self.recording
 
 
-def _id(argument: Any) -> Any:
-    return id(argument) if isinstance(argument, np.ndarray) else argument
+def run_kernel(kernel: Kernel, address: int, tasks: int, arguments: tuple[Any, ...]) -> None:
+    """Run one launch."""
+    fields = [id(a.table) if type(a) is Arrays else id(a) if type(a) is np.ndarray else a for a in arguments]
+    program = _packed(kernel, address, tasks, fields)
+    execute(program, len(program))
 
 
 def _packed(kernel: Kernel, address: int, tasks: int, fields: Sequence[Any]) -> bytes:
