@@ -56,23 +56,29 @@ def _fits(rows: int, cols: int) -> bool:
 def choose(rows: int, width: int, dtype) -> tuple[int, int, bool]:
     """The tile for an output of `rows` x `width` elements: rows, columns, and whether the tile must be masked.
 
-    Never larger than the output, so that a last block may overlap the one before it.  The fastest, and among those
-    within 3 % of it the largest.
+    One that is not masked is no larger than the output, so that a last block may overlap the one before it.  The
+    fastest, and among those within 3 % of it the largest.
     """
-    vectors = width // lanes(dtype)
+    cost = _costs(rows, width, dtype)
+    near = [tile for tile in cost if cost[tile] <= 1.03 * min(cost.values())]
+    return max(near, key=lambda tile: (not tile[2], tile[0] * tile[1], tile))
+
+
+def cost_of(rows: int, width: int, dtype) -> float:
+    """Cycles that the best tile takes for one step of an output of `rows` x `width`."""
+    return min(_costs(rows, width, dtype).values())
+
+
+def _costs(rows: int, width: int, dtype) -> dict[tuple[int, int, bool], float]:
+    vectors, rest = divmod(width, lanes(dtype))
     heights = [height for height in (8, 6, 5, 4) if height <= rows] or [max(rows, 1)]
-    if not vectors:
-        return heights[0], 1, True
-    cost = {
-        (height, cols): -(-rows // height) * -(-width // (cols * lanes(dtype))) * _cycles(height, cols)
+    return {
+        (height, cols, masked): -(-rows // height) * -(-width // (cols * lanes(dtype))) * _cycles(height, cols)
         for height in heights
-        for cols in range(1, min(4, vectors) + 1)
+        for masked in ((False, True) if rest else (False,))
+        for cols in range(1, min(4, vectors + masked) + 1)
         if _fits(height, cols)
     }
-    height, cols = max(
-        (tile for tile in cost if cost[tile] <= 1.03 * min(cost.values())), key=lambda tile: (tile[0] * tile[1], tile)
-    )
-    return height, cols, False
 
 
 def _cycles(rows: int, cols: int) -> float:
