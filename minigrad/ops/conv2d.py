@@ -119,26 +119,35 @@ def _packed(w, groups, rows, size, *steps):
 
 
 @kernel
-def margin_kernel(task, x: Array4, out: Array4, top, left):
-    """One row of x (C, H, W, N) within margins of zeros, out (C, H + margins, W + margins, N); (c, h) = task."""
-    _, H, W, N = x.shape
-    _, rows, columns, _ = out.shape
-    c, h, at = task // rows, task % rows - top, task * columns * N
-    inside = 0 <= h < H
-    for i in range(columns * N):
-        out[at + i] = const(0, x)
-    for i in range(W * N if inside else 0):
-        out[at + left * N + i] = x[(c * H + h) * W * N + i]
+def margin_kernel(task, x: Array4, out: Array4, top, left, phases):
+    """One row of x (C, H, W, N) within margins of zeros, out (C, H + margins, phases * columns, N).
+
+    Every phases-th pixel lies beside the next: first those of pixel 0, then those of pixel 1, and so on.
+    """
+    C, H, W, N = x.shape
+    _, rows, total, _ = out.shape
+    row, c, columns = task // C, task % C, total // phases
+    h = row - top
+    for i in range(total):
+        v, at = i % columns * phases + i // columns - left, ((c * rows + row) * total + i) * N
+        if 0 <= h < H and 0 <= v < W:
+            pixel = ((c * H + h) * W + v) * N
+            for n in range(N):
+                out[at + n] = x[pixel + n]
+        else:
+            for n in range(N):
+                out[at + n] = const(0, x)
 
 
-def with_margin(x, pads):
-    """x (C, H, W, N) with margins of zeros."""
-    if not any(pads):
+def with_margin(x, pads, phases=1):
+    """x (C, H, W, N) with margins of zeros, and its columns in phases: (C, H', phases * W', N)."""
+    if phases == 1 and not any(pads):
         return x
     C, H, W, N = x.shape
     top, bottom, left, right = pads
-    out = memory.empty_plain((C, top + H + bottom, left + W + right, N), x.dtype)
-    margin_kernel.few(C * out.shape[1], out.size, x, out, top, left)
+    columns = -(-(left + W + right) // phases)
+    out = memory.empty_plain((C, top + H + bottom, phases * columns, N), x.dtype)
+    margin_kernel.few(C * out.shape[1], out.size, x, out, top, left, phases)
     return out
 
 
@@ -368,17 +377,14 @@ def conv2d_weight_numpy(g, x, stride, pads, dilation, groups, dw):
 
 
 @kernel
-def conv2d_weight_kernel(
-    task, g: Array4, x: Array4, taps: Ints, sums: Memory, SH, SW, groups, height, span, tile: Tile
-):
+def conv2d_weight_kernel(task, g: Array4, x: Array4, taps: Ints, sums: Memory, SH, groups, height, tile: Tile):
     """One tile of filters x taps over `height` rows of outputs.
 
-    g (F, OH, OW, N), x (C, H, W, N) padded; taps: where each (c, kh, kw) of the first group lies in x, in elements;
-    sums (parts, F, taps).
+    g (F, OH, OW, N), x (C, H, W, N) with its columns in phases; taps: where each (c, kh, kw) of the first group lies in
+    x, in elements; sums (parts, F, taps).
     """
     F, OH, OW, N = g.shape
-    C, H, W, _ = x.shape
-    T, filters = taps.shape[0], F // groups
+    T, filters, C, length = taps.shape[0], F // groups, x.shape[0] // groups, OW * N
     rows, cols = (filters + tile.rows - 1) // tile.rows, (T + tile.cols - 1) // tile.cols
     part, block = task // (groups * rows * cols), task % (groups * rows * cols)
     group = block // (rows * cols)
@@ -386,10 +392,9 @@ def conv2d_weight_kernel(
     t = smaller(block % cols * tile.cols, T - tile.cols)
     acc = zeros(tile)
     for oh in range(part * height, smaller((part + 1) * height, OH)):
-        for ow in range(0, OW, span):
-            for n in range(0, span * N, tile.lanes):
-                pixel = (group * (C // groups), oh * SH, ow * SW, n)
-                acc = dot_fma(acc, g, (f, oh, ow, n), OH * OW * N, x, pixel, taps, t, span * N - n)
+        for n in range(0, length, tile.lanes):
+            row, pixels = (f, oh, 0, n), (group * C, oh * SH, 0, n)
+            acc = dot_fma(acc, g, row, OH * length, x, pixels, taps, t, length - n)
     store_sums(acc, sums, (part * F + f) * T + t, T)
 
 
@@ -405,15 +410,14 @@ def add_parts_kernel(task, sums: Array2, dw: Memory):
 
 
 def conv2d_weight_cpu(g, x, stride, pads, dilation, groups, dw):
-    g, x = memory.batch_last(g), with_margin(memory.batch_last(x), pads)
-    filters, taps = dw.shape[0] // groups, _tap_offsets(dw.shape[1:], x.shape[1:], dilation)
-    span = g.shape[2] if stride[1] == 1 else 1
-    tile = dot_tile(filters, len(taps), span * g.shape[3], dw.dtype)
+    g, x = memory.batch_last(g), with_margin(memory.batch_last(x), pads, stride[1])
+    (_, OH, OW, N), filters = g.shape, g.shape[0] // groups
+    taps = _tap_offsets(dw.shape[1:], x.shape[1:], stride[1], dilation)
+    tile = dot_tile(filters, len(taps), OW * N, dw.dtype)
     blocks = groups * -(-filters // tile[0]) * -(-len(taps) // tile[1])
-    parts = _row_parts(g.shape, blocks, lanes(dw.dtype))
-    height = -(-g.shape[1] // parts)
+    parts = _row_parts(OH, OW * N // lanes(dw.dtype), blocks)
     sums = memory.empty_plain((parts, dw.size), dw.dtype) if parts > 1 else dw
-    conv2d_weight_kernel(parts * blocks, g, x, taps, sums, *stride, groups, height, span, tile)
+    conv2d_weight_kernel(parts * blocks, g, x, taps, sums, stride[0], groups, -(-OH // parts), tile)
     if parts > 1:
         add_parts_kernel(1, sums, dw)
 
@@ -422,21 +426,21 @@ PIECES = 24  # at least so many tasks, where there are few filters and taps
 STEPS = 128  # a tile's sums are worth so many steps
 
 
-def _row_parts(g, blocks, lanes):
-    """Into how many parts the rows of outputs are cut: at least two, so that a core reads rows which it has in its own
-    cache (conv2 of LeNet-5: 96 us, 108 in one), if that leaves enough to add up."""
-    _, OH, OW, N = g
-    most = min(OH, max(OH * OW * -(-N // lanes) // STEPS, 1))
-    wanted = min(max(-(-PIECES // blocks), 2), most)
+def _row_parts(OH, steps, blocks):
+    """Into how many parts the rows of outputs, of so many steps each, are cut: at least two, so that a core reads rows
+    which it has in its own cache (conv2 of LeNet-5: 96 us, 108 in one), if that leaves enough to add up."""
+    wanted = min(max(-(-PIECES // blocks), 2), OH, max(OH * steps // STEPS, 1))
     return -(-OH // -(-OH // wanted))
 
 
 @cache
-def _tap_offsets(weight, image, dilation):
-    """Where the taps (c, kh, kw) of a window lie in memory (C, H, W, N), in elements from the window's first pixel."""
+def _tap_offsets(weight, image, phases, dilation):
+    """Where the taps (c, kh, kw) of a window lie in memory (C, H, phases * columns, N), in elements from its first."""
     (C, KH, KW), (H, W, N) = weight, image
     c, kh, kw = np.ogrid[:C, :KH, :KW]
-    return np.ascontiguousarray((((c * H + kh * dilation[0]) * W + kw * dilation[1]) * N).ravel(), np.int64)
+    column = kw * dilation[1]
+    column = column % phases * (W // phases) + column // phases
+    return np.ascontiguousarray((((c * H + kh * dilation[0]) * W + column) * N).ravel(), np.int64)
 
 
 conv2d_weight_columns = Columns("conv2d_weight", numpy=conv2d_weight_numpy, cpu=conv2d_weight_cpu)

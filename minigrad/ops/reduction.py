@@ -100,8 +100,11 @@ def _row_sum(tile, x, at, count, one):
     total = lost = const(0, x)
     for first in range(0, count, RUN):
         run, stop = zeros(tile), smaller(first + RUN, count)
-        for k in range(first, stop, tile.width):
-            run = outer_fma(run, one, 0, 0, x, at + k, stop - k)
+        whole = stop - (stop - first) % tile.width
+        for k in range(first, whole, tile.width):
+            run = outer_fma(run, one, 0, 0, x, at + k, None)
+        if whole < stop:
+            run = outer_fma(run, one, 0, 0, x, at + whole, stop - whole)
         corrected = sum_of(run) - lost
         grown = total + corrected
         lost = (grown - total) - corrected

@@ -10,7 +10,7 @@ vector registers, which a plain Numba loop cannot say: there an accumulator arra
 
 Arrays are C-contiguous and an index names the tile's first element; `step` is the distance in elements from one row to
 the next.  `count` is how many elements of the innermost axis are left: a masked tile touches no more than that, any
-other tile ignores it and needs `tile.width` of them.
+other tile ignores it and needs `tile.width` of them, as a masked one does where it is None.
 """
 
 from functools import cache, reduce
@@ -194,7 +194,7 @@ def outer_fma(typing, acc, w, w_at, w_step, x, x_at, count):
             tile = _fma_row(builder, shape, tile, i, row, columns)
         return tile
 
-    return acc(acc, w, w_at, types.intp, x, x_at, types.intp), generate
+    return acc(acc, w, w_at, types.intp, x, x_at, count if count == types.none else types.intp), generate
 
 
 @intrinsic
@@ -450,7 +450,7 @@ def _lanes_of(numbers):
 
 def _mask(builder, shape, count, j):
     """For a masked tile, which lanes of vector j lie within `count` elements; otherwise None."""
-    if not shape.masked:
+    if not shape.masked or count.type != I64:
         return None
     start = j * shape.lanes
     numbers = ir.Constant(ir.VectorType(I64, shape.lanes), list(range(start, start + shape.lanes)))
