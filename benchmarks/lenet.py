@@ -1,83 +1,217 @@
-"""LeNet-5 training steps per second: the compiled kernels against the same model in plain NumPy (im2col + BLAS).
+"""LeNet-5: a training step and a prediction in minigrad, in plain NumPy and in other frameworks.
 
-    python benchmarks/lenet.py [--batch 64] [--seconds 10] [--quick]
+    python benchmarks/lenet.py [--seconds 20] [--quick]
 
-One step is forward, loss, backward and SGD with momentum on images in memory.  Both devices are checked to compute the
-same loss and weights first; then they take turns, and the medians are reported.
+A training step is forward, cross-entropy, backward and SGD with momentum on MNIST images in memory, several batches in
+rotation.  Rivals start from the same weights, must give the same losses over five steps, and then take turns.  Further
+tables: how long the first step takes from the start of a process, and what a second thread and a busy neighbour do.
 """
 
-import argparse
 import os
+import subprocess
+import sys
+import tempfile
 import time
 
 import numpy as np
+import rivals
+from harness import FLOAT, alternate, arguments, busy_process, cores, draw, introduce, table, version, write
 
-import minigrad as mg
-import minigrad.nn.functional as F
-from minigrad import data, datasets, optim
-from minigrad.models import LeNet5
+from minigrad.datasets import MNIST
+from minigrad.viz import style
 
-DEVICES = ("cpu", "numpy")
+TRAINING = (64, 128, 256, 1, 7, 33, 100)
+STEPS = 5  # on which the rivals must agree
+CONDITION_BATCH = 128
+QUICK_TRAINING = (64, 7)
+NUMPY = "NumPy im2col + BLAS"
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--batch", type=int, default=64, help="images per step (64)")
-    parser.add_argument("--seconds", type=float, default=10, help="of timing, all together (10)")
-    parser.add_argument("--quick", action="store_true", help="only check, and time for a moment")
-    args = parser.parse_args()
-    steps = {device: Step(device, args.batch) for device in DEVICES}
-    check(steps)
-    medians = alternate(steps, 0.5 if args.quick else args.seconds)
-    report(medians, args.batch)
+    args = arguments(__doc__, seconds=20)
+    here = introduce("LeNet-5")
+    cases = [("training", N) for N in (QUICK_TRAINING if args.quick else TRAINING)] + [("prediction", 1)]
+    rows = []
+    for work, N in cases:
+        rows += compare(work, N, args, here)
+    rows += first_steps(args.quick) + conditions(args.seconds, here)
+    write("lenet", here, rows, args.quick)
+    draw("lenet", picture(rows), args.quick)
 
 
-class Step:
-    """A model on a device and one batch; calling it is one step."""
-
-    def __init__(self, device, batch):
-        digits = data.DataLoader(datasets.MNIST(train=False), batch, normalize=(0.1307, 0.3081), pad=2, device=device)
-        self.images, self.labels = next(iter(digits))
-        mg.manual_seed(0)
-        self.model = LeNet5(image_size=32).to(device)
-        self.optimizer = optim.SGD(self.model.parameters(), lr=0.01, momentum=0.9)
-
-    def __call__(self):
-        loss = F.cross_entropy(self.model(self.images), self.labels)
-        self.optimizer.zero_grad()
-        loss.backward()
-        self.optimizer.step()
-        return loss
+# ---- rivals at one batch size
 
 
-def check(steps):
-    """Five steps on every device must give the same losses and weights, within float32's rounding."""
-    losses = {device: [step().item() for _ in range(5)] for device, step in steps.items()}
-    np.testing.assert_allclose(losses["cpu"], losses["numpy"], rtol=1e-4)
-    for mine, judge in zip(steps["cpu"].model.parameters(), steps["numpy"].model.parameters(), strict=True):
-        np.testing.assert_allclose(mine.detach().numpy(), judge.detach().numpy(), atol=1e-4)
+def compare(work, N, args, here):
+    """Check the rivals, let them take turns, print their table; returns its rows."""
+    found = contestants(batches(N), work == "training", compiled=not args.quick)
+    timings = alternate(agreeing(found), args.seconds)
+    rows = [row(work, N, name, timing, here) for name, timing in timings.items()]
+    table(
+        (f"{work}, batch {N}", "ms", "quartiles", "images/s", "of FMA peak", "times as long"),
+        [cells(row, rows[0]) for row in rows],
+    )
+    return rows
 
 
-def alternate(steps, seconds):
-    """Median seconds of a step on each device; forty steps of one, then of the other, until the time is up."""
-    times = {device: [] for device in steps}
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end:
-        for device, step in steps.items():
-            time.sleep(0.2)  # BLAS threads go on spinning for a while and would slow the other device down
-            for _ in range(40):
-                start = time.perf_counter()
-                step()
-                times[device].append(time.perf_counter() - start)
-    return {device: float(np.median(values)) for device, values in times.items()}
+def contestants(batches, training, compiled):
+    """{name: rival} of all that are installed here, minigrad with mg.graph first."""
+    weights, many = rivals.weights(), cores()
+    made = {
+        f"minigrad, mg.graph, {counted(many)}": rivals.Graph(weights, batches, training, many),
+        f"minigrad, {counted(many)}": rivals.Minigrad(weights, batches, training, many),
+        f"{NUMPY}, {counted(many)}": rivals.Numpy(weights, batches, training, many),
+    }
+    if version("torch"):
+        for threads in sorted({many, 1}, reverse=True):
+            name = f"PyTorch {short('torch')} eager, {counted(threads)}"
+            made[name] = rivals.Torch(weights, batches, training, threads)
+        if compiled:
+            name = f"PyTorch {short('torch')} torch.compile, {counted(many)}"
+            made[name] = rivals.Compiled(weights, batches, training, many)
+    if version("jax"):
+        made[f"JAX {short('jax')} jit"] = rivals.Jax(weights, batches, training)
+    return made
 
 
-def report(medians, batch):
-    load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
-    print(f"LeNet-5, batch {batch}, {mg.get_num_threads()} threads{load}")
-    for device, seconds in medians.items():
-        print(f"  {device:6s} {1e3 * seconds:7.2f} ms a step, {batch / seconds:9,.0f} images/s")
-    print(f"  cpu is {medians['numpy'] / medians['cpu']:.1f} times as fast as numpy")
+def counted(threads):
+    return "1 thread" if threads == 1 else f"{threads} threads"
+
+
+def short(package):
+    """Its version without the last number."""
+    return ".".join(version(package).split(".")[:2])
+
+
+def batches(N):
+    """Test digits with a margin of two pixels, as (images (N, 1, 32, 32), labels (N)); at least eight batches."""
+    digits = MNIST(train=False)
+    pixels, labels = np.asarray(digits.images), np.array(digits.labels, np.int64)
+    mean, std = rivals.MNIST
+    made = []
+    for start in range(0, 8 * N, N):
+        images = (pixels[start : start + N].reshape(N, 1, 28, 28) / 255 - mean) / std
+        margin = ((0, 0), (0, 0), (2, 2), (2, 2))
+        made.append((np.pad(images, margin, constant_values=-mean / std).astype(FLOAT), labels[start : start + N]))
+    return made
+
+
+def agreeing(found):
+    """The rivals, once all gave the same losses, or the same logits, on the same batches."""
+    results = {name: values for name, rival in found.items() if (values := first_values(name, rival)) is not None}
+    judge = next(value for name, value in results.items() if name.startswith(NUMPY))
+    for name, values in results.items():
+        np.testing.assert_allclose(values, judge, rtol=1e-3, atol=1e-4, err_msg=f"{name} against {NUMPY}")
+    return {name: found[name] for name in results}
+
+
+def first_values(name, rival):
+    """What the first calls return; None where torch.compile does not work, as without a C++ compiler."""
+    rival.begin()
+    try:
+        return np.array([rival.values() for _ in range(STEPS)])
+    except Exception as error:
+        if type(rival) is not rivals.Compiled:
+            raise
+        print(f"{name} is left out: {type(error).__name__}: {str(error).splitlines()[0]}")
+
+
+def row(work, N, name, timing, here):
+    """What is kept of a measurement."""
+    rate = N / timing.median
+    share = 2e-9 * rivals.multiply_adds(work == "training") * rate / here["fma_peak_gflops"]
+    return {"work": work, "batch": N, "rival": name, **timing._asdict(), "images_per_s": rate, "of_fma_peak": share}
+
+
+def cells(row, first):
+    return (
+        row["rival"],
+        f"{1e3 * row['median']:.3f}",
+        f"{1e3 * row['low']:.3f}-{1e3 * row['high']:.3f}",
+        f"{row['images_per_s']:,.0f}",
+        f"{row['of_fma_peak']:.1%}",
+        f"{row['median'] / first['median']:.2f}",
+    )
+
+
+# ---- the first step
+
+
+def first_steps(quick):
+    """Seconds from the start of a process to the end of its first training step: with an empty cache, and once more.
+
+    With --quick for minigrad alone, and from its usual cache.
+    """
+    names = [name for name, kind in rivals.KINDS.items() if version(kind.package)]
+    rows = []
+    for name in names[:1] if quick else names:
+        with tempfile.TemporaryDirectory() as folder:
+            caches = {} if quick else {"MINIGRAD_CACHE_DIR": folder, "TORCHINDUCTOR_CACHE_DIR": folder}
+            cold, warm = first_step(name, caches), first_step(name, caches)
+        rows.append({"work": "first step", "batch": 64, "rival": name, "cold": cold, "warm": warm})
+    head = ("first step, batch 64", "s, usual cache" if quick else "s, empty cache", "s, second start")
+    table(head, [(row["rival"], f"{row['cold']:.2f}", f"{row['warm']:.2f}") for row in rows])
+    return rows
+
+
+def first_step(name, caches):
+    """Seconds from the start of a process until it says that its first step is done."""
+    command, start = [sys.executable, rivals.__file__, name], time.perf_counter()
+    with subprocess.Popen(command, env={**os.environ, **caches}, stdout=subprocess.PIPE, text=True) as process:
+        said = process.stdout.readline()
+        seconds = time.perf_counter() - start
+    if said != "done\n":
+        raise SystemExit(f"{name}: its first step failed, see above")
+    return seconds
+
+
+# ---- threads and neighbours
+
+
+def conditions(seconds, here):
+    """minigrad on all threads and on one, alone and beside a process that keeps a core busy."""
+    given, weights = batches(CONDITION_BATCH), rivals.weights()
+    found = {counted(n): rivals.Graph(weights, given, threads=n) for n in sorted({1, cores()}, reverse=True)}
+    alone = alternate(found, seconds)
+    with busy_process():
+        beside = alternate(found, seconds)
+    timings = {"alone": alone, "one other busy process": beside}
+    rows = [
+        row("training", CONDITION_BATCH, f"minigrad, mg.graph, {threads}, {condition}", timing, here)
+        for condition, found in timings.items()
+        for threads, timing in found.items()
+    ]
+    head = (f"threads and neighbours, batch {CONDITION_BATCH}", "ms", "quartiles", "images/s", "of FMA peak", "times as long")
+    table(head, [cells(row, rows[0]) for row in rows])
+    return [{**row, "work": "conditions"} for row in rows]
+
+
+# ---- picture
+
+
+MEASURED = ("training", "prediction")
+
+
+def picture(rows):
+    """Images a second of every rival, a group of bars for each batch size."""
+    rates = {
+        (row["rival"], MEASURED.index(row["work"]), row["batch"]): row["images_per_s"]
+        for row in rows
+        if row["work"] in MEASURED
+    }
+    names, groups = list(dict.fromkeys(key[0] for key in rates)), sorted({key[1:] for key in rates})
+    chart = style.figure(2 + 1.3 * len(groups), 5, "LeNet-5, images a second")
+    axes, width = chart.subplots(), 0.8 / len(names)
+    for number, name in enumerate(names):
+        own = [i for i, group in enumerate(groups) if (name, *group) in rates]
+        places = [i + (number - len(names) / 2 + 0.5) * width for i in own]
+        axes.bar(places, [rates[name, *groups[i]] for i in own], width, label=name, color=style.PALETTE[number])
+    axes.set_xticks(range(len(groups)), [f"{MEASURED[work]}\nbatch {N}" for work, N in groups])
+    axes.set_yscale("log")
+    axes.set_ylabel("images/s", fontsize=style.LABEL)
+    style.tidy(axes)
+    axes.legend(fontsize=style.SMALL, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.12), frameon=False)
+    return chart
 
 
 if __name__ == "__main__":
