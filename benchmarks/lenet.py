@@ -47,10 +47,7 @@ def compare(work, N, args, here):
     found = contestants(batches(N), work == "training", compiled=not args.quick)
     timings = alternate(agreeing(found), args.seconds)
     rows = [row(work, N, name, timing, here) for name, timing in timings.items()]
-    table(
-        (f"{work}, batch {N}", "ms", "quartiles", "images/s", "of FMA peak", "times as long"),
-        [cells(row, rows[0]) for row in rows],
-    )
+    show(f"{work}, batch {N}", rows)
     return rows
 
 
@@ -123,6 +120,12 @@ def row(work, N, name, timing, here):
     return {"work": work, "batch": N, "rival": name, **timing._asdict(), "images_per_s": rate, "of_fma_peak": share}
 
 
+def show(title, rows):
+    """Print rows; the first is what the others are compared with."""
+    head = (title, "ms", "quartiles", "images/s", "of FMA peak", "times as long")
+    table(head, [cells(row, rows[0]) for row in rows])
+
+
 def cells(row, first):
     return (
         row["rival"],
@@ -169,25 +172,24 @@ def first_step(name, caches):
 
 
 def conditions(seconds, here):
-    """minigrad on all threads and on one, alone and beside a process that keeps a core busy."""
-    given, weights = batches(CONDITION_BATCH), rivals.weights()
-    found = {counted(n): rivals.Graph(weights, given, threads=n) for n in sorted({1, cores()}, reverse=True)}
+    """Every rival, and minigrad on one thread, alone and beside a process that keeps a core busy."""
+    given = batches(CONDITION_BATCH)
+    found = contestants(given, training=True, compiled=False)
+    found["minigrad, mg.graph, 1 thread"] = rivals.Graph(rivals.weights(), given, threads=1)
     alone = alternate(found, seconds)
     with busy_process():
         beside = alternate(found, seconds)
     timings = {"alone": alone, "one other busy process": beside}
     rows = [
-        row("training", CONDITION_BATCH, f"minigrad, mg.graph, {threads}, {condition}", timing, here)
+        row("training", CONDITION_BATCH, f"{name}, {condition}", timing, here)
         for condition, found in timings.items()
-        for threads, timing in found.items()
+        for name, timing in found.items()
     ]
-    head = (f"threads and neighbours, batch {CONDITION_BATCH}", "ms", "quartiles", "images/s", "of FMA peak", "times as long")
-    table(head, [cells(row, rows[0]) for row in rows])
+    show(f"threads and neighbours, batch {CONDITION_BATCH}", rows)
     return [{**row, "work": "conditions"} for row in rows]
 
 
 # ---- picture
-
 
 MEASURED = ("training", "prediction")
 

@@ -1,0 +1,263 @@
+"""LeNet-5 in each framework, from the same weights on the same batches; called, a rival does one step.
+
+    python benchmarks/rivals.py "JAX jit"      one training step, then "done": how long does a first step take?
+
+Each framework gets its arrays in the layout it likes, and is imported by its own rivals only.
+"""
+
+import itertools
+import sys
+from collections import OrderedDict
+
+import numpy as np
+
+SHAPES = {"conv1": (6, 1, 5, 5), "conv2": (16, 6, 5, 5), "fc1": (120, 400), "fc2": (84, 120), "fc3": (10, 84)}
+POSITIONS = {"conv1": 28 * 28, "conv2": 10 * 10}  # where a filter is applied; a dense layer's weights are used once
+LR, MOMENTUM = 0.01, 0.9
+MNIST = (0.1307, 0.3081)  # mean and deviation of its pixels
+
+
+def multiply_adds(training):
+    """Of one image: forward, and for training as much for the gradient by the weights and by the input of each layer,
+    but for the image's own."""
+    forward = {name: int(np.prod(shape)) * POSITIONS.get(name, 1) for name, shape in SHAPES.items()}
+    total = sum(forward.values())
+    return 3 * total - forward["conv1"] if training else total
+
+
+def weights(seed=0):
+    """{name: array} of LeNet-5, with PyTorch's names and its initial spread."""
+    random = np.random.default_rng(seed)
+    drawn = {}
+    for name, shape in SHAPES.items():
+        bound = np.prod(shape[1:]) ** -0.5
+        drawn[f"{name}.weight"] = random.uniform(-bound, bound, shape).astype(np.float32)
+        drawn[f"{name}.bias"] = random.uniform(-bound, bound, shape[0]).astype(np.float32)
+    return drawn
+
+
+def noise(size, count=1):
+    """Batches of random pixels (N, 1, 32, 32) and labels (N), for when it does not matter what is learned."""
+    random = np.random.default_rng(0)
+    return [
+        (random.normal(size=(size, 1, 32, 32)).astype(np.float32), random.integers(0, 10, size)) for _ in range(count)
+    ]
+
+
+class Rival:
+    """A model and its batches in rotation, so that no step can be left out as known.
+
+    weights   {name: array}
+    batches   [(images (N, 1, 32, 32) float32, labels (N) int64)]
+    training  True: a call is one training step and returns the loss; False: one prediction, and returns the logits
+    threads   how many it may use; None leaves that to the framework
+    """
+
+    package = "minigrad"
+
+    def __init__(self, weights, batches, training=True, threads=None):
+        self.threads = threads
+        self.load()
+        self.begin()
+        self.build(weights)
+        self.batches = itertools.cycle([self.hold(*batch) for batch in batches])
+        self.work = self.step if training else self.predict
+
+    def __call__(self):
+        return self.work(*next(self.batches))
+
+    def load(self):
+        """Import the framework."""
+
+    def begin(self):
+        """Before a turn: set the threads."""
+
+    def values(self):
+        """What a call returns, as an array."""
+        return np.asarray(self())
+
+
+class Minigrad(Rival):
+    """minigrad as its user writes it, without mg.graph."""
+
+    device = "cpu"
+
+    def load(self):
+        import minigrad as mg
+        from minigrad import models, nn, optim
+
+        self.mg, self.models, self.nn, self.optim = mg, models, nn, optim
+
+    def begin(self):
+        if self.threads:
+            self.mg.set_num_threads(self.threads)
+
+    def build(self, weights):
+        self.model = self.models.LeNet5(image_size=32).to(self.device)
+        self.model.load_state_dict({name: self.mg.tensor(value) for name, value in weights.items()})
+        self.optimizer = self.optim.SGD(self.model.parameters(), lr=LR, momentum=MOMENTUM)
+
+    def hold(self, images, labels):
+        pixels = np.ascontiguousarray(images.transpose(1, 2, 3, 0)).transpose(3, 0, 1, 2)  # batch-innermost
+        return self.mg.from_numpy(pixels).to(self.device), self.mg.from_numpy(labels).to(self.device)
+
+    def step(self, images, labels):
+        loss = self.nn.functional.cross_entropy(self.model(images), labels)
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        return loss.detach()
+
+    def predict(self, images, labels):
+        with self.mg.no_grad():
+            return self.model(images)
+
+    def values(self):
+        return self().numpy()
+
+
+class Graph(Minigrad):
+    """minigrad with the step recorded by mg.graph."""
+
+    def build(self, weights):
+        super().build(weights)
+        self.step, self.predict = self.mg.graph(self.step), self.mg.graph(self.predict)
+
+
+class Numpy(Minigrad):
+    """minigrad's plain NumPy column: im2col and matrix products by BLAS."""
+
+    device = "numpy"
+
+
+class Torch(Rival):
+    """PyTorch eager, with its fused SGD."""
+
+    package = "torch"
+
+    def load(self):
+        import torch
+
+        self.torch = torch
+
+    def begin(self):
+        if self.threads:
+            self.torch.set_num_threads(self.threads)
+
+    def build(self, weights):
+        self.model = torch_lenet(self.torch.nn)
+        self.model.load_state_dict({name: self.torch.from_numpy(value) for name, value in weights.items()})
+        self.optimizer = self.torch.optim.SGD(self.model.parameters(), lr=LR, momentum=MOMENTUM, fused=True)
+
+    def hold(self, images, labels):
+        return self.torch.from_numpy(images), self.torch.from_numpy(labels)
+
+    def loss(self, images, labels):
+        return self.torch.nn.functional.cross_entropy(self.model(images), labels)
+
+    def step(self, images, labels):
+        loss = self.loss(images, labels)
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        return loss.detach()
+
+    def predict(self, images, labels):
+        with self.torch.inference_mode():
+            return self.model(images)
+
+
+class Compiled(Torch):
+    """PyTorch with model and loss through torch.compile, for one shape."""
+
+    def build(self, weights):
+        super().build(weights)
+        self.torch.compiler.reset()  # what was compiled for other shapes would count against its limit
+        self.model = self.torch.compile(self.model, dynamic=False)
+        self.loss = self.torch.compile(self.loss, dynamic=False)
+
+
+def torch_lenet(nn):
+    """LeNet-5 as minigrad.models has it."""
+    return nn.Sequential(
+        OrderedDict(
+            conv1=nn.Conv2d(1, 6, 5),
+            pool1=nn.MaxPool2d(2),
+            relu1=nn.ReLU(),
+            conv2=nn.Conv2d(6, 16, 5),
+            pool2=nn.MaxPool2d(2),
+            relu2=nn.ReLU(),
+            flatten=nn.Flatten(),
+            fc1=nn.Linear(400, 120),
+            relu3=nn.ReLU(),
+            fc2=nn.Linear(120, 84),
+            relu4=nn.ReLU(),
+            fc3=nn.Linear(84, 10),
+        )
+    )
+
+
+class Jax(Rival):
+    """JAX with the whole step jitted; images (N, H, W, C)."""
+
+    package = "jax"
+
+    def load(self):
+        import jax
+
+        self.jax = jax
+
+    def build(self, weights):
+        self.params = {name: self.jax.numpy.asarray(value) for name, value in weights.items()}
+        self.momenta = {name: self.jax.numpy.zeros_like(value) for name, value in self.params.items()}
+        self.jitted_step, self.jitted_logits = self.jax.jit(self.update), self.jax.jit(self.logits)
+
+    def hold(self, images, labels):
+        put = self.jax.device_put
+        return put(np.ascontiguousarray(images.transpose(0, 2, 3, 1))), put(labels.astype(np.int32))
+
+    def logits(self, params, x):
+        jax = self.jax
+        for name in ("conv1", "conv2"):
+            filters = params[f"{name}.weight"].transpose(2, 3, 1, 0)
+            x = jax.lax.conv_general_dilated(x, filters, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+            x = jax.nn.relu(self.pool(x + params[f"{name}.bias"]))
+        x = x.transpose(0, 3, 1, 2).reshape(len(x), -1)
+        for name in ("fc1", "fc2"):
+            x = jax.nn.relu(x @ params[f"{name}.weight"].T + params[f"{name}.bias"])
+        return x @ params["fc3.weight"].T + params["fc3.bias"]
+
+    def pool(self, x):
+        N, H, W, C = x.shape
+        return x.reshape(N, H // 2, 2, W // 2, 2, C).max((2, 4))  # faster than lax.reduce_window here
+
+    def loss(self, params, images, labels):
+        logs = self.jax.nn.log_softmax(self.logits(params, images))
+        return -self.jax.numpy.take_along_axis(logs, labels[:, None], 1).mean()
+
+    def update(self, params, momenta, images, labels):
+        loss, grads = self.jax.value_and_grad(self.loss)(params, images, labels)
+        momenta = {name: MOMENTUM * momenta[name] + grads[name] for name in params}
+        return {name: params[name] - LR * momenta[name] for name in params}, momenta, loss
+
+    def step(self, images, labels):
+        self.params, self.momenta, loss = self.jitted_step(self.params, self.momenta, images, labels)
+        self.jax.block_until_ready(self.params)
+        return loss
+
+    def predict(self, images, labels):
+        return self.jitted_logits(self.params, images).block_until_ready()
+
+
+KINDS = {
+    "minigrad, mg.graph": Graph,
+    "minigrad": Minigrad,
+    "NumPy im2col + BLAS": Numpy,
+    "PyTorch eager": Torch,
+    "PyTorch torch.compile": Compiled,
+    "JAX jit": Jax,
+}
+
+if __name__ == "__main__":
+    KINDS[sys.argv[1]](weights(), noise(64)).values()
+    print("done", flush=True)
