@@ -4,6 +4,7 @@ A LeNet-5 step is some thirty kernels of 2 to 100 us; Python needs as long again
 kernels to run on what.  That is always the same for tensors of one shape, so it can be found out once.
 """
 
+import threading
 import warnings
 import weakref
 from collections.abc import Callable
@@ -190,7 +191,7 @@ class _Replay:
     """
 
     def __init__(self, trace: _Trace, inputs: list[Tensor], flexible: list[bool], result: Any):
-        self.result = _map(_settled, result)
+        self.result, self.lock = _map(_settled, result), threading.Lock()
         mine = {id(tensor) for tensor in inputs}
         alive = [(seen, seen.tensor()) for seen in trace.seen.values()]
         outside = [(seen, tensor) for seen, tensor in alive if tensor is not None and id(tensor) not in mine]
@@ -215,12 +216,13 @@ class _Replay:
         )
 
     def __call__(self, args: tuple[Any, ...]) -> Any:
-        self.program([value.array for value in args if isinstance(value, Tensor)])
-        for cell, growth in self.versions:
-            cell[0] += growth
-        for leaf, grad in self.grads:
-            leaf._grad = grad
-        return self.results()
+        with self.lock:  # one memory for all that lies between arguments and results
+            self.program([value.array for value in args if isinstance(value, Tensor)])
+            for cell, growth in self.versions:
+                cell[0] += growth
+            for leaf, grad in self.grads:
+                leaf._grad = grad
+            return self.results()
 
     def results(self) -> Any:
         """Copies of the results."""

@@ -2,6 +2,7 @@
 schedules and accumulated gradients; and what could not be repeated is refused."""
 
 import gc
+import threading
 import warnings
 import weakref
 
@@ -335,6 +336,24 @@ def test_a_recorded_function_inside_another_is_part_of_it():
     outer = mg.graph(lambda x: inner(x) * 2)
     assert [outer(mg.tensor([v])).item() for v in (1.0, 2.0)] == [4, 6]
     assert not inner._recorded
+
+
+def test_two_threads_can_call_one_function():
+    chain = mg.graph(lambda x: _chain(x, 20))
+    chain(mg.zeros(4096))
+    wrong = []
+
+    def work(value):
+        for _ in range(50):
+            if chain(mg.full((4096,), value))[0].item() != value + 20:
+                wrong.append(value)
+
+    workers = [threading.Thread(target=work, args=(float(value),)) for value in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert not wrong
 
 
 # ---- memory

@@ -378,7 +378,7 @@ def conv2d_weight_numpy(g, x, stride, pads, dilation, groups, dw):
 
 @kernel
 def conv2d_weight_kernel(task, g: Array4, x: Array4, taps: Ints, sums: Memory, SH, groups, height, tile: Tile):
-    """One tile of filters x taps over `height` rows of outputs.
+    """One tile of filters x taps over `height` rows of outputs; the next task does other filters with the same taps.
 
     g (F, OH, OW, N), x (C, H, W, N) with its columns in phases; taps: where each (c, kh, kw) of the first group lies in
     x, in elements; sums (parts, F, taps).
@@ -388,8 +388,8 @@ def conv2d_weight_kernel(task, g: Array4, x: Array4, taps: Ints, sums: Memory, S
     rows, cols = (filters + tile.rows - 1) // tile.rows, (T + tile.cols - 1) // tile.cols
     part, block = task // (groups * rows * cols), task % (groups * rows * cols)
     group = block // (rows * cols)
-    f = group * filters + smaller(block // cols % rows * tile.rows, filters - tile.rows)
-    t = smaller(block % cols * tile.cols, T - tile.cols)
+    f = group * filters + smaller(block % rows * tile.rows, filters - tile.rows)
+    t = smaller(block // rows % cols * tile.cols, T - tile.cols)
     acc = zeros(tile)
     for oh in range(part * height, smaller((part + 1) * height, OH)):
         for n in range(0, length, tile.lanes):
@@ -415,7 +415,7 @@ def conv2d_weight_cpu(g, x, stride, pads, dilation, groups, dw):
     taps = _tap_offsets(dw.shape[1:], x.shape[1:], stride[1], dilation)
     tile = dot_tile(filters, len(taps), OW * N, dw.dtype)
     blocks = groups * -(-filters // tile[0]) * -(-len(taps) // tile[1])
-    parts = _row_parts(OH, OW * N // lanes(dw.dtype), blocks)
+    parts = _row_parts(OH, OW * N // lanes(dw.dtype), blocks, g.nbytes)
     sums = memory.empty_plain((parts, dw.size), dw.dtype) if parts > 1 else dw
     conv2d_weight_kernel(parts * blocks, g, x, taps, sums, stride[0], groups, -(-OH // parts), tile)
     if parts > 1:
@@ -426,10 +426,13 @@ PIECES = 24  # at least so many tasks, where there are few filters and taps
 STEPS = 128  # a tile's sums are worth so many steps
 
 
-def _row_parts(OH, steps, blocks):
+CACHED = 2**19  # bytes of g, which stay in a core's second cache while one tap after the other passes over them
+
+
+def _row_parts(OH, steps, blocks, size):
     """Into how many parts the rows of outputs, of so many steps each, are cut: at least two, so that a core reads rows
     which it has in its own cache (conv2 of LeNet-5: 96 us, 108 in one), if that leaves enough to add up."""
-    wanted = min(max(-(-PIECES // blocks), 2), OH, max(OH * steps // STEPS, 1))
+    wanted = min(max(-(-PIECES // blocks), 2, -(-size // CACHED)), OH, max(OH * steps // STEPS, 1))
     return -(-OH // -(-OH // wanted))
 
 

@@ -6,7 +6,6 @@ what it looks for in a NumPy object, data and shape.  So the arrays themselves c
 share one block of memory, each for the launches between its first use and its last.
 """
 
-import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -96,7 +95,7 @@ class Program:
     """
 
     def __init__(self, recording: Recording, inputs: list[np.ndarray], flexible: list[bool]):
-        self.inputs, self.lock = inputs, threading.Lock()
+        self.inputs = inputs
         self.before, steps = _split(recording.steps)
         for_python = {id(_owner(a)) for step in recording.steps if type(step) is Host for a in _arrays(step.arguments)}
         self.copied = [i for i, x in enumerate(inputs) if id(_owner(x)) in for_python or not flexible[i]]
@@ -113,19 +112,18 @@ class Program:
         self.moved = [(numbers[use.owner], at, use.offset) for use, at in table.data.items() if use.owner in numbers]
 
     def __call__(self, inputs: Sequence[np.ndarray]) -> None:
-        """Run on inputs of the same shapes, strides and dtypes."""
-        with self.lock:
-            for i in self.copied:
-                np.copyto(self.inputs[i], inputs[i])
-            for i, at, offset in self.moved:
-                self.table[at] = _address(inputs[i]) + offset
-            for function, arguments in self.before:
-                function(*arguments)
-            for part in self.parts:
-                if type(part) is bytes:
-                    execute(part, len(part))
-                else:
-                    part.function(*part.arguments)
+        """Run on inputs of the same shapes, strides and dtypes; not twice at once."""
+        for i in self.copied:
+            np.copyto(self.inputs[i], inputs[i])
+        for i, at, offset in self.moved:
+            self.table[at] = _address(inputs[i]) + offset
+        for function, arguments in self.before:
+            function(*arguments)
+        for part in self.parts:
+            if type(part) is bytes:
+                execute(part, len(part))
+            else:
+                part.function(*part.arguments)
 
 
 def _joined(parts: list[Any]) -> list[Any]:
