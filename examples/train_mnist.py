@@ -108,7 +108,7 @@ def arguments():
 
 
 def optimizers(model, train, args):
-    optimizer = optim.Adam(model.parameters(), lr=args.lr, betas=(0.7, 0.9))
+    optimizer = optim.Adam(model.parameters(), lr=args.lr, betas=(0.9, 0.99))
     scheduler = optim.lr_scheduler.OneCycleLR(
         optimizer, args.lr, total_steps=args.epochs * len(train), cycle_momentum=False
     )

@@ -423,7 +423,7 @@ def conv2d_weight_cpu(g, x, stride, pads, dilation, groups, dw):
 
 
 PIECES = 24  # at least so many tasks, where there are few filters and taps
-STEPS = 128  # a tile's sums are worth so many steps
+STEPS = 96  # a tile's sums are worth so many steps
 
 
 CACHED = 2**19  # bytes of g, which stay in a core's second cache while one tap after the other passes over them
