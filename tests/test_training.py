@@ -12,7 +12,7 @@ import minigrad as mg
 from minigrad import data
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "train_mnist.py"
-STEPS = 100  # batches of 128 in an epoch here, a fifth of the training digits
+STEPS = 150  # batches of 128 in an epoch here, a third of the training digits
 
 
 @pytest.fixture

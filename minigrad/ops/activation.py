@@ -23,7 +23,8 @@ def _relu(x):
 
 
 def relu_backward_numpy(g, out, dx):
-    np.multiply(g, out > 0, out=dx)  # a seventh of np.where's time; g is finite
+    bits = -(out > 0).astype(f"i{out.itemsize}")  # all of them where out is positive: a fifth of np.where's time
+    np.bitwise_and(g.view(bits.dtype), bits, out=dx.view(bits.dtype))
 
 
 def _relu_backward(g, out):
