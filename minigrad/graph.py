@@ -1,6 +1,6 @@
 """Graph: a function recorded at its first call and replayed at the next, without Python between its kernels.
 
-A LeNet-5 step is some thirty kernels of 2 to 100 us; Python needs as long again to find out, at each step anew, which
+A LeNet-5 step is some forty launches of 1 to 100 us; Python needs as long again to find out, at each step anew, which
 kernels to run on what.  That is always the same for tensors of one shape, so it can be found out once.
 """
 

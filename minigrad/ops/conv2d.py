@@ -431,7 +431,7 @@ CACHED = 2**19  # bytes of g, which stay in a core's second cache while one tap 
 
 def _row_parts(OH, steps, blocks, size):
     """Into how many parts the rows of outputs, of so many steps each, are cut: at least two, so that a core reads rows
-    which it has in its own cache (conv2 of LeNet-5: 96 us, 108 in one), if that leaves enough to add up."""
+    which it has in its own cache (conv2 of LeNet-5: 94 us, 108 in one), if that leaves enough to add up."""
     wanted = min(max(-(-PIECES // blocks), 2, -(-size // CACHED)), OH, max(OH * steps // STEPS, 1))
     return -(-OH // -(-OH // wanted))
 

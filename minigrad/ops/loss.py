@@ -9,8 +9,6 @@ Memory: x (K, M), M running over images (and pixels); labels (M).
 Source: C. Szegedy et al., "Rethinking the Inception architecture", 2016, section 7 (label smoothing).
 """
 
-from functools import cache
-
 import numpy as np
 
 from ..errors import DtypeError, ShapeError, ValidationError
@@ -19,6 +17,7 @@ from ..runtime.kernel import Array1, Array2, Ints, kernel
 from ..runtime.math import const, larger, smaller
 from ..runtime.threads import host
 from .op import Columns, launches, op
+from .reduction import ones
 
 SLICE = 256  # images in one task
 
@@ -176,7 +175,7 @@ reduce_columns = Columns("reduce_losses", numpy=reduce_numpy, cpu=reduce_cpu)
 def reduced(device, losses, factors, reduction):
     """The loss, and what it was divided by (1); losses that are to stay as they are were divided by 1."""
     if reduction == "none":
-        return losses, _ones(1, losses.dtype)
+        return losses, ones(losses.dtype)
     total, out = memory.empty_plain((1,), losses.dtype), memory.empty_plain((), losses.dtype)
     reduce_columns[device.type](line(losses), factors, reduction == "mean", total, out)
     return out, total
@@ -192,16 +191,11 @@ def cross_entropy(device, x, labels, weight, *, ignore, smoothing, reduction):
     rows, places = class_rows(x), line(labels, np.dtype(np.int64))
     losses, slopes = memory.empty(labels.shape, x.dtype), memory.empty_like(rows)
     factors = memory.empty_plain((labels.size,), x.dtype)
-    weights = _ones(x.shape[1], x.dtype) if weight is None else memory.converted(weight, x.dtype)
+    weights = ones(x.dtype, x.shape[1]) if weight is None else memory.converted(weight, x.dtype)
     if labels.size:
         cross_entropy_columns[device.type](rows, places, weights, smoothing, ignore, line(losses), factors, slopes)
     out, total = reduced(device, losses, factors, reduction)
     return out, (slopes, total)
-
-
-@cache
-def _ones(count, dtype):
-    return np.ones(count, dtype)
 
 
 @cross_entropy.gradient

@@ -130,9 +130,9 @@ PIECES = 4  # of long rows
 
 
 @cache
-def ones(dtype):
-    """A number 1 for kernels."""
-    return np.ones(1, dtype)
+def ones(dtype, count=1):
+    """So many times 1, for kernels to read."""
+    return np.ones(count, dtype)
 
 
 @kernel

@@ -192,8 +192,7 @@ def run(tasks, {", ".join(kernel.names)}):
         return
     execute(pack({len(fields) + 3}, address_, tasks, {", ".join(fields)}), {8 * len(fields) + 24})
 """
-    kernel.passed = [kind for _, kind in passed]
-    kernel.pack = struct.Struct("qqq" + "".join("d" if kind is float else "q" for kind in kernel.passed)).pack
+    kernel.pack = struct.Struct("qqq" + "".join("d" if kind is float else "q" for _, kind in passed)).pack
     scope = {
         "kernel": kernel,
         "compiled": kernel.compiled,
@@ -236,12 +235,13 @@ class Rehearsal(threads.Observer):
 @contextmanager
 def missing() -> Iterator[dict[Any, Callable[[], object]]]:
     """Inside, this thread's kernels are looked up but not run; those that must be compiled are collected as jobs."""
-    threads.local.recording = rehearsal = Rehearsal()
+    before, rehearsal = threads.local.recording, Rehearsal()
+    threads.local.recording = rehearsal
     try:
         with np.errstate(all="ignore"):  # arithmetic on memory that no kernel has filled
             yield rehearsal.jobs
     finally:
-        threads.local.recording = None
+        threads.local.recording = before
 
 
 # ---- how a kernel reads its argument block
