@@ -12,9 +12,9 @@ import numpy as np
 
 from ..errors import DtypeError, ShapeError
 from ..runtime import memory
-from ..runtime.kernel import Ints, Memory, Tile, kernel
+from ..runtime.kernel import Memory, Tile, kernel
 from ..runtime.math import larger, smaller
-from ..runtime.tile import broadcast_rows, choose, dot_fma, dot_tile, outer_fma, store, store_sums, zeros
+from ..runtime.tile import broadcast_rows, choose, lanes, load, outer_fma, store, turned
 from ..shapes import broadcast
 from .op import Columns, launches, op
 
@@ -37,31 +37,39 @@ def gemm_kernel(
 
 
 @kernel
-def gemm_rows_kernel(task, a: Memory, b: Memory, starts: Ints, out: Memory, M, N, K, am, tile: Tile):
-    """One tile of rows of out (M, N) = a (M, K) times rows of b (N, K), all rows contiguous; row n of b starts at
-    starts[n], in elements."""
-    m = smaller(task * tile.rows, M - tile.rows)
-    for start in range(0, N, tile.cols):
-        n = smaller(start, N - tile.cols)
-        acc = zeros(tile)
-        for k in range(0, K, tile.lanes):
-            acc = dot_fma(acc, a, m * am + k, am, b, k, starts, n, K - k)
-        store_sums(acc, out, m * N + n, N)
+def turn_kernel(task, x: Memory, out: Memory, rows, cols, batch_step, step, tile: Tile):
+    """The next rows, as many as the square tile has, of one matrix of a batch: out (cols, rows) = x (rows, cols) with
+    rows and columns exchanged; a row of x starts `step` elements behind the one before."""
+    side = tile.rows
+    blocks = (rows + side - 1) // side
+    start, to, r = task // blocks * batch_step, task // blocks * rows * cols, task % blocks * side
+    if rows < side or cols < side:
+        for i in range(r, smaller(r + side, rows)):
+            for c in range(cols):
+                out[to + c * rows + i] = x[start + i * step + c]
+        return
+    r = smaller(r, rows - side)  # the last block overlaps
+    for next in range(0, cols, side):
+        c = smaller(next, cols - side)
+        store(turned(load(tile, x, start + r * step + c, step, side)), out, to + c * rows + r, rows, side)
 
 
-def gemm_rows(a, b, out):
-    """out (M, N) = a (M, K) @ b (K, N), where a's rows and b's columns are contiguous: the gradient of a weight."""
-    (M, N), K = out.shape, a.shape[1]
-    tile = dot_tile(M, N, K, out.dtype)
-    starts = _row_starts(N, b.strides[1] // b.itemsize)
-    gemm_rows_kernel.few(
-        -(-M // tile[0]), out.size * K // 32, a, b, starts, out, M, N, K, a.strides[0] // a.itemsize, tile
-    )
+def in_rows(x):
+    """x (..., R, C) with rows that are contiguous: itself, or a copy."""
+    R, C = x.shape[-2:]
+    if C == 1 or x.strides[-1] == x.itemsize:
+        return x
+    return _turned(x) if x.strides[-2] == x.itemsize else memory.contiguous(x)
 
 
-@cache
-def _row_starts(count, step):
-    return np.arange(count) * step
+def _turned(x):
+    """A copy of x (..., R, C), whose columns are contiguous, with contiguous rows."""
+    R, C = x.shape[-2:]
+    out, side = memory.empty_plain(x.shape, x.dtype), lanes(x.dtype)
+    batch, batch_step = (x.shape[0], x.strides[0] // x.itemsize) if x.ndim == 3 else (1, 0)
+    tasks = batch * -(-C // side)
+    turn_kernel.few(tasks, x.size, x, out, C, R, batch_step, x.strides[-1] // x.itemsize, (side, 1, False))
+    return out
 
 
 @cache
@@ -76,13 +84,7 @@ def gemm(a, b, out, bias=None):
         a, b, out = b.swapaxes(-1, -2), a.swapaxes(-1, -2), out.swapaxes(-1, -2)
     if not out.size:
         return
-    if b.ndim == 2 and b.shape[1] > 1 and b.strides[1] != b.itemsize:
-        if bias is None and a.strides[1] == b.strides[0] == b.itemsize:
-            gemm_rows(a, b, out)
-            return
-        b = memory.contiguous(b)
-    elif b.ndim == 3:
-        b = memory.contiguous(b)
+    b = in_rows(b)
     M, N, K = out.shape[-2], out.shape[-1], a.shape[-1]
     tile = choose(M, N, out.dtype)
     tasks = out.size // (M * N) * -(-M // tile[0])

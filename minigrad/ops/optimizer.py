@@ -16,7 +16,7 @@ from ..runtime.kernel import Array1, ArrayList, Ints, item, kernel
 from ..runtime.math import const
 from .op import Columns
 
-PIECE = 8192  # elements in a task, so that the threads share one large parameter as well as many small ones
+PIECE = 2048  # elements in a task, so that the threads share one large parameter as well as many small ones
 
 
 @cache

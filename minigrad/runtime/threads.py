@@ -1,10 +1,7 @@
-"""Threads: which threading layer Numba uses, how many threads, and the one parallel function of the project.
+"""Threads: which threading layer Numba uses, how many threads, and what each knows for itself.
 
-Kernels are serial; `execute` runs the tasks of any of them in parallel, by address.  It is the only function compiled
-with parallel=True, because that costs 0.7-2.7 s where a serial kernel costs 0.2-0.3 s.
-
-It takes a program: launches one behind the other, each as numbers of eight bytes: how many numbers, the kernel's
-address, how many tasks, and then what the kernel reads.
+Kernels are serial; the executor runs the tasks of any of them in parallel, by address.  It is the only function
+compiled with parallel=True, because that costs 0.7-2.7 s where a serial kernel costs 0.2-0.3 s.
 """
 
 import contextlib
@@ -16,13 +13,10 @@ from collections.abc import Callable
 from typing import Any
 
 import numba
-from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic
 
 from ..errors import ValidationError
-from . import cache
-from .view import WORD
+from . import cache, executor
 
 
 class Observer:
@@ -109,41 +103,6 @@ def threading_layer() -> str:
     return numba.threading_layer()
 
 
-@intrinsic
-def _call(typing, kernel, block, task):
-    """Call the C function at address `kernel` with (block, task)."""
-
-    def generate(context, builder, signature, args):
-        function = builder.inttoptr(args[0], ir.FunctionType(ir.VoidType(), [WORD, WORD]).as_pointer())
-        builder.call(function, args[1:])
-        return context.get_dummy_value()
-
-    return types.void(types.int64, types.int64, types.int64), generate
-
-
-@intrinsic
-def _word(typing, address):
-    """The eight-byte number at an address."""
-
-    def generate(context, builder, signature, args):
-        return builder.load(builder.inttoptr(args[0], WORD.as_pointer()))
-
-    return types.int64(types.int64), generate
-
-
-def _execute(program, size):
-    at, end = program, program + size
-    while at < end:
-        kernel, tasks, block = _word(at + 8), _word(at + 16), at + 24
-        if tasks <= 1:  # one task, or a negative number: so many, all on this thread
-            for task in range(abs(tasks)):
-                _call(kernel, block, task)
-        else:
-            for task in numba.prange(tasks):
-                _call(kernel, block, task)
-        at += 8 * _word(at)
-
-
 def _prefer_tbb() -> None:
     """Choose the threading layer, before Numba does.
 
@@ -165,7 +124,7 @@ _starting = threading.Lock()
 
 
 def _executor():
-    """The compiled function of (program, its size in bytes); made once, also when two threads ask at the same time."""
+    """The compiled function of (program, its size in bytes, threads); made once, also when two threads ask at once."""
     if not _made:
         with _starting:
             if not _made:
@@ -179,11 +138,12 @@ _made: list[Any] = []
 def _make_executor():
     _prefer_tbb()
     numba.get_num_threads()  # starts the threading layer, whose symbols the executor links against
+    executor.name_symbols()
     address = cache.load("execute")
     if address is None:
-        signature = types.void(types.int64, types.int64)
-        address = cache.save("execute", numba.cfunc(signature, parallel=True)(_execute))
-    function = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)(address)
+        signature = types.void(types.int64, types.int64, types.int64)
+        address = cache.save("execute", numba.cfunc(signature, parallel=True)(executor.execute))
+    function = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)(address)
     return _locked(function) if numba.threading_layer() == "workqueue" else function
 
 
@@ -204,4 +164,4 @@ def execute(program: bytes | int, size: int) -> None:
         _executor()
         numba.set_num_threads(_chosen)
         local.count = _chosen
-    _executor()(program, size)
+    _executor()(program, size, _chosen)

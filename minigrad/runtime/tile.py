@@ -221,15 +221,35 @@ def dot_fma(typing, acc, g, g_at, g_step, x, x_at, offsets, first, count):
 
 
 @intrinsic
-def load(typing, shape, x, x_at, count):
-    """A tile of one row, x[x_at + j]."""
+def load(typing, shape, x, x_at, step, count):
+    """A tile of x[x_at + i*step + j]."""
 
     def generate(context, builder, signature, args):
-        _, values, at, left = args
-        row = _load_row(builder, shape, address(context, builder, x, values, x_at, at), left)
-        return _packed(builder, shape, row)
+        _, values, at, distance, left = args
+        start = address(context, builder, x, values, x_at, at)
+        starts = [builder.gep(start, [_times(builder, distance, i)]) for i in range(shape.rows)]
+        return _packed(builder, shape, [vector for row in starts for vector in _load_row(builder, shape, row, left)])
 
-    return Registers(shape)(shape, x, x_at, types.intp), generate
+    return Registers(shape)(shape, x, x_at, types.intp, types.intp), generate
+
+
+@intrinsic
+def turned(typing, acc):
+    """A square tile, `lanes` rows of one vector, with rows and columns exchanged."""
+
+    def generate(context, builder, signature, args):
+        shape = signature.args[0].shape
+        vectors = [builder.extract_value(args[0], i) for i in range(shape.lanes)]
+        block = 1
+        while block < shape.lanes:  # exchange every second block of a row with one of the row that is as far below
+            vectors = [
+                _exchanged(builder, shape, vectors[i & ~block], vectors[i | block], block, bool(i & block))
+                for i in range(shape.lanes)
+            ]
+            block *= 2
+        return _packed(builder, shape, vectors)
+
+    return acc(acc), generate
 
 
 @intrinsic
@@ -442,6 +462,14 @@ def _half_sums(builder, shape, a, b, block):
     low = [lane + k for start in starts for lane in (start, start + shape.lanes) for k in range(block)]
     high = [lane + block for lane in low]
     return builder.fadd(builder.shuffle_vector(a, b, _lanes_of(low)), builder.shuffle_vector(a, b, _lanes_of(high)))
+
+
+def _exchanged(builder, shape, a, b, block, second):
+    """Of two rows the first block of each pair, or the second: (a[0], b[0], a[2], b[2], ...) for blocks of one."""
+    lanes = range(shape.lanes)
+    return builder.shuffle_vector(
+        a, b, _lanes_of([(k & ~block) + block * second + shape.lanes * bool(k & block) for k in lanes])
+    )
 
 
 def _lanes_of(numbers):
