@@ -90,11 +90,11 @@ def max_pool2d_kernel(task, x: Array4, out: Array4, places: Shorts, KH, KW, SH, 
             first_kw, last_kw = larger((DW - 1 - v) // DW, 0), smaller((W - v + DW - 1) // DW, KW)
             best, place = full(tile, const(-np.inf, x)), full(tile, const(0, x))
             if first_kh < last_kh and first_kw < last_kw:
-                best = load(tile, x, (c, h + first_kh * DH, v + first_kw * DW, n), 0, N - n)
+                best = load(tile, x, (c, h + first_kh * DH, v + first_kw * DW, n), N - n)
                 place = full(tile, const(first_kh * KW + first_kw, x))
             for kh in range(first_kh, last_kh):
                 for kw in range(first_kw, last_kw):
-                    value = load(tile, x, (c, h + kh * DH, v + kw * DW, n), 0, N - n)
+                    value = load(tile, x, (c, h + kh * DH, v + kw * DW, n), N - n)
                     best, place = keep_larger(best, place, value, const(kh * KW + kw, x))
             store(best, out, (c, oh, ow, n), 0, N - n)
             store_shorts(place, places, ((c * OH + oh) * OW + ow) * N + n, N - n)

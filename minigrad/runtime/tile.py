@@ -221,25 +221,26 @@ def dot_fma(typing, acc, g, g_at, g_step, x, x_at, offsets, first, count):
 
 
 @intrinsic
-def load(typing, shape, x, x_at, step, count):
-    """A tile of x[x_at + i*step + j]."""
+def load(typing, shape, x, x_at, count):
+    """A tile of one row, x[x_at + j]."""
 
     def generate(context, builder, signature, args):
-        _, values, at, distance, left = args
-        start = address(context, builder, x, values, x_at, at)
-        starts = [builder.gep(start, [_times(builder, distance, i)]) for i in range(shape.rows)]
-        return _packed(builder, shape, [vector for row in starts for vector in _load_row(builder, shape, row, left)])
+        _, values, at, left = args
+        row = _load_row(builder, shape, address(context, builder, x, values, x_at, at), left)
+        return _packed(builder, shape, row)
 
-    return Registers(shape)(shape, x, x_at, types.intp, types.intp), generate
+    return Registers(shape)(shape, x, x_at, types.intp), generate
 
 
 @intrinsic
-def turned(typing, acc):
-    """A square tile, `lanes` rows of one vector, with rows and columns exchanged."""
+def turn(typing, shape, x, x_at, step, out, out_at, out_step):
+    """out[out_at + j*out_step + i] = x[x_at + i*step + j], for a square of `lanes` rows and columns."""
 
     def generate(context, builder, signature, args):
-        shape = signature.args[0].shape
-        vectors = [builder.extract_value(args[0], i) for i in range(shape.lanes)]
+        _, values, at, distance, target, to, out_distance = args
+        start = address(context, builder, x, values, x_at, at)
+        rows = [builder.gep(start, [_times(builder, distance, i)]) for i in range(shape.lanes)]
+        vectors = [_load(builder, shape, row, None) for row in rows]
         block = 1
         while block < shape.lanes:  # exchange every second block of a row with one of the row that is as far below
             vectors = [
@@ -247,9 +248,12 @@ def turned(typing, acc):
                 for i in range(shape.lanes)
             ]
             block *= 2
-        return _packed(builder, shape, vectors)
+        start = address(context, builder, out, target, out_at, to)
+        for j, vector in enumerate(vectors):
+            _store(builder, shape, vector, builder.gep(start, [_times(builder, out_distance, j)]), None)
+        return context.get_dummy_value()
 
-    return acc(acc), generate
+    return types.void(shape, x, x_at, types.intp, out, out_at, types.intp), generate
 
 
 @intrinsic
