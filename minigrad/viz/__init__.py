@@ -1,7 +1,54 @@
-"""Pictures: each function takes arrays or models and returns a matplotlib Figure."""
+"""Pictures: each function takes arrays or models and returns a matplotlib Figure, or the numbers that one shows."""
 
+from minigrad.viz.attribution import grad_cam, grad_cam_map, occlusion, occlusion_map, saliency, saliency_map
+from minigrad.viz.autograd import graph
+from minigrad.viz.excite import (
+    activation_images,
+    maximize_activation,
+    patch_places,
+    prototype_images,
+    prototypes,
+    top_patches,
+)
+from minigrad.viz.film import FilterTape
 from minigrad.viz.filters import filters
+from minigrad.viz.health import FilterHealth, HealthReport, filter_health
+from minigrad.viz.maps import feature_maps
+from minigrad.viz.mistakes import mistakes
+from minigrad.viz.pixel import PixelExplanation, explain_pixel
 from minigrad.viz.style import save
+from minigrad.viz.summary import Summary, summary
 from minigrad.viz.training import confusion_counts, confusion_matrix, training_curves
+from minigrad.viz.volumes import draw
 
-__all__ = ["confusion_counts", "confusion_matrix", "filters", "save", "training_curves"]
+__all__ = [
+    "FilterHealth",
+    "FilterTape",
+    "HealthReport",
+    "PixelExplanation",
+    "Summary",
+    "activation_images",
+    "confusion_counts",
+    "confusion_matrix",
+    "draw",
+    "explain_pixel",
+    "feature_maps",
+    "filter_health",
+    "filters",
+    "grad_cam",
+    "grad_cam_map",
+    "graph",
+    "maximize_activation",
+    "mistakes",
+    "occlusion",
+    "occlusion_map",
+    "patch_places",
+    "prototype_images",
+    "prototypes",
+    "saliency",
+    "saliency_map",
+    "save",
+    "summary",
+    "top_patches",
+    "training_curves",
+]

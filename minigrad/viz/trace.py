@@ -5,8 +5,8 @@ those of torch.fx: a layer's path ("features.0", "conv1"), a function's name bel
 number from the second use on ("relu_1").
 """
 
-from collections import Counter
 from collections.abc import Sequence
+from itertools import count
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -172,10 +172,12 @@ class _Watcher(Observer):
     def __init__(self, model: Module, image: Any):
         self.layers: list[Any] = []
         self._fields: dict[int, tuple[Any, Fields]] = {id(image): (image, (Field(0, 1, 1), Field(0, 1, 1)))}
-        self._open: list[tuple[str, Module, int]] = []  # modules whose forward runs, outermost first, and which call
+        # modules whose forward runs, outermost first, and which call; what hooks of the model do is the model's own
+        self._open: list[tuple[str, Module, int]] = [("", model, 0)]
         self._entered = 0  # calls of modules so far
         self._last: int | None = None  # the call that the last layer belongs to
-        self._uses: Counter[str] = Counter()
+        self._names: set[str] = set()  # of the layers so far
+        self._paths = {path for path, _ in model.named_modules()}
         self._model = model
         self._handles: list[Any] = []
 
@@ -209,13 +211,18 @@ class _Watcher(Observer):
         finally:
             local.recording = self
         out = result[0] if type(result) is tuple else result
-        known = [self._fields[id(array)][1] for array in arrays if id(array) in self._fields]
+        known = {i: self._fields[id(array)][1] for i, array in enumerate(arrays) if id(array) in self._fields}
         fields = _fields_of(operation.name, settings, arrays, out, known)
         if known:
             self._fields[id(out)] = out, fields  # keeps the array, so that no other can have its id
         if operation.name not in HIDDEN:
             self._note(Step(operation.name, tuple(arrays), dict(settings), out, fields))
         return result
+
+    def host(self, function: Any, arguments: tuple[Any, ...]) -> None:
+        """An array changed in place sees what was written to it."""
+        if getattr(function, "__name__", "") == "write" and id(arguments[1]) in self._fields:
+            self._fields[id(arguments[0])] = arguments[0], self._fields[id(arguments[1])][1]
 
     def _note(self, step: Step) -> None:
         path, module, call = self._open[-1]
@@ -226,9 +233,15 @@ class _Watcher(Observer):
         self._last = call if leaf else None
         name = path or type(module).__name__.lower() if leaf else f"{path}.{step.operation}".lstrip(".")
         kind = type(module).__name__ if leaf else step.operation
-        self._uses[name] += 1
-        name += f"_{self._uses[name] - 1}" if self._uses[name] > 1 else ""
+        name = self._unused(name, path if leaf else "")
         self.layers.append(Layer(name, kind, module if leaf else None, [step]))  # type: ignore[arg-type]  # a tuple in the end
+
+    def _unused(self, name: str, path: str) -> str:
+        """The name, with a number from its second use on; never that of another layer or module."""
+        numbered = (f"{name}_{use}" if use else name for use in count())
+        free = next(n for n in numbered if n not in self._names and (n == path or n not in self._paths))
+        self._names.add(free)
+        return free
 
 
 # ---- receptive fields
@@ -241,21 +254,25 @@ ELEMENTWISE = {
 
 
 def _fields_of(
-    operation: str, settings: dict[str, Any], inputs: Sequence[Any], output: Any, known: list[Fields]
+    operation: str, settings: dict[str, Any], inputs: Sequence[Any], output: Any, known: dict[int, Fields]
 ) -> Fields:
-    """The fields of an operation's output, from those of its inputs that come from the image."""
-    if not known or None in known or output.ndim != 4:
+    """The fields of an operation's output, from those of its inputs that come from the image, by position."""
+    pairs = [pair for pair in known.values() if pair is not None]
+    if not known or len(pairs) < len(known) or output.ndim != 4:
         return None
     if operation in WINDOWS:
+        if set(known) != {0}:  # weights made from the image
+            return None
         window = settings.get("window") or inputs[1].shape[2:]
-        (rows, cols), dilation = known[0], settings.get("dilation", (1, 1))  # type: ignore[misc]
+        (rows, cols), dilation = pairs[0], settings.get("dilation", (1, 1))
         stride, pads = settings["stride"], settings["pads"]
         return (
             rows.through(window[0], stride[0], pads[0], dilation[0]),
             cols.through(window[1], stride[1], pads[2], dilation[1]),
         )
-    pairs = [pair for pair in known if pair is not None]
-    if operation not in ELEMENTWISE or any(pair[axis].jump != pairs[0][axis].jump for pair in pairs for axis in (0, 1)):
+    spread = any(inputs[i].shape[-2:] != output.shape[-2:] for i in known)  # one pixel for several
+    uneven = any(pair[axis].jump != pairs[0][axis].jump for pair in pairs for axis in (0, 1))
+    if operation not in ELEMENTWISE or spread or uneven:
         return None
     rows, cols = pairs[0]
     for pair in pairs[1:]:

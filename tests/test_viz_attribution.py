@@ -1,0 +1,559 @@
+"""Pictures of decisions and of what excites a unit: judged by mathematics, by what they show and what they leave."""
+
+from itertools import combinations
+from unittest import mock
+
+import numpy as np
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
+from matplotlib.text import Text
+
+import minigrad as mg
+import minigrad.nn.functional as F
+from minigrad import data, datasets, nn, optim
+from minigrad.errors import MinigradError, ShapeError, ValidationError
+from minigrad.models import LeNet5
+from minigrad.viz import style
+from minigrad.viz.attribution import grad_cam, grad_cam_map, occlusion, occlusion_map, saliency, saliency_map
+from minigrad.viz.excite import (
+    activation_images,
+    maximize_activation,
+    patch_places,
+    prototype_images,
+    prototypes,
+    top_patches,
+)
+from minigrad.viz.trace import trace
+
+RNG = np.random.default_rng(0)
+QUICK = {"steps": 3}
+
+
+class Small(nn.Module):
+    """Functions and layers, padding and stride, dropout, any number of channels."""
+
+    def __init__(self, channels=3, classes=4):
+        super().__init__()
+        self.first = nn.Conv2d(channels, 5, 3, padding=1)
+        self.second = nn.Conv2d(5, 6, 3, stride=2, padding=1)
+        self.drop = nn.Dropout(0.5)
+        self.last = nn.Linear(6 * 3 * 4, classes)
+
+    def forward(self, x):
+        x = F.relu(self.second(F.max_pool2d(F.tanh(self.first(x)), 2)))
+        return self.last(self.drop(x.flatten(1)))
+
+
+class Mean(nn.Module):
+    """One convolution, and the mean of each of its maps as the scores: every number can be worked out by hand."""
+
+    def __init__(self, weight, **settings):
+        super().__init__()
+        weight = np.asarray(weight, np.float32)
+        self.conv = nn.Conv2d(weight.shape[1], len(weight), weight.shape[2:], bias=False, **settings)
+        self.conv.load_state_dict({"weight": weight})
+
+    def forward(self, x):
+        return self.conv(x).mean((2, 3))
+
+
+def photo(channels=3, n=None):
+    shape = (channels, 12, 16) if n is None else (n, channels, 12, 16)
+    return RNG.normal(size=shape).astype(np.float32)
+
+
+def scores(model, images):
+    images = np.asarray(images, np.float32 if next(model.parameters()).dtype == np.float32 else np.float64)
+    model.eval()
+    with mg.no_grad():
+        return model(mg.tensor(images.reshape(-1, *images.shape[-3:]))).numpy()
+
+
+def drawn_texts(figure):
+    texts = []
+    with mock.patch.object(Text, "draw", lambda text, renderer: texts.append(text)):
+        FigureCanvasAgg(figure).draw()
+    return [text for text in texts if text.get_visible() and text.get_text().strip()]
+
+
+def shown(figure, panel):
+    return np.asarray(figure.axes[panel].images[0].get_array())
+
+
+CALLS = {
+    "saliency": lambda m, c, s: saliency(m, np.ones((c, *s))),
+    "saliency, other class": lambda m, c, s: saliency(m, np.eye(*s) * np.ones((c, 1, 1)), target=1),
+    "grad_cam": lambda m, c, s: grad_cam(m, np.eye(*s) * np.ones((c, 1, 1))),
+    "occlusion": lambda m, c, s: occlusion(m, np.eye(*s) * np.ones((c, 1, 1)), size=4, stride=4),
+    "prototypes": lambda m, c, s: prototypes(m, (c, *s), **QUICK),
+    "maximize_activation, one": lambda m, c, s: maximize_activation(m, _first(m), 2, (c, *s), **QUICK),
+    "maximize_activation, all": lambda m, c, s: maximize_activation(m, _first(m), range(5), (c, *s), **QUICK),
+    "top_patches": lambda m, c, s: top_patches(m, RNG.normal(size=(12, c, *s)), _first(m), 1),
+    "top_patches, one": lambda m, c, s: top_patches(m, RNG.normal(size=(1, c, *s)), _first(m), 1),
+}
+MODELS = {
+    "LeNet-5": (LeNet5, 1, (28, 28)),
+    "colour": (Small, 3, (12, 16)),
+    "five channels": (lambda: Small(5), 5, (12, 16)),
+}
+
+
+def _first(model):
+    return next(name for name, module in model.named_modules() if isinstance(module, nn.Conv2d))
+
+
+@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("kind", MODELS)
+def test_every_text_lies_on_the_canvas_and_on_no_other_text(kind, name):
+    make, channels, sizes = MODELS[kind]
+    figure = CALLS[name](make(), channels, sizes)
+    boxes = [(text.get_text(), text.get_window_extent()) for text in drawn_texts(figure)]
+    for text, box in boxes:
+        inside = box.x0 >= 0 and box.y0 >= 0 and box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1
+        assert inside, f"{text!r} is clipped"
+    for (one, box), (other, other_box) in combinations(boxes, 2):
+        assert not box.overlaps(other_box), f"{one!r} and {other!r} overlap"
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_the_model_stays_as_it_was(name):
+    model = Small()
+    model.second.eval()
+    F.cross_entropy(model(mg.tensor(photo(n=2))), mg.tensor([0, 1])).backward()
+    model.first.bias.grad = None
+    model.first.weight.requires_grad = False
+    hook = model.first.register_forward_hook(lambda *_: None)
+
+    def state():
+        return (
+            [parameter.numpy().copy() for parameter in model.state_dict().values()],
+            [parameter.grad is None or parameter.grad.numpy().copy() for parameter in model.parameters()],
+            [parameter.requires_grad for parameter in model.parameters()],
+            [module.training for module in model.modules()],
+            [[*module._forward_hooks, *module._forward_pre_hooks] for module in model.modules()],
+        )
+
+    before = state()
+    CALLS[name](model, 3, (12, 16))
+    np.testing.assert_equal(state(), before)
+    assert list(model.first._forward_hooks) == [hook.number]
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_model_stays_as_it_was_after_an_error_too(name):
+    model = Small()
+    with pytest.raises(MinigradError, match="channels"):
+        CALLS[name](model, 2, (12, 16))
+    assert all(module.training and not module._forward_hooks for module in model.modules())
+
+
+def test_gradients_are_recorded_within_no_grad_too():
+    model, image = Small(), photo()
+    with mg.no_grad():
+        inside = saliency_map(model, image)
+    np.testing.assert_array_equal(inside, saliency_map(model, image))
+
+
+# --- saliency
+
+
+@pytest.mark.parametrize("target", [None, 1])
+def test_saliency_equals_finite_differences(target):
+    model, image = Small().double(), photo().astype(np.float64)
+    k = scores(model, image).argmax() if target is None else target
+    slopes = saliency_map(model, image, target)
+    assert slopes.shape == image.shape
+    for _ in range(30):
+        pixel = tuple(RNG.integers(0, image.shape))
+        step = np.zeros_like(image)
+        step[pixel] = 1e-6
+        difference = (scores(model, image + step) - scores(model, image - step))[0, k] / 2e-6
+        assert slopes[pixel] == pytest.approx(difference, rel=1e-5, abs=1e-9)
+
+
+def test_saliency_shows_the_sum_of_channels_on_one_scale_around_zero_beside_the_image():
+    model, image = Small(), photo()
+    figure = saliency(model, image, target=2)
+    total = saliency_map(model, image, target=2).sum(0)
+    np.testing.assert_allclose(shown(figure, 1), total, rtol=1e-6)
+    low, high = figure.axes[1].images[0].get_clim()
+    assert high == -low == pytest.approx(abs(total).max())
+    np.testing.assert_allclose(shown(figure, 0), np.moveaxis((image - image.min()) / np.ptp(image), 0, -1), atol=1e-6)
+    assert figure.axes[2].get_ylabel() == "change of the score\nper 1 of pixel value,\nsum of channels"
+
+
+def test_titles_name_the_class_its_probability_and_the_predicted_class():
+    model, image = Small(), photo()
+    chances = np.exp(scores(model, image)[0])
+    chances *= 100 / chances.sum()
+    best, worst = chances.argmax(), chances.argmin()
+    asked = f"Saliency: class {best}, probability {chances[best]:.1f} %"
+    assert saliency(model, image).get_suptitle() == asked
+    other = f"Occlusion: class {worst}, probability {chances[worst]:.1f} %"
+    predicted = f"Predicted: class {best}, {chances[best]:.1f} %"
+    assert occlusion(model, image, target=int(worst)).get_suptitle() == f"{other}\n{predicted}"
+
+
+def test_probabilities_of_a_model_that_ends_in_softmax_are_its_scores():
+    model = nn.Sequential(Small(), nn.Softmax(1))
+    image = photo()
+    best = scores(model, image).max()
+    assert f"probability {100 * best:.1f} %" in saliency(model, image).get_suptitle()
+
+
+def test_images_may_have_two_three_or_four_axes_and_whole_numbers():
+    model = Small(1)
+    image = RNG.integers(0, 255, (12, 16), dtype=np.uint8)
+    expected = saliency_map(model, image)
+    np.testing.assert_array_equal(saliency_map(model, image[None]), expected)
+    np.testing.assert_array_equal(saliency_map(model, mg.tensor(image[None, None].astype(float))), expected)
+
+
+# --- Grad-CAM
+
+
+def test_grad_cam_of_known_weights():
+    """Scores are means of maps, so that map k alone has a gradient, 1 / 12 at each place."""
+    model, image = Mean([[[[1.0]]], [[[-2.0]]]]), RNG.normal(size=(3, 4))
+    expected = np.maximum(-2 * image, 0) / 12
+    np.testing.assert_allclose(grad_cam_map(model, image, "conv", target=1), expected, rtol=1e-5)
+    np.testing.assert_allclose(grad_cam_map(model, image, target=0), np.maximum(image, 0) / 12, rtol=1e-5)
+
+
+def test_grad_cam_stands_over_what_the_layer_sees():
+    """A bright pixel and a window of one pixel with stride 3: outputs lie on pixels 0, 3 and 6."""
+    model, image = Mean([[[[1.0]]]], stride=3), np.zeros((7, 7))
+    image[3, 6] = 9
+    heat = grad_cam_map(model, image)
+    slope = np.maximum(1 - abs(np.arange(7) - 3) / 3, 0)[:, None] * np.maximum(1 - abs(np.arange(7) - 6) / 3, 0)
+    np.testing.assert_allclose(heat, slope, atol=1e-6)
+
+
+def test_grad_cam_in_a_deep_model_equals_the_formula():
+    model, image = Small().double(), photo().astype(np.float64)
+    maps = next(layer for layer in trace("test", model, image) if layer.name == "relu").output[0]
+    weight = model.last.weight.detach().numpy()[2].reshape(maps.shape).mean((1, 2))
+    heat = np.maximum(np.einsum("c,chw->hw", weight, maps), 0)
+    figure = grad_cam(model, image, target=2)
+
+    def hats(length, count):
+        """Pixel p lies (p - 0.5) / 4 outputs from the first: one sees 8 pixels of a side, from -3 + 4 i on."""
+        along = ((np.arange(length) - 0.5) / 4).clip(0, count - 1)
+        return np.maximum(1 - abs(along[:, None] - np.arange(count)), 0)
+
+    np.testing.assert_allclose(shown(figure, 1), hats(12, 3) @ heat @ hats(16, 4).T, atol=1e-12)
+    assert figure.axes[1].get_title() == "what relu saw"
+    assert figure.axes[1].images[0].get_clim() == (0, shown(figure, 1).max())
+
+
+def test_grad_cam_says_where_nothing_speaks_for_the_class():
+    model = Mean([[[[-1.0]]]])
+    assert grad_cam(model, np.ones((4, 4))).axes[1].get_title() == "what conv saw: nothing for this class"
+
+
+def test_grad_cam_needs_maps():
+    model, image = Small(), photo()
+    with pytest.raises(ValidationError, match="grad_cam: there is no layer 'third'; there are first, tanh"):
+        grad_cam(model, image, "third")
+    with pytest.raises(
+        ValidationError, match=r"'last' makes \(1, 4\), no maps .* choose one of first, tanh, .*, relu$"
+    ):
+        grad_cam(model, image, "last")
+    dense = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
+    with pytest.raises(
+        ValidationError, match="grad_cam_map: the model has no Conv2d, only Flatten, Linear; pass a CNN"
+    ):
+        grad_cam_map(dense, np.ones((2, 2)))
+
+
+# --- occlusion
+
+
+@pytest.mark.parametrize("size, stride, fill", [(4, 3, 0.0), (12, 1, -1.0), (1, 1, 2.0), (5, 5, 0.5)])
+def test_occlusion_equals_hiding_one_square_after_the_other(size, stride, fill):
+    model, image = Small().double(), photo().astype(np.float64)
+    total, count = np.zeros((12, 16)), np.zeros((12, 16))
+    for top in sorted({*range(0, 12 - size + 1, stride), 12 - size}):
+        for left in sorted({*range(0, 16 - size + 1, stride), 16 - size}):
+            square = np.s_[top : top + size, left : left + size]
+            hidden = image.copy()
+            hidden[:, *square] = fill
+            total[square] += (scores(model, image) - scores(model, hidden))[0, 1]
+            count[square] += 1
+    falls = occlusion_map(model, image, 1, size, stride, fill)
+    np.testing.assert_allclose(falls, total / count, rtol=1e-9, atol=1e-12)
+
+
+def test_occlusion_shows_the_fall_of_the_score_on_a_scale_around_zero():
+    model, image = Small(), photo()
+    figure = occlusion(model, image, target=3)
+    falls = occlusion_map(model, image, target=3, size=2, stride=1)
+    np.testing.assert_array_equal(shown(figure, 1), falls)
+    assert figure.axes[1].images[0].get_clim() == (-abs(falls).max(), abs(falls).max())
+    assert figure.axes[1].get_title() == "hidden by 2×2 pixels"
+    assert figure.axes[2].get_ylabel() == "fall of the score\nwhen hidden"
+
+
+@pytest.mark.parametrize("size, stride, wrong", [(13, 1, "size is 13"), (0, 1, "size is 0"), (4, 5, "stride is 5")])
+def test_the_square_fits_the_image_and_leaves_no_gaps(size, stride, wrong):
+    with pytest.raises(ValidationError, match=f"occlusion: {wrong}; use a whole number of pixels from 1 to"):
+        occlusion(Small(), photo(), size=size, stride=stride)
+
+
+# --- what all three refuse
+
+
+@pytest.mark.parametrize("call", [saliency, saliency_map, grad_cam, grad_cam_map, occlusion, occlusion_map])
+def test_one_image_that_fits_and_one_class_that_there_is(call):
+    model = Small()
+    where = call.__name__
+    for target in (4, -1, 1.5):
+        with pytest.raises(ValidationError, match=f"{where}: target is {target} but the model has 4; .* from 0 to 3"):
+            call(model, photo(), target=target)
+    with pytest.raises(ShapeError, match=rf"{where}: 2 images in shape \(2, 3, 12, 16\), not 1; pass images\[i\]"):
+        call(model, photo(n=2))
+    with pytest.raises(ShapeError, match="first: .*3 channels"):
+        call(model, photo(1))
+    with pytest.raises(ShapeError, match="last: Linear expects 72 features"):
+        call(model, np.zeros((3, 20, 20)))
+    with pytest.raises(ShapeError, match=rf"{where}: image has shape \(3,\); pass \(H, W\), \(C, H, W\)"):
+        call(model, np.zeros(3))
+    with pytest.raises(ValidationError, match=f"{where}: model is a int; pass an nn.Module"):
+        call(3, photo())
+    with pytest.raises(ShapeError, match=rf"{where}: the model returns shape \(1, 2, 4, 4\), not \(N, classes\)"):
+        call(nn.Sequential(nn.Conv2d(1, 2, 1)), np.ones((4, 4)))
+
+
+def test_a_model_whose_answer_has_no_gradient_is_refused():
+    class Constant(nn.Module):
+        def forward(self, x):
+            return mg.ones(1, 2)
+
+    class Unseeing(nn.Linear):
+        def forward(self, x):
+            return (x.detach() * 0).flatten(1).sum(1, keepdim=True) + self.bias
+
+    for model in Constant(), Unseeing(4, 2):
+        with pytest.raises(ValidationError, match="saliency: what the model returns does not depend on the image"):
+            saliency(model, np.ones((2, 2)))
+
+
+# --- what excites a unit
+
+
+def activations(model, layer, images):
+    """The largest value of every channel, (N, channels)."""
+    made = next(found for found in trace("test", model, np.asarray(images, np.float32)) if found.name == layer).output
+    return made.reshape(*made.shape[:2], -1).max(2)
+
+
+@pytest.mark.parametrize("layer, channel", [("first", 3), ("tanh", 1), ("second", 4), ("last", 2)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_input_excites_its_unit_more_than_random_inputs_do(channels, layer, channel):
+    model = Small(channels)
+    image = activation_images(model, layer, channel, (channels, 12, 16), smooth=0, shrink=0.01)
+    assert image.shape == (1, channels, 12, 16)
+    random = RNG.normal(size=(100, channels, 12, 16)).clip(-2, 2)
+    best, others = activations(model, layer, image)[0, channel], activations(model, layer, random)[:, channel]
+    assert best - np.median(others) > 1.1 * (others.max() - np.median(others))
+
+
+def test_the_input_of_a_linear_unit_is_its_filter():
+    weight = RNG.normal(size=(1, 1, 5, 5))
+    image = activation_images(Mean(weight), "conv", 0, (1, 15, 15), smooth=0, shrink=1, limits=(-9, 9))
+    figure = maximize_activation(Mean(weight), "conv", 0, (1, 15, 15), smooth=0, shrink=1, limits=(-9, 9))
+    np.testing.assert_allclose(shown(figure, 0), weight[0, 0] / np.sqrt(np.square(weight).mean()), atol=1e-3)
+    assert np.count_nonzero(abs(image) > 1e-3) == 25
+    activation = float((shown(figure, 0) * weight[0, 0]).sum())
+    assert figure.axes[0].get_title() == f"channel 0\nactivation {activation:.3g}"
+
+
+def test_a_class_prototype_scores_higher_than_digits():
+    digits, normal = datasets.MNIST(train=False), (0.1307, 0.3081)
+    model = LeNet5()
+    optimizer = optim.Adam(model.parameters(), lr=2e-3)
+    for images, labels in data.DataLoader(digits, 100, normalize=normal):
+        loss = F.cross_entropy(model(images), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    images = next(iter(data.DataLoader(digits, 300, normalize=normal)))[0].numpy()
+    found = prototype_images(model, (1, 28, 28), limits=(-0.42, 2.82))
+    assert (scores(model, found).argmax(1) == np.arange(10)).all()
+    assert (scores(model, found).diagonal() > scores(model, images).max(0)).all()
+    assert found.min() >= -0.42 and found.max() <= 2.82
+    units = activation_images(model, "conv2", range(16), (1, 28, 28), limits=(-2.82, 2.82))
+    assert (activations(model, "conv2", units).diagonal() > 1.2 * activations(model, "conv2", images).max(0)).all()
+
+
+def test_a_seed_fixes_the_result_and_the_global_one_stays():
+    model = Small()
+    mg.manual_seed(5)
+    expected = mg.rand(3).numpy()
+    mg.manual_seed(5)
+    first, again, other = (activation_images(model, "last", 1, (3, 12, 16), seed=seed, steps=5) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any()
+    np.testing.assert_array_equal(mg.rand(3).numpy(), expected)
+
+
+def test_smoothness_and_limits_do_what_they_say():
+    model = Small()
+    rough = activation_images(model, "last", 0, (3, 12, 16), smooth=0)
+    smooth = activation_images(model, "last", 0, (3, 12, 16), smooth=5)
+    assert abs(rough).max() <= 2
+
+    def variation(image):
+        return np.square(np.diff(image)).sum() / np.square(image).sum()
+
+    assert variation(smooth) < 0.5 * variation(rough)
+
+
+@pytest.mark.parametrize("channels, meaning", [(1, "pixel value"), (3, "red, green, blue"), (5, "5 channels")])
+def test_prototypes_share_one_scale_around_zero_and_name_score_and_probability(channels, meaning):
+    model = Small(channels)
+    figure = prototypes(model, (channels, 12, 16), **QUICK)
+    images = prototype_images(model, (channels, 12, 16), **QUICK)
+    reached = scores(model, images)
+    limit = abs(images if channels in (1, 3) else images.mean(1)).max()
+    for k in range(4):
+        expected = np.moveaxis(images[k] / (2 * limit) + 0.5, 0, -1) if channels == 3 else images[k].mean(0)
+        np.testing.assert_allclose(shown(figure, k), expected, atol=1e-6)
+        chance = 100 * np.exp(reached[k, k]) / np.exp(reached[k]).sum()
+        assert figure.axes[k].get_title() == f"class {k}\nscore {reached[k, k]:.3g}, {chance:.1f} %"
+        if channels != 3:
+            assert figure.axes[k].images[0].get_clim() == (-limit, limit)
+    assert figure.axes[-1].get_ylabel().endswith(meaning)
+
+
+def test_what_cannot_be_excited_is_refused():
+    model, shape = Small(), (3, 12, 16)
+    for channel in (6, -1):
+        with pytest.raises(ValidationError, match=f"channel is {channel} but layer 'second' has 6; .* from 0 to 5"):
+            maximize_activation(model, "second", channel, shape)
+    with pytest.raises(ValidationError, match="there is no layer 'third'; there are first, tanh"):
+        maximize_activation(model, "third", 0, shape)
+    with pytest.raises(ShapeError, match=r"input_shape is \(1, 3, 12, 16\), not \(C, H, W\) .*; leave out the number"):
+        maximize_activation(model, "first", 0, (1, *shape))
+    with pytest.raises(ShapeError, match=r"prototype_images: input_shape is \(12, 16\), not \(C, H, W\)"):
+        prototypes(model, (12, 16))
+    with pytest.raises(ShapeError, match="first: .*3 channels"):
+        maximize_activation(model, "first", 0, (2, 12, 16))
+    with pytest.raises(ValidationError, match="activation_images: smooth is -1; use 0 or more"):
+        maximize_activation(model, "first", 0, shape, smooth=-1)
+    with pytest.raises(ValidationError, match=r"activation_images: limits are \(2, 1\); put the lower one first"):
+        maximize_activation(model, "first", 0, shape, limits=(2, 1))
+    with pytest.raises(
+        ValidationError, match="prototypes: 21 pictures are too many for one picture; choose at most 20"
+    ):
+        prototypes(Small(classes=21), shape, steps=0)
+    with pytest.raises(
+        ShapeError, match=r"prototype_images: the model returns shape \(1, 2, 4, 4\), not \(N, classes\)"
+    ):
+        prototypes(nn.Sequential(nn.Conv2d(1, 2, 1)), (1, 4, 4))
+
+
+def test_a_layer_that_the_answer_does_not_depend_on_is_refused():
+    class Aside(Mean):
+        def forward(self, x):
+            F.relu(x)
+            return super().forward(x)
+
+    with pytest.raises(ValidationError, match="the scores do not depend on layer 'relu' by .*; choose another layer"):
+        activation_images(Aside([[[[1.0]]]]), "relu", 0, (1, 4, 4))
+
+
+def test_a_layer_without_channels_is_refused():
+    class Total(nn.Module):
+        def forward(self, x):
+            return x.sum((1, 2, 3))
+
+    with pytest.raises(ShapeError, match=r"layer 'total' makes \(1,\), without channels; choose another layer"):
+        activation_images(Total(), "total", 0, (1, 4, 4))
+
+
+# --- the patches that excite a unit
+
+
+@pytest.mark.parametrize("padding, stride", [(0, 1), (2, 1), (1, 3)])
+def test_top_patches_equal_a_search_over_all_places(padding, stride):
+    weight, images = RNG.normal(size=(2, 3, 4, 3)), photo(n=300)
+    padded = np.pad(images, ((0, 0), (0, 0), (padding, padding), (padding, padding)))
+    found = []
+    for i in range(300):
+        found += [
+            (-(padded[i, :, r : r + 4, c : c + 3] * weight[1]).sum(), i, r - padding, c - padding)
+            for r in range(0, padded.shape[2] - 3, stride)
+            for c in range(0, padded.shape[3] - 2, stride)
+        ]
+    best = {}
+    for value, i, row, column in sorted(found):
+        best.setdefault(i, (value, row, column))
+    patches = patch_places(Mean(weight, padding=padding, stride=stride), images, "conv", 1)
+    assert len(patches) == 9
+    for patch, (i, (value, row, column)) in zip(patches, list(best.items())[:9], strict=True):
+        assert (patch.image, patch.rows.start, patch.columns.start) == (i, row, column)
+        assert patch.activation == pytest.approx(-value, rel=1e-4)
+        np.testing.assert_allclose((np.nan_to_num(patch.cut()) * weight[1]).sum(), -value, rtol=1e-4)
+
+
+def test_top_patches_are_shown_with_where_they_come_from():
+    images = photo(1, n=20)
+    model = Small(1)
+    figure = top_patches(model, images, "second", 2, n=4)
+    patches = patch_places(model, images, "second", 2, n=4)
+    low, high = min(p.pixels.min() for p in patches), max(p.pixels.max() for p in patches)
+    for k, patch in enumerate(patches):
+        cut = (patch.cut()[0] - low) / (high - low)
+        colours = np.where(np.isnan(cut)[..., None], to_rgb(style.PALE), cut[..., None])
+        np.testing.assert_allclose(shown(figure, k), colours, atol=1e-5)
+        np.testing.assert_allclose(
+            shown(figure, 4 + k)[..., 0], (images[patch.image, 0] - low) / (high - low), atol=1e-5
+        )
+        assert figure.axes[k].get_title() == f"activation {patch.activation:.3g}"
+        place = f"image {patch.image}\nrow {patch.rows.start}\ncolumn {patch.columns.start}"
+        assert figure.axes[4 + k].get_xlabel() == place
+        frame = figure.axes[4 + k].patches[0]
+        assert frame.get_x() == max(patch.columns.start, 0) - 0.5
+        assert frame.get_y() + frame.get_height() == min(patch.rows.stop, 12) - 0.5
+
+
+def test_patches_of_a_dense_layer_are_whole_images():
+    images = photo(n=5)
+    patches = patch_places(Small(), images, "last", 0, n=2)
+    assert [(patch.rows, patch.columns) for patch in patches] == [(range(12), range(16))] * 2
+    np.testing.assert_array_equal(patches[0].cut(), images[patches[0].image])
+
+
+def test_patches_of_a_dataset_are_those_of_its_images():
+    pixels = RNG.integers(0, 256, (300, 3, 12, 16), dtype=np.uint8)
+    model = Small()
+    found = patch_places(model, data.ImageDataset(pixels, np.zeros(300, int)), "second", 1, normalize=(0.5, 0.25))
+    expected = patch_places(model, (pixels / 255 - 0.5) / 0.25, "second", 1)
+    assert [patch[:4:2] for patch in found] == [patch[:4:2] for patch in expected]
+    np.testing.assert_allclose(found[0].pixels, expected[0].pixels, atol=1e-5)
+
+
+def test_what_cannot_be_searched_is_refused():
+    model, images = Small(), photo(n=2)
+    with pytest.raises(ValidationError, match="patch_places: there are 0 images; pass 1 or more"):
+        top_patches(model, images[:0], "first", 0)
+    with pytest.raises(ValidationError, match="there are 0 images"):
+        top_patches(model, data.ImageDataset(np.zeros((0, 12, 16), np.uint8), np.zeros(0, int)), "first", 0)
+    with pytest.raises(ValidationError, match="patch_places: channel is 5 but layer 'first' has 5; .* from 0 to 4"):
+        top_patches(model, images, "first", 5)
+    with pytest.raises(ValidationError, match="patch_places: there is no layer 'third'; there are first, tanh"):
+        top_patches(model, images, "third", 0)
+    with pytest.raises(ValidationError, match="patch_places: n is 0; use 1 or more"):
+        top_patches(model, images, "first", 0, n=0)
+    with pytest.raises(
+        ValidationError, match="top_patches: 21 patches are too many for one picture; choose at most 20"
+    ):
+        top_patches(model, images, "first", 0, n=21)
+    with pytest.raises(
+        ShapeError, match=r"images have shape \(12, 16\); pass \(N, C, H, W\), \(N, H, W\) or a Dataset"
+    ):
+        top_patches(model, images[0, 0], "first", 0)
+    with pytest.raises(ShapeError, match="first: .*3 channels"):
+        top_patches(model, photo(1, n=2), "first", 0)

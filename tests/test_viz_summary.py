@@ -1,0 +1,364 @@
+"""Models and graphs described: the table, the drawn network, the recorded graph, and what a model misread."""
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+from test_viz import CLASSES, drawn_texts, images, texts
+
+import minigrad as mg
+import minigrad.nn.functional as F
+from minigrad import nn
+from minigrad.errors import DtypeError, GraphError, ShapeError, ValidationError
+from minigrad.models import LeNet5
+from minigrad.viz.autograd import graph
+from minigrad.viz.mistakes import mistakes
+from minigrad.viz.summary import summary
+from minigrad.viz.volumes import draw
+
+RNG = np.random.default_rng(0)
+
+
+def vgg():
+    """Six convolutions on colour images."""
+    layers, channels = [], 3
+    for filters in 8, 16, 32:
+        layers += [nn.Conv2d(channels, filters, 3, padding=1), nn.ReLU()]
+        layers += [nn.Conv2d(filters, filters, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
+        channels = filters
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(32 * 16, 64), nn.ReLU(), nn.Dropout(), nn.Linear(64, 10))
+
+
+def dense():
+    return nn.Sequential(nn.Flatten(), nn.Linear(784, 32), nn.Tanh(), nn.Linear(32, 10))
+
+
+class Net(nn.Module):
+    """Shortcuts, a layer that is used twice, a parameter that a function uses, and one that nothing does."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(1, 4, 3, padding=1)
+        self.block = nn.Conv2d(4, 4, 3, padding=1)
+        self.weight = nn.Parameter(mg.ones(3, 4))
+        self.spare = nn.Linear(2, 5)
+
+    def forward(self, x):
+        x = F.relu(self.stem(x))
+        for _ in range(2):
+            x = x + F.relu(self.block(x))
+        return x.mean((2, 3)) @ self.weight.T
+
+
+class Scores(nn.Module):
+    """The image itself as scores: what is answered, and how surely, is known."""
+
+    def __init__(self, last=None):
+        super().__init__()
+        self.last = last or nn.Identity()
+
+    def forward(self, x):
+        return self.last(x.flatten(1) * 1)
+
+
+def loss(model, shape):
+    return F.cross_entropy(model(mg.zeros(*shape)), mg.zeros(shape[0]).long())
+
+
+def misread(n, classes):
+    """Scores as images (N, 1, 1, K), and labels, half of which are not the largest score."""
+    scores = RNG.normal(size=(n, 1, 1, classes)).astype(np.float32)
+    labels = scores.reshape(n, classes).argmax(1)
+    return scores, np.where(np.arange(n) % 2, labels, (labels + 1) % classes)
+
+
+FIGURES = {
+    "draw LeNet-5": lambda: draw(LeNet5(), (1, 28, 28)),
+    "draw LeNet-5 of 1998": lambda: draw(LeNet5(classic=True), (1, 28, 28)),
+    "draw six convolutions": lambda: draw(vgg(), (3, 32, 32)),
+    "draw without convolutions": lambda: draw(dense(), (1, 28, 28)),
+    "draw shortcuts": lambda: draw(Net(), (1, 8, 8)),
+    "draw one layer": lambda: draw(nn.Conv2d(3, 512, (7, 1), stride=(2, 1), dilation=2), (3, 224, 16)),
+    "draw large and small": lambda: draw(nn.Conv2d(1, 1, 224), (1, 224, 224)),
+    "graph of LeNet-5": lambda: graph(loss(LeNet5(), (64, 1, 28, 28)), model=LeNet5()),
+    "graph of six convolutions": lambda: graph(loss(vgg(), (2, 3, 32, 32))),
+    "graph without convolutions": lambda: graph(dense()(mg.zeros(64, 1, 28, 28))),
+    "graph with shortcuts": lambda: graph(Net()(mg.zeros(5, 1, 8, 8)), model=Net()),
+    "graph, cut": lambda: graph(loss(vgg(), (2, 3, 32, 32)), most=8),
+    "mistakes, many": lambda: mistakes(Scores(), *misread(80, 10), n=64),
+    "mistakes, named": lambda: mistakes(Scores(), *misread(20, 10), classes=CLASSES),
+    "mistakes, one": lambda: mistakes(Scores(), *misread(1, 10)),
+    "mistakes, tall": lambda: mistakes(LeNet5(), np.zeros((9, 28, 28)), np.arange(9), n=3),
+    "mistakes, none": lambda: mistakes(Scores(), np.eye(3).reshape(3, 1, 1, 3), [0, 1, 2]),
+}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.filterwarnings("error")
+def test_every_text_lies_on_the_canvas_and_on_no_other_text(name):
+    figure = FIGURES[name]()
+    boxes = [(text.get_text(), text.get_window_extent()) for text in drawn_texts(figure)]
+    for text, box in boxes:
+        inside = box.x0 >= 0 and box.y0 >= 0 and box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1
+        assert inside, f"{text!r} is clipped"
+    for (one, box), (other, other_box) in combinations(boxes, 2):
+        assert not box.overlaps(other_box), f"{one!r} and {other!r} overlap"
+
+
+# --- summary
+
+
+def test_lenet_is_counted_as_by_hand():
+    found = summary(LeNet5(), (1, 28, 28))
+    assert (found.parameters, found.multiply_adds, found.unused) == (61_706, 416_520, {})
+    rows = {row.name: row for row in found.rows}
+    assert rows["conv1"] == ("conv1", "Conv2d", (6, 28, 28), 156, 6 * 28 * 28 * 25, 4 * 6 * 28 * 28, (5, 5))
+    assert rows["pool1"][3:] == (0, 0, 4 * 6 * 14 * 14, (6, 6))
+    assert rows["conv2"][2:] == ((16, 10, 10), 2_416, 16 * 100 * 150, 4 * 1600, (14, 14))
+    assert rows["fc3"][2:] == ((10,), 850, 840, 40, None)
+    assert found.bytes == sum(row.bytes for row in found.rows)
+
+
+def test_a_view_needs_no_memory():
+    rows = {row.name: row for row in summary(LeNet5(), (1, 28, 28)).rows}
+    assert (rows["reshape"].shape, rows["reshape"].bytes) == ((400,), 0)
+
+
+def test_groups_strides_and_float64_are_counted():
+    model = nn.Sequential(nn.Conv2d(4, 6, (3, 2), stride=2, groups=2, bias=False)).double()
+    (row,) = summary(model, (4, 9, 8)).rows
+    assert row == ("0", "Conv2d", (6, 4, 4), 6 * 2 * 6, 6 * 16 * 2 * 6, 8 * 96, (3, 2))
+
+
+def test_parameters_are_counted_where_they_are_used_first_and_those_that_are_not_are_named():
+    found = summary(Net(), (1, 8, 8))
+    counts = {row.name: row.parameters for row in found.rows if row.parameters}
+    assert counts == {"stem": 40, "block": 148, "matmul": 12}
+    assert found.unused == {"spare.weight": 10, "spare.bias": 5}
+    assert found.parameters == sum(p.numel() for p in Net().parameters())
+    assert [row.multiply_adds for row in found.rows if row.name.startswith("block")] == 2 * [4 * 64 * 36]
+    assert str(found).splitlines()[-1] == "the total has 15 parameters that no layer used: spare.weight, spare.bias"
+
+
+def test_a_parameter_of_two_layers_is_counted_once():
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Flatten())
+    model[1].weight = model[0].weight
+    assert [row.parameters for row in summary(model, (2, 3, 4)).rows[:2]] == [20, 4]
+
+
+def test_the_table_is_aligned_and_ends_with_the_total():
+    lines = str(summary(LeNet5(), (1, 28, 28))).splitlines()
+    assert lines[0] == "LeNet5 on one image of 1×28×28"
+    assert lines[4].split() == ["conv1", "Conv2d", "6×28×28", "156", "117,600", "18,816", "5×5"]
+    assert lines[-1].split() == ["total", "61,706", "416,520", "39,496"]
+    assert lines[4].index("117,600") == lines[-1].index("416,520")
+    assert max(map(len, lines)) < 80
+    assert repr(summary(nn.Linear(4, 1), (1, 1, 4))) == "Summary(1 layer, 5 parameters)"
+
+
+@pytest.mark.parametrize("call", [summary, draw])
+def test_bad_models_and_shapes_are_refused(call):
+    where = call.__name__
+    for shape in (28, 28), (1, 28, 28, 1), (0, 28, 28), (1, -28, 28), (1.0, 28, 28), (True, 28, 28), 28:
+        with pytest.raises(
+            ShapeError, match=rf"{where}: input_shape is .*, not \(C, H, W\) with 3 whole numbers of 1 or more; pass"
+        ):
+            call(LeNet5(), shape)
+    with pytest.raises(ShapeError, match=r"^conv1: conv2d: weight reads 1 channels but x has 3"):
+        call(LeNet5(), (3, 28, 28))
+    with pytest.raises(ShapeError, match=r"^fc1: Linear expects 400 features, got 256"):
+        call(LeNet5(), (1, 24, 24))
+    with pytest.raises(ValidationError, match=f"{where}: model is a builtin_function_or_method; pass an nn.Module"):
+        call(max, (1, 28, 28))
+
+
+# --- draw
+
+
+def boxes(figure):
+    """Height and width of the front of every volume."""
+    fronts = [patch.get_xy() for patch in figure.axes[0].patches]
+    return [tuple(np.ptp(xy, axis=0)) for xy in fronts if len(np.unique(xy.round(9), axis=0)) == 4 and _upright(xy)]
+
+
+def _upright(xy):
+    return len(np.unique(xy[:, 0].round(9))) == 2 and len(np.unique(xy[:, 1].round(9))) == 2
+
+
+def test_volumes_follow_channels_and_map_sizes():
+    image, conv1, pool1, conv2, pool2, flat, fc1, fc2, fc3 = boxes(draw(LeNet5(), (1, 28, 28)))
+    widths, heights = zip(image, conv1, conv2, strict=True)
+    assert list(widths) == sorted(set(widths)) and conv1[0] == pytest.approx(pool1[0])
+    assert image[1] == pytest.approx(conv1[1])
+    assert conv1[1] > pool1[1] > conv2[1] > pool2[1]
+    assert flat[1] > fc1[1] > fc2[1] > fc3[1]
+
+
+def test_volumes_have_names_shapes_windows_and_strides():
+    shown = texts(draw(LeNet5(), (1, 28, 28)))
+    assert {"image", "1×28×28", "conv1", "Conv2d", "6×28×28", "pool2", "16×5×5", "fc3", "10"} <= set(shown)
+    assert shown.count("5×5\nstride 1\npadding 2") == shown.count("5×5\nstride 1") == 1
+    assert shown.count("2×2\nstride 2") == 2
+    assert shown.count("+ ReLU") == 4
+
+
+def test_settings_that_are_unusual_are_written_too():
+    model = nn.Conv2d(4, 4, (3, 1), stride=(2, 1), padding=(0, 1), dilation=2, groups=2)
+    assert "3×1\nstride 2×1\npadding 0×1\ndilation 2\n2 groups" in texts(draw(model, (4, 9, 9)))
+
+
+def test_a_network_of_too_many_volumes_is_refused():
+    model = nn.Sequential(*[nn.Conv2d(1, 1, 1) for _ in range(60)])
+    with pytest.raises(ValidationError, match="draw: 61 volumes, more than 60; draw a part, as model.features"):
+        draw(model, (1, 4, 4))
+
+
+# --- graph
+
+
+def labels(figure):
+    return [text.get_text() for text in figure.axes[0].texts]
+
+
+def arrows(figure):
+    return [patch for patch in figure.axes[0].patches if isinstance(patch, FancyArrowPatch)]
+
+
+def test_the_graph_has_operations_with_shapes_and_leaves_with_names():
+    model = LeNet5()
+    figure = graph(loss(model, (64, 1, 28, 28)), model=model)
+    shown = labels(figure)
+    assert {"conv2d\n64×6×28×28", "reshape\n64×400", "linear\n64×10", "cross_entropy\none number"} <= set(shown)
+    assert {"conv1.weight\n6×1×5×5", "fc3.bias\n10", "x\n64×1×28×28", "labels\n64"} <= set(shown)
+    assert figure.get_suptitle() == "Autograd graph: 13 operations, 10 leaves"
+    assert len(shown) == 13 + 10 + 2 and len(arrows(figure)) == 12 + 10 + 2
+
+
+def test_leaves_without_names_and_results_with_names():
+    w = mg.ones(2, requires_grad=True)
+    half = w * 2
+    assert sorted(labels(graph(half.sum(), names={"half": half}))) == ["leaf\n2", "mul: half\n2", "sum\none number"]
+    assert "w\n2" in labels(graph(half, names={"w": w}))
+
+
+def test_a_leaf_that_is_used_twice_is_one_box_with_two_arrows():
+    w = mg.ones(3, requires_grad=True)
+    figure = graph((w * w).sum())
+    assert sorted(labels(figure)) == ["leaf\n3", "mul\n3", "sum\none number"]
+    assert len(arrows(figure)) == 3
+
+
+@pytest.mark.parametrize("model, shape", [(Net, (5, 1, 8, 8)), (vgg, (2, 3, 32, 32)), (LeNet5, (2, 1, 28, 28))])
+def test_boxes_do_not_overlap_and_every_one_stands_below_what_it_is_made_from(model, shape):
+    figure = graph(model()(mg.zeros(*shape)))
+    FigureCanvasAgg(figure).draw()
+    extents = [box.get_window_extent() for box in figure.axes[0].patches if isinstance(box, FancyBboxPatch)]
+    assert not any(one.overlaps(other) for one, other in combinations(extents, 2))
+    for arrow in arrows(figure):
+        (_, start), (_, end) = arrow._path_original.vertices[[0, -1]]
+        assert start > end
+
+
+def test_arrows_pass_beside_boxes():
+    figure = graph(Net()(mg.zeros(5, 1, 8, 8)))
+    FigureCanvasAgg(figure).draw()
+    inner = [box.get_window_extent().padded(-2) for box in figure.axes[0].patches if isinstance(box, FancyBboxPatch)]
+    for arrow in arrows(figure):
+        line = arrow.get_transform().transform_path(arrow._path_original).to_polygons(closed_only=False)[0]
+        assert not any(box.count_contains(line) for box in inner)
+
+
+def test_of_a_large_graph_the_last_operations_are_shown():
+    x = mg.ones(2, requires_grad=True)
+    for _ in range(50):
+        x = x * 2
+    figure = graph(x)
+    assert figure.get_suptitle() == "Autograd graph: 50 operations, the last 40 shown, 0 leaves"
+    assert labels(figure).count("earlier\nmul") == 1
+    assert len(labels(graph(x, most=3))) == 4
+
+
+def test_graphs_that_are_not_there_are_refused():
+    w = mg.ones(3, requires_grad=True)
+    with pytest.raises(DtypeError, match="graph: expected a Tensor, got float; pass the loss, before backward"):
+        graph(1.0)
+    for tensor in w, mg.ones(3), w.detach() * 2:
+        with pytest.raises(GraphError, match=r"graph: nothing was recorded for this tensor of shape \(3,\); make it"):
+            graph(tensor)
+    total = (w * w).sum()
+    total.backward()
+    with pytest.raises(GraphError, match=r"backward has freed the graph; draw it before, or call .*retain_graph=True"):
+        graph(total)
+    with pytest.raises(ValidationError, match="graph: model is a list; pass an nn.Module"):
+        graph(w * w, model=[])
+    for most in 0, 2.5, True:
+        with pytest.raises(ValidationError, match=f"graph: most is {most}; use a whole number of 1 or more"):
+            graph(w * w, most=most)
+    with pytest.raises(ValidationError, match=r"picture would be \d+ inches wide, more than 24; draw fewer operations"):
+        graph(mg.cat([mg.ones(3, requires_grad=True) for _ in range(60)]))
+
+
+# --- mistakes
+
+
+def test_the_surest_mistakes_come_first_with_their_probabilities():
+    scores = np.log(np.array([[0.7, 0.2, 0.1], [0.1, 0.9, 0.0001], [0.25, 0.25, 0.5], [0.1, 0.1, 0.8]]))
+    figure = mistakes(Scores(), scores.reshape(4, 1, 1, 3), [1, 0, 0, 2], n=2, classes=["cat", "dog", "owl"])
+    assert figure.get_suptitle() == "Mistakes: 3 of 4 images (75.00 %), the 2 surest shown"
+    assert [axes.get_title() for axes in figure.axes] == ["image 1", "image 0"]
+    assert figure.axes[0].get_xlabel() == "true: cat\nanswer: dog\n90.0 % sure"
+    assert figure.axes[1].get_xlabel() == "true: dog\nanswer: cat\n70.0 % sure"
+    np.testing.assert_allclose(images(figure, 1)[0], scores[:1], rtol=1e-6)
+
+
+def test_probabilities_of_a_model_that_gives_them_are_taken_as_they_are():
+    figure = mistakes(Scores(nn.Softmax(1)), np.log([[[0.6, 0.4]]]), [1])
+    assert figure.axes[0].get_xlabel() == "true: 1\nanswer: 0\n60.0 % sure"
+
+
+def test_where_there_is_no_mistake_the_least_certain_answers_are_shown():
+    figure = mistakes(Scores(), np.diag([3.0, 1, 2]).reshape(3, 1, 3), [0, 1, 2], n=2)
+    assert figure.get_suptitle() == "No mistakes: all 3 right; the 2 least certain answers"
+    assert [axes.get_title() for axes in figure.axes] == ["image 1", "image 2"]
+
+
+def test_mistakes_leave_the_model_as_it_is():
+    model = nn.Sequential(LeNet5(), nn.Dropout())
+    model[0].eval()
+    mistakes(model, np.zeros((2, 28, 28)), [0, 1])
+    assert [module.training for module in (model, *model)] == [True, False, True]
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_images_and_labels_that_do_not_fit_are_refused():
+    x = np.zeros((3, 28, 28))
+    with pytest.raises(ShapeError, match="mistakes: 3 images but 2 labels; pass one label for each image"):
+        mistakes(LeNet5(), x, [0, 1])
+    for empty in np.zeros((0, 28, 28)), np.zeros((28, 28)):
+        with pytest.raises(
+            ShapeError, match=r"mistakes: images have shape .*; pass \(N, C, H, W\) or \(N, H, W\) with"
+        ):
+            mistakes(LeNet5(), empty, [])
+    with pytest.raises(ShapeError, match=r"mistakes: labels has shape \(0,\), not \(N,\)"):
+        mistakes(LeNet5(), x, [])
+    with pytest.raises(DtypeError, match="mistakes: labels holds float64, not whole class numbers"):
+        mistakes(LeNet5(), x, [0.0, 1.0, 2.0])
+    with pytest.raises(
+        ValidationError, match="labels run from 0 to 10 but the model scores 10 classes, numbered 0 to 9"
+    ):
+        mistakes(LeNet5(), x, [0, 10, 2])
+    with pytest.raises(ValidationError, match="mistakes: 2 names in classes but the model scores 10; name each one"):
+        mistakes(LeNet5(), x, [0, 1, 2], classes=["cat", "dog"])
+    for n in 0, 65, 2.5, True:
+        with pytest.raises(ValidationError, match=f"mistakes: n is {n}; use a whole number from 1 to 64"):
+            mistakes(LeNet5(), x, [0, 1, 2], n=n)
+    with pytest.raises(ShapeError, match="conv1: conv2d: weight reads 1 channels but x has 3"):
+        mistakes(LeNet5(), np.zeros((2, 3, 28, 28)), [0, 1])
+    with pytest.raises(ShapeError, match=r"mistakes: the model returns shape \(2, 6, 26, 26\), not \(N, K\)"):
+        mistakes(nn.Conv2d(1, 6, 3), x[:2], [0, 1])
+    with pytest.raises(ValidationError, match="mistakes: model is a builtin_function_or_method; pass an nn.Module"):
+        mistakes(max, x, [0, 1, 2])
+    with pytest.raises(ValidationError, match="mistakes: 2 of 6 scores are NaN or infinite; lower the learning rate"):
+        mistakes(Scores(), np.array([[[0, np.nan, 1]], [[1, np.inf, 0]]]), [0, 1])
