@@ -16,6 +16,7 @@ from minigrad.viz.health import FilterHealth, HealthReport, filter_health
 from minigrad.viz.maps import feature_maps
 from minigrad.viz.mistakes import mistakes
 from minigrad.viz.pixel import PixelExplanation, explain_pixel
+from minigrad.viz.report import report
 from minigrad.viz.style import save
 from minigrad.viz.summary import Summary, summary
 from minigrad.viz.training import confusion_counts, confusion_matrix, training_curves
@@ -45,6 +46,7 @@ __all__ = [
     "patch_places",
     "prototype_images",
     "prototypes",
+    "report",
     "saliency",
     "saliency_map",
     "save",

@@ -1,0 +1,151 @@
+"""The report: one file that holds everything, asks the network for nothing, and opens in a browser."""
+
+import base64
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from io import BytesIO
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import minigrad as mg
+from minigrad import nn, optim, viz
+from minigrad.errors import ShapeError, ValidationError
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+TITLES = [
+    "The network",
+    "How it learned",
+    "The filters",
+    "How the filters changed",
+    "What each layer makes of one image",
+    "The arithmetic of one pixel",
+    "What excites a filter, and a class",
+    "Which pixels decide",
+    "Are the filters any good?",
+    "Right and wrong answers",
+]
+
+
+class Page(HTMLParser):
+    """The headings, pictures, tables and addresses of a page."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.headings, self.pictures, self.tables, self.addresses, self._inside = [], [], [], [], ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        self._inside = tag
+        self.addresses += [value for key, value in attributes.items() if key in ("src", "href", "srcset", "action")]
+        if tag == "img":
+            self.pictures.append(attributes)
+
+    def handle_endtag(self, tag):
+        self._inside = ""
+
+    def handle_data(self, data):
+        if self._inside == "h2":
+            self.headings.append(data)
+        if self._inside == "pre":
+            self.tables.append(data)
+
+
+@pytest.fixture(scope="module")
+def subject():
+    """A small network that has learned a little, its images and labels, and the tape of that."""
+    mg.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(27, 3))
+    labels = np.arange(60) % 3
+    images = np.random.default_rng(0).normal(size=(60, 1, 8, 8)).astype(np.float32)
+    images[np.arange(60), 0, 2 * labels + 1] += 3  # a bright line whose row is the class
+    init = {name: value.clone() for name, value in model.state_dict().items()}
+    tape, optimizer = viz.FilterTape(model, every=5), optim.Adam(model.parameters(), lr=0.01)
+    history = {"loss": [], "accuracy": [0.9]}
+    for _ in range(20):
+        loss = nn.functional.cross_entropy(model(mg.tensor(images)), mg.tensor(labels))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        history["loss"].append(loss.item())
+        tape.step(loss)
+    return {
+        "model": model, "images": images, "labels": labels, "init": init, "history": history, "tape": tape,
+        "classes": ["low", "middle", "<high>"],
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def path(subject, tmp_path_factory):
+    return viz.report(**subject, path=tmp_path_factory.mktemp("report") / "new folder" / "report.html")
+
+
+def test_every_section_has_its_pictures(path):
+    page = Page(path.read_text())
+    assert page.headings == TITLES
+    assert len(page.tables) == 3  # layers, one pixel, filter health
+    assert all(picture["alt"] for picture in page.pictures)
+    for picture in page.pictures:
+        kind, data = re.fullmatch(r"data:image/(png|gif);base64,(.+)", picture["src"]).groups()
+        with Image.open(BytesIO(base64.b64decode(data))) as image:
+            assert image.format == kind.upper()
+            assert len(np.unique(np.asarray(image.convert("L")))) > 10
+
+
+def test_nothing_is_fetched(path):
+    page = Page(path.read_text())
+    assert all(address.startswith(("data:", "#s")) for address in page.addresses)
+    assert "default-src 'none'" in path.read_text()
+    assert "<script" not in path.read_text()
+
+
+def test_names_are_written_as_they_are_meant(subject, tmp_path):
+    path = viz.report(**{**subject, "tape": None, "init": None, "history": None}, path=tmp_path / "a.html", title="<b>")
+    text = path.read_text()
+    assert "<title>&lt;b&gt;</title>" in text
+    assert Page(text).headings == [
+        title for title in TITLES if title not in ("How it learned", "How the filters changed")
+    ]
+
+
+def test_the_model_is_left_as_it_was(subject, tmp_path):
+    model = subject["model"]
+    before = {name: value.numpy().copy() for name, value in model.state_dict().items()}
+    model.train()
+    viz.report(model, subject["images"], subject["labels"], tmp_path / "report.html")
+    assert model.training
+    for name, value in model.state_dict().items():
+        np.testing.assert_array_equal(value.numpy(), before[name])
+
+
+@pytest.mark.skipif(BROWSER is None, reason="needs Chromium or Chrome")
+@pytest.mark.parametrize("width", [390, 1200], ids=["phone", "desk"])
+def test_a_browser_shows_it_without_scrolling_sideways(path, tmp_path, width):
+    quiet = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"]
+    quiet += ["--no-first-run", "--hide-scrollbars", f"--user-data-dir={tmp_path / 'profile'}"]
+    shot = tmp_path / "shot.png"
+    command = [BROWSER, *quiet, f"--window-size={width},9000", f"--screenshot={shot}", path.as_uri()]
+    subprocess.run(command, check=True, capture_output=True, timeout=120)
+    pixels = np.asarray(Image.open(shot).convert("L"))
+    assert pixels.shape[1] == width
+    assert (pixels < 128).any(axis=1).sum() > 1000  # rows with something to see
+    assert (pixels[:, -8:] > 230).all()  # and nothing that runs out of the page
+
+
+@pytest.mark.parametrize(
+    "change, error, message",
+    [
+        ({"labels": np.zeros(59, int)}, ShapeError, "60 images but 59 labels"),
+        ({"labels": np.full(60, 3)}, ValidationError, "labels run from 3 to 3, the model answers 0 to 2"),
+        ({"model": nn.Sequential(nn.Flatten(), nn.Linear(64, 3))}, ValidationError, "no Conv2d"),
+        ({"images": np.zeros((60, 2, 8, 8), np.float32)}, ShapeError, "weight reads 1 channels but x has 2"),
+    ],
+)
+def test_what_does_not_fit_is_refused_and_writes_nothing(subject, tmp_path, change, error, message):
+    with pytest.raises(error, match=message):
+        viz.report(**{**subject, **change}, path=tmp_path / "report.html")
+    assert not list(tmp_path.iterdir())
