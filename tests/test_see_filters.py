@@ -12,7 +12,7 @@ from PIL import Image
 from minigrad import data
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
-import see_filters  # noqa: E402
+import see_filters
 
 PICTURES = ["early_filters.png", "deep_filters.png", "contact_sheet.png", "feature_maps.png", "one_pixel.png"]
 
