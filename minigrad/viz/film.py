@@ -18,13 +18,12 @@ from matplotlib.ticker import LogLocator, MaxNLocator
 from PIL import Image
 
 from minigrad.errors import DataError, StateError, ValidationError
-from minigrad.nn import Conv2d
 from minigrad.runtime.threads import local
 from minigrad.viz import style
 from minigrad.viz.arrays import as_array
-from minigrad.viz.filters import _cell, _colour_bar, _count, _plan, _say_what_is_left_out, _Sheet, _strongest
-from minigrad.viz.trace import convolutions
-from minigrad.viz.training import _falls_tenfold
+from minigrad.viz.filters import Sheet, counted, draw_cell, plan_sheet, say_what_is_left_out, strongest, weight_bar
+from minigrad.viz.trace import chosen_convolutions
+from minigrad.viz.training import falls_tenfold
 
 MOST_MOMENTS, MOST_ROWS = 10, 16  # columns and rows of a contact sheet
 NAMED = 8  # filters up to which every curve has a colour of its own; of more, half as many are named
@@ -86,7 +85,7 @@ class FilterTape:
         _at_least("every", every, 1, "steps")
         _at_least("limit", limit, 2, "frames")
         self.every, self.limit, self.path = every, limit, None if path is None else Path(path)
-        self._modules = _chosen("FilterTape", model, layers)
+        self._modules = chosen_convolutions("FilterTape", model, layers)
         self._count = 0
         self._steps: list[int] = []
         self._losses: list[float] = []
@@ -163,7 +162,7 @@ class FilterTape:
         return len(self._steps)
 
     def __repr__(self) -> str:
-        return f"FilterTape({_count(len(self), 'frame')}, every {self.every} steps, of {', '.join(self.layers)})"
+        return f"FilterTape({counted(len(self), 'frame')}, every {self.every} steps, of {', '.join(self.layers)})"
 
     # ---- files
 
@@ -265,18 +264,18 @@ class FilterTape:
         film = self._film("contact_sheet", layer)
         film = _thinned(film)
         last = film.weights[-1]
-        shown = _strongest(last, 0, MOST_ROWS)
+        shown = strongest(last, 0, MOST_ROWS)
         channels = np.square(last, dtype=np.float64).sum(axis=(2, 3)).argmax(axis=1)
         across, down = len(film.steps), len(shown)
-        title = f"{film.layer}: {_count(len(last), 'filter')} while they learned"
+        title = f"{film.layer}: {counted(len(last), 'filter')} while they learned"
         figure = style.figure(max(5.0, PLACE * across + 2.2), PLACE * down + 1.5, title)
         axes, norm = figure.subplots(), style.zero_centred(film.weights)
         axes.set(xlim=(0, across), ylim=(down, 0), aspect="equal", autoscale_on=False)
         for row, column in np.ndindex(down, across):
             f = shown[row]
-            _cell(axes, row, column, _pixels(film.weights[column, f], channels[f], norm), norm)
+            draw_cell(axes, row, column, _pixels(film.weights[column, f], channels[f], norm), norm)
         _label_sheet(axes, film, _row_names(shown, channels, last.shape[1]))
-        _colour_bar(figure, np.array([axes]), norm, colour=last.shape[1] == 3)
+        weight_bar(figure, np.array([axes]), norm, colour=last.shape[1] == 3)
         left_out = f"shown: the {down} strongest of {len(last)} filters" if down < len(last) else ""
         deep = (
             "of each filter, the input channel with the largest weights in the end"
@@ -331,7 +330,7 @@ class FilterTape:
             )
         if len(self) < 2:
             raise StateError(
-                f"FilterTape.{method}: no frames yet: {_count(self._count, 'step')} of {self.every} before the first; "
+                f"FilterTape.{method}: no frames yet: {counted(self._count, 'step')} of {self.every} before the first; "
                 "call step(loss) after each training step, or record more often"
             )
         return np.stack(self._weights[layer])
@@ -360,18 +359,6 @@ def _at_least(name: str, value: Any, least: int, unit: str) -> None:
         raise ValidationError(
             f"FilterTape: {name} is {value!r} {unit}, not a whole number of {least} or more; try {50 * least}"
         )
-
-
-def _chosen(where: str, model: Any, layers: str | Sequence[str] | None) -> dict[str, Conv2d]:
-    """The convolutions that `layers` names, by path; all if it is None."""
-    found = dict(convolutions(where, model))
-    wanted = list(found) if layers is None else [layers] if isinstance(layers, str) else list(layers)
-    for name in wanted:
-        if name not in found:
-            raise ValidationError(f"{where}: there is no convolution {name!r}; there are {', '.join(found)}")
-    if not wanted:
-        raise ValidationError(f"{where}: layers names 0 of {len(found)} convolutions; name one or more, or give None")
-    return {name: found[name] for name in wanted}
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -412,7 +399,7 @@ def _draw_distances(axes: Axes, film: _Film, distance: np.ndarray) -> None:
     known = ~np.isnan(distance[0])
     if known.any():
         axes.plot(film.steps, distance[:, known].mean(axis=1), color="black", linewidth=2.2, label="mean of all")
-    axes.set_title(f"{film.layer}: {_count(distance.shape[1], 'filter')}", fontsize=style.LABEL)
+    axes.set_title(f"{film.layer}: {counted(distance.shape[1], 'filter')}", fontsize=style.LABEL)
     axes.set_ylabel("distance from the start\n÷ size (norm) at the start", fontsize=style.LABEL)
     _label_steps(axes, film)
     axes.set_ylim(bottom=0)
@@ -487,8 +474,8 @@ def _drawn(film: _Film, losses: np.ndarray, title: str | None) -> Iterator[Image
     draw, sheet = _screen(last)
     figure, left, right = _stage(film, sheet, title)
     draw(left, last, sheet, norm)
-    _colour_bar(figure, np.array([left]), norm, colour=last.shape[1] == 3)
-    _say_what_is_left_out(figure, last.shape, sheet)
+    weight_bar(figure, np.array([left]), norm, colour=last.shape[1] == 3)
+    say_what_is_left_out(figure, last.shape, sheet)
     past, marker = _draw_loss(right, film, losses)
     canvas = FigureCanvasAgg(figure)
     _show(right, past, marker, film.steps, losses, len(losses) - 1)
@@ -502,9 +489,9 @@ def _drawn(film: _Film, losses: np.ndarray, title: str | None) -> Iterator[Image
         yield Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])
 
 
-def _screen(weight: np.ndarray) -> tuple[Any, _Sheet]:
+def _screen(weight: np.ndarray) -> tuple[Any, Sheet]:
     """How filters are drawn and where: thumbnails nearly in a square, so that the chart beside them is not flat."""
-    draw, sheet = _plan(weight)
+    draw, sheet = plan_sheet(weight)
     if weight.shape[1] in (1, 3):
         columns = math.ceil(math.sqrt(len(sheet.filters)))
         rows = -(-len(sheet.filters) // columns)
@@ -512,19 +499,19 @@ def _screen(weight: np.ndarray) -> tuple[Any, _Sheet]:
     return draw, sheet
 
 
-def _cells(weight: np.ndarray, sheet: _Sheet, norm: Any) -> list[np.ndarray]:
+def _cells(weight: np.ndarray, sheet: Sheet, norm: Any) -> list[np.ndarray]:
     """What a sheet shows of (F, C, KH, KW) weights, cell by cell in the order in which it is drawn."""
     if weight.shape[1] in (1, 3):
         return [_pixels(weight[f], 0, norm) for f in sheet.filters]
     return [weight[f, c] for f in sheet.filters for c in sheet.channels]
 
 
-def _stage(film: _Film, sheet: _Sheet, title: str | None) -> tuple[Figure, Axes, Axes]:
+def _stage(film: _Film, sheet: Sheet, title: str | None) -> tuple[Figure, Axes, Axes]:
     """A figure with room for filters on the left, and for the chart on the right."""
     _, F, _, KH, KW = film.weights.shape
     width, height = sheet.columns * sheet.place + sheet.labels, sheet.rows * sheet.place + sheet.labels
     figure = style.figure(
-        width + 5.6, max(3.4, height + 1.2), title or f"{film.layer}: {_count(F, 'filter')} of {KH}×{KW} weights"
+        width + 5.6, max(3.4, height + 1.2), title or f"{film.layer}: {counted(F, 'filter')} of {KH}×{KW} weights"
     )
     figure.set_dpi(FILM_DOTS_PER_INCH)
     below = [height - CHART_HEIGHT] if height > CHART_HEIGHT + 1 else []  # free, so that the chart is not a tower
@@ -540,7 +527,7 @@ def _draw_loss(axes: Axes, film: _Film, losses: np.ndarray) -> tuple[Any, Any]:
     (past,) = axes.plot([], [], color=style.BLUE, linewidth=2)
     (marker,) = axes.plot([], [], "o", color=style.VERMILION, markersize=9, clip_on=False, zorder=3)
     axes.set_ylabel("training loss", fontsize=style.LABEL)
-    if _falls_tenfold(losses, losses):
+    if falls_tenfold(losses, losses):
         axes.set(yscale="log", ylabel="training loss (log scale)")
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 3)))
         axes.yaxis.set_major_formatter("{x:g}")

@@ -19,7 +19,7 @@ MOST_FILTERS, MOST_CHANNELS = 16, 12
 FILLED = 0.8  # share of its place that a cell covers; the rest keeps cells apart and holds their labels
 
 
-class _Sheet(NamedTuple):
+class Sheet(NamedTuple):
     """Which filters and input channels a panel shows, and in how many places."""
 
     filters: np.ndarray
@@ -52,7 +52,7 @@ def filters(weight: Any, init: Any = None, title: str | None = None) -> Figure:
     """
     stages = _stages(weight, init)
     learned = stages[-1]
-    draw, sheet = _plan(learned)
+    draw, sheet = plan_sheet(learned)
     down, across = (len(stages), 1) if sheet.columns > sheet.rows else (1, len(stages))
     width = across * (sheet.columns * sheet.place + sheet.labels) + 1.0
     height = down * (sheet.rows * sheet.place + sheet.labels + 0.4) + 0.4
@@ -64,8 +64,8 @@ def filters(weight: Any, init: Any = None, title: str | None = None) -> Figure:
     if init is not None:
         panels[0].set_title("before training", fontsize=style.LABEL, pad=14)
         panels[1].set_title("after training", fontsize=style.LABEL, pad=14)
-    _colour_bar(figure, panels, norm, colour=learned.shape[1] == 3)
-    _say_what_is_left_out(figure, learned.shape, sheet)
+    weight_bar(figure, panels, norm, colour=learned.shape[1] == 3)
+    say_what_is_left_out(figure, learned.shape, sheet)
     return figure
 
 
@@ -83,41 +83,41 @@ def _stages(weight: Any, init: Any) -> list[np.ndarray]:
     return [initial, learned]
 
 
-def _plan(weight: np.ndarray) -> tuple[Callable[..., None], _Sheet]:
+def plan_sheet(weight: np.ndarray) -> tuple[Callable[..., None], Sheet]:
     """The function that draws a panel, and the sheet it fills."""
     if weight.shape[1] in (1, 3):
-        shown = _strongest(weight, 0, MOST_THUMBNAILS)
+        shown = strongest(weight, 0, MOST_THUMBNAILS)
         columns = min(len(shown), THUMBNAILS_ACROSS)
         rows = -(-len(shown) // columns)
-        return _thumbnails, _Sheet(shown, np.arange(weight.shape[1]), rows, columns, place=1.0, labels=0.1)
-    shown = _strongest(weight, 0, MOST_FILTERS)
-    channels = _strongest(weight[shown], 1, MOST_CHANNELS)
-    return _slices, _Sheet(shown, channels, len(shown), len(channels), place=0.45, labels=0.6)
+        return _thumbnails, Sheet(shown, np.arange(weight.shape[1]), rows, columns, place=1.0, labels=0.1)
+    shown = strongest(weight, 0, MOST_FILTERS)
+    channels = strongest(weight[shown], 1, MOST_CHANNELS)
+    return _slices, Sheet(shown, channels, len(shown), len(channels), place=0.45, labels=0.6)
 
 
-def _strongest(weight: np.ndarray, axis: int, most: int) -> np.ndarray:
+def strongest(weight: np.ndarray, axis: int, most: int) -> np.ndarray:
     """The indices along an axis with the largest sums of squares, at most so many, in rising order."""
     others = tuple(other for other in range(weight.ndim) if other != axis)
     strength = np.square(weight, dtype=np.float64).sum(axis=others)
     return np.sort(np.argsort(-strength, kind="stable")[:most])
 
 
-def _thumbnails(axes: Axes, weight: np.ndarray, sheet: _Sheet, norm: Normalize) -> None:
+def _thumbnails(axes: Axes, weight: np.ndarray, sheet: Sheet, norm: Normalize) -> None:
     """Each filter as one picture under its number, rows filled from the left."""
     _open(axes, sheet)
     axes.set_axis_off()
     for place, f in enumerate(sheet.filters):
         row, column = divmod(place, sheet.columns)
         pixels = weight[f, 0] if len(weight[f]) == 1 else np.moveaxis(norm(weight[f]).data, 0, -1)
-        _cell(axes, row, column, pixels, norm)
+        draw_cell(axes, row, column, pixels, norm)
         axes.text(column + 0.5, row + 0.08, f"filter {f}", ha="center", va="bottom", fontsize=style.SMALL)
 
 
-def _slices(axes: Axes, weight: np.ndarray, sheet: _Sheet, norm: Normalize) -> None:
+def _slices(axes: Axes, weight: np.ndarray, sheet: Sheet, norm: Normalize) -> None:
     """A row for every filter, a column for every input channel."""
     _open(axes, sheet)
     for row, column in np.ndindex(sheet.rows, sheet.columns):
-        _cell(axes, row, column, weight[sheet.filters[row], sheet.channels[column]], norm)
+        draw_cell(axes, row, column, weight[sheet.filters[row], sheet.channels[column]], norm)
     axes.set_xticks(np.arange(sheet.columns) + 0.5, sheet.channels)
     axes.set_yticks(np.arange(sheet.rows) + 0.5, sheet.filters)
     axes.set_xlabel("input channel", fontsize=style.LABEL)
@@ -126,12 +126,12 @@ def _slices(axes: Axes, weight: np.ndarray, sheet: _Sheet, norm: Normalize) -> N
     axes.spines[:].set_visible(False)
 
 
-def _open(axes: Axes, sheet: _Sheet) -> None:
+def _open(axes: Axes, sheet: Sheet) -> None:
     """Places of one unit each, counted from the upper left."""
     axes.set(xlim=(0, sheet.columns), ylim=(sheet.rows, 0), aspect="equal", autoscale_on=False)
 
 
-def _cell(axes: Axes, row: int, column: int, pixels: np.ndarray, norm: Normalize) -> None:
+def draw_cell(axes: Axes, row: int, column: int, pixels: np.ndarray, norm: Normalize) -> None:
     """One slice in the middle of its place, square pixels, with a thin frame."""
     height, width = np.array(pixels.shape[:2]) / max(pixels.shape[:2]) * FILLED
     left, top = column + (1 - width) / 2, row + (1 - height) / 2
@@ -141,7 +141,7 @@ def _cell(axes: Axes, row: int, column: int, pixels: np.ndarray, norm: Normalize
     axes.add_patch(Rectangle((left, top), width, height, fill=False, edgecolor=style.GREY, linewidth=0.8))
 
 
-def _colour_bar(figure: Figure, panels: np.ndarray, norm: Normalize, colour: bool) -> None:
+def weight_bar(figure: Figure, panels: np.ndarray, norm: Normalize, colour: bool) -> None:
     """The scale: blue to red for maps, grey levels where red, green and blue are the three input channels."""
     label = "weight on each of\nred, green, blue" if colour else "weight"
     scale = ScalarMappable(norm, "gray" if colour else style.SIGNED)
@@ -153,10 +153,10 @@ def _colour_bar(figure: Figure, panels: np.ndarray, norm: Normalize, colour: boo
 def _heading(shape: tuple[int, ...]) -> str:
     """How many filters of what size, as in `6 filters of 5×5 weights, 1 input channel`."""
     F, C, KH, KW = shape
-    return f"{_count(F, 'filter')} of {KH}×{KW} weights, {_count(C, 'input channel')}"
+    return f"{counted(F, 'filter')} of {KH}×{KW} weights, {counted(C, 'input channel')}"
 
 
-def _say_what_is_left_out(figure: Figure, shape: tuple[int, ...], sheet: _Sheet) -> None:
+def say_what_is_left_out(figure: Figure, shape: tuple[int, ...], sheet: Sheet) -> None:
     """A line under the panels naming what was too much to show."""
     counts = (len(sheet.filters), shape[0], "filters"), (len(sheet.channels), shape[1], "input channels")
     left_out = [f"the {n} strongest of {of} {what}" for n, of, what in counts if n < of]
@@ -164,5 +164,5 @@ def _say_what_is_left_out(figure: Figure, shape: tuple[int, ...], sheet: _Sheet)
         figure.supxlabel("shown: " + ", ".join(left_out), fontsize=style.SMALL)
 
 
-def _count(n: int, what: str) -> str:
+def counted(n: int, what: str) -> str:
     return f"{n} {what}" if n == 1 else f"{n} {what}s"

@@ -16,9 +16,8 @@ from minigrad.tape import no_grad
 from minigrad.tensor import Tensor
 from minigrad.viz import style
 from minigrad.viz.arrays import as_array, class_numbers, conv_weight
-from minigrad.viz.film import _chosen
-from minigrad.viz.filters import _cell, _count, _strongest
-from minigrad.viz.trace import Layer, is_convolution, trace
+from minigrad.viz.filters import counted, draw_cell, strongest
+from minigrad.viz.trace import Layer, chosen_convolutions, is_convolution, trace
 
 ACTIVATIONS = {"relu", "leaky_relu", "sigmoid", "tanh"}
 PASSING = {
@@ -94,13 +93,13 @@ class HealthReport:
         return "\n".join([self._heading(), "", *(line.rstrip() for line in table), "", self._legend()])
 
     def __repr__(self) -> str:
-        return f"HealthReport({_count(len(self.rows), 'filter')} of {', '.join(self._weights)})"
+        return f"HealthReport({counted(len(self.rows), 'filter')} of {', '.join(self._weights)})"
 
     def _heading(self) -> str:
         dead, doubled = sum(row.dead for row in self.rows), sum(row.twin is not None for row in self.rows)
         return (
-            f"{_count(len(self.rows), 'filter')}: {dead} dead, {doubled} with a near-duplicate; "
-            f"accuracy {100 * self.accuracy:.2f} % on {_count(self.images, 'image')}"
+            f"{counted(len(self.rows), 'filter')}: {dead} dead, {doubled} with a near-duplicate; "
+            f"accuracy {100 * self.accuracy:.2f} % on {counted(self.images, 'image')}"
         )
 
     def _legend(self) -> str:
@@ -177,7 +176,7 @@ def filter_health(
     for name, value in (("max_images", max_images), ("batch_size", batch_size)):
         if value < 1:
             raise ValidationError(f"filter_health: {name} is {value}, not 1 or more; try 250")
-    chosen = _chosen("filter_health", model, layers)
+    chosen = chosen_convolutions("filter_health", model, layers)
     weights = {path: conv_weight("filter_health", module) for path, module in chosen.items()}
     count = _Count(chosen)
     for images, labels in _batches(data, max_images, batch_size, normalize):
@@ -395,7 +394,7 @@ def _best(w: np.ndarray, bank: np.ndarray) -> tuple[int, float]:
     Of a pattern and its opposite, it is the one that the strongest channel has.
     """
     parts = w @ bank.T  # (C, B)
-    scores = np.linalg.norm(parts, axis=0) * (parts[_strongest(w, 0, 1)[0]] >= 0)
+    scores = np.linalg.norm(parts, axis=0) * (parts[strongest(w, 0, 1)[0]] >= 0)
     place = int(scores.argmax())
     norm = np.linalg.norm(w)
     return place, float(min(1.0, scores[place] / norm)) if norm > 0 else 0.0
@@ -537,10 +536,10 @@ def _draw_pairs(axes: Axes, rows: list[FilterHealth], weight: np.ndarray) -> Non
     axes.set(xlim=(0, 2), ylim=(len(rows), 0), aspect="equal", autoscale_on=False, anchor="W")
     for place, row in enumerate(rows):
         w = weight[row.filter]
-        _cell(axes, place, 0, w[_strongest(w, 0, 1)[0]], norm)
+        draw_cell(axes, place, 0, w[strongest(w, 0, 1)[0]], norm)
         if names and row.score > 0:
             pattern = bank[_best(w.reshape(len(w), -1).astype(np.float64), bank)[0]].reshape(w.shape[1:])
-            _cell(axes, place, 1, pattern / np.abs(pattern).max(), one)
+            draw_cell(axes, place, 1, pattern / np.abs(pattern).max(), one)
     deep = "\nof each filter its largest channel" if weight.shape[1] > 1 else ""
     axes.set_title(f"{rows[0].layer}: red above 0, blue below{deep}", fontsize=style.LABEL)
     axes.set_xticks([0.5, 1.5], ["filter", "like"])

@@ -14,7 +14,7 @@ from matplotlib.patches import Rectangle
 
 from minigrad.errors import ValidationError
 from minigrad.viz import probe, style
-from minigrad.viz.filters import FILLED, _count, _strongest
+from minigrad.viz.filters import FILLED, counted, strongest
 from minigrad.viz.trace import Layer, find, trace
 
 MOST_MAPS, ACROSS = 16, 8
@@ -71,12 +71,12 @@ class _Panel(NamedTuple):
         C, H, W = self.values.shape
         if self.flat:
             what, order = ("unit", "strongest") if self.chances is None else ("score", "highest")
-            counted = _count(C, what)
+            number = counted(C, what)
         else:
-            counted, order = f"{_count(C, 'map' if self.kind else 'channel')} of {H}×{W}", "strongest"
+            number, order = f"{counted(C, 'map' if self.kind else 'channel')} of {H}×{W}", "strongest"
         kind = f" ({self.kind})" if self.kind and self.kind != self.name else ""
         left_out = f", the {len(self.shown)} {order} shown" if len(self.shown) < C else ""
-        return f"{self.name}{kind}: {counted}{left_out}"
+        return f"{self.name}{kind}: {number}{left_out}"
 
 
 def feature_maps(model: Any, image: Any, layers: str | Sequence[str] | None = None) -> Figure:
@@ -117,8 +117,8 @@ def feature_maps(model: Any, image: Any, layers: str | Sequence[str] | None = No
 
 
 def _image_panel(where: str, image: np.ndarray) -> _Panel:
-    _finite(where, "the image", image)
-    return _Panel("image", "", image, _strongest(image, 0, MOST_MAPS))
+    finite(where, "the image", image)
+    return _Panel("image", "", image, strongest(image, 0, MOST_MAPS))
 
 
 def _panels(where: str, layers: list[Layer], names: str | Sequence[str] | None) -> list[_Panel]:
@@ -139,16 +139,16 @@ def _chosen(where: str, layers: list[Layer], names: str | Sequence[str] | None) 
 def _panel(where: str, layer: Layer, last: bool) -> _Panel:
     output = np.asarray(layer.output)
     values = output[0] if output.ndim == 4 else output.reshape(-1, 1, 1)
-    _finite(where, layer.name, values)
+    finite(where, layer.name, values)
     if last and output.ndim == 2 and len(values) > 1 and layer.steps[-1].operation not in ACTIVATIONS:
         chances = _chances(values.ravel(), layer.steps[-1].operation)
         return _Panel(layer.name, layer.kind, values, _highest(chances), chances)
     return _Panel(
-        layer.name, layer.kind, values, _strongest(values, 0, MOST_UNITS if values[0].size == 1 else MOST_MAPS)
+        layer.name, layer.kind, values, strongest(values, 0, MOST_UNITS if values[0].size == 1 else MOST_MAPS)
     )
 
 
-def _finite(where: str, what: str, values: np.ndarray) -> None:
+def finite(where: str, what: str, values: np.ndarray) -> None:
     wrong = values.size - np.isfinite(values).sum()
     if wrong:
         raise ValidationError(
@@ -184,7 +184,7 @@ def _draw(figure: Figure, axes: Axes, beside: Axes, panel: _Panel) -> None:
     else:
         scale = ScalarMappable(*_scale(panel))
         (_strip if panel.flat else _maps)(axes, panel, scale)
-        _number_scale(figure.colorbar(scale, cax=beside), scale)
+        number_scale(figure.colorbar(scale, cax=beside), scale)
         return
     beside.set_axis_off()
 
@@ -194,31 +194,31 @@ def _scale(panel: _Panel) -> tuple[Normalize, Colormap]:
     if not panel.kind and len(panel.values) == 1:
         low, high = float(panel.values.min()), float(panel.values.max())
         return Normalize(low, high if high > low else low + 1), colormaps["gray"]
-    return _shades(panel.values)
+    return shades(panel.values)
 
 
-def _shades(values: np.ndarray) -> tuple[Normalize, Colormap]:
+def shades(values: np.ndarray) -> tuple[Normalize, Colormap]:
     """Zero in the middle, or where nothing is negative, from zero on."""
     if values.min() < 0:
         return style.zero_centred(values), style.SIGNED
     return Normalize(0, float(values.max()) or 1), style.AMOUNT
 
 
-def _number_scale(bar: Colorbar, scale: ScalarMappable) -> None:
+def number_scale(bar: Colorbar, scale: ScalarMappable) -> None:
     """Numbers at the ends of a scale, and at zero where that is its middle."""
     ticks = np.linspace(*scale.get_clim(), 3 if scale.cmap is style.SIGNED else 2)
     bar.set_ticks(list(ticks), labels=[f"{tick:.2g}".replace("-", "−") for tick in ticks])
     bar.ax.tick_params(labelsize=style.SMALL, length=2)
 
 
-def _colours(scale: ScalarMappable) -> dict[str, Any]:
+def colours(scale: ScalarMappable) -> dict[str, Any]:
     """A scale as imshow takes it."""
     return {"cmap": scale.cmap, "norm": scale.norm, "interpolation": "nearest"}
 
 
 def _maps(axes: Axes, panel: _Panel, scale: ScalarMappable) -> None:
     """The maps that are shown, under their numbers."""
-    _cells(axes, panel, {f"channel {c}": panel.values[c] for c in panel.shown}, **_colours(scale))
+    _cells(axes, panel, {f"channel {c}": panel.values[c] for c in panel.shown}, **colours(scale))
 
 
 def _cells(axes: Axes, panel: _Panel, pictures: dict[str, np.ndarray], **colours: Any) -> None:
@@ -236,7 +236,7 @@ def _cells(axes: Axes, panel: _Panel, pictures: dict[str, np.ndarray], **colours
 
 def _strip(axes: Axes, panel: _Panel, scale: ScalarMappable) -> None:
     """A cell for each unit, every so many of them numbered."""
-    axes.imshow(panel.values[panel.shown, :, 0].T, aspect="auto", **_colours(scale))
+    axes.imshow(panel.values[panel.shown, :, 0].T, aspect="auto", **colours(scale))
     places = np.arange(0, len(panel.shown), -(-len(panel.shown) // 16))
     axes.set_xticks(places, [f"{unit}" for unit in panel.shown[places]])
     axes.set(yticks=[])

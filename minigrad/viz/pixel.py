@@ -13,8 +13,8 @@ from matplotlib.patches import Rectangle
 
 from minigrad.errors import ValidationError
 from minigrad.viz import probe, style
-from minigrad.viz.filters import _count, _strongest
-from minigrad.viz.maps import _colours, _finite, _number_scale, _shades
+from minigrad.viz.filters import counted, strongest
+from minigrad.viz.maps import colours, finite, number_scale, shades
 from minigrad.viz.trace import Layer, Step, find, is_convolution, trace
 
 MOST_CHANNELS = 3  # input channels that are drawn and written out
@@ -117,7 +117,7 @@ class PixelExplanation:
     @property
     def _shown(self) -> np.ndarray:
         """Places of the input channels that are drawn."""
-        return _strongest(self.products, 0, MOST_CHANNELS)
+        return strongest(self.products, 0, MOST_CHANNELS)
 
     @property
     def _rest(self) -> float:
@@ -179,8 +179,8 @@ def _explanation(
     layers: list[Layer], layer: Layer, step: Step, image: np.ndarray, channel: int, row: int, col: int
 ) -> PixelExplanation:
     x, weight, bias = step.inputs
-    _finite("explain_pixel", f"what {layer.name} reads", np.asarray(x))
-    _finite("explain_pixel", f"the weight of {layer.name}", np.asarray(weight))
+    finite("explain_pixel", f"what {layer.name} reads", np.asarray(x))
+    finite("explain_pixel", f"the weight of {layer.name}", np.asarray(weight))
     place = _place(step, channel, row, col)
     patch = _patch(np.asarray(x)[0], place)
     kernel = np.asarray(weight)[channel].astype(np.float64)
@@ -264,7 +264,7 @@ def _window_lines(pixel: PixelExplanation) -> list[str]:
     C, H, W = pixel._input.shape
     padded = int((~pixel.inside).sum())
     padding = f", {padded} of {pixel.inside.size} pixels are zero padding" if padded else ""
-    read = _span("channel", pixel.channels) if len(pixel.channels) < C else _count(C, "channel")
+    read = _span("channel", pixel.channels) if len(pixel.channels) < C else counted(C, "channel")
     return [
         f"1. Window: {_span('row', pixel._place.rows)}, {_span('column', pixel._place.cols)}{padding}",
         f"   of what {pixel.layer} reads: {read} of {H}×{W}",
@@ -309,7 +309,7 @@ def _aligned(window: list[list[str]]) -> list[str]:
 def _others(pixel: PixelExplanation) -> str:
     """As in `the other 3 input channels`; empty if all are shown."""
     left = len(pixel.channels) - len(pixel._shown)
-    return f"the other {_count(left, 'input channel')}" if left else ""
+    return f"the other {counted(left, 'input channel')}" if left else ""
 
 
 def _value_lines(pixel: PixelExplanation) -> list[str]:
@@ -354,7 +354,7 @@ def _figure(pixel: PixelExplanation) -> Figure:
         _draw_products(line, pixel, c, scales)
     for column, (scale, label) in enumerate(zip(scales, ("pixel", "weight", "product"), strict=True)):
         bar = figure.colorbar(scale, ax=list(panels[1:, column]), location="bottom", aspect=16, shrink=0.7)
-        _number_scale(bar, scale)
+        number_scale(bar, scale)
         bar.set_label(label, fontsize=style.SMALL)
     figure.supxlabel(_equation(pixel), fontsize=style.LABEL)
     return figure
@@ -376,7 +376,7 @@ def _scales(pixel: PixelExplanation) -> list[ScalarMappable]:
     """The colours of pixels, of weights and of products, each the same for all channels that are drawn."""
     reads = pixel._input[[pixel.channels[c] for c in pixel._shown]]
     signed = [style.zero_centred(values[pixel._shown]) for values in (pixel.kernel, pixel.products)]
-    return [ScalarMappable(*_shades(reads)), *(ScalarMappable(norm, style.SIGNED) for norm in signed)]
+    return [ScalarMappable(*shades(reads)), *(ScalarMappable(norm, style.SIGNED) for norm in signed)]
 
 
 def _draw_image(axes: Axes, pixel: PixelExplanation) -> None:
@@ -388,8 +388,8 @@ def _draw_image(axes: Axes, pixel: PixelExplanation) -> None:
 
 def _draw_input(axes: Axes, pixel: PixelExplanation, scale: ScalarMappable) -> None:
     """The strongest input channel with the window; where that stands out, hatched padding."""
-    c, place = pixel.channels[_strongest(pixel.products, 0, 1)[0]], pixel._place
-    axes.imshow(pixel._input[c], **_colours(scale))
+    c, place = pixel.channels[strongest(pixel.products, 0, 1)[0]], pixel._place
+    axes.imshow(pixel._input[c], **colours(scale))
     probe.frame(axes)
     _caption(axes, f"what the layer reads,\nchannel {c}: window framed", place.rows, place.cols)
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
@@ -404,7 +404,7 @@ def _draw_input(axes: Axes, pixel: PixelExplanation, scale: ScalarMappable) -> N
 
 def _draw_output(axes: Axes, pixel: PixelExplanation) -> None:
     """The map that the layer makes, and on it the pixel in question."""
-    axes.imshow(pixel._output, **_colours(ScalarMappable(*_shades(pixel._output))))
+    axes.imshow(pixel._output, **colours(ScalarMappable(*shades(pixel._output))))
     probe.frame(axes)
     _caption(axes, f"what the layer makes,\nchannel {pixel.channel}: pixel framed", [pixel.row], [pixel.col])
 
@@ -424,7 +424,7 @@ def _draw_products(line: np.ndarray, pixel: PixelExplanation, c: int, scales: li
     windows = np.ma.array(pixel.patch[c], mask=~pixel.inside), pixel.kernel[c], pixel.products[c]
     titles = "patch", "kernel", f"products, sum {_number(pixel.products[c].sum())}"
     for axes, window, title, scale in zip(line, windows, titles, scales, strict=True):
-        axes.imshow(window, **_colours(scale))
+        axes.imshow(window, **colours(scale))
         axes.set_title(title, fontsize=style.LABEL)
         probe.frame(axes)
         if _numbered(pixel):

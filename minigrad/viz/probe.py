@@ -14,7 +14,7 @@ from minigrad.tape import Node, enable_grad, no_grad, reachable, walk_back
 from minigrad.tensor import Tensor
 from minigrad.viz import style
 from minigrad.viz.arrays import as_array
-from minigrad.viz.trace import HIDDEN, Layer, _device, _Watcher, batch
+from minigrad.viz.trace import HIDDEN, Layer, Watcher, batch, device_of
 
 PART = 256  # images that run at once
 
@@ -51,7 +51,7 @@ def run(where: str, model: Any, images: Any) -> Run:
     Raises   ValidationError   model is no Module, or its answer does not depend on the images
              ShapeError        images have another number of axes, or do not fit the model
     """
-    image = Tensor(fitting(where, model, images), device=_device(model), requires_grad=True)
+    image = Tensor(fitting(where, model, images), device=device_of(model), requires_grad=True)
     tap = _Tap(model, image.array)
     with _in_use(model), tap, enable_grad():
         scores = model(image)
@@ -65,7 +65,7 @@ def run(where: str, model: Any, images: Any) -> Run:
 def scores(where: str, model: Any, images: np.ndarray) -> np.ndarray:
     """What a model answers in eval mode, without gradients: (N, classes)."""
     with _in_use(model), no_grad():
-        return as_array(model(Tensor(fitting(where, model, images), device=_device(model))))
+        return as_array(model(Tensor(fitting(where, model, images), device=device_of(model))))
 
 
 def node(where: str, run: Run, place: int) -> Node:
@@ -174,7 +174,7 @@ def _unrelated(where: str) -> ValidationError:
     )
 
 
-class _Tap(_Watcher):
+class _Tap(Watcher):
     """Sees every operation, and keeps the settings by which the tape knows the last one of each layer."""
 
     def __init__(self, model: Module, image: Any):

@@ -103,8 +103,8 @@ def trace(where: str, model: Any, images: Any) -> list[Layer]:
     """
     if not isinstance(model, Module):
         raise ValidationError(f"{where}: model is a {type(model).__name__}; pass an nn.Module")
-    x = Tensor(batch(where, images), device=_device(model))
-    watcher, modes = _Watcher(model, x.array), [(module, module.training) for module in model.modules()]
+    x = Tensor(batch(where, images), device=device_of(model))
+    watcher, modes = Watcher(model, x.array), [(module, module.training) for module in model.modules()]
     try:
         model.eval()
         with watcher, no_grad():
@@ -155,18 +155,33 @@ def convolutions(where: str, model: Any) -> list[tuple[str, Conv2d]]:
     return found
 
 
+def chosen_convolutions(where: str, model: Any, layers: str | Sequence[str] | None) -> dict[str, Conv2d]:
+    """The convolutions that `layers` names, by path; all if it is None.
+
+    Raises   ValidationError   as convolutions, and where a name is none of theirs
+    """
+    found = dict(convolutions(where, model))
+    wanted = list(found) if layers is None else [layers] if isinstance(layers, str) else list(layers)
+    for name in wanted:
+        if name not in found:
+            raise ValidationError(f"{where}: there is no convolution {name!r}; there are {', '.join(found)}")
+    if not wanted:
+        raise ValidationError(f"{where}: layers names 0 of {len(found)} convolutions; name one or more, or give None")
+    return {name: found[name] for name in wanted}
+
+
 def is_convolution(layer: Layer) -> bool:
     """Whether a layer, or a function in a forward, is a convolution."""
     return any(step.operation == "conv2d" for step in layer.steps)
 
 
-def _device(model: Module) -> Any:
+def device_of(model: Module) -> Any:
     for parameter in model.parameters():
         return parameter.device
     return "cpu"
 
 
-class _Watcher(Observer):
+class Watcher(Observer):
     """Sees every operation between `with`, and which module it belongs to."""
 
     def __init__(self, model: Module, image: Any):
@@ -181,7 +196,7 @@ class _Watcher(Observer):
         self._model = model
         self._handles: list[Any] = []
 
-    def __enter__(self) -> "_Watcher":
+    def __enter__(self) -> "Watcher":
         self._before, local.recording = local.recording, self
         for path, module in self._model.named_modules():
             self._handles.append(module.register_forward_pre_hook(self._entering(path)))

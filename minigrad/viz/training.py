@@ -154,7 +154,7 @@ def _draw_loss(axes: Axes, loss: np.ndarray) -> None:
     if window > 1:
         axes.legend(fontsize=style.SMALL, frameon=False, loc="upper right")
     _label_chart(axes, loss.size, "step" + _gaps(loss), "training loss")
-    if _falls_tenfold(loss, smooth):
+    if falls_tenfold(loss, smooth):
         axes.set(yscale="log", ylabel="training loss (log scale)")
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 3)))
         axes.yaxis.set_major_formatter("{x:g}")
@@ -214,7 +214,7 @@ def _moving_mean(values: np.ndarray, window: int) -> np.ndarray:
     return np.divide(total, count, out=np.full(values.shape, np.nan), where=here)
 
 
-def _falls_tenfold(loss: np.ndarray, smooth: np.ndarray) -> bool:
+def falls_tenfold(loss: np.ndarray, smooth: np.ndarray) -> bool:
     """Whether only a log scale shows both the start and the end of a loss that is never negative."""
     known = smooth[np.isfinite(smooth)]
     return known.size > 0 and not (loss < 0).any() and known.max() > 10 * known.min() > 0

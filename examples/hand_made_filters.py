@@ -1,0 +1,237 @@
+"""Filters made by hand, and the ones that a network finds by itself.
+
+    python examples/hand_made_filters.py                a drawn scene, and a LeNet-5 trained for a few seconds
+    python examples/hand_made_filters.py PHOTO.jpg      a picture of your own
+    python examples/hand_made_filters.py --weights runs/mnist/lenet5.safetensors
+
+A convolution slides a small window over a picture and writes down, at every place, the sum of pixels times weights.
+What it finds depends on the weights alone.  Here they are chosen first, and then learned.
+"""
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageOps
+
+import minigrad as mg
+import minigrad.nn.functional as F
+from minigrad import data, datasets, optim
+from minigrad.models import LeNet5
+from minigrad.viz import save, style
+
+# 1. Five numbers can do three things along a line: take a mean, a difference (does it get brighter?), and a difference
+#    of differences (is it brighter than on both sides?).  A column of one times a row of another is a 5x5 window.  MEAN
+#    down and SLOPE across is Sobel's edge detector: what is on the right minus what is on the left, averaged along the
+#    edge.  MEAN and BEND, both ways, is Laplace's.  The weights of the last four add up to 0: an even surface, dark or
+#    bright, gives 0.  The corner filter finds corners and ends of lines, and takes slanted edges for corners too: to
+#    tell these apart, what two filters found must be compared, and that is the work of a second layer.
+MEAN, SLOPE, BEND = np.array([[1, 4, 6, 4, 1], [-1, -2, 0, 2, 1], [1, 0, -2, 0, 1]], np.float32)
+DOT = np.array([0, 0, 1, 0, 0], np.float32)
+FILTERS = {
+    "unchanged": np.outer(DOT, DOT),
+    "blur": np.outer(MEAN, MEAN) / 256,
+    "outlines": (np.outer(MEAN, BEND) + np.outer(BEND, MEAN)) / 64,
+    "vertical edges": np.outer(MEAN, SLOPE) / 48,
+    "horizontal edges": np.outer(SLOPE, MEAN) / 48,
+    "corners": np.outer(SLOPE, SLOPE) / 18,
+}
+
+
+def main():
+    args = arguments()
+    save(draw_answers(args.picture), args.out / "answers.png")
+    save(draw_sizes(), args.out / "stride_and_padding.png")
+    mg.manual_seed(args.seed)
+    model = LeNet5()
+    random = model.conv1.weight.detach().clone().numpy()
+    if args.weights is None:
+        train(model, args.seed)
+    else:
+        model.load_state_dict(args.weights)
+    save(draw_nearest(model.conv1.weight.detach().numpy(), random), args.out / "learned.png")
+    print(f"pictures are in {args.out}/")
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("image", nargs="?", type=Path, help="a picture; a drawn scene if none is given")
+    parser.add_argument("--weights", type=Path, help="safetensors of a LeNet-5; one is trained if none is given")
+    parser.add_argument("--seed", type=int, default=0, help="of weights and shuffling (0)")
+    parser.add_argument("--out", type=Path, default=Path("runs/hand_made_filters"), help="folder for pictures")
+    args = parser.parse_args()
+    if args.seed < 0:
+        parser.error(f"--seed is {args.seed}; use 0 or more")
+    try:
+        args.out.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=args.out).close()  # refused now, not after the training
+    except OSError as error:
+        parser.error(f"--out: {args.out} cannot be written ({error.strerror}); name another folder")
+    try:
+        args.picture = scene() if args.image is None else photograph(args.image)
+    except (OSError, Image.DecompressionBombError) as error:
+        parser.error(f"{args.image} cannot be read ({error}); give a PNG or JPEG file")
+    if min(args.picture.shape) < 16:
+        H, W = args.picture.shape
+        parser.error(f"{args.image} is {W}×{H} pixels when it fits into 320×320; give one of 16 or more each way")
+    if args.weights is not None:
+        try:
+            args.weights = mg.load(args.weights)
+            LeNet5().load_state_dict(args.weights)
+        except (mg.errors.DataError, mg.errors.StateError) as error:
+            parser.error(f"--weights: {error}")
+    return args
+
+
+def photograph(path):
+    """A file as grey levels 0 to 1, turned upright, at most 320 pixels each way."""
+    with Image.open(path) as file:
+        picture = ImageOps.exif_transpose(file).convert("L")
+    picture.thumbnail((320, 320))
+    return np.asarray(picture, np.float32) / 255
+
+
+def scene():
+    """A brick house, a tree, a fence and the sun, drawn four times too large, so that edges are smooth."""
+    picture = Image.new("L", (960, 720), 200)
+    pen = ImageDraw.Draw(picture)
+    pen.rectangle((0, 520, 960, 720), fill=120)
+    pen.ellipse((60, 50, 210, 200), fill=250)
+    pen.rectangle((330, 280, 690, 580), fill=150)
+    for row, y in enumerate(range(280, 580, 30)):
+        pen.line((330, y, 690, y), fill=110, width=6)
+        for x in range(330 + 30 * (row % 2), 690, 60):
+            pen.line((x, y, x, y + 30), fill=110, width=6)
+    pen.polygon([(290, 290), (510, 110), (730, 290)], fill=60)
+    for box in ((380, 340, 460, 430), (560, 340, 640, 430), (470, 450, 550, 580)):
+        pen.rectangle(box, fill=30, outline=235, width=12)
+    for box in ((10, 530, 320, 546), *((x, 480, x + 20, 620) for x in range(20, 320, 40))):
+        pen.rectangle(box, fill=235)
+    pen.rectangle((810, 380, 850, 610), fill=70)
+    pen.ellipse((730, 170, 930, 430), fill=90)
+    return np.asarray(picture.resize((240, 180), Image.Resampling.LANCZOS), np.float32) / 255
+
+
+# 2. Every window is one F.conv2d: images (N, C, H, W), weights (F, C, KH, KW).  What it makes is 4 pixels smaller each
+#    way, since a 5x5 window has no place around the outermost pixels.
+
+
+def convolve(image, weight, **settings):
+    return F.conv2d(mg.tensor(image[None, None]), mg.tensor(weight[None, None]), **settings).numpy()[0, 0]
+
+
+def draw_answers(picture):
+    height = 2 * (3.7 * picture.shape[0] / picture.shape[1] + 2.1)
+    figure = style.figure(12, height, "Six filters: the weights of the window, and what they make of a picture")
+    print(f"picture of {picture.shape[0]}×{picture.shape[1]} pixels, 0 black to 1 white; what each filter makes of it:")
+    for axes, (name, weight) in zip(figure.subplots(2, 3).flat, FILTERS.items(), strict=True):
+        answer = convolve(picture, weight)
+        print(f"  {name:17} {answer.shape[0]}×{answer.shape[1]}, from {answer.min():+.2f} to {answer.max():+.2f}")
+        draw_answer(axes, weight, answer, a_picture=name in ("unchanged", "blur"))
+        axes.set_title(name, fontsize=style.LABEL)
+    figure.supxlabel("red: above 0, blue: below 0, white: 0, each on a scale of its own", fontsize=style.SMALL)
+    return figure
+
+
+def draw_answer(axes, weight, answer, a_picture):
+    """The weights, and under them what they make: grey if that is a picture again, red and blue if it has a sign."""
+    (H, W), strong = answer.shape, np.quantile(np.abs(answer), 0.998) or 1
+    colours, low, high = ("gray", 0, 1) if a_picture else (style.SIGNED, -strong, strong)
+    axes.imshow(answer, cmap=colours, vmin=low, vmax=high, extent=(0, W, H, 0))
+    top = -0.4 * W
+    axes.imshow(weight, cmap=style.SIGNED, norm=style.zero_centred(weight), extent=(0.31 * W, 0.69 * W, -0.02 * W, top))
+    axes.set(xlim=(0, W), ylim=(H, top))
+    axes.set_axis_off()
+
+
+# 3. Stride is how far the window jumps; padding is how many rows of 0 are laid around the image first.  A window of K
+#    pixels has (H + 2*padding - K) // stride + 1 places along H pixels.
+
+
+def draw_sizes():
+    """A bright square of 9x9 pixels, and a 3x3 edge detector with four settings."""
+    image, edge = np.zeros((9, 9), np.float32), np.outer([1, 2, 1], [-1, 0, 1]).astype(np.float32)
+    image[3:7, 2:6] = 1
+    figure = style.figure(12.5, 3.3, "Stride and padding: a 3×3 window for vertical edges on 9×9 pixels")
+    panels = figure.subplots(1, 5)
+    draw_grid(panels[0], image, "image: 9×9 pixels", "gray", 0, 1)
+    print("9×9 pixels and a 3×3 window:")
+    for axes, (stride, padding) in zip(panels[1:], ((1, 0), (1, 1), (2, 0), (2, 1)), strict=True):
+        answer = convolve(image, edge, stride=stride, padding=padding)
+        S = len(answer)
+        print(f"  stride {stride}, padding {padding}: {S}×{S}, since (9 + 2*{padding} - 3) // {stride} + 1 = {S}")
+        draw_grid(axes, answer, f"stride {stride}, padding {padding}: {S}×{S}", style.SIGNED, -4, 4)
+    return figure
+
+
+def draw_grid(axes, values, title, colours, low, high):
+    """Cells of one size however many they are, each with its number."""
+    axes.imshow(values, cmap=colours, vmin=low, vmax=high)
+    axes.set_title(title, fontsize=style.LABEL)
+    middle = (len(values) - 1) / 2
+    axes.set(xlim=(middle - 4.6, middle + 4.6), ylim=(middle + 4.6, middle - 4.6))
+    axes.set_axis_off()
+    for (y, x), value in np.ndenumerate(values):
+        dark = value == 0 if low == 0 else abs(value) > 2
+        number = f"{value:.0f}".replace("-", "−")
+        axes.text(x, y, number, ha="center", va="center", fontsize=8, color="white" if dark else "black")
+
+
+# 4. Nobody tells a network what to look for.  After three passes over the digits, are these among its filters?  The
+#    correlation of two windows is 1 where they are alike, 0 where they have nothing in common, -1 where they are
+#    opposites; an edge from dark to bright is as good as one from bright to dark, so the sign does not count.  Among
+#    six random filters one is always a little like any other: the row of random ones says how much that is worth.
+#    Weight decay pulls all weights to 0 all the time, so that of the random start only what serves is left.
+
+
+def train(model, seed):
+    digits = data.DataLoader(datasets.MNIST(), 128, shuffle=True, seed=seed, drop_last=True, normalize=(0.1307, 0.3081))
+    optimizer = optim.AdamW(model.parameters(), weight_decay=0.3)
+    scheduler = optim.lr_scheduler.OneCycleLR(optimizer, 0.01, total_steps=3 * len(digits), cycle_momentum=False)
+
+    @mg.graph
+    def step(images, labels):
+        loss = F.cross_entropy(model(images), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    for _ in range(3):
+        for images, labels in digits:
+            step(images, labels)
+            scheduler.step()
+
+
+def nearest(weight, filters):
+    """The number of the filter that is most like the weights, or most unlike them, and the correlation."""
+    correlation = np.corrcoef(weight.ravel(), filters.reshape(len(filters), -1))[0, 1:]
+    best = int(np.abs(correlation).argmax())
+    return best, correlation[best]
+
+
+def draw_nearest(learned, random):
+    figure = style.figure(10.5, 6.4, "Filters made by hand, and the most similar ones in LeNet-5's first layer")
+    cells = figure.subplots(3, len(FILTERS) - 1)
+    print("correlation with the nearest of LeNet-5's six filters, trained and random:")
+    for column, (name, weight) in zip(cells.T, list(FILTERS.items())[1:], strict=True):
+        draw_filter(column[0], weight, "")
+        column[0].set_title(name, fontsize=style.LABEL)
+        for axes, filters in zip(column[1:], (learned, random), strict=True):
+            f, r = nearest(weight, filters)
+            draw_filter(axes, filters[f, 0], f"filter {f}: {r:+.2f}".replace("-", "−"))
+        print(f"  {name:17} {nearest(weight, learned)[1]:+.2f} {nearest(weight, random)[1]:+.2f}")
+    for axes, title in zip(cells[:, 0], ("made by hand", "nearest, trained", "nearest, random"), strict=True):
+        axes.set_ylabel(title, fontsize=style.LABEL)
+    figure.supxlabel("under each filter: its correlation with the one made by hand", fontsize=style.SMALL)
+    return figure
+
+
+def draw_filter(axes, weight, label):
+    axes.imshow(weight, cmap=style.SIGNED, norm=style.zero_centred(weight))
+    axes.set(xticks=[], yticks=[])
+    axes.set_xlabel(label, fontsize=style.LABEL)
+
+
+if __name__ == "__main__":
+    main()

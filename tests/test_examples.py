@@ -1,0 +1,323 @@
+"""Every example runs, leaves its pictures, and finds what its comments say; what it cannot use, it refuses at once."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import minigrad as mg
+from minigrad import datasets
+from minigrad.models import LeNet5
+
+FOLDER = Path(__file__).parents[1] / "examples"
+NAMES = ("hand_made_filters", "why_convolution", "rgb_shapes", "predict")
+
+
+def load(name):
+    specification = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+def run(module, monkeypatch, *flags):
+    monkeypatch.setattr(sys, "argv", [f"{module.__name__}.py", *map(str, flags)])
+    module.main()
+
+
+def refusal(module, monkeypatch, capsys, *flags):
+    """What an example writes when it refuses its flags."""
+    with pytest.raises(SystemExit):
+        run(module, monkeypatch, *flags)
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    return captured.err
+
+
+def are_pictures(*paths):
+    for path in paths:
+        with Image.open(path) as picture:
+            assert np.asarray(picture.convert("L")).std() > 5, f"{path.name} is empty"
+    return True
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_folder_that_cannot_be_written_is_refused_before_anything_runs(name, monkeypatch, tmp_path, capsys):
+    (tmp_path / "file").write_text("in the way")
+    images = [tmp_path / "none.png"] if name == "predict" else []
+    said = refusal(load(name), monkeypatch, capsys, *images, "--out", tmp_path / "file" / "runs")
+    assert "cannot be written (Not a directory); name another folder" in said
+
+
+@pytest.mark.parametrize("name", ["hand_made_filters", "rgb_shapes"])
+def test_a_seed_below_zero_is_refused(name, monkeypatch, tmp_path, capsys):
+    said = refusal(load(name), monkeypatch, capsys, "--seed", "-1", "--out", tmp_path)
+    assert "--seed is -1; use 0 or more" in said
+
+
+# ---- hand_made_filters.py
+
+
+@pytest.fixture
+def weights(tmp_path):
+    """A LeNet-5 whose first filters are the ones made by hand, so that the nearest are known."""
+    by_hand = [weight for name, weight in load("hand_made_filters").FILTERS.items() if name != "unchanged"]
+    state = LeNet5().state_dict()
+    state["conv1.weight"] = mg.tensor(np.stack([-by_hand[4], *by_hand[:4], np.eye(5)])[:, None].astype(np.float32))
+    mg.save(state, tmp_path / "lenet5.safetensors")
+    return tmp_path / "lenet5.safetensors"
+
+
+def test_filters_made_by_hand_are_found_among_learned_ones(monkeypatch, tmp_path, capsys, weights):
+    Image.new("RGB", (90, 60), "orange").save(tmp_path / "photo.jpg")
+    run(load("hand_made_filters"), monkeypatch, tmp_path / "photo.jpg", "--weights", weights, "--out", tmp_path)
+    said = capsys.readouterr().out
+    assert "picture of 60×90 pixels" in said
+    assert "stride 2, padding 1: 5×5" in said
+    for name, correlation in (("blur", "+1.00"), ("vertical edges", "+1.00"), ("corners", "-1.00")):
+        assert f"  {name:17} {correlation}" in said
+    assert are_pictures(*(tmp_path / f"{name}.png" for name in ("answers", "stride_and_padding", "learned")))
+
+
+def test_training_makes_edges_of_random_filters(monkeypatch, tmp_path, capsys):
+    run(load("hand_made_filters"), monkeypatch, "--out", tmp_path)
+    lines = [line.split() for line in capsys.readouterr().out.splitlines() if "al edges" in line]
+    trained, random = np.abs([[float(line[-2]), float(line[-1])] for line in lines[-2:]]).T
+    assert (trained > 0.5).all() and (trained > random + 0.2).all()
+
+
+def test_each_filter_answers_to_what_it_is_named_after():
+    example = load("hand_made_filters")
+    steps = np.zeros((20, 20), np.float32)
+    steps[:, 10:] = 1
+
+    def strongest(name, image):
+        return np.abs(example.convolve(image, example.FILTERS[name])).max()
+
+    corner = np.minimum(steps, steps.T)
+    for name in ("vertical edges", "horizontal edges", "corners", "outlines"):
+        assert strongest(name, np.ones((20, 20), np.float32)) < 1e-5
+    assert strongest("vertical edges", steps) > 0.9 and strongest("vertical edges", steps.T) < 1e-5
+    assert strongest("horizontal edges", steps.T) > 0.9 and strongest("horizontal edges", steps) < 1e-5
+    assert strongest("corners", corner) > 0.4 and strongest("corners", steps) < 1e-5
+
+
+@pytest.mark.parametrize(
+    "size, content, message",
+    [
+        (None, None, "photo.png cannot be read"),
+        (None, b"no image", "photo.png cannot be read"),
+        ((2000, 40), None, "photo.png is 320×6 pixels when it fits into 320×320; give one of 16 or more each way"),
+    ],
+)
+def test_a_picture_that_cannot_be_filtered_is_refused(monkeypatch, tmp_path, capsys, size, content, message):
+    path = tmp_path / "photo.png"
+    if size:
+        Image.new("L", size).save(path)
+    elif content:
+        path.write_bytes(content)
+    assert message in refusal(load("hand_made_filters"), monkeypatch, capsys, path, "--out", tmp_path)
+
+
+def test_weights_of_another_network_are_refused(monkeypatch, tmp_path, capsys):
+    mg.save({"weight": mg.ones(3)}, tmp_path / "other.safetensors")
+    flags = "--weights", tmp_path / "other.safetensors", "--out", tmp_path
+    assert "--weights: " in refusal(load("hand_made_filters"), monkeypatch, capsys, *flags)
+
+
+# ---- why_convolution.py
+
+
+def test_convolution_wins_in_order_and_loses_shuffled(monkeypatch, tmp_path, capsys):
+    example = load("why_convolution")
+    run(example, monkeypatch, "--quick", "--out", tmp_path)
+    lines = capsys.readouterr().out.splitlines()
+    counts = [int(line[21:].split()[0].replace(",", "")) for line in lines[:4]]
+    assert counts[0] == 61_706 and abs(counts[1] / counts[0] - 1) < 0.01 and counts[2] < counts[1] / 40
+    convolutional, full = ([float(share.strip(" %")) for share in line.split(":")[1].split(",")] for line in lines[4:6])
+    assert all(c > f + 2 for c, f in zip(convolutional[:-1], full[:-1], strict=True))
+    assert convolutional == sorted(convolutional, reverse=True)
+    convolutional, full = ([float(word[:-2 if word.endswith(",") else -1]) for word in line.split() if "%" in word]
+                           for line in lines[6:8])  # fmt: skip
+    assert convolutional[0] > convolutional[1] + 3 and abs(full[0] - full[1]) < 2 and full[1] > convolutional[1]
+    assert are_pictures(tmp_path / "why_convolution.png")
+
+
+def test_digits_are_shifted_by_so_many_pixels_each_way():
+    example = load("why_convolution")
+    image = np.zeros((1, 28, 28), np.uint8)
+    image[0, 10, 20] = 255
+    places = [
+        tuple(np.argwhere(moved.images[0])[0]) for moved in example.shifted(example.data.ImageDataset(image, [0]), 3)
+    ]
+    assert places == [(10, 23), (10, 17), (13, 20), (7, 20)]
+
+
+def test_shuffling_keeps_every_pixel():
+    example = load("why_convolution")
+    digits = example.part(datasets.MNIST(train=False), 5)
+    mixed = example.shuffled(digits, np.random.default_rng(0).permutation(784))
+    assert (np.sort(mixed.images.reshape(5, -1)) == np.sort(digits.images.reshape(5, -1))).all()
+    assert (mixed.images != digits.images).any()
+
+
+def test_no_training_at_all_is_refused(monkeypatch, tmp_path, capsys):
+    said = refusal(load("why_convolution"), monkeypatch, capsys, "--seeds", "0", "--out", tmp_path)
+    assert "--seeds is 0; train each network at least 1 time" in said
+
+
+# ---- rgb_shapes.py
+
+
+def test_colour_filters_are_learned(monkeypatch, tmp_path, capsys):
+    run(load("rgb_shapes"), monkeypatch, "--quick", "--out", tmp_path)
+    said, random, learned, _ = capsys.readouterr().out.splitlines()
+    assert float(said.split("%")[0]) > 40  # 5.6 by lot
+    shares = [
+        [int(word[:-1]) for word in line.replace(",", "").split() if word.endswith("%")] for line in (random, learned)
+    ]
+    assert shares[1][0] < shares[0][0] < shares[0][1] < shares[1][1]  # greyer ones, and more colourful ones
+    assert shares[1][2] > 2 * shares[0][2]  # and even ones
+    assert are_pictures(*(tmp_path / f"{name}.png" for name in ("pictures", "filters", "prototypes")))
+
+
+def test_pictures_are_drawn_the_same_from_one_seed_and_show_their_colour():
+    example = load("rgb_shapes")
+    first, again, other = (example.draw_many(36, seed) for seed in (0, 0, 1))
+    assert (first.images == again.images).all() and (first.images != other.images).any()
+    for image, label in zip(first.images, first.labels, strict=True):
+        middle = image[:, 12:20, 12:20].mean((1, 2))
+        assert ("red", "green", "blue")[middle.argmax()] in example.CLASSES[label]
+
+
+def test_grey_and_even_filters_are_told_from_others():
+    example = load("rgb_shapes")
+    grey_edge = np.broadcast_to(np.repeat([-1.0, 0, 1], [3, 1, 3]), (3, 7, 7))
+    red = np.zeros((3, 7, 7))
+    red[0] = 1
+    grey, even = example.shares(np.stack([grey_edge, red]))
+    assert np.allclose(grey, [1, 1 / 3]) and np.allclose(even, [0, 1])
+
+
+# ---- predict.py
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    """Weights of a LeNet-5 trained for a moment, and the folder they lie in."""
+    folder = tmp_path_factory.mktemp("digits")
+    hand_made, model = load("hand_made_filters"), LeNet5(image_size=28)
+    mg.manual_seed(0)
+    hand_made.train(model, seed=0)
+    mg.save(model.state_dict(), folder / "lenet5.safetensors")
+    mg.save({"model": model.state_dict(), "epoch": 3}, folder / "checkpoint.safetensors")
+    return folder
+
+
+def photograph(number, dark_ink=True, noise=4):
+    """A test digit on a large sheet, off its middle, lit from the left, with the noise of a camera."""
+    sheet = np.zeros((300, 400))
+    digit = Image.fromarray(datasets.MNIST(train=False).images[number]).resize((196, 196), Image.Resampling.BICUBIC)
+    sheet[40:236, 150:346] = np.asarray(digit) / 255
+    light = np.linspace(1, 0.55, 400) * (0.9 - 0.7 * sheet if dark_ink else 0.15 + 0.7 * sheet)
+    noisy = 255 * light + np.random.default_rng(0).normal(0, noise, light.shape)
+    return Image.fromarray(noisy.clip(0, 255).astype(np.uint8))
+
+
+def prediction(monkeypatch, capsys, weights, *paths):
+    """The most probable digit of each picture."""
+    run(load("predict"), monkeypatch, *paths, "--weights", weights, "--out", weights.parent / "seen")
+    return [int(line.split(": ")[1].split()[0]) for line in capsys.readouterr().out.splitlines()[1:]]
+
+
+@pytest.mark.parametrize("file", ["lenet5.safetensors", "checkpoint.safetensors"])
+def test_photographs_are_read(monkeypatch, capsys, digits, tmp_path, file):
+    numbers, truth = range(10), datasets.MNIST(train=False).labels[:10]
+    for number in numbers:
+        photograph(number, dark_ink=number % 2 == 0).save(tmp_path / f"{number}.jpg")
+    read = prediction(monkeypatch, capsys, digits / file, *(tmp_path / f"{number}.jpg" for number in numbers))
+    assert np.mean(read == truth) >= 0.9
+    assert are_pictures(*(digits / "seen" / f"{number + 1}_{number}.png" for number in numbers))
+
+
+def test_all_that_a_file_may_be_is_read_alike(monkeypatch, capsys, digits, tmp_path):
+    """Turned as EXIF says, transparent, in CMYK, with 16 bits, small, or with a fine pen."""
+    seven, turned = photograph(0, noise=0), Image.Exif()
+    turned[0x0112] = 6
+    seven.rotate(90, expand=True).save(tmp_path / "turned.jpg", exif=turned)
+    shape = Image.new("RGBA", seven.size, (0, 0, 90, 0))
+    shape.putalpha(seven.point(lambda level: 255 if level < 70 else 0))
+    shape.save(tmp_path / "clear.png")
+    seven.convert("CMYK").save(tmp_path / "print.tif")
+    Image.fromarray(np.asarray(seven).astype(np.uint16) * 257).save(tmp_path / "deep.png")
+    Image.fromarray(datasets.MNIST(train=False).images[0]).save(tmp_path / "small.png")
+    fine = Image.new("L", (300, 300), 255)
+    fine.paste(0, (70, 60, 220, 62))
+    for y in range(60, 250):
+        fine.paste(0, (220 - (y - 60) // 2, y, 222 - (y - 60) // 2, y + 1))
+    fine.save(tmp_path / "fine.png")
+    paths = [tmp_path / name for name in ("turned.jpg", "clear.png", "print.tif", "deep.png", "small.png", "fine.png")]
+    assert prediction(monkeypatch, capsys, digits / "lenet5.safetensors", *paths) == [7] * 6
+
+
+def test_a_digit_is_put_where_mnist_has_it():
+    """Its own test images come back nearly unchanged: 20 pixels large, their mass in the middle."""
+    example = load("predict")
+    for image in datasets.MNIST(train=False).images[:20]:
+        rows, columns = (np.flatnonzero(image.max(axis)) for axis in (1, 0))
+        cut = image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] / 255
+        digit = example.centred(cut)
+        assert digit.shape == (28, 28) and max(np.ptp(np.argwhere(digit), axis=0)) + 1 == 20
+        middle = (np.argwhere(digit) * digit[digit > 0][:, None]).sum(0) / digit.sum()
+        assert np.abs(middle - 13.5).max() <= 0.5
+
+
+def test_shares_of_pixels_add_up_to_the_change_of_the_lead(digits):
+    """Gradient times ink is what the lead changes by where the ink fades a little."""
+    example, model = load("predict"), LeNet5(image_size=32)
+    model.load_state_dict(mg.load(digits / "lenet5.safetensors"))
+    digit = datasets.MNIST(train=False).images[0].astype(np.float32) / 255
+
+    def lead(digit):
+        log = np.log(np.sort(example.read(model, digit)[0].astype(np.float64)))
+        return log[-1] - log[-2]
+
+    faded = (lead(digit) - lead(0.99 * digit)) / 0.01
+    assert np.isclose(example.read(model, digit)[1].sum(), faded, rtol=0.1)
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (None, "no such file; check the name"),
+        (b"no image", "is no image, or a broken one (cannot identify image file"),
+        (Image.new("L", (1, 400)), "only 1×280 pixels when it fits into 280×280; give a picture of 8 or more each way"),
+        (Image.new("L", (50, 50)), "nothing to read: ink and paper differ by 0.0%, at least 8% are needed"),
+        (Image.effect_noise((200, 300), 5), "nothing to read: ink and paper differ by"),
+    ],
+)
+def test_what_cannot_be_read_is_refused(monkeypatch, tmp_path, capsys, digits, content, message):
+    path = tmp_path / "photo.png"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content:
+        content.save(path)
+    flags = "--weights", digits / "lenet5.safetensors", "--out", tmp_path
+    assert f"{path}: {message}" in refusal(load("predict"), monkeypatch, capsys, path, *flags)
+
+
+def test_a_picture_cut_off_is_refused(monkeypatch, tmp_path, capsys, digits):
+    photograph(0).save(tmp_path / "whole.png")
+    (tmp_path / "half.png").write_bytes((tmp_path / "whole.png").read_bytes()[:9000])
+    flags = "--weights", digits / "lenet5.safetensors", "--out", tmp_path
+    said = refusal(load("predict"), monkeypatch, capsys, tmp_path / "half.png", *flags)
+    assert "half.png: is no image, or a broken one" in said
+
+
+def test_missing_weights_are_refused_with_what_to_run(monkeypatch, tmp_path, capsys):
+    flags = tmp_path / "photo.png", "--weights", tmp_path / "none.safetensors", "--out", tmp_path
+    said = refusal(load("predict"), monkeypatch, capsys, *flags)
+    assert f"there is no {tmp_path / 'none.safetensors'}; run python examples/train_mnist.py, which writes it" in said
