@@ -14,6 +14,8 @@ from matplotlib.text import Text
 
 from minigrad import viz
 from minigrad.errors import DtypeError, ShapeError, ValidationError
+from minigrad.models import LeNet5
+from minigrad.nn import Flatten, Linear, Sequential
 from minigrad.viz import style
 
 RNG = np.random.default_rng(0)
@@ -44,6 +46,8 @@ def guesses(n, classes, right):
 FIGURES = {
     **{f"filters {s}": lambda s=s: viz.filters(weight(*s)) for s in WEIGHTS},
     **{f"filters {s} and init": lambda s=s: viz.filters(weight(*s), weight(*s)) for s in WEIGHTS},
+    "filters of a model": lambda: viz.filters(LeNet5()),
+    "filters of a model and init": lambda: viz.filters(LeNet5(), LeNet5().state_dict()),
     "filters, long title": lambda: viz.filters(weight(6, 1, 5, 5), title="conv1 of a network with a long story " * 4),
     "curves, 1 epoch": lambda: viz.training_curves(history(1, 2800)),
     "curves, 3 epochs": lambda: viz.training_curves(history(3, 938)),
@@ -164,6 +168,24 @@ def test_the_heading_counts_filters_unless_given():
     assert viz.filters(weight(1, 1, 5, 3)).get_suptitle() == "1 filter of 5×3 weights, 1 input channel"
     assert viz.filters(weight(16, 6, 5, 5)).get_suptitle() == "16 filters of 5×5 weights, 6 input channels"
     assert viz.filters(weight(6, 1, 5, 5), title="conv1").get_suptitle() == "conv1"
+
+
+def test_a_model_shows_all_its_convolutions():
+    model = LeNet5()
+    figure = viz.filters(model, LeNet5().state_dict())
+    assert [place.get_suptitle().strip() for place in figure.subfigs] == [
+        "conv1: 6 filters of 5×5 weights, 1 input channel",
+        "conv2: 16 filters of 5×5 weights, 6 input channels",
+    ]
+    shown = np.stack(images(SimpleNamespace(axes=figure.axes[1:2])))
+    np.testing.assert_array_equal(shown, model.conv1.weight.detach().numpy()[:, 0])
+
+
+def test_a_model_without_filters_is_refused():
+    with pytest.raises(ValidationError, match=r"filters: the model has no Conv2d, only Flatten, Linear; pass a CNN"):
+        viz.filters(Sequential(Flatten(), Linear(4, 2)))
+    with pytest.raises(ValidationError, match=r"filters: init has no 'conv2.weight'; pass the model's state_dict"):
+        viz.filters(LeNet5(), {"conv1.weight": LeNet5().conv1.weight})
 
 
 def test_filters_take_layers():

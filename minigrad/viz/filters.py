@@ -7,12 +7,14 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.patches import Rectangle
 
-from minigrad.errors import ShapeError
+from minigrad.errors import ShapeError, ValidationError
+from minigrad.nn import Module
 from minigrad.viz import style
 from minigrad.viz.arrays import conv_weight
+from minigrad.viz.trace import convolutions
 
 MOST_THUMBNAILS, THUMBNAILS_ACROSS = 64, 8
 MOST_FILTERS, MOST_CHANNELS = 16, 12
@@ -30,12 +32,44 @@ class Sheet(NamedTuple):
     labels: float  # inches beside and under the places for the axis labels
 
 
-def filters(weight: Any, init: Any = None, title: str | None = None) -> Figure:
-    """Show the filters of a convolution layer, all on one colour scale with zero in its middle.
+class _Layer(NamedTuple):
+    """The weights of one layer, before training if known and after it, and how they are drawn."""
 
-    weight   (F, C, KH, KW)  array or tensor, or a layer that has one as .weight
-    init     (F, C, KH, KW)  the same before training, shown beside it; None shows weight alone
-    title                    heading; None says how many filters there are and of what size
+    name: str
+    stages: list[np.ndarray]
+    draw: Callable[..., None]
+    sheet: Sheet
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Panels below and beside each other: wide ones below."""
+        n = len(self.stages)
+        return (n, 1) if self.sheet.columns > self.sheet.rows else (1, n)
+
+    @property
+    def width(self) -> float:
+        """Inches."""
+        return self.grid[1] * (self.sheet.columns * self.sheet.place + self.sheet.labels) + 1.0
+
+    @property
+    def height(self) -> float:
+        """Inches."""
+        return self.grid[0] * (self.sheet.rows * self.sheet.place + self.sheet.labels + 0.4) + 0.4
+
+    @property
+    def heading(self) -> str:
+        """How many filters of what size, as in `conv1: 6 filters of 5×5 weights, 1 input channel`."""
+        F, C, KH, KW = self.stages[-1].shape
+        name = f"{self.name}: " if self.name else ""
+        return f"{name}{counted(F, 'filter')} of {KH}×{KW} weights, {counted(C, 'input channel')}"
+
+
+def filters(source: Any, init: Any = None, title: str | None = None) -> Figure:
+    """Show the filters of a convolution, or of all convolutions of a model, on a colour scale with zero in its middle.
+
+    source   a layer, its weight (F, C, KH, KW) as an array or tensor, or a model: one layer below the other
+    init     the same before training, shown beside it: for a model its state_dict() from then; None shows source alone
+    title    heading; None says how many filters there are and of what size
     returns  Figure
 
     With C = 1 each filter is one map, blue below zero and red above; with C = 3 it is one colour image, grey at zero;
@@ -44,29 +78,55 @@ def filters(weight: Any, init: Any = None, title: str | None = None) -> Figure:
 
     Raises   DtypeError       weight holds no numbers, as in a layer without weights
              ShapeError       weight is not 4-dimensional, or init has another shape
-             ValidationError  a weight is NaN or infinite
+             ValidationError  a weight is NaN or infinite, a model has no convolution, or init lacks one of its weights
 
     >>> figure = filters(np.ones((6, 1, 5, 5)))
     >>> len(figure.axes[0].images)
     6
     """
-    stages = _stages(weight, init)
-    learned = stages[-1]
-    draw, sheet = plan_sheet(learned)
-    down, across = (len(stages), 1) if sheet.columns > sheet.rows else (1, len(stages))
-    width = across * (sheet.columns * sheet.place + sheet.labels) + 1.0
-    height = down * (sheet.rows * sheet.place + sheet.labels + 0.4) + 0.4
-    figure = style.figure(max(5.0, width), height, title or _heading(learned.shape))
-    panels = figure.subplots(down, across, squeeze=False).ravel()
-    norm = style.zero_centred(*stages)
-    for panel, stage in zip(panels, stages, strict=True):
-        draw(panel, stage, sheet, norm)
-    if init is not None:
-        panels[0].set_title("before training", fontsize=style.LABEL, pad=14)
-        panels[1].set_title("after training", fontsize=style.LABEL, pad=14)
-    weight_bar(figure, panels, norm, colour=learned.shape[1] == 3)
-    say_what_is_left_out(figure, learned.shape, sheet)
+    layers = _layers(source, init)
+    one, heights = len(layers) == 1, [layer.height for layer in layers]
+    heading = title or (layers[0].heading if one else f"The filters of {counted(len(layers), 'convolution')}")
+    width, height = max(5.0, *(layer.width for layer in layers)), sum(heights) + 0.6 * len(layers) * (not one)
+    figure = style.figure(width, height, heading, compress=one)
+    if one:
+        _draw_layer(figure, layers[0])
+        return figure
+    places = figure.subfigures(len(layers), 1, squeeze=False, height_ratios=heights).ravel()
+    for place, layer in zip(places, layers, strict=True):
+        place.suptitle(layer.heading + "\n", fontsize=style.LABEL)
+        _draw_layer(place, layer)
     return figure
+
+
+def _layers(source: Any, init: Any) -> list[_Layer]:
+    """What is to be drawn."""
+    if not isinstance(source, Module) or hasattr(source, "weight"):
+        return [_layer("", source, init)]
+    found = convolutions("filters", source)
+    for name, _ in found:
+        if init is not None and f"{name}.weight" not in init:
+            raise ValidationError(
+                f"filters: init has no {name + '.weight'!r}; pass the model's state_dict() from before training"
+            )
+    return [_layer(name, layer, init and init[f"{name}.weight"]) for name, layer in found]
+
+
+def _layer(name: str, weight: Any, init: Any) -> _Layer:
+    stages = _stages(weight, init)
+    return _Layer(name, stages, *plan_sheet(stages[-1]))
+
+
+def _draw_layer(figure: Figure | SubFigure, layer: _Layer) -> None:
+    """The panels of a layer and their scale."""
+    panels = figure.subplots(*layer.grid, squeeze=False).ravel()
+    norm, shape = style.zero_centred(*layer.stages), layer.stages[-1].shape
+    for panel, stage in zip(panels, layer.stages, strict=True):
+        layer.draw(panel, stage, layer.sheet, norm)
+    for panel, when in zip(panels, ("before", "after") if len(panels) > 1 else (), strict=False):
+        panel.set_title(f"{when} training", fontsize=style.LABEL, pad=14)
+    weight_bar(figure, panels, norm, colour=shape[1] == 3)
+    say_what_is_left_out(figure, shape, layer.sheet)
 
 
 def _stages(weight: Any, init: Any) -> list[np.ndarray]:
@@ -141,7 +201,7 @@ def draw_cell(axes: Axes, row: int, column: int, pixels: np.ndarray, norm: Norma
     axes.add_patch(Rectangle((left, top), width, height, fill=False, edgecolor=style.GREY, linewidth=0.8))
 
 
-def weight_bar(figure: Figure, panels: np.ndarray, norm: Normalize, colour: bool) -> None:
+def weight_bar(figure: Figure | SubFigure, panels: np.ndarray, norm: Normalize, colour: bool) -> None:
     """The scale: blue to red for maps, grey levels where red, green and blue are the three input channels."""
     label = "weight on each of\nred, green, blue" if colour else "weight"
     scale = ScalarMappable(norm, "gray" if colour else style.SIGNED)
@@ -150,13 +210,7 @@ def weight_bar(figure: Figure, panels: np.ndarray, norm: Normalize, colour: bool
     bar.set_ticks([low, 0, high], labels=[f"−{high:.2g}", "0", f"+{high:.2g}"])
 
 
-def _heading(shape: tuple[int, ...]) -> str:
-    """How many filters of what size, as in `6 filters of 5×5 weights, 1 input channel`."""
-    F, C, KH, KW = shape
-    return f"{counted(F, 'filter')} of {KH}×{KW} weights, {counted(C, 'input channel')}"
-
-
-def say_what_is_left_out(figure: Figure, shape: tuple[int, ...], sheet: Sheet) -> None:
+def say_what_is_left_out(figure: Figure | SubFigure, shape: tuple[int, ...], sheet: Sheet) -> None:
     """A line under the panels naming what was too much to show."""
     counts = (len(sheet.filters), shape[0], "filters"), (len(sheet.channels), shape[1], "input channels")
     left_out = [f"the {n} strongest of {of} {what}" for n, of, what in counts if n < of]

@@ -342,9 +342,8 @@ def _next(pixel: PixelExplanation) -> str:
 def _figure(pixel: PixelExplanation) -> Figure:
     shown, (width, height) = pixel._shown, _size(pixel)
     title = f"{pixel._name}: {_number(pixel.value)}"
-    figure = style.figure(3 * width + 2.2, PANEL + 3.4 + len(shown) * (height + 0.5), title)
-    # not compressed, or a narrow picture would make all columns narrow
-    figure.set_layout_engine("constrained", w_pad=0.08, h_pad=0.08, wspace=0.04)
+    tall = PANEL + 3.4 + len(shown) * (height + 0.5)
+    figure = style.figure(3 * width + 2.2, tall, title, compress=False)  # or one narrow picture made all columns narrow
     panels = figure.subplots(1 + len(shown), 3, height_ratios=[PANEL] + [height] * len(shown))
     scales = _scales(pixel)
     _draw_image(panels[0, 0], pixel)

@@ -150,15 +150,11 @@ def _network(subject: _Subject) -> Section:
 
 
 def _filters(subject: _Subject, init: Any) -> Section:
-    pictures = []
-    for name, layer in convolutions("report", subject.model):
-        before = None if init is None else init.get(f"{name}.weight" if name else "weight")
-        pictures.append(filters(layer, before, f"{name}: its filters"))
     return Section(
         "The filters",
         "Each small picture is one filter: where it is red, bright pixels count for it, where it is blue, against it. "
         "Training turns random numbers into detectors of edges, corners and blobs.",
-        pictures,
+        [filters(subject.model, init)],
     )
 
 

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colorbar import Colorbar
 from matplotlib.colors import Normalize
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import ArrayLike
 
@@ -36,17 +36,18 @@ class Picture(Figure):
         return buffer.getvalue()
 
 
-def figure(width: float, height: float, title: str | None = None) -> Picture:
+def figure(width: float, height: float, title: str | None = None, compress: bool = True) -> Picture:
     """Make an empty figure whose layout leaves room for every label.
 
     width, height  inches
     title          heading of the whole figure, broken into lines where it is too long for the width
+    compress       whether panels of a fixed shape move together; in subfigures labels are lost so
     returns        Picture, a matplotlib Figure made without pyplot
 
     >>> figure(4, 3, "Loss").get_suptitle()
     'Loss'
     """
-    layout = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08, wspace=0.04, compress=True)
+    layout = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08, wspace=0.04, compress=compress)
     picture = Picture(figsize=(width, height), dpi=DOTS_PER_INCH, layout=layout)
     if title:
         picture.suptitle(_broken(title, letters=int(width * 72 / (0.6 * TITLE))), fontsize=TITLE)
@@ -90,9 +91,9 @@ def tidy(axes: Axes) -> None:
     axes.set_axisbelow(True)
 
 
-def colour_bar(figure: Figure, scale: ScalarMappable, axes: list[Axes], label: str) -> Colorbar:
+def colour_bar(figure: Figure | SubFigure, scale: ScalarMappable, axes: list[Axes], label: str) -> Colorbar:
     """Add the legend of a colour scale, a fifth of an inch wide, to the right of the axes that share it."""
-    bar = figure.colorbar(scale, ax=axes, aspect=5 * figure.get_figheight(), pad=0.03)
+    bar = figure.colorbar(scale, ax=axes, aspect=5 * figure.bbox.height / figure.dpi, pad=0.03)
     bar.set_label(label, fontsize=SMALL)
     bar.ax.tick_params(labelsize=SMALL)
     return bar
