@@ -7,7 +7,6 @@ Source: the safetensors format, https://huggingface.co/docs/safetensors
 """
 
 import json
-import uuid
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ import safetensors.numpy
 
 from .errors import DataError, DtypeError
 from .runtime.device import Device, device as find_device
+from .runtime.files import write_whole
 from .runtime.memory import contiguous
 from .tensor import Tensor
 
@@ -49,7 +49,7 @@ def save(obj: Any, path: str | Path) -> None:
         arrays: dict[str, np.ndarray] = {}
         description = _described(obj, (), arrays)
         data = safetensors.numpy.save(arrays, {WHOLE: json.dumps(description)})
-    _write(Path(path), data)
+    write_whole(Path(path), data)
 
 
 def load(path: str | Path, device: str | Device = "cpu") -> Any:
@@ -140,17 +140,6 @@ def _rebuilt(description: Any, tensors: dict[str, Tensor]) -> Any:
     if kind == "dict":
         return {key: _rebuilt(part, tensors) for key, part in content}
     return {"list": list, "tuple": tuple}[kind](_rebuilt(part, tensors) for part in content)
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Written beside and renamed, so that a reader never meets half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        beside.write_bytes(data)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def _read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:

@@ -9,7 +9,6 @@ import hashlib
 import marshal
 import os
 import sys
-import tempfile
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,8 @@ from llvmlite import binding
 from numba.core import config
 from numba.core.registry import cpu_target
 from numba.core.runtime import rtsys
+
+from .files import write_whole
 
 PACKAGE = Path(__file__).resolve().parents[1]
 _libraries: list[Any] = []
@@ -68,17 +69,12 @@ def load(name: str) -> int | None:
 def save(name: str, compiled: Any) -> int:
     """Keep a compiled `numba.cfunc` and return its address.
 
-    Written beside and renamed, so that a reader never meets half a file; a full or read-only disk only means that the
-    next start compiles again.
+    A full or read-only disk only means that the next start compiles again.
     """
     library, entry = compiled._library, compiled._wrapper_name
     payload = marshal.dumps((entry, library.serialize_using_object_code()))
     with contextlib.suppress(OSError):
-        folder().mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=folder())
-        with os.fdopen(handle, "wb") as file:
-            file.write(hashlib.sha256(payload).digest() + payload)
-        os.replace(temporary, folder() / name)
+        write_whole(folder() / name, hashlib.sha256(payload).digest() + payload)
     return _hold(library, entry)
 
 

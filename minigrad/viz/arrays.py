@@ -1,5 +1,6 @@
 """What the caller hands in, as NumPy arrays: tensors, layers, lists and arrays alike."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -39,3 +40,28 @@ def class_numbers(where: str, name: str, source: Any) -> np.ndarray:
     if numbers.dtype.kind not in "iu":
         raise DtypeError(f"{where}: {name} holds {numbers.dtype}, not whole class numbers; convert it with astype(int)")
     return numbers.astype(np.int64)  # labels often come as uint8, where 25 * 11 overflows
+
+
+def image_shape(where: str, input_shape: Any) -> tuple[int, int, int]:
+    """(C, H, W), the sizes of one image."""
+    sizes = tuple(input_shape) if isinstance(input_shape, Sequence | np.ndarray) else (input_shape,)
+    whole = all(isinstance(size, int | np.integer) and not isinstance(size, bool) and size >= 1 for size in sizes)
+    if len(sizes) != 3 or not whole:
+        raise ShapeError(
+            f"{where}: input_shape is {input_shape!r}, not (C, H, W) with 3 whole numbers of 1 or more; "
+            "pass channels, height and width of one image; leave out the number of images"
+        )
+    return sizes
+
+
+def images_and_labels(where: str, images: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Images (N, C, H, W), also of (N, H, W), with a class number for each."""
+    images = as_array(images)
+    if images.ndim not in (3, 4) or images.size == 0:
+        raise ShapeError(
+            f"{where}: images have shape {images.shape}; pass (N, C, H, W) or (N, H, W) with sizes of 1 or more"
+        )
+    labels = class_numbers(where, "labels", labels)
+    if len(images) != len(labels):
+        raise ShapeError(f"{where}: {len(images)} images but {len(labels)} labels; pass one label for each image")
+    return images if images.ndim == 4 else images[:, None], labels

@@ -15,7 +15,8 @@ from minigrad.nn import Module
 from minigrad.tape import Node, reachable
 from minigrad.tensor import Tensor
 from minigrad.viz import style
-from minigrad.viz.summary import times
+from minigrad.viz.trace import expect_module
+from minigrad.viz.words import counted, times
 
 MOST, WIDEST = 40, 24  # operations drawn; inches
 LETTER, HIGH, ROW = 0.082, 0.42, 0.72  # inches: width of a small letter, height of a box, distance of rows
@@ -78,10 +79,10 @@ def graph(tensor: Any, *, names: Mapping[str, Any] | None = None, model: Any = N
     vertices = _vertices(shown, tensor, _names(names, model))
     rows = _rows(vertices)
     _place(rows)
-    title = f"Autograd graph: {_count(len(nodes), 'operation')}"
+    title = f"Autograd graph: {counted(len(nodes), 'operation', form=',')}"
     title += f", the last {len(shown)} shown" if len(shown) < len(nodes) else ""
     leaves = sum(vertex.kind == "leaf" for vertex in vertices)
-    return _picture(title + f", {_count(leaves, 'leaf')}", rows)
+    return _picture(title + f", {counted(leaves, 'leaf', 'leaves', form=',')}", rows)
 
 
 def _check(tensor: Any, model: Any, most: int) -> None:
@@ -94,8 +95,8 @@ def _check(tensor: Any, model: Any, most: int) -> None:
         )
     if tensor.node.freed:
         raise GraphError("graph: backward has freed the graph; draw it before, or call backward(retain_graph=True)")
-    if model is not None and not isinstance(model, Module):
-        raise ValidationError(f"graph: model is a {type(model).__name__}; pass an nn.Module")
+    if model is not None:
+        expect_module("graph", model)
     if isinstance(most, bool) or not isinstance(most, int | np.integer) or most < 1:
         raise ValidationError(f"graph: most is {most!r}; use a whole number of 1 or more")
 
@@ -285,7 +286,3 @@ def _draw_arrow(axes: Axes, source: _Vertex, vertex: _Vertex) -> None:
     axes.add_patch(
         FancyArrowPatch(path=Path(path, codes), arrowstyle="-|>", mutation_scale=9, color="#555555", linewidth=0.9)
     )
-
-
-def _count(n: int, what: str) -> str:
-    return f"{n:,} {what}" if n == 1 else f"{n:,} {'leaves' if what == 'leaf' else what + 's'}"

@@ -14,7 +14,7 @@ from matplotlib.patches import Rectangle
 from minigrad.data import DataLoader, Dataset
 from minigrad.errors import ShapeError, ValidationError
 from minigrad.viz import probe, style
-from minigrad.viz.arrays import as_array
+from minigrad.viz.arrays import as_array, image_shape
 from minigrad.viz.trace import Layer, find, trace
 
 ACROSS = 8  # pictures in a row
@@ -182,7 +182,7 @@ def activation_images(
     climb = _Climb(steps, limits, rate, smooth, shrink, jitter, seed)
     _check(climb)
     channels = np.atleast_1d(channel).tolist()
-    made = _layer("activation_images", model, _blank("activation_images", input_shape), layer).output
+    made = _layer("activation_images", model, np.zeros(image_shape("activation_images", input_shape)), layer).output
     for c in channels:
         probe.number("activation_images", "channel", c, made.shape[1], f"layer {layer!r}")
     return _climbed(model, layer, channels, tuple(input_shape), climb)
@@ -201,7 +201,7 @@ def prototype_images(model: Any, input_shape: Sequence[int], **settings: Any) ->
     >>> prototype_images(LeNet5(), (1, 28, 28), steps=2).shape
     (10, 1, 28, 28)
     """
-    blank = _blank("prototype_images", input_shape)
+    blank = np.zeros(image_shape("prototype_images", input_shape))
     last = trace("prototype_images", model, probe.fitting("prototype_images", model, blank))[-1]
     if last.output.ndim != 2:
         raise ShapeError(
@@ -258,16 +258,6 @@ def _check(climb: _Climb) -> None:
         _at_least("activation_images", name, getattr(climb, name), 0)
     if not climb.limits[0] < climb.limits[1]:
         raise ValidationError(f"activation_images: limits are {climb.limits}; put the lower one first")
-
-
-def _blank(where: str, input_shape: Sequence[int]) -> np.ndarray:
-    """An image of zeros."""
-    if len(input_shape) != 3 or min(input_shape) < 1:
-        raise ShapeError(
-            f"{where}: input_shape is {tuple(input_shape)}, not (C, H, W) with 3 sizes of 1 or more; "
-            "leave out the number of images"
-        )
-    return np.zeros(input_shape)
 
 
 def _climbed(model: Any, layer: str, channels: list[int], shape: tuple[int, ...], climb: _Climb) -> np.ndarray:

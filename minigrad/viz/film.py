@@ -3,7 +3,6 @@
 import io
 import json
 import math
-import uuid
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,12 +17,14 @@ from matplotlib.ticker import LogLocator, MaxNLocator
 from PIL import Image
 
 from minigrad.errors import DataError, StateError, ValidationError
+from minigrad.runtime.files import write_whole
 from minigrad.runtime.threads import local
 from minigrad.viz import style
 from minigrad.viz.arrays import as_array
-from minigrad.viz.filters import Sheet, counted, draw_cell, plan_sheet, say_what_is_left_out, strongest, weight_bar
+from minigrad.viz.filters import Sheet, draw_cell, plan_sheet, say_what_is_left_out, strongest, weight_bar
 from minigrad.viz.trace import chosen_convolutions
 from minigrad.viz.training import falls_tenfold
+from minigrad.viz.words import counted
 
 MOST_MOMENTS, MOST_ROWS = 10, 16  # columns and rows of a contact sheet
 NAMED = 8  # filters up to which every curve has a colour of its own; of more, half as many are named
@@ -173,17 +174,11 @@ class FilterTape:
         returns  Path of the file
         """
         path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
         about = json.dumps({"layers": self.layers, "every": self.every, "limit": self.limit, "count": self._count})
         buffer = io.BytesIO()
         arrays = {f"weights{i}": frames for i, frames in enumerate(self.weights.values())}
         np.savez(buffer, about=np.array(about), steps=self.steps, losses=self.losses, **arrays)  # type: ignore[arg-type]
-        beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-        try:
-            beside.write_bytes(buffer.getbuffer())
-            beside.replace(path)
-        finally:
-            beside.unlink(missing_ok=True)
+        write_whole(path, buffer.getvalue())
         return path
 
     @classmethod

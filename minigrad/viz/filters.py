@@ -15,6 +15,7 @@ from minigrad.nn import Module
 from minigrad.viz import style
 from minigrad.viz.arrays import conv_weight
 from minigrad.viz.trace import convolutions
+from minigrad.viz.words import counted
 
 MOST_THUMBNAILS, THUMBNAILS_ACROSS = 64, 8
 MOST_FILTERS, MOST_CHANNELS = 16, 12
@@ -101,7 +102,7 @@ def filters(source: Any, init: Any = None, title: str | None = None) -> Figure:
 
 def _layers(source: Any, init: Any) -> list[_Layer]:
     """What is to be drawn."""
-    if not isinstance(source, Module) or hasattr(source, "weight"):
+    if not isinstance(source, Module) or not any(True for _ in source.children()):
         return [_layer("", source, init)]
     found = convolutions("filters", source)
     for name, _ in found:
@@ -216,7 +217,3 @@ def say_what_is_left_out(figure: Figure | SubFigure, shape: tuple[int, ...], she
     left_out = [f"the {n} strongest of {of} {what}" for n, of, what in counts if n < of]
     if left_out:
         figure.supxlabel("shown: " + ", ".join(left_out), fontsize=style.SMALL)
-
-
-def counted(n: int, what: str) -> str:
-    return f"{n} {what}" if n == 1 else f"{n} {what}s"

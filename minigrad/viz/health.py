@@ -14,10 +14,11 @@ from minigrad.nn import Conv2d, Module
 from minigrad.runtime.threads import Observer, local
 from minigrad.tape import no_grad
 from minigrad.tensor import Tensor
-from minigrad.viz import style
+from minigrad.viz import probe, style
 from minigrad.viz.arrays import as_array, class_numbers, conv_weight
-from minigrad.viz.filters import counted, draw_cell, strongest
-from minigrad.viz.trace import Layer, chosen_convolutions, is_convolution, trace
+from minigrad.viz.filters import draw_cell, strongest
+from minigrad.viz.trace import Layer, chosen_convolutions, device_of, in_use, is_convolution, trace
+from minigrad.viz.words import counted, table
 
 ACTIVATIONS = {"relu", "leaky_relu", "sigmoid", "tanh"}
 PASSING = {
@@ -80,17 +81,8 @@ class HealthReport:
 
     def __str__(self) -> str:
         head = ("layer", "filter", "norm", "worth", "resembles", "score", "cosine", "remark")
-        lines = [head, *map(_written, self.rows)]
-        widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
-        left = {0, 4, 7}  # columns of words
-        table = [
-            "  ".join(
-                w.ljust(width) if i in left else w.rjust(width)
-                for i, (w, width) in enumerate(zip(line, widths, strict=True))
-            )
-            for line in lines
-        ]
-        return "\n".join([self._heading(), "", *(line.rstrip() for line in table), "", self._legend()])
+        lines = table([head, *map(_written, self.rows)], words={0, 4, 7})
+        return "\n".join([self._heading(), "", *lines, "", self._legend()])
 
     def __repr__(self) -> str:
         return f"HealthReport({counted(len(self.rows), 'filter')} of {', '.join(self._weights)})"
@@ -274,25 +266,14 @@ class _Count:
 
     def batch(self, model: Module, images: Any, labels: np.ndarray) -> None:
         """Add the counts of one batch."""
-        traced = trace("filter_health", model, images)
+        images = probe.fitting("filter_health", model, images)
+        traced, x = trace("filter_health", model, images), Tensor(images, device=device_of(model))
         self.images += len(labels)
-        modes = [(module, module.training) for module in model.modules()]
-        try:
-            model.eval()
-            with no_grad():
-                self.right += _hits(model(_on_device(model, images)), labels)
-                for path, module in self.chosen.items():
-                    self.alive[path] |= _alive(traced, module, len(self.alive[path]))
-                    self.without[path] += _ablated(model, module, _on_device(model, images), labels)
-        finally:
-            for part, training in modes:
-                part.training = training
-
-
-def _on_device(model: Module, images: Any) -> Tensor:
-    """The images as a tensor where the model is."""
-    parameter = next(model.parameters())
-    return Tensor(as_array(images), device=parameter.device).to(parameter.dtype)
+        with in_use(model), no_grad():
+            self.right += _hits(model(x), labels)
+            for path, module in self.chosen.items():
+                self.alive[path] |= _alive(traced, module, len(self.alive[path]))
+                self.without[path] += _ablated(model, module, x, labels)
 
 
 def _hits(scores: Tensor, labels: np.ndarray) -> int:

@@ -14,8 +14,9 @@ from matplotlib.patches import Rectangle
 
 from minigrad.errors import ValidationError
 from minigrad.viz import probe, style
-from minigrad.viz.filters import FILLED, counted, strongest
+from minigrad.viz.filters import FILLED, strongest
 from minigrad.viz.trace import Layer, find, trace
+from minigrad.viz.words import counted
 
 MOST_MAPS, ACROSS = 16, 8
 MOST_UNITS, MOST_CLASSES = 128, 12
@@ -141,7 +142,7 @@ def _panel(where: str, layer: Layer, last: bool) -> _Panel:
     values = output[0] if output.ndim == 4 else output.reshape(-1, 1, 1)
     finite(where, layer.name, values)
     if last and output.ndim == 2 and len(values) > 1 and layer.steps[-1].operation not in ACTIVATIONS:
-        chances = _chances(values.ravel(), layer.steps[-1].operation)
+        chances = probe.chances(values.ravel(), layer.steps[-1].operation)
         return _Panel(layer.name, layer.kind, values, _highest(chances), chances)
     return _Panel(
         layer.name, layer.kind, values, strongest(values, 0, MOST_UNITS if values[0].size == 1 else MOST_MAPS)
@@ -155,15 +156,6 @@ def finite(where: str, what: str, values: np.ndarray) -> None:
             f"{where}: {wrong} of {values.size} values of {what} are NaN or infinite; "
             "pass finite pixels, and train with a lower learning rate"
         )
-
-
-def _chances(scores: np.ndarray, operation: str) -> np.ndarray:
-    """The probability of each class, from scores, their softmax, or its logarithm."""
-    scores = scores.astype(np.float64)
-    if operation == "softmax":
-        return scores
-    chances = np.exp(scores - scores.max())
-    return chances / chances.sum()
 
 
 def _highest(chances: np.ndarray) -> np.ndarray:

@@ -7,10 +7,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from minigrad.errors import ShapeError, ValidationError
+from minigrad.errors import ValidationError
 from minigrad.viz import probe, style
-from minigrad.viz.arrays import as_array, class_numbers
-from minigrad.viz.trace import trace
+from minigrad.viz.arrays import images_and_labels
 
 ACROSS, MOST = 8, 64
 LETTER = 0.085  # inches, width of a small letter
@@ -49,10 +48,10 @@ def mistakes(model: Any, images: Any, labels: Any, n: int = 16, classes: Sequenc
     >>> len(figure.axes)
     2
     """
-    images, labels = _pairs(images, labels)
+    images, labels = images_and_labels("mistakes", images, labels)
     if isinstance(n, bool) or not isinstance(n, int | np.integer) or not 1 <= n <= MOST:
         raise ValidationError(f"mistakes: n is {n!r}; use a whole number from 1 to {MOST}")
-    chances = _chances(model, images)
+    chances = probe.probabilities("mistakes", model, images)
     names = _names(classes, labels, chances.shape[1])
     answers = chances.argmax(1)
     sure = chances[np.arange(len(answers)), answers]
@@ -63,36 +62,6 @@ def mistakes(model: Any, images: Any, labels: Any, n: int = 16, classes: Sequenc
 
 
 # ---- the numbers
-
-
-def _pairs(images: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Images (N, C, H, W) with a label for each."""
-    images = as_array(images)
-    if images.ndim not in (3, 4) or images.size == 0:
-        raise ShapeError(
-            f"mistakes: images have shape {images.shape}; pass (N, C, H, W) or (N, H, W) with sizes of 1 or more"
-        )
-    labels = class_numbers("mistakes", "labels", labels)
-    if len(images) != len(labels):
-        raise ShapeError(f"mistakes: {len(images)} images but {len(labels)} labels; pass one label for each image")
-    return images if images.ndim == 4 else images[:, None], labels
-
-
-def _chances(model: Any, images: np.ndarray) -> np.ndarray:
-    """The probabilities of all classes, (N, K)."""
-    last = trace("mistakes", model, probe.fitting("mistakes", model, images[:1]))[-1]
-    scores = probe.scores("mistakes", model, images).astype(np.float64)
-    if scores.ndim != 2:
-        raise ShapeError(f"mistakes: the model returns shape {scores.shape}, not (N, K); pass one that scores classes")
-    wrong = scores.size - np.isfinite(scores).sum()
-    if wrong:
-        raise ValidationError(
-            f"mistakes: {wrong} of {scores.size} scores are NaN or infinite; lower the learning rate and train again"
-        )
-    if last.steps[-1].operation == "softmax":
-        return scores
-    chances = np.exp(scores - scores.max(1, keepdims=True))
-    return chances / chances.sum(1, keepdims=True)
 
 
 def _names(classes: Sequence[str] | None, labels: np.ndarray, K: int) -> list[str]:

@@ -1,7 +1,5 @@
 """Runs of a model that can be differentiated by the image, or by what a layer made, and leave the model as it was."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +12,7 @@ from minigrad.tape import Node, enable_grad, no_grad, reachable, walk_back
 from minigrad.tensor import Tensor
 from minigrad.viz import style
 from minigrad.viz.arrays import as_array
-from minigrad.viz.trace import HIDDEN, Layer, Watcher, batch, device_of
+from minigrad.viz.trace import HIDDEN, Layer, Watcher, batch, device_of, expect_module, in_use, trace
 
 PART = 256  # images that run at once
 
@@ -53,19 +51,48 @@ def run(where: str, model: Any, images: Any) -> Run:
     """
     image = Tensor(fitting(where, model, images), device=device_of(model), requires_grad=True)
     tap = _Tap(model, image.array)
-    with _in_use(model), tap, enable_grad():
+    with in_use(model), tap, enable_grad():
         scores = model(image)
     if getattr(scores, "node", None) is None:
         raise _unrelated(where)
     by_settings = {id(node.settings): node for node in reachable(scores.node)}
     nodes = [by_settings.get(id(settings)) for settings in tap.settings]
-    return Run(image, scores, scores.node, [layer._replace(steps=tuple(layer.steps)) for layer in tap.layers], nodes)
+    return Run(image, scores, scores.node, tap.finished(), nodes)
 
 
 def scores(where: str, model: Any, images: np.ndarray) -> np.ndarray:
-    """What a model answers in eval mode, without gradients: (N, classes)."""
-    with _in_use(model), no_grad():
-        return as_array(model(Tensor(fitting(where, model, images), device=device_of(model))))
+    """What a model answers in eval mode, without gradients, some images at a time: (N, classes)."""
+    images = fitting(where, model, images)
+    with in_use(model), no_grad():
+        parts = [images[first : first + PART] for first in range(0, len(images), PART)]
+        return np.concatenate([as_array(model(Tensor(part, device=device_of(model)))) for part in parts])
+
+
+def probabilities(where: str, model: Any, images: np.ndarray) -> np.ndarray:
+    """How probable a model finds each class, (N, K).
+
+    Raises   ShapeError        the model returns no rows of scores
+             ValidationError   scores that are NaN or infinite
+    """
+    last = trace(where, model, fitting(where, model, images[:1]))[-1]
+    answers = scores(where, model, images).astype(np.float64)
+    if answers.ndim != 2:
+        raise ShapeError(f"{where}: the model returns shape {answers.shape}, not (N, K); pass one that scores classes")
+    wrong = answers.size - np.isfinite(answers).sum()
+    if wrong:
+        raise ValidationError(
+            f"{where}: {wrong} of {answers.size} scores are NaN or infinite; lower the learning rate and train again"
+        )
+    return chances(answers, last.steps[-1].operation)
+
+
+def chances(scores: np.ndarray, operation: str) -> np.ndarray:
+    """Probabilities (..., K) of scores, of their logarithms or of their softmax, by the model's last operation."""
+    scores = scores.astype(np.float64)
+    if operation == "softmax":
+        return scores
+    grown = np.exp(scores - scores.max(-1, keepdims=True))
+    return grown / grown.sum(-1, keepdims=True)
 
 
 def node(where: str, run: Run, place: int) -> Node:
@@ -99,8 +126,7 @@ def slope(where: str, of: Node, weights: np.ndarray, by: Any) -> np.ndarray:
 
 def fitting(where: str, model: Any, images: Any) -> np.ndarray:
     """Images (N, C, H, W) of the dtype of the model's parameters."""
-    if not isinstance(model, Module):
-        raise ValidationError(f"{where}: model is a {type(model).__name__}; pass an nn.Module")
+    expect_module(where, model)
     array = batch(where, images)
     return array.astype(next((parameter.dtype for parameter in model.parameters()), array.dtype), copy=False)
 
@@ -129,10 +155,8 @@ def answer(where: str, run: Run, target: int | None) -> Answer:
     predicted = int(values.argmax())
     if target is not None:
         number(where, "target", target, len(values), "the model")
-    chance = np.exp(values - values.max())
-    last = run.layers[-1].steps[-1].operation
-    probabilities = values if last == "softmax" else chance / chance.sum()
-    return Answer(predicted if target is None else int(target), predicted, values, probabilities)
+    likely = chances(values, run.layers[-1].steps[-1].operation)
+    return Answer(predicted if target is None else int(target), predicted, values, likely)
 
 
 def number(where: str, what: str, value: Any, count: int, owner: str) -> int:
@@ -186,15 +210,3 @@ class _Tap(Watcher):
         if operation.name not in HIDDEN:
             self.settings[len(self.layers) - 1 :] = [settings]
         return result
-
-
-@contextmanager
-def _in_use(model: Module) -> Iterator[None]:
-    """Eval mode, and every module's own mode again afterwards."""
-    modes = [(module, module.training) for module in model.modules()]
-    try:
-        model.eval()
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training

@@ -2,7 +2,6 @@
 
 import base64
 import html
-import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from io import BytesIO
@@ -12,9 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
-from minigrad.errors import ShapeError, ValidationError
+from minigrad.errors import ValidationError
+from minigrad.runtime.files import write_whole
 from minigrad.viz import probe
-from minigrad.viz.arrays import class_numbers
+from minigrad.viz.arrays import images_and_labels
 from minigrad.viz.attribution import grad_cam, occlusion, saliency
 from minigrad.viz.excite import prototypes, top_patches
 from minigrad.viz.film import FilterTape
@@ -24,7 +24,7 @@ from minigrad.viz.maps import feature_maps
 from minigrad.viz.mistakes import mistakes
 from minigrad.viz.pixel import explain_pixel
 from minigrad.viz.summary import summary
-from minigrad.viz.trace import batch, convolutions, find, trace
+from minigrad.viz.trace import convolutions, find, trace
 from minigrad.viz.training import confusion_matrix, training_curves
 from minigrad.viz.volumes import draw
 
@@ -59,7 +59,7 @@ def report(
     """Write all that there is to see of a trained model into one HTML file.
 
     model    a trained Module with at least one Conv2d; it is not changed
-    images   (N, C, H, W)  test images as the model takes them
+    images   (N, C, H, W) or (N, H, W)  test images as the model takes them
     labels   (N,)          their class numbers
     path     the file, whose folder is made
     init     state_dict() from before training: filters are shown before and after
@@ -75,17 +75,17 @@ def report(
              ShapeError       images or labels have another shape, or do not fit together
     """
     convolutions("report", model)
-    images, labels = batch("report", images), class_numbers("report", "labels", labels)
-    if len(images) != len(labels):
-        raise ShapeError(f"report: {len(images)} images but {len(labels)} labels; pass one label for each image")
-    scores = _probabilities(model, images)
-    if labels.min() < 0 or labels.max() >= scores.shape[1]:
+    images, labels = images_and_labels("report", images, labels)
+    chances = probe.probabilities("report", model, images)
+    if labels.min() < 0 or labels.max() >= chances.shape[1]:
         raise ValidationError(
-            f"report: labels run from {labels.min()} to {labels.max()}, the model answers 0 to {scores.shape[1] - 1}"
+            f"report: labels run from {labels.min()} to {labels.max()}, the model answers 0 to {chances.shape[1] - 1}"
         )
-    subject = _Subject(model, images, labels, scores, classes)
+    subject = _Subject(model, images, labels, chances, classes)
     sections = list(_sections(subject, init, history, tape))
-    return _write(Path(path), _page(title or f"{type(model).__name__}: what it learned", sections))
+    path = Path(path)
+    write_whole(path, _page(title or f"{type(model).__name__}: what it learned", sections).encode())
+    return path
 
 
 class _Subject(NamedTuple):
@@ -94,26 +94,15 @@ class _Subject(NamedTuple):
     model: Any
     images: np.ndarray
     labels: np.ndarray
-    scores: np.ndarray
+    chances: np.ndarray
     classes: Sequence[str] | None
 
     @property
     def example(self) -> int:
         """The image that is answered right with the greatest certainty, or the first if none is right."""
-        right = self.scores.argmax(1) == self.labels
-        certainty = np.where(right, self.scores.max(1), -np.inf)
+        right = self.chances.argmax(1) == self.labels
+        certainty = np.where(right, self.chances.max(1), -np.inf)
         return int(certainty.argmax())
-
-
-def _probabilities(model: Any, images: np.ndarray) -> np.ndarray:
-    """(N, classes)."""
-    scores = probe.scores("report", model, images).astype(np.float64)
-    if scores.ndim != 2:
-        raise ShapeError(
-            f"report: the model returns shape {scores.shape}, not (N, classes); pass one that scores classes"
-        )
-    chance = np.exp(scores - scores.max(1, keepdims=True))
-    return chance / chance.sum(1, keepdims=True)
 
 
 # ---- what stands in it
@@ -226,7 +215,7 @@ def _health(subject: _Subject) -> Section:
 
 
 def _answers(subject: _Subject) -> Section:
-    predictions = subject.scores.argmax(1)
+    predictions = subject.chances.argmax(1)
     return Section(
         "Right and wrong answers",
         "Which classes are taken for which, and the errors of which the model was surest.",
@@ -292,12 +281,3 @@ def _image(data: bytes, kind: str, words: str) -> str:
     inside = base64.b64encode(data).decode()
     image = f'<img alt="{html.escape(" ".join(words.split()))}" src="data:image/{kind};base64,{inside}">'
     return f'<div class="picture">{image}</div>'
-
-
-def _write(path: Path, text: str) -> Path:
-    """Beside it first and then renamed, so that a reader never meets half a report."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(path.name + ".part")
-    beside.write_text(text, encoding="utf-8")
-    os.replace(beside, path)
-    return path

@@ -5,11 +5,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minigrad.errors import ShapeError
 from minigrad.nn import Module, Parameter
 from minigrad.ops.op import find
 from minigrad.viz import probe
+from minigrad.viz.arrays import image_shape
 from minigrad.viz.trace import Layer, Step, trace
+from minigrad.viz.words import counted, table, times
 
 HEAD = ("layer", "kind", "output", "parameters", "multiply-adds", "bytes", "sees")
 WORDS = {0, 1, 2}  # columns of words, the others hold numbers
@@ -55,18 +56,20 @@ class Summary:
 
     def __str__(self) -> str:
         total = ("total", "", "", f"{self.parameters:,}", f"{self.multiply_adds:,}", f"{self.bytes:,}", "")
-        head, *body, last = _table([HEAD, *map(_written, self.rows), total])
+        head, *body, last = table([HEAD, *map(_written, self.rows), total], WORDS)
         rule = "-" * max(map(len, [head, *body, last]))
         return "\n".join([self._title, "", head, rule, *body, rule, last, *self._remark()])
 
     def __repr__(self) -> str:
-        return f"Summary({_count(len(self.rows), 'layer')}, {_count(self.parameters, 'parameter')})"
+        return (
+            f"Summary({counted(len(self.rows), 'layer', form=',')}, {counted(self.parameters, 'parameter', form=',')})"
+        )
 
     def _remark(self) -> list[str]:
         """A line on the parameters that play no part, where there are some."""
         if not self.unused:
             return []
-        count = _count(sum(self.unused.values()), "parameter")
+        count = counted(sum(self.unused.values()), "parameter", form=",")
         return [f"the total has {count} that no layer used: {', '.join(self.unused)}"]
 
 
@@ -104,14 +107,7 @@ def run(where: str, model: Any, input_shape: Sequence[int]) -> list[Layer]:
 
     Raises   as summary
     """
-    sizes = tuple(input_shape) if isinstance(input_shape, Sequence | np.ndarray) else (input_shape,)
-    whole = all(isinstance(size, int | np.integer) and not isinstance(size, bool) and size >= 1 for size in sizes)
-    if len(sizes) != 3 or not whole:
-        raise ShapeError(
-            f"{where}: input_shape is {input_shape!r}, not (C, H, W) with 3 whole numbers of 1 or more; "
-            "pass channels, height and width of one image"
-        )
-    return trace(where, model, probe.fitting(where, model, np.zeros((1, *sizes), np.float32)))
+    return trace(where, model, probe.fitting(where, model, np.zeros(image_shape(where, input_shape), np.float32)))
 
 
 def summarised(model: Module, layers: list[Layer], input_shape: Sequence[int]) -> Summary:
@@ -120,11 +116,6 @@ def summarised(model: Module, layers: list[Layer], input_shape: Sequence[int]) -
     rows = [_row(layer, left) for layer in layers]
     unused = {path: parameter.numel() for path, parameter in model.named_parameters() if id(parameter) in left}
     return Summary(f"{type(model).__name__} on one image of {times(input_shape)}", rows, unused)
-
-
-def times(sizes: Sequence[int]) -> str:
-    """As in `6×28×28`."""
-    return "×".join(map(str, sizes))
 
 
 def _row(layer: Layer, left: dict[int, Parameter]) -> Row:
@@ -167,17 +158,3 @@ def _written(row: Row) -> tuple[str, ...]:
     field = "image" if row.field is None else times(row.field)
     numbers = (f"{number:,}" for number in (row.parameters, row.multiply_adds, row.bytes))
     return (row.name, row.kind, times(row.shape), *numbers, field)
-
-
-def _table(lines: list[tuple[str, ...]]) -> list[str]:
-    """Lines whose columns stand below each other."""
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return ["  ".join(map(_cell, range(len(HEAD)), line, widths)).rstrip() for line in lines]
-
-
-def _cell(column: int, text: str, width: int) -> str:
-    return text.ljust(width) if column in WORDS else text.rjust(width)
-
-
-def _count(n: int, what: str) -> str:
-    return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"

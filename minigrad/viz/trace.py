@@ -5,7 +5,8 @@ those of torch.fx: a layer's path ("features.0", "conv1"), a function's name bel
 number from the second use on ("relu_1").
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import count
 from typing import Any, NamedTuple
 
@@ -101,22 +102,34 @@ def trace(where: str, model: Any, images: Any) -> list[Layer]:
     Raises   ValidationError  model is no Module, or it did nothing to the images
              ShapeError       images have another number of axes, or do not fit the model
     """
-    if not isinstance(model, Module):
-        raise ValidationError(f"{where}: model is a {type(model).__name__}; pass an nn.Module")
+    expect_module(where, model)
     x = Tensor(batch(where, images), device=device_of(model))
-    watcher, modes = Watcher(model, x.array), [(module, module.training) for module in model.modules()]
-    try:
-        model.eval()
-        with watcher, no_grad():
-            model(x)
-    finally:
-        for module, training in modes:
-            module.training = training
+    watcher = Watcher(model, x.array)
+    with in_use(model), watcher, no_grad():
+        model(x)
     if not watcher.layers:
         raise ValidationError(
             f"{where}: {type(model).__name__} did nothing to the images; return what forward computes"
         )
-    return [layer._replace(steps=tuple(layer.steps)) for layer in watcher.layers]
+    return watcher.finished()
+
+
+def expect_module(where: str, model: Any) -> None:
+    """Refuse what is no Module."""
+    if not isinstance(model, Module):
+        raise ValidationError(f"{where}: model is a {type(model).__name__}; pass an nn.Module")
+
+
+@contextmanager
+def in_use(model: Module) -> Iterator[None]:
+    """Eval mode, and every module's own mode again afterwards."""
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        model.eval()
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
 
 
 def batch(where: str, images: Any) -> np.ndarray:
@@ -146,8 +159,7 @@ def convolutions(where: str, model: Any) -> list[tuple[str, Conv2d]]:
 
     Raises   ValidationError   model is no Module or has no convolution
     """
-    if not isinstance(model, Module):
-        raise ValidationError(f"{where}: model is a {type(model).__name__}; pass an nn.Module")
+    expect_module(where, model)
     found = [(name, module) for name, module in model.named_modules() if isinstance(module, Conv2d)]
     if not found:
         kinds = sorted({type(module).__name__ for module in model.modules()} - {type(model).__name__})
@@ -207,6 +219,10 @@ class Watcher(Observer):
         local.recording = self._before
         for handle in self._handles:
             handle.remove()
+
+    def finished(self) -> list[Layer]:
+        """The layers, with their steps for good."""
+        return [layer._replace(steps=tuple(layer.steps)) for layer in self.layers]
 
     def _entering(self, path: str) -> Any:
         def hook(module: Module, args: Any) -> None:

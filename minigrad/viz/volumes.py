@@ -12,8 +12,9 @@ from matplotlib.patches import Polygon
 
 from minigrad.errors import ValidationError
 from minigrad.viz import style
-from minigrad.viz.summary import run, summarised, times
+from minigrad.viz.summary import run, summarised
 from minigrad.viz.trace import WINDOWS, Layer
+from minigrad.viz.words import times
 
 MOST = 60  # volumes in a picture
 WIDEST = 12.5  # inches of a row
