@@ -476,6 +476,30 @@ def test_the_number_of_threads_holds_in_every_thread():
     assert seen == [(1, 1)]
 
 
+PROGRAM = """
+    import numpy as np
+    from minigrad.runtime import threads
+    from minigrad.runtime.kernel import Array1, Memory, kernel
+    @kernel
+    def count(task, x: Array1, out: Memory):
+        out[task] = out[task] + x[0]
+    x, sizes = np.ones(1, np.float32), [1, 2, 3, 64, -5, 7, -1, 1000] * 20
+    count(1, x, np.zeros(1, np.float32))
+    arrays = [np.zeros(abs(size), np.float32) for size in sizes]
+    address = count.compiled["f", None]
+    program = b"".join(count.pack(5, address, n, id(x), id(a)) for n, a in zip(sizes, arrays, strict=True))
+    for _ in range(50):
+        threads.execute(program, len(program))
+    print(threads.get_num_threads(), all((array == 50).all() for array in arrays))
+"""
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 8])
+def test_every_task_of_a_program_runs_once(number):
+    """Also with more threads than cores, some of which come late."""
+    assert process(PROGRAM, NUMBA_NUM_THREADS=str(number)) == [str(number), "True"]
+
+
 def installed(package):
     try:
         return bool(importlib.metadata.files(package))

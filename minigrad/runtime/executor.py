@@ -23,8 +23,8 @@ from numba.extending import intrinsic
 from .view import WORD
 
 LINE = 64  # bytes: counters in one cache line would slow each other down
-PATIENCE = 20  # looks at the others before their tasks are taken: half a microsecond
-SPINS = 2000  # looks before another process is given the core: 70 us
+PATIENCE = 20  # looks at the others before their tasks are taken: 0.2 us
+SPINS = 2000  # looks before another process is given the core: 20 us
 MACHINE = {"AMD64": "x86_64", "arm64": "aarch64"}.get(platform.machine(), platform.machine())
 YIELD = "minigrad_yield"
 
@@ -126,6 +126,12 @@ def _reached(counter, number, looks):
 
 
 @_inline
+def _total(launch):
+    """How many tasks are shared out: one if all stay on a thread."""
+    return max(_word(launch + 16), 1)
+
+
+@_inline
 def _run(launch, task):
     """One task of a launch, or all of one that stays on a thread."""
     kernel, tasks, block = _word(launch + 8), _word(launch + 16), launch + 24
@@ -139,7 +145,7 @@ def _run(launch, task):
 @_inline
 def _share(launch, counters, thread, threads):
     """What one thread does of a launch.  Counters: for each part how many of its tasks are taken; tasks finished."""
-    total, finished, mine = max(_word(launch + 16), 1), counters + threads * LINE, 0
+    total, finished, mine = _total(launch), counters + threads * LINE, 0
     for turn in range(threads):
         if turn == 1 and _reached(finished, total - mine, PATIENCE):
             break
@@ -160,7 +166,7 @@ def _go_through(program, end, counters, thread, threads):
     """One thread's way through a program."""
     launch = program
     while launch < end:
-        if _now(counters + threads * LINE) < max(_word(launch + 16), 1):
+        if _now(counters + threads * LINE) < _total(launch):
             _share(launch, counters, thread, threads)
         counters += (threads + 1) * LINE
         launch += 8 * _word(launch)
