@@ -7,8 +7,10 @@ from minigrad import nn, optim, data, datasets
 from . import cuda
 from .creation import (
     arange,
+    as_tensor,
     cat,
     eye,
+    from_dlpack,
     from_numpy,
     full,
     linspace,

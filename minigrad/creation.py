@@ -23,7 +23,9 @@ def _sizes(where: str, shape: Sequence[Any]) -> tuple[int, ...]:
 def _filled(
     where: str, shape: Sequence[Any], value: float, dtype: Any, device: str | Device, requires_grad: bool
 ) -> Tensor:
-    return _new(np.full(_sizes(where, shape), value, _known_dtype(dtype, where)), device, requires_grad)
+    place = find_device(device)
+    made = _make(place.full(_sizes(where, shape), value, _known_dtype(dtype, where)), place, None)
+    return made.requires_grad_() if requires_grad else made
 
 
 def _drawn(
@@ -204,6 +206,52 @@ def from_numpy(array: np.ndarray) -> Tensor:
             f"from_numpy: strides {array.strides} are no multiples of {array.itemsize} bytes; copy the array"
         )
     return _make(array, CPU, None)
+
+
+def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
+    """A tensor of `data`, on the same memory where that can be: a tensor is itself, a NumPy array as in from_numpy, an
+    object with __cuda_array_interface__ (of Numba, CuPy, PyTorch) where it lies on the GPU; else a copy, as mg.tensor.
+
+    Raises   DtypeError    the data is not numeric
+             DeviceError   there is no such device here
+    Example
+    >>> x = ones(2)
+    >>> as_tensor(x) is x
+    True
+    """
+    if isinstance(data, Tensor):
+        made = data
+    elif isinstance(data, np.ndarray):
+        made = from_numpy(data)
+    elif hasattr(data, "__cuda_array_interface__"):
+        place = find_device("cuda")
+        made = _make(place.adopt(data.__cuda_array_interface__, data), place, None)
+        _known_dtype(made.dtype, "as_tensor")
+    else:
+        return Tensor(data, dtype, find_device(device))
+    return made.to(dtype, None if device is None else find_device(device))
+
+
+def from_dlpack(source: Any) -> Tensor:
+    """A tensor on the memory of another library's tensor or array, on the CPU or the GPU; nothing is copied.
+
+    source   anything with __dlpack__, as PyTorch's tensors and CuPy's arrays
+
+    Raises   DtypeError    it has no __dlpack__, or a dtype that tensors do not have
+             DeviceError   its memory is on neither, or there is no GPU here
+    Example
+    >>> from_dlpack(np.ones(2, "f4"))
+    tensor([1., 1.])
+    """
+    if not hasattr(source, "__dlpack__") or not hasattr(source, "__dlpack_device__"):
+        raise DtypeError(f"from_dlpack: {type(source).__name__} has no __dlpack__; use mg.tensor(...)")
+    kind, _ = source.__dlpack_device__()
+    if kind == 1:
+        return from_numpy(np.from_dlpack(source))
+    place = find_device("cuda")
+    made = _make(place.borrow(source.__dlpack__(stream=1)), place, None)
+    _known_dtype(made.dtype, "from_dlpack")
+    return made
 
 
 def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:

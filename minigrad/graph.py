@@ -10,10 +10,9 @@ import weakref
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from .errors import GraphError, ValidationError
-from .runtime.program import Program, Recording
+from .runtime.memory import copy, is_array, shares
+from .runtime.program import Recording
 from .runtime.threads import local
 from .tape import mode
 from .tensor import Tensor, _make
@@ -112,11 +111,11 @@ class _Trace(Recording):
 
     def run(self, operation: Any, device: Any, arrays: Any, settings: dict[str, Any]) -> Any:
         """Run an operation; one that does more than launch kernels is noted as a whole."""
-        if operation.launches and device.launches:
+        if device.only_launches or (operation.launches and device.launches):
             return operation.forward(device, *arrays, **settings)
         with self.pause():
             result = operation.forward(device, *arrays, **settings)
-        if not (operation.view and np.may_share_memory(result, arrays[0])):
+        if not (operation.view and shares(result, arrays[0])):
             self.host(_again, (operation, device, list(arrays), settings, result))
         return result
 
@@ -152,8 +151,8 @@ def _again(operation: Any, device: Any, arrays: list[Any], settings: dict[str, A
 
 
 def _copy(new: Any, old: Any, operation: Any) -> None:
-    if isinstance(old, np.ndarray):
-        np.copyto(old, new)
+    if is_array(old):
+        copy(old, new)
     elif isinstance(old, tuple):
         for a, b in zip(new, old, strict=True):
             _copy(a, b, operation)
@@ -173,8 +172,8 @@ def _record(function: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Any, "
         result = function(*[copies.get(i, value) for i, value in enumerate(args)])
     finally:
         local.recording = None
-    for i, copy in copies.items():
-        if copy._version[0]:
+    for i, given_copy in copies.items():
+        if given_copy._version[0]:
             raise GraphError(f"graph: argument {i} is changed in place; change a clone of it")
     flexible = [value.array.strides == copies[i].array.strides for i, value in given]
     replay = _Replay(trace, list(copies.values()), flexible, result)
@@ -206,8 +205,8 @@ class _Replay:
         del alive, outside
         shown = [tensor.array for tensor in _tensors(self.result)] + [array for _, array in self.tensors]
         for i, tensor in enumerate(inputs):
-            flexible[i] = flexible[i] and not any(np.may_share_memory(tensor.array, array) for array in shown)
-        self.program = Program(trace, [tensor.array for tensor in inputs], flexible)
+            flexible[i] = flexible[i] and not any(shares(tensor.array, array) for array in shown)
+        self.program = trace.program([tensor.array for tensor in inputs], flexible)
 
     def holds(self) -> bool:
         """Whether everything it depends on is as it was."""

@@ -4,11 +4,9 @@ import time
 from dataclasses import dataclass
 from typing import Any, Self
 
-import numpy as np
-
 from .errors import GraphError
 from .runtime import kernel as kernels
-from .runtime.program import run_kernel
+from .runtime.memory import is_array
 from .runtime.threads import Observer, local
 
 
@@ -82,10 +80,10 @@ class profile(Observer):
     def launch(self, kernel: Any, address: int, tasks: int, arguments: tuple[Any, ...]) -> None:
         """Run a kernel; one that belongs to no operation, as an optimiser's, is timed by itself."""
         if self._open is not None:
-            run_kernel(kernel, address, tasks, arguments)
+            kernel.again(address, tasks, arguments)
             return
         row = self._row(kernel.name)
-        self._timed(row, run_kernel, kernel, address, tasks, arguments)
+        self._timed(row, kernel.again, address, tasks, arguments)
         row.bytes += _bytes(arguments)
 
     def _timed(self, row: Row, function: Any, *args: Any, **settings: Any) -> Any:
@@ -136,9 +134,9 @@ def _bytes(values: Any) -> int:
     """Of all arrays among values, at any depth."""
     total = 0
     for value in values:
-        if isinstance(value, np.ndarray):
+        if is_array(value):
             total += value.nbytes
-        elif isinstance(value, kernels.Arrays):
+        elif hasattr(value, "arrays"):
             total += _bytes(value.arrays)
         elif isinstance(value, list | tuple):
             total += _bytes(value)

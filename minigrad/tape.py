@@ -148,14 +148,16 @@ def walk_back(
             if edge is None or contribution is None:
                 continue
             part = contribution()
+            place = getattr(edge, "device", node.device)  # another one, where a tensor was moved
+            there = do if place is node.device else operations(place)
             if part.shape != shape:  # the input was broadcast
-                part = do.sum_to(part, shape=shape)
+                part = there.sum_to(part, shape=shape)
             if part.dtype != dtype:  # the input was promoted
-                part = do.cast(part, dtype=dtype)
+                part = there.cast(part, dtype=dtype)
             if type(edge) is not Node:
                 leaves[id(edge)] = edge
             before = pending.get(id(edge))
-            pending[id(edge)] = part if before is None else do.add(before, part)
+            pending[id(edge)] = part if before is None else there.add(before, part)
         if not keep:
             node.free()
     return [(leaf, pending[key]) for key, leaf in leaves.items()]

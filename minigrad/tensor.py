@@ -19,8 +19,8 @@ from . import ops, shapes
 from .errors import DeviceError, DtypeError, GraphError, ShapeError, ValidationError
 from .ops.op import ArrayOps, Op, RecordedOps, find as find_operation
 from .runtime.device import CPU, Device, device as find_device
-from .runtime.memory import empty_like, owns
-from .runtime.threads import host, local
+from .runtime.memory import copy, empty_like, owns, shares
+from .runtime.threads import local
 from .tape import Node, mode, walk_back
 
 float32, float64 = np.dtype(np.float32), np.dtype(np.float64)
@@ -204,6 +204,27 @@ class Tensor:
         array = self.numpy()
         return array.astype(dtype or array.dtype) if copy or (dtype and dtype != array.dtype) else array
 
+    def __dlpack__(self, **asked: Any) -> Any:
+        """The memory as a DLPack capsule, for other libraries: torch.from_dlpack(x), cupy.from_dlpack(x).
+
+        Raises   GraphError   the tensor is part of a graph; use x.detach()
+        """
+        if self.requires_grad:
+            raise GraphError("dlpack: the tensor requires grad; give x.detach()")
+        return self.device.lend(self.array, **asked)
+
+    def __dlpack_device__(self) -> tuple[Int, Int]:
+        return (1 if self.device.index is None else 2), self.device.index or 0
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        """Memory of the GPU as Numba, CuPy and PyTorch take it; only tensors on "cuda" have it."""
+        if self.device.index is None:
+            raise AttributeError(f"__cuda_array_interface__: the tensor is on '{self.device}', not on a GPU")
+        if self.requires_grad:
+            raise GraphError("__cuda_array_interface__: the tensor requires grad; give x.detach()")
+        return self.array.interface
+
     def __bool__(self) -> Bool:
         return Bool(self.item())
 
@@ -286,7 +307,7 @@ class Tensor:
                     f"backward: {self.numel()} elements in shape {self.shape}; give gradient= of that shape, "
                     "or reduce to one number first, as with .sum()"
                 )
-            return _make(self.device.from_host(np.ones(self.shape, self.dtype)), self.device, None)
+            return _make(self.device.full(self.shape, 1, self.dtype), self.device, None)
         if not isinstance(gradient, Tensor):
             gradient = Tensor(gradient, self.dtype, self.device)
         if gradient.shape != self.shape:
@@ -794,7 +815,7 @@ class Tensor:
         if recorded:
             self.array, self.node, self._version = result.array, result.node, result._version
         else:
-            host(self.device.write, self.array, result.array)
+            copy(self.array, result.array)
             self._version[0] += 1
         return self
 
@@ -884,7 +905,7 @@ def apply(operation: Op, *inputs: Any, **settings: Any) -> Tensor:
     if operation is ops.transfer:
         device = settings["target"]
     version = [0]
-    if operation.view and np.may_share_memory(out, arrays[0]):
+    if operation.view and shares(out, arrays[0]):
         version = inputs[0]._version
         version[1:] = [None]  # more than one tensor knows this memory
     if not (wanted and mode.recording and out.dtype.kind == "f"):
@@ -942,7 +963,7 @@ def _own(array, leaf: Tensor, taken: set[int]) -> Tensor:
     """A leaf's gradient: memory of its own, laid out as the leaf's values."""
     if id(_base(array)) in taken or array.strides != leaf.array.strides or not owns(array):
         fresh = empty_like(leaf.array)
-        host(leaf.device.write, fresh, array)
+        copy(fresh, array)
         array = fresh
     taken.add(id(_base(array)))
     return _make(array, leaf.device, None)

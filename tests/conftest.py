@@ -7,6 +7,10 @@ from hypothesis import settings
 
 import minigrad as mg
 
+collect_ignore = ["compiled_for_cuda.py"]  # a script of test_cuda.py
+if not mg.cuda.is_available():
+    collect_ignore.append("on_cuda.py")  # which test_cuda.py runs in the simulator
+
 settings.register_profile(
     "minigrad",
     deadline=None,

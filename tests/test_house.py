@@ -109,8 +109,9 @@ def test_no_scipy():
 
 # ---- kernels and columns
 
-for _module in pkgutil.walk_packages(ops.__path__, "minigrad.ops."):
-    importlib.import_module(_module.name)
+for _module in pkgutil.iter_modules(ops.__path__, "minigrad.ops."):
+    if not _module.ispkg:  # the cuda columns want a GPU; test_cuda.py compiles them without
+        importlib.import_module(_module.name)
 COLUMNS = {columns.name: columns for columns in gc.get_objects() if type(columns) is Columns}
 KERNELS = {
     kernel.name: kernel

@@ -25,11 +25,11 @@ def results(call, dtype, device):
     return [out.detach().numpy(), *[x.grad.numpy() for x in leaves]]
 
 
-def assert_close(actual, expected, dtype):
+def assert_close(actual, expected, dtype, slack=1):
     assert actual.shape == expected.shape
     assert actual.dtype == expected.dtype
     scale = max(1.0, np.abs(expected).max(initial=0.0))
-    np.testing.assert_allclose(actual, expected, rtol=0, atol=TOLERANCES[dtype] * scale)
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=slack * TOLERANCES[dtype] * scale)
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -91,7 +91,7 @@ def test_a_stopped_run_resumes_as_if_it_had_never_stopped(example, monkeypatch, 
     "flags, message",
     [
         (("--epochs", "0"), "--epochs is 0; train for at least 1"),
-        (("--device", "cuda"), "this version of minigrad has no CUDA kernels"),
+        (("--device", "cuda:1"), "one GPU is used, the first that CUDA_VISIBLE_DEVICES lets through"),
         (("--device", "tpu"), "device 'tpu' is unknown"),
         (("--batch-size", "0"), "--batch-size is 0; use at least 1"),
         (("--lr", "0"), "--lr is 0.0; use a number above 0"),

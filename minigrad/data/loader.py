@@ -162,7 +162,7 @@ def _image_reader(
 ) -> Callable[[np.ndarray], tuple[Tensor, Tensor]]:
     images = np.ascontiguousarray(source.images)
     images = images.reshape(len(images), -1, *images.shape[-2:])
-    scale, shift = _scale_and_shift(normalize, images.shape[1], dtype)
+    images, scale, shift = map(device.from_host, (images, *_scale_and_shift(normalize, images.shape[1], dtype)))
 
     def read(numbers: np.ndarray) -> tuple[Tensor, Tensor]:
         batch = gather_images(device, images, numbers, scale, shift, pad)

@@ -19,8 +19,8 @@ FLOAT32, FLOAT64, INT64, BOOL = (np.dtype(name) for name in ("float32", "float64
 
 def common_dtype(where, *operands) -> np.dtype:
     """The dtype of a result: floats win over whole numbers, more bits over fewer; Python numbers adapt to arrays."""
-    dtypes = [operand.dtype for operand in operands if isinstance(operand, np.ndarray)]
-    numbers = [operand for operand in operands if not isinstance(operand, np.ndarray)]
+    dtypes = [operand.dtype for operand in operands if memory.is_array(operand)]
+    numbers = [operand for operand in operands if not memory.is_array(operand)]
     for number in numbers:
         if not isinstance(number, int | float | np.number | np.bool_):
             raise DtypeError(f"{where}: expected a Tensor or a number, got {type(number).__name__}")
@@ -38,28 +38,32 @@ def common_dtype(where, *operands) -> np.dtype:
     return dtype
 
 
-def prepare(where, dtype, *operands):
+def prepare(where, device, dtype, *operands):
     """The operands cast to `dtype`, and an array of the broadcast shape for the result, laid out as they are."""
     shape = broadcast(where, *[np.shape(operand) for operand in operands])
-    cast = [
-        operand if not isinstance(operand, np.ndarray) or operand.dtype == dtype else _cast(operand, dtype)
+    return cast_all(dtype, *operands), like(device, shape, dtype, *operands)
+
+
+def cast_all(dtype, *operands):
+    """The arrays among operands cast to `dtype`."""
+    return [
+        operand if not memory.is_array(operand) or operand.dtype == dtype else _cast(operand, dtype)
         for operand in operands
     ]
-    return cast, like(shape, dtype, *operands)
 
 
 def _cast(operand, dtype):
-    copy = memory.empty_like(operand, dtype)
-    host(np.copyto, copy, operand, "unsafe")
-    return copy
+    out = memory.empty_like(operand, dtype)
+    memory.copy(out, operand)
+    return out
 
 
-def like(shape, dtype, *operands) -> np.ndarray:
+def like(device, shape, dtype, *operands):
     """An uninitialised array in the memory order of the first operand that has the full shape."""
     for operand in operands:
-        if np.shape(operand) == shape and isinstance(operand, np.ndarray):
+        if np.shape(operand) == shape and memory.is_array(operand):
             return memory.empty_like(operand, dtype)
-    return memory.empty_plain(shape, dtype)
+    return memory.empty_plain(shape, dtype, device)
 
 
 def floats_or(numpy_column, kernel):
@@ -86,7 +90,7 @@ def filling(ufunc):
 def arithmetic(name, ufunc, formula):
     """The columns of an operation on numbers."""
     ufunc = filling(ufunc)
-    return Columns(name, numpy=ufunc, cpu=floats_or(ufunc, elementwise(formula)))
+    return Columns(name, formula, numpy=ufunc, cpu=floats_or(ufunc, elementwise(formula)))
 
 
 def _add(a, b):
@@ -158,7 +162,7 @@ clip_kernel = arithmetic("clip", np.clip, _clip)
 
 
 def _binary(kernel, device, a, b, dtype=None):
-    (a, b), out = prepare(kernel.name, dtype or common_dtype(kernel.name, a, b), a, b)
+    (a, b), out = prepare(kernel.name, device, dtype or common_dtype(kernel.name, a, b), a, b)
     kernel[device.type](a, b, out)
     return out
 
@@ -228,9 +232,16 @@ def div_gradient(do, g, b, out):
 @op
 def pow_(device, a, b):
     dtype = common_dtype("pow", a, b)
-    if dtype.kind != "f" and np.any(np.asarray(b) < 0):
-        raise DtypeError("pow: whole numbers have no negative powers here; convert the base with .float()")
+    if dtype.kind != "f":
+        device.expect_range(b, 0, LARGEST, 0, _negative_power)
     return _binary(pow_kernel, device, a, b, dtype)
+
+
+LARGEST = np.iinfo(np.int64).max
+
+
+def _negative_power(value):
+    return DtypeError("pow: whole numbers have no negative powers here; convert the base with .float()")
 
 
 @pow_.gradient
@@ -311,11 +322,16 @@ def abs_gradient(do, g, a):
 @op
 def clip(device, a, *, low, high):
     dtype = common_dtype("clip", a, *(end for end in (low, high) if end is not None))
-    (a,), out = prepare("clip", dtype, a)
-    if dtype.kind == "f":
-        low, high = -np.inf if low is None else low, np.inf if high is None else high
+    (a,), out = prepare("clip", device, dtype, a)
+    least, most = (-np.inf, np.inf) if dtype.kind == "f" else _limits(dtype)
+    low, high = least if low is None else low, most if high is None else high
     clip_kernel[device.type](a, low, high, out)
     return out
+
+
+def _limits(dtype):
+    """The smallest and the largest whole number of a dtype."""
+    return (False, True) if dtype == BOOL else (np.iinfo(dtype).min, np.iinfo(dtype).max)
 
 
 @clip.gradient
@@ -369,20 +385,20 @@ def sqrt_gradient(do, g, out):
 
 
 def _comparison(name, ufunc, formula) -> Op:
-    kernel, ufunc = elementwise(formula, out=Bytes), filling(ufunc)
+    kernel, ufunc = elementwise(formula, out=Bytes), filling(ufunc)  # NumPy for whole numbers
 
     def cpu(a, b, out):
-        (kernel if a.dtype.kind == "f" else ufunc)(a, b, out)
+        if a.dtype.kind == "f":
+            kernel(a, b, out)
+        else:
+            host(ufunc, a, b, out)
 
-    columns = Columns(name, numpy=ufunc, cpu=cpu)
+    columns = Columns(name, formula, numpy=ufunc, cpu=cpu)
 
     def forward(device, a, b):
         dtype = common_dtype(name, a, b)
-        (a, b), _ = (
-            prepare(name, dtype, a, b) if isinstance(a, np.ndarray) else prepare(name, dtype, np.array(a, dtype), b)
-        )
-        b = b if isinstance(b, np.ndarray) else np.array(b, dtype)
-        out = like(broadcast(name, a.shape, b.shape), BOOL, a, b)
+        a, b = (side if memory.is_array(side) else np.array(side, dtype) for side in cast_all(dtype, a, b))
+        out = like(device, broadcast(name, a.shape, b.shape), BOOL, a, b)
         columns[device.type](a, b, out)
         return out
 
@@ -435,7 +451,7 @@ def where_numpy(condition, a, b, out):
 
 
 where_kernel = Columns(
-    "where", numpy=where_numpy, cpu=floats_or(where_numpy, elementwise(_where, (Bytes, Memory, Memory)))
+    "where", _where, numpy=where_numpy, cpu=floats_or(where_numpy, elementwise(_where, (Bytes, Memory, Memory)))
 )
 
 
@@ -445,8 +461,8 @@ def where(device, condition, a, b):
         kind = getattr(condition, "dtype", type(condition).__name__)
         raise DtypeError(f"where: the condition is {kind}, expected a bool tensor; compare first, as in x > 0")
     dtype = common_dtype("where", a, b)
-    (a, b), _ = prepare("where", dtype, a, b)
-    out = like(broadcast("where", condition.shape, np.shape(a), np.shape(b)), dtype, a, b)
+    a, b = cast_all(dtype, a, b)
+    out = like(device, broadcast("where", condition.shape, np.shape(a), np.shape(b)), dtype, a, b)
     where_kernel[device.type](condition, a, b, out)
     return out
 

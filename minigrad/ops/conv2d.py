@@ -229,7 +229,7 @@ conv2d_columns = Columns("conv2d", numpy=conv2d_numpy, cpu=conv2d_cpu)
 def conv2d(device, x, w, b, *, stride, pads, dilation, groups):
     shape = _out_shape(x.shape, w.shape, None if b is None else b.shape, stride, pads, dilation, groups)
     same_dtype("conv2d", x, w, b)
-    out = memory.empty(shape, x.dtype)
+    out = memory.empty(shape, x.dtype, device)
     conv2d_columns[device.type](x, w, b, stride, pads, dilation, groups, out)
     return out
 
@@ -350,7 +350,7 @@ conv2d_input_columns = Columns("conv2d_input", numpy=conv2d_input_numpy, cpu=con
 @op
 def conv2d_input(device, g, w, *, size, stride, pads, dilation, groups):
     """The gradient of conv2d by x, for images of `size` (H, W)."""
-    dx = memory.empty((g.shape[0], w.shape[1] * groups, *size), g.dtype)
+    dx = memory.empty((g.shape[0], w.shape[1] * groups, *size), g.dtype, device)
     conv2d_input_columns[device.type](g, w, stride, pads, dilation, groups, dx)
     return dx
 
@@ -455,8 +455,8 @@ def conv2d_weight(device, g, x, *, window, stride, pads, dilation, groups):
     """The gradient of conv2d by w, for a window (KH, KW)."""
     shape = (g.shape[1], x.shape[1] // groups, *window)
     if not g.size:
-        return np.zeros(shape, g.dtype)
-    dw = memory.empty_plain(shape, g.dtype)
+        return memory.filled(shape, 0, g.dtype, device)
+    dw = memory.empty_plain(shape, g.dtype, device)
     conv2d_weight_columns[device.type](g, x, stride, pads, dilation, groups, dw)
     return dw
 

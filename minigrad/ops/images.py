@@ -63,6 +63,6 @@ def gather_images(device, images, indices, scale, shift, pad):
     outside = indices[(indices < 0) | (indices >= M)]
     if outside.size:
         raise ValidationError(f"images: index {outside[0]} is out of range for {M} images; use 0 to {M - 1}")
-    out = memory.empty((len(indices), C, H + 2 * pad, W + 2 * pad), scale.dtype)
+    out = memory.empty((len(indices), C, H + 2 * pad, W + 2 * pad), scale.dtype, device)
     images_columns[device.type](images, indices, scale, shift, pad, out)
     return out

@@ -9,20 +9,21 @@ Memory: x (K, M), M running over images (and pixels); labels (M).
 Source: C. Szegedy et al., "Rethinking the Inception architecture", 2016, section 7 (label smoothing).
 """
 
+from functools import cache
+
 import numpy as np
 
 from ..errors import DtypeError, ShapeError, ValidationError
 from ..runtime import math, memory
 from ..runtime.kernel import Array1, Array2, Ints, kernel
 from ..runtime.math import const, larger, smaller
-from ..runtime.threads import host
-from .op import Columns, launches, op
-from .reduction import ones
+from .arithmetic import div, neg
+from .op import Columns, by_numpy, launches, op
 
 SLICE = 256  # images in one task
 
 
-def check(where, x, labels, weight, ignore):
+def check(where, device, x, labels, weight, ignore):
     """Refuse logits and labels that do not fit, and labels out of range, before anything runs."""
     if x.dtype.kind != "f":
         raise DtypeError(f"{where}: x is {x.dtype}, expected floats")
@@ -37,18 +38,14 @@ def check(where, x, labels, weight, ignore):
         )
     if weight is not None and weight.shape != x.shape[1:2]:
         raise ShapeError(f"{where}: weight has shape {weight.shape}, x has {x.shape[1]} classes; give one for each")
-    host(_check_classes, where, labels, ignore, x.shape[1])
+    device.expect_range(labels, 0, x.shape[1], ignore, _wrong_label, where, x.shape[1])
 
 
-def _check_classes(where, labels, ignore, classes):
-    if not labels.size or (labels.min() >= 0 and labels.max() < classes):
-        return
-    wrong = labels[((labels < 0) | (labels >= classes)) & (labels != ignore)]
-    if wrong.size:
-        raise ValidationError(
-            f"{where}: label {wrong[0]} is out of range for {classes} classes (0 to {classes - 1}); "
-            "build the last layer with more outputs, or use ignore_index"
-        )
+def _wrong_label(label, where, classes):
+    return ValidationError(
+        f"{where}: label {label} is out of range for {classes} classes (0 to {classes - 1}); "
+        "build the last layer with more outputs, or use ignore_index"
+    )
 
 
 def line(array, dtype=None):
@@ -175,10 +172,21 @@ reduce_columns = Columns("reduce_losses", numpy=reduce_numpy, cpu=reduce_cpu)
 def reduced(device, losses, factors, reduction):
     """The loss, and what it was divided by (1); losses that are to stay as they are were divided by 1."""
     if reduction == "none":
-        return losses, ones(losses.dtype)
-    total, out = memory.empty_plain((1,), losses.dtype), memory.empty_plain((), losses.dtype)
+        return losses, _ones(device, losses.dtype, 1)
+    total, out = (memory.empty_plain(shape, losses.dtype, device) for shape in ((1,), ()))
     reduce_columns[device.type](line(losses), factors, reduction == "mean", total, out)
     return out, total
+
+
+@cache
+def _ones(device, dtype, count):
+    """So many times 1."""
+    return device.from_host(np.ones(count, dtype))
+
+
+def _weights(device, x, weight):
+    """The weights of all classes."""
+    return _ones(device, x.dtype, x.shape[1]) if weight is None else memory.converted(weight, x.dtype)
 
 
 # ---- the operations
@@ -187,11 +195,10 @@ def reduced(device, losses, factors, reduction):
 @launches
 @op
 def cross_entropy(device, x, labels, weight, *, ignore, smoothing, reduction):
-    check("cross_entropy", x, labels, weight, ignore)
+    check("cross_entropy", device, x, labels, weight, ignore)
     rows, places = class_rows(x), line(labels, np.dtype(np.int64))
-    losses, slopes = memory.empty(labels.shape, x.dtype), memory.empty_like(rows)
-    factors = memory.empty_plain((labels.size,), x.dtype)
-    weights = ones(x.dtype, x.shape[1]) if weight is None else memory.converted(weight, x.dtype)
+    losses, slopes = memory.empty(labels.shape, x.dtype, device), memory.empty_like(rows)
+    factors, weights = memory.empty_plain((labels.size,), x.dtype, device), _weights(device, x, weight)
     if labels.size:
         cross_entropy_columns[device.type](rows, places, weights, smoothing, ignore, line(losses), factors, slopes)
     out, total = reduced(device, losses, factors, reduction)
@@ -208,31 +215,43 @@ def cross_entropy_gradient(do, g, saved, x_shape):
 @op
 def cross_entropy_back(device, g, slopes, total, *, shape):
     """slopes * g / total."""
-    dx = memory.empty(shape, slopes.dtype)
+    dx = memory.empty(shape, slopes.dtype, device)
     if dx.size:
         cross_entropy_back_columns[device.type](line(g), slopes, total, class_rows(dx))
     return dx
 
 
+def nll_numpy(x, labels, weight, ignore, losses, factors, places):
+    counted = labels != ignore
+    places[...] = np.where(counted, labels, 0)
+    factors[...] = np.where(counted, weight[places], 0)
+    losses[...] = -factors * np.take_along_axis(x, places[None], 0)[0]
+
+
+nll_columns = Columns("nll", numpy=nll_numpy, cpu=by_numpy(nll_numpy))
+
+
+@launches
 @op
 def nll(device, x, labels, weight, *, ignore, reduction):
     """-w[y] * x[y] for every image, from logarithms of probabilities x."""
-    check("nll_loss", x, labels, weight, ignore)
-    counted = labels != ignore
-    places = np.where(counted, labels, 0)
-    factors = np.where(counted, 1 if weight is None else weight[places], 0).astype(x.dtype)
-    places = places[:, None]
-    losses = -factors * np.take_along_axis(x, places, 1)[:, 0]
+    check("nll_loss", device, x, labels, weight, ignore)
+    losses, factors = (memory.empty(labels.shape, x.dtype, device) for _ in range(2))
+    places, marks = memory.empty(labels.shape, np.dtype(np.int64), device), line(labels, np.dtype(np.int64))
+    if labels.size:
+        filled = (line(array) for array in (losses, factors, places))
+        nll_columns[device.type](class_rows(x), marks, _weights(device, x, weight), ignore, *filled)
     out, total = reduced(device, losses, line(factors), reduction)
-    return out, (factors / total, places)
+    shares = neg.forward(device, div.forward(device, factors, total))
+    return out, (shares, places.reshape((x.shape[0], 1, *x.shape[2:])))
 
 
 @nll.gradient
 def nll_gradient(do, g, saved, x_shape):
-    factors, places = saved
+    shares, places = saved
     one_class = (x_shape[0], 1, *x_shape[2:])
     return (
-        lambda: do.gather_back(do.reshape(do.mul(g, -factors), shape=one_class), places, shape=x_shape, axis=1),
+        lambda: do.gather_back(do.reshape(do.mul(g, shares), shape=one_class), places, shape=x_shape, axis=1),
         None,
         None,
     )

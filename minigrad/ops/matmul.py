@@ -127,26 +127,26 @@ def matmul(device, a, b):
             "they must be equal (transpose one?)"
         )
     if a.dtype != b.dtype:
-        dtype = np.result_type(a, b)
+        dtype = np.result_type(a.dtype, b.dtype)
         a, b = (side if side.dtype == dtype else memory.converted(side, dtype) for side in (a, b))
     if a.ndim == b.ndim == 2:
-        out = _product_like(a, b)
+        out = _product_like(device, a, b)
         matmul_columns[device.type](a, b, out)
         return out
     lead = broadcast("matmul", a.shape[:-2], b.shape[:-2])
     a3, b3 = (
-        memory.reshaped(np.broadcast_to(side, (*lead, *side.shape[-2:])), (-1, *side.shape[-2:])) for side in (a, b)
+        memory.reshaped(memory.spread(side, (*lead, *side.shape[-2:])), (-1, *side.shape[-2:])) for side in (a, b)
     )
-    out = memory.empty_plain((*lead, a.shape[-2], b.shape[-1]), a.dtype)
+    out = memory.empty_plain((*lead, a.shape[-2], b.shape[-1]), a.dtype, device)
     matmul_columns[device.type](a3, b3, out.reshape(-1, *out.shape[-2:]))
     return out
 
 
-def _product_like(a, b):
+def _product_like(device, a, b):
     """Memory for a @ b: batch-innermost if a is, so that gradients keep the layout of activations."""
     shape = (a.shape[0], b.shape[1])
     inward = a.strides[0] == a.itemsize and a.shape[1] > 1
-    return memory.empty(shape, a.dtype) if inward else memory.empty_plain(shape, a.dtype)
+    return (memory.empty if inward else memory.empty_plain)(shape, a.dtype, device)
 
 
 matmul.flops = lambda out, a, b: 2 * out.size * a.shape[-1]
@@ -185,7 +185,7 @@ def linear(device, x, w, b):
     """x (N, IN), w (OUT, IN), b (OUT) or None; returns (N, OUT), batch-innermost."""
     _check_linear(x.shape, w.shape, None if b is None else b.shape)
     same_dtype("linear", x, w, b)
-    out = memory.empty((x.shape[0], w.shape[0]), x.dtype)
+    out = memory.empty((x.shape[0], w.shape[0]), x.dtype, device)
     linear_columns[device.type](x, w, b, out)
     return out
 

@@ -1,13 +1,15 @@
 """Operations that only move elements: views, indexing, joining, padding, and changes of dtype and device.
 
-No arithmetic, so one column: NumPy moves memory on every host device.
+What can be said as copies between views runs on every device as it is written here.  Positions that are data have
+columns; on the host all of them are NumPy's.
 """
 
 import numpy as np
 
 from ..errors import DtypeError, OutOfRangeError, ShapeError, ValidationError
+from ..runtime import memory
 from .arithmetic import common_dtype
-from .op import Op, op
+from .op import Columns, Op, by_numpy, launches, op
 
 
 def view(operation: Op) -> Op:
@@ -44,7 +46,7 @@ def permute_gradient(do, g, axes):
 @view
 @op
 def expand(device, x, *, shape):
-    return np.broadcast_to(x, shape)
+    return memory.spread(x, shape)
 
 
 @expand.gradient
@@ -55,13 +57,45 @@ def expand_gradient(do, g, x_shape):
 # ---- x[key]
 
 
+def _basic(key) -> bool:
+    """Whether a key is made of numbers, slices, None and ... only: then it names a view, and no place twice."""
+    parts = key if isinstance(key, tuple) else (key,)
+    return all(part is None or part is Ellipsis or _number_or_slice(part) for part in parts)
+
+
+def _number_or_slice(part) -> bool:
+    return isinstance(part, int | np.integer | slice) and not isinstance(part, bool)
+
+
+def _at(x, key):
+    """The view of x that a basic key names."""
+    parts = key if isinstance(key, tuple) else (key,)
+    return x[parts if Ellipsis in parts else (*parts, Ellipsis)]
+
+
+def _shape_at(shape, key):
+    """The shape of what a key names in an array of `shape`."""
+    return np.broadcast_to(np.uint8(0), shape)[key].shape
+
+
+def index_numpy(x, key, out):
+    out[...] = x[key]
+
+
+index_columns = Columns("index", numpy=index_numpy, cpu=by_numpy(index_numpy))
+
+
 @view
 @op
 def index(device, x, *, key):
     try:
-        return np.asarray(x[key])
+        if _basic(key):
+            return _at(x, key)
+        out = memory.empty_plain(_shape_at(x.shape, key), x.dtype, device)
     except IndexError as error:
         raise OutOfRangeError(f"index: {error} (shape {x.shape})") from None
+    index_columns[device.type](x, key, out)
+    return out
 
 
 @index.gradient
@@ -69,14 +103,21 @@ def index_gradient(do, g, x_shape, key):
     return (lambda: do.index_back(g, shape=x_shape, key=key),)
 
 
+def index_back_numpy(g, key, out):
+    np.add.at(out, key, g)
+
+
+index_back_columns = Columns("index_back", numpy=index_back_numpy, cpu=by_numpy(index_back_numpy))
+
+
 @op
 def index_back(device, g, *, shape, key):
     """Zeros of `shape` with g added at `key`; places named twice get both."""
-    out = np.zeros(shape, g.dtype)
+    out = memory.filled(shape, 0, g.dtype, device)
     if _basic(key):
-        out[key] = g
+        memory.copy(_at(out, key), g)
     else:
-        np.add.at(out, key, g)
+        index_back_columns[device.type](g, key, out)
     return out
 
 
@@ -85,27 +126,38 @@ def index_back_gradient(do, g, key):
     return (lambda: do.index(g, key=key),)
 
 
-def _basic(key) -> bool:
-    """Whether a key is made of numbers, slices, None and ... only, and so names no place twice."""
-    parts = key if isinstance(key, tuple) else (key,)
-    return all(part is None or part is Ellipsis or isinstance(part, int | np.integer | slice) for part in parts)
+def assign_numpy(value, key, out):
+    out[key] = value
+
+
+assign_columns = Columns("assign", numpy=assign_numpy, cpu=by_numpy(assign_numpy))
 
 
 @op
 def assign(device, x, value, *, key):
     """x with x[key] replaced by `value`."""
-    out = x.copy(order="K")
-    if isinstance(value, np.ndarray) and value.dtype.kind == "f" and x.dtype.kind != "f":
+    if memory.is_array(value) and value.dtype.kind == "f" and x.dtype.kind != "f":
         raise DtypeError(f"assign: {value.dtype} values do not fit in a {x.dtype} tensor; convert one of them")
     try:
-        out[key] = value
-    except ValueError:
-        raise ShapeError(
-            f"assign: a value of shape {np.shape(value)} does not fit in {out[key].shape}; reshape it"
-        ) from None
+        shape = _shape_at(x.shape, key)
     except IndexError as error:
         raise OutOfRangeError(f"assign: {error} (shape {x.shape})") from None
+    given = np.shape(value)
+    extra = max(len(given) - len(shape), 0)  # axes of size 1 in front
+    if any(size != 1 for size in given[:extra]) or not _stretches(given[extra:], shape):
+        raise ShapeError(f"assign: a value of shape {given} does not fit in {shape}; reshape it")
+    out = x.copy(order="K")
+    value = value.reshape(given[extra:]) if extra else value
+    if _basic(key):
+        memory.copy(_at(out, key), value)
+    else:
+        assign_columns[device.type](value, key, out)
     return out
+
+
+def _stretches(shape, wanted) -> bool:
+    """Whether an array broadcasts to the wanted shape."""
+    return all(mine in (1, other) for mine, other in zip(reversed(shape), reversed(wanted), strict=False))
 
 
 @assign.gradient
@@ -113,6 +165,14 @@ def assign_gradient(do, g, key):
     return lambda: do.assign(g, 0.0, key=key), lambda: do.index(g, key=key)
 
 
+def gather_numpy(x, index, axis, out):
+    out[...] = np.take_along_axis(x[_within(index, axis)], index, axis)
+
+
+gather_columns = Columns("gather", numpy=gather_numpy, cpu=by_numpy(gather_numpy))
+
+
+@launches
 @op
 def gather(device, x, index, *, axis):
     if getattr(index, "dtype", np.dtype(float)).kind not in "iu":
@@ -123,9 +183,14 @@ def gather(device, x, index, *, axis):
         )
     if index.ndim != x.ndim:
         raise ShapeError(f"gather: the index has {index.ndim} dimensions, x has {x.ndim}; make them equal")
-    if index.size and not (index.min() >= 0 and index.max() < x.shape[axis]):
-        raise OutOfRangeError(f"gather: index {index.min()} to {index.max()} is out of range for size {x.shape[axis]}")
-    return np.take_along_axis(x[_within(index, axis)], index, axis)
+    device.expect_range(index, 0, x.shape[axis], 0, _outside, x.shape[axis])
+    out = memory.empty_plain(index.shape, x.dtype, device)
+    gather_columns[device.type](x, index, axis, out)
+    return out
+
+
+def _outside(number, size):
+    return OutOfRangeError(f"gather: index {number} is out of range for size {size}")
 
 
 def _within(index, axis):
@@ -138,13 +203,21 @@ def gather_gradient(do, g, index, x_shape, axis):
     return (lambda: do.gather_back(g, index, shape=x_shape, axis=axis), None)
 
 
-@op
-def gather_back(device, g, index, *, shape, axis):
-    """Zeros of `shape` with g added at `index` along `axis`."""
-    out = np.zeros(shape, g.dtype)
+def gather_back_numpy(g, index, axis, out):
     places = list(np.indices(index.shape, sparse=True))
     places[axis] = index
     np.add.at(out, tuple(places), g)
+
+
+gather_back_columns = Columns("gather_back", numpy=gather_back_numpy, cpu=by_numpy(gather_back_numpy))
+
+
+@launches
+@op
+def gather_back(device, g, index, *, shape, axis):
+    """Zeros of `shape` with g added at `index` along `axis`."""
+    out = memory.filled(shape, 0, g.dtype, device)
+    gather_back_columns[device.type](g, index, axis, out)
     return out
 
 
@@ -157,7 +230,7 @@ def gather_back_gradient(do, g, index, axis):
 
 
 def _fits(where, arrays, axis, same_axis):
-    """The arrays in their common dtype, if their shapes fit together."""
+    """The common dtype of arrays, if their shapes fit together."""
     shape = arrays[0].shape
     for array in arrays[1:]:
         alike = array.ndim == len(shape) and all(
@@ -168,15 +241,21 @@ def _fits(where, arrays, axis, same_axis):
                 f"{where}: shapes {shape} and {array.shape} do not fit; they may differ "
                 f"{'nowhere' if same_axis else f'only along dim {axis}'}"
             )
-    dtype = common_dtype(where, *arrays)
-    return [array.astype(dtype, copy=False) for array in arrays]
+    return common_dtype(where, *arrays)
 
 
+@launches
 @op
 def cat(device, *arrays, axis):
     if not arrays[0].ndim:
         raise ShapeError("cat: single numbers have no axis to be joined along; use stack")
-    return np.concatenate(_fits("cat", arrays, axis, same_axis=False), axis)
+    dtype = _fits("cat", arrays, axis, same_axis=False)
+    shape, ends = list(arrays[0].shape), np.cumsum([array.shape[axis] for array in arrays]).tolist()
+    shape[axis] = ends[-1]
+    out = memory.empty_like(arrays[0], dtype, tuple(shape))
+    for array, start, end in zip(arrays, [0, *ends[:-1]], ends, strict=True):
+        memory.copy(out[(slice(None),) * axis + (slice(start, end),)], array)
+    return out
 
 
 @cat.gradient
@@ -190,9 +269,14 @@ def cat_gradient(do, g, shapes, axis):
     return tuple(part(start, end) for start, end in zip(starts, ends, strict=True))
 
 
+@launches
 @op
 def stack(device, *arrays, axis):
-    return np.stack(_fits("stack", arrays, axis, same_axis=True), axis)
+    dtype, shape = _fits("stack", arrays, axis, same_axis=True), arrays[0].shape
+    out = memory.empty_plain((*shape[:axis], len(arrays), *shape[axis:]), dtype, device)
+    for i, array in enumerate(arrays):
+        memory.copy(_at(out, (slice(None),) * axis + (i,)), array)
+    return out
 
 
 @stack.gradient
@@ -203,18 +287,22 @@ def stack_gradient(do, g, shapes, axis):
     return tuple(part(i) for i in range(len(shapes)))
 
 
+@launches
 @op
 def pad(device, x, *, widths, value):
     """widths: (before, after) for every axis; negative widths cut off."""
     if any(-before > size or -after > size for (before, after), size in zip(widths, x.shape, strict=True)):
         raise ValidationError(f"pad: margins {widths} cut more on one side than there is of shape {x.shape}")
-    grow = [(max(before, 0), max(after, 0)) for before, after in widths]
     keep = tuple(
         slice(max(-before, 0), size - max(-after, 0)) for (before, after), size in zip(widths, x.shape, strict=True)
     )
     if any(size + before + after < 0 for (before, after), size in zip(widths, x.shape, strict=True)):
         raise ValidationError(f"pad: margins {widths} cut more than there is of shape {x.shape}")
-    return np.pad(x[keep], grow, constant_values=value)
+    shape = tuple(size + before + after for (before, after), size in zip(widths, x.shape, strict=True))
+    out, kept = memory.filled(shape, value, x.dtype, device), x[keep]
+    starts = [max(before, 0) for before, _ in widths]
+    memory.copy(out[tuple(slice(at, at + size) for at, size in zip(starts, kept.shape, strict=True))], kept)
+    return out
 
 
 @pad.gradient

@@ -13,33 +13,65 @@ A rule names what it needs: an input of the forward by its name (kept for it), `
 computes; when a graph of the gradient itself is wanted, `do.mul` works on tensors and is recorded.
 """
 
+import importlib
 import inspect
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import partial, wraps
 from typing import Any
 
 import numpy as np
 
 from ..errors import DeviceError
-from ..runtime.threads import local
+from ..runtime.elementwise import elementwise
+from ..runtime.threads import host, local
 
 OPS: dict[str, "Op"] = {}
 
 
 class Columns(dict[str, Callable[..., None]]):
-    """A kernel: functions of one signature, `out` last, one for each device, by the device's type."""
+    """A kernel: functions of one signature, `out` last, one for each device, by the device's type.
 
-    def __init__(self, name: str, **columns: Callable[..., None]):
+    formula   where the kernel computes element by element, the scalar function from which columns are made
+    """
+
+    def __init__(self, name: str, formula: Callable[..., Any] | None = None, **columns: Callable[..., None]):
         super().__init__(columns)
-        self.name = name
+        self.name, self.formula = name, formula
         self["numpy"] = _quiet(columns["numpy"])
+        if formula is not None and "cpu" not in columns:
+            self["cpu"] = elementwise(formula)
 
     def run(self, device, *arguments: Any) -> None:
         """Run the column of a device, outside any operation."""
         device.run(self[device.type], *arguments)
 
     def __missing__(self, device: str):
-        raise DeviceError(f"{self.name}: no kernel for device '{device}'; there is one for {', '.join(self)}")
+        LATE.get(device, lambda columns: None)(self)
+        found = self.get(device)
+        if found is None:
+            raise DeviceError(f"{self.name}: no kernel for device '{device}'; there is one for {', '.join(self)}")
+        return found
+
+
+def _find_cuda(columns: Columns) -> None:
+    """Make the cuda column from the formula, or load the pages on which it stands."""
+    if columns.formula is not None:
+        columns["cuda"] = importlib.import_module("minigrad.runtime.cuda.elementwise").elementwise(columns.formula)
+    else:
+        importlib.import_module("minigrad.ops.cuda")
+
+
+LATE = {"cuda": _find_cuda}  # columns that are found when first asked for, as a GPU is
+
+
+def by_numpy(column: Callable[..., None]) -> Callable[..., None]:
+    """A cpu column that leaves the work to NumPy: for what is rare, or only moves elements."""
+
+    @wraps(column)
+    def run(*arguments: Any) -> None:
+        host(column, *arguments)
+
+    return run
 
 
 def _quiet(column):
@@ -147,3 +179,13 @@ class RecordedOps(ArrayOps):
 def _under_recording(operation: Op, device, *arrays, **settings):
     out = local.recording.run(operation, device, arrays, settings)
     return out[0] if type(out) is tuple else out
+
+
+def column(columns: Columns) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Make a function the cuda column of a kernel."""
+
+    def register(function: Callable[..., None]) -> Callable[..., None]:
+        columns["cuda"] = function
+        return function
+
+    return register

@@ -117,8 +117,8 @@ def max_pool2d(device, x, *, window, stride, pads, dilation, ceil_mode):
     expect_floats("max_pool2d", x)
     if window[0] * window[1] > 65536:
         raise ValidationError(f"max_pool2d: a window of {window[0]}x{window[1]} has more than 65536 pixels; use amax")
-    out = memory.empty(_out_shape("max_pool2d", x.shape, window, stride, pads, dilation, ceil_mode), x.dtype)
-    places = memory.empty(out.shape, np.dtype(np.uint16))
+    out = memory.empty(_out_shape("max_pool2d", x.shape, window, stride, pads, dilation, ceil_mode), x.dtype, device)
+    places = memory.empty(out.shape, np.dtype(np.uint16), device)
     max_pool2d_columns[device.type](x, window, stride, pads, dilation, out, places)
     return out, places
 
@@ -176,7 +176,7 @@ max_pool2d_back_columns = Columns("max_pool2d_back", numpy=max_pool2d_back_numpy
 @op
 def max_pool2d_back(device, g, places, *, size, window, stride, pads, dilation):
     """g sent to the pixels in `places`, of images of `size` (H, W)."""
-    dx = memory.empty((*g.shape[:2], *size), g.dtype)
+    dx = memory.empty((*g.shape[:2], *size), g.dtype, device)
     max_pool2d_back_columns[device.type](g, places, window, stride, pads, dilation, dx)
     return dx
 
@@ -242,7 +242,7 @@ avg_pool2d_columns = Columns("avg_pool2d", numpy=avg_pool2d_numpy, cpu=avg_pool2
 @op
 def avg_pool2d(device, x, *, window, stride, pads, ceil_mode, count_include_pad, divisor):
     expect_floats("avg_pool2d", x)
-    out = memory.empty(_out_shape("avg_pool2d", x.shape, window, stride, pads, (1, 1), ceil_mode), x.dtype)
+    out = memory.empty(_out_shape("avg_pool2d", x.shape, window, stride, pads, (1, 1), ceil_mode), x.dtype, device)
     shares = _shares(x.shape[2:], window, out.shape[2:], stride, pads, count_include_pad, divisor, x.dtype)
     avg_pool2d_columns[device.type](x, window, stride, pads, shares, out)
     return out, shares
@@ -296,6 +296,6 @@ avg_pool2d_back_columns = Columns("avg_pool2d_back", numpy=avg_pool2d_back_numpy
 @op
 def avg_pool2d_back(device, g, *, size, window, stride, pads, shares):
     """g divided among the pixels of each window, for images of `size` (H, W)."""
-    dx = memory.empty((*g.shape[:2], *size), g.dtype)
+    dx = memory.empty((*g.shape[:2], *size), g.dtype, device)
     avg_pool2d_back_columns[device.type](g, window, stride, pads, shares, dx)
     return dx

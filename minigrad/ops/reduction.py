@@ -17,6 +17,7 @@ from ..runtime.math import const, smaller
 from ..runtime.threads import host
 from ..runtime.tile import lanes, outer_fma, plus, store, sum_of, zeros
 from ..shapes import reduced
+from .arithmetic import eq, mul, neg, sub
 from .op import Columns, launches, op
 
 SLICE = 512  # kept elements of C in one task
@@ -49,11 +50,11 @@ def _in_memory(run, x, axes, out):
     """Bring x to (A, B, C), call run(A, B, C, x, result) and put the result in its place."""
     order, sizes, kept, back = plan(x.shape, x.strides, axes)
     in_place = back == tuple(range(len(back))) and out.flags.c_contiguous
-    result = out.reshape(kept) if in_place else memory.empty_plain(kept, out.dtype)
+    result = out.reshape(kept) if in_place else memory.beside(out, kept, out.dtype)
     if result.size:
         run(*sizes, memory.contiguous(x.transpose(order)).reshape(sizes), result)
     if not in_place:
-        host(np.copyto, out, result.transpose(back).reshape(out.shape))
+        memory.copy(out, result.transpose(back).reshape(out.shape))
 
 
 def by_slices(kernel):
@@ -116,10 +117,10 @@ def sum_cpu(x, axes, out):
     def run(A, B, C, rows, result):
         tasks, tile = A * -(-C // (SUM_COLS * lanes(out.dtype))), (1, SUM_COLS, True)
         if C > 1 or B % PIECES or B < PIECES * RUN:
-            sum_kernel.few(tasks, rows.size, rows, ones(out.dtype), result, tile)
+            sum_kernel.few(tasks, rows.size, rows, one(out.dtype), result, tile)
             return
         parts = memory.empty_plain((1, PIECES, A), out.dtype)  # a row of pixels belongs to one core, see elementwise.py
-        sum_kernel(PIECES * A, rows, ones(out.dtype), parts, tile)
+        sum_kernel(PIECES * A, rows, one(out.dtype), parts, tile)
         run(1, PIECES, A, parts, result)
 
     _in_memory(run, x, axes, out)
@@ -130,9 +131,9 @@ PIECES = 4  # of long rows
 
 
 @cache
-def ones(dtype, count=1):
-    """So many times 1, for kernels to read."""
-    return np.ones(count, dtype)
+def one(dtype):
+    """A 1 for kernels to read."""
+    return np.ones(1, dtype)
 
 
 @kernel
@@ -198,9 +199,9 @@ argmax_columns = Columns("argmax", numpy=argmax_numpy, cpu=_floats(by_slices(arg
 @op
 def sum_(device, x, *, axes, keepdim):
     dtype = x.dtype if x.dtype.kind == "f" else np.dtype(np.int64)
-    out = memory.empty_plain(reduced(x.shape, axes, keepdim), dtype)
+    out = memory.empty_plain(reduced(x.shape, axes, keepdim), dtype, device)
     if not axes:
-        host(np.copyto, out, x)
+        memory.copy(out, x)
     else:
         sum_columns[device.type](x, axes, out)
     return out
@@ -216,15 +217,14 @@ def _spread(do, g, shape, axes):
     return do.expand(do.reshape(g, shape=reduced(shape, axes, True)), shape=shape)
 
 
+@launches
 @op
 def mean(device, x, *, axes, keepdim):
     if x.dtype.kind != "f":
         raise DtypeError(f"mean: expected a float tensor, got {x.dtype}; convert it with .float()")
     out = sum_(device, x, axes=axes, keepdim=keepdim)
     count = prod([x.shape[axis] for axis in axes])
-    with np.errstate(all="ignore"):
-        out *= x.dtype.type(1 / count if count else np.nan)
-    return out
+    return mul.forward(device, out, 1 / count if count else np.nan)
 
 
 @mean.gradient
@@ -256,10 +256,11 @@ def _something(where, x, axes):
         raise ShapeError(f"{where}: axis {empty[0]} of shape {x.shape} has no elements to choose from")
 
 
+@launches
 @op
 def amax(device, x, *, axes, keepdim):
     _something("amax", x, axes)
-    out = np.empty(reduced(x.shape, axes, keepdim), x.dtype)
+    out = memory.empty_plain(reduced(x.shape, axes, keepdim), x.dtype, device)
     amax_columns[device.type](x, axes, out)
     return out
 
@@ -275,30 +276,37 @@ def amax_gradient(do, g, x, out, x_shape, axes):
     return (share,)
 
 
+def _turned(device, x):
+    """x with the order of its elements turned round; done twice, x again."""
+    if x.dtype.kind == "f":
+        return neg.forward(device, x)
+    if x.dtype.kind == "b":
+        return eq.forward(device, x, False)
+    return sub.forward(device, int(np.iinfo(x.dtype).max) if x.dtype.kind == "u" else -1, x)
+
+
+@launches
 @op
 def amin(device, x, *, axes, keepdim):
     _something("amin", x, axes)
-    if x.dtype.kind != "f":
-        return np.asarray(np.amin(x, axis=axes, keepdims=keepdim))
-    out = amax(device, np.negative(x, out=np.empty_like(x)), axes=axes, keepdim=keepdim)
-    return np.negative(out, out=out)
+    return _turned(device, amax.forward(device, _turned(device, x), axes=axes, keepdim=keepdim))
 
 
 amin.gradient(amax_gradient)
 
 
+@launches
 @op
 def argmax(device, x, *, axis, keepdim):
     flat, axes = (x.reshape(-1), (0,)) if axis is None else (x, (axis,))
     _something("argmax", flat, axes)
     shape = reduced(x.shape, tuple(range(x.ndim)) if axis is None else axes, keepdim)
-    out = np.empty(shape, np.int64)
+    out = memory.empty_plain(shape, np.dtype(np.int64), device)
     argmax_columns[device.type](flat if flat.ndim else flat.reshape(1), axes, out.reshape(()) if axis is None else out)
     return out
 
 
+@launches
 @op
 def argmin(device, x, *, axis, keepdim):
-    # the order of whole numbers turned round without going below 0
-    turned = np.negative(x, out=np.empty_like(x)) if x.dtype.kind == "f" else np.invert(x)
-    return argmax(device, turned, axis=axis, keepdim=keepdim)
+    return argmax(device, _turned(device, x), axis=axis, keepdim=keepdim)

@@ -5,18 +5,18 @@ Memory: as for reductions, (A, B, C) with the axis in the middle.
 
 import numpy as np
 
-from ..runtime import math
+from ..runtime import math, memory
 from ..runtime.kernel import Array3, kernel
 from ..runtime.math import const, larger, smaller
 from .arithmetic import _float_only
-from .op import Columns, op
+from .op import Columns, launches, op
 from .reduction import SLICE, plan
 
 
 def three_axes(*arrays, axis):
     """Arrays of one layout as memory (A, B, C) with `axis` in the middle; views, so that the last can be filled."""
     order, sizes, *_ = plan(arrays[-1].shape, arrays[-1].strides, (axis,))
-    return [np.ascontiguousarray(array.transpose(order)).reshape(sizes) for array in arrays]
+    return [memory.contiguous(array.transpose(order)).reshape(sizes) for array in arrays]
 
 
 def _fill(run, *arrays, axis):
@@ -85,12 +85,14 @@ log_softmax_columns = Columns("log_softmax", numpy=log_softmax_numpy, cpu=log_so
 
 def _forward(columns, device, x, axis):
     _float_only(columns.name, x)
-    out = np.empty_like(x, subok=False) if x.ndim else np.empty(1, x.dtype)
+    lines = x if x.ndim else x.reshape(1)
+    out = memory.empty_like(lines)
     if x.size:
-        columns[device.type](x if x.ndim else x.reshape(1), axis, out)
-    return out.reshape(x.shape) if x.ndim == 0 else out
+        columns[device.type](lines, axis, out)
+    return out.reshape(x.shape)
 
 
+@launches
 @op
 def softmax(device, x, *, axis):
     return _forward(softmax_columns, device, x, axis)
@@ -102,6 +104,7 @@ def softmax_gradient(do, g, out, axis):
     return (lambda: do.mul(out, do.sub(g, do.sum(do.mul(g, out), axes=(axis,), keepdim=True))),)
 
 
+@launches
 @op
 def log_softmax(device, x, *, axis):
     return _forward(log_softmax_columns, device, x, axis)

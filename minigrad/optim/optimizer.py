@@ -8,8 +8,7 @@ import numpy as np
 
 from ..errors import DtypeError, GraphError, StateError, ValidationError
 from ..ops.op import Columns
-from ..runtime.kernel import Arrays
-from ..runtime.memory import contiguous, converted
+from ..runtime.memory import contiguous, converted, copy
 from ..runtime.threads import host, local
 from ..tape import enable_grad
 from ..tensor import Tensor
@@ -29,17 +28,17 @@ class Bundle:
         self.params, self.states = params, states
         self.device, self.dtype = params[0].device, params[0].dtype
         self.numbers = np.zeros(self.SIZE, self.dtype)
-        self.values = Arrays([contiguous(p.array) for p in params])
-        self.copied = [(p, copy) for p, copy in zip(params, self.values.arrays, strict=True) if copy is not p.array]
-        self.lists: dict[str, Arrays] = {}
+        self.values = self.device.arrays([contiguous(p.array) for p in params])
+        self.copied = [(p, mine) for p, mine in zip(params, self.values.arrays, strict=True) if mine is not p.array]
+        self.lists: dict[str, Any] = {}
 
-    def state(self, name: str) -> Arrays:
+    def state(self, name: str) -> Any:
         """The state called `name` of every parameter; zeros where there is none yet."""
         if name not in self.lists:
             for p, state in zip(self.params, self.states, strict=True):
                 if name not in state:
                     state[name] = Tensor(np.zeros(p.shape, p.dtype), device=p.device)
-            self.lists[name] = Arrays([state[name].array for state in self.states])
+            self.lists[name] = self.device.arrays([state[name].array for state in self.states])
         return self.lists[name]
 
     def set(self, numbers: np.ndarray, settings: Callable[..., list[float]], group: dict[str, Any]) -> None:
@@ -47,21 +46,21 @@ class Bundle:
         values = settings(group, self.states)
         numbers[: len(values)] = values
 
-    def run(self, kernel: Columns, *lists: Arrays) -> None:
+    def run(self, kernel: Columns, *lists: Any) -> None:
         """Run a kernel on the numbers, the parameters, their gradients and more lists, and count a change of every
         parameter."""
         gradients = [p.grad for p in self.params if p.grad is not None]
-        grads = Arrays([_as_kernels_take(grad.array, self.dtype) for grad in gradients])
-        for p, copy in self.copied:
-            host(self.device.write, copy, p.array)
+        grads = self.device.arrays([_as_kernels_take(grad.array, self.dtype) for grad in gradients])
+        for p, mine in self.copied:
+            copy(mine, p.array)
         kernel.run(self.device, self.numbers, self.values, grads, *lists)
-        for p, copy in self.copied:
-            host(self.device.write, p.array, copy)
+        for p, mine in self.copied:
+            copy(p.array, mine)
         for p in self.params:
             p._version[0] += 1
 
 
-def _as_kernels_take(grad: np.ndarray, dtype: np.dtype) -> np.ndarray:
+def _as_kernels_take(grad: Any, dtype: np.dtype) -> Any:
     return grad if grad.flags.c_contiguous and grad.dtype == dtype else converted(grad, dtype)
 
 

@@ -53,28 +53,38 @@ def folder() -> Path:
     return home() / digest.hexdigest()[:16]
 
 
-def load(name: str) -> int | None:
-    """The address of a kept function, or None if it was never kept or its file is damaged."""
+def load_bytes(name: str) -> bytes | None:
+    """What was kept under a name, or None if nothing was, or its file is damaged."""
     try:
         data = (folder() / name).read_bytes()
-        if hashlib.sha256(data[32:]).digest() != data[:32]:
-            return None
-        entry, serialised = marshal.loads(data[32:])
-    except (OSError, ValueError, EOFError, TypeError):
+    except OSError:
+        return None
+    return data[32:] if hashlib.sha256(data[32:]).digest() == data[:32] else None
+
+
+def save_bytes(name: str, payload: bytes) -> None:
+    """Keep something under a name.  A full or read-only disk only means that the next start compiles again."""
+    with contextlib.suppress(OSError):
+        write_whole(folder() / name, hashlib.sha256(payload).digest() + payload)
+
+
+def load(name: str) -> int | None:
+    """The address of a kept function, or None if it was never kept or its file is damaged."""
+    payload = load_bytes(name)
+    try:
+        entry, serialised = marshal.loads(payload) if payload is not None else (None, None)
+    except (ValueError, EOFError, TypeError):
+        return None
+    if entry is None:
         return None
     rtsys.initialize(cpu_target.target_context)  # compiled code links against Numba's runtime
     return _hold(cpu_target.target_context.codegen().unserialize_library(serialised), entry)
 
 
 def save(name: str, compiled: Any) -> int:
-    """Keep a compiled `numba.cfunc` and return its address.
-
-    A full or read-only disk only means that the next start compiles again.
-    """
+    """Keep a compiled `numba.cfunc` and return its address."""
     library, entry = compiled._library, compiled._wrapper_name
-    payload = marshal.dumps((entry, library.serialize_using_object_code()))
-    with contextlib.suppress(OSError):
-        write_whole(folder() / name, hashlib.sha256(payload).digest() + payload)
+    save_bytes(name, marshal.dumps((entry, library.serialize_using_object_code())))
     return _hold(library, entry)
 
 

@@ -59,20 +59,7 @@ def _plan(shape, strides, itemsize, operands) -> tuple[int, np.ndarray]:
     """How many tasks, and the numbers that a kernel reads: row length, rows, rows and elements of a row in a task,
     number of outer axes, strides within a row, outer sizes, outer strides.  Strides are in elements; operand strides
     are 0 where the operand is broadcast."""
-    order = sorted(range(len(shape)), key=lambda axis: (-strides[axis], axis))
-    sizes = [shape[axis] for axis in order]
-    steps = [[strides[axis] // itemsize for axis in order]]
-    for operand_shape, operand_strides, operand_itemsize in operands:
-        missing = len(shape) - len(operand_shape)
-        steps.append(
-            [
-                0
-                if axis < missing or operand_shape[axis - missing] == 1
-                else operand_strides[axis - missing] // operand_itemsize
-                for axis in order
-            ]
-        )
-    sizes, steps = _merge(sizes, steps)
+    sizes, steps = merged(*in_memory_order(shape, strides, itemsize, operands), apart=True)
     inner, rows = sizes.pop(), prod(sizes)
     pieces = CUTS * -(-inner * rows // (CUTS * PIECE)) if inner >= CUTS * LONG else 1
     width = -(-inner // pieces // ALIGNED) * ALIGNED if pieces > 1 else max(inner, 1)
@@ -86,28 +73,46 @@ def _plan(shape, strides, itemsize, operands) -> tuple[int, np.ndarray]:
 ALIGNED = 16  # elements: a vector of float32 does not cross the edge of a piece
 
 
-def _merge(sizes, steps):
-    """Neighbouring axes made one wherever every operand allows it, but the first of several; axes of size 1 dropped."""
+def in_memory_order(shape, strides, itemsize, operands):
+    """The sizes of the output's axes, outermost first, and the steps along them, in elements, of the output and of each
+    operand; 0 where it is broadcast."""
+    order = sorted(range(len(shape)), key=lambda axis: (-strides[axis], axis))
+    steps = [[strides[axis] // itemsize for axis in order]]
+    for operand_shape, operand_strides, operand_itemsize in operands:
+        missing = len(shape) - len(operand_shape)
+        steps.append(
+            [
+                0
+                if axis < missing or operand_shape[axis - missing] == 1
+                else operand_strides[axis - missing] // operand_itemsize
+                for axis in order
+            ]
+        )
+    return [shape[axis] for axis in order], steps
+
+
+def merged(sizes, steps, apart):
+    """Neighbouring axes made one wherever every operand allows it; axes of size 1 dropped.  With `apart`, the first of
+    more than two stays by itself."""
     kept = [axis for axis, size in enumerate(sizes) if size != 1]
-    merged: list[int] = []
+    joined: list[int] = []
     moves: list[list[int]] = [[] for _ in steps]
     for axis in kept:
-        apart = len(kept) > 2 and axis == kept[1]
-        joined = (
-            bool(merged)
-            and not apart
+        together = (
+            bool(joined)
+            and not (apart and len(kept) > 2 and axis == kept[1])
             and all(move[-1] == step[axis] * sizes[axis] for move, step in zip(moves, steps, strict=True))
         )
-        if joined:
-            merged[-1] *= sizes[axis]
+        if together:
+            joined[-1] *= sizes[axis]
         else:
-            merged.append(sizes[axis])
+            joined.append(sizes[axis])
         for move, step in zip(moves, steps, strict=True):
-            if joined:
+            if together:
                 move[-1] = step[axis]
             else:
                 move.append(step[axis])
-    return (merged, moves) if merged else ([1], [[0] for _ in steps])
+    return (joined, moves) if joined else ([1], [[0] for _ in steps])
 
 
 @helper

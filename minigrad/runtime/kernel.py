@@ -22,7 +22,7 @@ import hashlib
 import inspect
 import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -108,6 +108,20 @@ class Kernel:
         """Run tasks 0 ... tasks-1, on this thread alone if `work` (elements, or multiply-adds / 32) is so little that
         waking another one, some 20 us, would not pay."""
         self.run(tasks if work > SERIAL_WORK else -tasks, *arguments)
+
+    def needed(self, arguments: tuple[Any, ...], memory: Any) -> tuple[Any, ...]:
+        """What a recording keeps of the arguments of a launch."""
+        return arguments
+
+    def again(self, address: int, tasks: int, arguments: tuple[Any, ...]) -> None:
+        """Run a launch that a recording was given."""
+        fields = [id(a.table) if type(a) is Arrays else id(a) if type(a) is np.ndarray else a for a in arguments]
+        program = self.packed(address, tasks, fields)
+        threads.execute(program, len(program))
+
+    def packed(self, address: int, tasks: int, fields: Sequence[Any]) -> bytes:
+        """A launch as the executor reads it."""
+        return self.pack(len(fields) + 3, address, tasks, *fields)
 
     def prepare(self, char: str, shape: tuple[int, int, bool] | None) -> int:
         """The address of the kernel for an element type and a tile: from disk, or compiled and kept."""

@@ -6,6 +6,7 @@ Every inner loop of a kernel then runs over images: full vectors for any channel
 import contextlib
 import ctypes
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -37,8 +38,8 @@ ALIGNMENT = 64  # bytes: a cache line, and the widest vector; a vector across tw
 SMALL = 4096  # bytes: what is read once or twice, where it does not matter
 
 
-def empty_plain(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """An uninitialised array in C order; large ones are aligned."""
+def host_memory(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """An uninitialised NumPy array in C order; large ones are aligned."""
     size = prod(shape) * dtype.itemsize
     if size < SMALL:
         array = block = np.empty(shape, dtype)
@@ -51,25 +52,74 @@ def empty_plain(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     return array
 
 
-def empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+def empty_plain(shape: tuple[int, ...], dtype: np.dtype, device: Any = None) -> Any:
+    """An uninitialised array in C order, on a device or, for None, the host."""
+    return host_memory(shape, dtype) if device is None else device.allocate(shape, dtype)
+
+
+def empty(shape: tuple[int, ...], dtype: np.dtype, device: Any = None) -> Any:
     """An uninitialised activation of logical shape (N, ...), batch-innermost in memory."""
-    return empty_plain(shape[1:] + shape[:1], dtype).transpose(FIRST[len(shape)])
+    return empty_plain(shape[1:] + shape[:1], dtype, device).transpose(FIRST[len(shape)])
 
 
-def empty_like(array: np.ndarray, dtype: np.dtype | None = None) -> np.ndarray:
-    """An uninitialised array of the same shape and memory order."""
-    dtype = array.dtype if dtype is None else dtype
+def beside(array: Any, shape: tuple[int, ...], dtype: np.dtype) -> Any:
+    """An uninitialised array in C order, on the device of `array`."""
+    return host_memory(shape, dtype) if isinstance(array, np.ndarray) else array.fresh(shape, dtype)
+
+
+def empty_like(array: Any, dtype: np.dtype | None = None, shape: tuple[int, ...] | None = None) -> Any:
+    """An uninitialised array in the same memory order and on the same device; of the same shape, if none is given."""
+    dtype, shape = array.dtype if dtype is None else dtype, array.shape if shape is None else shape
     if array.flags.c_contiguous:
-        return empty_plain(array.shape, dtype)
+        return beside(array, shape, dtype)
     order = sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis]))
-    inside = empty_plain(tuple([array.shape[axis] for axis in order]), dtype)
+    inside = beside(array, tuple([shape[axis] for axis in order]), dtype)
     return inside.transpose(sorted(range(array.ndim), key=order.__getitem__))
 
 
-def owns(array: np.ndarray) -> bool:
+def filled(shape: tuple[int, ...], value: Any, dtype: np.dtype, device: Any = None) -> Any:
+    """An array in C order, full of one number."""
+    out = empty_plain(shape, dtype, device)
+    copy(out, value)
+    return out
+
+
+def copy(target: Any, source: Any) -> None:
+    """Overwrite an array with one that broadcasts, or a number, turned into its dtype."""
+    if isinstance(target, np.ndarray):
+        host(overwrite, target, source)
+    else:
+        target.assign(source)
+
+
+def overwrite(target: np.ndarray, source: Any) -> None:
+    """Overwrite a host array; numbers that do not fit become what NumPy makes of them, without its warnings."""
+    with np.errstate(all="ignore"):
+        np.copyto(target, source, "unsafe")
+
+
+def is_array(value: Any) -> bool:
+    """Whether a value is an array, of any device."""
+    return isinstance(value, np.ndarray) or hasattr(value, "owner")
+
+
+def shares(a: Any, b: Any) -> bool:
+    """Whether two arrays may lie in the same memory."""
+    if isinstance(a, np.ndarray):
+        return isinstance(b, np.ndarray) and np.may_share_memory(a, b)
+    return getattr(a, "owner", None) is getattr(b, "owner", a)
+
+
+def spread(array: Any, shape: tuple[int, ...]) -> Any:
+    """A view whose sizes of 1 are stretched."""
+    return np.broadcast_to(array, shape) if isinstance(array, np.ndarray) else array.spread(shape)
+
+
+def owns(array: Any) -> bool:
     """Whether an array is all there is of its memory, but for alignment."""
     base = array.base
-    return base is None or (type(base) is np.ndarray and base.nbytes <= array.nbytes + ALIGNMENT)
+    known = type(base) is np.ndarray or not isinstance(array, np.ndarray)
+    return base is None or (known and base.nbytes <= array.nbytes + ALIGNMENT)
 
 
 def batch_first(array: np.ndarray) -> np.ndarray:
@@ -95,8 +145,8 @@ def reshaped(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         return contiguous(array).reshape(shape)
 
 
-def converted(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
+def converted(array: Any, dtype: np.dtype) -> Any:
     """A copy in C order, of another dtype."""
-    copy = empty_plain(array.shape, dtype)
-    host(np.copyto, copy, array)
-    return copy
+    out = beside(array, array.shape, dtype)
+    copy(out, array)
+    return out

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..errors import GraphError
 from .kernel import Arrays, Kernel
 from .memory import ALIGNMENT
 from .threads import Observer, execute, local
@@ -21,8 +22,8 @@ from .view import HEAD
 class Launch(NamedTuple):
     """A kernel, its compiled form, the number of tasks and its arguments."""
 
-    kernel: Kernel
-    address: int
+    kernel: Any
+    address: Any
     tasks: int
     arguments: tuple[Any, ...]
 
@@ -40,11 +41,13 @@ class Recording(Observer):
     def __init__(self) -> None:
         self.steps: list[Launch | Host] = []
         self.fresh: dict[int, weakref.ref[np.ndarray]] = {}
+        self.memory: Any = None  # of the GPU, where it is used
+        self.kept: list[Any] = []  # what its launches read that would be gone otherwise
 
     def launch(self, kernel: Kernel, address: int, tasks: int, arguments: tuple[Any, ...]) -> None:
         """Run a kernel."""
-        run_kernel(kernel, address, tasks, arguments)
-        self.steps.append(Launch(kernel, address, tasks, arguments))
+        kernel.again(address, tasks, arguments)
+        self.steps.append(Launch(kernel, address, tasks, kernel.needed(arguments, self.memory)))
 
     def host(self, function: Callable[..., object], arguments: tuple[Any, ...]) -> None:
         """Note a call that was made."""
@@ -53,6 +56,23 @@ class Recording(Observer):
     def allocated(self, array: np.ndarray) -> None:
         """Note an array that holds nothing until a launch fills it."""
         self.fresh[id(array)] = weakref.ref(array)
+
+    def pool(self, machine: Any) -> Any:
+        """A pool of the recording's own, so that memory freed meanwhile is given out again at every replay."""
+        if self.memory is None:
+            self.memory = machine.new_pool()
+        return self.memory
+
+    def keep(self, value: Any) -> None:
+        """Hold something as long as the recording."""
+        self.kept.append(value)
+
+    def program(self, inputs: list[Any], flexible: list[bool]) -> Any:
+        """What was noted, to be run again; see Program."""
+        kinds = {getattr(step.kernel, "program", Program) for step in self.steps if type(step) is Launch}
+        if len(kinds) > 1:
+            raise GraphError("graph: the function runs kernels on two devices; record a function for each")
+        return (kinds.pop() if kinds else Program)(self, inputs, flexible)
 
     def pause(self) -> "_Pause":
         """Inside `with`, nothing is noted."""
@@ -68,18 +88,6 @@ class _Pause:
 
     def __exit__(self, *_: object) -> None:
         local.recording = self.recording
-
-
-def run_kernel(kernel: Kernel, address: int, tasks: int, arguments: tuple[Any, ...]) -> None:
-    """Run one launch."""
-    fields = [id(a.table) if type(a) is Arrays else id(a) if type(a) is np.ndarray else a for a in arguments]
-    program = _packed(kernel, address, tasks, fields)
-    execute(program, len(program))
-
-
-def _packed(kernel: Kernel, address: int, tasks: int, fields: Sequence[Any]) -> bytes:
-    """A launch as the executor reads it."""
-    return kernel.pack(len(fields) + 3, address, tasks, *fields)
 
 
 class Program:
@@ -238,7 +246,7 @@ class _Table:
     def packed(self, step: Launch) -> bytes:
         """A launch as the executor reads it."""
         fields = [self.base + 8 * a.word if type(a) is _Place else a for a in step.arguments]
-        return _packed(step.kernel, step.address, step.tasks, fields)
+        return step.kernel.packed(step.address, step.tasks, fields)
 
 
 class _Place(NamedTuple):

@@ -31,6 +31,13 @@ class Observer:
     def allocated(self, array: Any) -> None:
         """An array was made that holds nothing yet."""
 
+    def pool(self, machine: Any) -> Any:
+        """Where memory of the GPU comes from meanwhile."""
+        return machine.pool
+
+    def keep(self, value: Any) -> None:
+        """Something is used that would be gone otherwise."""
+
     def run(self, operation: Any, device: Any, arrays: Any, settings: dict[str, Any]) -> Any:
         """An operation is to run."""
         return operation.forward(device, *arrays, **settings)

@@ -14,6 +14,7 @@ import numpy as np
 
 from minigrad.errors import ShapeError, ValidationError
 from minigrad.nn import Conv2d, Module
+from minigrad.runtime.memory import overwrite
 from minigrad.runtime.threads import Observer, local
 from minigrad.tape import no_grad
 from minigrad.tensor import Tensor
@@ -252,7 +253,7 @@ class Watcher(Observer):
 
     def host(self, function: Any, arguments: tuple[Any, ...]) -> None:
         """An array changed in place sees what was written to it."""
-        if getattr(function, "__name__", "") == "write" and id(arguments[1]) in self._fields:
+        if function is overwrite and id(arguments[1]) in self._fields:
             self._fields[id(arguments[0])] = arguments[0], self._fields[id(arguments[1])][1]
 
     def _note(self, step: Step) -> None:

@@ -1,0 +1,111 @@
+"""Losses of classification on the GPU: a thread for each image, and one block that adds them up.  The formulas are in
+../loss.py."""
+
+from ...runtime.cuda.driver import cuda
+from ...runtime.cuda.kernel import kernel
+from ...runtime.cuda.machine import machine, threads
+from ...runtime.cuda.math import const, exp, larger, log
+from ..loss import cross_entropy_back_columns, cross_entropy_columns, nll_columns, reduce_columns
+from ..op import column
+
+TEAM = threads(256)  # threads that add up all losses
+
+
+@kernel
+def cross_entropy_kernel(x, labels, weight, smoothing, ignore, losses, factors, slopes, K, M):
+    """One image: softmax, the loss from the logarithm of its sum, and the slope.  A label that is no class, which is
+    reported elsewhere, counts as ignored."""
+    m = cuda.grid(1)
+    if m >= M:
+        return
+    y, zero = labels[m], const(0, x)
+    if y == ignore or y < 0 or y >= K:
+        losses[m] = factors[m] = zero
+        for k in range(K):
+            slopes[k * M + m] = zero
+        return
+    rest, whole, best, total, loss = smoothing / const(K, x), zero, x[m], zero, zero
+    for k in range(K):
+        whole += rest * weight[k]
+        best = larger(best, x[k * M + m])
+    for k in range(K):
+        e = exp(x[k * M + m] - best)
+        slopes[k * M + m] = e
+        total += e
+    log_total, own = log(total), (const(1, x) - smoothing) * weight[y]
+    share = (own + whole) / total
+    for k in range(K):
+        slopes[k * M + m] = slopes[k * M + m] * share - rest * weight[k]
+        if rest > zero:
+            loss -= rest * weight[k] * (x[k * M + m] - best - log_total)
+    slopes[y * M + m] -= own
+    losses[m] = loss - own * (x[y * M + m] - best - log_total)
+    factors[m] = weight[y]
+
+
+@column(cross_entropy_columns)
+def cross_entropy_cuda(x, labels, weight, smoothing, ignore, losses, factors, slopes):
+    (K, M), block = x.shape, machine().threads
+    flat = x.reshape(-1), labels, weight, float(smoothing), ignore, losses, factors, slopes.reshape(-1)
+    cross_entropy_kernel[-(-M // block), block](*flat, K, M)
+
+
+@kernel
+def cross_entropy_back_kernel(g, slopes, total, each, dx, M):
+    """slopes * g / total; `each` is 1 if every image has a gradient of its own, else 0."""
+    for i in range(cuda.grid(1), dx.size, cuda.gridsize(1)):
+        dx[i] = slopes[i] * (g[i % M * each] / total[0])
+
+
+@column(cross_entropy_back_columns)
+def cross_entropy_back_cuda(g, slopes, total, dx):
+    block = machine().threads
+    grid = min(-(-dx.size // block), 16 * machine().processors)
+    flat = slopes.reshape(-1), total, int(g.size > 1), dx.reshape(-1)
+    cross_entropy_back_kernel[grid, block](g, *flat, slopes.shape[1])
+
+
+@kernel
+def reduce_kernel(losses, factors, mean, total, out, M):
+    """One block: the sum of the losses divided by that of the factors."""
+    thread = cuda.threadIdx.x
+    sums = cuda.shared.array(TEAM, losses.dtype)
+    divisors = cuda.shared.array(TEAM, losses.dtype)
+    loss, divisor = const(0, losses), const(0, losses)
+    for m in range(thread, M, TEAM):
+        loss += losses[m]
+        divisor += factors[m]
+    sums[thread], divisors[thread] = loss, divisor
+    step = TEAM // 2
+    while step:
+        cuda.syncthreads()
+        if thread < step:
+            sums[thread] += sums[thread + step]
+            divisors[thread] += divisors[thread + step]
+        step //= 2
+    if not thread:
+        total[0] = divisors[0] if mean else const(1, losses)
+        out[0] = sums[0] / total[0]
+
+
+@column(reduce_columns)
+def reduce_cuda(losses, factors, mean, total, out):
+    reduce_kernel[1, TEAM](losses, factors, int(mean), total, out.reshape(1), losses.size)
+
+
+@kernel
+def nll_kernel(x, labels, weight, ignore, losses, factors, places, K, M):
+    """One image: its loss, the weight of its class, and its label, or 0 if it is ignored."""
+    m = cuda.grid(1)
+    if m < M:
+        y = labels[m]
+        counted = y != ignore and y >= 0 and y < K
+        place = y if counted else 0
+        factor = weight[place] if counted else const(0, x)
+        places[m], factors[m], losses[m] = place, factor, -factor * x[place * M + m]
+
+
+@column(nll_columns)
+def nll_cuda(x, labels, weight, ignore, losses, factors, places):
+    (K, M), block = x.shape, machine().threads
+    nll_kernel[-(-M // block), block](x.reshape(-1), labels, weight, ignore, losses, factors, places, K, M)

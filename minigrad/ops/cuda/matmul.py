@@ -1,0 +1,134 @@
+"""Matrix products on the GPU.  The operations are in ../matmul.py.
+
+A block of 16 x 16 threads computes a square of the product, each thread `side` x `side` of it in registers.  It goes
+through K in steps: what a step needs of a and b is brought to shared memory by all threads together, and while they
+multiply, the next step's elements are already on their way to registers.  Operands may have any strides: the threads
+read along the axis whose elements lie behind each other.
+"""
+
+from functools import cache
+
+from ...runtime import memory
+from ...runtime.cuda import driver
+from ...runtime.cuda.driver import cuda
+from ...runtime.cuda.kernel import Kernel
+from ...runtime.cuda.machine import machine
+from ...runtime.cuda.tile import tile, written
+from ..matmul import linear_columns, matmul_columns
+from ..op import column
+
+DEPTH = {1: 16, 2: 16, 4: 16, 8: 8}  # elements of K in a step, by the side of a thread's tile
+
+
+def edge_of(side: int) -> int:
+    """Threads along each side of a block."""
+    return max(side, 4) if driver.SIMULATED else 16
+
+
+@cache
+def gemm_kernel(side: int) -> Kernel:
+    """The kernel whose threads compute side x side."""
+    across, t, depth = edge_of(side), tile(side, side), DEPTH[side]
+    width, team = across * side, across**2
+    line, each = width + 4, width * depth // team
+    room = 2 * depth * line
+    piece = min(side, 4)  # neighbours of a thread; its next four lie beyond those of all others
+    spread = [i // piece * across * piece + i % piece for i in range(side)]
+    fetch, put, read, store = _moves(each, side, spread)
+
+    def gemm(a, b, bias, out, M, N, K, a_batch, am, ak, b_batch, bk, bn, biased):
+        """out (batch, M, N) = a (batch, M, K) b (batch, K, N), with bias (M) added to each row if `biased` is 1, not 0;
+        am, ak ...: steps from one row, one column, of a and b to the next."""
+        tx, ty, thread = cuda.threadIdx.x, cuda.threadIdx.y, cuda.threadIdx.y * across + cuda.threadIdx.x
+        m0, n0, batch = cuda.blockIdx.y * width, cuda.blockIdx.x * width, cuda.blockIdx.z
+        left = cuda.shared.array(room, a.dtype)
+        right = cuda.shared.array(room, a.dtype)
+        # which element of a step this thread brings first, and how far its next one is
+        along = ak == 1  # neighbours of a lie along k
+        m, ka = (thread // depth, thread % depth) if along else (thread % width, thread // width)
+        dm, dka = (team // depth, 0) if along else (0, team // width)
+        down = bk == 1
+        n, kb = (thread // depth, thread % depth) if down else (thread % width, thread // width)
+        dn, dkb = (team // depth, 0) if down else (0, team // width)
+        acc, half = t.zeros(a), 0
+        next_a = fetch(a, batch * a_batch, m0 + m, dm, M, am, ka, dka, K, ak)
+        next_b = fetch(b, batch * b_batch, n0 + n, dn, N, bn, kb, dkb, K, bk)
+        for start in range(0, K, depth):
+            put(next_a, left, half + ka * line + m, dka * line + dm)
+            put(next_b, right, half + kb * line + n, dkb * line + dn)
+            cuda.syncthreads()
+            next_a = fetch(a, batch * a_batch, m0 + m, dm, M, am, start + depth + ka, dka, K, ak)
+            next_b = fetch(b, batch * b_batch, n0 + n, dn, N, bn, start + depth + kb, dkb, K, bk)
+            for k in range(depth):
+                acc = t.fma(acc, read(left, half + k * line + ty * piece), read(right, half + k * line + tx * piece))
+            half = depth * line - half
+        store(acc, out, batch * M * N, m0 + ty * piece, M, n0 + tx * piece, N, bias, biased)
+
+    return Kernel(gemm, f"matmul.gemm-{side}")
+
+
+def _moves(each, side, spread):
+    """How a thread fetches `each` elements from memory, puts them into shared memory, reads the rows or columns of its
+    tile from there, and stores its sums."""
+    items = [
+        f"a[position(at + (m + {i} * dm) * am + (k + {i} * dk) * ak)] "
+        f"if m + {i} * dm < M and k + {i} * dk < K else const(0, a)"
+        for i in range(each)
+    ]
+    puts = [f"to[position(at + {i} * step)] = values[{i}]" for i in range(each)]
+    reads = [f"values[position(at + {offset})]" for offset in spread]
+    stores = []
+    for i, down in enumerate(spread):
+        stores += [
+            f"if m + {down} < M:",
+            f"    more = bias[position((m + {down}) * biased)] if biased else const(0, bias)",
+        ]
+        for j, right in enumerate(spread):
+            stores += [
+                f"    if n + {right} < N:",
+                f"        out[position(at + (m + {down}) * N + n + {right})] = acc[{i * side + j}] + more",
+            ]
+    return (
+        written("fetch(a, at, m, dm, M, am, k, dk, K, ak)", f"return ({', '.join(items)},)"),
+        written("put(values, to, at, step)", "\n    ".join(puts)),
+        written("read(values, at)", f"return ({', '.join(reads)},)"),
+        written("store(acc, out, at, m, M, n, N, bias, biased)", "\n    ".join(stores)),
+    )
+
+
+def _side(M, N, batch):
+    """The largest tile that still gives every multiprocessor two blocks, else the smallest."""
+    for side in (8, 4, 2):
+        if batch * -(-M // (edge_of(side) * side)) * -(-N // (edge_of(side) * side)) >= 2 * machine().processors:
+            return side
+    return 1
+
+
+def gemm(a, b, out, bias=None):
+    """out = a @ b (+ bias for each row), 2-D or batched 3-D; out is C-contiguous or its mirror image is."""
+    if not out.flags.c_contiguous:
+        a, b, out = b.swapaxes(-1, -2), a.swapaxes(-1, -2), out.swapaxes(-1, -2)
+    if not out.size:
+        return
+    a, b = (side if min(side.strides) >= 0 else memory.contiguous(side) for side in (a, b))
+    M, N, K = out.shape[-2], out.shape[-1], a.shape[-1]
+    batch, side = out.size // (M * N), _side(M, N, out.size // (M * N))
+    along, width = edge_of(side), edge_of(side) * side
+    grid = -(-N // width), -(-M // width), batch
+    flat = a.flat()[0], b.flat()[0], out.reshape(-1) if bias is None else bias, out.reshape(-1)
+    gemm_kernel(side)[grid, (along, along)](*flat, M, N, K, *_steps(a), *_steps(b), int(bias is not None))
+
+
+def _steps(x):
+    """From one matrix of a batch to the next, one row, one column, in elements."""
+    return [0, *(stride // x.itemsize for stride in x.strides)][-3:]
+
+
+@column(matmul_columns)
+def matmul_cuda(a, b, out):
+    gemm(a, b, out)
+
+
+@column(linear_columns)
+def linear_cuda(x, w, b, out):
+    gemm(w, x.T, out.T, None if b is None else memory.contiguous(b))

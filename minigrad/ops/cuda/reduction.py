@@ -1,0 +1,146 @@
+"""Sums, largest elements and their places on the GPU.  The operations are in ../reduction.py.
+
+As on the CPU a reduction is brought to memory (A, B, C), B being reduced.  Where C is more than 1, neighbouring threads
+do neighbouring c, one element of B after the other; where it is 1, the threads of a block share a row among themselves
+and add up their sums as a tree.  B is cut into parts where there would be too few threads, and the results of the parts
+are reduced in turn.  Everything is added in an order that depends on the shapes and the GPU only.
+"""
+
+from ...runtime import memory
+from ...runtime.cuda.driver import cuda
+from ...runtime.cuda.kernel import kernel
+from ...runtime.cuda.machine import machine, threads
+from ...runtime.cuda.math import const
+from ..op import column
+from ..reduction import _in_memory, amax_columns, argmax_columns, sum_columns
+
+LEAST = 64  # elements of B in a part
+WANTED = 1024  # threads for each multiprocessor
+TEAM = threads(128)  # threads that share a row
+
+
+@kernel
+def sum_kernel(x, out, A, B, C, length):
+    """out (parts, A, C) = the sums over `length` elements of B of x (A, B, C)."""
+    i, part = cuda.grid(1), cuda.blockIdx.y
+    if i < A * C:
+        a, c, total = i // C, i % C, const(0, out)
+        for b in range(part * length, min((part + 1) * length, B)):
+            total += x[(a * B + b) * C + c]
+        out[part * A * C + i] = total
+
+
+@kernel
+def row_sum_kernel(x, out, A, B, length):
+    """out (parts, A) = the sums over `length` elements of B of x (A, B); a block for each."""
+    a, part, thread = cuda.blockIdx.x, cuda.blockIdx.y, cuda.threadIdx.x
+    shared, total = cuda.shared.array(TEAM, out.dtype), const(0, out)
+    for b in range(part * length + thread, min((part + 1) * length, B), TEAM):
+        total += x[a * B + b]
+    shared[thread] = total
+    step = TEAM // 2
+    while step:
+        cuda.syncthreads()
+        if thread < step:
+            shared[thread] += shared[thread + step]
+        step //= 2
+    if not thread:
+        out[part * A + a] = shared[0]
+
+
+@kernel
+def amax_kernel(x, out, A, B, C, length):
+    """out (parts, A, C) = the largest of `length` elements of B of x (A, B, C); nan if there is one."""
+    i, part = cuda.grid(1), cuda.blockIdx.y
+    if i < A * C:
+        a, c, start = i // C, i % C, part * length
+        best = x[(a * B + start) * C + c]
+        for b in range(start + 1, min(start + length, B)):
+            value = x[(a * B + b) * C + c]
+            if value > best or value != value:
+                best = value
+        out[part * A * C + i] = best
+
+
+@kernel
+def argmax_kernel(x, out, A, B, C, length):
+    """out (parts, A, C) = where on B the first largest of `length` elements of x (A, B, C) is; the first nan if there
+    is one."""
+    i, part = cuda.grid(1), cuda.blockIdx.y
+    if i < A * C:
+        a, c, place = i // C, i % C, part * length
+        best = x[(a * B + place) * C + c]
+        for b in range(part * length + 1, min((part + 1) * length, B)):
+            value = x[(a * B + b) * C + c]
+            if value > best or (value != value and best == best):
+                best, place = value, b
+        out[part * A * C + i] = place
+
+
+@kernel
+def first_kernel(x, found, out, A, B, C, parts):
+    """out (A, C) = of the places found (parts, A, C), the first whose element of x (A, B, C) is the largest, or nan."""
+    i = cuda.grid(1)
+    if i < A * C:
+        a, c, place = i // C, i % C, found[i]
+        best = x[(a * B + place) * C + c]
+        for part in range(1, parts):
+            other = found[part * A * C + i]
+            value = x[(a * B + other) * C + c]
+            if value > best or (value != value and best == best):
+                best, place = value, other
+        out[i] = place
+
+
+def _parts(A, B, C):
+    """Into how many parts B is cut, and their length."""
+    parts = max(min(-(-machine().processors * WANTED // (A * C)), B // LEAST), 1)
+    length = -(-B // parts)
+    return -(-B // length), length
+
+
+def _over(run, A, B, C, rows, result, parts, length):
+    block = machine().threads
+    run[(-(-A * C // block), parts), block](rows.reshape(-1), result.reshape(-1), A, B, C, length)
+
+
+def _sum(A, B, C, rows, result):
+    if not B:
+        memory.copy(result, 0)
+        return
+    alone = C == 1 and B >= TEAM
+    parts, length = _parts(A * TEAM, B, C) if alone else _parts(A, B, C)
+    out = memory.beside(result, (parts, A, C), result.dtype) if parts > 1 else result
+    if alone:
+        row_sum_kernel[(A, parts), TEAM](rows.reshape(-1), out.reshape(-1), A, B, length)
+    else:
+        _over(sum_kernel, A, B, C, rows, out, parts, length)
+    if parts > 1:
+        _sum(1, parts, A * C, out, result)
+
+
+def _amax(A, B, C, rows, result):
+    parts, length = _parts(A, B, C)
+    out = memory.beside(result, (parts, A, C), result.dtype) if parts > 1 else result
+    _over(amax_kernel, A, B, C, rows, out, parts, length)
+    if parts > 1:
+        _amax(1, parts, A * C, out, result)
+
+
+def _argmax(A, B, C, rows, result):
+    parts, length = _parts(A, B, C)
+    out = memory.beside(result, (parts, A, C), result.dtype) if parts > 1 else result
+    _over(argmax_kernel, A, B, C, rows, out, parts, length)
+    if parts > 1:
+        block = machine().threads
+        flat = rows.reshape(-1), out.reshape(-1), result.reshape(-1)
+        first_kernel[-(-A * C // block), block](*flat, A, B, C, parts)
+
+
+def add_parts(sums, out):
+    """out = the sum over the first axis of sums (parts, ...)."""
+    _sum(1, sums.shape[0], out.size, sums, out)
+
+
+for columns, run in ((sum_columns, _sum), (amax_columns, _amax), (argmax_columns, _argmax)):
+    column(columns)(lambda x, axes, out, run=run: _in_memory(run, x, axes, out))

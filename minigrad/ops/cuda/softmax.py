@@ -1,0 +1,56 @@
+"""Softmax and its logarithm on the GPU: a thread for each (a, c) of memory (A, B, C).  The formulas are in
+../softmax.py."""
+
+from ...runtime.cuda.driver import cuda
+from ...runtime.cuda.kernel import kernel
+from ...runtime.cuda.machine import machine
+from ...runtime.cuda.math import const, exp, larger, log
+from ..op import column
+from ..softmax import log_softmax_columns, softmax_columns, three_axes
+
+
+@kernel
+def softmax_kernel(x, out, AC, B, C):
+    """Largest, exponentials, their sum, quotient."""
+    i = cuda.grid(1)
+    if i < AC:
+        at, best, total = i // C * B * C + i % C, x[i // C * B * C + i % C], const(0, x)
+        for b in range(1, B):
+            best = larger(best, x[at + b * C])
+        for b in range(B):
+            e = exp(x[at + b * C] - best)
+            out[at + b * C] = e
+            total += e
+        for b in range(B):
+            out[at + b * C] /= total
+
+
+@kernel
+def log_softmax_kernel(x, out, AC, B, C):
+    """x minus the largest, minus the logarithm of the sum of exponentials."""
+    i = cuda.grid(1)
+    if i < AC:
+        at, best, total = i // C * B * C + i % C, x[i // C * B * C + i % C], const(0, x)
+        for b in range(1, B):
+            best = larger(best, x[at + b * C])
+        for b in range(B):
+            total += exp(x[at + b * C] - best)
+        log_total = log(total)
+        for b in range(B):
+            out[at + b * C] = x[at + b * C] - best - log_total
+
+
+def _run(kernel, x, axis, out):
+    x, result = three_axes(x, out, axis=axis)
+    (A, B, C), threads = result.shape, machine().threads
+    kernel[-(-A * C // threads), threads](x.reshape(-1), result.reshape(-1), A * C, B, C)
+
+
+@column(softmax_columns)
+def softmax_cuda(x, axis, out):
+    _run(softmax_kernel, x, axis, out)
+
+
+@column(log_softmax_columns)
+def log_softmax_cuda(x, axis, out):
+    _run(log_softmax_kernel, x, axis, out)

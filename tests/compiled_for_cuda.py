@@ -1,0 +1,133 @@
+"""Compile every kernel of device 'cuda' for one compute capability, without a GPU, and look at the machine code.
+
+    python compiled_for_cuda.py 9.0
+
+Everything that on_cuda.py tries on float32 is called once more, and everything of LeNet-5, with a driver that launches
+nothing; each kernel that would be launched is compiled to PTX and linked.  Where `ptxas` is found, it says how many
+registers a kernel needs, and whether any are spilt.
+"""
+
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from hypothesis import HealthCheck, given, settings, strategies as st
+
+from minigrad.runtime.cuda import driver, simulated
+
+CAPABILITY = tuple(map(int, sys.argv[1].split(".")))
+simulated.ATTRIBUTES = {16: 132, 75: CAPABILITY[0], 76: CAPABILITY[1]}
+simulated.cuModuleLoadData = lambda image: (0, image)
+simulated.cuModuleGetFunction = lambda module, name: (0, name)
+simulated.cuLaunchKernel = lambda *launch: (0,)
+driver.api, driver.check_driver = simulated, lambda: 1
+
+from cases import CASES, PLAIN, on_device  # noqa: E402
+
+import minigrad as mg  # noqa: E402 - with the driver above
+from minigrad import data, optim  # noqa: E402
+from minigrad.models import LeNet5  # noqa: E402
+from minigrad.nn import functional as F  # noqa: E402
+from minigrad.runtime.cuda.kernel import Kernel  # noqa: E402
+
+ALLOWED = ("cuda.alarm", "cuda.movement")  # kernels on whole numbers
+few = settings(max_examples=2, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+problems: list[str] = []
+count = 0
+
+
+def compiled(kernel, kinds):
+    """Compile a kernel, link it, and note what should not be in it."""
+    global count
+    ptx, entry = kernel.ptx(kinds, CAPABILITY)
+    driver.link(ptx, CAPABILITY)
+    count += 1
+    floats = {kind[0].char if isinstance(kind, tuple) else kind.char for kind in kinds} & {"f", "d"}
+    if floats == {"f"} and re.search(r"\.f64", ptx):
+        problems.append(f"{kernel.name} {kinds}: computes in float64")
+    if ".local" in ptx:
+        problems.append(f"{kernel.name} {kinds}: has arrays in local memory")
+    if floats != {"d"}:
+        problems.extend(f"{kernel.name} {kinds}: {found}" for found in spilt(ptx))
+    return entry.encode() + b"\n"
+
+
+def ptxas():
+    """NVIDIA's assembler: on the path, or in the package that numba-cuda brings."""
+    import nvidia
+
+    inside = [path for folder in nvidia.__path__ for path in Path(folder).glob("**/bin/ptxas*")]
+    return shutil.which("ptxas") or (inside[0] if inside else None)
+
+
+ASSEMBLER = ptxas()
+
+
+def spilt(ptx):
+    """What the assembler says of stack and spills, if it is anything but none."""
+    if ASSEMBLER is None:
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "kernel.ptx").write_text(ptx)
+        command = [ASSEMBLER, "-v", f"-arch=sm_{CAPABILITY[0]}{CAPABILITY[1]}", "kernel.ptx", "-o", "kernel.cubin"]
+        said = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stderr
+    for number, what in re.findall(r"(\d+) bytes (stack frame|spill stores|spill loads)", said):
+        if int(number):
+            yield f"{number} bytes of {what}"
+
+
+def everything():
+    """Every operation of the table, its gradient, and the large shapes that take other kernels."""
+    for strategy in CASES.values():
+
+        @few
+        @given(data=st.data())
+        def run(strategy, data):
+            call = data.draw(strategy)
+            leaves = call.leaves("float32", "cuda")
+            call.run(*leaves).sum().backward()
+
+        run(strategy)
+    for strategy in PLAIN.values():
+
+        @few
+        @given(data=st.data())
+        def plain(strategy, data):
+            call = data.draw(strategy)
+            for dtype in ("float32", "int64"):
+                call.run(*[on_device(x.astype(dtype), "cuda") for x in call.inputs])
+
+        plain(strategy)
+    train(64, 32)
+    for N, C, F_ in ((1, 3, 8), (64, 64, 64), (256, 6, 16)):
+        x, w = (mg.ones(*shape, device="cuda", requires_grad=True) for shape in ((N, C, 28, 28), (F_, C, 3, 3)))
+        F.conv2d(x, w, padding=1).sum().backward()
+    for size in (32, 300, 1000, 4096):
+        x = mg.ones(size, size, device="cuda")
+        x @ x
+    x = mg.ones(64, 6, 28, 28, device="cuda")
+    x.sum((0, 2, 3)), x.sum(), x.amax(), x.argmax()
+    pictures = data.ImageDataset(np.zeros((4, 1, 28, 28), np.uint8), np.zeros(4, np.int64))
+    next(iter(data.DataLoader(pictures, 2, device="cuda", prefetch=0)))
+
+
+def train(N, size):
+    """A step with each optimiser."""
+    model = LeNet5(image_size=size).to("cuda")
+    images, labels = mg.ones(N, 1, size, size, device="cuda"), mg.zeros(N, dtype=mg.int64, device="cuda")
+    F.cross_entropy(model(images), labels).backward()
+    for optimizer in (optim.SGD(model.parameters(), lr=0.1), optim.SGD(model.parameters(), lr=0.1, momentum=0.9)):
+        optimizer.step()
+    optim.Adam(model.parameters()).step()
+
+
+if __name__ == "__main__":
+    Kernel._compiled = compiled
+    everything()
+    print(f"{count} kernels compiled for {sys.argv[1]}, {'looked at by ptxas' if ASSEMBLER else 'no ptxas here'}")
+    if problems:
+        sys.exit("\n".join(problems))

@@ -1,0 +1,336 @@
+"""What must hold on device 'cuda'.  test_cuda.py runs this file in Numba's simulator, in a process of its own;
+`python -m benchmarks.cuda` runs it on a GPU."""
+
+import gc
+import os
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from cases import CASES, LAYOUTS, PLAIN, laid_out, leaf, on_device
+from hypothesis import given, settings, strategies as st
+from test_parity import TOLERANCES, assert_close, results
+
+import minigrad as mg
+from minigrad import data, nn, optim
+from minigrad.errors import DeviceError, DtypeError, GraphError, ValidationError
+from minigrad.models import LeNet5
+from minigrad.nn import functional as F
+from minigrad.runtime.cuda import driver
+from minigrad.runtime.cuda.machine import machine
+
+# a GPU divides and adds up in its own order, and its exponentials differ in the last digit
+SLACK = 4
+EXAMPLES = int(os.environ.get("MINIGRAD_EXAMPLES", "2" if driver.SIMULATED else "25"))
+
+
+@pytest.mark.parametrize("dtype", TOLERANCES)
+@pytest.mark.parametrize("name", CASES)
+@settings(max_examples=EXAMPLES)
+@given(data=st.data())
+def test_cuda_equals_numpy(name, dtype, data):
+    call = data.draw(CASES[name])
+    found = results(call, dtype, "cuda")
+    for actual, expected in zip(found, results(call, dtype, "numpy"), strict=True):
+        assert_close(actual, expected, dtype, SLACK)
+    for again, first in zip(results(call, dtype, "cuda"), found, strict=True):
+        np.testing.assert_array_equal(again, first)
+
+
+@pytest.mark.parametrize("name", PLAIN)
+@settings(max_examples=EXAMPLES)
+@given(data=st.data())
+def test_whole_numbers_equal_numpy_exactly(name, data):
+    call = data.draw(PLAIN[name])
+    for dtype in ("float32", "int64", "uint8"):
+        inputs = [abs(x).astype(dtype) if dtype == "uint8" else x.astype(dtype) for x in call.inputs]
+        expected = call.judge(*inputs)
+        found = call.run(*[on_device(x, "cuda") for x in inputs]).numpy()
+        np.testing.assert_array_equal(found, expected, strict=True)
+
+
+# ---- training
+
+
+class Small(nn.Module):
+    """A convolution, pooling, dropout and a dense layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.drop, self.out = nn.Conv2d(1, 2, 3, padding=1), nn.Dropout(0.5), nn.Linear(18, 3)
+
+    def forward(self, x):
+        return self.out(self.drop(F.max_pool2d(self.conv(x).relu(), 2).flatten(1)))
+
+
+OPTIMISERS = {
+    "sgd": lambda params: optim.SGD(params, lr=0.1, weight_decay=0.01),
+    "momentum": lambda params: optim.SGD(params, lr=0.1, momentum=0.9, nesterov=True),
+    "adam": lambda params: optim.Adam(params, lr=0.01, amsgrad=True),
+    "adamw": lambda params: optim.AdamW(params, lr=0.01),
+}
+
+
+def trained(device, optimiser, model=Small, size=6, classes=3, steps=3, batches=(2, 2, 2), wrap=lambda step: step):
+    """The losses and the weights of some steps, on the same numbers for every device."""
+    mg.manual_seed(0)
+    random, net = np.random.default_rng(0), model().to(device)
+    optimizer = optimiser(net.parameters())
+
+    @wrap
+    def step(images, labels):
+        loss = F.cross_entropy(net(images), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss.detach()
+
+    losses = []
+    for batch in batches[:steps]:
+        images = mg.tensor(random.normal(size=(batch, 1, size, size)), mg.float32).to(device)
+        losses.append(step(images, mg.tensor(random.integers(0, classes, batch)).to(device)).item())
+    return losses, [p.detach().cpu().numpy() for p in net.parameters()]
+
+
+def same_training(found, expected, tolerance):
+    np.testing.assert_allclose(found[0], expected[0], rtol=0, atol=tolerance)
+    for mine, other in zip(found[1], expected[1], strict=True):
+        np.testing.assert_allclose(mine, other, rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("name", OPTIMISERS)
+def test_training_gives_the_weights_of_the_judge(name):
+    """Dropout included: its random numbers are the same on every device."""
+    found = trained("cuda", OPTIMISERS[name])
+    same_training(found, trained("numpy", OPTIMISERS[name]), 2e-5)
+    again = trained("cuda", OPTIMISERS[name])
+    assert found[0] == again[0]
+    assert all((a == b).all() for a, b in zip(found[1], again[1], strict=True))
+
+
+@pytest.mark.parametrize("name", ["momentum", "adam"])
+def test_a_graph_trains_as_plain_calls_do_bit_for_bit(name):
+    """Captured once for each batch shape: the smaller last batch has a graph of its own."""
+    settings = {"steps": 5, "batches": (3, 3, 3, 1, 3)}
+    plain = trained("cuda", OPTIMISERS[name], **settings)
+    recorded = trained("cuda", OPTIMISERS[name], **settings, wrap=mg.graph)
+    assert plain[0] == recorded[0]
+    assert all((a == b).all() for a, b in zip(plain[1], recorded[1], strict=True))
+
+
+# ---- memory, copies and interchange
+
+
+def test_memory_does_not_grow():
+    """A step frees what it uses: the driver is asked for nothing after the first ones."""
+    x, w = mg.randn(4, 3, device="cuda"), mg.randn(2, 3, device="cuda", requires_grad=True)
+
+    def step():
+        w.grad = None
+        F.linear(x, w).sum().backward()
+
+    step(), step()
+    before = mg.cuda.memory_stats()
+    for _ in range(1000 if not driver.SIMULATED else 20):
+        step()
+    after = mg.cuda.memory_stats()
+    assert {**after, "peak": 0} == {**before, "peak": 0}
+    assert after["peak"] >= after["in_use"] > 0
+
+
+def test_a_recording_gives_its_memory_back():
+    mg.ones(1000, device="cuda") * 2 + 1  # tables that stay
+    gc.collect()
+    before = mg.cuda.memory_allocated()
+    double = mg.graph(lambda x: x * 2 + 1)
+    x = mg.ones(1000, device="cuda")
+    double(x), double(x)
+    del double, x
+    gc.collect()
+    assert mg.cuda.memory_allocated() == before
+
+
+def test_out_of_memory_says_how_much_and_lets_go_of_what_is_kept():
+    mg.cuda.empty_cache()
+    kept = mg.ones(1 << 20, device="cuda")
+    del kept
+    frees, too_much = mg.cuda.memory_stats()["frees"], 1 << 45
+    with pytest.raises(MemoryError, match=r"^device 'cuda': out of memory: [\d,]+ bytes asked for; [\d,]+ in use here"):
+        mg.device("cuda").allocate((too_much,), np.dtype("float32"))
+    assert mg.cuda.memory_stats()["frees"] > frees
+    assert mg.ones(3, device="cuda").tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_arrays_come_back_as_they_were(layout):
+    array = laid_out(np.arange(24.0).reshape(2, 3, 4), layout)
+    moved = mg.from_numpy(array).to("cuda")
+    np.testing.assert_array_equal(moved.numpy(), array)
+    np.testing.assert_array_equal(moved[:, 1:, ::2].numpy(), array[:, 1:, ::2])
+    np.testing.assert_array_equal(moved.permute(2, 0, 1).cpu().numpy(), array.transpose(2, 0, 1))
+
+
+def test_pinned_copies_alternate_and_hold_large_arrays():
+    arrays = [np.random.default_rng(i).normal(size=size) for i, size in enumerate((10, 100_000, 3, 70_000, 1))]
+    moved = [mg.tensor(array).to("cuda") for array in arrays]
+    for tensor, array in zip(moved, arrays, strict=True):
+        np.testing.assert_array_equal(tensor.numpy(), array)
+
+
+def test_dlpack_shares_memory_both_ways():
+    x = mg.tensor(np.arange(12.0, dtype="f4").reshape(3, 4)).to("cuda")
+    y = mg.from_dlpack(x.T)
+    assert y.shape == (4, 3)
+    y += 1
+    np.testing.assert_array_equal(x.numpy(), np.arange(1, 13, dtype="f4").reshape(3, 4))
+    capsule = x.__dlpack__()
+    del capsule  # consumed by nobody
+    with pytest.raises(GraphError, match=r"^dlpack: the tensor requires grad; give x.detach\(\)$"):
+        mg.ones(2, device="cuda", requires_grad=True).__dlpack__()
+    assert x.__dlpack_device__() == (2, 0)
+
+
+def test_dlpack_memory_lives_until_the_consumer_has_done():
+    gc.collect()
+    before = mg.cuda.memory_allocated()
+    x = mg.ones(1000, device="cuda")
+    y = mg.from_dlpack(x)
+    del x
+    gc.collect()
+    assert mg.cuda.memory_allocated() > before
+    assert y.sum().item() == 1000
+    del y
+    gc.collect()
+    assert mg.cuda.memory_allocated() == before
+
+
+def test_cuda_array_interface_shares_memory_both_ways():
+    x = mg.tensor([[1.0, 2.0], [3.0, 4.0]]).to("cuda")
+    other = SimpleNamespace(__cuda_array_interface__=x[:, 1].__cuda_array_interface__)
+    y = mg.as_tensor(other)
+    y *= 10
+    assert x.tolist() == [[1, 20], [3, 40]]
+    assert not hasattr(x.cpu(), "__cuda_array_interface__")
+
+
+def test_a_dataset_is_batched_on_the_gpu():
+    random = np.random.default_rng(0)
+    pictures = data.ImageDataset(random.integers(0, 256, (5, 2, 4, 3), np.uint8), random.integers(0, 7, 5))
+    for device_batch, host_batch in zip(*[
+        data.DataLoader(pictures, 2, shuffle=True, seed=1, normalize=((0.1, 0.2), (0.3, 0.4)), pad=1, device=device)
+        for device in ("cuda", "numpy")
+    ], strict=True):  # fmt: skip
+        for mine, other in zip(device_batch, host_batch, strict=True):
+            assert mine.device == "cuda"
+            np.testing.assert_allclose(mine.numpy(), other.numpy(), rtol=0, atol=1e-6)
+
+
+# ---- what goes wrong
+
+
+def test_devices_do_not_mix():
+    with pytest.raises(DeviceError, match=r"^add: tensors on 'cuda' and 'cpu'; move one with .to\('cuda'\)$"):
+        mg.ones(2, device="cuda") + mg.ones(2)
+
+
+def test_a_wrong_label_is_told_when_python_waits_and_harms_no_weights():
+    layer = nn.Linear(2, 3).to("cuda")
+    optimizer = optim.SGD(layer.parameters(), lr=0.1)
+    loss = F.cross_entropy(layer(mg.ones(2, 2, device="cuda")), mg.tensor([0, 3]).to("cuda"))
+    loss.backward()
+    optimizer.step()
+    with pytest.raises(ValidationError, match=r"^cross_entropy: label 3 is out of range for 3 classes \(0 to 2\)"):
+        loss.item()
+    assert np.isfinite(layer.weight.detach().numpy()).all()  # and it is told once
+
+
+def test_an_error_while_recording_leaves_everything_as_it_was():
+    w = mg.ones(3, device="cuda", requires_grad=True)
+
+    @mg.graph
+    def step(x):
+        loss = (w * x).sum()
+        if loss.item() > 0:
+            w.data -= 1
+
+    with pytest.raises(GraphError, match="^graph: reading the values of a tensor inside a recorded function"):
+        step(mg.ones(3, device="cuda"))
+    assert w.tolist() == [1, 1, 1]
+    assert (w * 2).sum().item() == 6
+
+
+def test_a_recorded_function_uses_one_device():
+    with pytest.raises(GraphError, match="^graph: the function runs kernels on two devices"):
+        mg.graph(lambda x: [x * 2, mg.ones(300) * 2])(mg.ones(3, device="cuda"))
+
+
+def test_an_array_of_the_gpu_cannot_be_read_by_mistake():
+    array = mg.ones(3, device="cuda").array
+    for read in (np.asarray, np.sum, lambda x: x + 1, lambda x: np.ones(3) * x, np.exp):
+        with pytest.raises((DeviceError, TypeError)):
+            read(array)
+
+
+def test_a_kernel_takes_arrays_of_the_gpu_only():
+    from minigrad.ops.cuda.softmax import softmax_kernel
+
+    with pytest.raises(
+        DtypeError, match=r"^cuda.softmax.softmax_kernel: an argument is a ndarray, expected an array on"
+    ):
+        softmax_kernel[1, 1](np.ones(3), np.ones(3), 1, 3, 1)
+
+
+# ---- large shapes take other ways than small ones: tiles of every size, parts of long sums
+
+
+@pytest.fixture
+def _processors(request, monkeypatch):
+    """A GPU of so many multiprocessors: the more, the smaller the tiles."""
+    monkeypatch.setattr(machine(), "processors", request.param)
+
+
+@pytest.mark.parametrize("_processors", [1, 2, 4, 200], indirect=True)
+@pytest.mark.parametrize("shapes", [((33, 17), (17, 40)), ((5, 70), (70, 6)), ((2, 9, 20), (2, 20, 33))])
+def test_products_by_tiles_of_every_size(shapes, _processors):
+    random = np.random.default_rng(0)
+    a, b = (random.normal(size=shape) for shape in shapes)
+    for left in (a, np.asfortranarray(a)):
+        found = on_device(left.astype("f4"), "cuda") @ on_device(b.astype("f4"), "cuda")
+        np.testing.assert_allclose(found.numpy(), a @ b, rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("_processors", [1, 4, 200], indirect=True)
+@pytest.mark.parametrize("channels", [(3, 17), (4, 5)])
+def test_convolutions_by_tiles_of_every_size(channels, _processors):
+    random = np.random.default_rng(0)
+    C, F_ = channels
+    arrays = [random.normal(size=shape) for shape in ((5, C, 6, 5), (F_, C, 3, 3), (F_,))]
+
+    def run(device):
+        leaves = [leaf(x, "plain", "float32", device) for x in arrays]
+        out = F.conv2d(*leaves, padding=1)
+        (out * out).sum().backward()
+        return [out.detach().numpy(), *[x.grad.numpy() for x in leaves]]
+
+    for mine, other in zip(run("cuda"), run("numpy"), strict=True):
+        np.testing.assert_allclose(mine, other, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("_processors", [1, 50], indirect=True)
+@pytest.mark.parametrize("shape, axis", [((1000,), 0), ((2, 700), 1), ((700, 3), 0), ((3, 300, 2), 1)])
+def test_long_sums_are_cut_into_parts(shape, axis, _processors):
+    x = np.random.default_rng(0).normal(size=shape).round(1)  # with equals
+    mine = on_device(x.astype("f4"), "cuda")
+    np.testing.assert_allclose(mine.sum(axis).numpy(), x.sum(axis), rtol=0, atol=1e-3)
+    np.testing.assert_array_equal(mine.amax(axis).numpy(), x.astype("f4").max(axis))
+    np.testing.assert_array_equal(mine.argmax(axis).numpy(), x.argmax(axis))
+    x[(7,) * len(shape) if min(shape) > 7 else (0,) * len(shape)] = np.nan
+    np.testing.assert_array_equal(on_device(x, "cuda").argmax(axis).numpy(), x.argmax(axis))
+
+
+def test_lenet_gives_the_weights_of_the_judge():
+    """Two steps of LeNet-5 on two images."""
+    settings = {"model": lambda: LeNet5(image_size=28), "size": 28, "classes": 10, "steps": 2}
+    same_training(
+        trained("cuda", OPTIMISERS["momentum"], **settings), trained("numpy", OPTIMISERS["momentum"], **settings), 1e-5
+    )

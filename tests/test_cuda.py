@@ -1,0 +1,51 @@
+"""Device 'cuda' without a GPU: what must hold on it, in Numba's simulator; that every kernel compiles, to machine code
+without spills, stack or float64; and what a machine without a GPU is told."""
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import minigrad as mg
+from minigrad.errors import DeviceError
+
+HERE = Path(__file__).parent
+
+
+def in_a_process(*command, **variables):
+    """Run Python with `command` in the tests' folder; returns what it printed."""
+    done = subprocess.run(
+        [sys.executable, *command], cwd=HERE, env={**os.environ, **variables}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def test_everything_that_must_hold_on_a_gpu_holds_in_the_simulator():
+    options = "-q", "-p", "no:cacheprovider", "-W", "error"
+    text = in_a_process("-m", "pytest", "on_cuda.py", *options, NUMBA_ENABLE_CUDASIM="1")
+    assert "skipped" not in text
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("numba_cuda") is None, reason='needs the compiler: pip install -e ".[cuda]"'
+)
+@pytest.mark.parametrize("capability", ["8.0", "9.0"])
+def test_every_kernel_compiles_into_registers(capability, tmp_path):
+    text = in_a_process("compiled_for_cuda.py", capability, MINIGRAD_CACHE_DIR=str(tmp_path))
+    assert int(re.search(r"(\d+) kernels compiled", text)[1]) > 100
+
+
+@pytest.mark.skipif(mg.cuda.is_available(), reason="there is a GPU")
+def test_a_machine_without_a_gpu_is_told_what_was_looked_for_and_found():
+    looked = "Python package|NVIDIA's driver|an NVIDIA GPU"
+    with pytest.raises(DeviceError, match=f"^device 'cuda': looked for (the )?({looked}).*: (it|the driver) is "):
+        mg.ones(2).cuda()
+    assert mg.cuda.device_count() == 0
+    for asked in (mg.cuda.synchronize, mg.cuda.memory_stats, mg.cuda.report, mg.cuda.get_device_name):
+        with pytest.raises(DeviceError, match="^device 'cuda': looked for"):
+            asked()
