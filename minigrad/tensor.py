@@ -39,7 +39,7 @@ class Tensor:
 
     data            numbers, nested lists, a NumPy array or another tensor; copied
     dtype           float32, float64, int64, int32, uint8 or bool; Python floats become float32, whole numbers int64
-    device          'cpu' (default), or 'numpy'
+    device          'cpu' (default), 'cuda' or 'numpy'
     requires_grad   record what is done with it, so that backward() fills `.grad`
 
     Raises   DtypeError    the data is not numeric, or gradients are asked for whole numbers

@@ -12,12 +12,12 @@ from hypothesis import given, settings, strategies as st
 from test_parity import TOLERANCES, assert_close, results
 
 import minigrad as mg
-from minigrad import data, nn, optim
+from minigrad import data, nn, optim, viz
 from minigrad.errors import DeviceError, DtypeError, GraphError, ValidationError
 from minigrad.models import LeNet5
 from minigrad.nn import functional as F
 from minigrad.runtime.cuda import driver
-from minigrad.runtime.cuda.machine import machine
+from minigrad.runtime.cuda.machine import Machine, machine
 
 # a GPU divides and adds up in its own order, and its exponentials differ in the last digit
 SLACK = 4
@@ -278,6 +278,76 @@ def test_a_kernel_takes_arrays_of_the_gpu_only():
         DtypeError, match=r"^cuda.softmax.softmax_kernel: an argument is a ndarray, expected an array on"
     ):
         softmax_kernel[1, 1](np.ones(3), np.ones(3), 1, 3, 1)
+
+
+def fake(name, value):
+    """A driver that gives another answer to one question."""
+    return lambda *asked: value
+
+
+@pytest.mark.parametrize(
+    "name, answer, message",
+    [
+        (
+            "cuDeviceGetCount",
+            (0, 0),
+            "^device 'cuda': looked for an NVIDIA GPU: the driver is here, but it knows of no",
+        ),
+        (
+            "cuInit",
+            (100,),
+            "^device 'cuda': looked for an NVIDIA GPU: the driver is here, but it says error 100; is CUDA_",
+        ),
+        (
+            "cuDeviceGetAttribute",
+            (0, 6),
+            r"^device 'cuda': looked for a GPU of compute capability 7.5 or more: found .*6.6",
+        ),
+    ],
+)
+def test_a_gpu_that_is_missing_or_too_old(name, answer, message, monkeypatch):
+    monkeypatch.setattr(driver, "api", SimpleNamespace(**{**vars(driver.api), name: fake(name, answer)}))
+    with pytest.raises(DeviceError, match=message):
+        Machine()
+
+
+def test_a_driver_that_is_not_there(monkeypatch):
+    def missing(*_):
+        raise RuntimeError("libcuda.so.1: cannot open shared object file")
+
+    monkeypatch.setattr(driver, "api", SimpleNamespace(**{**vars(driver.api), "cuInit": missing}))
+    with pytest.raises(
+        DeviceError, match=r"^device 'cuda': looked for NVIDIA's driver \(libcuda\): it is not on this mach"
+    ):
+        Machine()
+
+
+@pytest.mark.parametrize("code", driver.ADVICE)
+def test_what_the_driver_refuses_comes_with_advice(code, monkeypatch):
+    """A driver older than the compiler, a kernel outside its arrays, ..."""
+    monkeypatch.setattr(driver, "api", SimpleNamespace(cuModuleLoadData=lambda image: (code, None)))
+    with pytest.raises(DeviceError, match=f"^CUDA: cuModuleLoadData says error {code}; ") as raised:
+        driver.call("cuModuleLoadData", b"")
+    assert raised.value.code == code
+    assert str(raised.value).endswith(driver.ADVICE[code])
+
+
+# ---- what is seen of a model
+
+
+def test_the_filter_lab_shows_of_a_model_on_the_gpu_what_it_shows_on_the_cpu(tmp_path):
+    here, there = Small(), Small().to("cuda")
+    there.load_state_dict(here.state_dict())
+    images, labels = np.random.default_rng(0).normal(size=(4, 1, 6, 6)).astype("f4"), np.array([0, 1, 2, 1])
+    for show in (
+        lambda model: viz.saliency_map(model, images[0], target=0),
+        lambda model: viz.grad_cam_map(model, images[0], target=0),
+        lambda model: str(viz.explain_pixel(model, images[0], "conv", 1, 2, 3)),
+        lambda model: str(viz.summary(model, (1, 6, 6))),
+    ):
+        np.testing.assert_array_equal(show(there), show(here))
+    viz.report(there, images, labels, tmp_path / "report.html")
+    assert there.conv.weight.device == "cuda" and there.training
 
 
 # ---- large shapes take other ways than small ones: tiles of every size, parts of long sums

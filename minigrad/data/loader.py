@@ -31,7 +31,7 @@ class DataLoader:
     normalize    (mean, std) of pixels in 0..1, numbers or one per channel: pixels become (pixel/255 - mean) / std
     pad          pixels of black margin on each side
     dtype        float32 or float64, of the pixels
-    device       'cpu' (default), or 'numpy'
+    device       'cpu' (default), 'cuda', or 'numpy'; on 'cuda' the images of the whole data set lie there, as bytes
     prefetch     batches made ahead in a thread; 0 makes each when it is asked for
     collate_fn   makes a batch of a list of samples; default_collate if None
 

@@ -1,7 +1,7 @@
 """Devices: where arrays live and which column of each kernel runs.
 
 `cpu` runs kernels compiled by Numba, `numpy` runs plain NumPy, the judge of all others.  Both keep NumPy arrays.
- `cuda` is the GPU (see cuda/), looked for when a script asks for it.
+`cuda` is a GPU (see cuda/), looked for when a script asks for it.
 """
 
 import importlib

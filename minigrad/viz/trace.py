@@ -14,6 +14,7 @@ import numpy as np
 
 from minigrad.errors import ShapeError, ValidationError
 from minigrad.nn import Conv2d, Module
+from minigrad.runtime.device import CPU
 from minigrad.runtime.memory import overwrite
 from minigrad.runtime.threads import Observer, local
 from minigrad.tape import no_grad
@@ -123,12 +124,18 @@ def expect_module(where: str, model: Any) -> None:
 
 @contextmanager
 def in_use(model: Module) -> Iterator[None]:
-    """Eval mode, and every module's own mode again afterwards."""
+    """Eval mode, and every module's own mode again afterwards; a model on a GPU is on the CPU meanwhile."""
     modes = [(module, module.training) for module in model.modules()]
+    tensors = [*model.parameters(), *model.buffers()]
+    moved = [(tensor, tensor.array, tensor.device) for tensor in tensors if tensor.device.index is not None]
     try:
         model.eval()
+        for tensor, array, device in moved:
+            tensor.array, tensor.device = device.to_host(array), CPU
         yield
     finally:
+        for tensor, array, device in moved:
+            tensor.array, tensor.device = array, device
         for module, training in modes:
             module.training = training
 
@@ -189,9 +196,10 @@ def is_convolution(layer: Layer) -> bool:
 
 
 def device_of(model: Module) -> Any:
+    """Where a model runs while it is looked at."""
     for parameter in model.parameters():
-        return parameter.device
-    return "cpu"
+        return parameter.device if parameter.device.index is None else CPU
+    return CPU
 
 
 class Watcher(Observer):

@@ -6,6 +6,7 @@ array is an error, as the class has no such method.
 """
 
 import ctypes
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -166,7 +167,7 @@ def _outermost_first(view: np.ndarray) -> tuple[int, ...]:
 
 def empty(shape: tuple[int, ...], dtype: np.dtype) -> DeviceArray:
     """An uninitialised array in C order."""
-    block = machine().memory(int(np.prod(shape, dtype=np.int64)) * dtype.itemsize)
+    block = machine().memory(prod(shape) * dtype.itemsize)
     return DeviceArray(np.ndarray(shape, dtype, block.bytes), block)
 
 

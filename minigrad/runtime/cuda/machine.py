@@ -113,7 +113,10 @@ class Machine:
             work()
         driver.call("cuEventRecord", end, self.stream)
         driver.call("cuEventSynchronize", end)
-        return driver.call("cuEventElapsedTime", start, end) / 1e3
+        seconds = driver.call("cuEventElapsedTime", start, end) / 1e3
+        driver.call("cuEventDestroy", start)
+        driver.call("cuEventDestroy", end)
+        return seconds
 
     def report(self) -> dict[str, Any]:
         """What there is, in words."""

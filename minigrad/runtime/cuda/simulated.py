@@ -156,6 +156,11 @@ def cuEventSynchronize(event):
     return (0,)
 
 
+def cuEventDestroy(event):
+    _events.pop(event, None)
+    return (0,)
+
+
 def cuEventElapsedTime(start, end):
     return 0, 1e3 * (_events[end] - _events[start])
 
