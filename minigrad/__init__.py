@@ -29,6 +29,7 @@ from .graph import graph
 from .profile import profile
 from .random import initial_seed, manual_seed
 from .runtime.device import Device, device
+from .runtime.precision import get_float32_matmul_precision, set_float32_matmul_precision
 from .runtime.threads import get_num_threads, set_num_threads
 from .serialization import load, save
 from .tape import enable_grad, is_grad_enabled, no_grad

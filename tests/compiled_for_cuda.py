@@ -109,6 +109,10 @@ def everything():
     for size in (32, 300, 1000, 4096):
         x = mg.ones(size, size, device="cuda")
         x @ x
+    mg.set_float32_matmul_precision("high")
+    x, w = mg.ones(64, 64, 28, 28, device="cuda", requires_grad=True), mg.ones(64, 64, 3, 3, device="cuda")
+    F.conv2d(x, w, padding=1).sum().backward()
+    mg.ones(1000, 1000, device="cuda") @ mg.ones(1000, 1000, device="cuda")
     x = mg.ones(64, 6, 28, 28, device="cuda")
     x.sum((0, 2, 3)), x.sum(), x.amax(), x.argmax()
     pictures = data.ImageDataset(np.zeros((4, 1, 28, 28), np.uint8), np.zeros(4, np.int64))

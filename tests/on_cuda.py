@@ -16,7 +16,9 @@ from minigrad import data, nn, optim, viz
 from minigrad.errors import DeviceError, DtypeError, GraphError, ValidationError
 from minigrad.models import LeNet5
 from minigrad.nn import functional as F
-from minigrad.runtime.cuda import driver
+from minigrad.runtime.cuda import driver, tensor_core
+from minigrad.runtime.cuda.driver import cuda
+from minigrad.runtime.cuda.kernel import kernel
 from minigrad.runtime.cuda.machine import Machine, machine
 
 # a GPU divides and adds up in its own order, and its exponentials differ in the last digit
@@ -386,6 +388,80 @@ def test_convolutions_by_tiles_of_every_size(channels, _processors):
         np.testing.assert_allclose(mine, other, rtol=1e-4, atol=1e-3)
 
 
+@pytest.fixture
+def _tensor_cores(monkeypatch):
+    """TF32 for products of any size."""
+    monkeypatch.setattr("minigrad.ops.cuda.tensor_cores.LARGE", 0)
+    mg.set_float32_matmul_precision("high")
+    yield
+    mg.set_float32_matmul_precision("highest")
+
+
+def near(found, exact, sizes):
+    """TF32 keeps 10 bits behind the first: the error is below 2**-10 of the sum of all sizes, and it is not 0."""
+    error = abs(found.astype(np.float64) - exact)
+    assert (error <= 2**-10 * sizes + 1e-6).all()
+    assert error.max() > 1e-6
+
+
+@pytest.mark.usefixtures("_tensor_cores")
+@pytest.mark.parametrize("shapes", [((33, 17), (17, 20)), ((5, 70), (70, 6)), ((2, 9, 20), (2, 20, 13))])
+def test_products_in_tf32(shapes):
+    random = np.random.default_rng(0)
+    a, b = (random.normal(size=shape).astype("f4").astype("f8") for shape in shapes)
+    for left in (a, np.asfortranarray(a)):
+        for right in (b, np.asfortranarray(b)):
+            found = on_device(left.astype("f4", order="K"), "cuda") @ on_device(right.astype("f4", order="K"), "cuda")
+            near(found.numpy(), a @ b, abs(a) @ abs(b))
+
+
+@pytest.mark.usefixtures("_tensor_cores")
+@pytest.mark.parametrize("pads, dilation", [(0, 1), (1, 1), ((2, 1), (1, 2))])
+def test_convolutions_in_tf32(pads, dilation):
+    random = np.random.default_rng(0)
+    arrays = [random.normal(size=shape).astype("f4").astype("f8") for shape in ((3, 2, 6, 7), (5, 2, 3, 2), (5,))]
+
+    def run(device, dtype, numbers):
+        x, w, b = (leaf(number, "plain", dtype, device) for number in numbers)
+        out = F.conv2d(x, w, b, padding=pads, dilation=dilation)
+        out.sum().backward()
+        return out.detach().numpy(), x.grad.numpy()
+
+    found = run("cuda", "float32", arrays)
+    exact, sizes = run("numpy", "float64", arrays), run("numpy", "float64", [abs(x) for x in arrays])
+    for mine, other, size in zip(found, exact, sizes, strict=True):
+        near(mine, other, size)
+
+
+def test_a_warp_reads_the_fragments_that_a_tensor_core_wants():
+    """As the PTX ISA says for mma.m16n8k8, .tf32: thread `lane` holds a at rows lane / 4 (+ 8 for a1, a3) and columns
+    lane % 4 (+ 4 for a2, a3), b at rows lane % 4 (+ 4 for b1) and column lane / 4."""
+    random, lines = np.random.default_rng(0), (40, 24)
+    left, right = random.normal(size=8 * lines[0]), random.normal(size=8 * lines[1])
+    held = {}
+    scope = {"position": int, "mma": lambda *given: held[lane].append(given[4:]) or (0, 0, 0, 0)}
+    text = tensor_core._by_fragments(2, 2, *lines)
+    exec(f"def multiply(acc, left, at, right, place, lane):\n    {text}", scope)
+    for lane in range(32):
+        held[lane] = []
+        scope["multiply"]([0] * 16, left, 3, right, 5, lane)
+    for result, (i, j) in enumerate(np.ndindex(2, 2)):
+        a, b = np.zeros((16, 8)), np.zeros((8, 8))
+        for lane in range(32):
+            numbers, group, member = held[lane][result], lane // 4, lane % 4
+            for number in range(4):
+                a[group + number % 2 * 8, member + number // 2 * 4] = numbers[number]
+            b[member, group], b[member + 4, group] = numbers[4:]
+        np.testing.assert_array_equal(a, left.reshape(8, -1)[:, 3 + 16 * i :][:, :16].T)
+        np.testing.assert_array_equal(b, right.reshape(8, -1)[:, 5 + 8 * j :][:, :8])
+
+
+def test_tf32_is_off_by_default():
+    assert mg.get_float32_matmul_precision() == "highest"
+    x = np.random.default_rng(0).normal(size=(8, 8)).astype("f4")
+    np.testing.assert_allclose((on_device(x, "cuda") @ on_device(x, "cuda")).numpy(), x @ x, rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize("_processors", [1, 50], indirect=True)
 @pytest.mark.parametrize("shape, axis", [((1000,), 0), ((2, 700), 1), ((700, 3), 0), ((3, 300, 2), 1)])
 def test_long_sums_are_cut_into_parts(shape, axis, _processors):
@@ -404,3 +480,24 @@ def test_lenet_gives_the_weights_of_the_judge():
     same_training(
         trained("cuda", OPTIMISERS["momentum"], **settings), trained("numpy", OPTIMISERS["momentum"], **settings), 1e-5
     )
+
+
+@pytest.mark.skipif(not driver.SIMULATED, reason="of the simulator")
+def test_the_simulator_ends_when_a_thread_fails_or_misses_a_barrier():
+    @kernel
+    def failing(x):
+        cuda.syncthreads()
+        if cuda.threadIdx.x == 1:
+            x[99] = 1
+        cuda.syncthreads()
+
+    @kernel
+    def missing(x):
+        if cuda.threadIdx.x == 1:
+            cuda.syncthreads()
+
+    x = mg.zeros(3, device="cuda").array
+    with pytest.raises(IndexError, match="out of bounds"):
+        failing[2, 3](x)
+    with pytest.raises(AssertionError, match="threads of a block met different numbers of barriers"):
+        missing[1, 3](x)

@@ -111,7 +111,7 @@ def test_any_layout_graph_and_device_is_saved(file):
 def test_tensors_go_to_the_device_asked_for(file):
     save({"x": mg.tensor([1.0])}, file)
     assert load(file, device="numpy")["x"].device == "numpy"
-    with pytest.raises(DeviceError, match=re.escape("device 'abacus' is unknown; use 'cpu' or 'numpy'")):
+    with pytest.raises(DeviceError, match=re.escape("device 'abacus' is unknown; use 'cpu', 'cuda' or 'numpy'")):
         load(file, device="abacus")
 
 

@@ -23,6 +23,7 @@ from ...runtime.cuda.math import const
 from ...runtime.cuda.tile import split, tile
 from ..conv2d import _tap_offsets, conv2d_columns, conv2d_input_columns, conv2d_weight_columns
 from ..op import column
+from . import tensor_cores
 from .reduction import add_parts
 
 CHUNK = 32  # taps that a block looks up at a time
@@ -136,6 +137,10 @@ def conv2d_cuda(x, w, b, stride, pads, dilation, groups, out):
     (F, C, KH, KW), (_, H, W, _), (_, OH, OW, _) = w.shape, x.shape, result.shape
     sizes = C, H, W, F // groups, OH, OW, KH, KW, *stride, pads[0], pads[2], *dilation
     b = None if b is None else memory.contiguous(b)
+    if stride == (1, 1) and groups == 1 and tensor_cores.wanted(out.dtype, out.size * w[0].size):
+        taps = tensor_cores.forward_taps(C, H, W, KH, KW, *dilation)
+        tensor_cores.windows(x, w.reshape(F, -1), b, result, taps, pads[0], pads[2])
+        return
     _launch_sums(x, w, b, result, F // groups, OH * OW, groups, False, *sizes)
 
 
@@ -146,6 +151,10 @@ def conv2d_input_cuda(g, w, stride, pads, dilation, groups, dx):
     g, w, result = memory.batch_last(g), memory.contiguous(w), memory.batch_last(dx)
     (F, C, KH, KW), (_, H, W, _), (_, OH, OW, _) = w.shape, result.shape, g.shape
     sizes = C, H, W, F // groups, OH, OW, KH, KW, *stride, pads[0], pads[2], *dilation
+    if stride == (1, 1) and groups == 1 and tensor_cores.wanted(dx.dtype, dx.size * w[:, 0].size):
+        taps = tensor_cores.input_taps(F, OH, OW, KH, KW, *dilation)
+        tensor_cores.windows(g, tensor_cores.turned(w), None, result, taps, -pads[0], -pads[2])
+        return
     _launch_sums(g, w, None, result, C, H * W, groups, True, *sizes)
 
 

@@ -13,9 +13,10 @@ from ...runtime.cuda import driver
 from ...runtime.cuda.driver import cuda
 from ...runtime.cuda.kernel import Kernel
 from ...runtime.cuda.machine import machine
-from ...runtime.cuda.tile import tile, written
+from ...runtime.cuda.tile import tile, together, written
 from ..matmul import linear_columns, matmul_columns
 from ..op import column
+from . import tensor_cores
 
 DEPTH = {1: 16, 2: 16, 4: 16, 8: 8}  # elements of K in a step, by the side of a thread's tile
 
@@ -76,7 +77,6 @@ def _moves(each, side, spread):
         for i in range(each)
     ]
     puts = [f"to[position(at + {i} * step)] = values[{i}]" for i in range(each)]
-    reads = [f"values[position(at + {offset})]" for offset in spread]
     stores = []
     for i, down in enumerate(spread):
         stores += [
@@ -91,15 +91,16 @@ def _moves(each, side, spread):
     return (
         written("fetch(a, at, m, dm, M, am, k, dk, K, ak)", f"return ({', '.join(items)},)"),
         written("put(values, to, at, step)", "\n    ".join(puts)),
-        written("read(values, at)", f"return ({', '.join(reads)},)"),
+        written("read(values, at)", together(spread)),
         written("store(acc, out, at, m, M, n, N, bias, biased)", "\n    ".join(stores)),
     )
 
 
 def _side(M, N, batch):
-    """The largest tile that still gives every multiprocessor two blocks, else the smallest."""
+    """The largest tile that is not mostly empty and still gives every multiprocessor two blocks, else the smallest."""
     for side in (8, 4, 2):
-        if batch * -(-M // (edge_of(side) * side)) * -(-N // (edge_of(side) * side)) >= 2 * machine().processors:
+        width = edge_of(side) * side
+        if 2 * min(M, N) > width and batch * -(-M // width) * -(-N // width) >= 2 * machine().processors:
             return side
     return 1
 
@@ -116,7 +117,11 @@ def gemm(a, b, out, bias=None):
     along, width = edge_of(side), edge_of(side) * side
     grid = -(-N // width), -(-M // width), batch
     flat = a.flat()[0], b.flat()[0], out.reshape(-1) if bias is None else bias, out.reshape(-1)
-    gemm_kernel(side)[grid, (along, along)](*flat, M, N, K, *_steps(a), *_steps(b), int(bias is not None))
+    steps, biased = (*_steps(a), *_steps(b)), int(bias is not None)
+    if tensor_cores.wanted(out.dtype, out.size * K):
+        tensor_cores.product(flat, M, N, K, batch, steps, biased)
+        return
+    gemm_kernel(side)[grid, (along, along)](*flat, M, N, K, *steps, biased)
 
 
 def _steps(x):

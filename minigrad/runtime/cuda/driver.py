@@ -6,6 +6,7 @@ With NUMBA_ENABLE_CUDASIM=1 kernels run in Numba's simulator, as Python, and `ap
 import contextlib
 import importlib.metadata
 import importlib.util
+import re
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -123,6 +124,7 @@ def compile_kernel(function: Any, kinds: tuple[Any, ...], capability: tuple[int,
     signature = types.void(*map(numba_type, kinds))
     with _numba_believes(capability):
         text, _ = cuda.compile(function, signature, device=False, abi="numba", cc=capability, output="ptx")
+    text = re.sub(r"\.shared \.align \d+", ".shared .align 16", text)  # four floats are read at once, see tile.py
     return text, text.partition(".visible .entry ")[2].partition("(")[0].strip()
 
 

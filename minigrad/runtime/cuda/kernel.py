@@ -18,6 +18,7 @@ use, size, item size, address, shape and strides.
 import ctypes
 import hashlib
 import struct
+import threading
 import time
 from collections.abc import Callable
 from functools import partial
@@ -41,12 +42,28 @@ def helper(function: Callable[..., Any]) -> Callable[..., Any]:
     return function if driver.SIMULATED else cuda.jit(device=True)(function)
 
 
+MOST = 512  # words of a launch: 4096 bytes, what all GPUs take
+
+
+class _Words(threading.local):
+    """Where a Python thread puts the words of a launch, and the address of each; the driver copies them as it
+    returns."""
+
+    def __init__(self) -> None:
+        self.memory = ctypes.create_string_buffer(8 * MOST)
+        self.start = ctypes.addressof(self.memory)
+        self.places = (ctypes.c_void_p * MOST)(*range(self.start, self.start + 8 * MOST, 8))
+        self.addresses = ctypes.addressof(self.places)
+
+
+_words = _Words()
+
+
 class Form(NamedTuple):
     """A kernel compiled for the kinds of its arguments: the driver's function, and how words are packed."""
 
     function: Any
     pack: Callable[..., bytes]
-    words: int
 
 
 class Launch(NamedTuple):
@@ -59,13 +76,8 @@ class Launch(NamedTuple):
 
     def on(self, stream: Any) -> None:
         """Order it."""
-        words = ctypes.create_string_buffer(self.packed, 8 * self.form.words)
-        base = ctypes.addressof(words)
-        addresses = (ctypes.c_void_p * self.form.words)(*range(base, base + 8 * self.form.words, 8))
-        # the driver has copied the arguments when it returns
-        driver.call(
-            "cuLaunchKernel", self.form.function, *self.grid, *self.block, 0, stream, ctypes.addressof(addresses), 0
-        )
+        ctypes.memmove(_words.start, self.packed, len(self.packed))
+        driver.call("cuLaunchKernel", self.form.function, *self.grid, *self.block, 0, stream, _words.addresses, 0)
 
 
 class Kernel:
@@ -144,7 +156,7 @@ class Kernel:
             name, _, image = data.partition(b"\n")
         machine().enter()
         function = driver.call("cuModuleGetFunction", driver.call("cuModuleLoadData", image), name)
-        form = self.forms[kinds] = Form(function, _packer(kinds), _words(kinds))
+        form = self.forms[kinds] = Form(function, _packer(kinds))
         return form
 
     def _compiled(self, kinds: tuple[Any, ...]) -> bytes:
@@ -181,13 +193,8 @@ def _three(sizes: Any) -> tuple[int, int, int]:
     return (*sizes, 1, 1)[:3]
 
 
-def _words(kinds: tuple[Any, ...]) -> int:
-    return sum(5 + 2 * kind[1] if isinstance(kind, tuple) else 1 for kind in kinds)
-
-
 def _packer(kinds: tuple[Any, ...]) -> Callable[..., bytes]:
     """Words as bytes: eight each, a float32 in the first four."""
     forms = {"f": "f4x", "d": "d"}
-    return struct.Struct(
-        "<" + "".join("q" * _words((k,)) if isinstance(k, tuple) else forms.get(k.char, "q") for k in kinds)
-    ).pack
+    words = ["q" * (5 + 2 * kind[1]) if isinstance(kind, tuple) else forms.get(kind.char, "q") for kind in kinds]
+    return struct.Struct("<" + "".join(words)).pack

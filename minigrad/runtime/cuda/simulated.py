@@ -7,17 +7,14 @@ Work happens at once: a stream is only a number, an event a time.
 
 import ctypes
 import enum
-import sys
 import threading
 import time
 from itertools import count
 from typing import Any
 
 import numpy as np
-from numba import cuda
 
 TOTAL = 2**30  # bytes of the device, to try what happens when they run out
-SWITCH = 1e-4  # seconds that a thread runs before the next: at a barrier all wait for each other
 FILL = 0xFF  # of memory that holds nothing yet: as floats, nan
 
 _numbers = count(1)
@@ -183,8 +180,9 @@ def cuGraphInstantiate(graph, flags):
 
 
 def cuGraphLaunch(graph, stream):
-    for work in _graphs[graph]:
-        work()
+    with _lock:
+        for work in _graphs[graph]:
+            work()
     return (0,)
 
 
@@ -225,34 +223,76 @@ def cuLaunchKernel(function, gx, gy, gz, bx, by, bz, shared, stream, addresses, 
 
 
 def _run(body, grid, block, arguments):
-    def quiet(*args):
-        with np.errstate(all="ignore"):
-            body(*args)
+    """Run all blocks one after the other; the threads of a block take turns, from one barrier to the next.
 
-    # the simulator exchanges `cuda` among the globals of the function that it is given
-    kernel = cuda.jit(body)
-    kernel.fn = _Body(quiet, body.__globals__)
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(SWITCH)
-    try:
-        kernel[grid, block](*arguments)
-    finally:
-        sys.setswitchinterval(before)
+    Numba's own simulator starts threads for each block and asks them again and again whether they have come to a
+    barrier, which takes ten times as long.  What a kernel sees of `cuda` is its.
+    """
+    from numba.cuda.simulator.kernel import _push_kernel_context
+    from numba.cuda.simulator.kernelapi import FakeCUDAModule, swapped_cuda_module
+
+    module = FakeCUDAModule(grid, block, 0)
+    team: list[_Thread] = []
+    for z, y, x in np.ndindex(*reversed(block)):
+        team.append(_Thread(team, (x, y, z), grid, body, arguments))
+    with _push_kernel_context(module), swapped_cuda_module(body, module):
+        for thread in team:
+            thread.start()
+        team[0].turn.release()
+        for thread in team:
+            thread.join()
+    errors = [thread.error for thread in team if thread.error is not None]
+    if errors:
+        raise next((error for error in errors if type(error) is not RuntimeError), errors[0])
+    assert len({thread.barriers for thread in team}) == 1, "threads of a block met different numbers of barriers"
 
 
-class _Body:
-    """A function with another one's globals."""
+class _Thread(threading.Thread):
+    """One thread of a block, for all blocks; it runs while it has the turn."""
 
-    def __init__(self, function, scope):
-        self.function, self.__globals__, self.__name__ = function, scope, function.__name__
+    def __init__(self, team, place, grid, body, arguments):
+        from numba.cuda.simulator.kernelapi import Dim3
 
-    def __call__(self, *args):
-        return self.function(*args)
+        super().__init__(daemon=True)
+        self.team, self.number, self.grid, self.body, self.arguments = team, len(team), grid, body, arguments
+        self.threadIdx, self.thread_id, self.dim3 = Dim3(*place), self.number, Dim3
+        self.turn, self.barriers, self.error, self.done = threading.Lock(), 0, None, False
+        self.turn.acquire()
+
+    def run(self):
+        """All blocks, with a barrier between one and the next."""
+        self.turn.acquire()
+        try:
+            with np.errstate(all="ignore"):
+                for place in np.ndindex(*self.grid):
+                    self.blockIdx = self.dim3(*place)
+                    self.body(*self.arguments)
+                    self.syncthreads()
+        except BaseException as error:
+            self.error = error
+        self.done = True
+        self._pass_on()
+
+    def syncthreads(self):
+        """Let all others come as far."""
+        self.barriers += 1
+        self._pass_on()
+        self.turn.acquire()
+        if any(thread.error for thread in self.team):
+            raise RuntimeError("another thread of the block failed")
+
+    def _pass_on(self):
+        """Give the turn to the next thread that has not ended, perhaps this one."""
+        behind = self.team[self.number + 1 :] + self.team[: self.number + 1]
+        waiting = [thread for thread in behind if not thread.done]
+        if waiting:
+            waiting[0].turn.release()
 
 
 def _decoded(kinds, addresses):
     """The arguments of a launch from the addresses of its words, laid out as Numba's kernels read them."""
     from numba.cuda.simulator.cudadrv.devicearray import FakeCUDAArray
+    from numba.cuda.simulator.kernel import FakeWithinKernelCUDAArray
 
     words = iter((ctypes.c_void_p * _words(kinds)).from_address(addresses))
 
@@ -273,7 +313,7 @@ def _decoded(kinds, addresses):
             buffer = (ctypes.c_char * (size * itemsize)).from_address(data)
             array = np.ndarray(shape, dtype, buffer)
         assert array.strides == strides or not size, "kernels take arrays in C order"
-        found.append(FakeCUDAArray(array))
+        found.append(FakeWithinKernelCUDAArray(FakeCUDAArray(array)))
     return [int(value) if isinstance(value, np.integer) else value for value in found]
 
 

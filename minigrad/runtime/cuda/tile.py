@@ -7,7 +7,8 @@ from the end.
     zeros(like)                               all sums 0
     start(values, at, step, use)              a row's sums start from values[at + row * step], or 0 where use is 0
     fma(acc, a, b)                            acc + the outer product of a (rows) and b (cols)
-    neighbours(values, at)                    rows values behind each other; `beside` the same for cols
+    neighbours(values, at)                    rows values behind each other, in shared memory
+    beside(values, at)                        cols values behind each other
     apart(values, at, step)                   rows values, `step` from one to the next
     places(first, step, last)                 cols positions, `step` from one to the next, none beyond `last`
     pick(values, at, places)                  cols values, at those positions behind `at`
@@ -21,8 +22,35 @@ from typing import Any
 
 import numpy as np
 
+from . import driver
 from .kernel import helper
 from .math import const
+
+if driver.SIMULATED:
+
+    def four(values, at):
+        """Four neighbours in shared memory, from a multiple of four on, by one read."""
+        assert at % 4 == 0
+        return values[at], values[at + 1], values[at + 2], values[at + 3]
+
+else:
+    from llvmlite import ir
+    from numba.cuda import cgutils, types
+    from numba.cuda.extending import intrinsic
+
+    @intrinsic
+    def four(typing, values, at):
+        """Four neighbours in shared memory, from a multiple of four on, by one read."""
+
+        def generate(context, builder, signature, args):
+            kind = signature.args[0]
+            place = builder.gep(context.make_array(kind)(context, builder, args[0]).data, [args[1]])
+            vector = ir.VectorType(context.get_data_type(kind.dtype), 4)
+            read = builder.load(builder.bitcast(place, vector.as_pointer(place.type.addrspace)), align=16)
+            numbers = [builder.extract_element(read, ir.Constant(ir.IntType(32), i)) for i in range(4)]
+            return cgutils.pack_array(builder, numbers)
+
+        return types.UniTuple(values.dtype, 4)(values, types.uint64), generate
 
 
 @cache
@@ -33,7 +61,7 @@ def tile(rows: int, cols: int) -> Any:
         "zeros(like)": "zero = const(0, like)\n    return " + _tuple("zero" for _ in each),
         "start(values, at, step, use)": _starts(rows, cols),
         "fma(acc, a, b)": "return " + _tuple(f"acc[{i}] + a[{r}] * b[{c}]" for i, (r, c) in enumerate(each)),
-        "neighbours(values, at)": "return " + _tuple(_item("values", f"at + {r}") for r in range(rows)),
+        "neighbours(values, at)": together(range(rows)),
         "beside(values, at)": "return " + _tuple(_item("values", f"at + {c}") for c in range(cols)),
         "apart(values, at, step)": "return " + _tuple(_item("values", f"at + {r} * step") for r in range(rows)),
         "places(first, step, last)": "return " + _tuple(f"min(first + {c} * step, last)" for c in range(cols)),
@@ -49,11 +77,23 @@ def tile(rows: int, cols: int) -> Any:
     return functions
 
 
-def written(head: str, text: str) -> Any:
-    """A function that kernels call, from its text."""
-    scope: dict[str, Any] = {"const": const, "position": np.uint64, "__name__": __name__}
+def written(head: str, text: str, **named: Any) -> Any:
+    """A function that kernels call, from its text, in which `const`, `position` and what is `named` can be used."""
+    scope: dict[str, Any] = {"const": const, "position": np.uint64, "four": four, "__name__": __name__, **named}
     exec(f"def {head}:\n    {text}", scope)
     return helper(scope[head.partition("(")[0]])
+
+
+def together(places: Any) -> str:
+    """The text that reads values at `at` + each place from shared memory, as a tuple: by fours where the places are
+    fours of neighbours."""
+    places = list(places)
+    quarters = [places[i : i + 4] for i in range(0, len(places), 4)]
+    if any(quarter != list(range(quarter[0], quarter[0] + 4)) or quarter[0] % 4 for quarter in quarters):
+        return "return " + _tuple(_item("values", f"at + {place}") for place in places)
+    reads = [f"q{i} = four(values, position(at + {quarter[0]}))" for i, quarter in enumerate(quarters)]
+    values = _tuple(f"q{i}[{number}]" for i in range(len(quarters)) for number in range(4))
+    return "\n    ".join([*reads, "return " + values])
 
 
 def _tuple(values: Any) -> str:
