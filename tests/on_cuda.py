@@ -1,8 +1,10 @@
 """What must hold on device 'cuda'.  test_cuda.py runs this file in Numba's simulator, in a process of its own;
 `python -m benchmarks.cuda` runs it on a GPU."""
 
+import copy
 import gc
 import os
+import pickle
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,6 +18,8 @@ from minigrad import data, nn, optim, viz
 from minigrad.errors import DeviceError, DtypeError, GraphError, ValidationError
 from minigrad.models import LeNet5
 from minigrad.nn import functional as F
+from minigrad.ops.cuda.reduction import _parts
+from minigrad.ops.cuda.softmax import softmax_kernel
 from minigrad.runtime.cuda import driver, tensor_core
 from minigrad.runtime.cuda.driver import cuda
 from minigrad.runtime.cuda.kernel import kernel
@@ -172,6 +176,35 @@ def test_arrays_come_back_as_they_were(layout):
     np.testing.assert_array_equal(moved.permute(2, 0, 1).cpu().numpy(), array.transpose(2, 0, 1))
 
 
+def test_what_a_script_asks_of_the_gpu():
+    assert mg.cuda.is_available() and mg.cuda.device_count() == 1
+    assert mg.cuda.get_device_name() == mg.cuda.report()["device"]
+    assert mg.cuda.get_device_capability() >= (7, 5)
+    assert {"numba", "numba-cuda", "driver", "memory"} <= set(mg.cuda.report())
+    assert repr(mg.ones(2, device="cuda:0")) == "tensor([1., 1.], device='cuda')"
+    assert mg.cuda.max_memory_allocated() >= mg.cuda.memory_allocated() > 0
+    mg.cuda.synchronize()
+    mg.cuda.empty_cache()
+    assert mg.cuda.memory_reserved() >= mg.cuda.memory_allocated()
+
+
+def test_long_thin_products_and_long_reductions_fit_the_grid():
+    """No axis of a grid but the first goes beyond 65,535 blocks."""
+    with pytest.raises(DeviceError, match="^CUDA: cuLaunchKernel says "):
+        softmax_kernel[(1, 70_000), 1](*[mg.ones(1, device="cuda").array] * 2, 1, 1, 1)
+    assert _parts(1, 10**9, 1)[0] <= 65_535
+
+
+def test_weights_travel(tmp_path):
+    model, other = Small().to("cuda"), Small()
+    mg.save(model.state_dict(), tmp_path / "small.safetensors")
+    other.load_state_dict(mg.load(tmp_path / "small.safetensors"))
+    np.testing.assert_array_equal(other.conv.weight.detach().numpy(), model.conv.weight.detach().numpy())
+    copied = copy.deepcopy(model)
+    assert copied.out.bias.device == "cuda"
+    assert pickle.loads(pickle.dumps(model.out.bias)).device == "cuda"
+
+
 def test_pinned_copies_alternate_and_hold_large_arrays():
     arrays = [np.random.default_rng(i).normal(size=size) for i, size in enumerate((10, 100_000, 3, 70_000, 1))]
     moved = [mg.tensor(array).to("cuda") for array in arrays]
@@ -193,6 +226,7 @@ def test_dlpack_shares_memory_both_ways():
 
 
 def test_dlpack_memory_lives_until_the_consumer_has_done():
+    mg.ones(1000, device="cuda").sum()  # tables that stay
     gc.collect()
     before = mg.cuda.memory_allocated()
     x = mg.ones(1000, device="cuda")
@@ -274,8 +308,6 @@ def test_an_array_of_the_gpu_cannot_be_read_by_mistake():
 
 
 def test_a_kernel_takes_arrays_of_the_gpu_only():
-    from minigrad.ops.cuda.softmax import softmax_kernel
-
     with pytest.raises(
         DtypeError, match=r"^cuda.softmax.softmax_kernel: an argument is a ndarray, expected an array on"
     ):
@@ -501,3 +533,28 @@ def test_the_simulator_ends_when_a_thread_fails_or_misses_a_barrier():
         failing[2, 3](x)
     with pytest.raises(AssertionError, match="threads of a block met different numbers of barriers"):
         missing[1, 3](x)
+
+
+def test_a_recording_keeps_its_memory_when_the_device_runs_out(monkeypatch):
+    """What it has freed on the way its replays will use again."""
+    mg.ones(1000, device="cuda") * 2 + 1  # tables that stay
+    api, refused = driver.api, []
+
+    def once(size):
+        if not refused:
+            refused.append(size)
+            return 2, 0
+        return api.cuMemAlloc(size)
+
+    @mg.graph
+    def function(x):
+        y = (x * 2 + 1) * 3  # the first product is freed
+        monkeypatch.setattr(driver, "api", SimpleNamespace(**{**vars(api), "cuMemAlloc": once}))
+        z = mg.zeros(2, 12_345, device="cuda") + y.sum()
+        monkeypatch.setattr(driver, "api", api)
+        return z[0, :2] + y[:2]
+
+    x = mg.ones(1000, device="cuda")
+    for _ in range(3):
+        assert function(x).tolist() == [9009.0, 9009.0]
+    assert refused

@@ -385,6 +385,11 @@ RUNTIME = [
     ),
     (lambda: x2 + zeros(2, device="numpy"), DeviceError, "add: tensors on 'cpu' and 'numpy'; move one with .to('cpu')"),
     (
+        lambda: mg.set_float32_matmul_precision("medium"),
+        ValidationError,
+        "set_float32_matmul_precision: 'medium' is unknown; use 'highest' or 'high'",
+    ),
+    (
         lambda: mg.manual_seed(-1),
         ValidationError,
         "manual_seed: -1 is not a seed; use a whole number from 0 to 2**64 - 1",

@@ -180,9 +180,8 @@ def with_margin(x, pads, phases):
     C, H, W, N = x.shape
     top, bottom, left, right = pads
     columns, rows = -(-(left + W + right) // phases), top + H + bottom
-    out, block = memory.beside(x, (C, rows, phases * columns, N), x.dtype), machine().threads
-    grid = min(-(-out.size // block), 16 * machine().processors)
-    margin_kernel[grid, block](x.reshape(-1), out.reshape(-1), H, W, N, rows, columns, top, left, phases)
+    out = memory.beside(x, (C, rows, phases * columns, N), x.dtype)
+    margin_kernel.each(out.size, x.reshape(-1), out.reshape(-1), H, W, N, rows, columns, top, left, phases)
     return out
 
 

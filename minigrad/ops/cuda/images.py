@@ -4,7 +4,6 @@ from ...runtime import memory
 from ...runtime.cuda.array import resent
 from ...runtime.cuda.driver import cuda
 from ...runtime.cuda.kernel import kernel
-from ...runtime.cuda.machine import machine
 from ..images import images_columns
 from ..op import column
 
@@ -25,7 +24,6 @@ def images_kernel(images, indices, scale, shift, out, N, C, H, W, pad):
 @column(images_columns)
 def images_cuda(images, indices, scale, shift, pad, out):
     result = memory.batch_last(out)
-    (_, C, H, W), threads = images.shape, machine().threads
+    _, C, H, W = images.shape
     flat = images.reshape(-1), resent(indices), scale, shift, result.reshape(-1)
-    grid = min(-(-result.size // threads), 16 * machine().processors)
-    images_kernel[grid, threads](*flat, result.shape[-1], C, H, W, pad)
+    images_kernel.each(result.size, *flat, result.shape[-1], C, H, W, pad)

@@ -3,7 +3,7 @@
 
 from ...runtime.cuda.driver import cuda
 from ...runtime.cuda.kernel import kernel
-from ...runtime.cuda.machine import machine, threads
+from ...runtime.cuda.machine import threads
 from ...runtime.cuda.math import const, exp, larger, log
 from ..loss import cross_entropy_back_columns, cross_entropy_columns, nll_columns, reduce_columns
 from ..op import column
@@ -13,41 +13,41 @@ TEAM = threads(256)  # threads that add up all losses
 
 @kernel
 def cross_entropy_kernel(x, labels, weight, smoothing, ignore, losses, factors, slopes, K, M):
-    """One image: softmax, the loss from the logarithm of its sum, and the slope.  A label that is no class, which is
-    reported elsewhere, counts as ignored."""
-    m = cuda.grid(1)
-    if m >= M:
-        return
-    y, zero = labels[m], const(0, x)
-    if y == ignore or y < 0 or y >= K:
-        losses[m] = factors[m] = zero
-        for k in range(K):
-            slopes[k * M + m] = zero
-        return
-    rest, whole, best, total, loss = smoothing / const(K, x), zero, x[m], zero, zero
+    """One image after the other: softmax, the loss from the logarithm of its sum, and the slope.  A label that is no
+    class, which is reported elsewhere, counts as ignored."""
+    rest, whole = smoothing / const(K, x), const(0, x)
     for k in range(K):
         whole += rest * weight[k]
-        best = larger(best, x[k * M + m])
-    for k in range(K):
-        e = exp(x[k * M + m] - best)
-        slopes[k * M + m] = e
-        total += e
-    log_total, own = log(total), (const(1, x) - smoothing) * weight[y]
-    share = (own + whole) / total
-    for k in range(K):
-        slopes[k * M + m] = slopes[k * M + m] * share - rest * weight[k]
-        if rest > zero:
-            loss -= rest * weight[k] * (x[k * M + m] - best - log_total)
-    slopes[y * M + m] -= own
-    losses[m] = loss - own * (x[y * M + m] - best - log_total)
-    factors[m] = weight[y]
+    for m in range(cuda.grid(1), M, cuda.gridsize(1)):
+        y = labels[m]
+        if y == ignore or y < 0 or y >= K:
+            losses[m] = factors[m] = const(0, x)
+            for k in range(K):
+                slopes[k * M + m] = const(0, x)
+            continue
+        best, total, loss = x[m], const(0, x), const(0, x)
+        for k in range(1, K):
+            best = larger(best, x[k * M + m])
+        for k in range(K):
+            e = exp(x[k * M + m] - best)
+            slopes[k * M + m] = e
+            total += e
+        log_total, own = log(total), (const(1, x) - smoothing) * weight[y]
+        share = (own + whole) / total
+        for k in range(K):
+            slopes[k * M + m] = slopes[k * M + m] * share - rest * weight[k]
+            if rest > const(0, x):
+                loss -= rest * weight[k] * (x[k * M + m] - best - log_total)
+        slopes[y * M + m] -= own
+        losses[m] = loss - own * (x[y * M + m] - best - log_total)
+        factors[m] = weight[y]
 
 
 @column(cross_entropy_columns)
 def cross_entropy_cuda(x, labels, weight, smoothing, ignore, losses, factors, slopes):
-    (K, M), block = x.shape, machine().threads
+    K, M = x.shape
     flat = x.reshape(-1), labels, weight, float(smoothing), ignore, losses, factors, slopes.reshape(-1)
-    cross_entropy_kernel[-(-M // block), block](*flat, K, M)
+    cross_entropy_kernel.each(M, *flat, K, M)
 
 
 @kernel
@@ -59,10 +59,8 @@ def cross_entropy_back_kernel(g, slopes, total, each, dx, M):
 
 @column(cross_entropy_back_columns)
 def cross_entropy_back_cuda(g, slopes, total, dx):
-    block = machine().threads
-    grid = min(-(-dx.size // block), 16 * machine().processors)
     flat = slopes.reshape(-1), total, int(g.size > 1), dx.reshape(-1)
-    cross_entropy_back_kernel[grid, block](g, *flat, slopes.shape[1])
+    cross_entropy_back_kernel.each(dx.size, g, *flat, slopes.shape[1])
 
 
 @kernel
@@ -95,9 +93,8 @@ def reduce_cuda(losses, factors, mean, total, out):
 
 @kernel
 def nll_kernel(x, labels, weight, ignore, losses, factors, places, K, M):
-    """One image: its loss, the weight of its class, and its label, or 0 if it is ignored."""
-    m = cuda.grid(1)
-    if m < M:
+    """One image after the other: its loss, the weight of its class, and its label, or 0 if it is ignored."""
+    for m in range(cuda.grid(1), M, cuda.gridsize(1)):
         y = labels[m]
         counted = y != ignore and y >= 0 and y < K
         place = y if counted else 0
@@ -107,5 +104,5 @@ def nll_kernel(x, labels, weight, ignore, losses, factors, places, K, M):
 
 @column(nll_columns)
 def nll_cuda(x, labels, weight, ignore, losses, factors, places):
-    (K, M), block = x.shape, machine().threads
-    nll_kernel[-(-M // block), block](x.reshape(-1), labels, weight, ignore, losses, factors, places, K, M)
+    K, M = x.shape
+    nll_kernel.each(M, x.reshape(-1), labels, weight, ignore, losses, factors, places, K, M)

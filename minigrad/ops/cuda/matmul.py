@@ -41,7 +41,9 @@ def gemm_kernel(side: int) -> Kernel:
         """out (batch, M, N) = a (batch, M, K) b (batch, K, N), with bias (M) added to each row if `biased` is 1, not 0;
         am, ak ...: steps from one row, one column, of a and b to the next."""
         tx, ty, thread = cuda.threadIdx.x, cuda.threadIdx.y, cuda.threadIdx.y * across + cuda.threadIdx.x
-        m0, n0, batch = cuda.blockIdx.y * width, cuda.blockIdx.x * width, cuda.blockIdx.z
+        blocks_across, blocks_down = (N + width - 1) // width, (M + width - 1) // width
+        m0, n0 = cuda.blockIdx.x // blocks_across % blocks_down * width, cuda.blockIdx.x % blocks_across * width
+        batch = cuda.blockIdx.x // (blocks_across * blocks_down)
         left = cuda.shared.array(room, a.dtype)
         right = cuda.shared.array(room, a.dtype)
         # which element of a step this thread brings first, and how far its next one is
@@ -115,7 +117,7 @@ def gemm(a, b, out, bias=None):
     M, N, K = out.shape[-2], out.shape[-1], a.shape[-1]
     batch, side = out.size // (M * N), _side(M, N, out.size // (M * N))
     along, width = edge_of(side), edge_of(side) * side
-    grid = -(-N // width), -(-M // width), batch
+    grid = -(-N // width) * -(-M // width) * batch
     flat = a.flat()[0], b.flat()[0], out.reshape(-1) if bias is None else bias, out.reshape(-1)
     steps, biased = (*_steps(a), *_steps(b)), int(bias is not None)
     if tensor_cores.wanted(out.dtype, out.size * K):

@@ -10,16 +10,9 @@ from ...runtime import memory
 from ...runtime.cuda.array import resent
 from ...runtime.cuda.driver import cuda
 from ...runtime.cuda.kernel import kernel
-from ...runtime.cuda.machine import machine
 from ...runtime.cuda.math import const
 from ..movement import _within, assign_columns, gather_back_columns, gather_columns, index_back_columns, index_columns
 from ..op import column
-
-
-def _run(kernel, count, *arguments):
-    """A thread for each of `count` elements."""
-    threads = machine().threads
-    kernel[min(-(-count // threads), 16 * machine().processors), threads](*arguments)
 
 
 def _positions(shape, key):
@@ -37,7 +30,7 @@ def take_kernel(x, positions, out):
 @column(index_columns)
 def index_cuda(x, key, out):
     positions = resent(_positions(x.shape, key).reshape(-1))
-    _run(take_kernel, out.size, memory.contiguous(x).reshape(-1), positions, out.reshape(-1))
+    take_kernel.each(out.size, memory.contiguous(x).reshape(-1), positions, out.reshape(-1))
 
 
 @kernel
@@ -54,9 +47,9 @@ def assign_cuda(value, key, out):
     memory.copy(values, value)
     places, last = np.unique(positions.reshape(-1)[::-1], return_index=True)  # of equal places the last one counts
     picked = memory.beside(out, (places.size,), out.dtype)
-    _run(take_kernel, places.size, values.reshape(-1), resent(positions.size - 1 - last), picked)
+    take_kernel.each(places.size, values.reshape(-1), resent(positions.size - 1 - last), picked)
     whole = out if out.flags.c_contiguous else memory.contiguous(out)
-    _run(put_kernel, places.size, picked, resent(places), whole.reshape(-1))
+    put_kernel.each(places.size, picked, resent(places), whole.reshape(-1))
     if whole is not out:
         memory.copy(out, whole)
 
@@ -78,7 +71,7 @@ def index_back_cuda(g, key, out):
     places, starts = np.unique(positions[order], return_index=True)
     lists = (order, np.append(starts, positions.size), places)
     flat = memory.contiguous(g).reshape(-1), *map(resent, lists), out.reshape(-1)
-    _run(add_kernel, places.size, *flat)
+    add_kernel.each(places.size, *flat)
 
 
 # ---- along one axis; the index is on the GPU
@@ -105,7 +98,7 @@ def gather_cuda(x, index, axis, out):
     x, index = _lines(x[_within(index, axis)], axis), _lines(index, axis)
     rows = memory.beside(out, index.shape, out.dtype)
     sizes = x.shape[1], index.shape[1]
-    _run(gather_kernel, rows.size, x.reshape(-1), index.reshape(-1), rows.reshape(-1), *sizes)
+    gather_kernel.each(rows.size, x.reshape(-1), index.reshape(-1), rows.reshape(-1), *sizes)
     order = [d for d in range(out.ndim) if d != axis] + [axis]
     memory.copy(out.transpose(order), rows.reshape([out.shape[d] for d in order]))
 
@@ -128,6 +121,6 @@ def gather_back_cuda(g, index, axis, out):
     target = out[_within(index, axis)]
     g, index = _lines(g, axis), _lines(index, axis)
     rows, sizes = memory.beside(out, (index.shape[0], out.shape[axis]), out.dtype), (out.shape[axis], index.shape[1])
-    _run(gather_back_kernel, rows.size, g.reshape(-1), index.reshape(-1), rows.reshape(-1), *sizes)
+    gather_back_kernel.each(rows.size, g.reshape(-1), index.reshape(-1), rows.reshape(-1), *sizes)
     order = [d for d in range(out.ndim) if d != axis] + [axis]
     memory.copy(target.transpose(order), rows.reshape([target.shape[d] for d in order]))

@@ -13,15 +13,11 @@ from ..op import column
 from ..optimizer import _pieces, adam, momentum, sgd
 
 
-def _over_pieces(run):
-    """A column that runs a kernel with one block for each piece of the parameters."""
-
-    def launch(numbers, params, *lists):
-        pieces = constant(_pieces(tuple([w.size for w in params.arrays])))
-        tables = [given.table for given in (params, *lists)]
-        run[len(pieces), machine().threads](pieces.reshape(-1), resent(numbers), *tables)
-
-    return launch
+def _update(run, numbers, params, *lists):
+    """Run a kernel with one block for each piece of the parameters."""
+    pieces = constant(_pieces(tuple([w.size for w in params.arrays])))
+    tables = [given.table for given in (params, *lists)]
+    run[len(pieces), machine().threads](pieces.reshape(-1), resent(numbers), *tables)
 
 
 @kernel
@@ -73,5 +69,16 @@ def adam_kernel(pieces, numbers, params, grads, means, squares, largest):
         w[j] = shrink * w[j] - rate * mean / (root * sqrt(square) + eps)
 
 
-for columns, run in ((sgd, sgd_kernel), (momentum, momentum_kernel), (adam, adam_kernel)):
-    column(columns)(_over_pieces(run))
+@column(sgd)
+def sgd_cuda(numbers, params, grads):
+    _update(sgd_kernel, numbers, params, grads)
+
+
+@column(momentum)
+def momentum_cuda(numbers, params, grads, momenta):
+    _update(momentum_kernel, numbers, params, grads, momenta)
+
+
+@column(adam)
+def adam_cuda(numbers, params, grads, means, squares, largest):
+    _update(adam_kernel, numbers, params, grads, means, squares, largest)

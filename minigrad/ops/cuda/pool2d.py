@@ -10,17 +10,14 @@ from ...runtime import memory
 from ...runtime.cuda.array import constant
 from ...runtime.cuda.driver import cuda
 from ...runtime.cuda.kernel import kernel
-from ...runtime.cuda.machine import machine
 from ...runtime.cuda.math import const
 from ..op import column
 from ..pool2d import avg_pool2d_back_columns, avg_pool2d_columns, max_pool2d_back_columns, max_pool2d_columns
 
 
-def _each(run, arrays, count, *sizes):
-    """A thread for each of `count` elements."""
-    threads = machine().threads
-    flat = [memory.batch_last(array).reshape(-1) if array.ndim == 4 else array.reshape(-1) for array in arrays]
-    run[min(-(-count // threads), 16 * machine().processors), threads](*flat, *sizes)
+def _flat(*arrays):
+    """The memory behind arrays, batch-innermost."""
+    return [memory.batch_last(array).reshape(-1) for array in arrays]
 
 
 @kernel
@@ -44,7 +41,7 @@ def max_pool2d_kernel(x, out, places, N, H, W, OH, OW, KH, KW, SH, SW, top, left
 def max_pool2d_cuda(x, window, stride, pads, dilation, out, places):
     (N, _, OH, OW), (_, _, H, W) = out.shape, x.shape
     sizes = N, H, W, OH, OW, *window, *stride, pads[0], pads[2], *dilation
-    _each(max_pool2d_kernel, (x, out, places), out.size, *sizes)
+    max_pool2d_kernel.each(out.size, *_flat(x, out, places), *sizes)
 
 
 @kernel
@@ -67,7 +64,7 @@ def max_pool2d_back_kernel(g, places, dx, N, H, W, OH, OW, KH, KW, SH, SW, top, 
 def max_pool2d_back_cuda(g, places, window, stride, pads, dilation, dx):
     (N, _, H, W), (_, _, OH, OW) = dx.shape, g.shape
     sizes = N, H, W, OH, OW, *window, *stride, pads[0], pads[2], *dilation
-    _each(max_pool2d_back_kernel, (g, places, dx), dx.size, *sizes)
+    max_pool2d_back_kernel.each(dx.size, *_flat(g, places, dx), *sizes)
 
 
 @kernel
@@ -87,7 +84,8 @@ def avg_pool2d_kernel(x, shares, out, N, H, W, OH, OW, KH, KW, SH, SW, top, left
 def avg_pool2d_cuda(x, window, stride, pads, shares, out):
     (N, _, OH, OW), (_, _, H, W) = out.shape, x.shape
     sizes = N, H, W, OH, OW, *window, *stride, pads[0], pads[2]
-    _each(avg_pool2d_kernel, (x, constant(shares), out), out.size, *sizes)
+    x, result = _flat(x, out)
+    avg_pool2d_kernel.each(out.size, x, constant(shares).reshape(-1), result, *sizes)
 
 
 @kernel
@@ -107,4 +105,5 @@ def avg_pool2d_back_kernel(g, shares, dx, N, H, W, OH, OW, KH, KW, SH, SW, top, 
 def avg_pool2d_back_cuda(g, window, stride, pads, shares, dx):
     (N, _, H, W), (_, _, OH, OW) = dx.shape, g.shape
     sizes = N, H, W, OH, OW, *window, *stride, pads[0], pads[2]
-    _each(avg_pool2d_back_kernel, (g, constant(shares), dx), dx.size, *sizes)
+    g, result = _flat(g, dx)
+    avg_pool2d_back_kernel.each(dx.size, g, constant(shares).reshape(-1), result, *sizes)

@@ -15,6 +15,7 @@ from ..op import column
 from ..reduction import _in_memory, amax_columns, argmax_columns, sum_columns
 
 LEAST = 64  # elements of B in a part
+MOST = 4096  # parts
 WANTED = 1024  # threads for each multiprocessor
 TEAM = threads(128)  # threads that share a row
 
@@ -80,8 +81,7 @@ def argmax_kernel(x, out, A, B, C, length):
 @kernel
 def first_kernel(x, found, out, A, B, C, parts):
     """out (A, C) = of the places found (parts, A, C), the first whose element of x (A, B, C) is the largest, or nan."""
-    i = cuda.grid(1)
-    if i < A * C:
+    for i in range(cuda.grid(1), A * C, cuda.gridsize(1)):
         a, c, place = i // C, i % C, found[i]
         best = x[(a * B + place) * C + c]
         for part in range(1, parts):
@@ -94,47 +94,43 @@ def first_kernel(x, found, out, A, B, C, parts):
 
 def _parts(A, B, C):
     """Into how many parts B is cut, and their length."""
-    parts = max(min(-(-machine().processors * WANTED // (A * C)), B // LEAST), 1)
+    parts = max(min(-(-machine().processors * WANTED // (A * C)), B // LEAST, MOST), 1)
     length = -(-B // parts)
     return -(-B // length), length
 
 
-def _over(run, A, B, C, rows, result, parts, length):
-    block = machine().threads
-    run[(-(-A * C // block), parts), block](rows.reshape(-1), result.reshape(-1), A, B, C, length)
+def _in_parts(run, A, B, C, rows, result, again):
+    """Run a kernel on parts of B, and again(1, parts, A * C, their results, result) if there are several."""
+    parts, length = _parts(A, B, C)
+    out, block = memory.beside(result, (parts, A, C), result.dtype) if parts > 1 else result, machine().threads
+    run[(-(-A * C // block), parts), block](rows.reshape(-1), out.reshape(-1), A, B, C, length)
+    if parts > 1:
+        again(1, parts, A * C, out, result)
 
 
 def _sum(A, B, C, rows, result):
     if not B:
         memory.copy(result, 0)
-        return
-    alone = C == 1 and B >= TEAM
-    parts, length = _parts(A * TEAM, B, C) if alone else _parts(A, B, C)
-    out = memory.beside(result, (parts, A, C), result.dtype) if parts > 1 else result
-    if alone:
+    elif C == 1 and B >= TEAM:
+        parts, length = _parts(A * TEAM, B, C)
+        out = memory.beside(result, (parts, A), result.dtype) if parts > 1 else result
         row_sum_kernel[(A, parts), TEAM](rows.reshape(-1), out.reshape(-1), A, B, length)
+        if parts > 1:
+            _sum(1, parts, A, out, result)
     else:
-        _over(sum_kernel, A, B, C, rows, out, parts, length)
-    if parts > 1:
-        _sum(1, parts, A * C, out, result)
+        _in_parts(sum_kernel, A, B, C, rows, result, _sum)
 
 
 def _amax(A, B, C, rows, result):
-    parts, length = _parts(A, B, C)
-    out = memory.beside(result, (parts, A, C), result.dtype) if parts > 1 else result
-    _over(amax_kernel, A, B, C, rows, out, parts, length)
-    if parts > 1:
-        _amax(1, parts, A * C, out, result)
+    _in_parts(amax_kernel, A, B, C, rows, result, _amax)
 
 
 def _argmax(A, B, C, rows, result):
-    parts, length = _parts(A, B, C)
-    out = memory.beside(result, (parts, A, C), result.dtype) if parts > 1 else result
-    _over(argmax_kernel, A, B, C, rows, out, parts, length)
-    if parts > 1:
-        block = machine().threads
-        flat = rows.reshape(-1), out.reshape(-1), result.reshape(-1)
-        first_kernel[-(-A * C // block), block](*flat, A, B, C, parts)
+    def first(_, parts, size, found, result):
+        flat = rows.reshape(-1), found.reshape(-1), result.reshape(-1)
+        first_kernel.each(size, *flat, A, B, C, parts)
+
+    _in_parts(argmax_kernel, A, B, C, rows, result, first)
 
 
 def add_parts(sums, out):
@@ -142,5 +138,16 @@ def add_parts(sums, out):
     _sum(1, sums.shape[0], out.size, sums, out)
 
 
-for columns, run in ((sum_columns, _sum), (amax_columns, _amax), (argmax_columns, _argmax)):
-    column(columns)(lambda x, axes, out, run=run: _in_memory(run, x, axes, out))
+@column(sum_columns)
+def sum_cuda(x, axes, out):
+    _in_memory(_sum, x, axes, out)
+
+
+@column(amax_columns)
+def amax_cuda(x, axes, out):
+    _in_memory(_amax, x, axes, out)
+
+
+@column(argmax_columns)
+def argmax_cuda(x, axes, out):
+    _in_memory(_argmax, x, axes, out)

@@ -2,21 +2,27 @@
 ../softmax.py."""
 
 from ...runtime.cuda.driver import cuda
-from ...runtime.cuda.kernel import kernel
-from ...runtime.cuda.machine import machine
+from ...runtime.cuda.kernel import helper, kernel
 from ...runtime.cuda.math import const, exp, larger, log
 from ..op import column
 from ..softmax import log_softmax_columns, softmax_columns, three_axes
 
 
+@helper
+def _largest(x, at, B, C):
+    """The largest of a line: x[at], x[at + C], ..."""
+    best = x[at]
+    for b in range(1, B):
+        best = larger(best, x[at + b * C])
+    return best
+
+
 @kernel
 def softmax_kernel(x, out, AC, B, C):
-    """Largest, exponentials, their sum, quotient."""
-    i = cuda.grid(1)
-    if i < AC:
-        at, best, total = i // C * B * C + i % C, x[i // C * B * C + i % C], const(0, x)
-        for b in range(1, B):
-            best = larger(best, x[at + b * C])
+    """Exponentials of what remains without the largest, their sum, quotient."""
+    for i in range(cuda.grid(1), AC, cuda.gridsize(1)):
+        at, total = i // C * B * C + i % C, const(0, x)
+        best = _largest(x, at, B, C)
         for b in range(B):
             e = exp(x[at + b * C] - best)
             out[at + b * C] = e
@@ -28,11 +34,9 @@ def softmax_kernel(x, out, AC, B, C):
 @kernel
 def log_softmax_kernel(x, out, AC, B, C):
     """x minus the largest, minus the logarithm of the sum of exponentials."""
-    i = cuda.grid(1)
-    if i < AC:
-        at, best, total = i // C * B * C + i % C, x[i // C * B * C + i % C], const(0, x)
-        for b in range(1, B):
-            best = larger(best, x[at + b * C])
+    for i in range(cuda.grid(1), AC, cuda.gridsize(1)):
+        at, total = i // C * B * C + i % C, const(0, x)
+        best = _largest(x, at, B, C)
         for b in range(B):
             total += exp(x[at + b * C] - best)
         log_total = log(total)
@@ -42,8 +46,8 @@ def log_softmax_kernel(x, out, AC, B, C):
 
 def _run(kernel, x, axis, out):
     x, result = three_axes(x, out, axis=axis)
-    (A, B, C), threads = result.shape, machine().threads
-    kernel[-(-A * C // threads), threads](x.reshape(-1), result.reshape(-1), A * C, B, C)
+    A, B, C = result.shape
+    kernel.each(A * C, x.reshape(-1), result.reshape(-1), A * C, B, C)
 
 
 @column(softmax_columns)

@@ -57,7 +57,9 @@ def product_kernel(windows: bool) -> Kernel:
         For windows b is images, N = places * images, and taps (3, K) says where tap k reads: its channel's first pixel,
         and how far down and to the right of the window's corner."""
         thread, lane, warp = cuda.threadIdx.x, cuda.threadIdx.x % 32, cuda.threadIdx.x // 32
-        m0, n0, batch = cuda.blockIdx.y * height, cuda.blockIdx.x * width, cuda.blockIdx.z
+        blocks_across, blocks_down = (N + width - 1) // width, (M + height - 1) // height
+        m0, n0 = cuda.blockIdx.x // blocks_across % blocks_down * height, cuda.blockIdx.x % blocks_across * width
+        batch = cuda.blockIdx.x // (blocks_across * blocks_down)
         left_tile = cuda.shared.array(down_room, np.float32)
         right_tile = cuda.shared.array(across_room, np.float32)
         along = ak == 1
@@ -147,7 +149,7 @@ def _store():
 
 
 def _grid(M, N, batch):
-    return -(-N // (WARPS[1] * EACH[1] * COLS)), -(-M // (WARPS[0] * EACH[0] * ROWS)), batch
+    return -(-N // (WARPS[1] * EACH[1] * COLS)) * -(-M // (WARPS[0] * EACH[0] * ROWS)) * batch
 
 
 def product(flat, M, N, K, batch, steps, biased):

@@ -55,10 +55,8 @@ def expect_range(
     if check not in note.checks:
         note.checks.append(check)
     view = DeviceArray(np.ndarray(2, np.int64, note.bytes), note)  # type: ignore[arg-type]
-    threads = machine().threads
     flat = values.reshape(-1)
-    blocks = min(-(-flat.size // threads), machine().processors)
-    range_kernel[blocks, threads](flat, low, high, ignore, note.checks.index(check) + 1, view)
+    range_kernel.each(flat.size, flat, low, high, ignore, note.checks.index(check) + 1, view)
 
 
 def raise_alarm() -> None:

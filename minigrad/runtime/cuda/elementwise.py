@@ -14,7 +14,6 @@ from ..elementwise import in_memory_order, merged
 from .array import DeviceArray, sent
 from .driver import cuda
 from .kernel import Kernel
-from .machine import machine
 from .math import translated
 
 
@@ -53,12 +52,7 @@ def launch(run: Kernel, operands: list[Any], out: DeviceArray) -> None:
     )
     flats = iter([flat for flat, _ in memories[1:]])
     values = [next(flats) if isinstance(value, DeviceArray) else value for value in operands]
-    run[_blocks(out.size), machine().threads](plan, *values, memories[0][0])
-
-
-def _blocks(size: int) -> int:
-    """Enough threads to fill the GPU; each does one element after the other."""
-    return min(-(-size // machine().threads), 16 * machine().processors)
+    run.each(out.size, plan, *values, memories[0][0])
 
 
 @cache
@@ -130,7 +124,7 @@ def loop(plan, key, limit, scale, out):{_walk(2)}
         steps = np.cumprod((1, *out.shape[:0:-1]))[::-1].tolist()[-out.ndim :] if out.ndim else []
         plan = _plan(out.shape, out.strides, out.itemsize, ((out.shape, tuple(steps), 1),), (start, 0))
         run = made(formula)
-        run[_blocks(out.size), machine().threads](plan, key, limit, float(scale), memory)
+        run.each(out.size, plan, key, limit, float(scale), memory)
 
     made = cache(lambda formula: _made(text, formula, f"{_page(formula)}.{formula.__name__}"))
     return column

@@ -42,6 +42,7 @@ def helper(function: Callable[..., Any]) -> Callable[..., Any]:
     return function if driver.SIMULATED else cuda.jit(device=True)(function)
 
 
+BLOCKS = 16  # for each multiprocessor, where a kernel's threads do one element after the other
 MOST = 512  # words of a launch: 4096 bytes, what all GPUs take
 
 
@@ -98,6 +99,12 @@ class Kernel:
     def __getitem__(self, sizes: tuple[Any, Any]) -> Callable[..., None]:
         """kernel[grid, block](arguments): each a number, or a tuple of up to three."""
         return partial(self.launch, *sizes)
+
+    def each(self, count: int, *arguments: Any) -> None:
+        """Run a kernel that goes from cuda.grid(1) in steps of cuda.gridsize(1), with a thread for each of `count`
+        elements, or as many as keep the GPU busy."""
+        threads = machine().threads
+        self.launch(min(-(-count // threads), BLOCKS * machine().processors), threads, *arguments)
 
     def launch(self, grid: Any, block: Any, *arguments: Any) -> None:
         """Run the kernel; nothing is run by an empty grid."""
@@ -197,4 +204,7 @@ def _packer(kinds: tuple[Any, ...]) -> Callable[..., bytes]:
     """Words as bytes: eight each, a float32 in the first four."""
     forms = {"f": "f4x", "d": "d"}
     words = ["q" * (5 + 2 * kind[1]) if isinstance(kind, tuple) else forms.get(kind.char, "q") for kind in kinds]
-    return struct.Struct("<" + "".join(words)).pack
+    packer = struct.Struct("<" + "".join(words))
+    if packer.size > 8 * MOST:
+        raise DtypeError(f"kernel: {packer.size} bytes of arguments, of which a launch takes {8 * MOST}; give fewer")
+    return packer.pack

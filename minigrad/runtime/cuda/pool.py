@@ -70,9 +70,7 @@ class Pool:
         except DeviceError as error:
             if getattr(error, "code", None) != driver.OUT_OF_MEMORY:
                 raise
-            for pool in (self, self.parent):
-                if pool is not None:
-                    pool.release()
+            (self.parent or self).release()  # what a recording has freed is still used by its replays
             address = self._ask_again(size)
         self.stats.held += size
         self.stats.allocations += 1

@@ -216,6 +216,8 @@ def cuModuleGetFunction(module, name):
 
 
 def cuLaunchKernel(function, gx, gy, gz, bx, by, bz, shared, stream, addresses, extra):
+    if gx > 2**31 - 1 or max(gy, gz) > 65_535 or bx * by * bz > 1024 or min(gx, gy, gz, bx, by, bz) < 1:
+        return (1,)
     body, kinds = function
     arguments = _decoded(kinds, addresses)
     _do(stream, lambda: _run(body, (gx, gy, gz), (bx, by, bz), arguments))
