@@ -26,7 +26,8 @@ class _Note:
     def __init__(self) -> None:
         machine().enter()
         self.nbytes, self.pool = NOTE, None
-        self.bytes = at_address(int(driver.call("cuMemAllocHost", NOTE)), NOTE)
+        self.address = int(driver.call("cuMemAllocHost", NOTE))
+        self.bytes = at_address(self.address, NOTE)
         self.seen = np.ndarray(2, np.int64, self.bytes)
         self.seen[:] = 0
         self.checks: list[tuple[Any, ...]] = []

@@ -21,14 +21,15 @@ from .pool import Block, at_address
 class DeviceArray:
     """An array of the GPU.
 
-    view    its shape, strides, dtype and address; not to be read
-    owner   the block in which it lies, freed with the last array in it
+    view     its shape, strides and dtype, at its address; not to be read
+    owner    the block in which it lies, freed with the last array in it
+    address  of its first element, if it is known; else NumPy is asked, which costs a microsecond
     """
 
-    __slots__ = ("__weakref__", "_words", "owner", "view")
+    __slots__ = ("__weakref__", "_address", "_argument", "owner", "view")
 
-    def __init__(self, view: np.ndarray, owner: Block):
-        self.view, self.owner, self._words = view, owner, None
+    def __init__(self, view: np.ndarray, owner: Block, address: int | None = None):
+        self.view, self.owner, self._address, self._argument = view, owner, address, None
 
     shape = property(lambda self: self.view.shape)
     strides = property(lambda self: self.view.strides)
@@ -39,18 +40,24 @@ class DeviceArray:
     nbytes = property(lambda self: self.view.nbytes)
     flags = property(lambda self: self.view.flags)
     base = property(lambda self: self.owner)
-    address = property(lambda self: self.view.__array_interface__["data"][0])
-    kind = property(lambda self: (self.view.dtype, self.view.ndim))
 
     @property
-    def words(self) -> tuple[int, ...]:
-        """The array as a kernel's argument."""
-        if self._words is None:
+    def address(self) -> int:
+        """Where the first element lies."""
+        if self._address is None:
+            self._address = self.view.__array_interface__["data"][0]
+        return self._address
+
+    @property
+    def argument(self) -> tuple[tuple[np.dtype, int], tuple[int, ...]]:
+        """The array as a kernel's argument: its kind, and its words."""
+        if self._argument is None:
             view = self.view
             if not view.flags.c_contiguous:
                 raise DeviceError(f"kernel: an array {view.shape} with strides {view.strides} is not in C order")
-            self._words = (0, 0, view.size, view.itemsize, self.address, *view.shape, *view.strides)
-        return self._words
+            words = (0, 0, view.size, view.itemsize, self.address, *view.shape, *view.strides)
+            self._argument = (view.dtype, view.ndim), words
+        return self._argument
 
     @property
     def interface(self) -> dict[str, Any]:
@@ -77,20 +84,21 @@ class DeviceArray:
 
     # ---- views
 
-    def _as(self, view: np.ndarray) -> "DeviceArray":
-        return DeviceArray(view, self.owner)
+    def _same(self, view: np.ndarray) -> "DeviceArray":
+        """A view that starts where this array starts."""
+        return DeviceArray(view, self.owner, self._address)
 
     @property
     def T(self) -> "DeviceArray":
-        return self._as(self.view.T)
+        return self._same(self.view.T)
 
     def transpose(self, *axes: Any) -> "DeviceArray":
         """The axes in another order."""
-        return self._as(self.view.transpose(*axes))
+        return self._same(self.view.transpose(*axes))
 
     def swapaxes(self, a: int, b: int) -> "DeviceArray":
         """Two axes exchanged."""
-        return self._as(self.view.swapaxes(a, b))
+        return self._same(self.view.swapaxes(a, b))
 
     def reshape(self, *shape: Any, copy: bool | None = None) -> "DeviceArray":
         """The elements in another shape: a view where the memory allows it, otherwise a copy.
@@ -98,7 +106,7 @@ class DeviceArray:
         Raises   ValueError   copy is False, and a copy would be needed
         """
         try:
-            return self._as(self.view.reshape(*shape, copy=False))
+            return self._same(self.view.reshape(*shape, copy=False))
         except ValueError:
             if copy is False:
                 raise
@@ -107,21 +115,21 @@ class DeviceArray:
     def __getitem__(self, key: Any) -> "DeviceArray":
         """A view of numbers, slices, None and ...; positions in arrays are `take`, see ops/movement.py."""
         parts = key if isinstance(key, tuple) else (key,)
-        return self._as(self.view[parts if Ellipsis in parts else (*parts, Ellipsis)])
+        return DeviceArray(self.view[parts if Ellipsis in parts else (*parts, Ellipsis)], self.owner)
 
     def spread(self, shape: tuple[int, ...]) -> "DeviceArray":
         """Sizes of 1 stretched to `shape`."""
-        return self._as(np.broadcast_to(self.view, shape))
+        return self._same(np.broadcast_to(self.view, shape))
 
     def flat(self) -> tuple["DeviceArray", int]:
         """The memory from the lowest element to the highest as one axis, and where in it the first one lies."""
-        low = sum((n - 1) * step for n, step in zip(self.shape, self.strides, strict=True) if step < 0)
-        high = sum((n - 1) * step for n, step in zip(self.shape, self.strides, strict=True) if step > 0)
-        if self.view.flags.c_contiguous:
-            return self._as(self.view.reshape(-1)), 0
-        start = self.address + low - self.owner.bytes.__array_interface__["data"][0]
-        count = (high - low) // self.itemsize + 1 if self.size else 0
-        return self._as(np.ndarray((count,), self.dtype, self.owner.bytes, start)), -low // self.itemsize
+        view = self.view
+        if view.flags.c_contiguous:
+            return self._same(view.reshape(-1)), 0
+        reach = [(n - 1) * step for n, step in zip(view.shape, view.strides, strict=True)]
+        low, high = sum(step for step in reach if step < 0), sum(step for step in reach if step > 0)
+        start, count = self.address + low - self.owner.address, (high - low) // view.itemsize + 1 if view.size else 0
+        return DeviceArray(np.ndarray((count,), view.dtype, self.owner.bytes, start), self.owner), -low // view.itemsize
 
     # ---- copies
 
@@ -168,7 +176,7 @@ def _outermost_first(view: np.ndarray) -> tuple[int, ...]:
 def empty(shape: tuple[int, ...], dtype: np.dtype) -> DeviceArray:
     """An uninitialised array in C order."""
     block = machine().memory(prod(shape) * dtype.itemsize)
-    return DeviceArray(np.ndarray(shape, dtype, block.bytes), block)
+    return DeviceArray(np.ndarray(shape, dtype, block.bytes), block, block.address)
 
 
 def sent(array: np.ndarray) -> DeviceArray:
@@ -186,6 +194,7 @@ class _Foreign:
 
     def __init__(self, address: int, nbytes: int, release: Any):
         self.bytes, self.nbytes, self.release = at_address(address, max(nbytes, 1)), nbytes, release
+        self.address = address
 
     def __del__(self) -> None:
         self.release()
@@ -224,7 +233,7 @@ class Arrays:
 
     def __init__(self, arrays: list[DeviceArray]):
         self.arrays = arrays
-        self.table = sent(np.array([array.words[4] for array in arrays], np.int64))
+        self.table = sent(np.array([array.argument[1][4] for array in arrays], np.int64))
         if local.recording is not None:
             local.recording.keep(self)
 

@@ -94,7 +94,6 @@ class Kernel:
         page = function.__module__.rpartition(".")[2]
         self.name = f"cuda.{name or f'{page}.{function.__name__}'}"
         self.forms: dict[tuple[Any, ...], Form] = {}
-        KERNELS[self.name] = self
 
     def __getitem__(self, sizes: tuple[Any, Any]) -> Callable[..., None]:
         """kernel[grid, block](arguments): each a number, or a tuple of up to three."""
@@ -117,15 +116,11 @@ class Kernel:
                 kinds.append(None)
                 words.append(value)
             else:
-                try:
-                    words += value.words
-                except AttributeError:
-                    raise DtypeError(
-                        f"{self.name}: an argument is a {type(value).__name__}, expected an array on device 'cuda'"
-                    ) from None
-                kinds.append(value.kind)
-                if floats is None and value.kind[0].kind == "f":
-                    floats = value.kind[0]
+                kind, more = self._array(value)
+                kinds.append(kind)
+                words += more
+                if floats is None and kind[0].kind == "f":
+                    floats = kind[0]
         key = tuple([floats if kind is None else kind for kind in kinds])
         form = self.forms.get(key) or self.prepare(key)
         grid, block = _three(grid), _three(block)
@@ -137,6 +132,14 @@ class Kernel:
             launch.on(machine().stream)
         else:
             local.recording.launch(self, launch, 0, arguments)
+
+    def _array(self, value: Any) -> tuple[tuple[np.dtype, int], tuple[int, ...]]:
+        try:
+            return value.argument
+        except AttributeError:
+            raise DtypeError(
+                f"{self.name}: an argument is a {type(value).__name__}, expected an array on device 'cuda'"
+            ) from None
 
     def needed(self, arguments: tuple[Any, ...], memory: Any) -> tuple[Any, ...]:
         """What a recording keeps of the arguments of a launch: arrays outside the memory that is its own."""
@@ -186,7 +189,6 @@ class Kernel:
         return f"{self.name}-{forms}-sm{''.join(map(str, target()))}-{version}-{mark}"
 
 
-KERNELS: dict[str, Kernel] = {}
 kernel = Kernel
 
 

@@ -32,17 +32,20 @@ class Stats:
         self.peak = max(self.peak, self.in_use)
 
 
+Memory = tuple[int, np.ndarray]  # an address, and an array of bytes there
+
+
 class Block:
     """Memory of the device; gives itself back.  `bytes` is an array at its address, never to be read by the host."""
 
-    __slots__ = ("__weakref__", "bytes", "nbytes", "pool")
+    __slots__ = ("__weakref__", "address", "bytes", "nbytes", "pool")
 
-    def __init__(self, pool: "Pool", memory: np.ndarray, nbytes: int):
-        self.pool, self.bytes, self.nbytes = pool, memory, nbytes
+    def __init__(self, pool: "Pool", memory: "Memory", nbytes: int):
+        self.pool, self.address, self.bytes, self.nbytes = pool, *memory, nbytes
 
     def __del__(self) -> None:
         if _lock is not None:  # else Python is ending, and the driver frees everything
-            self.pool.take_back(self.bytes)
+            self.pool.take_back((self.address, self.bytes))
 
 
 class Pool:
@@ -50,7 +53,7 @@ class Pool:
 
     def __init__(self, stats: Stats, parent: "Pool | None" = None):
         self.stats, self.parent = stats, parent
-        self.free: dict[int, list[np.ndarray]] = defaultdict(list)
+        self.free: dict[int, list[Memory]] = defaultdict(list)
 
     def block(self, nbytes: int) -> Block:
         """Uninitialised memory of at least so many bytes.
@@ -64,7 +67,7 @@ class Pool:
             self.stats.use(size)
         return Block(self, memory, nbytes)
 
-    def _ask(self, size: int) -> np.ndarray:
+    def _ask(self, size: int) -> Memory:
         try:
             address = driver.call("cuMemAlloc", size)
         except DeviceError as error:
@@ -74,7 +77,7 @@ class Pool:
             address = self._ask_again(size)
         self.stats.held += size
         self.stats.allocations += 1
-        return at_address(int(address), size)
+        return int(address), at_address(int(address), size)
 
     def _ask_again(self, size: int):
         try:
@@ -86,11 +89,12 @@ class Pool:
                 f"{free:,} of {total:,} free on the device; use a smaller batch, or let go of tensors"
             ) from None
 
-    def take_back(self, memory: np.ndarray) -> None:
+    def take_back(self, memory: Memory) -> None:
         """Keep memory for the next who asks."""
+        size = memory[1].nbytes
         with _lock:
-            self.stats.use(-memory.nbytes)
-            self.free[memory.nbytes].append(memory)
+            self.stats.use(-size)
+            self.free[size].append(memory)
 
     def release(self) -> None:
         """Give what is kept back to the driver, once all work that may use it is done."""
@@ -99,8 +103,8 @@ class Pool:
             self.free.clear()
             if kept:
                 driver.call("cuCtxSynchronize")
-            for memory in kept:
-                driver.call("cuMemFree", memory.__array_interface__["data"][0])
+            for address, memory in kept:
+                driver.call("cuMemFree", address)
                 self.stats.held -= memory.nbytes
                 self.stats.frees += 1
 
