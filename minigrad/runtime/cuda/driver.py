@@ -21,7 +21,7 @@ if not hasattr(np, "row_stack"):  # numba-cuda 0.30 looks for it; NumPy 2.5 has 
 
 SIMULATED = bool(numba.config.ENABLE_CUDASIM)
 OLDEST = (7, 5)  # compute capability: what the present CUDA compilers still build for
-INSTALL = 'pip install "minigrad[cuda]"'
+INSTALL = "install minigrad with the extra [cuda], as in pip install -e '.[cuda]'"
 
 
 def _api() -> Any:
