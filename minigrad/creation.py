@@ -24,8 +24,7 @@ def _filled(
     where: str, shape: Sequence[Any], value: float, dtype: Any, device: str | Device, requires_grad: bool
 ) -> Tensor:
     place = find_device(device)
-    made = _make(place.full(_sizes(where, shape), value, _known_dtype(dtype, where)), place, None)
-    return made.requires_grad_() if requires_grad else made
+    return _on(place, place.full(_sizes(where, shape), value, _known_dtype(dtype, where)), requires_grad)
 
 
 def _drawn(
@@ -38,8 +37,12 @@ def _drawn(
 
 
 def _new(array: np.ndarray, device: str | Device, requires_grad: bool) -> Tensor:
-    where = find_device(device)
-    made = _make(where.from_host(array), where, None)
+    place = find_device(device)
+    return _on(place, place.from_host(array), requires_grad)
+
+
+def _on(place: Device, array: Any, requires_grad: bool) -> Tensor:
+    made = _make(array, place, None)
     return made.requires_grad_() if requires_grad else made
 
 

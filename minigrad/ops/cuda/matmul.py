@@ -13,8 +13,8 @@ from ...runtime.cuda import driver
 from ...runtime.cuda.driver import cuda
 from ...runtime.cuda.kernel import Kernel
 from ...runtime.cuda.machine import machine
-from ...runtime.cuda.tile import tile, together, written
-from ..matmul import linear_columns, matmul_columns
+from ...runtime.cuda.tile import fetching, tile, together, written
+from ..matmul import _steps, linear_columns, matmul_columns
 from ..op import column
 from . import tensor_cores
 
@@ -73,11 +73,6 @@ def gemm_kernel(side: int) -> Kernel:
 def _moves(each, side, spread):
     """How a thread fetches `each` elements from memory, puts them into shared memory, reads the rows or columns of its
     tile from there, and stores its sums."""
-    items = [
-        f"a[position(at + (m + {i} * dm) * am + (k + {i} * dk) * ak)] "
-        f"if m + {i} * dm < M and k + {i} * dk < K else const(0, a)"
-        for i in range(each)
-    ]
     puts = [f"to[position(at + {i} * step)] = values[{i}]" for i in range(each)]
     stores = []
     for i, down in enumerate(spread):
@@ -91,7 +86,7 @@ def _moves(each, side, spread):
                 f"        out[position(at + (m + {down}) * N + n + {right})] = acc[{i * side + j}] + more",
             ]
     return (
-        written("fetch(a, at, m, dm, M, am, k, dk, K, ak)", f"return ({', '.join(items)},)"),
+        fetching(each),
         written("put(values, to, at, step)", "\n    ".join(puts)),
         written("read(values, at)", together(spread)),
         written("store(acc, out, at, m, M, n, N, bias, biased)", "\n    ".join(stores)),
@@ -124,11 +119,6 @@ def gemm(a, b, out, bias=None):
         tensor_cores.product(flat, M, N, K, batch, steps, biased)
         return
     gemm_kernel(side)[grid, (along, along)](*flat, M, N, K, *steps, biased)
-
-
-def _steps(x):
-    """From one matrix of a batch to the next, one row, one column, in elements."""
-    return [0, *(stride // x.itemsize for stride in x.strides)][-3:]
 
 
 @column(matmul_columns)

@@ -83,6 +83,12 @@ def _lines(array, axis):
     return memory.contiguous(moved).reshape(-1, array.shape[axis])
 
 
+def _put_lines(rows, axis, out):
+    """Fill an array with its lines along an axis."""
+    order = [d for d in range(out.ndim) if d != axis] + [axis]
+    memory.copy(out.transpose(order), rows.reshape([out.shape[d] for d in order]))
+
+
 @kernel
 def gather_kernel(x, index, out, B, K):
     """out (lines, K) = the elements at `index` of x (lines, B)."""
@@ -99,8 +105,7 @@ def gather_cuda(x, index, axis, out):
     rows = memory.beside(out, index.shape, out.dtype)
     sizes = x.shape[1], index.shape[1]
     gather_kernel.each(rows.size, x.reshape(-1), index.reshape(-1), rows.reshape(-1), *sizes)
-    order = [d for d in range(out.ndim) if d != axis] + [axis]
-    memory.copy(out.transpose(order), rows.reshape([out.shape[d] for d in order]))
+    _put_lines(rows, axis, out)
 
 
 @kernel
@@ -122,5 +127,4 @@ def gather_back_cuda(g, index, axis, out):
     g, index = _lines(g, axis), _lines(index, axis)
     rows, sizes = memory.beside(out, (index.shape[0], out.shape[axis]), out.dtype), (out.shape[axis], index.shape[1])
     gather_back_kernel.each(rows.size, g.reshape(-1), index.reshape(-1), rows.reshape(-1), *sizes)
-    order = [d for d in range(out.ndim) if d != axis] + [axis]
-    memory.copy(target.transpose(order), rows.reshape([target.shape[d] for d in order]))
+    _put_lines(rows, axis, target)

@@ -19,7 +19,7 @@ from ...runtime.cuda.driver import cuda
 from ...runtime.cuda.kernel import Kernel
 from ...runtime.cuda.machine import machine
 from ...runtime.cuda.tensor_core import multiplied, to_tf32
-from ...runtime.cuda.tile import written
+from ...runtime.cuda.tile import fetching, written
 from ...runtime.precision import get_float32_matmul_precision
 
 LARGE = 2**20  # multiply-adds from which it pays
@@ -45,8 +45,8 @@ def product_kernel(windows: bool) -> Kernel:
     team, height, width = 32 * WARPS[0] * WARPS[1], WARPS[0] * EACH[0] * ROWS, WARPS[1] * EACH[1] * COLS
     down_line, across_line = height + 8, width + 8  # 8 more, so that a warp's reads lie in different banks
     down_room, across_room = 2 * DEPTH * down_line, 2 * DEPTH * across_line
-    fetch_a = _fetch(height * DEPTH // team)
-    fetch_b = _fetch_windows(width * DEPTH // team) if windows else _fetch(width * DEPTH // team)
+    fetch_a = fetching(height * DEPTH // team)
+    fetch_b = _fetch_windows(width * DEPTH // team) if windows else fetching(width * DEPTH // team)
     put_a, put_b = _put(height * DEPTH // team), _put(width * DEPTH // team)
     multiply, zeros, store = multiplied(*EACH, down_line, across_line), _zeros(), _store()
     warps_across, warp_rows, warp_cols = WARPS[1], EACH[0] * ROWS, EACH[1] * COLS
@@ -93,16 +93,6 @@ def product_kernel(windows: bool) -> Kernel:
         store(acc, out, batch * M * N, row, M, column, N, bias, biased)
 
     return Kernel(product, f"tensor_cores.{'windows' if windows else 'product'}")
-
-
-def _fetch(each):
-    """How a thread fetches `each` numbers of a matrix."""
-    items = [
-        f"a[position(at + (m + {i} * dm) * am + (k + {i} * dk) * ak)] "
-        f"if m + {i} * dm < M and k + {i} * dk < K else const(0, a)"
-        for i in range(each)
-    ]
-    return written("fetch(a, at, m, dm, M, am, k, dk, K, ak)", f"return ({', '.join(items)},)")
 
 
 def _fetch_windows(each):

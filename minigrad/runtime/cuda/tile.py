@@ -84,6 +84,17 @@ def written(head: str, text: str, **named: Any) -> Any:
     return helper(scope[head.partition("(")[0]])
 
 
+def fetching(each: int) -> Any:
+    """A function that fetches `each` elements of a matrix for a product: from row m and column k on, dm and dk apart,
+    am and ak being the steps from one row and column to the next; 0 beyond M rows and K columns."""
+    items = [
+        f"{_item('a', f'at + (m + {i} * dm) * am + (k + {i} * dk) * ak')} "
+        f"if m + {i} * dm < M and k + {i} * dk < K else const(0, a)"
+        for i in range(each)
+    ]
+    return written("fetch(a, at, m, dm, M, am, k, dk, K, ak)", "return " + _tuple(items))
+
+
 def together(places: Any) -> str:
     """The text that reads values at `at` + each place from shared memory, as a tuple: by fours where the places are
     fours of neighbours."""
