@@ -14,6 +14,7 @@ from .errors import GraphError, ValidationError
 from .runtime.memory import copy, is_array, shares
 from .runtime.program import Recording
 from .runtime.threads import local
+from .storage import Storage
 from .tape import mode
 from .tensor import Tensor, _make
 
@@ -96,7 +97,7 @@ class _Seen(NamedTuple):
 
     tensor: "weakref.ref[Tensor]"
     array: int
-    cell: list[int]
+    storage: Storage
     version: int
 
 
@@ -122,8 +123,8 @@ class _Trace(Recording):
     def read(self, tensor: Tensor) -> None:
         """Note a tensor; those made inside are gone when the recording ends."""
         if id(tensor) not in self.seen:
-            cell = tensor._version
-            self.seen[id(tensor)] = _Seen(weakref.ref(tensor), id(tensor.array), cell, cell[0])
+            storage = tensor._storage
+            self.seen[id(tensor)] = _Seen(weakref.ref(tensor), id(tensor.array), storage, storage.version)
 
     def read_grad(self, tensor: Tensor) -> None:
         """Note a gradient that was there before."""
@@ -173,7 +174,7 @@ def _record(function: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Any, "
     finally:
         local.recording = None
     for i, given_copy in copies.items():
-        if given_copy._version[0]:
+        if given_copy._storage.version:
             raise GraphError(f"graph: argument {i} is changed in place; change a clone of it")
     flexible = [value.array.strides == copies[i].array.strides for i, value in given]
     replay = _Replay(trace, list(copies.values()), flexible, result)
@@ -200,8 +201,8 @@ class _Replay:
         self.depends = trace.depends
         self.depends += [(leaf, "_grad", grad) for leaf, grad in trace.grads.values() if grad is not _WRITTEN]
         self.grads = [(leaf, leaf._grad) for leaf, _ in trace.grads.values()]
-        grown = {id(seen.cell): (seen.cell, seen.cell[0] - seen.version) for seen, _ in outside}
-        self.versions = [(cell, growth) for cell, growth in grown.values() if growth]
+        grown = {id(seen.storage): (seen.storage, seen.storage.version - seen.version) for seen, _ in outside}
+        self.versions = [(storage, growth) for storage, growth in grown.values() if growth]
         del alive, outside
         shown = [tensor.array for tensor in _tensors(self.result)] + [array for _, array in self.tensors]
         for i, tensor in enumerate(inputs):
@@ -217,8 +218,8 @@ class _Replay:
     def __call__(self, args: tuple[Any, ...]) -> Any:
         with self.lock:  # one memory for all that lies between arguments and results
             self.program([value.array for value in args if isinstance(value, Tensor)])
-            for cell, growth in self.versions:
-                cell[0] += growth
+            for storage, growth in self.versions:
+                storage.version += growth
             for leaf, grad in self.grads:
                 leaf._grad = grad
             return self.results()

@@ -158,7 +158,7 @@ SHAPES = [
     (
         lambda: x2.__setitem__(5, 0.0),
         ShapeError,
-        "assign: index 5 is out of bounds for axis 0 with size 2 (shape (2,))",
+        "index: index 5 is out of bounds for axis 0 with size 2 (shape (2,))",
     ),
     (
         lambda: x2.__setitem__(..., zeros(3)),

@@ -57,7 +57,7 @@ class Bundle:
         for p, mine in self.copied:
             copy(p.array, mine)
         for p in self.params:
-            p._version[0] += 1
+            p._storage.version += 1
 
 
 def _as_kernels_take(grad: Any, dtype: np.dtype) -> Any:
