@@ -9,7 +9,7 @@ from . import ops, shapes
 from .errors import DtypeError, ShapeError, ValidationError
 from .random import generator
 from .runtime.device import CPU, Device, device as find_device
-from .tensor import Tensor, _known_dtype, _make, apply, float32, int64
+from .tensor import Tensor, _constant, _known_dtype, _make, apply, float32, int64
 
 
 def _sizes(where: str, shape: Sequence[Any]) -> tuple[int, ...]:
@@ -42,7 +42,7 @@ def _new(array: np.ndarray, device: str | Device, requires_grad: bool) -> Tensor
 
 
 def _on(place: Device, array: Any, requires_grad: bool) -> Tensor:
-    made = _make(array, place, None)
+    made = _constant(_make(array, place, None))
     return made.requires_grad_() if requires_grad else made
 
 

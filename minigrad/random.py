@@ -6,7 +6,9 @@ Source: J. Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011
 """
 
 import threading
+from copy import copy
 from itertools import count
+from typing import Any
 
 import numpy as np
 
@@ -41,6 +43,18 @@ def manual_seed(seed: int) -> None:
 def initial_seed() -> int:
     """The seed in force."""
     return _seed
+
+
+def get_rng_state() -> Any:
+    """Where the random numbers stand."""
+    return _seed, _generator.bit_generator.state, copy(_calls)
+
+
+def set_rng_state(state: Any) -> None:
+    """Go on with random numbers from there."""
+    global _seed, _generator, _calls
+    with _lock:
+        _seed, _generator.bit_generator.state, _calls = state[0], state[1], copy(state[2])
 
 
 def generator() -> np.random.Generator:

@@ -17,6 +17,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from . import ops, shapes
+from .changes import Same, Thing, changed
 from .errors import DeviceError, DtypeError, GraphError, ShapeError, ValidationError
 from .ops.arithmetic import add_kernel
 from .ops.movement import is_basic
@@ -38,7 +39,7 @@ Bool: TypeAlias = bool
 Extremes = namedtuple("Extremes", ["values", "indices"])
 
 
-class Tensor:
+class Tensor(Thing):
     """An n-dimensional array with gradients.
 
     data            numbers, nested lists, a NumPy array or another tensor; copied
@@ -70,9 +71,15 @@ class Tensor:
 
     def __init__(self, data: Any, dtype: Any = None, device: str | Device = CPU, requires_grad: Bool = False):
         where = find_device(device)
-        _fill(self, where.from_host(_host_array(data, dtype)), where, None)
+        _constant(_fill(self, where.from_host(_host_array(data, dtype)), where, None))
         if requires_grad:
             self.requires_grad_()
+
+    def _replay_state(self) -> Any:
+        return Same(self.array), self._leaf, Same(self._node)
+
+    def _replay_name(self, part: str) -> str:
+        return f"a tensor {self.shape}"
 
     # ---- what it is
 
@@ -176,6 +183,7 @@ class Tensor:
         self._storage.remove(self)
         self.array, self.device = value.array, value.device
         _join(self, value, (), DETACHED)
+        changed()
 
     def __len__(self) -> Int:
         if not self.ndim:
@@ -290,12 +298,13 @@ class Tensor:
         if not requires_grad and self.node is not None:
             raise GraphError("requires_grad: only leaves can be switched off; use x.detach()")
         self._leaf = requires_grad and self.node is None
+        changed()
         return self
 
     def detach(self) -> Tensor:
         """The same values outside the graph; shares memory."""
         if local.recording is not None:
-            local.recording.read(self)
+            local.recording.uses(self)
         return _join(_make(self.array, self.device, None), self, (), DETACHED)
 
     def backward(
@@ -433,6 +442,7 @@ class Tensor:
         storage, root = self._storage, self._root()
         if storage.lent or root.array.flags.c_contiguous:
             return
+        changed()
         root.array = contiguous(root.array)
         for reference in list((storage.aliases or {}).values()):
             alias = reference()
@@ -886,9 +896,12 @@ class Tensor:
                 f"{operation.name} in place: the result is {result.dtype}, the tensor {self.dtype}; "
                 f"convert it first, with .to(mg.{result.dtype})"
             )
+        changed()
         if alone:  # nobody sees that the memory is another one; what the graph has kept stays as it is
             self.array, self._node, self._storage = result.array, result._node, result._storage
             return self
+        if local.recording is not None:
+            local.recording.writes(self)
         copy(self.array, result.array)
         self._storage.version += 1
         if recorded:
@@ -971,14 +984,14 @@ class Tensor:
             raise GraphError("deepcopy: only leaves can be copied; use x.detach().clone()")
         copy = type(self).__new__(type(self))
         memo[id(self)] = copy
-        _fill(copy, self.array.copy(order="K"), self.device, None)
+        _fill(copy, self.detach().clone().array, self.device, None)
         copy._leaf, copy._grad = self._leaf, deepcopy(self._grad, memo)
         return copy
 
     def __reduce__(self):
         if self.node is not None:
             raise GraphError("pickle: only leaves can be saved; use x.detach()")
-        return _restored, (type(self), np.array(self.device.to_host(self.array)), str(self.device), self._leaf)
+        return _restored, (type(self), np.array(self._host()), str(self.device), self._leaf)
 
 
 # ---- recording
@@ -1015,13 +1028,15 @@ def apply(operation: Op, *inputs: Any, **settings: Any) -> Tensor:
     else:
         for value in inputs:
             if isinstance(value, Tensor):
-                local.recording.read(value)
+                local.recording.uses(value)
         out, saved = local.recording.run(operation, device, arrays, settings), None
     if type(out) is tuple:
         out, saved = out
     if operation is ops.transfer:
         device = settings["target"]
     result = _make(out, device, None)
+    if local.recording is not None:
+        local.recording.makes(result, constant=False)
     if operation.view and shares(out, arrays[0]):
         _join(result, inputs[0], ((operation, settings),), FOLLOWS if mode.recording else UNRECORDED)
     if wanted and mode.recording and out.dtype.kind == "f":
@@ -1127,6 +1142,13 @@ def _make(array, device, node, storage=None) -> Tensor:
     tensor.array, tensor.device, tensor._node = array, device, node
     tensor._storage = Storage() if storage is None else storage
     tensor._leaf, tensor._grad, tensor._alias = False, None, None
+    return tensor
+
+
+def _constant(tensor: Tensor) -> Tensor:
+    """A tensor that was made of numbers, noted as such."""
+    if local.recording is not None:
+        local.recording.makes(tensor, constant=True)
     return tensor
 
 
