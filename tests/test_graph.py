@@ -221,25 +221,33 @@ def test_gradients_are_added_to_those_from_before():
     assert w.grad.tolist() == [1, 1]
 
 
-def call_often(function, times):
-    for _ in range(times):
-        function(mg.ones(1))
-
-
 def test_a_function_that_is_recorded_at_every_call_says_so():
+    w = mg.tensor([1.0])
+    scale = mg.graph(lambda x: w * x)
+
+    def call_often(times):
+        for i in range(times):
+            w.data = mg.tensor([float(i)])
+            assert scale(mg.ones(1)).item() == i
+
+    with pytest.warns(UserWarning, match=r"<lambda> was recorded 9 times.*because a tensor \(1,\) was changed"):
+        call_often(9)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        call_often(2)
+
+
+def test_gradients_are_added_without_recording_anew():
     w = mg.tensor([1.0], requires_grad=True)
 
     @mg.graph
     def backward(x):
         (w * x).sum().backward()
 
-    with pytest.warns(
-        UserWarning, match="backward was recorded 9 times.*gradient of a parameter was replaced.*zero_grad"
-    ):
-        call_often(backward, 9)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
+    for i in range(12):
         backward(mg.ones(1))
+        assert w.grad.tolist() == [i + 1]
+    assert backward._times == 2
 
 
 def test_gradients_are_set_again_after_zero_grad_outside():
