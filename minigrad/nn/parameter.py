@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ..tensor import Tensor, _fill
+from ..tensor import Tensor, _fill, tensor
 
 
 class Parameter(Tensor):
@@ -21,7 +21,7 @@ class Parameter(Tensor):
     __slots__ = ()
 
     def __init__(self, data: Any, requires_grad: bool = True):
-        values = data if isinstance(data, Tensor) else Tensor(data)
+        values = data if isinstance(data, Tensor) else tensor(data)
         _fill(self, values.array, values.device, None, values._version)
         self.requires_grad_(requires_grad)
 
