@@ -285,6 +285,10 @@ def pow_(device, a, b):
         raise DtypeError("pow: bool tensors have no powers; convert one with .long()")
     if dtype.kind != "f":
         device.expect_range(b, 0, LARGEST, 0, _negative_power)
+    if dtype.kind == "f" and not memory.is_array(b) and abs(b) == 0.5:  # as PyTorch: nan of -inf, -inf of -0.0
+        (a,) = cast_all(dtype, a)
+        root = _unary(sqrt_kernel, device, a)
+        return root if b > 0 else _binary(div_kernel, device, 1, root)
     return _binary(pow_kernel, device, a, b, dtype)
 
 
@@ -297,7 +301,7 @@ def _negative_power(value):
 
 @pow_.gradient
 def pow_gradient(do, g, a, b, out):
-    """b a**(b-1) da + a**b log(a) db; the first is 0 where b is 0, the second where a is 0."""
+    """b a**(b-1) da + a**b log(a) db; the first is 0 where b is 0, the second where a is 0 and b is not below 0."""
 
     def base():
         if not hasattr(b, "shape"):
@@ -306,9 +310,12 @@ def pow_gradient(do, g, a, b, out):
         return do.mul(g, do.where(none, 0.0, do.mul(b, do.pow(a, do.where(none, 1.0, do.sub(b, 1))))))
 
     def exponent():
-        positive = do.where(do.eq(a, 0), 1.0, a) if hasattr(a, "shape") else (a or 1.0)
-        logarithm = do.log(positive) if hasattr(a, "shape") else float(np.log(positive))
-        return do.mul(g, do.mul(out, logarithm))
+        if hasattr(a, "shape"):
+            flat = do.mul(do.eq(a, 0), do.ge(b, 0))
+            return do.mul(g, do.mul(out, do.log(do.where(flat, 1.0, a))))
+        with np.errstate(all="ignore"):
+            slope = do.mul(out, float(np.log(a)))
+        return do.mul(g, slope if a else do.where(do.ge(b, 0), 0.0, slope))
 
     return base, exponent
 
