@@ -18,7 +18,7 @@ from .errors import DataError, DtypeError
 from .runtime.device import Device, device as find_device
 from .runtime.files import write_whole
 from .runtime.memory import contiguous
-from .tensor import Tensor
+from .tensor import Tensor, tensor
 
 KINDS = ("F32", "F64", "I64", "I32", "U8", "BOOL")  # the names in a file of the dtypes that tensors have
 WHOLE = "minigrad"  # where in the metadata the description stands
@@ -71,7 +71,7 @@ def load(path: str | Path, device: str | Device = "cpu") -> Any:
     """
     where = find_device(device)
     arrays, metadata = _read(Path(path))
-    tensors = {name: Tensor(array, device=where) for name, array in arrays.items()}
+    tensors = {name: tensor(array, device=where) for name, array in arrays.items()}
     if WHOLE not in metadata:
         return tensors
     try:

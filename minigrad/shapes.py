@@ -136,8 +136,8 @@ def existing_axis(axis: int, ndim: int, where: str) -> int:
 
 
 def axes_tuple(dim, ndim: int, where: str) -> tuple[int, ...]:
-    """Axes given as None (all), a number or a sequence, as sorted distinct numbers."""
-    if dim is None:
+    """Axes given as a number or a sequence, or None or an empty one for all, as sorted distinct numbers."""
+    if dim is None or (isinstance(dim, tuple | list) and not dim):
         return tuple(range(ndim))
     axes = tuple(dim) if isinstance(dim, tuple | list) else (dim,)
     numbers = tuple(sorted(axis_number(axis, ndim, where) for axis in axes))

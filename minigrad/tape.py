@@ -106,7 +106,7 @@ class Node:
                 "use retain_graph=True in the first backward"
             )
         return {
-            position if position == "out" else self.op.inputs[position]: storage.version - version
+            position if position == "out" else self.op.input_name(position): storage.version - version
             for position, storage, version in self.versions
             if storage.version != version
         }
@@ -184,7 +184,8 @@ def _rule(node: Node, do, g, tensors):
     if tensors is not None:
         storages = {position: storage for position, storage, _ in node.versions}
         kept = [
-            tensors(array, node.edges[i], node.device, storages.get(i)) for i, array in zip(op.keeps, kept, strict=True)
+            tensors(array, node.edges[i], node.device, storages.get(i))
+            for i, array in zip(op.kept_of(node.edges), kept, strict=True)
         ]
         out = None if out is None else tensors(out, node, node.device, storages["out"])
     return op.rule(do, g, **op.arguments(kept, node.shapes, out, node.saved, node.settings))

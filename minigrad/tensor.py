@@ -7,11 +7,13 @@ that belong to layers are in nn/functional.py.
 from __future__ import annotations
 
 import threading
+import warnings
 from collections import namedtuple
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from functools import partial
 from math import prod
+from operator import index
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -19,8 +21,8 @@ import numpy as np
 from . import ops, shapes
 from .changes import Same, Thing, changed
 from .errors import DeviceError, DtypeError, GraphError, ShapeError, ValidationError
-from .ops.arithmetic import add_kernel
-from .ops.movement import is_basic
+from .ops.arithmetic import add_kernel, expect_fits, widest
+from .ops.movement import Position, is_basic
 from .ops.op import ArrayOps, Op, RecordedOps, find as find_operation
 from .runtime.device import CPU, Device, device as find_device
 from .runtime.memory import contiguous, copy, empty_like, is_view, owns, shares
@@ -43,12 +45,13 @@ class Tensor(Thing):
     """An n-dimensional array with gradients.
 
     data            numbers, nested lists, a NumPy array or another tensor; copied
-    dtype           float32, float64, int64, int32, uint8 or bool; Python floats become float32, whole numbers int64
+    dtype           float32, float64, int64, int32, uint8 or bool; float32 here, while mg.tensor takes that of the data
     device          'cpu' (default), 'cuda' or 'numpy'
     requires_grad   record what is done with it, so that backward() fills `.grad`
 
-    Raises   DtypeError    the data is not numeric, or gradients are asked for whole numbers
-             DeviceError   there is no such device here
+    Raises   DtypeError        the data is not numeric, or gradients are asked for whole numbers
+             ValidationError   sizes are given, as in Tensor(3, 4): use mg.zeros(3, 4)
+             DeviceError       there is no such device here
     Example
     >>> import minigrad as mg
     >>> x = mg.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
@@ -69,9 +72,14 @@ class Tensor(Thing):
     _storage: Storage  # shared by all tensors on the same memory
     _alias: Alias | None  # how it follows from another tensor on its storage; None for the first one
 
-    def __init__(self, data: Any, dtype: Any = None, device: str | Device = CPU, requires_grad: Bool = False):
+    def __init__(self, *data: Any, dtype: Any = float32, device: str | Device = CPU, requires_grad: Bool = False):
+        if len(data) != 1 or type(data[0]) is int:
+            raise ValidationError(
+                f"Tensor: expected one list or array, got {', '.join(type(value).__name__ for value in data) or 'nothing'}; "
+                "use mg.zeros(...) for sizes, mg.tensor(...) for a number, and dtype= and device= by name"
+            )
         where = find_device(device)
-        _constant(_fill(self, where.from_host(_host_array(data, dtype)), where, None))
+        _constant(_fill(self, where.from_host(_host_array(data[0], dtype)), where, None))
         if requires_grad:
             self.requires_grad_()
 
@@ -283,7 +291,7 @@ class Tensor(Thing):
         return (self[i] for i in range(len(self)))
 
     def __contains__(self, value: Any) -> Bool:
-        return bool((self.detach() == value).any())
+        return bool(apply(ops.eq, self.detach(), value).any())
 
     # ---- the graph
 
@@ -348,7 +356,7 @@ class Tensor(Thing):
                 )
             return _make(self.device.full(self.shape, 1, self.dtype), self.device, None)
         if not isinstance(gradient, Tensor):
-            gradient = Tensor(gradient, self.dtype, self.device)
+            gradient = tensor(gradient, self.dtype, self.device)
         if gradient.shape != self.shape:
             raise ShapeError(f"backward: gradient has shape {gradient.shape}, the tensor {self.shape}; make them equal")
         if gradient.device != self.device:
@@ -504,10 +512,10 @@ class Tensor(Thing):
         return apply(ops.abs, self)
 
     def __eq__(self, other: Any) -> Tensor:  # type: ignore[override]
-        return apply(ops.eq, self, other)
+        return apply(ops.eq, self, other) if isinstance(other, _COMPARABLE) else NotImplemented
 
     def __ne__(self, other: Any) -> Tensor:  # type: ignore[override]
-        return apply(ops.ne, self, other)
+        return apply(ops.ne, self, other) if isinstance(other, _COMPARABLE) else NotImplemented
 
     def __lt__(self, other: Any) -> Tensor:
         return apply(ops.lt, self, other)
@@ -596,8 +604,10 @@ class Tensor(Thing):
         """The smaller of two elements; at a tie each gets half of the gradient."""
         return apply(ops.minimum, self, other)
 
-    def clip(self, min: Float | None = None, max: Float | None = None) -> Tensor:
-        """Every element moved into min..max; the gradient passes where it was inside, ends included.
+    def clip(self, min: Any = None, max: Any = None) -> Tensor:
+        """Every element moved into min..max, which are numbers, tensors or None; where min is above max it becomes max.
+
+        The gradient passes where the element was inside, ends included; elsewhere it goes to the end that was taken.
 
         Raises   ValidationError   neither end is given
         Example
@@ -607,7 +617,7 @@ class Tensor(Thing):
         """
         if min is None and max is None:
             raise ValidationError("clip: min and max are both None; give at least one")
-        return apply(ops.clip, self, low=min, high=max)
+        return apply(ops.clip, self, min, max)
 
     clamp = clip
 
@@ -734,13 +744,25 @@ class Tensor(Thing):
         axis = None if dim is None or shapes.axis_number(dim, self.ndim, "argmin") >= self.ndim else dim % self.ndim
         return apply(ops.argmin, self, axis=axis, keepdim=keepdim)
 
-    def any(self) -> Tensor:
-        """Whether any element is not zero."""
-        return Tensor(bool(self._host().any()), device=self.device)
+    def any(self, dim: Any = None, keepdim: Bool = False) -> Tensor:
+        """Whether any element over `dim` is not zero; nan is not zero.
 
-    def all(self) -> Tensor:
-        """Whether no element is zero."""
-        return Tensor(bool(self._host().all()), device=self.device)
+        Example
+        >>> import minigrad as mg
+        >>> mg.tensor([[0, 1], [0, 0]]).any(dim=1)
+        tensor([ True, False])
+        """
+        return (self != 0).sum(dim, keepdim) != 0
+
+    def all(self, dim: Any = None, keepdim: Bool = False) -> Tensor:
+        """Whether no element over `dim` is zero.
+
+        Example
+        >>> import minigrad as mg
+        >>> mg.tensor([[1, 1], [0, 1]]).all(dim=1)
+        tensor([ True, False])
+        """
+        return (self == 0).sum(dim, keepdim) == 0
 
     # ---- shape
 
@@ -862,14 +884,21 @@ class Tensor(Thing):
     # ---- indexing
 
     def __getitem__(self, key: Any) -> Tensor:
-        return apply(ops.index, self, key=_plain_key(key))
+        key, positions = _split_positions(key)
+        if is_basic(key):
+            return apply(ops.index, self, key=key)
+        if local.recording is not None and any(part.dtype == bool_ for part in positions):
+            local.recording.refuse("indexing with a mask", "use mg.where(mask, x, 0), whose shape is known")
+        return apply(ops.take, self, *positions, key=key)
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        key = _plain_key(key)
+        key, positions = _split_positions(key)
         if is_basic(key):
             apply(ops.index, self, key=key).copy_(value)
-        else:
-            self._change(ops.assign, value, key=key)
+            return
+        if local.recording is not None and np.ndim(value) and any(part.dtype == bool_ for part in positions):
+            local.recording.refuse("assigning several values with a mask", "use mg.where(mask, values, x)")
+        self._change(ops.put, value, *positions, key=key)
 
     # ---- changes in place
 
@@ -963,11 +992,11 @@ class Tensor(Thing):
 
     def copy_(self, other: Any) -> Tensor:
         """The values of `other`, broadcast, written here."""
-        return self._change(ops.assign, other, key=...)
+        return self._change(ops.assign, other)
 
     def fill_(self, value: Float) -> Tensor:
         """Every element set to `value`."""
-        return self._change(ops.assign, value, key=...)
+        return self._change(ops.assign, value)
 
     def zero_(self) -> Tensor:
         """Every element set to 0."""
@@ -1040,9 +1069,10 @@ def apply(operation: Op, *inputs: Any, **settings: Any) -> Tensor:
     if operation.view and shares(out, arrays[0]):
         _join(result, inputs[0], ((operation, settings),), FOLLOWS if mode.recording else UNRECORDED)
     if wanted and mode.recording and out.dtype.kind == "f":
-        kept = [arrays[i] for i in operation.keeps]
+        keeps = operation.kept_of(arrays) if operation.keeps_rest else operation.keeps
+        kept = [arrays[i] for i in keeps]
         versions: list[tuple[Any, Storage, Int]] = []
-        for i in operation.keeps:
+        for i in keeps:
             if isinstance(inputs[i], Tensor):
                 storage = inputs[i]._storage
                 versions.append((i, storage, storage.version))
@@ -1174,20 +1204,28 @@ def _restored(kind, array, device, leaf):
 def tensor(data: Any, dtype: Any = None, device: str | Device = CPU, requires_grad: Bool = False) -> Tensor:
     """A tensor from numbers, nested lists, a NumPy array or another tensor; the values are copied.
 
-    See Tensor.
+    dtype   that of the data if None: Python floats are float32, whole numbers int64, and NumPy's numbers and arrays, and
+            tensors, keep their own; of several the widest
+
+    Raises   DtypeError   as Tensor; also a number that the dtype does not hold, as 300 in uint8, or nan in int64
     Example
     >>> tensor([1, 2]).dtype
     dtype('int64')
     """
-    return Tensor(data, dtype, device, requires_grad)
+    where = find_device(device)
+    made = _constant(_make(where.from_host(_host_array(data, dtype)), where, None))
+    return made.requires_grad_() if requires_grad else made
 
 
+_COMPARABLE = (Tensor, Int, Float, np.generic, np.ndarray)  # what == compares element by element
 _dtype_names = {str(dtype) for dtype in DTYPES}
 
 
 def _known_dtype(dtype: Any, where: str) -> np.dtype:
+    if isinstance(dtype, Device) or (isinstance(dtype, str) and dtype.split(":")[0] in ("cpu", "cuda", "numpy")):
+        raise DtypeError(f"{where}: expected a dtype, got the device '{dtype}'; give it as device=")
     try:
-        found = np.dtype(dtype)
+        found = np.dtype(float32 if dtype is None else dtype)
     except TypeError:
         raise DtypeError(f"{where}: {dtype!r} is neither a dtype nor a device") from None
     if found not in DTYPES:
@@ -1197,32 +1235,104 @@ def _known_dtype(dtype: Any, where: str) -> np.dtype:
 
 def _host_array(data: Any, dtype: Any) -> np.ndarray:
     """A fresh NumPy array of a supported dtype."""
-    if isinstance(data, Tensor):
-        data = data.detach().numpy()
-    elif isinstance(data, list | tuple) and any(isinstance(row, Tensor) for row in data):
-        data = [row.detach().numpy() if isinstance(row, Tensor) else row for row in data]
-    try:
-        array = np.array(data)
-    except ValueError:
-        raise ShapeError("tensor: the rows have different lengths; make the nested lists rectangular") from None
-    if array.dtype.kind not in "fiub":
+    array, dtypes = _found("tensor", data)
+    if any(found.kind not in "fiub" for found in dtypes):
         raise DtypeError(f"tensor: {type(data).__name__} of dtype {array.dtype} is not numeric; give numbers")
-    if dtype is None and array.dtype == float64 and not isinstance(data, np.ndarray | np.generic):
-        dtype = float32
-    wanted = _known_dtype(array.dtype if dtype is None else dtype, "tensor")
-    return array.astype(wanted, copy=False)
+    if dtype is None and dtypes:
+        dtype = widest("tensor", *dtypes)
+    wanted = _known_dtype(dtype, "tensor")
+    if wanted.kind in "iu" and array.dtype != wanted and array.size:
+        for number in (array.min(), array.max()):
+            expect_fits("tensor", number, wanted)
+    with np.errstate(all="ignore"):
+        return array.astype(wanted, copy=False)
 
 
-def _plain_key(key: Any) -> Any:
-    """An index with tensors replaced by arrays."""
-    if isinstance(key, tuple):
-        return tuple(_plain_key(part) for part in key)
-    if isinstance(key, Tensor):
-        if key.dtype.kind == "f":
-            raise DtypeError(f"index: a {key.dtype} tensor cannot index; use whole numbers or bool")
-        return key.device.to_host(key.array).copy()  # whatever becomes of the tensor
-    if isinstance(key, list):
-        return np.array(key, None if key else np.int64)
-    if isinstance(key, np.ndarray):
-        return key.copy()
-    return key
+def _found(where: str, data: Any) -> tuple[np.ndarray, set[np.dtype]]:
+    """The array that NumPy makes of data, and the dtypes of the numbers, arrays and tensors in it."""
+    dtypes: set[np.dtype] = set()
+    plain = _without_tensors(data, dtypes)
+    try:
+        array = np.array(plain)
+        if array.dtype.kind in "fu" and not any(found.kind in "fu" for found in dtypes) and dtypes:
+            array = np.array(plain, object)  # whole numbers beyond int64, which NumPy would round
+    except ValueError:
+        raise ShapeError(f"{where}: the rows have different lengths; make the nested lists rectangular") from None
+    return array, dtypes
+
+
+_PYTHON = {Float: float32, Int: int64, Bool: bool_}  # the dtypes of Python's numbers
+
+
+def _without_tensors(data: Any, dtypes: set[np.dtype], inside: Bool = False) -> Any:
+    """Data with arrays for its tensors, and in lists numbers for tensors of one; adds the dtypes in it to `dtypes`."""
+    if isinstance(data, list | tuple):
+        kinds = set(map(type, data))
+        if kinds <= _PYTHON.keys():
+            dtypes.update([_PYTHON[kind] for kind in kinds])
+            return data
+        return [_without_tensors(part, dtypes, inside=True) for part in data]
+    if isinstance(data, Tensor):
+        data = data.detach().numpy().reshape(() if inside and data.numel() == 1 else data.shape)
+    dtypes.add(_PYTHON[type(data)] if type(data) in _PYTHON else np.asarray(data).dtype)
+    return data
+
+
+def _split_positions(key: Any) -> tuple[Any, list[Tensor]]:
+    """An index made of numbers, slices, None, ..., arrays of whole numbers and masks, in which the tensors are replaced
+    by their numbers; and the tensors, whose values an operation reads as it reads its inputs."""
+    if isinstance(key, list) and len(key) < 32 and any(isinstance(part, _NESTED) for part in key):
+        warnings.warn(
+            "index: a list that holds lists, tensors, slices, None or ... is read as a tuple, as PyTorch does for now; "
+            "write x[a, b], or x[mg.tensor(...)]",
+            stacklevel=3,
+        )
+        key = tuple(key)
+    tensors: list[Tensor] = []
+    plain = tuple([_plain_part(part, tensors) for part in key]) if isinstance(key, tuple) else _plain_part(key, tensors)
+    return plain, tensors
+
+
+_NESTED = (Tensor, np.ndarray, list, tuple, range, slice, type(None), type(...))
+
+
+def _plain_part(part: Any, tensors: list[Tensor]) -> Any:
+    """One part of an index; a tensor in it is put into the list."""
+    if part is None or part is Ellipsis:
+        return part
+    if isinstance(part, slice):
+        return _plain_slice(part)
+    if isinstance(part, list | tuple | range | np.ndarray | np.bool_ | Bool):
+        array, _ = _found("index", part)
+        part = array if array.size or isinstance(part, np.ndarray) else array.astype(int64)
+    elif not hasattr(part, "__index__"):
+        raise DtypeError(
+            f"index: a {type(part).__name__} cannot index; use whole numbers, slices, lists, tensors, None or ..."
+        )
+    elif not isinstance(part, Tensor):
+        return part.__index__()
+    if part.dtype == uint8:
+        warnings.warn(
+            "index: uint8 is read as a mask, as PyTorch does for now; use .bool() for a mask, .long() for positions",
+            stacklevel=4,
+        )
+        part = part.bool() if isinstance(part, Tensor) else part.astype(bool_)
+    if part.dtype.kind not in "iub":
+        raise DtypeError(f"index: a {part.dtype} tensor cannot index; use whole numbers or bool")
+    if not isinstance(part, Tensor):
+        return part if part.ndim or part.dtype == bool_ else int(part)
+    if not part.ndim and part.dtype != bool_ and local.recording is None:
+        return int(part)
+    tensors.append(part)
+    return Position(len(tensors) - 1)
+
+
+def _plain_slice(part: slice) -> slice:
+    """A slice of Python's numbers."""
+    try:
+        plain = slice(*[None if end is None else index(end) for end in (part.start, part.stop, part.step)])
+    except TypeError:
+        raise DtypeError(f"index: {part} cannot index; use whole numbers from, to and as the step") from None
+    if plain.step == 0:
+        raise ValidationError(f"index: {part} has a step of 0; use 1 or more")
+    return plain

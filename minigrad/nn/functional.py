@@ -5,6 +5,7 @@ Functions that also are methods of a tensor (relu, softmax, ...) are those metho
 
 from collections.abc import Sequence
 from functools import cache
+from math import prod
 
 from .. import ops
 from ..errors import DtypeError, ShapeError, ValidationError
@@ -77,7 +78,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     _tensors("linear", x, weight)
     if not x.ndim:
         raise ShapeError("linear: x is a single number, expected (..., in_features)")
-    flat = apply(ops.linear, x.reshape(-1, x.shape[-1]), weight, bias)
+    flat = apply(ops.linear, x.reshape(prod(x.shape[:-1]), x.shape[-1]), weight, bias)
     return flat.reshape(*x.shape[:-1], flat.shape[-1])
 
 

@@ -435,7 +435,7 @@ class Module(Thing):
         )
         pairs = [(name, own[name], state_dict[name]) for name in own if name in state_dict]
         _refuse_misfits(type(self).__name__, keys if strict else IncompatibleKeys([], []), pairs)
-        ready = [(tensor, Tensor(value, tensor.dtype, tensor.device)) for _, tensor, value in pairs]
+        ready = [(tensor, Tensor(value, dtype=tensor.dtype, device=tensor.device)) for _, tensor, value in pairs]
         for tensor, values in ready:
             tensor.copy_(values)
         return keys

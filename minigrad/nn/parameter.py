@@ -3,7 +3,7 @@
 from typing import Any
 
 from ..storage import DETACHED
-from ..tensor import Tensor, _fill, _join
+from ..tensor import Tensor, _fill, _join, tensor
 
 
 class Parameter(Tensor):
@@ -22,7 +22,7 @@ class Parameter(Tensor):
     __slots__ = ()
 
     def __init__(self, data: Any, requires_grad: bool = True):
-        values = data if isinstance(data, Tensor) else Tensor(data)
+        values = data if isinstance(data, Tensor) else tensor(data)
         _join(_fill(self, values.array, values.device, None), values, (), DETACHED)
         self.requires_grad_(requires_grad)
 

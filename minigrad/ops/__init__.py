@@ -37,8 +37,10 @@ from .movement import (
     index,
     pad,
     permute,
+    put,
     reshape,
     stack,
+    take,
     transfer,
     view_scatter,
 )

@@ -7,6 +7,7 @@ images.
 """
 
 from functools import cache
+from math import prod
 
 import numpy as np
 
@@ -134,11 +135,12 @@ def matmul(device, a, b):
         matmul_columns[device.type](a, b, out)
         return out
     lead = broadcast("matmul", a.shape[:-2], b.shape[:-2])
+    batch = prod(lead)  # in numbers: of an empty matrix -1 could be anything
     a3, b3 = (
-        memory.reshaped(memory.spread(side, (*lead, *side.shape[-2:])), (-1, *side.shape[-2:])) for side in (a, b)
+        memory.reshaped(memory.spread(side, (*lead, *side.shape[-2:])), (batch, *side.shape[-2:])) for side in (a, b)
     )
     out = memory.empty_plain((*lead, a.shape[-2], b.shape[-1]), a.dtype, device)
-    matmul_columns[device.type](a3, b3, out.reshape(-1, *out.shape[-2:]))
+    matmul_columns[device.type](a3, b3, out.reshape(batch, *out.shape[-2:]))
     return out
 
 

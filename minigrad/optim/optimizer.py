@@ -39,7 +39,7 @@ class Bundle:
         if name not in self.lists:
             for p, state in zip(self.params, self.states, strict=True):
                 if name not in state:
-                    state[name] = Tensor(np.zeros(p.shape, p.dtype), device=p.device)
+                    state[name] = Tensor(np.zeros(p.shape), dtype=p.dtype, device=p.device)
             self.lists[name] = self.device.arrays([state[name].array for state in self.states])
         return self.lists[name]
 
@@ -349,7 +349,7 @@ class Optimizer(Thing):
                         f"{self._name}: {name} of parameter {number} has shape {value.shape}, the "
                         f"parameter {p.shape}; build the optimiser for the model it was saved with"
                     )
-                copy[name] = Tensor(contiguous(value.detach().cpu().numpy()), p.dtype, p.device)
+                copy[name] = Tensor(contiguous(value.detach().cpu().numpy()), dtype=p.dtype, device=p.device)
             elif value is not None:
                 copy[name] = value
         return copy
