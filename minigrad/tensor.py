@@ -75,7 +75,7 @@ class Tensor(Thing):
     def __init__(self, *data: Any, dtype: Any = float32, device: str | Device = CPU, requires_grad: Bool = False):
         if len(data) != 1 or type(data[0]) is int:
             raise ValidationError(
-                f"Tensor: expected one list or array, got {', '.join(type(value).__name__ for value in data) or 'nothing'}; "
+                f"Tensor: expected one list or array, got {', '.join(type(x).__name__ for x in data) or 'nothing'}; "
                 "use mg.zeros(...) for sizes, mg.tensor(...) for a number, and dtype= and device= by name"
             )
         where = find_device(device)
@@ -1204,8 +1204,8 @@ def _restored(kind, array, device, leaf):
 def tensor(data: Any, dtype: Any = None, device: str | Device = CPU, requires_grad: Bool = False) -> Tensor:
     """A tensor from numbers, nested lists, a NumPy array or another tensor; the values are copied.
 
-    dtype   that of the data if None: Python floats are float32, whole numbers int64, and NumPy's numbers and arrays, and
-            tensors, keep their own; of several the widest
+    dtype   that of the data if None: Python floats are float32, whole numbers int64, and NumPy's numbers and arrays,
+            and tensors, keep their own; of several the widest
 
     Raises   DtypeError   as Tensor; also a number that the dtype does not hold, as 300 in uint8, or nan in int64
     Example
