@@ -633,6 +633,14 @@ def test_datasets_iterate_to_their_end():
     assert [label for _, label in pictures(3)] == [0, 1, 2]
     assert [label.item() for (label,) in TensorDataset(mg.tensor([4, 5]))] == [4, 5]
     assert list(Subset(Numbers(10), [7, 2])) == [7, 2]
+    assert list(Numbers(3)) == [0, 1, 2]
+
+
+@pytest.mark.parametrize(("error", "seen"), [(IndexError, IndexError), (StopIteration, RuntimeError)])
+def test_an_error_in_a_sample_is_not_the_end_of_its_dataset(error, seen):
+    for dataset in (Broken(5, error("at 2")), Subset(Broken(5, error("at 2")), [1, 2])):
+        with pytest.raises(seen):
+            list(dataset)
 
 
 # Bad input
