@@ -9,7 +9,7 @@ from . import ops, shapes
 from .errors import DtypeError, ShapeError, ValidationError
 from .random import generator
 from .runtime.device import CPU, Device, device as find_device
-from .tensor import Tensor, _known_dtype, _make, apply, float32, int64
+from .tensor import Tensor, _constant, _known_dtype, _make, apply, float32, int64
 
 
 def _sizes(where: str, shape: Sequence[Any]) -> tuple[int, ...]:
@@ -42,7 +42,7 @@ def _new(array: np.ndarray, device: str | Device, requires_grad: bool) -> Tensor
 
 
 def _on(place: Device, array: Any, requires_grad: bool) -> Tensor:
-    made = _make(array, place, None)
+    made = _constant(_make(array, place, None))
     return made.requires_grad_() if requires_grad else made
 
 
@@ -208,7 +208,14 @@ def from_numpy(array: np.ndarray) -> Tensor:
         raise DtypeError(
             f"from_numpy: strides {array.strides} are no multiples of {array.itemsize} bytes; copy the array"
         )
-    return _make(array, CPU, None)
+    return _borrowed(array, CPU)
+
+
+def _borrowed(array: Any, place: Device) -> Tensor:
+    """A tensor on memory that somebody else uses, too."""
+    made = _make(array, place, None)
+    made._storage.lent = True
+    return made
 
 
 def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
@@ -228,7 +235,7 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
         made = from_numpy(data)
     elif hasattr(data, "__cuda_array_interface__"):
         place = find_device("cuda")
-        made = _make(place.adopt(data.__cuda_array_interface__, data), place, None)
+        made = _borrowed(place.adopt(data.__cuda_array_interface__, data), place)
         _known_dtype(made.dtype, "as_tensor")
     else:
         return Tensor(data, dtype, find_device(device))
@@ -252,7 +259,7 @@ def from_dlpack(source: Any) -> Tensor:
     if kind == 1:
         return from_numpy(np.from_dlpack(source))
     place = find_device("cuda")
-    made = _make(place.borrow(source.__dlpack__(stream=1)), place, None)
+    made = _borrowed(place.borrow(source.__dlpack__(stream=1)), place)
     _known_dtype(made.dtype, "from_dlpack")
     return made
 

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
+from typing import Any
 
 import numpy as np
 
@@ -74,13 +75,9 @@ def manual_seed(seed: int) -> None:
     >>> bool((mg.randn(3) == first).all())
     True
     """
-    global _program
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**64:
         raise ValidationError(f"manual_seed: {seed!r} is not a seed; use a whole number from 0 to 2**64 - 1")
-    if _own.stream is None:
-        _program = Stream(seed)
-    else:
-        _own.stream = Stream(seed)
+    _become(Stream(seed))
 
 
 def initial_seed() -> int:
@@ -93,6 +90,21 @@ def initial_seed() -> int:
     7
     """
     return _current().seed
+
+
+def get_rng_state() -> Any:
+    """Where this thread's random numbers stand."""
+    source = _current()
+    counted = next(source.calls), next(source.children)
+    source.calls, source.children = map(count, counted)
+    return source, source.generator.bit_generator.state, counted
+
+
+def set_rng_state(state: Any) -> None:
+    """Go on with random numbers from there."""
+    source, source.generator.bit_generator.state, counted = state
+    source.calls, source.children = map(count, counted)
+    _become(source)
 
 
 @contextmanager
@@ -132,3 +144,12 @@ def _draw(key: np.ndarray) -> None:
 
 def _current() -> Stream:
     return _own.stream or _program
+
+
+def _become(source: Stream) -> None:
+    """Put another stream in place of the one that this thread draws from."""
+    global _program
+    if _own.stream is None:
+        _program = source
+    else:
+        _own.stream = source

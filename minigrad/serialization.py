@@ -89,7 +89,7 @@ def _is_plain(obj: Any) -> bool:
 
 
 def _host(tensor: Tensor) -> np.ndarray:
-    return contiguous(tensor.device.to_host(tensor.array))
+    return contiguous(tensor._host())
 
 
 def _described(value: Any, path: tuple[Any, ...], arrays: dict[str, np.ndarray]) -> Any:

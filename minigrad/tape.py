@@ -155,7 +155,7 @@ class Node:
 
     edges      for each input: the Node that made it, the leaf Tensor that it is, or None where no gradient is wanted
     kept       the input arrays that the gradient rule needs, by position
-    versions   (position, cell, number): the arrays kept, with the version that they had; "out" for the output
+    versions   (position, storage, version): where the arrays kept lie, and the version they had; "out" for the output
     """
 
     __slots__ = ("device", "dtypes", "edges", "kept", "number", "op", "out", "saved", "settings", "shapes", "versions")
@@ -173,18 +173,28 @@ class Node:
         """Let go of the arrays and of the graph behind."""
         self.kept = self.out = self.saved = self.edges = None
 
-    def check(self) -> None:
-        """Refuse to go on with values that are gone or have changed."""
+    def changed(self) -> dict[str, int]:
+        """The names of kept values that were written since, and how often; refuses a graph that is gone."""
         if self.freed:
             raise GraphError(
                 "backward: this graph was walked before and its saved values are freed; "
                 "use retain_graph=True in the first backward"
             )
-        for position, cell, number in self.versions:
-            if cell[0] != number:
-                name = "output" if position == "out" else f"input '{self.op.inputs[position]}'"
+        return {
+            position if position == "out" else self.op.inputs[position]: storage.version - version
+            for position, storage, version in self.versions
+            if storage.version != version
+        }
+
+    def refuse(self, changed: dict[str, int], contribution: Callable[[], Any]) -> None:
+        """Refuse to compute a part of the gradient from values that have changed."""
+        used = set(contribution.__code__.co_freevars)
+        known = {"do", "g", *(name for name, _, _ in self.op.sources)}
+        for name, times in changed.items():
+            if name in used or not used <= known:  # what is not a parameter of the rule was computed from one
+                which = "output" if name == "out" else f"input '{name}'"
                 raise GraphError(
-                    f"backward: the {name} of {self.op.name} was changed in place {cell[0] - number} time(s) "
+                    f"backward: the {which} of {self.op.name} was changed in place {times} time(s) "
                     f"after {self.op.name} used it, and its gradient needs the old value; "
                     "change a copy instead, or after backward"
                 )
@@ -216,12 +226,14 @@ def walk_back(
         g = pending.pop(id(node), None)
         if g is None:
             continue
-        node.check()
+        changed = node.changed()
         do = operations(node.device)
         contributions = _rule(node, do, g, tensors)
         for edge, shape, dtype, contribution in zip(node.edges, node.shapes, node.dtypes, contributions, strict=True):
             if edge is None or contribution is None:
                 continue
+            if changed:
+                node.refuse(changed, contribution)
             part = contribution()
             place = getattr(edge, "device", node.device)  # another one, where a tensor was moved
             there = do if place is node.device else operations(place)
@@ -245,9 +257,9 @@ def _rule(node: Node, do, g, tensors):
         raise GraphError(f"backward: {op.name} has no gradient")
     kept, out = node.kept, node.out
     if tensors is not None:
-        cells = {position: cell for position, cell, _ in node.versions}
+        storages = {position: storage for position, storage, _ in node.versions}
         kept = [
-            tensors(array, node.edges[i], node.device, cells.get(i)) for i, array in zip(op.keeps, kept, strict=True)
+            tensors(array, node.edges[i], node.device, storages.get(i)) for i, array in zip(op.keeps, kept, strict=True)
         ]
-        out = None if out is None else tensors(out, node, node.device, cells["out"])
+        out = None if out is None else tensors(out, node, node.device, storages["out"])
     return op.rule(do, g, **op.arguments(kept, node.shapes, out, node.saved, node.settings))

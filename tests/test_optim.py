@@ -256,7 +256,7 @@ def test_parameters_without_gradient_are_skipped():
     optimizer = Adam([w, frozen], weight_decay=0.5)
     one_step(optimizer, w)
     assert frozen.item() == 1.0
-    assert frozen._version == [0]
+    assert frozen._storage.version == 0
     assert list(optimizer.state_dict()["state"]) == [0]
 
 
@@ -264,7 +264,7 @@ def test_no_gradients_no_change():
     w = leaf(1.0)
     SGD([w]).step()
     assert w.item() == 1.0
-    assert w._version == [0]
+    assert w._storage.version == 0
 
 
 @pytest.mark.parametrize("make", [SGD, lambda p, lr: SGD(p, lr, momentum=0.5), Adam])

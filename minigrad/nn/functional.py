@@ -8,6 +8,7 @@ from functools import cache
 
 from .. import ops
 from ..errors import DtypeError, ShapeError, ValidationError
+from ..ops.op import Op
 from ..random import next_key
 from ..shapes import padding_2d, pair
 from ..tensor import Tensor, apply
@@ -23,26 +24,38 @@ log_softmax = Tensor.log_softmax
 def relu(x: Tensor, inplace: bool = False) -> Tensor:
     """max(x, 0); the gradient at 0 is 0.
 
-    inplace   taken for the sake of PyTorch's models: the result is new in any case
+    inplace   write the result to x, and return x
 
+    Raises   GraphError   inplace, and x is a leaf that requires grad
     Example
     >>> import minigrad as mg
     >>> relu(mg.tensor([-1.0, 2.0]))
     tensor([0., 2.])
     """
-    return apply(ops.relu, x)
+    return _in_place_or_new(inplace, ops.relu, x)
 
 
-def leaky_relu(x: Tensor, negative_slope: float = 0.01) -> Tensor:
+def _in_place_or_new(inplace: bool, operation: Op, x: Tensor, *others: Tensor, **settings: float) -> Tensor:
+    """operation(x, *others), in the memory of x if `inplace`."""
+    if inplace:
+        _tensors(operation.name, x)
+        return x._change(operation, *others, **settings)
+    return apply(operation, x, *others, **settings)
+
+
+def leaky_relu(x: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
     """x where positive, negative_slope * x elsewhere.
 
+    inplace   write the result to x, and return x
+
+    Raises   GraphError   inplace, and x is a leaf that requires grad
     Source   A. Maas et al., "Rectifier nonlinearities improve neural network acoustic models", 2013
     Example
     >>> import minigrad as mg
     >>> leaky_relu(mg.tensor([-1.0, 2.0]), 0.1)
     tensor([-0.1,  2. ])
     """
-    return apply(ops.leaky_relu, x, negative_slope=float(negative_slope))
+    return _in_place_or_new(inplace, ops.leaky_relu, x, negative_slope=float(negative_slope))
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -210,11 +223,14 @@ def _pool_settings(where, kernel_size, stride, padding, dilation=None):
     return settings if dilation is None else {**settings, "dilation": pair(dilation, "dilation", where)}
 
 
-def dropout(x: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
+def dropout(x: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
     """In training, zero each element with probability p and divide the others by 1 - p; otherwise x itself.
+
+    inplace   write the result to x, and return x
 
     The same seed gives the same zeros on every device.
     Raises   ValidationError   p is not between 0 and 1
+             GraphError        inplace, and x is a leaf that requires grad
     Source   N. Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting", 2014
     Example
     >>> import minigrad as mg
@@ -228,7 +244,8 @@ def dropout(x: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
         raise ValidationError(f"dropout: p is {p}; it is a probability, 0 to 1")
     if not training or p == 0:
         return x
-    return x * apply(ops.dropout_mask, x.detach(), p=float(p), key=next_key())
+    mask = apply(ops.dropout_mask, x.detach(), p=float(p), key=next_key())
+    return _in_place_or_new(inplace, ops.mul, x, mask)
 
 
 def flatten(x: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from ..tensor import Tensor, _fill
+from ..storage import DETACHED
+from ..tensor import Tensor, _fill, _join
 
 
 class Parameter(Tensor):
@@ -22,7 +23,7 @@ class Parameter(Tensor):
 
     def __init__(self, data: Any, requires_grad: bool = True):
         values = data if isinstance(data, Tensor) else Tensor(data)
-        _fill(self, values.array, values.device, None, values._version)
+        _join(_fill(self, values.array, values.device, None), values, (), DETACHED)
         self.requires_grad_(requires_grad)
 
     def __repr__(self) -> str:

@@ -54,10 +54,40 @@ def expand_gradient(do, g, x_shape):
     return (lambda: do.sum_to(g, shape=x_shape),)
 
 
+@launches
+@op
+def view_scatter(device, x, value, *, steps, order):
+    """A copy of x with a part of it replaced by `value`.
+
+    steps   the views that lead to the part: ((operation, settings), ...)
+    order   the axes of x, outermost first, in a memory layout where these steps make no copy
+    """
+    out = memory.empty_plain(tuple([x.shape[axis] for axis in order]), x.dtype, device).transpose(np.argsort(order))
+    memory.copy(out, x)
+    part = out
+    for operation, settings in steps:
+        part = operation.forward(device, part, **settings)
+    memory.copy(part, value)
+    return out
+
+
+@view_scatter.gradient
+def view_scatter_gradient(do, g, steps, order):
+    """The part takes its gradient away from the rest."""
+
+    def part():
+        found = g
+        for operation, settings in steps:
+            found = getattr(do, operation.name)(found, **settings)
+        return found
+
+    return lambda: do.view_scatter(g, 0.0, steps=steps, order=order), part
+
+
 # ---- x[key]
 
 
-def _basic(key) -> bool:
+def is_basic(key) -> bool:
     """Whether a key is made of numbers, slices, None and ... only: then it names a view, and no place twice."""
     parts = key if isinstance(key, tuple) else (key,)
     return all(part is None or part is Ellipsis or _number_or_slice(part) for part in parts)
@@ -89,7 +119,7 @@ index_columns = Columns("index", numpy=index_numpy, cpu=by_numpy(index_numpy))
 @op
 def index(device, x, *, key):
     try:
-        if _basic(key):
+        if is_basic(key):
             return _at(x, key)
         out = memory.empty_plain(_shape_at(x.shape, key), x.dtype, device)
     except IndexError as error:
@@ -114,7 +144,7 @@ index_back_columns = Columns("index_back", numpy=index_back_numpy, cpu=by_numpy(
 def index_back(device, g, *, shape, key):
     """Zeros of `shape` with g added at `key`; places named twice get both."""
     out = memory.filled(shape, 0, g.dtype, device)
-    if _basic(key):
+    if is_basic(key):
         memory.copy(_at(out, key), g)
     else:
         index_back_columns[device.type](g, key, out)
@@ -148,7 +178,7 @@ def assign(device, x, value, *, key):
         raise ShapeError(f"assign: a value of shape {given} does not fit in {shape}; reshape it")
     out = x.copy(order="K")
     value = value.reshape(given[extra:]) if extra else value
-    if _basic(key):
+    if is_basic(key):
         memory.copy(_at(out, key), value)
     else:
         assign_columns[device.type](value, key, out)
