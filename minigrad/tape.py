@@ -4,19 +4,30 @@ A node knows the operation that made a value and where its inputs came from: ano
 Nodes are numbered as they are made, each after everything it reads, so newest first is an order for the walk.
 """
 
+import inspect
 import threading
+import types
 from collections.abc import Callable
+from functools import wraps
 from itertools import count
 from typing import Any
 
-from .errors import GraphError
+from .errors import DtypeError, GraphError
 from .ops.op import Op
 
 _numbers = count()
 
 
 class _Mode(threading.local):
+    """What each Python thread has for itself.
+
+    entered   the blocks of no_grad and enable_grad that it is in, each with `recording` before it
+    """
+
     recording = True
+
+    def __init__(self) -> None:
+        self.entered: list[tuple[no_grad, bool]] = []
 
 
 mode = _Mode()
@@ -25,6 +36,10 @@ mode = _Mode()
 class no_grad:
     """Inside, operations are not recorded and need no memory for a backward pass.  Also a decorator.
 
+    function   what to decorate: `@no_grad()` or `@no_grad`.  Each step of a generator or coroutine runs inside, and
+               what happens between its steps does not
+
+    Raises   DtypeError   to decorate a class, an async generator function, or what cannot be called
     Example
     >>> import minigrad as mg
     >>> x = mg.tensor([1.0], requires_grad=True)
@@ -32,28 +47,71 @@ class no_grad:
     ...     y = x * 2
     >>> y.requires_grad
     False
+    >>> @mg.no_grad
+    ... def doubled(x):
+    ...     return x * 2
+    >>> doubled(x).requires_grad
+    False
     """
 
     recording = False
 
+    def __new__(cls, function: Callable[..., Any] | None = None) -> Any:
+        made = super().__new__(cls)
+        return made if function is None else made(function)
+
     def __enter__(self):
-        self.before = mode.recording
+        mode.entered.append((self, mode.recording))
         mode.recording = self.recording
         return self
 
     def __exit__(self, *_):
-        mode.recording = self.before
+        for i in reversed(range(len(mode.entered))):  # the last, but for generators that are left out of turn
+            if mode.entered[i][0] is self:
+                mode.recording = mode.entered.pop(i)[1]
+                return
 
     def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        _check_decorated(type(self).__name__, function)
+
+        @wraps(function)
         def wrapped(*args, **kwargs):
             with type(self)():
                 return function(*args, **kwargs)
 
-        return wrapped
+        @wraps(function)
+        def generator(*args, **kwargs):
+            return (yield from self._resumed(function(*args, **kwargs)))
+
+        @wraps(function)
+        async def coroutine(*args, **kwargs):
+            return await types.coroutine(self._resumed)(function(*args, **kwargs))
+
+        if _is(inspect.isgeneratorfunction, function):
+            return generator
+        return coroutine if _is(inspect.iscoroutinefunction, function) else wrapped
+
+    def _resumed(self, steps):
+        """Go on with a generator or coroutine as the caller does, each time inside."""
+        resume, value = steps.send, None
+        try:
+            while True:
+                with type(self)():
+                    result = resume(value)
+                try:
+                    resume, value = steps.send, (yield result)
+                except GeneratorExit:
+                    with type(self)():
+                        steps.close()
+                    raise
+                except BaseException as error:
+                    resume, value = steps.throw, error
+        except StopIteration as end:
+            return end.value
 
 
 class enable_grad(no_grad):
-    """Inside, operations are recorded again, also within no_grad.
+    """Inside, operations are recorded again, also within no_grad.  Also a decorator, as no_grad is.
 
     Example
     >>> import minigrad as mg
@@ -63,6 +121,23 @@ class enable_grad(no_grad):
     """
 
     recording = True
+
+
+def _is(kind: Callable[[Any], bool], function: Any) -> bool:
+    """Whether a function, or an object called like one, is of a kind that `inspect` knows."""
+    return kind(function) or kind(getattr(function, "__call__", None))  # noqa: B004
+
+
+def _check_decorated(where: str, function: Any) -> None:
+    name = getattr(function, "__qualname__", type(function).__name__)
+    if inspect.isclass(function):
+        raise DtypeError(f"{where}: {name} is a class, expected a function; decorate its methods, one by one")
+    if not callable(function):
+        raise DtypeError(f"{where}: got {name}, expected a function to decorate; write `with {where}():` for a block")
+    if _is(inspect.isasyncgenfunction, function):
+        raise DtypeError(
+            f"{where}: {name} is an async generator function, expected another kind; write `with {where}():` inside it"
+        )
 
 
 def is_grad_enabled() -> bool:
