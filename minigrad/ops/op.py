@@ -10,7 +10,7 @@
 
 A rule names what it needs: an input of the forward by its name (kept for it; all of `*positions` as a list), `a_shape`
 for a shape alone, `out`, `saved`, and settings.  It is written in terms of other operations, through `do`: with plain
-arrays, `do.mul` just computes; when a graph of the gradient itself is wanted, `do.mul` works on tensors and is recorded.
+arrays, `do.mul` just computes; when a graph of the gradient itself is wanted, `do.mul` works on tensors and is noted.
 """
 
 import importlib
