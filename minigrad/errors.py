@@ -42,3 +42,7 @@ class LoaderError(MinigradError, RuntimeError):
 
 class DataError(MinigradError, ValueError):
     """A data file that is missing, damaged, or not what it should be."""
+
+
+class FileError(DataError, OSError):
+    """A file that cannot be written."""

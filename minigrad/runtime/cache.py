@@ -65,7 +65,7 @@ def load_bytes(name: str) -> bytes | None:
 def save_bytes(name: str, payload: bytes) -> None:
     """Keep something under a name.  A full or read-only disk only means that the next start compiles again."""
     with contextlib.suppress(OSError):
-        write_whole(folder() / name, hashlib.sha256(payload).digest() + payload)
+        write_whole(folder() / name, hashlib.sha256(payload).digest() + payload, durable=False)
 
 
 def load(name: str) -> int | None:
