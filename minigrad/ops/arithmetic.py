@@ -285,8 +285,8 @@ def maximum(device, a, b):
 
 @maximum.gradient
 def maximum_gradient(do, g, a, b):
-    return lambda: do.mul(g, _share(do, do.gt(a, b), do.eq(a, b), g)), lambda: do.mul(
-        g, _share(do, do.lt(a, b), do.eq(a, b), g)
+    return lambda: do.mul(g, _share(do, do.lt(a, b), do.eq(a, b), g)), lambda: do.mul(
+        g, _share(do, do.gt(a, b), do.eq(a, b), g)
     )
 
 
@@ -297,14 +297,14 @@ def minimum(device, a, b):
 
 @minimum.gradient
 def minimum_gradient(do, g, a, b):
-    return lambda: do.mul(g, _share(do, do.lt(a, b), do.eq(a, b), g)), lambda: do.mul(
-        g, _share(do, do.gt(a, b), do.eq(a, b), g)
+    return lambda: do.mul(g, _share(do, do.gt(a, b), do.eq(a, b), g)), lambda: do.mul(
+        g, _share(do, do.lt(a, b), do.eq(a, b), g)
     )
 
 
-def _share(do, wins, ties, g):
-    """1 where an operand wins, a half at a tie, 0 where it loses."""
-    return do.add(do.cast(wins, dtype=g.dtype), do.mul(do.cast(ties, dtype=g.dtype), 0.5))
+def _share(do, loses, ties, g):
+    """0 where an operand loses, a half at a tie, else 1: both pass a gradient on where one of them is nan."""
+    return do.sub(do.sub(1.0, do.cast(loses, dtype=g.dtype)), do.mul(do.cast(ties, dtype=g.dtype), 0.5))
 
 
 @op
@@ -379,6 +379,19 @@ def sqrt(device, a):
 def sqrt_gradient(do, g, out):
     """1 / (2 sqrt(a))."""
     return (lambda: do.div(g, do.mul(out, 2.0)),)
+
+
+@launches
+@op
+def deviation(device, variance):
+    """The square root of a variance."""
+    return _unary(sqrt_kernel, device, variance)
+
+
+@deviation.gradient
+def deviation_gradient(do, g, out):
+    """1 / (2 sqrt(variance)); 0 where nothing varies, since the deviation is smallest there."""
+    return (lambda: do.div(g, do.where(do.eq(out, 0.0), np.inf, do.mul(out, 2.0))),)
 
 
 # ---- comparisons give bool and have no gradient
