@@ -800,7 +800,10 @@ def test_pooling_of_small_images_window_by_window(kind, device):
         if kind == "avg":
             include, override = bool(random.random() < 0.5), random.choice([0, 0, 3])
             given |= {"count_include_pad": include, "divisor_override": int(override) or None}
-            divisor = lambda inside, padded, o=override, i=include: o or (padded if i else inside)
+
+            def divisor(inside, padded, override=override, include=include):
+                return override or (padded if include else inside)
+
         out, dx = pooled(x, g, window, stride, padding, ceil_mode, divisor)
         leaf = mg.tensor(x.reshape(1, 1, H, W), device=device, requires_grad=True)
         found = getattr(F, f"{kind}_pool2d")(leaf, ceil_mode=ceil_mode, **given)

@@ -2,9 +2,9 @@
 
 For image i with label y, weights w of the classes, smoothing e and K classes the target is
     t[k] = (1 - e) w[y] [k == y] + e / K w[k],        loss[i] = -sum over k of t[k] log softmax(x[i])[k]
-and its slope, the gradient by x[i], is   softmax(x[i]) * sum(t) - t.   Images with label `ignore` have t = 0: their loss
-and their gradient are 0, whatever their logits and the gradient that arrives.  The mean divides by the sum of w[y], not
-by the number of images; over nothing it is nan, but the gradient of ignored images is 0.
+and its slope, the gradient by x[i], is   softmax(x[i]) * sum(t) - t.   Images with label `ignore` have t = 0: loss and
+gradient are 0, whatever their logits and the gradient that arrives.  The mean divides by the sum of w[y], not by the
+number of images; over nothing it is nan, but the gradient of ignored images is still 0.
 
 Memory: x (K, M), M running over images (and pixels); labels (M).
 Source: C. Szegedy et al., "Rethinking the Inception architecture", 2016, section 7 (label smoothing).
@@ -236,7 +236,7 @@ def cross_entropy_back(device, g, x, slopes, sums, counted, total):
 
 @cross_entropy_back.gradient
 def cross_entropy_back_gradient(do, h, g, x, slopes, sums, counted, total, g_shape, x_shape):
-    """Linear in g.  The slopes change as softmax does: d slope = sum(t) * p * (dx - sum(p * dx)) with p = softmax(x)."""
+    """Linear in g.  With p = softmax(x) the slopes change as p does: d slope = sum(t) * p * (dx - sum(p * dx))."""
     images = (x_shape[0], 1, *x_shape[2:])
 
     def by_gradient():
