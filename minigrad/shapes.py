@@ -30,15 +30,14 @@ def windows(
 ) -> int:
     """How many windows fit along one side: floor((size + before + after - dilation*(window-1) - 1) / stride) + 1.
 
-    With ceil_mode the division rounds up, but no window may start in the padding behind the input.
+    With ceil_mode the division rounds up: a window may reach over the far edge, and so be larger than the input and its
+    padding, but not start in the padding behind the input.
     """
     room = size + before + after - dilation * (window - 1) - 1
-    if room < 0:
-        return 0
     count = (room + (stride - 1 if ceil_mode else 0)) // stride + 1
     if ceil_mode and (count - 1) * stride >= size + before:
         count -= 1
-    return count
+    return max(count, 0)
 
 
 def same_padding(window: int, dilation: int) -> tuple[int, int]:

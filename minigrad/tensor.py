@@ -676,15 +676,16 @@ class Tensor(Thing):
         return apply(ops.mean, self, axes=shapes.axes_tuple(dim, self.ndim, "mean"), keepdim=keepdim)
 
     def var(self, dim: Any = None, correction: Int = 1, keepdim: Bool = False) -> Tensor:
-        """The variance over `dim`, the squared distances from the mean divided by (n - correction)."""
+        """The variance over `dim`: the sum of the squared distances from the mean, divided by n - correction, or by 0
+        if that is negative."""
         axes = shapes.axes_tuple(dim, self.ndim, "var")
         count = prod(self.shape[axis] for axis in axes) - correction
         centred = self - self.mean(axes, keepdim=True)
-        return (centred * centred).sum(axes, keepdim) / (count if count > 0 else float("nan"))
+        return (centred * centred).sum(axes, keepdim) / max(count, 0)
 
     def std(self, dim: Any = None, correction: Int = 1, keepdim: Bool = False) -> Tensor:
-        """The square root of the variance."""
-        return self.var(dim, correction, keepdim).sqrt()
+        """The square root of the variance; its gradient is 0 where all numbers are equal."""
+        return apply(ops.deviation, self.var(dim, correction, keepdim))
 
     def amax(self, dim: Any = None, keepdim: Bool = False) -> Tensor:
         """The largest element over `dim`; equal largest ones share the gradient.

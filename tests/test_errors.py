@@ -358,6 +358,17 @@ LOSSES = [
         "cross_entropy: reduction is 'avg'; use 'mean', 'sum' or 'none'",
     ),
     (
+        lambda: F.cross_entropy(logits, T([0, 1]), weight=mg.ones(4, requires_grad=True)),
+        GraphError,
+        "cross_entropy: weight requires grad, but the loss has no gradient by the weights of classes; give "
+        "weight.detach()",
+    ),
+    (
+        lambda: F.max_pool2d(zeros(1, 1, 0, 3), (1, 2)),
+        ShapeError,
+        "max_pool2d: x (1, 1, 0, 3) has images without a pixel; every window must hold one",
+    ),
+    (
         lambda: F.nll_loss(logits, T([0, -1])),
         ValidationError,
         "nll_loss: label -1 is out of range for 4 classes (0 to 3); build the last layer with more outputs, or use "

@@ -8,10 +8,11 @@ from functools import cache
 from math import prod
 
 from .. import ops
-from ..errors import DtypeError, ShapeError, ValidationError
+from ..errors import DtypeError, GraphError, ShapeError, ValidationError
 from ..ops.op import Op
 from ..random import next_key
 from ..shapes import padding_2d, pair
+from ..tape import is_grad_enabled
 from ..tensor import Tensor, apply
 
 Size = int | tuple[int, int]
@@ -156,7 +157,7 @@ def max_pool2d(
     stride       pixels          step between windows; the window's size if None
     padding      pixels          around the image, at most half of the window; never chosen
     dilation     pixels          distance between the pixels of a window
-    ceil_mode    bool            also windows that reach over the far edge
+    ceil_mode    bool            also windows that reach over the far edge: ceil in place of floor
     returns      (N, C, OH, OW)  OH = floor((H + 2*padding - dilation*(KH-1) - 1) / stride) + 1
 
     The gradient goes to the first largest pixel of each window.
@@ -188,7 +189,7 @@ def avg_pool2d(
     kernel_size        pixels          side of the window, or (KH, KW)
     stride             pixels          step between windows; the window's size if None
     padding            pixels          of zeros around the image, at most half of the window
-    ceil_mode          bool            also windows that reach over the far edge
+    ceil_mode          bool            also windows that reach over the far edge: ceil in place of floor
     count_include_pad  bool            whether padding counts as pixels
     divisor_override   count           divide by this instead
     returns            (N, C, OH, OW)  OH = floor((H + 2*padding - KH) / stride) + 1
@@ -294,12 +295,13 @@ def cross_entropy(
     x                (N, K) or (N, K, ...)  logits
     target           (N) or (N, ...)        classes, 0 to K-1
     weight           (K)                    of each class, or None
-    ignore_index     class                  that does not count
-    reduction        'mean', 'sum', 'none'  the mean weighs each image by its class's weight
+    ignore_index     class                  that does not count: loss and gradient 0, whatever the logits
+    reduction        'mean', 'sum', 'none'  the mean weighs each image by its class's weight; nan over nothing
     label_smoothing  0 to 1                 share of the target spread over all classes
 
     Raises   ShapeError        x and target do not fit
              ValidationError   a class out of range, or a setting
+             GraphError        weight requires grad
     Source   label smoothing: Szegedy et al. 2016, section 7
     Example
     >>> import minigrad as mg
@@ -310,6 +312,7 @@ def cross_entropy(
         raise ValidationError(f"cross_entropy: label_smoothing is {label_smoothing}; it is a share, 0 to 1")
     _tensors("cross_entropy", x, target)
     _check_reduction(reduction, "cross_entropy")
+    _check_weight(weight, "cross_entropy")
     return apply(
         ops.cross_entropy, x, target, weight, ignore=ignore_index, smoothing=float(label_smoothing), reduction=reduction
     )
@@ -325,6 +328,7 @@ def nll_loss(
 
     Raises   ShapeError        x and target do not fit
              ValidationError   a class out of range
+             GraphError        weight requires grad
     Example
     >>> import minigrad as mg
     >>> nll_loss(mg.tensor([[-1.0, -2.0]]), mg.tensor([1]))
@@ -332,6 +336,7 @@ def nll_loss(
     """
     _tensors("nll_loss", x, target)
     _check_reduction(reduction, "nll_loss")
+    _check_weight(weight, "nll_loss")
     return apply(ops.nll, x, target, weight, ignore=ignore_index, reduction=reduction)
 
 
@@ -357,6 +362,14 @@ def mse_loss(x: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
     difference = x - target
     squares = difference * difference
     return squares if reduction == "none" else squares.mean() if reduction == "mean" else squares.sum()
+
+
+def _check_weight(weight: Tensor | None, where: str) -> None:
+    if isinstance(weight, Tensor) and weight.requires_grad and is_grad_enabled():
+        raise GraphError(
+            f"{where}: weight requires grad, but the loss has no gradient by the weights of classes; "
+            "give weight.detach()"
+        )
 
 
 def _check_reduction(reduction: str, where: str) -> None:

@@ -5,6 +5,7 @@ from .arithmetic import (
     abs_ as abs,
     add,
     clip,
+    deviation,
     div,
     eq,
     exp,

@@ -439,6 +439,19 @@ def sqrt_gradient(do, g, out):
     return (lambda: do.div(g, do.mul(out, 2.0)),)
 
 
+@launches
+@op
+def deviation(device, variance):
+    """The square root of a variance."""
+    return _unary(sqrt_kernel, device, variance)
+
+
+@deviation.gradient
+def deviation_gradient(do, g, out):
+    """1 / (2 sqrt(variance)); 0 where nothing varies, since the deviation is smallest there."""
+    return (lambda: do.div(g, do.where(do.eq(out, 0.0), np.inf, do.mul(out, 2.0))),)
+
+
 # ---- comparisons give bool and have no gradient
 
 

@@ -67,9 +67,11 @@ LATE = {"cuda": _find_cuda}  # columns that are found when first asked for, as a
 def by_numpy(column: Callable[..., None]) -> Callable[..., None]:
     """A cpu column that leaves the work to NumPy: for what is rare, or only moves elements."""
 
+    quiet = _quiet(column)
+
     @wraps(column)
     def run(*arguments: Any) -> None:
-        host(column, *arguments)
+        host(quiet, *arguments)
 
     return run
 

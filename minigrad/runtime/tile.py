@@ -279,6 +279,20 @@ def plus(typing, a, b):
 
 
 @intrinsic
+def divided(typing, acc, number):
+    """A tile with every element divided by a number of its type; truly divided: with the flag arcp, which Numba gives
+    to instructions that have none, it would be multiplied by the inverse, and 41 / 41 would not be 1."""
+
+    def generate(context, builder, signature, args):
+        shape = signature.args[0].shape
+        divisor = _broadcast(builder, shape, args[1])
+        vectors = [builder.extract_value(args[0], k) for k in range(shape.rows * shape.cols)]
+        return _packed(builder, shape, [builder.fdiv(vector, divisor, flags=("nsz",)) for vector in vectors])
+
+    return acc(acc, acc.shape.element), generate
+
+
+@intrinsic
 def sum_of(typing, acc):
     """The sum of all elements of a tile."""
 
