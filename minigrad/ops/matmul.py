@@ -27,17 +27,17 @@ LONG = 512  # multiply-adds in a row; LeNet-5 has no more than 400
 @helper
 def _product(tile, acc, a, left, am, ak, b, right, bk, K, count):
     """acc[i, j] + the sum over k of a[left + i*am + k*ak] * b[right + k*bk + j]."""
-    for k in range(smaller(K, LONG)):
-        acc = outer_fma(acc, a, left + k * ak, am, b, right + k * bk, count)
-    if K > LONG:
-        lost = zeros(tile)
-        for first in range(LONG, K, LONG):
-            run = zeros(tile)
-            for k in range(first, smaller(first + LONG, K)):
-                run = outer_fma(run, a, left + k * ak, am, b, right + k * bk, count)
-            acc, lost = added(acc, lost, run)
-        acc = settled(acc, lost)
-    return acc
+    if K <= LONG:
+        for k in range(K):
+            acc = outer_fma(acc, a, left + k * ak, am, b, right + k * bk, count)
+        return acc
+    lost = zeros(tile)
+    for first in range(0, K, LONG):
+        run = zeros(tile)
+        for k in range(first, smaller(first + LONG, K)):
+            run = outer_fma(run, a, left + k * ak, am, b, right + k * bk, count)
+        acc, lost = added(acc, lost, run)
+    return settled(acc, lost)
 
 
 @kernel

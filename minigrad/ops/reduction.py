@@ -86,13 +86,24 @@ def sum_kernel(task, x: Array3, one: Array1, out: Array1, tile: Tile):
         return
     slices = (C + tile.width - 1) // tile.width
     a, c = task // slices, task % slices * tile.width
+    at, count = a * B * C + c, C - c
+    if count < tile.width:
+        total = _column_sum(tile, x, at, B, C, count, one)
+    else:  # without masks: 1,000 rows of 256 take 57 us, 250 with them
+        total = _column_sum(tile, x, at, B, C, None, one)
+    store(total, out, a * C + c, 0, count)
+
+
+@helper
+def _column_sum(tile, x, at, rows, step, count, one):
+    """The sums of `rows` rows, `step` from one to the next, of a tile's width."""
     total = lost = zeros(tile)
-    for first in range(0, B, RUN):
+    for first in range(0, rows, RUN):
         run = zeros(tile)
-        for b in range(first, smaller(first + RUN, B)):
-            run = outer_fma(run, one, 0, 0, x, (a * B + b) * C + c, C - c)
+        for row in range(first, smaller(first + RUN, rows)):
+            run = outer_fma(run, one, 0, 0, x, at + row * step, count)
         total, lost = added(total, lost, run)
-    store(settled(total, lost), out, a * C + c, 0, C - c)
+    return settled(total, lost)
 
 
 @helper

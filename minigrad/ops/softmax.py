@@ -43,11 +43,11 @@ def softmax_kernel(task, x: Array3, out: Array3):
         for b in range(1, B):
             best = larger(best, x[(a * B + b) * C + c])
         for first in range(0, B, RUN):
-            run = const(0, x)
-            for b in range(first, smaller(first + RUN, B)):
-                e = math.exp(x[(a * B + b) * C + c] - best)
-                out[(a * B + b) * C + c] = e
-                run += e
+            run, stop = const(0, x), smaller(first + RUN, B)
+            for b in range(first, stop):
+                out[(a * B + b) * C + c] = math.exp(x[(a * B + b) * C + c] - best)
+            for b in range(first, stop):
+                run += out[(a * B + b) * C + c]
             total, lost = added(total, lost, run)
         total = settled(total, lost)
         for b in range(B):
@@ -70,9 +70,11 @@ def log_softmax_kernel(task, x: Array3, out: Array3):
         for b in range(1, B):
             best = larger(best, x[(a * B + b) * C + c])
         for first in range(0, B, RUN):
-            run = const(0, x)
-            for b in range(first, smaller(first + RUN, B)):
-                run += math.exp(x[(a * B + b) * C + c] - best)
+            run, stop = const(0, x), smaller(first + RUN, B)
+            for b in range(first, stop):
+                out[(a * B + b) * C + c] = math.exp(x[(a * B + b) * C + c] - best)
+            for b in range(first, stop):
+                run += out[(a * B + b) * C + c]
             total, lost = added(total, lost, run)
         log_total = math.log(settled(total, lost))
         for b in range(B):
