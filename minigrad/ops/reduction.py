@@ -181,7 +181,8 @@ def argmax_kernel(task, x: Array3, out: Ints):
 
 
 def sum_numpy(x, axes, out):
-    np.sum(x, axis=axes, keepdims=x.ndim == out.ndim, out=out)
+    """In float64, because NumPy adds up rows in one running total; it would use `out` for that, were it given."""
+    out[...] = np.sum(x, axis=axes, dtype=np.result_type(out, np.int64), keepdims=x.ndim == out.ndim)
 
 
 def amax_numpy(x, axes, out):

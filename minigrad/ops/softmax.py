@@ -29,7 +29,7 @@ def _fill(run, *arrays, axis):
 
 def softmax_numpy(x, axis, out):
     np.exp(x - x.max(axis, keepdims=True), out=out)
-    out /= out.sum(axis, keepdims=True)
+    out /= out.sum(axis, np.float64, keepdims=True)
 
 
 @kernel
@@ -56,7 +56,7 @@ def softmax_kernel(task, x: Array3, out: Array3):
 
 def log_softmax_numpy(x, axis, out):
     np.subtract(x, x.max(axis, keepdims=True), out=out)
-    out -= np.log(np.exp(out).sum(axis, keepdims=True))
+    out -= np.log(np.exp(out).sum(axis, np.float64, keepdims=True))
 
 
 @kernel
