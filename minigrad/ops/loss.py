@@ -17,9 +17,11 @@ import numpy as np
 from ..errors import DtypeError, ShapeError, ValidationError
 from ..runtime import math, memory
 from ..runtime.kernel import Array1, Array2, Bytes, Ints, kernel
-from ..runtime.math import const, larger, smaller
+from ..runtime.math import added, const, larger, smaller
+from ..runtime.tile import settled
 from .arithmetic import BOOL, INT64, div, neg
 from .op import Columns, by_numpy, launches, op
+from .reduction import RUN
 
 SLICE = 256  # images in one task
 
@@ -94,9 +96,10 @@ def cross_entropy_kernel(
 ):
     """A slice of images: softmax, the loss from the logarithm of its sum, the sum of the target, and the slope."""
     K, M = x.shape
-    rest, whole = smoothing / const(K, x), const(0, x)
+    rest, whole, lost = smoothing / const(K, x), const(0, x), const(0, x)
     for k in range(K):
-        whole += rest * weight[k]
+        whole, lost = added(whole, lost, rest * weight[k])
+    whole = settled(whole, lost)
     for m in range(task * SLICE, smaller((task + 1) * SLICE, M)):
         y = labels[m]
         counted[m] = y != ignore
@@ -106,20 +109,26 @@ def cross_entropy_kernel(
                 slopes[k * M + m] = const(0, x)
             continue
         best, total, loss = x[m], const(0, x), const(0, x)
+        total_lost = loss_lost = const(0, x)
         for k in range(1, K):
             best = larger(best, x[k * M + m])
-        for k in range(K):
-            e = math.exp(x[k * M + m] - best)
-            slopes[k * M + m] = e
-            total += e
+        for first in range(0, K, RUN):
+            run = const(0, x)
+            for k in range(first, smaller(first + RUN, K)):
+                e = math.exp(x[k * M + m] - best)
+                slopes[k * M + m] = e
+                run += e
+            total, total_lost = added(total, total_lost, run)
+        total = settled(total, total_lost)
         log_total, own = math.log(total), (const(1, x) - smoothing) * weight[y]
         share = (own + whole) / total
         for k in range(K):
             slopes[k * M + m] = slopes[k * M + m] * share - rest * weight[k]
             if rest > const(0, x):
-                loss -= rest * weight[k] * (x[k * M + m] - best - log_total)
+                part = rest * weight[k] * (x[k * M + m] - best - log_total)
+                loss, loss_lost = added(loss, loss_lost, -part)
         slopes[y * M + m] -= own
-        losses[m] = loss - own * (x[y * M + m] - best - log_total)
+        losses[m] = settled(loss, loss_lost) - own * (x[y * M + m] - best - log_total)
         factors[m], sums[m] = weight[y], own + whole
 
 
@@ -161,17 +170,18 @@ def reduce_numpy(losses, factors, mean, total, out):
 def reduce_kernel(task, losses: Array1, factors: Array1, mean, total: Array1, out: Array1):
     """One task: the sum of the losses divided by that of the factors; a mean over nothing is nan."""
     M, loss, divisor = losses.shape[0], const(0, losses), const(0, losses)
-    for first in range(0, M, SLICE):  # a running total of millions loses its digits
+    loss_lost = divisor_lost = const(0, losses)
+    for first in range(0, M, RUN):
         losses_here = factors_here = const(0, losses)
-        for m in range(first, smaller(first + SLICE, M)):
+        for m in range(first, smaller(first + RUN, M)):
             losses_here += losses[m]
             factors_here += factors[m]
-        loss += losses_here
-        divisor += factors_here
-    total[0] = const(1, losses)
+        loss, loss_lost = added(loss, loss_lost, losses_here)
+        divisor, divisor_lost = added(divisor, divisor_lost, factors_here)
+    total[0], divisor = const(1, losses), settled(divisor, divisor_lost)
     if mean:
         total[0] = divisor if divisor != const(0, losses) else const(np.nan, losses)
-    out[0] = loss / total[0]
+    out[0] = settled(loss, loss_lost) / total[0]
 
 
 def reduce_cpu(losses, factors, mean, total, out):
