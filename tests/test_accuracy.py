@@ -1,4 +1,4 @@
-"""Sums keep their digits at every length; infinities, nans and overflow come out as IEEE 754 says; quotients are exact."""
+"""Sums keep their digits at every length; inf, nan and overflow come out as IEEE 754 says; quotients are exact."""
 
 from dataclasses import dataclass
 from typing import Any
