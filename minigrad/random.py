@@ -11,12 +11,15 @@ from itertools import count
 import numpy as np
 
 from .errors import ValidationError
+from .runtime import fork
 from .runtime.threads import host, local
 
 _lock = threading.Lock()
 _seed = int(np.random.SeedSequence().generate_state(1, np.uint64)[0])
 _generator = np.random.Generator(np.random.Philox(_seed))
 _calls = count()
+fork.wait_for(lambda: _generator.bit_generator.lock)  # NumPy holds it while it draws
+fork.wait_for(lambda: _lock)
 
 
 def manual_seed(seed: int) -> None:
