@@ -781,8 +781,7 @@ def test_machine_code_tiles_and_cache_follow_one_cpu():
 
 def error(code, **environment):
     """The error of our own that a fresh process ends with."""
-    head = "import sys\nfrom minigrad.errors import MinigradError\n" if "NUM_THREADS" not in str(environment) else ""
-    text = f"{head}try:\n{textwrap.indent(textwrap.dedent(code), '    ')}\nexcept Exception as error:\n"
+    text = f"try:\n{textwrap.indent(textwrap.dedent(code), '    ')}\nexcept Exception as error:\n"
     text += "    print(type(error).__mro__[1].__name__, type(error).__name__, error)"
     return " ".join(process(text, **environment))
 
@@ -812,6 +811,22 @@ def test_a_setting_that_cannot_be_is_named(name, value, kind, advice):
 def test_code_that_this_machine_cannot_run_is_not_run():
     said = error(RUN, NUMBA_CPU_NAME="skylake-avx512")
     assert "DeviceError" in said and "zmm, which this machine" in said
+
+
+def test_a_layer_that_cannot_be_started_is_named(monkeypatch):
+    def fail():
+        raise ValueError("No threading layer could be loaded.")
+
+    monkeypatch.setattr(threads.numba, "get_num_threads", fail)
+    monkeypatch.setattr(threads.numba.config, "THREADING_LAYER", "tbb")
+    with pytest.raises(mg.errors.DeviceError, match="layer 'tbb'; install the package tbb.*could be loaded"):
+        threads._start_layer()
+
+
+def test_a_compiler_that_was_started_for_another_cpu_is_refused(monkeypatch):
+    monkeypatch.setattr(target, "FEATURES", "+other")
+    with pytest.raises(mg.errors.DeviceError, match=r"expected .* \+other; import minigrad before"):
+        target.context.__wrapped__()
 
 
 def test_device_numpy_needs_no_compiler():
@@ -949,6 +964,23 @@ def test_a_forked_process_has_one_thread():
         print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
     """
     assert process(code)[-1:] == ["5"]
+
+
+@FORKING
+def test_a_forked_process_does_not_use_the_gpu_of_its_parent():
+    code = """
+        import os
+        import minigrad as mg
+        x = mg.ones(3, device="cuda")
+        if not (pid := os.fork()):
+            try:
+                x + x
+            except mg.errors.DeviceError as error:
+                os._exit(5 if "forked" in str(error) else 6)
+            os._exit(7)
+        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+    """
+    assert process(code, NUMBA_ENABLE_CUDASIM="1")[-1:] == ["5"]
 
 
 # ---- denormal numbers
