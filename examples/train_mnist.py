@@ -2,15 +2,19 @@
 
     python examples/train_mnist.py                  three epochs, a few seconds, 99 % of the test digits right
     python examples/train_mnist.py --device numpy   the same in plain NumPy: how fast are the compiled kernels?
-    python examples/train_mnist.py --resume         go on where the last run stopped
+    python examples/train_mnist.py --resume         go on where the last run stopped; with --epochs 5 for longer
     python examples/train_mnist.py --target 0.99    stop as soon as so many test digits are right
 
 Everything a training script needs is on this page, in the order in which it happens.
 """
 
 import argparse
+import contextlib
 import math
+import os
+import signal
 import tempfile
+from itertools import islice
 from pathlib import Path
 
 from tqdm import tqdm
@@ -23,6 +27,9 @@ from minigrad.models import LeNet5
 MEAN, STD = 0.1307, 0.3081  # of all training pixels, scaled to 0..1
 TEST_BATCH = 1024
 CHECKPOINT = "checkpoint.safetensors"
+WRITER = "examples/train_mnist.py, form 1"  # stands in every checkpoint, so that others are told from them
+DEFAULTS = {"epochs": 3, "batch_size": 128, "lr": 0.005, "seed": 0, "device": "cpu"}
+FIXED = ("batch_size", "lr", "seed")  # a run that goes on with another of these would be neither the old nor a new one
 
 
 def main():
@@ -40,29 +47,40 @@ def main():
     # 2. Kernels: the first run on a machine compiles them, later runs find them on disk.
     mg.warmup(lambda: rehearse(args, settings))
 
-    # 3. Model and optimiser.  The learning rate climbs for a third of the training and then falls to almost nothing:
-    #    large steps first, fine ones at the end (Smith & Topin, "Super-convergence", 2018).
+    # 3. Model and optimiser, from random numbers or from the checkpoint.  The learning rate climbs for a third of the
+    #    training and then falls to almost nothing: large steps first, fine ones at the end (Smith & Topin,
+    #    "Super-convergence", 2018).  It follows from the number of steps that were done.
     mg.manual_seed(args.seed)
     model = LeNet5(image_size=32).to(args.device)
-    optimizer, scheduler = optimizers(model, train, args)
-    run = {"epoch": 0, "batch": 0, "loss": [], "accuracy": [], "steps_per_epoch": len(train)}
+    optimizer = optim.Adam(model.parameters(), lr=args.lr, betas=(0.9, 0.99))
+    run = {"epoch": 0, "batch": 0, "saved": 0, "loss": [], "accuracy": [], "steps_per_epoch": len(train)}
     before = model.conv1.weight.detach().clone()
     if args.resume:
-        before = resume(args, model, optimizer, scheduler, run)
+        before = resume(args, model, optimizer, run)
+        if finished(args, run):
+            print(f"nothing is left to train after {run['epoch']} epochs; ask for more by --epochs")
+    scheduler = optim.lr_scheduler.OneCycleLR(
+        optimizer, args.lr, total_steps=args.epochs * len(train), cycle_momentum=False, last_epoch=len(run["loss"]) - 1
+    )
 
     # 4. Training.  A step is the same work for every batch: recorded at its first call, it is replayed afterwards.
-    #    Ctrl-C saves a checkpoint that --resume continues from, batch for batch.
+    #    Between two steps, a checkpoint holds all that the steps to come depend on: Ctrl-C writes one, and --resume
+    #    goes on from the last one as if nothing had happened, to the bit.
     step = mg.graph(lambda images, labels: learn(model, optimizer, images, labels))
-    try:
-        while run["epoch"] < args.epochs and not reached(args, run):
-            train_epoch(model, train, step, scheduler, run, args)
-            accuracy = evaluate(model, test)[0]
-            run["accuracy"].append(accuracy)
-            run["epoch"], run["batch"] = run["epoch"] + 1, 0
-            print(f"epoch {run['epoch']}/{args.epochs}: {accuracy:.2%} of the test digits right", flush=True)
-            save(args, model, optimizer, scheduler, run, before)
-    except KeyboardInterrupt:
-        save(args, model, optimizer, scheduler, run, before)
+    with Stop() as stop:
+        while not (finished(args, run) or stop.asked):
+            for _ in train_epoch(model, train, step, scheduler, run, args):
+                if stop.asked:
+                    break
+                if args.checkpoint_every and len(run["loss"]) % args.checkpoint_every == 0:
+                    save(args, model, optimizer, run, before)
+            if run["batch"] == len(train):
+                accuracy = evaluate(model, test)[0]
+                run["accuracy"].append(accuracy)
+                run["epoch"], run["batch"] = run["epoch"] + 1, 0
+                print(f"epoch {run['epoch']}/{args.epochs}: {accuracy:.2%} of the test digits right", flush=True)
+            save(args, model, optimizer, run, before)
+    if not finished(args, run):
         print(f"\nstopped in epoch {run['epoch'] + 1}; go on with --resume (checkpoint in {args.out})")
         return
     if args.target is not None and not reached(args, run):
@@ -75,44 +93,76 @@ def main():
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--epochs", type=int, default=3, help="passes over the training digits (3)")
-    parser.add_argument("--batch-size", type=int, default=128, help="digits per step (128)")
-    parser.add_argument("--lr", type=float, default=0.005, help="highest learning rate (0.005)")
-    parser.add_argument("--device", default="cpu", help="cpu, numpy or cuda (cpu)")
-    parser.add_argument("--seed", type=int, default=0, help="of weights and shuffling (0)")
+    parser.add_argument("--epochs", type=int, help="passes over the training digits (3)")
+    parser.add_argument("--batch-size", type=int, help="digits per step (128)")
+    parser.add_argument("--lr", type=float, help="highest learning rate (0.005)")
+    parser.add_argument("--device", help="cpu, numpy or cuda (cpu)")
+    parser.add_argument("--seed", type=int, help="of weights and shuffling (0)")
     parser.add_argument("--out", type=Path, default=Path("runs/mnist"), help="folder for weights and pictures")
-    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in the folder")
+    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in the folder, as it was set")
+    parser.add_argument("--checkpoint-every", type=int, metavar="STEPS", help="a checkpoint also within an epoch")
     parser.add_argument("--target", type=float, help="stop after the epoch that reads this share of the test digits")
     args = parser.parse_args()
-    if args.epochs < 1:
-        parser.error(f"--epochs is {args.epochs}; train for at least 1")
-    if args.batch_size < 1:
-        parser.error(f"--batch-size is {args.batch_size}; use at least 1")
-    if not args.lr > 0:
-        parser.error(f"--lr is {args.lr}; use a number above 0")
-    if args.target is not None and not 0 < args.target <= 1:
-        parser.error(f"--target is {args.target}; it is a share, above 0 and at most 1")
-    if args.resume and not (args.out / CHECKPOINT).is_file():
-        parser.error(
-            f"--resume: there is no {args.out / CHECKPOINT}; train without it first, or name the folder by --out"
-        )
     try:
+        complete(args)
         mg.device(args.device)
         args.out.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=args.out).close()  # refused now, not after an epoch
-    except mg.errors.DeviceError as error:
+    except mg.errors.MinigradError as error:
         parser.error(str(error))
     except OSError as error:
         parser.error(f"--out: {args.out} cannot be written ({error.strerror}); name another folder")
     return args
 
 
-def optimizers(model, train, args):
-    optimizer = optim.Adam(model.parameters(), lr=args.lr, betas=(0.9, 0.99))
-    scheduler = optim.lr_scheduler.OneCycleLR(
-        optimizer, args.lr, total_steps=args.epochs * len(train), cycle_momentum=False
-    )
-    return optimizer, scheduler
+def complete(args):
+    """Settings that were not given: those of the run that goes on, or the usual ones.  All are checked."""
+    args.checkpoint = load_checkpoint(args.out / CHECKPOINT) if args.resume else None
+    known = args.checkpoint["settings"] if args.resume else DEFAULTS
+    for name, value in known.items():
+        if getattr(args, name) is None:
+            setattr(args, name, value)
+    wrong = [
+        (args.epochs < 1, f"--epochs is {args.epochs}; train for at least 1"),
+        (args.batch_size < 1, f"--batch-size is {args.batch_size}; use at least 1"),
+        (not 0 < args.lr < math.inf, f"--lr is {args.lr}; use a number above 0"),
+        (not 0 <= args.seed < 2**64, f"--seed is {args.seed}; use 0 to 2**64 - 1"),
+        (args.checkpoint_every is not None and args.checkpoint_every < 1,
+         f"--checkpoint-every is {args.checkpoint_every} steps; use at least 1"),
+        (args.target is not None and not 0 < args.target <= 1,
+         f"--target is {args.target}; it is a share, above 0 and at most 1"),
+    ]  # fmt: skip
+    if args.resume:
+        wrong += differences(args, known, args.checkpoint["run"])
+    for is_wrong, message in wrong:
+        if is_wrong:
+            raise mg.errors.ValidationError(message)
+
+
+def load_checkpoint(path):
+    """What save() wrote.  The file is left as it is, whatever it holds."""
+    if not path.exists():
+        raise mg.errors.DataError(f"--resume: there is no {path}; train without it first, or name the folder by --out")
+    checkpoint = mg.load(path)
+    if not isinstance(checkpoint, dict) or checkpoint.get("writer") != WRITER:
+        raise mg.errors.DataError(
+            f"--resume: {path} is no checkpoint of this script as it is now; train without --resume, with --out for "
+            "another folder if the file is to stay"
+        )
+    return checkpoint
+
+
+def differences(args, known, run):
+    """What cannot be another one in a run that goes on; (whether it is, what to say)."""
+    others = [name for name in FIXED if getattr(args, name) != known[name]]
+    flags = ["--" + name.replace("_", "-") for name in others]
+    pairs = [f"{flag} is {getattr(args, name)}, it was {known[name]}" for flag, name in zip(flags, others, strict=True)]
+    begun = run["epoch"] + (run["batch"] > 0)
+    return [
+        (bool(others), f"--resume: {'; '.join(pairs)}; leave out {' and '.join(flags)} to go on, or train without "
+         "--resume in another folder (--out)"),
+        (args.epochs < begun, f"--resume: --epochs is {args.epochs}, and {begun} were begun; ask for as many or more"),
+    ]  # fmt: skip
 
 
 def rehearse(args, settings):
@@ -134,13 +184,18 @@ def learn(model, optimizer, images, labels):
     return loss, (logits.argmax(1) == labels).sum()
 
 
+def finished(args, run):
+    """Whether there is nothing left to train."""
+    return run["epoch"] >= args.epochs or reached(args, run)
+
+
 def reached(args, run):
     """Whether the last epoch was good enough."""
     return args.target is not None and bool(run["accuracy"]) and run["accuracy"][-1] >= args.target
 
 
 def train_epoch(model, train, step, scheduler, run, args):
-    """All batches of an epoch, from run["batch"] on."""
+    """The batches of an epoch from run["batch"] on; yields after each step, when all of it is done."""
     model.train()
     train.epoch = run["epoch"]
     bar = tqdm(
@@ -151,29 +206,52 @@ def train_epoch(model, train, step, scheduler, run, args):
         desc=f"epoch {run['epoch'] + 1}/{args.epochs}",
     )
     right = seen = 0
-    for number, (images, labels) in enumerate(train):
-        if number < run["batch"]:
-            continue
-        loss, hits = (value.item() for value in step(images, labels))
-        if not math.isfinite(loss):
-            raise SystemExit(diverged(args, run, number, loss))
-        scheduler.step()
-        run["loss"].append(loss)
-        run["batch"] = number + 1
-        right, seen = right + hits, seen + len(labels)
-        bar.update(len(labels))
-        if number % 50 == 0:
-            bar.set_postfix(loss=f"{loss:.3f}", accuracy=f"{right / seen:.1%}")
-    bar.close()
+    with bar:
+        for images, labels in islice(train, run["batch"], None):
+            loss, hits = (value.item() for value in step(images, labels))
+            if not math.isfinite(loss):
+                raise SystemExit(diverged(args, run, loss))
+            scheduler.step()
+            run["loss"].append(loss)
+            run["batch"] += 1
+            right, seen = right + hits, seen + len(labels)
+            bar.update(len(labels))
+            if run["batch"] % 50 == 1:
+                bar.set_postfix(loss=f"{loss:.3f}", accuracy=f"{right / seen:.1%}")
+            yield
 
 
-def diverged(args, run, number, loss):
+def diverged(args, run, loss):
     """What to say when the loss is no number: the weights are lost, the last checkpoint is not."""
-    good = f"{args.out}, after epoch {run['epoch']}, is good" if run["epoch"] else "was not written yet"
+    epoch, batch = divmod(run["saved"], run["steps_per_epoch"])
+    moment = f"step {batch} of epoch {epoch + 1}" if batch else f"epoch {epoch}"
+    good = f"{args.out}, after {moment}, is good" if run["saved"] else "was not written yet"
     return (
-        f"\nthe loss is {loss} at step {number + 1} of epoch {run['epoch'] + 1}; the checkpoint in {good}.  "
+        f"\nthe loss is {loss} at step {run['batch'] + 1} of epoch {run['epoch'] + 1}; the checkpoint in {good}.  "
         f"Try a smaller learning rate than --lr {args.lr}"
     )
+
+
+class Stop:
+    """Whether the run is asked to stop, by Ctrl-C or SIGTERM: after the step at hand.  The second one does not wait."""
+
+    def __enter__(self):
+        self.asked = False
+        self.before = {number: signal.signal(number, self.ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def ask(self, number, frame):
+        self.asked = True
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+        with contextlib.suppress(OSError):  # print() may be what was interrupted
+            os.write(2, b"\nstopping after this step; the second time stops at once\n")
+
+    def __exit__(self, kind, error, trace):
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+        if kind is KeyboardInterrupt:
+            raise SystemExit("\nstopped at once; --resume goes on from the last checkpoint") from None
 
 
 def evaluate(model, batches):
@@ -188,14 +266,16 @@ def evaluate(model, batches):
     return (labels == answers).float().mean().item(), labels, answers
 
 
-def save(args, model, optimizer, scheduler, run, before):
+def save(args, model, optimizer, run, before):
     """The weights alone, for any program that reads safetensors, and all that --resume needs."""
+    run["saved"] = len(run["loss"])
     mg.save(model.state_dict(), args.out / "lenet5.safetensors")
     mg.save(
         {
+            "writer": WRITER,
+            "settings": {name: getattr(args, name) for name in DEFAULTS},
             "model": model.state_dict(),
             "optimizer": optimizer.state_dict(),
-            "scheduler": scheduler.state_dict(),
             "run": run,
             "before": before,
         },
@@ -203,12 +283,21 @@ def save(args, model, optimizer, scheduler, run, before):
     )
 
 
-def resume(args, model, optimizer, scheduler, run):
-    checkpoint = mg.load(args.out / CHECKPOINT, device=args.device)
+def resume(args, model, optimizer, run):
+    """Take over the state of the checkpoint; returns the first filters as they were before training."""
+    checkpoint, known = args.checkpoint, args.checkpoint["settings"]
+    steps = checkpoint["run"]["steps_per_epoch"]
+    if steps != run["steps_per_epoch"]:
+        raise SystemExit(
+            f"--resume: an epoch has {run['steps_per_epoch']} steps, it had {steps}; was the data set another one?"
+        )
     model.load_state_dict(checkpoint["model"])
     optimizer.load_state_dict(checkpoint["optimizer"])
-    scheduler.load_state_dict(checkpoint["scheduler"])
     run.update(checkpoint["run"])
+    if args.epochs != known["epochs"]:
+        print(f"the learning rate goes on as in a run of {args.epochs} epochs; it was set for {known['epochs']}")
+    if args.device != known["device"]:
+        print(f"goes on on {args.device}; the run was on {known['device']}, whose last bits differ")
     return checkpoint["before"]
 
 

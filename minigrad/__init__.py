@@ -1,8 +1,14 @@
 """minigrad: a small tensor and autograd engine whose kernels are written in Python and compiled by Numba.
 
 import minigrad as mg
-from minigrad import nn, optim, data, datasets
+
+Layers and tools (mg.nn and mg.nn.functional, mg.optim, mg.data, mg.datasets, mg.models, mg.viz) are imported when they
+are first asked for.
 """
+
+import difflib
+import importlib
+from typing import TYPE_CHECKING
 
 from . import cuda
 from .creation import (
@@ -47,3 +53,20 @@ reshape, flatten, permute, transpose = Tensor.reshape, Tensor.flatten, Tensor.pe
 squeeze, unsqueeze = Tensor.squeeze, Tensor.unsqueeze
 
 __version__ = "0.1.0"
+
+LATER = ("data", "datasets", "models", "nn", "optim", "viz")  # viz brings Matplotlib, which takes as long again
+
+if TYPE_CHECKING:
+    from . import data, datasets, models, nn, optim, viz
+else:
+
+    def __getattr__(name):
+        if name in LATER:
+            return importlib.import_module(f".{name}", __name__)
+        near = [] if name.startswith("__") else difflib.get_close_matches(name, __dir__(), 1)
+        advice = f"; did you mean {near[0]!r}?" if near else ""
+        raise AttributeError(f"minigrad has no attribute {name!r}{advice}", name=None)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *LATER})

@@ -1,30 +1,36 @@
 """Making tensors: constants, ranges, random numbers; and joining them."""
 
 from collections.abc import Sequence
+from math import ceil, isfinite
+from operator import index
 from typing import Any
 
 import numpy as np
 
 from . import ops, shapes
 from .errors import DtypeError, ShapeError, ValidationError
+from .ops.arithmetic import expect_fits, result_type
 from .random import generator
 from .runtime.device import CPU, Device, device as find_device
-from .tensor import Tensor, _known_dtype, _make, apply, float32, int64
+from .tensor import Tensor, _constant, _known_dtype, _make, apply, float32, int64, tensor
 
 
 def _sizes(where: str, shape: Sequence[Any]) -> tuple[int, ...]:
     """The sizes given as zeros(2, 3) or zeros((2, 3))."""
     sizes = tuple(shape[0]) if len(shape) == 1 and isinstance(shape[0], tuple | list) else tuple(shape)
-    if any(not isinstance(size, int | np.integer) or size < 0 for size in sizes):
-        raise ShapeError(f"{where}: {sizes} is not a shape; use whole numbers of 0 or more")
-    return sizes
+    if any(isinstance(size, bool) or not hasattr(size, "__index__") or size < 0 for size in sizes):
+        raise ShapeError(
+            f"{where}: {sizes} is not a shape; use whole numbers of 0 or more, and names for dtype= and device="
+        )
+    return tuple([index(size) for size in sizes])
 
 
 def _filled(
     where: str, shape: Sequence[Any], value: float, dtype: Any, device: str | Device, requires_grad: bool
 ) -> Tensor:
-    place = find_device(device)
-    return _on(place, place.full(_sizes(where, shape), value, _known_dtype(dtype, where)), requires_grad)
+    place, kind = find_device(device), _known_dtype(dtype, where)
+    expect_fits(where, value, kind)
+    return _on(place, place.full(_sizes(where, shape), value, kind), requires_grad)
 
 
 def _drawn(
@@ -42,7 +48,7 @@ def _new(array: np.ndarray, device: str | Device, requires_grad: bool) -> Tensor
 
 
 def _on(place: Device, array: Any, requires_grad: bool) -> Tensor:
-    made = _make(array, place, None)
+    made = _constant(_make(array, place, None))
     return made.requires_grad_() if requires_grad else made
 
 
@@ -67,85 +73,108 @@ def ones(*shape: Any, dtype: Any = float32, device: str | Device = CPU, requires
 
 
 def full(
-    shape: Sequence[int], fill_value: float, dtype: Any = None, device: str | Device = CPU, requires_grad: bool = False
+    shape: Sequence[int], fill_value: Any, dtype: Any = None, device: str | Device = CPU, requires_grad: bool = False
 ) -> Tensor:
-    """A tensor full of one number.
+    """A tensor full of one number; a bool gives bool, a whole number int64, any other float32.
 
+    Raises   DtypeError   the dtype does not hold the number
     Example
     >>> full((2,), 7.0)
     tensor([7., 7.])
     """
-    sizes = shape if isinstance(shape, tuple | list) else (shape,)
-    kind = np.array(fill_value).dtype
-    return _filled("full", sizes, fill_value, dtype or (float32 if kind.kind == "f" else kind), device, requires_grad)
+    value = fill_value.item() if hasattr(fill_value, "item") else fill_value
+    kind = result_type("full", value) if dtype is None else dtype
+    return _filled("full", shape if isinstance(shape, tuple | list) else (shape,), value, kind, device, requires_grad)
 
 
-def zeros_like(x: Tensor, dtype: Any = None) -> Tensor:
-    """Zeros in the shape, dtype and device of x.
+def zeros_like(x: Tensor, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """Zeros in the shape, and unless others are given the dtype and device, of x.
 
     Example
     >>> zeros_like(ones(2))
     tensor([0., 0.])
     """
-    return _filled("zeros_like", x.shape, 0, dtype or x.dtype, x.device, False)
+    return _filled("zeros_like", *_alike(x, 0, dtype, device), requires_grad)
 
 
-def ones_like(x: Tensor, dtype: Any = None) -> Tensor:
-    """Ones in the shape, dtype and device of x.
+def ones_like(x: Tensor, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """Ones in the shape, and unless others are given the dtype and device, of x.
 
     Example
     >>> ones_like(zeros(2))
     tensor([1., 1.])
     """
-    return _filled("ones_like", x.shape, 1, dtype or x.dtype, x.device, False)
+    return _filled("ones_like", *_alike(x, 1, dtype, device), requires_grad)
+
+
+def _alike(x, value, dtype, device):
+    return (x.shape,), value, x.dtype if dtype is None else dtype, x.device if device is None else device
 
 
 def arange(
-    start: float,
-    end: float | None = None,
-    step: float = 1,
+    start: Any,
+    end: Any = None,
+    step: Any = 1,
     dtype: Any = None,
     device: str | Device = CPU,
     requires_grad: bool = False,
 ) -> Tensor:
     """start, start + step, ... below end; with one argument from 0.  Whole numbers give int64, others float32.
 
-    Raises   ValidationError   step is 0
+    Raises   ValidationError   step is 0 or leads away from end, or one of them is not finite
+             DtypeError        the dtype does not hold the numbers, or is of whole numbers and these are not
     Example
     >>> arange(3)
     tensor([0, 1, 2])
     """
+    given = (0, start, step) if end is None else (start, end, step)
+    first, last, step = numbers = [number.item() if hasattr(number, "item") else number for number in given]
+    kind = _known_dtype(result_type("arange", *numbers, 0) if dtype is None else dtype, "arange")
     if step == 0:
         raise ValidationError("arange: step is 0; give a step up or down")
-    first, last = (0, start) if end is None else (start, end)
-    whole = all(isinstance(number, int | np.integer) for number in (first, last, step))
-    numbers: Any = first, last, step
-    kind = _known_dtype(dtype or (int64 if whole else float32), "arange")
-    return _new(np.arange(*numbers, dtype=kind), device, requires_grad)
+    if not all(isfinite(number) for number in numbers) or (last - first) * step < 0:
+        raise ValidationError(f"arange: no steps of {step} lead from {first} to {last}; give finite numbers that do")
+    if kind.kind not in "iuf" or (kind.kind != "f" and any(number != int(number) for number in numbers)):
+        raise DtypeError(f"arange: numbers from {first} in steps of {step} cannot be {kind}; use dtype=mg.float32")
+    count = -(-(last - first) // step) if kind.kind != "f" else ceil((last - first) / step)
+    if count > 0:
+        expect_fits("arange", first, kind)
+        expect_fits("arange", first + (count - 1) * step, kind)
+    places = np.arange(max(int(count), 0), dtype=np.int64 if kind.kind != "f" else np.float64)
+    return _new((first + step * places).astype(kind), device, requires_grad)
 
 
-def linspace(start: float, end: float, steps: int, device: str | Device = CPU) -> Tensor:
+def linspace(
+    start: float, end: float, steps: int, dtype: Any = float32, device: str | Device = CPU, requires_grad: bool = False
+) -> Tensor:
     """`steps` numbers from start to end, both included, at equal distances.
 
+    Raises   ValidationError   fewer than 0 steps
+             DtypeError        a dtype of whole numbers
     Example
     >>> linspace(0, 1, 3)
     tensor([0. , 0.5, 1. ])
     """
+    kind = _known_dtype(dtype, "linspace")
+    if kind.kind != "f":
+        raise DtypeError(f"linspace: the distances are fractions, which {kind} does not hold; use .to() afterwards")
     if steps < 0:
         raise ValidationError(f"linspace: {steps} steps; give 0 or more")
-    return _new(np.linspace(start, end, steps, dtype=float32), device, False)
+    return _new(np.linspace(start, end, steps, dtype=kind), device, requires_grad)
 
 
-def eye(n: int, device: str | Device = CPU) -> Tensor:
-    """The identity matrix (n, n).
+def eye(
+    n: int, m: int | None = None, dtype: Any = float32, device: str | Device = CPU, requires_grad: bool = False
+) -> Tensor:
+    """The matrix (n, m), square if m is None, with ones from the top left corner down and zeros elsewhere.
 
     Example
-    >>> eye(2)
-    tensor([[1., 0.],
-            [0., 1.]])
+    >>> eye(2, 3)
+    tensor([[1., 0., 0.],
+            [0., 1., 0.]])
     """
-    _sizes("eye", (n,))
-    return _new(np.eye(n, dtype=float32), device, False)
+    rows, columns = _sizes("eye", (n, n if m is None else m))
+    return _new(np.eye(rows, columns, dtype=_known_dtype(dtype, "eye")), device, requires_grad)
 
 
 def randn(*shape: Any, dtype: Any = float32, device: str | Device = CPU, requires_grad: bool = False) -> Tensor:
@@ -170,16 +199,25 @@ def rand(*shape: Any, dtype: Any = float32, device: str | Device = CPU, requires
     return _drawn("rand", lambda sizes: generator().random(sizes, width), shape, kind, device, requires_grad)
 
 
-def randint(low: int, high: int, shape: Sequence[int], device: str | Device = CPU) -> Tensor:
-    """Random whole numbers, low to high - 1.
+def randint(low: int, high: Any, shape: Any = None, dtype: Any = int64, device: str | Device = CPU) -> Tensor:
+    """Random whole numbers, low to high - 1; randint(high, shape) draws from 0.
 
+    Raises   ValidationError   high is not larger than low, or they are not whole
+             DtypeError        the dtype does not hold the numbers
     Example
     >>> int(randint(3, 4, (1,)))
     3
     """
-    if low >= high:
+    if shape is None:
+        low, high, shape = 0, low, high
+    if any(isinstance(end, bool) or not hasattr(end, "__index__") for end in (low, high)):
+        raise ValidationError(f"randint: from {low} up to {high}; give whole numbers, and the shape as (2, 3)")
+    first, last, sizes, kind = index(low), index(high), _sizes("randint", (shape,)), _known_dtype(dtype, "randint")
+    if first >= last:
         raise ValidationError(f"randint: nothing lies from {low} up to {high}; high must be larger than low")
-    return _new(generator().integers(low, high, tuple(shape)), device, False)
+    for end in (first, last - 1):
+        expect_fits("randint", end, int64 if kind.kind == "f" else kind)
+    return _new(generator().integers(first, last, sizes).astype(kind), device, False)
 
 
 def randperm(n: int, device: str | Device = CPU) -> Tensor:
@@ -208,7 +246,14 @@ def from_numpy(array: np.ndarray) -> Tensor:
         raise DtypeError(
             f"from_numpy: strides {array.strides} are no multiples of {array.itemsize} bytes; copy the array"
         )
-    return _make(array, CPU, None)
+    return _borrowed(array, CPU)
+
+
+def _borrowed(array: Any, place: Device) -> Tensor:
+    """A tensor on memory that somebody else uses, too."""
+    made = _make(array, place, None)
+    made._storage.lent = True
+    return made
 
 
 def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
@@ -228,10 +273,10 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
         made = from_numpy(data)
     elif hasattr(data, "__cuda_array_interface__"):
         place = find_device("cuda")
-        made = _make(place.adopt(data.__cuda_array_interface__, data), place, None)
+        made = _borrowed(place.adopt(data.__cuda_array_interface__, data), place)
         _known_dtype(made.dtype, "as_tensor")
     else:
-        return Tensor(data, dtype, find_device(device))
+        return tensor(data, dtype, find_device(device))
     return made.to(dtype, None if device is None else find_device(device))
 
 
@@ -252,7 +297,7 @@ def from_dlpack(source: Any) -> Tensor:
     if kind == 1:
         return from_numpy(np.from_dlpack(source))
     place = find_device("cuda")
-    made = _make(place.borrow(source.__dlpack__(stream=1)), place, None)
+    made = _borrowed(place.borrow(source.__dlpack__(stream=1)), place)
     _known_dtype(made.dtype, "from_dlpack")
     return made
 
@@ -266,7 +311,11 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     tensor([1., 0., 0.])
     """
     _some("cat", tensors)
-    return apply(ops.cat, *tensors, axis=shapes.axis_number(dim, tensors[0].ndim, "cat"))
+    shape = next((tensor.shape for tensor in tensors if tensor.shape != (0,)), (0,))
+    axis = shapes.axis_number(dim, len(shape), "cat")
+    nothing = (*shape[:axis], 0, *shape[axis + 1 :])  # as in PyTorch, no elements in one axis fit anything
+    parts = [tensor.reshape(nothing) if tensor.shape == (0,) else tensor for tensor in tensors]
+    return apply(ops.cat, *parts, axis=axis)
 
 
 def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
@@ -284,9 +333,9 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
 def _some(where, tensors):
     if not tensors:
         raise ShapeError(f"{where}: the list of tensors is empty; give at least one")
-    for tensor in tensors:
-        if not isinstance(tensor, Tensor):
-            raise DtypeError(f"{where}: expected tensors, got {type(tensor).__name__}; use mg.tensor(...)")
+    for part in tensors:
+        if not isinstance(part, Tensor):
+            raise DtypeError(f"{where}: expected tensors, got {type(part).__name__}; use mg.tensor(...)")
 
 
 def where(condition: Tensor, x: Any, y: Any) -> Tensor:
@@ -294,7 +343,7 @@ def where(condition: Tensor, x: Any, y: Any) -> Tensor:
 
     Raises   DtypeError   the condition is not bool
     Example
-    >>> where(Tensor([True, False]), 1.0, 0.0)
+    >>> where(tensor([True, False]), 1.0, 0.0)
     tensor([1., 0.])
     """
     if not isinstance(condition, Tensor):

@@ -36,5 +36,13 @@ class StateError(MinigradError, RuntimeError):
     """A state_dict that does not fit its model or optimiser."""
 
 
+class LoaderError(MinigradError, RuntimeError):
+    """A batch that its data set does not give."""
+
+
 class DataError(MinigradError, ValueError):
     """A data file that is missing, damaged, or not what it should be."""
+
+
+class FileError(DataError, OSError):
+    """A file that cannot be written."""

@@ -2,39 +2,58 @@
 
 A LeNet-5 step is some forty launches of 1 to 100 us; Python needs as long again to find out, at each step anew, which
 kernels to run on what.  That is always the same for tensors of one shape, so it can be found out once.
+
+A recording is valid for a call with the same key, which is made of the arguments (see _Call), and as long as all that
+it uses is in the same state (see changes.py).
 """
 
 import threading
 import warnings
-import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial, update_wrapper
+from types import MethodType
 from typing import Any, NamedTuple
+from weakref import WeakSet
 
+import numpy as np
+
+from .changes import Same, change_count, differences, frozen, is_number
 from .errors import GraphError, ValidationError
+from .random import get_rng_state, set_rng_state
 from .runtime.memory import copy, is_array, shares
-from .runtime.program import Recording
+from .runtime.program import Host, Recording
 from .runtime.threads import local
+from .storage import Storage
 from .tape import mode
 from .tensor import Tensor, _make
 
-RECORDED_OFTEN = 8  # times for one shape, before a warning says that this is slow
+KEPT = 8  # recordings of one function; beyond them the one that was not used for longest is dropped
 
 
 class graph:
     """A function on tensors that runs as a whole: recorded once for each shape of its arguments, replayed afterwards.
 
-    function   takes tensors, and anything that can be a key of a dict; returns tensors, alone or in tuples, lists and
-               dicts.  A whole training step fits: forward, loss, backward, optimizer.step()
+    function   takes tensors and other values, also in tuples, lists and dicts; returns tensors and plain values, alone
+               or in tuples, lists and dicts.  A whole training step fits: forward, loss, backward, optimizer.step().
+               A method fits, too
+    check      run every call plainly as well, and raise GraphError where the replay did something else; slow, for tests
 
     A replay does to tensors what the recorded call did, bit for bit: gradients, weights, the state of optimisers.
-    Learning rates and dropout go on as they should.  What else Python does in the function happens once, while it is
-    recorded, so values cannot be read inside: return them.  Where something changes that the recording depends on (a
-    parameter replaced, train() and eval(), gradients left from before) the function is recorded again.  Results are new
-    tensors at each call; `.grad` of a parameter keeps its memory.
+    Learning rates and dropout go on as they should.  Results are new tensors at each call; `.grad` of a parameter keeps
+    its memory.
 
-    Raises   GraphError        a value is read inside, random numbers are drawn other than by dropout, or a result still
-                               awaits its backward: call that inside
-             ValidationError   an argument that is no tensor and cannot be a key
+    The function is recorded again for arguments of another shape, dtype, memory layout or value (a number that changes
+    at each call is better given as a tensor), and when something is no longer what it was: a parameter, buffer, layer,
+    hook or attribute of a module, train() and eval(), requires_grad, the parameters of an optimiser and those of its
+    settings that decide which kernels run, gradients left from before.  The last 8 recordings are kept.
+
+    What else Python does in the function happens only while it is recorded.  Values cannot be read inside: return them.
+    Changes of Python objects that a recording cannot see, such as global variables, variables of an enclosing function,
+    and what a list in them holds, are not noticed; `check=True` finds them.
+
+    Raises   GraphError        a value is read inside, or anything else is done that a replay could not repeat; a result
+                               still awaits its backward: call that inside; or, with check, a replay differs
+             ValidationError   an argument is a NumPy array: give a tensor
     Example
     >>> import minigrad as mg
     >>> w = mg.tensor([1.0, 2.0], requires_grad=True)
@@ -52,62 +71,173 @@ class graph:
     tensor([0.8, 1.9], requires_grad=True)
     """
 
-    def __init__(self, function: Callable[..., Any]):
-        self.function = function
-        self._recorded: dict[Any, _Replay] = {}
-        self._times: dict[Any, int] = {}
+    def __new__(cls, function: Callable[..., Any] | None = None, *, check: bool = False) -> Any:
+        """The recorded function; for @graph(check=True), what makes one."""
+        return partial(cls, check=check) if function is None else super().__new__(cls)
 
-    def __call__(self, *args: Any) -> Any:
+    def __init__(self, function: Callable[..., Any], *, check: bool = False):
+        if not callable(function):
+            raise ValidationError(f"graph: expected a function, got {type(function).__name__}; use @mg.graph above it")
+        update_wrapper(self, function)
+        self.function, self.check = function, check
+        self._recordings: list[_Replay] = []  # the last used first
+        self._calls = self._times = 0  # calls, and how many of them were recorded
+        self._warned = False
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        return self if instance is None else MethodType(self, instance)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if local.recording is not None:  # part of a recording or a rehearsal
-            return self.function(*args)
-        try:
-            key = (mode.recording, *[_form(value) for value in args])
-            replay = self._recorded.get(key)
-        except TypeError:
-            kinds = ", ".join(type(value).__name__ for value in args)
-            raise ValidationError(f"graph: arguments are tensors or can be a key of a dict; got {kinds}") from None
-        if replay is not None and replay.holds():
-            return replay(args)
-        self._count(key)
-        result, self._recorded[key] = _record(self.function, args)
+            return self.function(*args, **kwargs)
+        call = _Call(self.function, args, kwargs)
+        self._calls += 1
+        for replay in self._recordings:
+            if replay.key == call.key and replay.holds():
+                break
+        else:
+            return self._record(call)
+        if replay.busy == threading.get_ident():  # called by a signal handler, in the middle of a replay
+            return self.function(*args, **kwargs)
+        if self._recordings[0] is not replay:
+            self._put_first(replay)
+        return _checked(replay, call) if self.check else replay(call.tensors)
+
+    def _record(self, call: "_Call") -> Any:
+        self._times += 1
+        if self._times > KEPT and 4 * self._times > self._calls and not self._warned:
+            self._warn(call)
+        result, replay = _record(call)
+        self._put_first(replay)
         return result
 
-    def _count(self, key: Any) -> None:
-        self._times[key] = self._times.get(key, 0) + 1
-        if self._times[key] == RECORDED_OFTEN:
-            name = getattr(self.function, "__name__", "function")
-            warnings.warn(
-                f"graph: {name} was recorded {RECORDED_OFTEN} times for one shape, because tensors it uses were "
-                "replaced between calls; call zero_grad() inside, or call the function without graph",
-                stacklevel=3,
-            )
+    def _put_first(self, replay: "_Replay") -> None:
+        others = [other for other in self._recordings if other is not replay]
+        self._recordings = [replay, *others[: KEPT - 1]]
+
+    def _warn(self, call: "_Call") -> None:
+        self._warned = True
+        warnings.warn(
+            f"graph: {_name(self.function)} was recorded {self._times} times, which is slower than to call it plainly; "
+            f"this time because {self._recordings[0].reason(call)}",
+            stacklevel=4,
+        )
 
 
-def _form(value: Any) -> Any:
-    """What a recording depends on of an argument."""
+def _name(function: Any) -> str:
+    return getattr(function, "__name__", type(function).__name__)
+
+
+# ---- a call
+
+
+class _Form(NamedTuple):
+    """What a recording depends on of a tensor that is an argument."""
+
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    dtype: Any
+    device: Any
+
+
+class _Call:
+    """A function and its arguments.
+
+    tensors   the tensors among the arguments, at any depth
+    key       everything else of them: equal keys can be replayed by one recording
+    """
+
+    def __init__(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]):
+        self.function, self.args, self.kwargs = function, args, kwargs
+        self.tensors: list[Tensor] = []
+        self.key = (mode.recording, *map(self._form, args), *[(name, self._form(x)) for name, x in kwargs.items()])
+
+    def _form(self, value: Any) -> Any:
+        if isinstance(value, Tensor):
+            self.tensors.append(value)
+            array = value.array
+            return _Form(array.shape, array.strides, array.dtype, value.device)
+        if isinstance(value, tuple | list):
+            return (type(value), *map(self._form, value))
+        if isinstance(value, dict):
+            return (type(value), *[(frozen(name), self._form(part)) for name, part in value.items()])
+        if is_array(value):
+            raise ValidationError("graph: an argument is a NumPy array, which may change unseen; give a tensor")
+        return frozen(value)
+
+    def run(self, tensors: list[Tensor]) -> Any:
+        """Call the function with other tensors in the place of its own."""
+        given = iter(tensors)
+        args, kwargs = _map(lambda _: next(given), (self.args, self.kwargs))
+        return self.function(*args, **kwargs)
+
+
+def _map(function: Callable[[Tensor], Any], value: Any) -> Any:
+    """A value with function(tensor) for every tensor in it."""
     if isinstance(value, Tensor):
-        return value.array.shape, value.array.strides, value.array.dtype, value.device
-    hash(value)
-    return type(value), value
+        return function(value)
+    if isinstance(value, dict):
+        return _like(value, {key: _map(function, part) for key, part in value.items()})
+    if isinstance(value, tuple | list):
+        return _like(value, [_map(function, part) for part in value])
+    return value
+
+
+def _like(value: Any, parts: Any) -> Any:
+    """A container of the type of `value`."""
+    kind = type(value)
+    if kind in (list, dict):
+        return parts
+    return kind(*parts) if hasattr(value, "_fields") else kind(parts)
+
+
+def _tensors(value: Any) -> list[Tensor]:
+    """All tensors in a value."""
+    found: list[Tensor] = []
+    _map(found.append, value)
+    return found
+
+
+PLAIN = (bool, int, float, complex, str, bytes, type(None), np.generic, np.dtype, range, slice)
+
+
+def _refuse_opaque(value: Any) -> None:
+    """Refuse a result in which tensors may be that are not found."""
+    if isinstance(value, dict | tuple | list):
+        for part in value.values() if isinstance(value, dict) else value:
+            _refuse_opaque(part)
+    elif not isinstance(value, (Tensor, *PLAIN)):
+        raise GraphError(
+            f"graph: a result is a {type(value).__name__}; return tensors and plain values, in tuples, lists or dicts"
+        )
+
+
+# ---- a recording
 
 
 class _Seen(NamedTuple):
     """A tensor that was used: where its values lay, and its version."""
 
-    tensor: "weakref.ref[Tensor]"
+    tensor: Tensor
     array: int
-    cell: list[int]
+    storage: Storage
     version: int
 
 
 class _Trace(Recording):
-    """A recording that also notes which tensors are used, and how their gradients and versions change."""
+    """A recording that also notes what it depends on, and how gradients and versions change.
 
-    def __init__(self) -> None:
+    inputs   the tensors that were given as arguments; the function sees copies
+    """
+
+    def __init__(self, inputs: list[Tensor]) -> None:
         super().__init__()
-        self.seen: dict[int, _Seen] = {}
+        self.inputs = inputs
+        self.seen: dict[int, _Seen] = {}  # tensors from outside
+        self.inside: dict[int, Storage] = {}
+        self.constants: list[tuple[Storage, Any, Any]] = []  # storages made inside of what Python knows, with a copy
+        self.used: dict[Any, tuple[Any, Any]] = {}  # things that are no tensors, and their state when first used
         self.grads: dict[int, tuple[Tensor, Any]] = {}  # a leaf, and its gradient before or _WRITTEN
-        self.depends: list[tuple[Any, str, Any]] = []  # an object, an attribute, and its value
 
     def run(self, operation: Any, device: Any, arrays: Any, settings: dict[str, Any]) -> Any:
         """Run an operation; one that does more than launch kernels is noted as a whole."""
@@ -119,11 +249,51 @@ class _Trace(Recording):
             self.host(_again, (operation, device, list(arrays), settings, result))
         return result
 
-    def read(self, tensor: Tensor) -> None:
-        """Note a tensor; those made inside are gone when the recording ends."""
-        if id(tensor) not in self.seen:
-            cell = tensor._version
-            self.seen[id(tensor)] = _Seen(weakref.ref(tensor), id(tensor.array), cell, cell[0])
+    def uses(self, thing: Any) -> None:
+        """Note that a replay depends on the state of a thing."""
+        if isinstance(thing, Tensor):
+            storage = thing._storage
+            if id(storage) not in self.inside and id(thing) not in self.seen:
+                self.seen[id(thing)] = _Seen(thing, id(thing.array), storage, storage.version)
+        elif thing._replay_key not in self.used:
+            self.used[thing._replay_key] = thing, thing._replay_state()
+
+    def makes(self, tensor: Tensor, constant: bool) -> None:
+        """Note a tensor as made inside; a constant keeps its value, in case that it is changed in place."""
+        storage = tensor._storage
+        if id(storage) not in self.inside:
+            self.inside[id(storage)] = storage
+            if constant:
+                self.constants.append((storage, tensor.array, tensor.array.copy(order="K")))
+
+    def program(self, inputs: list[Any], flexible: list[bool]) -> Any:
+        """What was noted, to be run again; it starts by filling the constants that it changes."""
+        changed = [(copy, (array, values)) for storage, array, values in self.constants if storage.version]
+        self.steps[:0] = [Host(*step) for step in changed]
+        self.constants.clear()
+        self.inside.clear()
+        return super().program(inputs, flexible)
+
+    def state_after(self, thing: Any, before: Any) -> Any:
+        """The state of a thing after the recording; refuses what a replay would not carry on: numbers that went on, and
+        tensors that were read and then replaced."""
+        after = thing._replay_state()
+        for name, old, new in differences(before, after):
+            if (is_number(old) and is_number(new)) or (type(old) is Same and id(old.value) in self.seen):
+                raise GraphError(
+                    f"graph: {thing._replay_name(name)} is changed inside, and would stay as it is at a replay; "
+                    "keep it in a tensor and change that in place, as by copy_()"
+                )
+        return after
+
+    def writes(self, tensor: Tensor) -> None:
+        """Refuse to write to memory that an argument shares: the function was given a copy, and would not see it."""
+        for i, given in enumerate(self.inputs):
+            if shares(given.array, tensor.array):
+                raise GraphError(
+                    f"graph: argument {i} shares memory with a tensor {tensor.shape} that is changed inside; "
+                    "give its clone()"
+                )
 
     def read_grad(self, tensor: Tensor) -> None:
         """Note a gradient that was there before."""
@@ -132,10 +302,6 @@ class _Trace(Recording):
     def write_grad(self, tensor: Tensor) -> None:
         """Note that the gradient from before plays no part."""
         self.grads.setdefault(id(tensor), (tensor, _WRITTEN))
-
-    def depend(self, holder: Any, name: str) -> None:
-        """Note an attribute."""
-        self.depends.append((holder, name, getattr(holder, name)))
 
     def refuse(self, where: str, advice: str) -> None:
         """Stop."""
@@ -160,90 +326,115 @@ def _copy(new: Any, old: Any, operation: Any) -> None:
         raise GraphError(f"graph: {operation.name} found {old} when it was recorded, and {new} now")
 
 
-def _record(function: Callable[..., Any], args: tuple[Any, ...]) -> tuple[Any, "_Replay"]:
+def _record(call: _Call) -> tuple[Any, "_Replay"]:
     """Call a function on copies of its tensors, note what it does, and return its results as well."""
-    given = [(i, value) for i, value in enumerate(args) if isinstance(value, Tensor)]
-    for i, value in given:
-        if value.requires_grad:
+    for i, given in enumerate(call.tensors):
+        if given.requires_grad:
             raise GraphError(f"graph: argument {i} requires grad; give it detached, and ask for gradients inside")
-    copies = {i: _make(value.array.copy(order="K"), value.device, None) for i, value in given}
-    trace = local.recording = _Trace()
+    copies = [_make(given.array.copy(order="K"), given.device, None) for given in call.tensors]
+    trace = local.recording = _Trace(call.tensors)
+    for tensor in copies:
+        trace.makes(tensor, constant=False)
     try:
-        result = function(*[copies.get(i, value) for i, value in enumerate(args)])
+        result = call.run(copies)
     finally:
         local.recording = None
-    for i, given_copy in copies.items():
-        if given_copy._version[0]:
+    for i, given_copy in enumerate(copies):
+        if given_copy._storage.version:
             raise GraphError(f"graph: argument {i} is changed in place; change a clone of it")
-    flexible = [value.array.strides == copies[i].array.strides for i, value in given]
-    replay = _Replay(trace, list(copies.values()), flexible, result)
+    _refuse_opaque(result)
+    replay = _Replay(trace, call, copies, result)
     return replay.results(), replay
 
 
 class _Replay:
     """A recorded call: its program, what it depends on, and what it leaves behind.
 
-    tensors    with the arrays they must have
-    depends    objects, attributes, and the values they must have
-    grads      leaves, and their gradient afterwards
-    versions   cells, and by how much they grow
+    key        of the calls that it stands for
+    tensors    from outside, with the states that they must have
+    things     modules, optimisers and settings, with the states that they must have
+    before     leaves, with the gradient that they must have
+    grads      leaves, with their gradient afterwards
+    versions   storages, and how often each is written
+    written    the storages that a replay fills or changes
+    busy       the thread in which it runs; 0 if in none
     """
 
-    def __init__(self, trace: _Trace, inputs: list[Tensor], flexible: list[bool], result: Any):
-        self.result, self.lock = _map(_settled, result), threading.Lock()
-        mine = {id(tensor) for tensor in inputs}
-        alive = [(seen, seen.tensor()) for seen in trace.seen.values()]
-        outside = [(seen, tensor) for seen, tensor in alive if tensor is not None and id(tensor) not in mine]
-        self.tensors = [(tensor, tensor.array) for _, tensor in outside]
-        if any(id(array) != seen.array for (seen, _), (_, array) in zip(outside, self.tensors, strict=True)):
-            raise GraphError("graph: a tensor was given other memory inside (x.data = ...); use x.data.copy_(...)")
-        self.depends = trace.depends
-        self.depends += [(leaf, "_grad", grad) for leaf, grad in trace.grads.values() if grad is not _WRITTEN]
+    def __init__(self, trace: _Trace, call: _Call, inputs: list[Tensor], result: Any):
+        self.key, self.name, self.busy, self.lock = call.key, _name(call.function), 0, threading.Lock()
+        self.result = _map(_settled, result)
+        outside = list(trace.seen.values())
+        if any(id(seen.tensor.array) != seen.array for seen in outside):
+            raise GraphError(
+                "graph: a tensor was given other memory inside (by x.data = ..., or by a view that needs its elements "
+                "in C order); use x.data.copy_(...), or make the view outside"
+            )
+        self.tensors = [(seen.tensor, seen.tensor._replay_state()) for seen in outside]
+        self.things = [(thing, trace.state_after(thing, state)) for thing, state in trace.used.values()]
+        self.often = [pair for pair in self.things if not pair[0]._replay_counted]
+        self.before = [(leaf, grad) for leaf, grad in trace.grads.values() if grad is not _WRITTEN]
         self.grads = [(leaf, leaf._grad) for leaf, _ in trace.grads.values()]
-        grown = {id(seen.cell): (seen.cell, seen.cell[0] - seen.version) for seen, _ in outside}
-        self.versions = [(cell, growth) for cell, growth in grown.values() if growth]
-        del alive, outside
-        shown = [tensor.array for tensor in _tensors(self.result)] + [array for _, array in self.tensors]
-        for i, tensor in enumerate(inputs):
-            flexible[i] = flexible[i] and not any(shares(tensor.array, array) for array in shown)
+        grown = {id(seen.storage): (seen.storage, seen.storage.version - seen.version) for seen in outside}
+        self.versions = [(storage, growth) for storage, growth in grown.values() if growth]
+        self.written = WeakSet([*trace.inside.values(), *[storage for storage, _ in self.versions]])
+        self.written.update(leaf._grad._storage for leaf, _ in self.grads if leaf._grad is not None)
+        shown = [tensor.array for tensor in _tensors(self.result)] + [tensor.array for tensor, _ in self.tensors]
+        flexible = [
+            given.array.strides == tensor.array.strides and not any(shares(tensor.array, array) for array in shown)
+            for given, tensor in zip(call.tensors, inputs, strict=True)
+        ]
         self.program = trace.program([tensor.array for tensor in inputs], flexible)
+        self.compared = change_count()
 
     def holds(self) -> bool:
         """Whether everything it depends on is as it was."""
-        return all(tensor.array is array for tensor, array in self.tensors) and all(
-            getattr(holder, name) is value for holder, name, value in self.depends
-        )
+        if any(leaf._grad is not grad for leaf, grad in self.before):
+            return False
+        if any(thing._replay_state() != state for thing, state in self.often):
+            return False
+        count = change_count()
+        if count != self.compared:
+            if any(thing._replay_state() != state for thing, state in [*self.tensors, *self.things]):
+                return False
+            self.compared = count
+        return True
 
-    def __call__(self, args: tuple[Any, ...]) -> Any:
+    def reason(self, call: _Call) -> str:
+        """Why it cannot be replayed for a call."""
+        if self.key != call.key:
+            return "the arguments differ from those before: give numbers that change as tensors"
+        if any(leaf._grad is not grad for leaf, grad in self.before):
+            return "the gradient of a parameter was replaced: call zero_grad() inside"
+        for thing, state in [*self.tensors, *self.things]:
+            for name, _, _ in differences(state, thing._replay_state()):
+                return f"{thing._replay_name(name)} was changed"
+        return "it was dropped for others"
+
+    def __call__(self, tensors: list[Tensor]) -> Any:
+        self._refuse_written(tensors)
         with self.lock:  # one memory for all that lies between arguments and results
-            self.program([value.array for value in args if isinstance(value, Tensor)])
-            for cell, growth in self.versions:
-                cell[0] += growth
-            for leaf, grad in self.grads:
-                leaf._grad = grad
-            return self.results()
+            self.busy = threading.get_ident()
+            try:
+                self.program([tensor.array for tensor in tensors])
+                for storage, growth in self.versions:
+                    storage.version += growth
+                for leaf, grad in self.grads:
+                    leaf._grad = grad
+                return self.results()
+            finally:
+                self.busy = 0
+
+    def _refuse_written(self, tensors: list[Tensor]) -> None:
+        """Refuse arguments in memory that the function writes."""
+        for i, tensor in enumerate(tensors):
+            if tensor._storage in self.written:
+                raise GraphError(
+                    f"graph: argument {i} shares memory with a tensor that is changed inside; give its clone()"
+                )
 
     def results(self) -> Any:
         """Copies of the results."""
         return _map(lambda tensor: _make(tensor.array.copy(order="K"), tensor.device, None), self.result)
-
-
-def _map(function: Callable[[Tensor], Any], value: Any) -> Any:
-    """A result with function(tensor) for every tensor in it."""
-    if isinstance(value, Tensor):
-        return function(value)
-    if isinstance(value, dict):
-        return {key: _map(function, part) for key, part in value.items()}
-    if isinstance(value, tuple | list):
-        return type(value)(_map(function, part) for part in value)
-    return value
-
-
-def _tensors(value: Any) -> list[Tensor]:
-    """All tensors in a result."""
-    found: list[Tensor] = []
-    _map(found.append, value)
-    return found
 
 
 def _settled(tensor: Tensor) -> Tensor:
@@ -251,3 +442,68 @@ def _settled(tensor: Tensor) -> Tensor:
     if tensor.node is not None and not tensor.node.freed:
         raise GraphError("graph: a result awaits its backward; call backward() inside, or return it detached")
     return _make(tensor.array, tensor.device, None)
+
+
+# ---- check=True
+
+
+def _checked(replay: _Replay, call: _Call) -> Any:
+    """Replay a call, put everything back, call the function plainly, and refuse a difference."""
+    before = _World(replay)
+    results = replay(call.tensors)
+    replayed = _World(replay, results)
+    before.restore()
+    results = call.run(call.tensors)
+    plain = _World(replay, results)
+    for (name, mine), (other, expected) in zip(replayed.bits(), plain.bits(), strict=False):
+        if name != other or mine != expected:
+            raise GraphError(
+                f"graph: a replay of {replay.name} gives another {name} than a plain call; something that it uses was "
+                "changed unseen, a global variable, say: give it as an argument"
+            )
+    return _map(lambda tensor: tensor.detach(), results)
+
+
+class _World:
+    """Copies of all that a replay can change, and of results."""
+
+    def __init__(self, replay: _Replay, results: Any = ()):
+        self.results = [np.array(x.device.to_host(x.array)) for x in _tensors(results)]
+        names = _names(thing for thing, _ in replay.things)
+        self.tensors = [(x, names.get(id(x), f"tensor {x.shape}"), x.array.copy(order="K")) for x, _ in replay.tensors]
+        self.grads = [
+            (leaf, names.get(id(leaf), f"tensor {leaf.shape}"), grad, None if grad is None else grad.array.copy("K"))
+            for leaf, grad in [(leaf, leaf._grad) for leaf, _ in replay.grads]
+        ]
+        self.others = [(thing, thing._replay_save()) for thing, _ in replay.things if hasattr(thing, "_replay_save")]
+        self.random = get_rng_state()
+
+    def restore(self) -> None:
+        """Put everything back."""
+        for tensor, _, array in self.tensors:
+            copy(tensor.array, array)
+        for leaf, _, grad, array in self.grads:
+            leaf._grad = grad
+            if grad is not None:
+                copy(grad.array, array)
+        for thing, saved in self.others:
+            thing._replay_restore(saved)
+        set_rng_state(self.random)
+
+    def bits(self) -> Iterator[tuple[str, Any]]:
+        """Everything by name, to be compared."""
+        for i, result in enumerate(self.results):
+            yield f"result {i}", result.tobytes()
+        for tensor, name, array in self.tensors:
+            yield name, tensor.device.to_host(array).tobytes()
+        for leaf, name, grad, array in self.grads:
+            yield f"gradient of {name}", None if grad is None else leaf.device.to_host(array).tobytes()
+
+
+def _names(things: Any) -> dict[int, str]:
+    """The longest path to each parameter and buffer, from the modules among things."""
+    names: dict[int, str] = {}
+    for thing in things:
+        for name, tensor in thing._named_tensors() if hasattr(thing, "_named_tensors") else ():
+            names[id(tensor)] = max(name, names.get(id(tensor), ""), key=len)
+    return names

@@ -3,10 +3,17 @@
 Values that are drawn once (initial weights, randn, shuffles) come from NumPy's Philox generator; masks drawn inside
 kernels (dropout) from a hash of seed, call and element, the same on every device and for any number of threads.
 Source: J. Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011 (Philox).
+
+Both belong to a stream.  All threads draw from the program's, in the order in which they come.  Where that order would
+depend on time, a thread has a stream of its own for a while: a DataLoader makes each batch with one, derived from its
+seed, the epoch and the number of the batch.
 """
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import count
+from typing import Any
 
 import numpy as np
 
@@ -14,16 +21,52 @@ from .errors import ValidationError
 from .runtime import fork
 from .runtime.threads import host, local
 
-_lock = threading.Lock()
-_seed = int(np.random.SeedSequence().generate_state(1, np.uint64)[0])
-_generator = np.random.Generator(np.random.Philox(_seed))
-_calls = count()
-fork.wait_for(lambda: _generator.bit_generator.lock)  # NumPy holds it while it draws
-fork.wait_for(lambda: _lock)
+
+class Stream:
+    """The random numbers that follow from a seed, or from a seed and more numbers; made when they are first drawn.
+
+    calls     counts the keys drawn
+    children  counts the seeds derived, which takes nothing from the stream
+    """
+
+    def __init__(self, seed: int, *path: int):
+        self._origin, self._path = seed, path
+        self.calls, self.children = count(), count()
+
+    @property
+    def seed(self) -> int:
+        """The seed that gives the same numbers to manual_seed."""
+        return self._kept("_seed", self._derived) if self._path else self._origin
+
+    @property
+    def generator(self) -> np.random.Generator:
+        """The generator of values."""
+        return self._kept("_generator", lambda: np.random.Generator(np.random.Philox(self.seed)))
+
+    def _kept(self, name, make):
+        found = self.__dict__.get(name)  # set once, also where two threads come here at once
+        return self.__dict__.setdefault(name, make()) if found is None else found
+
+    def _derived(self) -> int:
+        return int(np.random.SeedSequence(self._origin, spawn_key=self._path).generate_state(1, np.uint64)[0])
+
+
+class _Own(threading.local):
+    """The stream that a Python thread has for itself, if it has one."""
+
+    stream: Stream | None = None
+
+
+_own = _Own()
+_program = Stream(int(np.random.SeedSequence().generate_state(1, np.uint64)[0]))
+fork.wait_for(lambda: _program.generator.bit_generator.lock)  # NumPy holds it while it draws
 
 
 def manual_seed(seed: int) -> None:
     """Start all random numbers anew from `seed`, 0 to 2**64 - 1.
+
+    Called by a data set or collate_fn while a DataLoader makes a batch, it starts the rest of that batch's own random
+    numbers anew, and no others.
 
     Raises   ValidationError   the seed is not a whole number in range
     Example
@@ -34,23 +77,59 @@ def manual_seed(seed: int) -> None:
     >>> bool((mg.randn(3) == first).all())
     True
     """
-    global _seed, _generator, _calls
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**64:
         raise ValidationError(f"manual_seed: {seed!r} is not a seed; use a whole number from 0 to 2**64 - 1")
-    with _lock:
-        _seed, _generator, _calls = seed, np.random.Generator(np.random.Philox(seed)), count()
+    _become(Stream(seed))
 
 
 def initial_seed() -> int:
-    """The seed in force."""
-    return _seed
+    """The seed in force; while a DataLoader makes a batch, that batch's own, for libraries that draw by themselves.
+
+    Example
+    >>> import minigrad as mg
+    >>> mg.manual_seed(7)
+    >>> mg.initial_seed()
+    7
+    """
+    return _current().seed
+
+
+def get_rng_state() -> Any:
+    """Where this thread's random numbers stand."""
+    source = _current()
+    counted = next(source.calls), next(source.children)
+    source.calls, source.children = map(count, counted)
+    return source, source.generator.bit_generator.state, counted
+
+
+def set_rng_state(state: Any) -> None:
+    """Go on with random numbers from there."""
+    source, source.generator.bit_generator.state, counted = state
+    source.calls, source.children = map(count, counted)
+    _become(source)
+
+
+@contextmanager
+def stream(seed: int, *path: int) -> Iterator[None]:
+    """Inside, this thread draws from a stream of its own, derived from a seed and more numbers, 0 or more each."""
+    before, _own.stream = _own.stream, Stream(seed, *path)
+    try:
+        yield
+    finally:
+        _own.stream = before
+
+
+def derived_seed() -> int:
+    """Another seed at each call, fixed by manual_seed; the stream goes on as if nothing was drawn."""
+    parent = _current()
+    return Stream(parent.seed, next(parent.children)).seed
 
 
 def generator() -> np.random.Generator:
-    """The shared generator, for values drawn with NumPy."""
+    """The generator of this thread's stream, for values drawn with NumPy."""
     if local.recording is not None:
         local.recording.refuse("drawing random numbers", "draw them outside, and give them as an argument")
-    return _generator
+    return _current().generator
 
 
 def next_key() -> np.ndarray:
@@ -61,5 +140,18 @@ def next_key() -> np.ndarray:
 
 
 def _draw(key: np.ndarray) -> None:
-    with _lock:
-        key[:] = np.random.SeedSequence([_seed, next(_calls)]).generate_state(1, np.uint64)
+    source = _current()
+    key[:] = np.random.SeedSequence([source.seed, next(source.calls)]).generate_state(1, np.uint64)
+
+
+def _current() -> Stream:
+    return _own.stream or _program
+
+
+def _become(source: Stream) -> None:
+    """Put another stream in place of the one that this thread draws from."""
+    global _program
+    if _own.stream is None:
+        _program = source
+    else:
+        _own.stream = source

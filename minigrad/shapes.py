@@ -30,15 +30,14 @@ def windows(
 ) -> int:
     """How many windows fit along one side: floor((size + before + after - dilation*(window-1) - 1) / stride) + 1.
 
-    With ceil_mode the division rounds up, but no window may start in the padding behind the input.
+    With ceil_mode the division rounds up: a window may reach over the far edge, and so be larger than the input and its
+    padding, but not start in the padding behind the input.
     """
     room = size + before + after - dilation * (window - 1) - 1
-    if room < 0:
-        return 0
     count = (room + (stride - 1 if ceil_mode else 0)) // stride + 1
     if ceil_mode and (count - 1) * stride >= size + before:
         count -= 1
-    return count
+    return max(count, 0)
 
 
 def same_padding(window: int, dilation: int) -> tuple[int, int]:
@@ -136,8 +135,8 @@ def existing_axis(axis: int, ndim: int, where: str) -> int:
 
 
 def axes_tuple(dim, ndim: int, where: str) -> tuple[int, ...]:
-    """Axes given as None (all), a number or a sequence, as sorted distinct numbers."""
-    if dim is None:
+    """Axes given as a number or a sequence, or None or an empty one for all, as sorted distinct numbers."""
+    if dim is None or (isinstance(dim, tuple | list) and not dim):
         return tuple(range(ndim))
     axes = tuple(dim) if isinstance(dim, tuple | list) else (dim,)
     numbers = tuple(sorted(axis_number(axis, ndim, where) for axis in axes))

@@ -4,19 +4,30 @@ A node knows the operation that made a value and where its inputs came from: ano
 Nodes are numbered as they are made, each after everything it reads, so newest first is an order for the walk.
 """
 
+import inspect
 import threading
+import types
 from collections.abc import Callable
+from functools import wraps
 from itertools import count
 from typing import Any
 
-from .errors import GraphError
+from .errors import DtypeError, GraphError
 from .ops.op import Op
 
 _numbers = count()
 
 
 class _Mode(threading.local):
+    """What each Python thread has for itself.
+
+    entered   the blocks of no_grad and enable_grad that it is in, each with `recording` before it
+    """
+
     recording = True
+
+    def __init__(self) -> None:
+        self.entered: list[tuple[no_grad, bool]] = []
 
 
 mode = _Mode()
@@ -25,6 +36,10 @@ mode = _Mode()
 class no_grad:
     """Inside, operations are not recorded and need no memory for a backward pass.  Also a decorator.
 
+    function   what to decorate: `@no_grad()` or `@no_grad`.  Each step of a generator or coroutine runs inside, and
+               what happens between its steps does not
+
+    Raises   DtypeError   to decorate a class, an async generator function, or what cannot be called
     Example
     >>> import minigrad as mg
     >>> x = mg.tensor([1.0], requires_grad=True)
@@ -32,28 +47,71 @@ class no_grad:
     ...     y = x * 2
     >>> y.requires_grad
     False
+    >>> @mg.no_grad
+    ... def doubled(x):
+    ...     return x * 2
+    >>> doubled(x).requires_grad
+    False
     """
 
     recording = False
 
+    def __new__(cls, function: Callable[..., Any] | None = None) -> Any:
+        made = super().__new__(cls)
+        return made if function is None else made(function)
+
     def __enter__(self):
-        self.before = mode.recording
+        mode.entered.append((self, mode.recording))
         mode.recording = self.recording
         return self
 
     def __exit__(self, *_):
-        mode.recording = self.before
+        for i in reversed(range(len(mode.entered))):  # the last, but for generators that are left out of turn
+            if mode.entered[i][0] is self:
+                mode.recording = mode.entered.pop(i)[1]
+                return
 
     def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        _check_decorated(type(self).__name__, function)
+
+        @wraps(function)
         def wrapped(*args, **kwargs):
             with type(self)():
                 return function(*args, **kwargs)
 
-        return wrapped
+        @wraps(function)
+        def generator(*args, **kwargs):
+            return (yield from self._resumed(function(*args, **kwargs)))
+
+        @wraps(function)
+        async def coroutine(*args, **kwargs):
+            return await types.coroutine(self._resumed)(function(*args, **kwargs))
+
+        if _is(inspect.isgeneratorfunction, function):
+            return generator
+        return coroutine if _is(inspect.iscoroutinefunction, function) else wrapped
+
+    def _resumed(self, steps):
+        """Go on with a generator or coroutine as the caller does, each time inside."""
+        resume, value = steps.send, None
+        try:
+            while True:
+                with type(self)():
+                    result = resume(value)
+                try:
+                    resume, value = steps.send, (yield result)
+                except GeneratorExit:
+                    with type(self)():
+                        steps.close()
+                    raise
+                except BaseException as error:
+                    resume, value = steps.throw, error
+        except StopIteration as end:
+            return end.value
 
 
 class enable_grad(no_grad):
-    """Inside, operations are recorded again, also within no_grad.
+    """Inside, operations are recorded again, also within no_grad.  Also a decorator, as no_grad is.
 
     Example
     >>> import minigrad as mg
@@ -63,6 +121,23 @@ class enable_grad(no_grad):
     """
 
     recording = True
+
+
+def _is(kind: Callable[[Any], bool], function: Any) -> bool:
+    """Whether a function, or an object called like one, is of a kind that `inspect` knows."""
+    return kind(function) or kind(getattr(function, "__call__", None))  # noqa: B004
+
+
+def _check_decorated(where: str, function: Any) -> None:
+    name = getattr(function, "__qualname__", type(function).__name__)
+    if inspect.isclass(function):
+        raise DtypeError(f"{where}: {name} is a class, expected a function; decorate its methods, one by one")
+    if not callable(function):
+        raise DtypeError(f"{where}: got {name}, expected a function to decorate; write `with {where}():` for a block")
+    if _is(inspect.isasyncgenfunction, function):
+        raise DtypeError(
+            f"{where}: {name} is an async generator function, expected another kind; write `with {where}():` inside it"
+        )
 
 
 def is_grad_enabled() -> bool:
@@ -80,7 +155,7 @@ class Node:
 
     edges      for each input: the Node that made it, the leaf Tensor that it is, or None where no gradient is wanted
     kept       the input arrays that the gradient rule needs, by position
-    versions   (position, cell, number): the arrays kept, with the version that they had; "out" for the output
+    versions   (position, storage, version): where the arrays kept lie, and the version they had; "out" for the output
     """
 
     __slots__ = ("device", "dtypes", "edges", "kept", "number", "op", "out", "saved", "settings", "shapes", "versions")
@@ -98,18 +173,28 @@ class Node:
         """Let go of the arrays and of the graph behind."""
         self.kept = self.out = self.saved = self.edges = None
 
-    def check(self) -> None:
-        """Refuse to go on with values that are gone or have changed."""
+    def changed(self) -> dict[str, int]:
+        """The names of kept values that were written since, and how often; refuses a graph that is gone."""
         if self.freed:
             raise GraphError(
                 "backward: this graph was walked before and its saved values are freed; "
                 "use retain_graph=True in the first backward"
             )
-        for position, cell, number in self.versions:
-            if cell[0] != number:
-                name = "output" if position == "out" else f"input '{self.op.inputs[position]}'"
+        return {
+            position if position == "out" else self.op.input_name(position): storage.version - version
+            for position, storage, version in self.versions
+            if storage.version != version
+        }
+
+    def refuse(self, changed: dict[str, int], contribution: Callable[[], Any]) -> None:
+        """Refuse to compute a part of the gradient from values that have changed."""
+        used = set(contribution.__code__.co_freevars)
+        known = {"do", "g", *(name for name, _, _ in self.op.sources)}
+        for name, times in changed.items():
+            if name in used or not used <= known:  # what is not a parameter of the rule was computed from one
+                which = "output" if name == "out" else f"input '{name}'"
                 raise GraphError(
-                    f"backward: the {name} of {self.op.name} was changed in place {cell[0] - number} time(s) "
+                    f"backward: the {which} of {self.op.name} was changed in place {times} time(s) "
                     f"after {self.op.name} used it, and its gradient needs the old value; "
                     "change a copy instead, or after backward"
                 )
@@ -141,12 +226,14 @@ def walk_back(
         g = pending.pop(id(node), None)
         if g is None:
             continue
-        node.check()
+        changed = node.changed()
         do = operations(node.device)
         contributions = _rule(node, do, g, tensors)
         for edge, shape, dtype, contribution in zip(node.edges, node.shapes, node.dtypes, contributions, strict=True):
             if edge is None or contribution is None:
                 continue
+            if changed:
+                node.refuse(changed, contribution)
             part = contribution()
             place = getattr(edge, "device", node.device)  # another one, where a tensor was moved
             there = do if place is node.device else operations(place)
@@ -170,9 +257,10 @@ def _rule(node: Node, do, g, tensors):
         raise GraphError(f"backward: {op.name} has no gradient")
     kept, out = node.kept, node.out
     if tensors is not None:
-        cells = {position: cell for position, cell, _ in node.versions}
+        storages = {position: storage for position, storage, _ in node.versions}
         kept = [
-            tensors(array, node.edges[i], node.device, cells.get(i)) for i, array in zip(op.keeps, kept, strict=True)
+            tensors(array, node.edges[i], node.device, storages.get(i))
+            for i, array in zip(op.kept_of(node.edges), kept, strict=True)
         ]
-        out = None if out is None else tensors(out, node, node.device, cells["out"])
+        out = None if out is None else tensors(out, node, node.device, storages["out"])
     return op.rule(do, g, **op.arguments(kept, node.shapes, out, node.saved, node.settings))

@@ -6,21 +6,28 @@ that belong to layers are in nn/functional.py.
 
 from __future__ import annotations
 
+import threading
+import warnings
 from collections import namedtuple
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from functools import partial
 from math import prod
+from operator import index
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from . import ops, shapes
+from .changes import Same, Thing, changed
 from .errors import DeviceError, DtypeError, GraphError, ShapeError, ValidationError
+from .ops.arithmetic import add_kernel, expect_fits, widest
+from .ops.movement import Position, is_basic
 from .ops.op import ArrayOps, Op, RecordedOps, find as find_operation
 from .runtime.device import CPU, Device, device as find_device
-from .runtime.memory import copy, empty_like, owns, shares
+from .runtime.memory import contiguous, copy, empty_like, is_view, owns, shares
 from .runtime.threads import local
+from .storage import DETACHED, FOLLOWS, UNRECORDED, Alias, Storage
 from .tape import Node, mode, walk_back
 
 float32, float64 = np.dtype(np.float32), np.dtype(np.float64)
@@ -34,16 +41,17 @@ Bool: TypeAlias = bool
 Extremes = namedtuple("Extremes", ["values", "indices"])
 
 
-class Tensor:
+class Tensor(Thing):
     """An n-dimensional array with gradients.
 
     data            numbers, nested lists, a NumPy array or another tensor; copied
-    dtype           float32, float64, int64, int32, uint8 or bool; Python floats become float32, whole numbers int64
+    dtype           float32, float64, int64, int32, uint8 or bool; float32 here, while mg.tensor takes that of the data
     device          'cpu' (default), 'cuda' or 'numpy'
     requires_grad   record what is done with it, so that backward() fills `.grad`
 
-    Raises   DtypeError    the data is not numeric, or gradients are asked for whole numbers
-             DeviceError   there is no such device here
+    Raises   DtypeError        the data is not numeric, or gradients are asked for whole numbers
+             ValidationError   sizes are given, as in Tensor(3, 4): use mg.zeros(3, 4)
+             DeviceError       there is no such device here
     Example
     >>> import minigrad as mg
     >>> x = mg.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
@@ -53,21 +61,33 @@ class Tensor:
             [6., 8.]])
     """
 
-    __slots__ = ("__weakref__", "_grad", "_leaf", "_version", "array", "device", "node")
+    __slots__ = ("__weakref__", "_alias", "_grad", "_leaf", "_node", "_storage", "array", "device")
     __array_priority__ = 1000  # NumPy leaves mixed arithmetic to us
 
     array: Any
     device: Device
-    node: Node | None
     _leaf: Bool  # made by hand and to be given a gradient
+    _node: Node | None  # of an alias, as it was when last looked at; see `node`
     _grad: Tensor | None
-    _version: list[Int]  # one cell, shared by all tensors on the same memory
+    _storage: Storage  # shared by all tensors on the same memory
+    _alias: Alias | None  # how it follows from another tensor on its storage; None for the first one
 
-    def __init__(self, data: Any, dtype: Any = None, device: str | Device = CPU, requires_grad: Bool = False):
+    def __init__(self, *data: Any, dtype: Any = float32, device: str | Device = CPU, requires_grad: Bool = False):
+        if len(data) != 1 or type(data[0]) is int:
+            raise ValidationError(
+                f"Tensor: expected one list or array, got {', '.join(type(x).__name__ for x in data) or 'nothing'}; "
+                "use mg.zeros(...) for sizes, mg.tensor(...) for a number, and dtype= and device= by name"
+            )
         where = find_device(device)
-        _fill(self, where.from_host(_host_array(data, dtype)), where, None)
+        _constant(_fill(self, where.from_host(_host_array(data[0], dtype)), where, None))
         if requires_grad:
             self.requires_grad_()
+
+    def _replay_state(self) -> Any:
+        return Same(self.array), self._leaf, Same(self._node)
+
+    def _replay_name(self, part: str) -> str:
+        return f"a tensor {self.shape}"
 
     # ---- what it is
 
@@ -97,6 +117,28 @@ class Tensor:
     def numel(self) -> Int:
         """The number of elements."""
         return self.array.size
+
+    @property
+    def node(self) -> Node | None:
+        """The operation that made this value; None for a leaf.  An alias has that of its base's present value."""
+        alias = self._alias
+        if alias is not None and alias.node is not alias.base._node:
+            self._follow(alias)
+        return self._node
+
+    def _follow(self, alias: Alias) -> None:
+        """Record the views again, from the value that the base has been given meanwhile."""
+        alias.node = alias.base._node
+        if alias.history is not FOLLOWS or self._leaf or alias.base._storage is not self._storage:
+            return
+        before, mode.recording = mode.recording, True
+        try:
+            found = alias.base
+            for operation, settings in alias.steps:
+                found = apply(operation, found, **settings)
+        finally:
+            mode.recording = before
+        self._node = found._node
 
     @property
     def requires_grad(self) -> Bool:
@@ -145,8 +187,11 @@ class Tensor:
             raise DtypeError(f"data: {value.dtype} values for a tensor that requires grad; convert them with .float()")
         if value.shape != self.shape:
             raise ShapeError(f"data: values of shape {value.shape} do not fit a tensor of shape {self.shape}")
+        self._storage.version += 1  # what was computed from the old values cannot be differentiated any more
+        self._storage.remove(self)
         self.array, self.device = value.array, value.device
-        self._version[0] += 1
+        _join(self, value, (), DETACHED)
+        changed()
 
     def __len__(self) -> Int:
         if not self.ndim:
@@ -193,6 +238,7 @@ class Tensor:
             raise GraphError("numpy: the tensor requires grad; use x.detach().numpy()")
         view = self._host().view()
         view.flags.writeable = False
+        self._storage.lent = True
         return view
 
     def _host(self) -> np.ndarray:
@@ -211,6 +257,7 @@ class Tensor:
         """
         if self.requires_grad:
             raise GraphError("dlpack: the tensor requires grad; give x.detach()")
+        self._storage.lent = True
         return self.device.lend(self.array, **asked)
 
     def __dlpack_device__(self) -> tuple[Int, Int]:
@@ -223,6 +270,7 @@ class Tensor:
             raise AttributeError(f"__cuda_array_interface__: the tensor is on '{self.device}', not on a GPU")
         if self.requires_grad:
             raise GraphError("__cuda_array_interface__: the tensor requires grad; give x.detach()")
+        self._storage.lent = True
         return self.array.interface
 
     def __bool__(self) -> Bool:
@@ -243,7 +291,7 @@ class Tensor:
         return (self[i] for i in range(len(self)))
 
     def __contains__(self, value: Any) -> Bool:
-        return bool((self.detach() == value).any())
+        return bool(apply(ops.eq, self.detach(), value).any())
 
     # ---- the graph
 
@@ -258,13 +306,14 @@ class Tensor:
         if not requires_grad and self.node is not None:
             raise GraphError("requires_grad: only leaves can be switched off; use x.detach()")
         self._leaf = requires_grad and self.node is None
+        changed()
         return self
 
     def detach(self) -> Tensor:
         """The same values outside the graph; shares memory."""
         if local.recording is not None:
-            local.recording.read(self)
-        return _make(self.array, self.device, None, self._version)
+            local.recording.uses(self)
+        return _join(_make(self.array, self.device, None), self, (), DETACHED)
 
     def backward(
         self, gradient: Tensor | None = None, retain_graph: Bool | None = None, create_graph: Bool = False
@@ -295,10 +344,8 @@ class Tensor:
             reached = walk_back(self.node, seed.array, operations, keep=bool(retain_graph))
         taken = {id(_base(seed.array))}
         for leaf, part in reached:
-            if local.recording is not None:
-                local.recording.read_grad(leaf)
-            part = part.clone() if create_graph else _own(part, leaf, taken)
-            leaf._grad = part if leaf._grad is None else leaf._grad + part
+            with _adding:  # other threads may add to the same leaf
+                _accumulate(leaf, part if create_graph else _own(part, leaf, taken), create_graph)
 
     def _seed(self, gradient: Tensor | None) -> Tensor:
         if gradient is None:
@@ -309,7 +356,7 @@ class Tensor:
                 )
             return _make(self.device.full(self.shape, 1, self.dtype), self.device, None)
         if not isinstance(gradient, Tensor):
-            gradient = Tensor(gradient, self.dtype, self.device)
+            gradient = tensor(gradient, self.dtype, self.device)
         if gradient.shape != self.shape:
             raise ShapeError(f"backward: gradient has shape {gradient.shape}, the tensor {self.shape}; make them equal")
         if gradient.device != self.device:
@@ -382,8 +429,38 @@ class Tensor:
         return apply(ops.clone, self)
 
     def contiguous(self) -> Tensor:
-        """Itself: kernels take any layout."""
-        return self
+        """Itself, or a copy of a view whose elements do not follow each other in the memory of a tensor in C order.
+
+        Kernels take any layout, so this is never needed for speed.
+        """
+        return self if self._in_c_order() else self.clone()
+
+    def _in_c_order(self) -> Bool:
+        """Whether the elements would lie in C order if the root of the storage did."""
+        return self._located(lambda root: np.empty(root.shape, np.bool_)).flags.c_contiguous
+
+    def _located(self, memory_of: Callable[[Any], Any]) -> Any:
+        """This tensor's part of memory_of(root array)."""
+        if self._alias is None or self._alias.base._storage is not self._storage:
+            return memory_of(self.array)
+        return self._alias.found_in(self._alias.base._located(memory_of))
+
+    def _to_c_order(self) -> None:
+        """Move the memory of all tensors on this storage, so that its root lies in C order, as PyTorch's tensors do."""
+        storage, root = self._storage, self._root()
+        if storage.lent or root.array.flags.c_contiguous:
+            return
+        changed()
+        root.array = contiguous(root.array)
+        for reference in list((storage.aliases or {}).values()):
+            alias = reference()
+            if alias is not None:
+                alias.array = alias._located(lambda array: array)
+
+    def _root(self) -> Tensor:
+        """The first tensor on this storage."""
+        alias = self._alias
+        return self if alias is None or alias.base._storage is not self._storage else alias.base._root()
 
     # ---- arithmetic, element by element, with broadcasting
 
@@ -435,10 +512,10 @@ class Tensor:
         return apply(ops.abs, self)
 
     def __eq__(self, other: Any) -> Tensor:  # type: ignore[override]
-        return apply(ops.eq, self, other)
+        return apply(ops.eq, self, other) if isinstance(other, _COMPARABLE) else NotImplemented
 
     def __ne__(self, other: Any) -> Tensor:  # type: ignore[override]
-        return apply(ops.ne, self, other)
+        return apply(ops.ne, self, other) if isinstance(other, _COMPARABLE) else NotImplemented
 
     def __lt__(self, other: Any) -> Tensor:
         return apply(ops.lt, self, other)
@@ -527,8 +604,10 @@ class Tensor:
         """The smaller of two elements; at a tie each gets half of the gradient."""
         return apply(ops.minimum, self, other)
 
-    def clip(self, min: Float | None = None, max: Float | None = None) -> Tensor:
-        """Every element moved into min..max; the gradient passes where it was inside, ends included.
+    def clip(self, min: Any = None, max: Any = None) -> Tensor:
+        """Every element moved into min..max, which are numbers, tensors or None; where min is above max it becomes max.
+
+        The gradient passes where the element was inside, ends included; elsewhere it goes to the end that was taken.
 
         Raises   ValidationError   neither end is given
         Example
@@ -538,7 +617,7 @@ class Tensor:
         """
         if min is None and max is None:
             raise ValidationError("clip: min and max are both None; give at least one")
-        return apply(ops.clip, self, low=min, high=max)
+        return apply(ops.clip, self, min, max)
 
     clamp = clip
 
@@ -597,15 +676,16 @@ class Tensor:
         return apply(ops.mean, self, axes=shapes.axes_tuple(dim, self.ndim, "mean"), keepdim=keepdim)
 
     def var(self, dim: Any = None, correction: Int = 1, keepdim: Bool = False) -> Tensor:
-        """The variance over `dim`, the squared distances from the mean divided by (n - correction)."""
+        """The variance over `dim`: the sum of the squared distances from the mean, divided by n - correction, or by 0
+        if that is negative."""
         axes = shapes.axes_tuple(dim, self.ndim, "var")
         count = prod(self.shape[axis] for axis in axes) - correction
         centred = self - self.mean(axes, keepdim=True)
-        return (centred * centred).sum(axes, keepdim) / (count if count > 0 else float("nan"))
+        return (centred * centred).sum(axes, keepdim) / max(count, 0)
 
     def std(self, dim: Any = None, correction: Int = 1, keepdim: Bool = False) -> Tensor:
-        """The square root of the variance."""
-        return self.var(dim, correction, keepdim).sqrt()
+        """The square root of the variance; its gradient is 0 where all numbers are equal."""
+        return apply(ops.deviation, self.var(dim, correction, keepdim))
 
     def amax(self, dim: Any = None, keepdim: Bool = False) -> Tensor:
         """The largest element over `dim`; equal largest ones share the gradient.
@@ -665,13 +745,25 @@ class Tensor:
         axis = None if dim is None or shapes.axis_number(dim, self.ndim, "argmin") >= self.ndim else dim % self.ndim
         return apply(ops.argmin, self, axis=axis, keepdim=keepdim)
 
-    def any(self) -> Tensor:
-        """Whether any element is not zero."""
-        return Tensor(bool(self._host().any()), device=self.device)
+    def any(self, dim: Any = None, keepdim: Bool = False) -> Tensor:
+        """Whether any element over `dim` is not zero; nan is not zero.
 
-    def all(self) -> Tensor:
-        """Whether no element is zero."""
-        return Tensor(bool(self._host().all()), device=self.device)
+        Example
+        >>> import minigrad as mg
+        >>> mg.tensor([[0, 1], [0, 0]]).any(dim=1)
+        tensor([ True, False])
+        """
+        return (self != 0).sum(dim, keepdim) != 0
+
+    def all(self, dim: Any = None, keepdim: Bool = False) -> Tensor:
+        """Whether no element over `dim` is zero.
+
+        Example
+        >>> import minigrad as mg
+        >>> mg.tensor([[1, 1], [0, 1]]).all(dim=1)
+        tensor([ True, False])
+        """
+        return (self == 0).sum(dim, keepdim) == 0
 
     # ---- shape
 
@@ -681,9 +773,30 @@ class Tensor:
         Raises   ShapeError   the number of elements differs
         """
         wanted = shape[0] if len(shape) == 1 and isinstance(shape[0], tuple | list) else shape
-        return apply(ops.reshape, self, shape=shapes.resolve(wanted, self.numel(), self.shape, "reshape"))
+        return self._reshape(shapes.resolve(wanted, self.numel(), self.shape, "reshape"))
 
-    view = reshape
+    def view(self, *shape: Any) -> Tensor:
+        """The same elements in another shape, in the same memory; one size may be -1.
+
+        Raises   ShapeError   the number of elements differs, or the memory does not allow it
+        """
+        wanted = shape[0] if len(shape) == 1 and isinstance(shape[0], tuple | list) else shape
+        sizes = shapes.resolve(wanted, self.numel(), self.shape, "view")
+        self._allow(sizes)
+        if not is_view(self.array, sizes):
+            raise ShapeError(
+                f"view: a tensor {self.shape} with this memory cannot be seen as {sizes} without a copy; use reshape"
+            )
+        return self._reshape(sizes)
+
+    def _allow(self, shape: tuple[Int, ...]) -> None:
+        """Lay the memory out so that another shape is a view, where a tensor in C order would allow that."""
+        if not self.array.flags.c_contiguous and not is_view(self.array, shape):
+            self._to_c_order()
+
+    def _reshape(self, shape: tuple[Int, ...]) -> Tensor:
+        self._allow(shape)
+        return apply(ops.reshape, self, shape=shape)
 
     def flatten(self, start_dim: Int = 0, end_dim: Int = -1) -> Tensor:
         """Axes start_dim to end_dim made into one.
@@ -698,8 +811,7 @@ class Tensor:
         if first > last:
             raise ShapeError(f"flatten: start_dim {start_dim} lies behind end_dim {end_dim}; exchange them")
         shape = self.array.shape
-        flat = (*shape[:first], prod(shape[first : last + 1]), *shape[last + 1 :])
-        return apply(ops.reshape, self, shape=flat)
+        return self._reshape((*shape[:first], prod(shape[first : last + 1]), *shape[last + 1 :]))
 
     def permute(self, *dims: Any) -> Tensor:
         """The axes in another order; a view.
@@ -773,35 +885,37 @@ class Tensor:
     # ---- indexing
 
     def __getitem__(self, key: Any) -> Tensor:
-        return apply(ops.index, self, key=_plain_key(key))
+        key, positions = _split_positions(key)
+        if is_basic(key):
+            return apply(ops.index, self, key=key)
+        if local.recording is not None and any(part.dtype == bool_ for part in positions):
+            local.recording.refuse("indexing with a mask", "use mg.where(mask, x, 0), whose shape is known")
+        return apply(ops.take, self, *positions, key=key)
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        self._change(ops.assign, value, key=_plain_key(key))
+        key, positions = _split_positions(key)
+        if is_basic(key):
+            apply(ops.index, self, key=key).copy_(value)
+            return
+        if local.recording is not None and np.ndim(value) and any(part.dtype == bool_ for part in positions):
+            local.recording.refuse("assigning several values with a mask", "use mg.where(mask, values, x)")
+        self._change(ops.put, value, *positions, key=key)
 
     # ---- changes in place
 
-    def _change(self, operation: Op, other: Any, **settings: Any) -> Tensor:
-        """self becomes operation(self, other).
+    def _change(self, operation: Op, *others: Any, **settings: Any) -> Tensor:
+        """self becomes operation(self, *others), in its own memory.
 
-        Inside a graph the tensor takes the new value and its history, and memory that others hold stays as it is.
-        Outside of it memory is changed, and its version counted, so that a backward that needs the old value refuses.
+        The write counts in the storage's version, so that a backward that needs the old value refuses.  Inside a graph
+        the tensor takes the history of the new value; if it is an alias, so does the tensor that it is a part of.
         """
-        if self.array.size and 0 in self.array.strides and self.array.size > 1:
-            raise GraphError(
-                f"{operation.name} in place: the tensor is expanded, several of its elements are one; change x.clone()"
-            )
-        recorded = mode.recording and (self.requires_grad or (isinstance(other, Tensor) and other.requires_grad))
-        if recorded and self._leaf:
-            raise GraphError(
-                f"{operation.name} in place: a leaf that requires grad would lose its gradient; "
-                "use no_grad() to change it, or x = x + y to go on from it"
-            )
-        if recorded and self.node is None and len(self._version) > 1:
-            raise GraphError(
-                f"{operation.name} in place: other tensors share this memory and would not join the graph; "
-                "write to the whole tensor, or build it with cat, stack or where"
-            )
-        result = apply(operation, self, other, **settings)
+        recorded = mode.recording and any(isinstance(x, Tensor) and x.requires_grad for x in (self, *others))
+        self._refuse_change(operation.name, recorded)
+        alone = recorded and not self._storage.shared
+        source = self
+        if recorded and not alone and 0 in operation.keeps:  # the gradient needs the value that is overwritten
+            source = _make(self.array.copy(order="K"), self.device, self.node)
+        result = apply(operation, source, *others, **settings)
         if result.shape != self.shape:
             raise ShapeError(
                 f"{operation.name} in place: the result has shape {result.shape}, the tensor {self.shape}; "
@@ -812,12 +926,54 @@ class Tensor:
                 f"{operation.name} in place: the result is {result.dtype}, the tensor {self.dtype}; "
                 f"convert it first, with .to(mg.{result.dtype})"
             )
+        changed()
+        if alone:  # nobody sees that the memory is another one; what the graph has kept stays as it is
+            self.array, self._node, self._storage = result.array, result._node, result._storage
+            return self
+        if local.recording is not None:
+            local.recording.writes(self)
+        copy(self.array, result.array)
+        self._storage.version += 1
         if recorded:
-            self.array, self.node, self._version = result.array, result.node, result._version
-        else:
-            copy(self.array, result.array)
-            self._version[0] += 1
+            self._take_history(result)
         return self
+
+    def _refuse_change(self, name: str, recorded: Bool) -> None:
+        """Refuse a change in place that would be lost, or that would spoil a gradient."""
+        array, alias = self.array, self._alias
+        if any(size > 1 and not stride for size, stride in zip(array.shape, array.strides, strict=True)):
+            raise GraphError(
+                f"{name} in place: the tensor is expanded, several of its elements are one; change x.clone()"
+            )
+        if not array.flags.writeable:
+            raise ValidationError(f"{name} in place: the memory is read-only; change x.clone()")
+        if recorded and self._leaf:
+            raise GraphError(
+                f"{name} in place: a leaf that requires grad would lose its gradient; "
+                "use no_grad() to change it, or x = x + y to go on from it"
+            )
+        if alias is None or alias.history is DETACHED or alias.base._storage is not self._storage:
+            return
+        if recorded and alias.base._leaf:
+            raise GraphError(
+                f"{name} in place: this is a view of a leaf that requires grad, which would lose its gradient; "
+                "use no_grad() to change it, or change a view of x.clone()"
+            )
+        if alias.history is UNRECORDED and mode.recording and (recorded or alias.base.requires_grad):
+            raise GraphError(
+                f"{name} in place: this view was made inside no_grad(), so the graph would miss the change; "
+                "make the view outside, or change it inside no_grad()"
+            )
+
+    def _take_history(self, result: Tensor) -> None:
+        """Go on from the history of the value that was written here."""
+        alias = self._alias
+        if alias is None or alias.history is not FOLLOWS or alias.base._storage is not self._storage:
+            self._node = result._node
+            return
+        base = alias.base
+        order = tuple(sorted(range(base.ndim), key=lambda axis: -abs(base.array.strides[axis])))
+        base._node = _node(ops.view_scatter, base.device, (base, result), {"steps": alias.steps, "order": order})
 
     def add_(self, other: Any, *, alpha: Float = 1) -> Tensor:
         """self += alpha * other."""
@@ -837,15 +993,19 @@ class Tensor:
 
     def copy_(self, other: Any) -> Tensor:
         """The values of `other`, broadcast, written here."""
-        return self._change(ops.assign, other, key=...)
+        return self._change(ops.assign, other)
 
     def fill_(self, value: Float) -> Tensor:
         """Every element set to `value`."""
-        return self._change(ops.assign, value, key=...)
+        return self._change(ops.assign, value)
 
     def zero_(self) -> Tensor:
         """Every element set to 0."""
         return self.fill_(0)
+
+    def relu_(self) -> Tensor:
+        """Every negative element set to 0."""
+        return self._change(ops.relu)
 
     # ---- kept for scripts that pickle or copy models
 
@@ -854,14 +1014,14 @@ class Tensor:
             raise GraphError("deepcopy: only leaves can be copied; use x.detach().clone()")
         copy = type(self).__new__(type(self))
         memo[id(self)] = copy
-        _fill(copy, self.array.copy(order="K"), self.device, None)
+        _fill(copy, self.detach().clone().array, self.device, None)
         copy._leaf, copy._grad = self._leaf, deepcopy(self._grad, memo)
         return copy
 
     def __reduce__(self):
         if self.node is not None:
             raise GraphError("pickle: only leaves can be saved; use x.detach()")
-        return _restored, (type(self), np.array(self.device.to_host(self.array)), str(self.device), self._leaf)
+        return _restored, (type(self), np.array(self._host()), str(self.device), self._leaf)
 
 
 # ---- recording
@@ -882,7 +1042,7 @@ def apply(operation: Op, *inputs: Any, **settings: Any) -> Tensor:
         if isinstance(value, Tensor):
             if value.device is not device:
                 device = _agree(operation, device, value.device)
-            edge = value.node or (value if value._leaf else None)
+            edge = (value._node if value._alias is None else value.node) or (value if value._leaf else None)
             wanted = wanted or edge is not None
             arrays.append(value.array)
             edges.append(edge)
@@ -898,30 +1058,38 @@ def apply(operation: Op, *inputs: Any, **settings: Any) -> Tensor:
     else:
         for value in inputs:
             if isinstance(value, Tensor):
-                local.recording.read(value)
+                local.recording.uses(value)
         out, saved = local.recording.run(operation, device, arrays, settings), None
     if type(out) is tuple:
         out, saved = out
     if operation is ops.transfer:
         device = settings["target"]
-    version = [0]
+    result = _make(out, device, None)
+    if local.recording is not None:
+        local.recording.makes(result, constant=False)
     if operation.view and shares(out, arrays[0]):
-        version = inputs[0]._version
-        version[1:] = [None]  # more than one tensor knows this memory
-    if not (wanted and mode.recording and out.dtype.kind == "f"):
-        return _make(out, device, None, version)
-    versions: list[tuple[Any, list[Int], Int]] = []
-    for i in operation.keeps:
-        if isinstance(inputs[i], Tensor):
-            cell = inputs[i]._version
-            versions.append((i, cell, cell[0]))
-    if operation.keeps_out:
-        versions.append(("out", version, version[0]))
-    kept = [arrays[i] for i in operation.keeps]
-    out_kept, saved_kept = out if operation.keeps_out else None, saved if operation.keeps_saved else None
-    shapes, dtypes = [np.shape(array) for array in arrays], [getattr(array, "dtype", None) for array in arrays]
-    node = Node(operation, device, edges, shapes, dtypes, kept, versions, out_kept, saved_kept, settings)
-    return _make(out, device, node, version)
+        _join(result, inputs[0], ((operation, settings),), FOLLOWS if mode.recording else UNRECORDED)
+    if wanted and mode.recording and out.dtype.kind == "f":
+        keeps = operation.kept_of(arrays) if operation.keeps_rest else operation.keeps
+        kept = [arrays[i] for i in keeps]
+        versions: list[tuple[Any, Storage, Int]] = []
+        for i in keeps:
+            if isinstance(inputs[i], Tensor):
+                storage = inputs[i]._storage
+                versions.append((i, storage, storage.version))
+        if operation.keeps_out:
+            versions.append(("out", result._storage, result._storage.version))
+        out_kept, saved_kept = out if operation.keeps_out else None, saved if operation.keeps_saved else None
+        shapes, dtypes = [np.shape(array) for array in arrays], [getattr(array, "dtype", None) for array in arrays]
+        result._node = Node(operation, device, edges, shapes, dtypes, kept, versions, out_kept, saved_kept, settings)
+    return result
+
+
+def _node(operation: Op, device: Device, inputs: tuple[Tensor, ...], settings: dict[str, Any]) -> Node:
+    """A node for an operation that keeps none of its inputs, and whose value is there already."""
+    edges = [x.node or (x if x._leaf else None) for x in inputs]
+    shapes, dtypes = [x.shape for x in inputs], [x.dtype for x in inputs]
+    return Node(operation, device, edges, shapes, dtypes, [], [], None, None, settings)
 
 
 def _agree(operation, device, other):
@@ -950,13 +1118,13 @@ _tensor_ops = _TensorOps()
 _array_ops = _ArrayOpsByDevice()
 
 
-def _recorded(array, edge, device, version):
-    """A kept array as a tensor with the history and the version that it had."""
+def _recorded(array, edge, device, storage):
+    """A kept array as a tensor with the history and the storage that it had."""
     if isinstance(edge, Tensor) or array is None:
         return edge
     if not hasattr(array, "shape"):
         return array
-    return _make(array, device, edge, version)
+    return _make(array, device, edge, storage)
 
 
 def _own(array, leaf: Tensor, taken: set[int]) -> Tensor:
@@ -969,6 +1137,23 @@ def _own(array, leaf: Tensor, taken: set[int]) -> Tensor:
     return _make(array, leaf.device, None)
 
 
+_adding = threading.RLock()
+
+
+def _accumulate(leaf: Tensor, part: Tensor, create_graph: Bool) -> None:
+    """Add a part to a leaf's gradient: in its memory, unless one of the two belongs to a graph."""
+    if local.recording is not None:
+        local.recording.read_grad(leaf)
+    grad = leaf._grad
+    if grad is None:
+        leaf._grad = part.clone() if create_graph else part
+    elif create_graph or grad.requires_grad or not grad.array.flags.writeable:
+        leaf._grad = grad + part
+    else:
+        add_kernel.run(leaf.device, grad.array, part.array, grad.array)
+        grad._storage.version += 1
+
+
 def _base(array):
     return array if array.base is None else array.base
 
@@ -976,18 +1161,35 @@ def _base(array):
 _new_tensor = Tensor.__new__
 
 
-def _fill(tensor: Tensor, array, device, node, version=None) -> Tensor:
-    tensor.array, tensor.device, tensor.node = array, device, node
-    tensor._version = [0] if version is None else version
-    tensor._leaf, tensor._grad = False, None
+def _fill(tensor: Tensor, array, device, node, storage=None) -> Tensor:
+    tensor.array, tensor.device, tensor._node = array, device, node
+    tensor._storage = Storage() if storage is None else storage
+    tensor._leaf, tensor._grad, tensor._alias = False, None, None
     return tensor
 
 
-def _make(array, device, node, version=None) -> Tensor:
+def _make(array, device, node, storage=None) -> Tensor:
     tensor = _new_tensor(Tensor)
-    tensor.array, tensor.device, tensor.node = array, device, node
-    tensor._version = [0] if version is None else version
-    tensor._leaf, tensor._grad = False, None
+    tensor.array, tensor.device, tensor._node = array, device, node
+    tensor._storage = Storage() if storage is None else storage
+    tensor._leaf, tensor._grad, tensor._alias = False, None, None
+    return tensor
+
+
+def _constant(tensor: Tensor) -> Tensor:
+    """A tensor that was made of numbers, noted as such."""
+    if local.recording is not None:
+        local.recording.makes(tensor, constant=True)
+    return tensor
+
+
+def _join(tensor: Tensor, source: Tensor, steps: tuple[Any, ...], history: str) -> Tensor:
+    """Put a tensor on the storage of another one, from which it follows by `steps`."""
+    alias = source._alias
+    if alias is not None and alias.base._storage is source._storage and alias.history is FOLLOWS:
+        source, steps = alias.base, alias.steps + steps
+    tensor._storage, tensor._alias = source._storage, Alias(source, steps, history)
+    source._storage.add(tensor)
     return tensor
 
 
@@ -1003,20 +1205,28 @@ def _restored(kind, array, device, leaf):
 def tensor(data: Any, dtype: Any = None, device: str | Device = CPU, requires_grad: Bool = False) -> Tensor:
     """A tensor from numbers, nested lists, a NumPy array or another tensor; the values are copied.
 
-    See Tensor.
+    dtype   that of the data if None: Python floats are float32, whole numbers int64, and NumPy's numbers and arrays,
+            and tensors, keep their own; of several the widest
+
+    Raises   DtypeError   as Tensor; also a number that the dtype does not hold, as 300 in uint8, or nan in int64
     Example
     >>> tensor([1, 2]).dtype
     dtype('int64')
     """
-    return Tensor(data, dtype, device, requires_grad)
+    where = find_device(device)
+    made = _constant(_make(where.from_host(_host_array(data, dtype)), where, None))
+    return made.requires_grad_() if requires_grad else made
 
 
+_COMPARABLE = (Tensor, Int, Float, np.generic, np.ndarray)  # what == compares element by element
 _dtype_names = {str(dtype) for dtype in DTYPES}
 
 
 def _known_dtype(dtype: Any, where: str) -> np.dtype:
+    if isinstance(dtype, Device) or (isinstance(dtype, str) and dtype.split(":")[0] in ("cpu", "cuda", "numpy")):
+        raise DtypeError(f"{where}: expected a dtype, got the device '{dtype}'; give it as device=")
     try:
-        found = np.dtype(dtype)
+        found = np.dtype(float32 if dtype is None else dtype)
     except TypeError:
         raise DtypeError(f"{where}: {dtype!r} is neither a dtype nor a device") from None
     if found not in DTYPES:
@@ -1026,32 +1236,104 @@ def _known_dtype(dtype: Any, where: str) -> np.dtype:
 
 def _host_array(data: Any, dtype: Any) -> np.ndarray:
     """A fresh NumPy array of a supported dtype."""
-    if isinstance(data, Tensor):
-        data = data.detach().numpy()
-    elif isinstance(data, list | tuple) and any(isinstance(row, Tensor) for row in data):
-        data = [row.detach().numpy() if isinstance(row, Tensor) else row for row in data]
-    try:
-        array = np.array(data)
-    except ValueError:
-        raise ShapeError("tensor: the rows have different lengths; make the nested lists rectangular") from None
-    if array.dtype.kind not in "fiub":
+    array, dtypes = _found("tensor", data)
+    if any(found.kind not in "fiub" for found in dtypes):
         raise DtypeError(f"tensor: {type(data).__name__} of dtype {array.dtype} is not numeric; give numbers")
-    if dtype is None and array.dtype == float64 and not isinstance(data, np.ndarray | np.generic):
-        dtype = float32
-    wanted = _known_dtype(array.dtype if dtype is None else dtype, "tensor")
-    return array.astype(wanted, copy=False)
+    if dtype is None and dtypes:
+        dtype = widest("tensor", *dtypes)
+    wanted = _known_dtype(dtype, "tensor")
+    if wanted.kind in "iu" and array.dtype != wanted and array.size:
+        for number in (array.min(), array.max()):
+            expect_fits("tensor", number, wanted)
+    with np.errstate(all="ignore"):
+        return array.astype(wanted, copy=False)
 
 
-def _plain_key(key: Any) -> Any:
-    """An index with tensors replaced by arrays."""
-    if isinstance(key, tuple):
-        return tuple(_plain_key(part) for part in key)
-    if isinstance(key, Tensor):
-        if key.dtype.kind == "f":
-            raise DtypeError(f"index: a {key.dtype} tensor cannot index; use whole numbers or bool")
-        return key.device.to_host(key.array).copy()  # whatever becomes of the tensor
-    if isinstance(key, list):
-        return np.array(key, None if key else np.int64)
-    if isinstance(key, np.ndarray):
-        return key.copy()
-    return key
+def _found(where: str, data: Any) -> tuple[np.ndarray, set[np.dtype]]:
+    """The array that NumPy makes of data, and the dtypes of the numbers, arrays and tensors in it."""
+    dtypes: set[np.dtype] = set()
+    plain = _without_tensors(data, dtypes)
+    try:
+        array = np.array(plain)
+        if array.dtype.kind in "fu" and not any(found.kind in "fu" for found in dtypes) and dtypes:
+            array = np.array(plain, object)  # whole numbers beyond int64, which NumPy would round
+    except ValueError:
+        raise ShapeError(f"{where}: the rows have different lengths; make the nested lists rectangular") from None
+    return array, dtypes
+
+
+_PYTHON = {Float: float32, Int: int64, Bool: bool_}  # the dtypes of Python's numbers
+
+
+def _without_tensors(data: Any, dtypes: set[np.dtype], inside: Bool = False) -> Any:
+    """Data with arrays for its tensors, and in lists numbers for tensors of one; adds the dtypes in it to `dtypes`."""
+    if isinstance(data, list | tuple):
+        kinds = set(map(type, data))
+        if kinds <= _PYTHON.keys():
+            dtypes.update([_PYTHON[kind] for kind in kinds])
+            return data
+        return [_without_tensors(part, dtypes, inside=True) for part in data]
+    if isinstance(data, Tensor):
+        data = data.detach().numpy().reshape(() if inside and data.numel() == 1 else data.shape)
+    dtypes.add(_PYTHON[type(data)] if type(data) in _PYTHON else np.asarray(data).dtype)
+    return data
+
+
+def _split_positions(key: Any) -> tuple[Any, list[Tensor]]:
+    """An index made of numbers, slices, None, ..., arrays of whole numbers and masks, in which the tensors are replaced
+    by their numbers; and the tensors, whose values an operation reads as it reads its inputs."""
+    if isinstance(key, list) and len(key) < 32 and any(isinstance(part, _NESTED) for part in key):
+        warnings.warn(
+            "index: a list that holds lists, tensors, slices, None or ... is read as a tuple, as PyTorch does for now; "
+            "write x[a, b], or x[mg.tensor(...)]",
+            stacklevel=3,
+        )
+        key = tuple(key)
+    tensors: list[Tensor] = []
+    plain = tuple([_plain_part(part, tensors) for part in key]) if isinstance(key, tuple) else _plain_part(key, tensors)
+    return plain, tensors
+
+
+_NESTED = (Tensor, np.ndarray, list, tuple, range, slice, type(None), type(...))
+
+
+def _plain_part(part: Any, tensors: list[Tensor]) -> Any:
+    """One part of an index; a tensor in it is put into the list."""
+    if part is None or part is Ellipsis:
+        return part
+    if isinstance(part, slice):
+        return _plain_slice(part)
+    if isinstance(part, list | tuple | range | np.ndarray | np.bool_ | Bool):
+        array, _ = _found("index", part)
+        part = array if array.size or isinstance(part, np.ndarray) else array.astype(int64)
+    elif not hasattr(part, "__index__"):
+        raise DtypeError(
+            f"index: a {type(part).__name__} cannot index; use whole numbers, slices, lists, tensors, None or ..."
+        )
+    elif not isinstance(part, Tensor):
+        return part.__index__()
+    if part.dtype == uint8:
+        warnings.warn(
+            "index: uint8 is read as a mask, as PyTorch does for now; use .bool() for a mask, .long() for positions",
+            stacklevel=4,
+        )
+        part = part.bool() if isinstance(part, Tensor) else part.astype(bool_)
+    if part.dtype.kind not in "iub":
+        raise DtypeError(f"index: a {part.dtype} tensor cannot index; use whole numbers or bool")
+    if not isinstance(part, Tensor):
+        return part if part.ndim or part.dtype == bool_ else int(part)
+    if not part.ndim and part.dtype != bool_ and local.recording is None:
+        return int(part)
+    tensors.append(part)
+    return Position(len(tensors) - 1)
+
+
+def _plain_slice(part: slice) -> slice:
+    """A slice of Python's numbers."""
+    try:
+        plain = slice(*[None if end is None else index(end) for end in (part.start, part.stop, part.step)])
+    except TypeError:
+        raise DtypeError(f"index: {part} cannot index; use whole numbers from, to and as the step") from None
+    if plain.step == 0:
+        raise ValidationError(f"index: {part} has a step of 0; use 1 or more")
+    return plain

@@ -4,8 +4,6 @@ import sys
 import time
 from collections.abc import Callable
 
-from tqdm import tqdm
-
 from .runtime import cache
 from .runtime.kernel import missing
 
@@ -33,6 +31,8 @@ def warmup(step: Callable[[], object]) -> int:
         file=sys.stderr,
         flush=True,
     )
+    from tqdm import tqdm  # here, because few imports of minigrad come to this
+
     start = time.perf_counter()
     for job in tqdm(jobs.values(), unit=" kernels", leave=False):
         job()

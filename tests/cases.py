@@ -570,10 +570,11 @@ def _linear(draw):
 
 def starts(size, reach, stride, before, after, ceil_mode):
     """Where windows begin along one side, found by walking: each lies within the margins; with ceil_mode one more may
-    reach over the far edge if it begins before the image ends."""
+    reach over the far edge, by less than a stride, if it begins before the image ends."""
     found = list(range(-before, size + after - reach + 1, stride))
-    if ceil_mode and found[-1] + reach < size + after and found[-1] + stride < size:
-        found.append(found[-1] + stride)
+    following = found[-1] + stride if found else -before
+    if ceil_mode and following + reach - (size + after) < stride and following < size:
+        found.append(following)
     return found
 
 
@@ -648,19 +649,21 @@ def _pool_settings(draw, dilated):
     return given, (window, stride, tuple((p, p) for p in padding), dilation)
 
 
-def _images(draw, window, stride, pads, dilation):
-    """Images in which every window holds a pixel: at least as large as a stretched window."""
+def _images(draw, ceil_mode, window, stride, pads, dilation):
+    """Images in which every window holds a pixel: at least as large as a stretched window, or as small as one window
+    fits on that has no gaps; see `starts`."""
     reach = [d * (k - 1) + 1 for d, k in zip(dilation, window, strict=True)]
-    (x,) = values(
-        draw, (draw(st.sampled_from(BATCHES)), draw(st.sampled_from((1, 2))), *[_image(draw, r, 0) for r in reach])
-    )
+    over = [(s - 1) * ceil_mode for s in stride]
+    margins = [(sum(p) + o) * (d == 1) for p, o, d in zip(pads, over, dilation, strict=True)]
+    sides = [_image(draw, r, margin) for r, margin in zip(reach, margins, strict=True)]
+    (x,) = values(draw, (draw(st.sampled_from(BATCHES)), draw(st.sampled_from((1, 2))), *sides))
     return x
 
 
 @case("max_pool2d")
 def _max_pool2d(draw):
     given, meant = _pool_settings(draw, dilated=True)
-    x = _images(draw, *meant)
+    x = _images(draw, given["ceil_mode"], *meant)
 
     def judge(x):
         found = judged_windows(x, *meant, ceil_mode=given["ceil_mode"], fill=-np.inf)
@@ -674,7 +677,7 @@ def _max_pool2d(draw):
 def _avg_pool2d(draw):
     given, meant = _pool_settings(draw, dilated=False)
     given["count_include_pad"], given["divisor_override"] = draw(st.booleans()), draw(st.sampled_from((None, None, 3)))
-    x = _images(draw, *meant)
+    x = _images(draw, given["ceil_mode"], *meant)
 
     def judge(x):
         counted = np.pad(np.ones(x.shape), ((0, 0), (0, 0), *meant[2]), constant_values=given["count_include_pad"])

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from cases import CASES, LAYOUTS, PLAIN, laid_out, leaf, on_device
 from hypothesis import given, settings, strategies as st
+from test_gradients import derivative, with_weights
 from test_parity import TOLERANCES, assert_close, results
 
 import minigrad as mg
@@ -41,6 +42,30 @@ def test_cuda_equals_numpy(name, dtype, data):
         assert_close(actual, expected, dtype, SLACK)
     for again, first in zip(results(call, dtype, "cuda"), found, strict=True):
         np.testing.assert_array_equal(again, first)
+
+
+@pytest.mark.parametrize("name", ["max_pool2d", "avg_pool2d", "cross_entropy", "nll_loss", "std", "conv2d"])
+@settings(max_examples=EXAMPLES)
+@given(data=st.data())
+def test_second_gradients_equal_numpy(name, data):
+    call = data.draw(CASES[name])
+    found = []
+    for device in ("cuda", "numpy"):
+        total, leaves = derivative(call, with_weights(call), 1, create_graph=True, device=device)
+        total.backward()
+        found.append([np.zeros(x.shape) if x.grad is None else x.grad.numpy() for x in leaves])
+    for actual, expected in zip(*found, strict=True):
+        assert_close(actual, expected, "float64", SLACK)
+
+
+def test_ignored_images_add_nothing():
+    labels, nothing = (mg.tensor(numbers, device="cuda") for numbers in ([-100, 0], [-100, -100]))
+    for loss in (F.cross_entropy, F.nll_loss):
+        x = mg.tensor([[-np.inf, np.inf], [0.0, 0.0]], device="cuda", requires_grad=True)
+        assert np.isfinite(loss(x, labels).item())
+        (loss(x, labels) + loss(x, nothing)).backward()
+        assert x.grad.tolist()[0] == [0, 0]
+        assert np.isnan(loss(x, nothing).item())
 
 
 @pytest.mark.parametrize("name", PLAIN)

@@ -1,10 +1,12 @@
 """Data sets and their loader: every sample once an epoch, in an order fixed by seed and epoch, with right pixels."""
 
+import concurrent.futures
 import gc
 import multiprocessing
 import sys
 import threading
 import time
+import traceback
 
 import numpy as np
 import pytest
@@ -13,7 +15,8 @@ from hypothesis import given, strategies as st
 import minigrad as mg
 from minigrad.data import DataLoader, Dataset, ImageDataset, Subset, TensorDataset, default_collate, random_split
 from minigrad.datasets import MNIST
-from minigrad.errors import DeviceError, DtypeError, ShapeError, ValidationError
+from minigrad.errors import DeviceError, DtypeError, GraphError, LoaderError, ShapeError, ValidationError
+from minigrad.nn import functional as F
 from minigrad.ops.images import gather_images
 from minigrad.random import generator, manual_seed
 from minigrad.runtime.device import CPU, NUMPY
@@ -274,6 +277,144 @@ def test_two_iterators_are_independent():
     assert [a for a, _ in pairs] == numbers(again) and [b for _, b in pairs] == numbers(again)
 
 
+# Random numbers
+
+
+class Noisy(Numbers):
+    """Samples of random numbers, drawn in all the ways there are."""
+
+    def __getitem__(self, index):
+        super().__getitem__(index)
+        dropped = F.dropout(mg.ones(4), 0.5)
+        return index, mg.rand(2), mg.randn(2), mg.randint(0, 99, (2,)), mg.randperm(3), dropped
+
+
+def jittered(samples):
+    return default_collate(samples), mg.rand(1), mg.initial_seed()
+
+
+def epochs(loader, n=1):
+    """Everything in n epochs, as a string."""
+    return repr([list(loader) for _ in range(n)])
+
+
+@pytest.mark.parametrize("collate_fn", [None, jittered])
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_random_numbers_of_samples_are_the_same_with_any_prefetch(shuffle, collate_fn):
+    def run(prefetch):
+        manual_seed(3)
+        loader = DataLoader(Noisy(11), 3, shuffle, prefetch=prefetch, collate_fn=collate_fn)
+        return epochs(loader, 2)
+
+    expected = run(0)
+    assert [run(prefetch) for prefetch in (0, 1, 1, 2, 20)] == [expected] * 5
+
+
+def test_random_numbers_of_samples_differ_between_batches_epochs_seeds_and_loaders():
+    class Draws(Numbers):
+        def __getitem__(self, index):
+            return mg.rand(1)
+
+    manual_seed(3)
+    loaders = [DataLoader(Draws(6), 2), DataLoader(Draws(6), 2), DataLoader(Draws(6), 2, True)]
+    loaders += [DataLoader(Draws(6), 2, seed=seed) for seed in (0, 1)]
+    drawn = [value for loader in loaders for _ in range(2) for batch in loader for value in batch.flatten().tolist()]
+    assert len(set(drawn)) == len(drawn) == 5 * 2 * 6
+
+
+@pytest.mark.parametrize("prefetch", [0, 1, 3])
+def test_a_seed_and_an_epoch_fix_the_random_numbers_of_samples(prefetch):
+    manual_seed(1)
+    loader = DataLoader(Noisy(7), 2, True, seed=5, prefetch=prefetch)
+    epochs(loader, 2)
+    third = epochs(loader)
+    manual_seed(2)
+    again = DataLoader(Noisy(7), 2, True, seed=5)
+    again.epoch = 2
+    assert epochs(again) == third
+
+
+def test_the_random_numbers_of_samples_are_these():
+    """Kept, because a run should go on as it began after another version is installed."""
+
+    class Draws(Numbers):
+        def __getitem__(self, index):
+            return mg.rand(1, dtype=mg.float64), mg.initial_seed()
+
+    ((values, seeds),) = DataLoader(Draws(2), 2, seed=5)
+    assert seeds.tolist() == [7267653224340447987] * 2
+    assert values.flatten().tolist() == [0.6647519138628666, 0.6893721270633136]
+    manual_seed(7267653224340447987)
+    assert mg.rand(2, dtype=mg.float64).tolist() == [0.6647519138628666, 0.6893721270633136]
+
+
+@pytest.mark.parametrize("prefetch", [0, 1, 3])
+def test_random_numbers_of_samples_leave_the_programs_alone(prefetch):
+    def run(loaders):
+        manual_seed(3)
+        made, drawn = [DataLoader(Noisy(8), 2, prefetch=prefetch) for _ in range(loaders)], []
+        for _ in zip(range(4), *made):  # noqa: B905
+            drawn.append((mg.rand(2).tolist(), F.dropout(mg.ones(9), 0.5).tolist(), mg.initial_seed()))
+        return drawn
+
+    assert run(0) == run(1) == run(2)
+    assert run(1)[0][2] == 3
+
+
+def test_two_loaders_at_once_draw_what_each_draws_alone():
+    def make():
+        return [DataLoader(Noisy(8), 2, seed=seed, prefetch=prefetch) for seed, prefetch in ((1, 2), (2, 1), (3, 0))]
+
+    alone = [list(loader) for loader in make()]
+    together = list(zip(*zip(*make(), strict=True), strict=True))
+    assert repr(alone) == repr([list(batches) for batches in together])
+
+
+def test_a_seed_set_by_a_sample_holds_for_the_rest_of_its_batch():
+    class Seeding(Numbers):
+        def __getitem__(self, index):
+            if index == 1:
+                manual_seed(100)
+            return mg.rand(1)
+
+    def run(prefetch):
+        manual_seed(3)
+        batches = [batch.flatten().tolist() for batch in DataLoader(Seeding(6), 3, prefetch=prefetch)]
+        return batches, mg.initial_seed(), mg.rand(1).item()
+
+    expected = run(0)
+    assert run(1) == run(2) == expected
+    manual_seed(100)
+    assert expected[0][0][1:] == [mg.rand(1).item(), mg.rand(1).item()]
+    manual_seed(3)
+    assert expected[1:] == (3, mg.rand(1).item())
+
+
+def test_a_recorded_function_called_by_a_sample_draws_its_random_numbers():
+    @mg.graph
+    def half(x):
+        return F.dropout(x, 0.5)
+
+    half(mg.ones(20))
+
+    class Halved(Numbers):
+        def __getitem__(self, index):
+            return half(mg.ones(20))
+
+    assert epochs(DataLoader(Halved(4), 2, seed=1)) == epochs(DataLoader(Halved(4), 2, seed=1, prefetch=0))
+
+
+def test_samples_record_gradients_as_the_caller_does():
+    def recording(samples):
+        return mg.is_grad_enabled()
+
+    for prefetch in (0, 2):
+        loader = DataLoader(Numbers(4), 2, prefetch=prefetch, collate_fn=recording)
+        assert list(loader) == [True, True]
+        with mg.no_grad():
+            assert list(loader) == [False, False]
+
+
 # The thread
 
 
@@ -338,6 +479,113 @@ def test_an_error_in_the_dataset_reaches_the_caller_at_its_batch(prefetch):
     wait_until(lambda: not threads())
 
 
+class Broken(Numbers):
+    """Raises the error at one sample."""
+
+    def __init__(self, n, error, at=2):
+        super().__init__(n)
+        self.error, self.at = error, at
+
+    def __getitem__(self, index):
+        if index == self.at:
+            raise self.error
+        return super().__getitem__(index)
+
+
+def broken_collate(samples):
+    return next(iter([]))
+
+
+@pytest.mark.parametrize("prefetch", [0, 1, 3])
+def test_stop_iteration_is_an_error_and_not_the_end(prefetch):
+    iterator, seen = iter(DataLoader(Broken(8, StopIteration("empty")), 2, prefetch=prefetch)), []
+    with pytest.raises(LoaderError, match="^DataLoader: __getitem__ or collate_fn raised StopIteration in batch 1"):
+        for batch in iterator:
+            seen.append(batch.tolist())
+    assert seen == [[0, 1]]
+    assert [batch.tolist() for batch in iterator] == [[4, 5], [6, 7]]
+    with pytest.raises(RuntimeError, match="StopIteration in batch 0") as caught:
+        list(DataLoader(Numbers(4), prefetch=prefetch, collate_fn=broken_collate))
+    assert isinstance(caught.value.__cause__, StopIteration)
+    assert "broken_collate" in "".join(traceback.format_exception(caught.value))
+
+
+class OddError(Exception):
+    """An error from outside."""
+
+
+@pytest.mark.parametrize("error", [OddError, IndexError, StopAsyncIteration, GeneratorExit, KeyboardInterrupt])
+@pytest.mark.parametrize("prefetch", [0, 1, 3])
+def test_other_errors_keep_their_kind_and_the_next_batch_comes(prefetch, error):
+    iterator = iter(DataLoader(Broken(6, error("at 2")), 2, prefetch=prefetch))
+    assert next(iterator).tolist() == [0, 1]
+    with pytest.raises(error) as caught:
+        next(iterator)
+    assert caught.value.args == ("at 2",)
+    assert "__getitem__" in [frame.name for frame in traceback.extract_tb(caught.value.__traceback__)]
+    assert next(iterator).tolist() == [4, 5]
+    assert [next(iterator, "end") for _ in range(3)] == ["end"] * 3
+
+
+def test_an_interrupted_wait_loses_no_batch(monkeypatch):
+    """Ctrl-C while the caller waits for the thread."""
+    wait = concurrent.futures.Future.exception
+
+    def interrupted(self, timeout=None):
+        monkeypatch.setattr(concurrent.futures.Future, "exception", wait)
+        raise KeyboardInterrupt
+
+    iterator = iter(DataLoader(Numbers(6), 2))
+    assert next(iterator).tolist() == [0, 1]
+    monkeypatch.setattr(concurrent.futures.Future, "exception", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        next(iterator)
+    assert [batch.tolist() for batch in iterator] == [[2, 3], [4, 5]]
+
+
+@pytest.mark.parametrize("prefetch", [0, 2])
+def test_an_iterator_is_not_read_in_a_recorded_function(prefetch):
+    iterator = iter(DataLoader([1.0, 2.0], prefetch=prefetch))
+    with pytest.raises(GraphError, match="^graph: going through a DataLoader inside a recorded function"):
+        mg.graph(lambda: next(iterator))()
+
+
+@pytest.mark.parametrize("prefetch", [0, 1])
+def test_a_data_set_that_grows_shrinks_or_is_replaced(prefetch):
+    dataset = list(range(5))
+    loader = DataLoader(dataset, 2, prefetch=prefetch)
+    assert (len(loader), numbers(loader)) == (3, [0, 1, 2, 3, 4])
+    dataset += [5, 6]
+    assert (len(loader), numbers(loader)) == (4, [0, 1, 2, 3, 4, 5, 6])
+    del dataset[1:]
+    assert (len(loader), numbers(loader)) == (1, [0])
+    images = pictures(4)
+    loader = DataLoader(Subset(images, [0, 2]), 2, prefetch=prefetch)
+    list(loader)
+    images.images = 255 - images.images
+    ((batch, _),) = loader
+    np.testing.assert_allclose(batch.numpy(), images.images[[0, 2]] / 255, rtol=1e-6)
+    loader.dataset = Subset(images, [3])
+    assert [labels.tolist() for _, labels in loader] == [[3]]
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this system cannot fork")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_an_iterator_begun_before_a_fork_says_so():
+    iterator = iter(DataLoader(Numbers(50), 5))
+    next(iterator)
+
+    def child():
+        with pytest.raises(LoaderError, match=r"^DataLoader: this iterator was begun in process \d+, .*; begin an"):
+            next(iterator)
+        sys.exit(17)
+
+    process = multiprocessing.get_context("fork").Process(target=child, daemon=True)
+    process.start()
+    process.join(timeout=10)
+    assert process.exitcode == 17
+
+
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this system cannot fork")
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_works_after_a_fork():
@@ -385,6 +633,14 @@ def test_datasets_iterate_to_their_end():
     assert [label for _, label in pictures(3)] == [0, 1, 2]
     assert [label.item() for (label,) in TensorDataset(mg.tensor([4, 5]))] == [4, 5]
     assert list(Subset(Numbers(10), [7, 2])) == [7, 2]
+    assert list(Numbers(3)) == [0, 1, 2]
+
+
+@pytest.mark.parametrize(("error", "seen"), [(IndexError, IndexError), (StopIteration, RuntimeError)])
+def test_an_error_in_a_sample_is_not_the_end_of_its_dataset(error, seen):
+    for dataset in (Broken(5, error("at 2")), Subset(Broken(5, error("at 2")), [1, 2])):
+        with pytest.raises(seen):
+            list(dataset)
 
 
 # Bad input

@@ -9,13 +9,15 @@ from hypothesis import given, settings, strategies as st
 import minigrad as mg
 from minigrad.errors import GraphError
 from minigrad.nn import functional as F
+from minigrad.ops.op import OPS, find
+from minigrad.tape import reachable
 
 STEP = 1e-30
 
 
 def upstream(shape, seed=1):
     """A random gradient to arrive at a result."""
-    return np.random.default_rng(seed).normal(size=shape)
+    return np.asarray(np.random.default_rng(seed).normal(size=shape))
 
 
 def complex_step(call, weights):
@@ -54,53 +56,106 @@ def test_gradient_equals_the_complex_step(name, data):
 
 # ---- gradients of gradients
 
-FLAT = {"max_pool2d", "avg_pool2d", "cross_entropy"}  # their gradient is a kernel that has no gradient of its own
 
-
-def first_gradients(call, arrays, weights, directions, create_graph):
-    """The sum over all inputs of gradient * direction, as a tensor; and the leaves it was made from."""
-    leaves = [leaf(x) for x in arrays]
-    weights = leaf(weights)
-    call.run(*leaves).backward(weights, create_graph=create_graph)
-    total = mg.tensor(0.0, dtype=mg.float64)
+def along(leaves, directions):
+    """The sum over all leaves of gradient * direction, as a tensor; the gradients are taken away."""
+    total = (leaves[-1] * 0.0).sum()  # so that it is recorded even where no gradient depends on anything
     for x, direction in zip(leaves, directions, strict=True):
         if x.grad is not None:
-            total = total + (x.grad * mg.tensor(direction)).sum()
+            total = total + (x.grad * mg.as_tensor(direction, device=x.device)).sum()
         x.grad = None
-    return total, [*leaves, weights]
+    return total
 
 
-@pytest.mark.parametrize("name", [name for name in CASES if name not in FLAT])
+def derivative(call, arrays, order, create_graph, device="cpu"):
+    """The derivative of (weights * result).sum() along a direction, the derivative of that along another one, and so
+    on, as a tensor; and the leaves it was made from.  The last array holds the weights, which are an input too."""
+    leaves = [leaf(x, device=device) for x in arrays]
+    directions = [[upstream(x.shape, 10 * turn + seed) for seed, x in enumerate(arrays)] for turn in range(order)]
+    call.run(*leaves[:-1]).backward(leaves[-1], create_graph=create_graph or order > 1)
+    total = along(leaves, directions[0])
+    for turn in range(1, order):
+        total.backward(create_graph=create_graph or turn < order - 1)
+        total = along(leaves, directions[turn])
+    return total, leaves
+
+
+def central_difference(call, arrays, order):
+    """The derivative of one more order, along one more direction, and what it must be by central differences."""
+    moves = [upstream(x.shape, 100 + seed) for seed, x in enumerate(arrays)]
+    total, leaves = derivative(call, arrays, order, create_graph=True)
+    total.backward()
+    step, ends = 1e-5, []
+    for sign in (1, -1):
+        moved = [x + sign * step * move for x, move in zip(arrays, moves, strict=True)]
+        ends.append(derivative(call, moved, order, create_graph=False)[0].item())
+    return along(leaves, moves).item(), (ends[0] - ends[1]) / (2 * step)
+
+
+def with_weights(call):
+    """The inputs of a call, and weights of its result."""
+    return [*call.inputs, upstream(call.judge(*call.inputs).shape)]
+
+
+@pytest.mark.parametrize("name", CASES)
 @settings(max_examples=5)
 @given(data=st.data())
 def test_second_gradient_equals_central_differences(name, data):
     call = data.draw(CASES[name])
-    directions = [upstream(x.shape, seed) for seed, x in enumerate(call.inputs)]
-    weights = upstream(call.judge(*call.inputs).shape)
-    total, leaves = first_gradients(call, call.inputs, weights, directions, create_graph=True)
-    total.backward()
-    moves = [upstream(x.shape, 100 + seed) for seed, x in enumerate([*call.inputs, weights])]
-    found = sum(
-        float((x.grad.numpy() * move).sum()) for x, move in zip(leaves, moves, strict=True) if x.grad is not None
-    )
-    step, ends = 1e-5, []
-    for sign in (1, -1):
-        *arrays, moved_weights = [
-            x + sign * step * move for x, move in zip([*call.inputs, weights], moves, strict=True)
-        ]
-        ends.append(first_gradients(call, arrays, moved_weights, directions, create_graph=False)[0].item())
-    assert found == pytest.approx((ends[0] - ends[1]) / (2 * step), rel=1e-6, abs=1e-6)
+    found, expected = central_difference(call, with_weights(call), 1)
+    assert found == pytest.approx(expected, rel=1e-6, abs=1e-6)
 
 
-@pytest.mark.parametrize("name", sorted(FLAT))
-@settings(max_examples=1)
+# operations whose gradient is an operation of its own, or that bend
+CURVED = ["sigmoid", "tanh", "div", "pow", "std", "softmax", "log_softmax", "linear", "conv2d"]
+BENT = [*CURVED, "max_pool2d", "avg_pool2d", "cross_entropy", "nll_loss", "relu", "amax"]
+
+
+@pytest.mark.parametrize("name", BENT)
+@settings(max_examples=3)
 @given(data=st.data())
-def test_a_second_gradient_that_is_not_served_is_refused(name, data):
+def test_third_gradient_equals_central_differences(name, data):
     call = data.draw(CASES[name])
-    x = call.leaves()[0]
-    out = call.run(x)
-    out.backward(mg.ones(*out.shape, dtype=mg.float64, requires_grad=True), create_graph=True)
-    with pytest.raises(GraphError, match="backward: .*_back has no gradient"):
+    found, expected = central_difference(call, with_weights(call), 2)
+    assert found == pytest.approx(expected, rel=1e-5, abs=1e-5)
+
+
+def test_every_operation_with_a_gradient_has_its_second_gradient_tested():
+    """Or one without a gradient is refused by name where a second gradient needs it."""
+    reached = set()
+
+    def note(end):
+        reached.update(node.op.name for node in (reachable(end.node) if end.node else []))
+        return end
+
+    @settings(max_examples=5)
+    @given(data=st.data())
+    def run(name, data):
+        call = data.draw(CASES[name])
+        *inputs, weights = leaves = [leaf(x) for x in with_weights(call)]
+        note(call.run(*inputs)).backward(weights, create_graph=True)
+        note(along(leaves, leaves)).backward(create_graph=True)
+        note(along(leaves, leaves))
+
+    for name in CASES:
+        run(name)
+    assert {operation.name for operation in OPS.values() if operation.rule} - reached == {"cast"}  # see below
+
+
+def test_second_gradient_through_a_change_of_dtype():
+    x = mg.tensor([0.5, -2.0], requires_grad=True)
+    (x.double() ** 3).sum().backward(create_graph=True)
+    gradient, x.grad = x.grad, None
+    gradient.double().sum().backward()
+    assert x.grad.dtype == mg.float32
+    assert x.grad.tolist() == [3, -12]
+
+
+def test_an_operation_without_a_gradient_is_refused_by_name(monkeypatch):
+    monkeypatch.setattr(find("relu_backward"), "rule", None)
+    x = mg.tensor([1.0, 2.0], requires_grad=True)
+    (x * x).relu().sum().backward(create_graph=True)
+    with pytest.raises(GraphError, match="^backward: relu_backward has no gradient"):
         x.grad.sum().backward()
 
 
@@ -135,6 +190,53 @@ def test_a_gradient_penalty_reaches_the_weights():
             moved[place] += sign * 1e-6
             ends.append(penalty(moved, create_graph=False)[0].item())
         assert w1.grad.numpy()[place] == pytest.approx((ends[0] - ends[1]) / 2e-6, rel=1e-5, abs=1e-6)
+
+
+# penalty and gradients below are PyTorch's
+
+
+def test_a_gradient_penalty_on_cross_entropy_is_that_of_pytorch():
+    x = leaf([[0.5, -1.0, 2.0], [1.5, 0.25, -0.5]])
+    w = leaf([[0.2, -0.4, 0.6], [-0.3, 0.5, 0.1], [0.7, 0.0, -0.2]])
+    F.cross_entropy(F.linear(x, w), mg.tensor([2, 0])).backward(create_graph=True)
+    penalty, w.grad = (x.grad * x.grad).sum(), None
+    penalty.backward()
+    assert penalty.item() == pytest.approx(0.3267138872281124, rel=1e-12)
+    expected = [
+        [-0.3465024654527832, -0.33334888399891416, 0.6360480640160378],
+        [-0.013388506134939953, 0.023619481911634883, -0.02833467132229867],
+        [0.35989097158772315, 0.3097294020872793, -0.607713392693739],
+    ]
+    np.testing.assert_allclose(w.grad.numpy(), expected, rtol=1e-12)
+
+
+LOGITS = [[1.0, 2.0, 0.5], [0.0, -1.0, 3.0], [1.0, 1.0, 1.0]]
+PENALTIES = {  # reduction and smoothing: the gradient by LOGITS of the squared gradient; image 1 is ignored
+    ("mean", 0.0): [[-0.018604039965, 0.019689159216, -0.001085119251], [8 / 56.25, 8 / 56.25, -16 / 56.25]],
+    ("mean", 0.2): [[-0.019804103858, 0.024926777037, -0.005122673178], [0.112987654321, 0.106469135802, -0.21945679]],
+    ("sum", 0.0): [[-0.116275249783, 0.123057245102, -0.006781995319], [8 / 9, 8 / 9, -16 / 9]],
+    ("sum", 0.2): [[-0.123775649113, 0.155792356478, -0.032016707365], [0.706172839506, 0.665432098765, -1.3716049383]],
+}
+
+
+@pytest.mark.parametrize("device", ["cpu", "numpy"])
+@pytest.mark.parametrize(("reduction", "smoothing"), [*PENALTIES, ("none", 0.0), ("none", 0.2)])
+def test_logits_that_are_leaves_have_the_second_gradient_of_pytorch(reduction, smoothing, device):
+    weight = mg.tensor(np.array([0.5, 1.0, 2.0]), device=device)
+    first, third = PENALTIES["sum" if reduction == "none" else reduction, smoothing]
+    for images in (False, True):  # (3, 3), and as pixels of one image: (1, 3, 3, 1)
+        data, labels = np.array(LOGITS), np.array([0, -100, 2])
+        if images:
+            data, labels = data.T.reshape(1, 3, 3, 1), labels.reshape(1, 3, 1)
+        x = leaf(data, device=device)
+        loss = F.cross_entropy(
+            x, mg.tensor(labels, device=device), weight, reduction=reduction, label_smoothing=smoothing
+        )
+        loss.sum().backward(create_graph=True)
+        penalty, x.grad = (x.grad * x.grad).sum(), None
+        penalty.backward()
+        found = x.grad.numpy().reshape(3, 3).T if images else x.grad.numpy()
+        np.testing.assert_allclose(found, [first, [0, 0, 0], third], rtol=0, atol=1e-8)
 
 
 # ---- kinks and ties: what holds exactly there, on every device
@@ -219,6 +321,88 @@ class TestKinks:
         labels = mg.tensor([1, -100], device=device)
         first, second = gradient_at(lambda x: F.cross_entropy(x, labels), [[0.0, 0.0], [1.0, 2.0]], device=device)
         assert (first, second) == ([0.5, -0.5], [0, 0])
+
+    @pytest.mark.parametrize("loss", [F.cross_entropy, F.nll_loss])
+    def test_ignored_images_add_nothing_whatever_they_hold(self, loss, device):
+        """Nor does a gradient that is not finite reach them."""
+        labels, data = mg.tensor([-100, 0, -100], device=device), [[-inf, inf], [0.0, 0.0], [nan, -inf]]
+        for reduction in ("mean", "sum", "none"):
+            x = mg.tensor(data, device=device, requires_grad=True)
+            out = loss(x, labels, reduction=reduction)
+            alone = loss(x[1:2], labels[1:2], reduction=reduction)
+            assert out.sum().item() == alone.sum().item()
+            out.backward(mg.full(out.shape, inf, device=device))
+            assert x.grad.tolist()[::2] == [[0, 0], [0, 0]]
+            assert x.grad.tolist()[1][0] == -inf
+
+    @pytest.mark.parametrize("smoothing", [0.0, 0.1])
+    def test_a_batch_of_ignored_images_has_gradient_0(self, smoothing, device):
+        """The mean over nothing is nan, the sum 0; training survives both."""
+        labels = mg.tensor([-100, -100], device=device)
+        for reduction, expected in (("mean", nan), ("sum", 0.0), ("none", [0.0, 0.0])):
+            found = []
+
+            def loss(x, reduction=reduction, found=found):
+                out = F.cross_entropy(x, labels, reduction=reduction, label_smoothing=smoothing)
+                found.extend([out, F.nll_loss(x, labels, reduction=reduction)])
+                return found[0] + found[1]
+
+            assert gradient_at(loss, [[1.0, 2.0], [3.0, 1.0]], device=device) == [[0, 0], [0, 0]]
+            for out in found:
+                np.testing.assert_equal(out.tolist(), expected)
+
+    @pytest.mark.parametrize(
+        ("data", "labels", "settings", "losses", "gradient"),
+        [  # PyTorch's values
+            ([[-inf, 0], [0, 0]], [0, 1], {}, [inf, 0.6931472], [[-1, 1], [0.5, -0.5]]),
+            ([[-inf, 0], [0, 0]], [0, 1], {"label_smoothing": 0.5}, [inf, 0.6931472], [[-0.75, 0.75], [0.25, -0.25]]),
+            ([[-inf, 0], [0, 0]], [1, 1], {"label_smoothing": 0.5}, [inf, 0.6931472], [[-0.25, 0.25], [0.25, -0.25]]),
+            ([[-inf, 0], [0, 0]], [0, 1], {"weight": [0.0, 1.0]}, [nan, 0.6931472], [[0, 0], [0.5, -0.5]]),
+            ([[inf, 0], [0, 0]], [0, 1], {}, [nan, 0.6931472], [[nan, nan], [0.5, -0.5]]),
+            ([[-inf, -inf], [0, 0]], [0, 1], {}, [nan, 0.6931472], [[nan, nan], [0.5, -0.5]]),
+            ([[0, 0], [0, 0]], [0, 0], {"weight": [0.0, 1.0], "reduction": "mean"}, nan, [[nan, nan], [nan, nan]]),
+        ],
+    )
+    def test_cross_entropy_of_infinite_logits(self, data, labels, settings, losses, gradient, device):
+        settings = {"reduction": "none", **settings}
+        if "weight" in settings:
+            settings["weight"] = mg.tensor(settings["weight"], device=device)
+        x = mg.tensor(data, dtype=mg.float32, device=device, requires_grad=True)
+        out = F.cross_entropy(x, mg.tensor(labels, device=device), **settings)
+        np.testing.assert_allclose(out.tolist(), losses, rtol=1e-6)
+        out.backward(mg.ones(*out.shape, device=device))
+        np.testing.assert_allclose(x.grad.tolist(), gradient, rtol=1e-6)
+
+    def test_std_of_equal_numbers_has_gradient_0(self, device):
+        """As in PyTorch, where it is smallest; a second gradient stays finite too."""
+        data = [[2.0, 2.0, 2.0], [1.0, 2.0, 4.0]]
+        flat, steep = gradient_at(lambda x: x.std(1), data, device=device)
+        assert flat == [0, 0, 0]
+        np.testing.assert_allclose(steep, [-0.4364358, -0.1091089, 0.5455447], rtol=1e-6)
+        assert gradient_at(mg.std, [5.0, 5.0], device=device) == [0, 0]
+        assert gradient_at(lambda x: x.std(correction=0), [5.0], device=device) == [0]
+        x = mg.tensor(data, device=device, requires_grad=True)
+        (x.std(1) * x.mean(1)).sum().backward(create_graph=True)
+        gradient, x.grad = x.grad, None
+        (gradient * gradient).sum().backward()
+        assert np.isfinite(x.grad.numpy()).all()
+
+    def test_std_of_too_few_numbers_is_that_of_pytorch(self, device):
+        alone, pair = mg.tensor([3.0], device=device), mg.tensor([1.0, 2.0], device=device)
+        np.testing.assert_equal([alone.std().item(), alone.var().item()], [nan, nan])
+        assert [pair.std(correction=2).item(), pair.var(correction=3).item()] == [inf, inf]
+        np.testing.assert_equal(gradient_at(mg.std, [3.0], device=device), [nan])
+
+    def test_maximum_of_nan_passes_the_gradient_to_both(self, device):
+        for function in (mg.maximum, mg.minimum):
+            other = mg.tensor([nan, 1.0], device=device, requires_grad=True)
+            left = gradient_at(lambda x, f=function, o=other: f(x, o), [1.0, nan], device=device)
+            assert left == other.grad.tolist() == [1, 1]
+
+    def test_windows_drop_an_infinite_gradient_that_is_not_theirs(self, device):
+        x = mg.tensor([[[[1.0, 2.0, 3.0, 4.0]]]], device=device, requires_grad=True)
+        F.max_pool2d(x, (1, 2)).backward(mg.tensor([[[[inf, 1.0]]]], device=device))
+        assert x.grad.tolist() == [[[[0, inf, 0, 1]]]]
 
     def test_a_logit_of_minus_infinity_is_a_class_ruled_out(self, device):
         labels = mg.tensor([1], device=device)

@@ -20,7 +20,7 @@ from minigrad.runtime import threads
 
 
 def replay_of(recorded):
-    (replay,) = recorded._recorded.values()
+    (replay,) = recorded._recordings
     return replay
 
 
@@ -53,7 +53,7 @@ def test_a_replay_is_the_call(name, device, data):
         dense = [x.clone() for x in arrays]  # as the recording has them; sums over other strides add in another order
         for again, first in zip(recorded(*arrays), plain(*dense), strict=True):
             np.testing.assert_array_equal(again.numpy(), first.numpy(), strict=True)
-    assert len(recorded._recorded) == 1
+    assert len(recorded._recordings) == 1
 
 
 def shuffled(x):
@@ -221,23 +221,33 @@ def test_gradients_are_added_to_those_from_before():
     assert w.grad.tolist() == [1, 1]
 
 
-def call_often(function, times):
-    for _ in range(times):
-        function(mg.ones(1))
-
-
 def test_a_function_that_is_recorded_at_every_call_says_so():
+    w = mg.tensor([1.0])
+    scale = mg.graph(lambda x: w * x)
+
+    def call_often(times):
+        for i in range(times):
+            w.data = mg.tensor([float(i)])
+            assert scale(mg.ones(1)).item() == i
+
+    with pytest.warns(UserWarning, match=r"<lambda> was recorded 9 times.*because a tensor \(1,\) was changed"):
+        call_often(9)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        call_often(2)
+
+
+def test_gradients_are_added_without_recording_anew():
     w = mg.tensor([1.0], requires_grad=True)
 
     @mg.graph
     def backward(x):
         (w * x).sum().backward()
 
-    with pytest.warns(UserWarning, match="backward was recorded 8 times for one shape.*zero_grad"):
-        call_often(backward, 8)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
+    for i in range(12):
         backward(mg.ones(1))
+        assert w.grad.tolist() == [i + 1]
+    assert backward._times == 2
 
 
 def test_gradients_are_set_again_after_zero_grad_outside():
@@ -335,7 +345,7 @@ def test_a_recorded_function_inside_another_is_part_of_it():
     inner = mg.graph(lambda x: x + 1)
     outer = mg.graph(lambda x: inner(x) * 2)
     assert [outer(mg.tensor([v])).item() for v in (1.0, 2.0)] == [4, 6]
-    assert not inner._recorded
+    assert not inner._recordings
 
 
 def test_two_threads_can_call_one_function():
@@ -413,7 +423,9 @@ def test_what_would_not_happen_again_is_refused(what):
 MESSAGES = [
     (lambda x: mg.graph(lambda x: x * 2)(x.requires_grad_()), GraphError, "argument 0 requires grad; give it detached"),
     (lambda x: mg.graph(lambda x: x.add_(1))(x), GraphError, "argument 0 is changed in place; change a clone"),
-    (lambda x: mg.graph(lambda y: y)([x]), ValidationError, "arguments are tensors or can be a key.*got list"),
+    (lambda x: mg.graph(lambda y: y)(x.numpy()), ValidationError, "an argument is a NumPy array.*give a tensor"),
+    (lambda x: mg.graph(1), ValidationError, "expected a function, got int"),
+    (lambda x: mg.graph(lambda y: {y})(x), GraphError, "a result is a set; return tensors and plain values"),
     (
         lambda x: mg.graph(lambda x: x * mg.ones(3, requires_grad=True))(x),
         GraphError,

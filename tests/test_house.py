@@ -1,11 +1,16 @@
 """The house rules: which file may import which, what a kernel's columns are, and what their machine code holds."""
 
 import ast
+import builtins
+import doctest
 import gc
 import importlib
 import inspect
+import json
 import pkgutil
 import re
+import subprocess
+import sys
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -24,9 +29,9 @@ SOURCES = {
     for path in sorted(ROOT.glob("**/*.py"))
 }
 FLOORS = [  # from the ground up; a name stands for all within it, the longest one counts
-    {"minigrad.runtime", "minigrad.errors", "minigrad.shapes"},
+    {"minigrad.runtime", "minigrad.errors", "minigrad.shapes", "minigrad.changes"},
     {"minigrad.ops"},
-    {"minigrad.tensor", "minigrad.tape"},
+    {"minigrad.tensor", "minigrad.tape", "minigrad.storage"},
     {"minigrad.nn.functional", "minigrad.creation", "minigrad.random"},
     {"minigrad.nn", "minigrad.optim", "minigrad.data", "minigrad.datasets", "minigrad.viz", "minigrad.models"},
     {
@@ -50,10 +55,18 @@ def floor(module):
     raise AssertionError(f"{module} has no floor")
 
 
+def package_of(module):
+    return module if SOURCES[module].name == "__init__.py" else module.rpartition(".")[0]
+
+
+def tree_of(module):
+    return ast.parse(SOURCES[module].read_text(encoding="utf-8"))
+
+
 def imports(module):
     """Every import of a module, wherever it stands: modules of minigrad and others, by name."""
-    package = module if SOURCES[module].name == "__init__.py" else module.rpartition(".")[0]
-    for node in ast.walk(ast.parse(SOURCES[module].read_text(encoding="utf-8"))):
+    package = package_of(module)
+    for node in ast.walk(tree_of(module)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -61,6 +74,16 @@ def imports(module):
             origin = ".".join(part for part in (base, node.module) if part)
             for alias in node.names:
                 yield f"{origin}.{alias.name}" if f"{origin}.{alias.name}" in SOURCES else origin
+
+
+def imports_by_string(module):
+    """Every module that a module imports later, with import_module("name")."""
+    for node in ast.walk(tree_of(module)):
+        if isinstance(node, ast.Call) and re.search(r"import_module$|__import__$", ast.unparse(node.func)):
+            if isinstance(node.args[0], ast.Constant):
+                yield importlib.util.resolve_name(node.args[0].value, package_of(module))
+            else:
+                yield "minigrad"  # a name that is computed may be any
 
 
 def inside(module):
@@ -71,12 +94,15 @@ def test_the_walk_finds_imports():
     """Or the tests below would hold for nothing."""
     assert {"minigrad.ops", "minigrad.tape", "minigrad.errors", "numpy"} <= set(imports("minigrad.tensor"))
     assert {"minigrad.ops.op", "minigrad.runtime.tile"} <= inside("minigrad.ops.conv2d")
+    assert {"minigrad.nn", "minigrad.viz"} <= inside("minigrad")
+    assert set(imports_by_string("minigrad.runtime.device")) == {"minigrad.runtime.cuda.device"}
+    assert set(imports_by_string("minigrad")) == {"minigrad"}
     assert len(SOURCES) > 40
 
 
 @pytest.mark.parametrize("module", SOURCES)
 def test_imports_go_down(module):
-    for name in inside(module):
+    for name in {*inside(module), *imports_by_string(module)}:
         assert floor(name) <= floor(module), f"{module} climbs to {name}"
 
 
@@ -89,7 +115,8 @@ def test_imports_go_in_no_circle():
 
 @pytest.mark.parametrize("module", [name for name in SOURCES if not name.startswith("minigrad.runtime")])
 def test_only_the_runtime_imports_numba(module):
-    assert not {name.partition(".")[0] for name in imports(module)} & {"numba", "llvmlite"}
+    names = {*imports(module), *imports_by_string(module)}
+    assert not {name.partition(".")[0] for name in names} & {"numba", "llvmlite"}
 
 
 @pytest.mark.parametrize("module", [name for name in SOURCES if name.startswith("minigrad.ops")])
@@ -105,6 +132,112 @@ def test_an_operation_never_asks_on_which_device_it_runs(module):
 def test_no_scipy():
     """Merely having it costs 0.12 s at each start."""
     assert not any(name.startswith("scipy") for module in SOURCES for name in imports(module))
+
+
+# ---- `import minigrad` alone
+
+PARTS = {module.name for module in pkgutil.iter_modules(minigrad.__path__)}
+LATER = set(minigrad.LATER)
+
+
+def examples():
+    """The Python of every docstring's example, with the name of its module."""
+    for module in SOURCES:
+        for node in ast.walk(tree_of(module)):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+                found = doctest.DocTestParser().get_examples(ast.get_docstring(node) or "")
+                if found:
+                    yield module, ast.parse("".join(example.source for example in found))
+
+
+def dotted_names(tree):
+    """What an example takes from `import minigrad as mg`, as nn.functional.relu."""
+    chains = [ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)]
+    return {chain.removeprefix("mg.") for chain in chains if re.fullmatch(r"mg(\.\w+)+", chain)}
+
+
+ASKED = sorted(PARTS.union({"optim.lr_scheduler.StepLR"}, *(dotted_names(tree) for _, tree in examples())))
+FRESH = """
+import sys, minigrad as mg
+loaded, listed = list(sys.modules), dir(mg)
+import json, operator, threading
+found, missing = [], []
+threads = [threading.Thread(target=lambda: found.append(mg.data.DataLoader)) for _ in range(8)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+for name in json.load(sys.stdin):
+    try:
+        operator.attrgetter(name)(mg)
+    except AttributeError as error:
+        missing.append(f"{name}: {error}")
+import minigrad.nn as nn
+from minigrad import optim
+same = nn is mg.nn and optim is mg.optim and len(found) == 8 and set(found) == {mg.data.DataLoader}
+print(json.dumps({"loaded": loaded, "listed": listed, "missing": missing, "same": same}))
+"""
+
+
+@pytest.fixture(scope="module")
+def fresh():
+    """What a new process finds that imports minigrad and nothing else."""
+    run = subprocess.run([sys.executable, "-c", FRESH], input=json.dumps(ASKED), capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    return json.loads(run.stdout)
+
+
+def test_layers_and_tools_are_imported_when_first_asked_for(fresh):
+    """Each would make the import longer: Matplotlib alone takes as long as all the rest."""
+    assert set(fresh["loaded"]) & {*SOURCES} >= {"minigrad", "minigrad.tensor"}
+    late = {name for name in fresh["loaded"] if name.startswith(tuple(f"minigrad.{part}" for part in LATER))}
+    assert not late | ({"matplotlib", "PIL", "tqdm"} & {*fresh["loaded"]})
+
+
+def test_import_minigrad_alone_finds_every_part_and_what_examples_use(fresh):
+    assert {"optim.SGD", "randn", "viz"} <= {*ASKED}
+    assert fresh["missing"] == []
+    assert {*fresh["listed"]} >= PARTS
+    assert fresh["same"]
+
+
+def test_parts_that_come_later_are_there_for_type_checkers():
+    """Under `if TYPE_CHECKING`."""
+    (block,) = [node for node in tree_of("minigrad").body if isinstance(node, ast.If)]
+    assert ast.unparse(block.test) == "TYPE_CHECKING"
+    assert {alias.name for node in block.body for alias in node.names} == LATER <= PARTS
+
+
+@pytest.mark.parametrize(
+    ("name", "near"), [("Tensr", "Tensor"), ("optimm", "optim"), ("vis", "viz"), ("randnn", "randn")]
+)
+def test_a_misspelt_name_is_an_error_that_names_the_nearest(name, near):
+    with pytest.raises(AttributeError, match=f"^minigrad has no attribute '{name}'; did you mean '{near}'\\?$"):
+        getattr(minigrad, name)
+    with pytest.raises(ImportError, match=f"cannot import name '{name}' from 'minigrad'"):
+        exec(f"from minigrad import {name}")
+    assert not hasattr(minigrad, "__wrapped__")
+
+
+def test_the_names_in_examples_are_there():
+    """Made by the example itself, builtin, or of the module whose docstring it stands in."""
+    count = 0
+    for module, tree in examples():
+        names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
+        made = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+        made |= {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
+        made |= {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+        made |= {
+            (alias.asname or alias.name).partition(".")[0]
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Import | ast.ImportFrom)
+            for alias in node.names
+        }
+        if names - made:
+            made |= {*dir(builtins), *vars(importlib.import_module(module))}
+        assert names <= made, f"an example in {module}"
+        count += 1
+    assert count > 100
 
 
 # ---- kernels and columns

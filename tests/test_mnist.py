@@ -1,9 +1,14 @@
 """MNIST and the IDX reader: the shipped digits are the true ones, and every kind of damage is named."""
 
+import contextlib
 import gzip
+import math
+import os
 import re
 import shutil
 import struct
+import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -255,7 +260,7 @@ def test_truncated(kept, expected):
 
 
 def test_trailing_bytes():
-    with pytest.raises(DataError, match=r"^a: 2 trailing bytes: expected 9 bytes for sizes \(1,\), found 11; copy"):
+    with pytest.raises(DataError, match=r"^a: trailing bytes: expected 9 bytes for sizes \(1,\), found 11; copy"):
         parse_idx(bytes.fromhex("00000801 00000001 05 0004"), "a")
 
 
@@ -275,3 +280,97 @@ def test_sizes_that_numpy_cannot_hold():
     raw = struct.pack(">HBB255I", 0, 0x08, 255, *[1] * 255) + b"\x05"
     with pytest.raises(DataError, match=r"^a: NumPy cannot hold sizes \(1, .*\) \(.*\); mend the file's header"):
         parse_idx(raw, "a")
+
+
+def most_memory(call):
+    """The most bytes of Python's and NumPy's memory that a call has at one time."""
+    tracemalloc.start()
+    try:
+        call()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+ZEROS = 64 << 20  # bytes, 65 KB when zipped
+
+
+@pytest.mark.parametrize("sizes", [(5,), (1 << 20,)], ids=["a small array", "an array of 1 MB"])
+def test_a_zipped_file_is_unpacked_as_far_as_its_header_says(tmp_path, sizes):
+    """And not to its end, which may be gigabytes away."""
+    path = tmp_path / "bomb.gz"
+    with gzip.open(path, "wb", 1) as file:
+        file.write(struct.pack(">HBBI", 0, 0x08, 1, *sizes) + bytes(ZEROS))
+
+    def refused():
+        with pytest.raises(DataError, match=rf"bomb.gz: trailing bytes: expected {8 + sizes[0]} .* found \d+ or more;"):
+            read_idx(path)
+
+    assert most_memory(refused) < 8 << 20
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize(
+    "sizes", [(4_000_000_000,), (60_000, 28, 28), (2**32 - 1,) * 255], ids=["4 GB", "47 MB", "no end"]
+)
+def test_sizes_that_a_file_cannot_fill_are_refused_before_memory_is_taken(tmp_path, zipped, sizes):
+    raw = struct.pack(f">HBB{len(sizes)}I", 0, 0x08, len(sizes), *sizes) + bytes(100)
+    path = tmp_path / "small"
+    path.write_bytes(gzip.compress(raw) if zipped else raw)
+    end = "at most " if zipped else ""
+
+    def refused():
+        with pytest.raises(
+            DataError,
+            match=f"small: truncated: expected {4 + 4 * len(sizes) + math.prod(sizes)} bytes, found {end}\\d+; copy",
+        ):
+            read_idx(path)
+
+    assert most_memory(refused) < 4 << 20
+
+
+def test_sizes_that_no_memory_can_hold(tmp_path, monkeypatch):
+    path = write_idx(tmp_path / "a", np.zeros(9, np.uint8))
+
+    def none_left(*arguments):
+        raise MemoryError
+
+    monkeypatch.setattr(np, "empty", none_left)
+    with pytest.raises(DataError, match="a: its sizes ask for 9 bytes, more than can be had here; cut the file"):
+        read_idx(path)
+
+
+@pytest.mark.parametrize("end", ["", ".gz"])
+def test_a_watcher_sees_all_unzipped_bytes_in_order(tmp_path, end):
+    array = np.arange(3 << 20, dtype=np.uint8)
+    seen = []
+    read_idx(write_idx(tmp_path / f"a{end}", array), watch=lambda piece: seen.append(bytes(piece)))
+    assert b"".join(seen) == struct.pack(">HBBI", 0, 0x08, 1, array.size) + array.tobytes()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names")
+def test_a_pipe_instead_of_a_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DataError, match=r"pipe: cannot be read \(is no regular file\); give a file that you may read"):
+        read_idx(tmp_path / "pipe")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_a_name_that_is_no_utf8(tmp_path):
+    path = tmp_path / os.fsdecode(b"caf\xe9")
+    np.testing.assert_array_equal(read_idx(write_idx(path, np.arange(3, dtype=np.uint8))), [0, 1, 2])
+    path.write_bytes(b"no")
+    with pytest.raises(DataError, match=r"caf\\xe9: truncated: expected 4 bytes, found 2"):
+        read_idx(path)
+
+
+@pytest.mark.parametrize("end", ["", ".gz"])
+def test_no_damage_comes_from_deep_inside(tmp_path, end):
+    """Cut off anywhere, or with any byte changed: an array or an error of ours."""
+    path = write_idx(tmp_path / f"a{end}", np.arange(6, dtype=np.int16).reshape(2, 3))
+    whole = path.read_bytes()
+    for place in range(len(whole)):
+        for damaged in (whole[:place], whole[:place] + bytes([whole[place] ^ 0x5A]) + whole[place + 1 :]):
+            path.write_bytes(damaged)
+            with contextlib.suppress(DataError):
+                assert isinstance(read_idx(path), np.ndarray)

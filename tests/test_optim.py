@@ -1,4 +1,4 @@
-"""Optimisers follow PyTorch's formulas, on every device and dtype; schedules follow their closed ones; both resume."""
+"""Optimisers follow PyTorch's formulas, on every device and dtype; so do schedules, step by step; both resume."""
 
 import copy
 import math
@@ -256,7 +256,7 @@ def test_parameters_without_gradient_are_skipped():
     optimizer = Adam([w, frozen], weight_decay=0.5)
     one_step(optimizer, w)
     assert frozen.item() == 1.0
-    assert frozen._version == [0]
+    assert frozen._storage.version == 0
     assert list(optimizer.state_dict()["state"]) == [0]
 
 
@@ -264,7 +264,7 @@ def test_no_gradients_no_change():
     w = leaf(1.0)
     SGD([w]).step()
     assert w.item() == 1.0
-    assert w._version == [0]
+    assert w._storage.version == 0
 
 
 @pytest.mark.parametrize("make", [SGD, lambda p, lr: SGD(p, lr, momentum=0.5), Adam])
@@ -636,7 +636,165 @@ def cosine(start, end, share):
     ],
 )
 def test_schedules_follow_their_closed_formulas(make, closed):
-    np.testing.assert_allclose(rates(make, 12), [[closed(0.5, t), closed(0.05, t)] for t in range(13)], rtol=1e-12)
+    expected = [[closed(0.5, t), closed(0.05, t)] for t in range(13)]
+    np.testing.assert_allclose(rates(make, 12), expected, rtol=1e-12)
+    optimizer = SGD([{"params": [leaf(1.0)]}, {"params": [leaf(1.0)], "lr": 0.05}], lr=0.5)
+    scheduler = make(optimizer)
+    for t in (12, 3, 0, 7):  # step(epoch) goes there at once
+        scheduler.step(t)
+        assert scheduler.last_epoch == t
+        np.testing.assert_allclose(scheduler.get_last_lr(), expected[t], rtol=1e-12)
+
+
+def test_a_long_cosine_stays_on_its_wave():
+    """Rounding in 600 steps, each made of the last, five times past eta_min."""
+    seen = rates(lambda o: lr_scheduler.CosineAnnealingLR(o, 67, 0.01), 600)[:, 0]
+    np.testing.assert_allclose(seen, [cosine(0.5, 0.01, t / 67) for t in range(601)], rtol=1e-9)
+
+
+def course(steps, *makes, by_hand=None, setting="lr"):
+    """A setting at t = 0 ... steps under schedules that step in turn; `by_hand` is the rate set before the third."""
+    optimizer = SGD([leaf(1.0)], lr=1.0, momentum=0.9)
+    schedulers = [make(optimizer) for make in makes]
+    seen = [optimizer.param_groups[0][setting]]
+    for t in range(steps):
+        if t == 2 and by_hand is not None:
+            optimizer.param_groups[0]["lr"] = by_hand
+        for scheduler in schedulers:
+            scheduler.step()
+        assert schedulers[-1].get_last_lr() == [optimizer.param_groups[0]["lr"]]
+        seen.append(optimizer.param_groups[0][setting])
+    return pytest.approx(seen, rel=1e-12)
+
+
+def step_lr(optimizer):
+    return lr_scheduler.StepLR(optimizer, 2, 0.5)
+
+
+def multi_step(optimizer):
+    return lr_scheduler.MultiStepLR(optimizer, [1, 3, 3, 5], 0.1)
+
+
+def exponential(optimizer):
+    return lr_scheduler.ExponentialLR(optimizer, 0.5)
+
+
+def annealing(optimizer):
+    return lr_scheduler.CosineAnnealingLR(optimizer, 3, 0.01)
+
+
+def linear(optimizer):
+    return lr_scheduler.LinearLR(optimizer, 0.1, total_iters=3)
+
+
+def one_cycle(optimizer):
+    return lr_scheduler.OneCycleLR(optimizer, 1.0, total_steps=6)
+
+
+@pytest.mark.parametrize(
+    ("makes", "pytorch"),
+    [
+        ((exponential, linear), [0.1, 0.2, 0.175, 0.125, 0.0625, 0.03125]),
+        ((linear, annealing), [0.1, 0.3025, 0.183125, 0.01, 0.2575, 0.7525, 1.0, 0.7525]),
+        ((step_lr, multi_step), [1.0, 0.1, 0.05, 0.0005, 0.00025, 2.5e-5, 1.25e-5]),
+        ((one_cycle, exponential), [0.04, 0.49720771772545586, 0.4058728269748815, 0.23131855133348753]),
+        ((exponential, one_cycle), [0.04, 0.9944154354509117, 0.811745653949763, 0.46263710266697505]),
+    ],
+)
+def test_two_schedules_go_on_from_each_other(makes, pytorch):
+    assert course(len(pytorch) - 1, *makes) == pytorch
+
+
+@pytest.mark.parametrize(
+    ("make", "pytorch"),
+    [
+        (step_lr, [1.0, 1.0, 0.5, 0.2, 0.1, 0.1, 0.05]),
+        (lambda o: lr_scheduler.MultiStepLR(o, [3, 4], 0.5), [1.0, 1.0, 1.0, 0.1, 0.05, 0.05, 0.05]),
+        (exponential, [1.0, 0.5, 0.25, 0.1, 0.05, 0.025, 0.0125]),
+        (
+            lambda o: lr_scheduler.CosineAnnealingLR(o, 4, 0.1),
+            [1.0, 0.8681980515339464, 0.55, 0.12928932188134526, 0.1, 0.2318019484660536, 0.55],
+        ),
+        (
+            lambda o: lr_scheduler.LinearLR(o, 0.5, total_iters=4),
+            [0.5, 0.625, 0.75, 0.7 / 3, 0.8 / 3, 0.8 / 3, 0.8 / 3],
+        ),
+        (one_cycle, [0.04, 0.9944154354509117, 0.811745653949763, 0.46263710266697505, 0.1334775301888306, 4e-6]),
+    ],
+)
+def test_a_rate_set_by_hand_is_gone_on_from(make, pytorch):
+    assert course(len(pytorch) - 1, make, by_hand=0.2) == pytorch
+
+
+@pytest.mark.parametrize("make", [step_lr, exponential, linear])
+def test_a_group_added_later_takes_part(make):
+    optimizer = SGD([leaf(1.0)], lr=1.0)
+    scheduler = make(optimizer)
+    scheduler.step()
+    optimizer.add_param_group({"params": [leaf(1.0)], "lr": optimizer.param_groups[0]["lr"] / 2})
+    for _ in range(3):
+        scheduler.step()
+        first, second = scheduler.get_last_lr()
+        assert first == pytest.approx(2 * second, rel=1e-12)
+    assert scheduler.base_lrs == [1.0]
+
+
+def test_a_group_added_later_is_refused_where_its_base_rate_is_needed():
+    for make, steps, epoch in ((annealing, 3, None), (exponential, 3, 5), (one_cycle, 1, None)):
+        optimizer = SGD([leaf(1.0)], lr=1.0, momentum=0.9)
+        scheduler = make(optimizer)
+        optimizer.add_param_group({"params": [leaf(1.0)], "lr": 0.5})
+        for _ in range(steps if make is not one_cycle else 0):
+            scheduler.step()
+        before = copy.deepcopy((scheduler.state_dict(), [group["lr"] for group in optimizer.param_groups]))
+        with pytest.raises(StateError, match=f"^{type(scheduler).__name__}: .* added after the schedule was made"):
+            scheduler.step(epoch)
+        assert (scheduler.state_dict(), [group["lr"] for group in optimizer.param_groups]) == before
+
+
+def test_get_lr_outside_a_step_warns():
+    scheduler = exponential(SGD([leaf(1.0)], lr=1.0))
+    with pytest.warns(UserWarning, match=r"^ExponentialLR: get_lr\(\) outside step\(\) .*; use get_last_lr\(\)$"):
+        assert scheduler.get_lr() == [0.5]
+    assert scheduler.get_last_lr() == [1.0]
+
+
+def test_a_milestone_of_pytorchs_counter_or_of_a_list():
+    optimizer = SGD([leaf(1.0)], lr=1.0)
+    scheduler = multi_step(optimizer)
+    for milestones in ({2: 2}, [2, 2]):
+        scheduler.load_state_dict({**scheduler.state_dict(), "milestones": milestones, "last_epoch": 1})
+        optimizer.param_groups[0]["lr"] = 1.0
+        scheduler.step()
+        assert scheduler.get_last_lr() == [pytest.approx(0.01)]
+
+
+@pytest.mark.parametrize(
+    ("module", "options"),
+    [("StepLR", {"step_size": 5}), ("ExponentialLR", {"gamma": 0.9}), ("CosineAnnealingLR", {"T_max": 7})]
+    + [("LinearLR", {}), ("MultiStepLR", {"milestones": [3, 9, 9, 40]})]
+    + [("OneCycleLR", {"max_lr": 1.0, "total_steps": 300, "three_phase": three}) for three in BOOLEANS],
+)
+def test_schedules_are_pytorchs_to_the_bit(module, options):
+    """With another schedule beside them, a rate set by hand, and a state that goes from one to the other."""
+    torch = pytest.importorskip("torch")
+
+    def course(library, leaf):
+        optimizer = library.optim.SGD([{"params": [leaf()]}, {"params": [leaf()], "lr": 0.03}], lr=0.7, momentum=0.9)
+        make = getattr(library.optim.lr_scheduler, module)
+        pair = make(optimizer, **options), library.optim.lr_scheduler.ExponentialLR(optimizer, 0.99)
+        for t in range(300):
+            if t == 100:
+                optimizer.param_groups[1]["lr"] = 0.5
+            optimizer.step()  # of no gradients; PyTorch warns without
+            for scheduler in pair:
+                scheduler.step()
+            yield [(group["lr"], group["momentum"]) for group in optimizer.param_groups], pair[0]
+
+    theirs = course(torch, lambda: torch.ones(1, requires_grad=True))
+    for (mine, scheduler), (expected, judge) in zip(course(mg, lambda: leaf(1.0)), theirs, strict=True):
+        assert mine == expected
+        scheduler.load_state_dict(judge.state_dict())
 
 
 def line(start, end, share):
@@ -666,6 +824,19 @@ def test_one_cycle_with_its_peak_at_an_end(share, peak):
     seen = rates(lambda o: lr_scheduler.OneCycleLR(o, 1.0, total_steps=10, pct_start=share), 10)[:, 0]
     assert np.isfinite(seen).all()
     assert seen[peak] == seen.max() if share else seen[0] < 1  # with no climb at all, PyTorch starts just past the peak
+
+
+def test_one_cycle_of_three_phases():
+    def make(optimizer):
+        return lr_scheduler.OneCycleLR(
+            optimizer, [1.0], 10, three_phase=True, base_momentum=[0.8], max_momentum=[0.9], last_epoch=-1
+        )
+
+    assert course(10, make) == [
+        *[0.04, 0.52, 1.0, 0.52, 0.04, 0.0361807218535102, 0.0261817218535102],
+        *[0.013822278146489805, 0.0038232781464898036, 4e-06, 0.0038232781464897993],
+    ]
+    assert course(10, make, setting="momentum") == [0.9, 0.85, 0.8, 0.85, *[0.9] * 7]
 
 
 def test_one_cycle_turns_momentum_the_other_way():
@@ -722,7 +893,23 @@ def test_last_epoch_goes_on_from_a_loaded_optimiser():
     optimizer = SGD([leaf(1.0)], lr=0.5)
     scheduler = lr_scheduler.ExponentialLR(optimizer, 0.5)
     scheduler.step()
-    assert lr_scheduler.ExponentialLR(optimizer, 0.5, last_epoch=1).get_last_lr() == [0.125]
+    resumed = lr_scheduler.ExponentialLR(optimizer, 0.5, last_epoch=1)
+    assert (resumed.get_last_lr(), resumed.last_epoch, resumed.base_lrs) == ([0.25], 2, [0.5])  # as in PyTorch
+
+
+def test_a_schedule_after_the_loaded_state_begins_with_its_rate():
+    """As in PyTorch: the base is the "initial_lr" of the saved optimiser."""
+    optimizer = SGD([leaf(1.0)], lr=1.0, momentum=0.9)
+    scheduler = exponential(optimizer)
+    for _ in range(3):
+        scheduler.step()
+    other = SGD([leaf(1.0)], lr=0.9, momentum=0.9)
+    other.load_state_dict(optimizer.state_dict())
+    late = exponential(other)
+    assert (late.get_last_lr(), late.base_lrs, late.last_epoch) == ([0.125], [1.0], 0)
+    late.step(3)
+    assert late.get_last_lr() == [0.125]
+    assert one_cycle(other).get_last_lr() == [pytest.approx(0.04)]
 
 
 def test_a_step_after_the_last_changes_nothing():
@@ -765,6 +952,16 @@ class NoMomentum(Optimizer):
         ),
         (ValidationError, "StepLR: gamma is -1; use a number from 0 upwards", lambda o: lr_scheduler.StepLR(o, 1, -1)),
         (ValidationError, "MultiStepLR: gamma is -1; use", lambda o: lr_scheduler.MultiStepLR(o, [1], -1)),
+        (
+            ValidationError,
+            "MultiStepLR: milestones are [1, 2.5]; use whole numbers of steps",
+            lambda o: lr_scheduler.MultiStepLR(o, [1, 2.5]),
+        ),
+        (
+            ValidationError,
+            "OneCycleLR: base_momentum has 3 numbers, the optimiser 1 parameter groups; give one for each",
+            lambda o: lr_scheduler.OneCycleLR(o, 1.0, 5, base_momentum=[0.8] * 3),
+        ),
         (ValidationError, "ExponentialLR: gamma is -1; use", lambda o: lr_scheduler.ExponentialLR(o, -1)),
         (ValidationError, "CosineAnnealingLR: T_max is 0; use", lambda o: lr_scheduler.CosineAnnealingLR(o, 0)),
         (ValidationError, "LinearLR: total_iters is 0; use", lambda o: lr_scheduler.LinearLR(o, total_iters=0)),
@@ -786,7 +983,7 @@ class NoMomentum(Optimizer):
         ),
         (
             ValidationError,
-            "OneCycleLR: max_lr has 2 rates, the optimiser 1 parameter groups; give one rate for each",
+            "OneCycleLR: max_lr has 2 numbers, the optimiser 1 parameter groups; give one for each",
             lambda o: lr_scheduler.OneCycleLR(o, [1.0, 2.0], 5),
         ),
         (

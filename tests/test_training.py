@@ -1,10 +1,13 @@
 """The example learns, repeats itself to the last bit, and goes on where it was stopped."""
 
 import importlib.util
+import os
+import signal
 import sys
 from itertools import islice
 from pathlib import Path
 
+import killed
 import numpy as np
 import pytest
 
@@ -60,31 +63,186 @@ def test_one_seed_gives_the_same_bits_with_one_thread_or_two(example, monkeypatc
     assert equal(*weights)
 
 
-def test_a_stopped_run_resumes_as_if_it_had_never_stopped(example, monkeypatch, tmp_path, capsys):
-    straight, _ = run(example, monkeypatch, tmp_path / "straight", "--epochs", "2")
+@pytest.fixture
+def short(example, monkeypatch):
+    """The example with epochs of 6 batches, and without pictures."""
+    monkeypatch.setattr(sys.modules[__name__], "STEPS", 6)
+    monkeypatch.setattr(example, "draw", lambda *arguments: None)
+    return example
 
-    calls = []
 
-    def interrupted(*arguments):
-        calls.append(1)
-        if len(calls) == STEPS + 40:  # in the second epoch
-            raise KeyboardInterrupt
-        return graph(*arguments)
+def whole(folder):
+    return {name: (folder / name).read_bytes() for name in ("lenet5.safetensors", "checkpoint.safetensors")}
 
-    graph, make = None, mg.graph
 
-    def make_interrupted(function):
-        nonlocal graph
-        graph = make(function)
-        return interrupted
+def in_a_step(monkeypatch, number, act):
+    """Act in the middle of the step of this number, counted over the whole run."""
+    graph, calls = mg.graph, []
 
-    monkeypatch.setattr(mg, "graph", make_interrupted)
-    run(example, monkeypatch, tmp_path / "stopped", "--epochs", "2")
-    assert "stopped in epoch 2; go on with --resume" in capsys.readouterr().out
-    monkeypatch.setattr(mg, "graph", make)
-    resumed, checkpoint = run(example, monkeypatch, tmp_path / "stopped", "--epochs", "2", "--resume")
-    assert equal(straight, resumed)
-    assert len(checkpoint["run"]["loss"]) == 2 * STEPS
+    def interrupted(function):
+        step = graph(function)
+
+        def call(images, labels):
+            calls.append(1)
+            if len(calls) == number:
+                act()
+            return step(images, labels)
+
+        return call
+
+    monkeypatch.setattr(mg, "graph", interrupted)
+
+
+@pytest.mark.parametrize("ask", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("step", [1, 6, 9])
+def test_a_stopped_run_resumes_as_if_it_had_never_stopped(short, monkeypatch, tmp_path, capsys, ask, step):
+    """Stopped in the first step, in the last of an epoch, in the middle of another: after that step, to the bit."""
+    run(short, monkeypatch, tmp_path / "straight", "--epochs", "2")
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with monkeypatch.context() as patched:
+        in_a_step(patched, step, lambda: os.kill(os.getpid(), ask))
+        _, checkpoint = run(short, patched, tmp_path / "stopped", "--epochs", "2")
+    assert len(checkpoint["run"]["loss"]) == step
+    said = capsys.readouterr().out
+    assert f"stopped in epoch {1 + step // STEPS}; go on with --resume (checkpoint in {tmp_path / 'stopped'})" in said
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
+    run(short, monkeypatch, tmp_path / "stopped", "--resume")
+    assert whole(tmp_path / "stopped") == whole(tmp_path / "straight")
+
+
+def test_a_run_stopped_in_its_last_step_is_finished(short, monkeypatch, tmp_path, capsys):
+    in_a_step(monkeypatch, STEPS, lambda: os.kill(os.getpid(), signal.SIGINT))
+    _, checkpoint = run(short, monkeypatch, tmp_path, "--epochs", "1")
+    assert checkpoint["run"]["epoch"] == 1 and len(checkpoint["run"]["accuracy"]) == 1
+    assert f"weights and pictures are in {tmp_path}/" in capsys.readouterr().out
+
+
+def test_the_second_ctrl_c_stops_at_once_and_keeps_the_last_checkpoint(short, monkeypatch, tmp_path):
+    def twice():
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    in_a_step(monkeypatch, 6, twice)
+    with pytest.raises(SystemExit, match="stopped at once; --resume goes on from the last checkpoint"):
+        run(short, monkeypatch, tmp_path, "--epochs", "2", "--checkpoint-every", "2")
+    assert len(mg.load(tmp_path / "checkpoint.safetensors")["run"]["loss"]) == 4
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no kill -9")
+@pytest.mark.parametrize(
+    "moment, lost",
+    [
+        ("fsync:2", 3),  # in the first checkpoint, which none came before: the weights are written, it is not
+        ("replace:10", 3),  # 2 files each; before the fifth checkpoint takes the place of the fourth
+        ("evaluate:2", 2),  # 20 steps are done, 18 saved
+    ],
+)
+def test_a_killed_run_loses_few_steps_and_ends_with_the_bits_of_one_that_never_was(tmp_path, moment, lost):
+    """tests/killed.py kills at random moments too."""
+    assert killed.started(tmp_path, KILLED_AT=moment).wait() == -signal.SIGKILL
+    assert killed.done_steps(tmp_path) - killed.saved_steps(tmp_path) == lost <= killed.EVERY
+    assert killed.started(tmp_path).wait() == 0
+    assert killed.content(tmp_path) == never_killed(tmp_path.parent / "never killed")
+
+
+def never_killed(folder):
+    if not folder.exists():
+        assert killed.started(folder).wait() == 0
+    return killed.content(folder)
+
+
+def test_a_finished_run_goes_on_for_more_epochs(short, monkeypatch, tmp_path, capsys):
+    """Along the schedule of so many epochs: its learning rates from there on are those of a run that began so."""
+    _, straight = run(short, monkeypatch, tmp_path / "straight", "--epochs", "3")
+    first, _ = run(short, monkeypatch, tmp_path / "more", "--epochs", "1")
+    second, checkpoint = run(short, monkeypatch, tmp_path / "more", "--epochs", "3", "--resume")
+    assert "the learning rate goes on as in a run of 3 epochs; it was set for 1" in capsys.readouterr().out
+    assert checkpoint["run"]["epoch"] == 3 and len(checkpoint["run"]["loss"]) == 3 * STEPS
+    assert not equal(first, second)
+    rates = [saved["optimizer"]["param_groups"][0]["lr"] for saved in (checkpoint, straight)]
+    assert rates[0] == rates[1]
+    assert checkpoint["settings"]["epochs"] == 3
+
+
+def test_a_finished_run_has_nothing_left_to_train(short, monkeypatch, tmp_path, capsys):
+    run(short, monkeypatch, tmp_path, "--epochs", "1")
+    before = whole(tmp_path)
+    run(short, monkeypatch, tmp_path, "--resume")
+    assert "nothing is left to train after 1 epochs; ask for more by --epochs" in capsys.readouterr().out
+    assert whole(tmp_path) == before
+
+
+def test_settings_that_are_not_given_are_those_of_the_run(short, monkeypatch, tmp_path):
+    flags = "--epochs", "2", "--batch-size", "64", "--lr", "0.01", "--seed", "3"
+    run(short, monkeypatch, tmp_path / "straight", *flags)
+    with monkeypatch.context() as patched:
+        in_a_step(patched, 8, lambda: os.kill(os.getpid(), signal.SIGINT))
+        run(short, patched, tmp_path / "stopped", *flags)
+    run(short, monkeypatch, tmp_path / "stopped", "--resume", "--lr", "0.01")
+    assert whole(tmp_path / "stopped") == whole(tmp_path / "straight")
+
+
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        (("--lr", "0.1"), "--resume: --lr is 0.1, it was 0.005; leave out --lr to go on, or train without --resume in"),
+        (("--batch-size", "64"), "--resume: --batch-size is 64, it was 128; leave out --batch-size to go on"),
+        (
+            ("--seed", "7", "--lr", "1"),
+            "--lr is 1.0, it was 0.005; --seed is 7, it was 0; leave out --lr and --seed to",
+        ),
+        (("--epochs", "1"), "--resume: --epochs is 1, and 2 were begun; ask for as many or more"),
+    ],
+)
+def test_another_setting_is_refused_before_anything_runs(short, monkeypatch, tmp_path, capsys, flags, message):
+    with monkeypatch.context() as patched:
+        in_a_step(patched, 8, lambda: os.kill(os.getpid(), signal.SIGINT))
+        run(short, patched, tmp_path, "--epochs", "3")
+    before = whole(tmp_path)
+    monkeypatch.setattr(mg, "warmup", None)
+    with pytest.raises(SystemExit):
+        run(short, monkeypatch, tmp_path, "--resume", *flags)
+    assert message in capsys.readouterr().err
+    assert whole(tmp_path) == before
+
+
+def test_another_device_is_said(short, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(short, "evaluate", lambda *arguments: (0.5, None, None))  # slow in NumPy
+    run(short, monkeypatch, tmp_path, "--epochs", "1")
+    run(short, monkeypatch, tmp_path, "--epochs", "2", "--resume", "--device", "numpy")
+    assert "goes on on numpy; the run was on cpu, whose last bits differ" in capsys.readouterr().out
+
+
+def test_a_data_set_of_another_size_is_said(short, monkeypatch, tmp_path):
+    run(short, monkeypatch, tmp_path, "--epochs", "1")
+    monkeypatch.setattr(sys.modules[__name__], "STEPS", 7)
+    with pytest.raises(SystemExit, match="--resume: an epoch has 7 steps, it had 6; was the data set another one?"):
+        run(short, monkeypatch, tmp_path, "--epochs", "2", "--resume")
+
+
+@pytest.mark.parametrize(
+    "spoil, message",
+    [
+        (lambda path: path.write_bytes(path.read_bytes()[:3000]), "damaged, or not safetensors: 3000 bytes"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-1] + b"!"), "damaged: the checksum of what it holds is"),
+        (lambda path: path.write_bytes(b""), "damaged, or not safetensors: 0 bytes"),
+        (lambda path: mg.save(mg.load(path)["model"], path), "is no checkpoint of this script as it is now; train"),
+        (lambda path: mg.save([1, 2], path), "is no checkpoint of this script as it is now; train without --resume"),
+        (lambda path: mg.save({"model": {}, "run": {}}, path), "is no checkpoint of this script as it is now; train"),
+        (lambda path: (path.unlink(), path.mkdir()), "cannot be read (is no regular file); give the name of a file"),
+    ],
+)
+def test_a_damaged_or_foreign_checkpoint_is_refused_and_stays(short, monkeypatch, tmp_path, capsys, spoil, message):
+    run(short, monkeypatch, tmp_path, "--epochs", "1")
+    path = tmp_path / "checkpoint.safetensors"
+    spoil(path)
+    before = path.read_bytes() if path.is_file() else None
+    with pytest.raises(SystemExit):
+        run(short, monkeypatch, tmp_path, "--epochs", "2", "--resume")
+    said = capsys.readouterr().err
+    assert message in said and str(path) in said
+    assert before is None or path.read_bytes() == before
 
 
 @pytest.mark.parametrize(
@@ -95,6 +253,9 @@ def test_a_stopped_run_resumes_as_if_it_had_never_stopped(example, monkeypatch, 
         (("--device", "tpu"), "device 'tpu' is unknown"),
         (("--batch-size", "0"), "--batch-size is 0; use at least 1"),
         (("--lr", "0"), "--lr is 0.0; use a number above 0"),
+        (("--lr", "nan"), "--lr is nan; use a number above 0"),
+        (("--seed", "-1"), "--seed is -1; use 0 to 2**64 - 1"),
+        (("--checkpoint-every", "0"), "--checkpoint-every is 0 steps; use at least 1"),
         (("--target", "99"), "--target is 99.0; it is a share"),
     ],
 )
@@ -148,3 +309,21 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_checkpoint(ex
         run(example, monkeypatch, tmp_path, "--epochs", "2")
     assert equal(mg.load(tmp_path / "lenet5.safetensors"), good)
     assert mg.load(tmp_path / "checkpoint.safetensors")["run"]["epoch"] == 1
+
+
+def test_a_loss_that_is_no_number_keeps_the_last_checkpoint_within_an_epoch(short, monkeypatch, tmp_path):
+    graph = mg.graph
+
+    def spoilt(function):
+        step, calls = graph(function), []
+
+        def call(images, labels):
+            calls.append(1)
+            return step(images * float("nan") if len(calls) == STEPS + 5 else images, labels)
+
+        return call
+
+    monkeypatch.setattr(mg, "graph", spoilt)
+    with pytest.raises(SystemExit, match=r"nan at step 5 of epoch 2; .*after step 4 of epoch 2, is good.*--lr 0.005"):
+        run(short, monkeypatch, tmp_path, "--epochs", "2", "--checkpoint-every", "2")
+    assert len(mg.load(tmp_path / "checkpoint.safetensors")["run"]["loss"]) == STEPS + 4

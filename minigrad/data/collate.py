@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 
 from ..errors import ShapeError
+from ..ops.arithmetic import widest
 from ..runtime import memory
 from ..runtime.device import CPU, Device
-from ..tensor import Tensor
+from ..tensor import Tensor, tensor
 
 
 def default_collate(samples: Sequence[Any], device: str | Device = CPU) -> Any:
@@ -16,7 +17,7 @@ def default_collate(samples: Sequence[Any], device: str | Device = CPU) -> Any:
 
     samples  N samples of one kind
     device   'cpu' (default), or 'numpy'
-    returns  (N, ...) tensor, or a tuple of tensors where samples are tuples or lists; Python floats become float32
+    returns  (N, ...) tensor, or a tuple of tensors where samples are tuples or lists; Python floats become float64
 
     Raises   ShapeError   samples of different shapes, or tuples of different lengths
              DtypeError   samples that are not numbers
@@ -31,10 +32,12 @@ def default_collate(samples: Sequence[Any], device: str | Device = CPU) -> Any:
         _same("lengths", [len(sample) for sample in samples])
         return tuple(default_collate(column, device) for column in zip(*samples, strict=True))
     if isinstance(first, Tensor | np.ndarray):
-        arrays = [sample.detach().numpy() if isinstance(sample, Tensor) else sample for sample in samples]
+        arrays = [sample.detach().numpy() if isinstance(sample, Tensor) else np.asarray(sample) for sample in samples]
         _same("shapes", [array.shape for array in arrays])
-        return Tensor(memory.batch_first(np.stack(arrays, axis=-1)), device=device)
-    return Tensor(list(samples), device=device)
+        dtype = widest("default_collate", *{array.dtype for array in arrays})
+        stacked = np.stack(arrays, axis=-1, dtype=dtype, casting="unsafe")
+        return tensor(memory.batch_first(stacked), device=device)
+    return tensor(list(samples), np.float64 if type(first) is float else None, device)
 
 
 def _same(what: str, values: list[Any]) -> None:

@@ -1,7 +1,7 @@
 """Data sets: anything with a length whose samples are read by number."""
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from math import isclose
 from typing import Any, SupportsIndex
 
@@ -31,6 +31,11 @@ class Dataset:
 
     def __getitem__(self, index: int) -> Any:
         raise NotImplementedError(f"{type(self).__name__}: __getitem__ is missing; write one that returns a sample")
+
+    def __iter__(self) -> Iterator[Any]:
+        """All samples in order; without it, Python would take an IndexError inside a sample for the end."""
+        for index in range(len(self)):
+            yield self[index]
 
 
 class ImageDataset(Dataset):

@@ -1,19 +1,24 @@
 """DataLoader: batches of a data set, shuffled by a seed and made in a thread while the last one is being used."""
 
 import operator
+import os
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import numpy as np
 
-from ..errors import DtypeError, ValidationError
+from ..errors import DtypeError, LoaderError, ValidationError
 from ..ops.images import gather_images
+from ..random import derived_seed, stream
 from ..runtime import memory
 from ..runtime.device import CPU, Device, device as find_device
 from ..runtime.threads import local
+from ..tape import mode
 from ..tensor import Tensor, _known_dtype, _make, float32, float64
 from .collate import default_collate
 from .dataset import ImageDataset, Subset, TensorDataset
@@ -26,7 +31,7 @@ class DataLoader:
     dataset      anything with __len__ and __getitem__
     batch_size   samples in a batch; the last batch has what is left
     shuffle      a new random order in each epoch, which depends on the seed and the number of the epoch alone
-    seed         of the shuffling; drawn anew if None, and then fixed by manual_seed
+    seed         of the shuffling and of random numbers that samples draw; if None, manual_seed fixes it
     drop_last    leave out the last batch where it is smaller
     normalize    (mean, std) of pixels in 0..1, numbers or one per channel: pixels become (pixel/255 - mean) / std
     pad          pixels of black margin on each side
@@ -38,10 +43,19 @@ class DataLoader:
     Images in memory (MNIST, ImageDataset, and parts of them) are read by one kernel: normalize, pad and dtype are for
     these.  A TensorDataset is read by rows, any other data set sample by sample, in the prefetch thread.
     `len(loader)` is the number of batches, `loader.epoch` the number of epochs begun: set it to go on after a restart.
+    What changes in the data set, as its length, counts from the next epoch; pixels that lie on 'cuda', or are copied
+    because they are not contiguous, are read again when the data set is given another array.
+
+    Random numbers that __getitem__ and collate_fn draw, with mg.rand, F.dropout and others, depend on the seed, the
+    epoch and the number of the batch alone: not on prefetch, and not on what else the program draws.  For other
+    libraries, mg.initial_seed() is a seed for the batch.
+
+    An error in __getitem__ or collate_fn is raised where its batch is due; the iterator goes on with the next.
 
     Raises   ValidationError   a setting is out of its range, there are no samples, or no images for normalize and pad
              DtypeError        a setting is of the wrong kind
              DeviceError       there is no such device here
+             LoaderError       __getitem__ or collate_fn raises StopIteration, or an iterator is used after a fork
     Example
     >>> import minigrad as mg
     >>> from minigrad.data import DataLoader, TensorDataset
@@ -71,26 +85,34 @@ class DataLoader:
         self.batch_size = _whole("batch_size", batch_size, least=1)
         self.prefetch = _whole("prefetch", prefetch, least=0)
         self.epoch = 0
-        source, self._numbers = _look_through(dataset)
         dtype, pad = _known_dtype(dtype, "DataLoader"), _whole("pad", pad, least=0)
         pixels = {"normalize": normalize, "pad": pad, "dtype": dtype}
-        self._read = _reader(source, collate_fn, find_device(device), pixels)
-        self.seed = chosen_seed(seed if shuffle or seed is not None else 0, "DataLoader")
+        self._reader = partial(_reader, collate_fn=collate_fn, device=find_device(device), pixels=pixels)
+        self._stored: tuple[Any, Any] = None, None
+        self._look()
+        self.seed = derived_seed() if seed is None and not shuffle else chosen_seed(seed, "DataLoader")
 
     def __len__(self) -> int:
-        whole, rest = divmod(len(self._numbers), self.batch_size)
+        whole, rest = divmod(len(self.dataset), self.batch_size)
         return whole + (rest > 0 and not self.drop_last)
 
     def __iter__(self) -> Iterator[Any]:
-        if local.recording is not None:
-            local.recording.refuse("going through a DataLoader", "give its batches as arguments")
-        order = self._numbers
+        _refuse_recording()
+        order = self._look()
         if self.shuffle:
             order = order[shuffled(len(order), self.seed, self.epoch)]
+        make, size = partial(_make_batch, self._read, self.seed, self.epoch), self.batch_size
+        batches = [(number, order[number * size :][:size]) for number in range(len(self))]
         self.epoch += 1
-        size = self.batch_size
-        batches = [order[start : start + size] for start in range(0, len(self) * size, size)]
-        return _ahead(self._read, batches, self.prefetch) if self.prefetch else map(self._read, batches)
+        return _Ahead(make, batches, self.prefetch) if self.prefetch else map(make, batches)
+
+    def _look(self) -> np.ndarray:
+        """The numbers of the samples there are now; what is read of other memory than before gets another reader."""
+        source, numbers = _look_through(self.dataset)
+        stored = source, source.images if isinstance(source, ImageDataset) else None
+        if any(new is not old for new, old in zip(stored, self._stored, strict=True)):
+            self._read, self._stored = self._reader(source), stored
+        return numbers
 
     @property
     def epoch(self) -> int:
@@ -102,23 +124,65 @@ class DataLoader:
         self._epoch = _whole("epoch", value, least=0)
 
 
-def _ahead(function: Callable[[Any], Any], items: Iterable[Any], depth: int) -> Iterator[Any]:
+def _make_batch(read: Callable[[np.ndarray], Any], seed: int, epoch: int, batch: tuple[int, np.ndarray]) -> Any:
+    """Read the samples of a batch, given with its number in the epoch, with random numbers of its own."""
+    _refuse_recording()
+    number, samples = batch
+    try:
+        with stream(seed, epoch, number):
+            return read(samples)
+    except StopIteration as error:
+        raise LoaderError(
+            f"DataLoader: __getitem__ or collate_fn raised StopIteration in batch {number}, which would end the epoch "
+            "as if it was over; catch it there, as in next(iterator, None)"
+        ) from error
+
+
+def _refuse_recording() -> None:
+    if local.recording is not None:
+        local.recording.refuse("going through a DataLoader", "give its batches as arguments")
+
+
+class _Ahead:
     """map(function, items), computed in a thread up to `depth` items ahead of the caller.
 
-    The thread belongs to this one iterator.  Leaving the loop closes it: the thread finishes the item in hand and ends.
+    The thread belongs to this one iterator, and records gradients or not as the caller did at the beginning.  Leaving
+    the loop drops the iterator: the thread finishes the item in hand and ends.
     """
-    thread = ThreadPoolExecutor(1, "minigrad-data")
-    waiting: deque[Any] = deque()
-    try:
-        for item in items:
-            waiting.append(thread.submit(function, item))
-            if len(waiting) > depth:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
+
+    def __init__(self, function: Callable[[Any], Any], items: Iterable[Any], depth: int):
+        self.function, self.items, self.depth = function, iter(items), depth
+        self.waiting: deque[Any] = deque()
+        self.process = os.getpid()
+        self.thread = ThreadPoolExecutor(1, "minigrad-data", setattr, (mode, "recording", mode.recording))
         # not waited for: the garbage collector may run this in any thread, holding locks that the item needs
-        thread.shutdown(wait=False, cancel_futures=True)
+        self.end = weakref.finalize(self, self.thread.shutdown, wait=False, cancel_futures=True)
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        _refuse_recording()
+        if os.getpid() != self.process:
+            raise LoaderError(
+                f"DataLoader: this iterator was begun in process {self.process}, whose thread makes its batches, and "
+                f"is used in process {os.getpid()}; begin another there, with iter(loader)"
+            )
+        for item in islice(self.items, self.depth + 1 - len(self.waiting)):
+            self.waiting.append(self.thread.submit(self.function, item))
+        if not self.waiting:
+            self.end()
+            raise StopIteration
+        batch = self.waiting.popleft()
+        try:
+            batch.exception()  # waits
+        except BaseException:  # interrupted: the batch is still to come
+            self.waiting.appendleft(batch)
+            raise
+        try:
+            return batch.result()
+        finally:
+            del batch  # or its error and this frame keep each other, and the thread, until they are collected
 
 
 # ---- which samples there are, and how they are read

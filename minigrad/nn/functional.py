@@ -5,11 +5,14 @@ Functions that also are methods of a tensor (relu, softmax, ...) are those metho
 
 from collections.abc import Sequence
 from functools import cache
+from math import prod
 
 from .. import ops
-from ..errors import DtypeError, ShapeError, ValidationError
+from ..errors import DtypeError, GraphError, ShapeError, ValidationError
+from ..ops.op import Op
 from ..random import next_key
 from ..shapes import padding_2d, pair
+from ..tape import is_grad_enabled
 from ..tensor import Tensor, apply
 
 Size = int | tuple[int, int]
@@ -23,26 +26,38 @@ log_softmax = Tensor.log_softmax
 def relu(x: Tensor, inplace: bool = False) -> Tensor:
     """max(x, 0); the gradient at 0 is 0.
 
-    inplace   taken for the sake of PyTorch's models: the result is new in any case
+    inplace   write the result to x, and return x
 
+    Raises   GraphError   inplace, and x is a leaf that requires grad
     Example
     >>> import minigrad as mg
     >>> relu(mg.tensor([-1.0, 2.0]))
     tensor([0., 2.])
     """
-    return apply(ops.relu, x)
+    return _in_place_or_new(inplace, ops.relu, x)
 
 
-def leaky_relu(x: Tensor, negative_slope: float = 0.01) -> Tensor:
+def _in_place_or_new(inplace: bool, operation: Op, x: Tensor, *others: Tensor, **settings: float) -> Tensor:
+    """operation(x, *others), in the memory of x if `inplace`."""
+    if inplace:
+        _tensors(operation.name, x)
+        return x._change(operation, *others, **settings)
+    return apply(operation, x, *others, **settings)
+
+
+def leaky_relu(x: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
     """x where positive, negative_slope * x elsewhere.
 
+    inplace   write the result to x, and return x
+
+    Raises   GraphError   inplace, and x is a leaf that requires grad
     Source   A. Maas et al., "Rectifier nonlinearities improve neural network acoustic models", 2013
     Example
     >>> import minigrad as mg
     >>> leaky_relu(mg.tensor([-1.0, 2.0]), 0.1)
     tensor([-0.1,  2. ])
     """
-    return apply(ops.leaky_relu, x, negative_slope=float(negative_slope))
+    return _in_place_or_new(inplace, ops.leaky_relu, x, negative_slope=float(negative_slope))
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -64,7 +79,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     _tensors("linear", x, weight)
     if not x.ndim:
         raise ShapeError("linear: x is a single number, expected (..., in_features)")
-    flat = apply(ops.linear, x.reshape(-1, x.shape[-1]), weight, bias)
+    flat = apply(ops.linear, x.reshape(prod(x.shape[:-1]), x.shape[-1]), weight, bias)
     return flat.reshape(*x.shape[:-1], flat.shape[-1])
 
 
@@ -142,7 +157,7 @@ def max_pool2d(
     stride       pixels          step between windows; the window's size if None
     padding      pixels          around the image, at most half of the window; never chosen
     dilation     pixels          distance between the pixels of a window
-    ceil_mode    bool            also windows that reach over the far edge
+    ceil_mode    bool            also windows that reach over the far edge: ceil in place of floor
     returns      (N, C, OH, OW)  OH = floor((H + 2*padding - dilation*(KH-1) - 1) / stride) + 1
 
     The gradient goes to the first largest pixel of each window.
@@ -174,7 +189,7 @@ def avg_pool2d(
     kernel_size        pixels          side of the window, or (KH, KW)
     stride             pixels          step between windows; the window's size if None
     padding            pixels          of zeros around the image, at most half of the window
-    ceil_mode          bool            also windows that reach over the far edge
+    ceil_mode          bool            also windows that reach over the far edge: ceil in place of floor
     count_include_pad  bool            whether padding counts as pixels
     divisor_override   count           divide by this instead
     returns            (N, C, OH, OW)  OH = floor((H + 2*padding - KH) / stride) + 1
@@ -210,11 +225,14 @@ def _pool_settings(where, kernel_size, stride, padding, dilation=None):
     return settings if dilation is None else {**settings, "dilation": pair(dilation, "dilation", where)}
 
 
-def dropout(x: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
+def dropout(x: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
     """In training, zero each element with probability p and divide the others by 1 - p; otherwise x itself.
+
+    inplace   write the result to x, and return x
 
     The same seed gives the same zeros on every device.
     Raises   ValidationError   p is not between 0 and 1
+             GraphError        inplace, and x is a leaf that requires grad
     Source   N. Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting", 2014
     Example
     >>> import minigrad as mg
@@ -228,7 +246,8 @@ def dropout(x: Tensor, p: float = 0.5, training: bool = True) -> Tensor:
         raise ValidationError(f"dropout: p is {p}; it is a probability, 0 to 1")
     if not training or p == 0:
         return x
-    return x * apply(ops.dropout_mask, x.detach(), p=float(p), key=next_key())
+    mask = apply(ops.dropout_mask, x.detach(), p=float(p), key=next_key())
+    return _in_place_or_new(inplace, ops.mul, x, mask)
 
 
 def flatten(x: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
@@ -276,12 +295,13 @@ def cross_entropy(
     x                (N, K) or (N, K, ...)  logits
     target           (N) or (N, ...)        classes, 0 to K-1
     weight           (K)                    of each class, or None
-    ignore_index     class                  that does not count
-    reduction        'mean', 'sum', 'none'  the mean weighs each image by its class's weight
+    ignore_index     class                  that does not count: loss and gradient 0, whatever the logits
+    reduction        'mean', 'sum', 'none'  the mean weighs each image by its class's weight; nan over nothing
     label_smoothing  0 to 1                 share of the target spread over all classes
 
     Raises   ShapeError        x and target do not fit
              ValidationError   a class out of range, or a setting
+             GraphError        weight requires grad
     Source   label smoothing: Szegedy et al. 2016, section 7
     Example
     >>> import minigrad as mg
@@ -292,6 +312,7 @@ def cross_entropy(
         raise ValidationError(f"cross_entropy: label_smoothing is {label_smoothing}; it is a share, 0 to 1")
     _tensors("cross_entropy", x, target)
     _check_reduction(reduction, "cross_entropy")
+    _check_weight(weight, "cross_entropy")
     return apply(
         ops.cross_entropy, x, target, weight, ignore=ignore_index, smoothing=float(label_smoothing), reduction=reduction
     )
@@ -307,6 +328,7 @@ def nll_loss(
 
     Raises   ShapeError        x and target do not fit
              ValidationError   a class out of range
+             GraphError        weight requires grad
     Example
     >>> import minigrad as mg
     >>> nll_loss(mg.tensor([[-1.0, -2.0]]), mg.tensor([1]))
@@ -314,6 +336,7 @@ def nll_loss(
     """
     _tensors("nll_loss", x, target)
     _check_reduction(reduction, "nll_loss")
+    _check_weight(weight, "nll_loss")
     return apply(ops.nll, x, target, weight, ignore=ignore_index, reduction=reduction)
 
 
@@ -339,6 +362,14 @@ def mse_loss(x: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
     difference = x - target
     squares = difference * difference
     return squares if reduction == "none" else squares.mean() if reduction == "mean" else squares.sum()
+
+
+def _check_weight(weight: Tensor | None, where: str) -> None:
+    if isinstance(weight, Tensor) and weight.requires_grad and is_grad_enabled():
+        raise GraphError(
+            f"{where}: weight requires grad, but the loss has no gradient by the weights of classes; "
+            "give weight.detach()"
+        )
 
 
 def _check_reduction(reduction: str, where: str) -> None:

@@ -162,4 +162,4 @@ def fans(tensor: Tensor) -> tuple[int, int]:
 
 def _write(tensor: Tensor, values: np.ndarray) -> Tensor:
     with no_grad():
-        return tensor.copy_(Tensor(values, tensor.dtype, tensor.device))
+        return tensor.copy_(Tensor(values, dtype=tensor.dtype, device=tensor.device))

@@ -302,11 +302,11 @@ class AvgPool2d(_Pool2d):
         )
 
 
-# ---- activations; `inplace` is taken for the sake of PyTorch's models: the result is new in any case
+# ---- activations
 
 
 class ReLU(Module):
-    """max(x, 0).
+    """max(x, 0); with inplace=True written to x.
 
     Example
     >>> import minigrad as mg
@@ -320,7 +320,7 @@ class ReLU(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """F.relu."""
-        return F.relu(x)
+        return F.relu(x, self.inplace)
 
     def extra_repr(self) -> str:
         """The setting, for repr()."""
@@ -328,7 +328,7 @@ class ReLU(Module):
 
 
 class LeakyReLU(Module):
-    """x where positive, negative_slope * x elsewhere.
+    """x where positive, negative_slope * x elsewhere; with inplace=True written to x.
 
     Example
     >>> import minigrad as mg
@@ -342,7 +342,7 @@ class LeakyReLU(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """F.leaky_relu."""
-        return F.leaky_relu(x, self.negative_slope)
+        return F.leaky_relu(x, self.negative_slope, self.inplace)
 
     def extra_repr(self) -> str:
         """The settings, for repr()."""
@@ -421,7 +421,7 @@ class Dropout(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """F.dropout."""
-        return F.dropout(x, self.p, self.training)
+        return F.dropout(x, self.p, self.training, self.inplace)
 
     def extra_repr(self) -> str:
         """The settings, for repr()."""

@@ -6,6 +6,7 @@ from difflib import get_close_matches
 from itertools import count
 from typing import Any, Self
 
+from ..changes import Counted, Thing, changed, frozen
 from ..errors import DtypeError, MinigradError, StateError, ValidationError
 from ..runtime.threads import local
 from ..tensor import Tensor, float32, float64
@@ -39,7 +40,7 @@ class HookHandle:
         self.remove()
 
 
-class Module:
+class Module(Thing):
     """A layer or a model: parameters to learn, and a `forward` that uses them.
 
     Write a subclass.  Parameters and modules assigned to its attributes are found by parameters(), state_dict(), to()
@@ -67,14 +68,21 @@ class Module:
 
     def __init__(self) -> None:
         self.training = True
-        self._parameters: dict[str, Parameter | None] = {}
-        self._buffers: dict[str, Tensor | None] = {}
-        self._modules: dict[str, Any] = {}  # modules, or None
+        self._parameters: dict[str, Parameter | None] = Counted()
+        self._buffers: dict[str, Tensor | None] = Counted()
+        self._modules: dict[str, Any] = Counted()  # modules, or None
         self._transient: set[str] = set()  # names of the buffers that state_dict leaves out
-        self._forward_hooks: dict[int, Callable[..., Any]] = {}
-        self._forward_pre_hooks: dict[int, Callable[..., Any]] = {}
+        self._forward_hooks: dict[int, Callable[..., Any]] = Counted()
+        self._forward_pre_hooks: dict[int, Callable[..., Any]] = Counted()
 
     # ---- running
+
+    def _replay_state(self) -> Any:
+        return frozen(vars(self))
+
+    def _named_tensors(self) -> Iterator[tuple[str, Tensor]]:
+        yield from self.named_parameters()
+        yield from self.named_buffers()
 
     def _no_forward(self, *_: Any) -> Any:
         kind = type(self).__name__
@@ -84,7 +92,7 @@ class Module:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if local.recording is not None:
-            local.recording.depend(self, "training")
+            local.recording.uses(self)
         try:
             if self._forward_hooks or self._forward_pre_hooks:
                 return self._call_with_hooks(args, kwargs)
@@ -168,6 +176,7 @@ class Module:
     def __setattr__(self, name: str, value: Any) -> None:
         found = self._table(name, value)
         if found is None:
+            changed()
             return object.__setattr__(self, name, value)
         table, kind = found
         for place in self._places():
@@ -191,6 +200,8 @@ class Module:
 
     def __getattr__(self, name: str) -> Any:  # called only for what is not a plain attribute
         if "_modules" in self.__dict__:
+            if local.recording is not None:
+                local.recording.uses(self)
             for table in (self._parameters, self._modules, self._buffers):
                 if name in table:
                     return table[name]
@@ -208,6 +219,7 @@ class Module:
     def __delattr__(self, name: str) -> None:
         for place in self._places():
             if name in place:
+                changed()
                 del place[name]
                 return
         self.__getattr__(name)
@@ -263,6 +275,8 @@ class Module:
         if self in memo:
             return
         memo.add(self)
+        if local.recording is not None:
+            local.recording.uses(self)
         yield prefix, self
         for name, child in self._modules.items():
             if child is not None:
@@ -421,7 +435,7 @@ class Module:
         )
         pairs = [(name, own[name], state_dict[name]) for name in own if name in state_dict]
         _refuse_misfits(type(self).__name__, keys if strict else IncompatibleKeys([], []), pairs)
-        ready = [(tensor, Tensor(value, tensor.dtype, tensor.device)) for _, tensor, value in pairs]
+        ready = [(tensor, Tensor(value, dtype=tensor.dtype, device=tensor.device)) for _, tensor, value in pairs]
         for tensor, values in ready:
             tensor.copy_(values)
         return keys

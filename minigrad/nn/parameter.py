@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from ..tensor import Tensor, _fill
+from ..storage import DETACHED
+from ..tensor import Tensor, _fill, _join, tensor
 
 
 class Parameter(Tensor):
@@ -21,8 +22,8 @@ class Parameter(Tensor):
     __slots__ = ()
 
     def __init__(self, data: Any, requires_grad: bool = True):
-        values = data if isinstance(data, Tensor) else Tensor(data)
-        _fill(self, values.array, values.device, None, values._version)
+        values = data if isinstance(data, Tensor) else tensor(data)
+        _join(_fill(self, values.array, values.device, None), values, (), DETACHED)
         self.requires_grad_(requires_grad)
 
     def __repr__(self) -> str:

@@ -5,6 +5,7 @@ from .arithmetic import (
     abs_ as abs,
     add,
     clip,
+    deviation,
     div,
     eq,
     exp,
@@ -27,7 +28,23 @@ from .conv2d import conv2d
 from .dropout import dropout_mask
 from .loss import cross_entropy, nll
 from .matmul import linear, matmul
-from .movement import assign, cast, cat, clone, expand, gather, index, pad, permute, reshape, stack, transfer
+from .movement import (
+    assign,
+    cast,
+    cat,
+    clone,
+    expand,
+    gather,
+    index,
+    pad,
+    permute,
+    put,
+    reshape,
+    stack,
+    take,
+    transfer,
+    view_scatter,
+)
 from .pool2d import avg_pool2d, max_pool2d
 from .reduction import amax, amin, argmax, argmin, mean, sum_ as sum
 from .softmax import log_softmax, softmax

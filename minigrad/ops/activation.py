@@ -22,12 +22,12 @@ def _relu(x):
 
 
 def relu_backward_numpy(g, out, dx):
-    bits = -(out > 0).astype(f"i{out.itemsize}")  # all of them where out is positive: a fifth of np.where's time
+    bits = (out <= 0).astype(f"i{out.itemsize}") - 1  # none of them where out is 0: a fifth of np.where's time
     np.bitwise_and(g.view(bits.dtype), bits, out=dx.view(bits.dtype))
 
 
 def _relu_backward(g, out):
-    return g if out > const(0, out) else const(0, out)
+    return const(0, out) if out <= const(0, out) else g  # of a nan it passes
 
 
 relu_forward_kernel = Columns("relu", numpy=relu_numpy, formula=_relu)
@@ -49,7 +49,7 @@ def relu_gradient(do, g, out):
 @launches
 @op
 def relu_backward(device, g, out):
-    """g where the output was positive, else 0."""
+    """0 where the output was 0, else g, also where it was nan."""
     dx = memory.empty_like(out)
     relu_backward_kernel[device.type](g, out, dx)
     return dx

@@ -4,6 +4,8 @@ The numpy column is NumPy's ufunc, the cpu column the same formula as a scalar f
 numbers and bools are indices and masks, too few to be worth a kernel: every host device leaves them to NumPy.
 """
 
+from functools import cache
+
 import numpy as np
 
 from ..errors import DtypeError
@@ -15,27 +17,70 @@ from ..shapes import broadcast
 from .op import Columns, Op, launches, op
 
 FLOAT32, FLOAT64, INT64, BOOL = (np.dtype(name) for name in ("float32", "float64", "int64", "bool"))
+RANKS = {np.dtype(name): i for i, name in enumerate(("bool", "uint8", "int32", "int64", "float32", "float64"))}
+CATEGORIES = {"b": 0, "u": 1, "i": 1, "f": 2}  # by NumPy's letter
 
 
 def common_dtype(where, *operands) -> np.dtype:
-    """The dtype of a result: floats win over whole numbers, more bits over fewer; Python numbers adapt to arrays."""
-    dtypes = [operand.dtype for operand in operands if memory.is_array(operand)]
-    numbers = [operand for operand in operands if not memory.is_array(operand)]
-    for number in numbers:
-        if not isinstance(number, int | float | np.number | np.bool_):
-            raise DtypeError(f"{where}: expected a Tensor or a number, got {type(number).__name__}")
-    floats = [dtype for dtype in dtypes if dtype.kind == "f"]
-    if floats:
-        return np.result_type(*floats)
-    if any(isinstance(number, float | np.floating) for number in numbers):
-        return FLOAT32
-    dtype = np.result_type(*dtypes) if dtypes else BOOL
-    if dtype == BOOL and any(not isinstance(number, bool | np.bool_) for number in numbers):
-        return INT64
-    for number in numbers:
-        if dtype != BOOL and not np.iinfo(dtype).min <= number <= np.iinfo(dtype).max:
-            raise DtypeError(f"{where}: {number} does not fit in {dtype}; convert the tensor with .long()")
+    """The dtype of a result, in which every Python number among the operands must fit."""
+    dtype = result_type(where, *operands)
+    if dtype.kind in "iu":
+        for operand in operands:
+            if not memory.is_array(operand):
+                expect_fits(where, operand, dtype)
     return dtype
+
+
+def result_type(where, *operands) -> np.dtype:
+    """PyTorch's rule.  A float wins over a whole number, and that over a bool.  Where they are alike, tensors with axes
+    win over tensors of one number, and these over Python's numbers; among equals the wider dtype wins."""
+    kinds = [
+        (operand.dtype if operand.ndim else (operand.dtype,)) if memory.is_array(operand) else type(operand)
+        for operand in operands
+    ]
+    return _result_type(where, *kinds)
+
+
+@cache
+def _result_type(where, *kinds) -> np.dtype:
+    """kinds: of tensors with axes their dtype, of single numbers a tuple that holds it, else the type."""
+    with_axes = [kind for kind in kinds if isinstance(kind, np.dtype)]
+    without = [kind[0] for kind in kinds if isinstance(kind, tuple)]
+    numbers = [_dtype_of_number(where, kind) for kind in kinds if isinstance(kind, type)]
+    groups = [widest(where, *group) for group in (with_axes, without, numbers) if group]
+    return max(groups, key=lambda dtype: CATEGORIES[dtype.kind])  # the first of equals
+
+
+def widest(where, *dtypes) -> np.dtype:
+    """The dtype that holds the others': a float for whole numbers too."""
+    for dtype in dtypes:
+        if dtype not in RANKS:
+            raise DtypeError(f"{where}: dtype {dtype} is not supported; use {', '.join(map(str, reversed(RANKS)))}")
+    return max(dtypes, key=RANKS.__getitem__)
+
+
+def _dtype_of_number(where, kind) -> np.dtype:
+    for parents, dtype in (((bool, np.bool_), BOOL), ((int, np.integer), INT64), ((float, np.floating), FLOAT32)):
+        if issubclass(kind, parents):
+            return dtype
+    raise DtypeError(f"{where}: expected a Tensor or a real number, got {kind.__name__}")
+
+
+def expect_fits(where, number, dtype) -> None:
+    """Refuse a number that a dtype of whole numbers does not hold.  Fractions are cut off, as in PyTorch."""
+    if dtype.kind in "iu" and not _fits(number, dtype):
+        low, high = limits(dtype)
+        raise DtypeError(f"{where}: {number} does not fit in {dtype} ({low} to {high}); use a wider dtype")
+
+
+def _fits(number, dtype) -> bool:
+    low, high = limits(dtype)
+    return low <= (number.item() if isinstance(number, np.generic) else number) <= high
+
+
+def limits(dtype):
+    """The smallest and the largest whole number of a dtype."""
+    return (False, True) if dtype == BOOL else (int(np.iinfo(dtype).min), int(np.iinfo(dtype).max))
 
 
 def prepare(where, device, dtype, *operands):
@@ -142,8 +187,8 @@ def _sqrt(a):
 
 
 def _clip(a, low, high):
-    raised = low if a < low else a
-    return high if raised > high else raised
+    raised = a if a >= low or a != a else low
+    return raised if raised <= high or raised != raised else high
 
 
 add_kernel = arithmetic("add", np.add, _add)
@@ -232,8 +277,14 @@ def div_gradient(do, g, b, out):
 @op
 def pow_(device, a, b):
     dtype = common_dtype("pow", a, b)
+    if dtype == BOOL:
+        raise DtypeError("pow: bool tensors have no powers; convert one with .long()")
     if dtype.kind != "f":
         device.expect_range(b, 0, LARGEST, 0, _negative_power)
+    if dtype.kind == "f" and not memory.is_array(b) and abs(b) == 0.5:  # as PyTorch: nan of -inf, -inf of -0.0
+        (a,) = cast_all(dtype, a)
+        root = _unary(sqrt_kernel, device, a)
+        return root if b > 0 else _binary(div_kernel, device, 1, root)
     return _binary(pow_kernel, device, a, b, dtype)
 
 
@@ -246,7 +297,7 @@ def _negative_power(value):
 
 @pow_.gradient
 def pow_gradient(do, g, a, b, out):
-    """b a**(b-1) da + a**b log(a) db; the first is 0 where b is 0, the second where a is 0."""
+    """b a**(b-1) da + a**b log(a) db; the first is 0 where b is 0, the second where a is 0 and b is not below 0."""
 
     def base():
         if not hasattr(b, "shape"):
@@ -255,9 +306,12 @@ def pow_gradient(do, g, a, b, out):
         return do.mul(g, do.where(none, 0.0, do.mul(b, do.pow(a, do.where(none, 1.0, do.sub(b, 1))))))
 
     def exponent():
-        positive = do.where(do.eq(a, 0), 1.0, a) if hasattr(a, "shape") else (a or 1.0)
-        logarithm = do.log(positive) if hasattr(a, "shape") else float(np.log(positive))
-        return do.mul(g, do.mul(out, logarithm))
+        if hasattr(a, "shape"):
+            flat = do.mul(do.eq(a, 0), do.ge(b, 0))
+            return do.mul(g, do.mul(out, do.log(do.where(flat, 1.0, a))))
+        with np.errstate(all="ignore"):
+            slope = do.mul(out, float(np.log(a)))
+        return do.mul(g, slope if a else do.where(do.ge(b, 0), 0.0, slope))
 
     return base, exponent
 
@@ -285,9 +339,7 @@ def maximum(device, a, b):
 
 @maximum.gradient
 def maximum_gradient(do, g, a, b):
-    return lambda: do.mul(g, _share(do, do.gt(a, b), do.eq(a, b), g)), lambda: do.mul(
-        g, _share(do, do.lt(a, b), do.eq(a, b), g)
-    )
+    return lambda: _share(do, g, do.lt(a, b), do.eq(a, b)), lambda: _share(do, g, do.gt(a, b), do.eq(a, b))
 
 
 @op
@@ -297,14 +349,12 @@ def minimum(device, a, b):
 
 @minimum.gradient
 def minimum_gradient(do, g, a, b):
-    return lambda: do.mul(g, _share(do, do.lt(a, b), do.eq(a, b), g)), lambda: do.mul(
-        g, _share(do, do.gt(a, b), do.eq(a, b), g)
-    )
+    return lambda: _share(do, g, do.gt(a, b), do.eq(a, b)), lambda: _share(do, g, do.lt(a, b), do.eq(a, b))
 
 
-def _share(do, wins, ties, g):
-    """1 where an operand wins, a half at a tie, 0 where it loses."""
-    return do.add(do.cast(wins, dtype=g.dtype), do.mul(do.cast(ties, dtype=g.dtype), 0.5))
+def _share(do, g, loses, ties):
+    """Nothing where an operand loses, a half at a tie, else all; also where one is nan."""
+    return do.where(loses, 0.0, do.where(ties, do.mul(g, 0.5), g))
 
 
 @op
@@ -320,25 +370,33 @@ def abs_gradient(do, g, a):
 
 
 @op
-def clip(device, a, *, low, high):
+def clip(device, a, low, high):
+    """low, high: a number, an array, or None for no end; where low is above high the result is high."""
     dtype = common_dtype("clip", a, *(end for end in (low, high) if end is not None))
-    (a,), out = prepare("clip", device, dtype, a)
-    least, most = (-np.inf, np.inf) if dtype.kind == "f" else _limits(dtype)
-    low, high = least if low is None else low, most if high is None else high
-    clip_kernel[device.type](a, low, high, out)
+    least, most = (-np.inf, np.inf) if dtype.kind == "f" else limits(dtype)
+    ends = least if low is None else low, most if high is None else high
+    operands, out = prepare("clip", device, dtype, a, *ends)
+    clip_kernel[device.type](*operands, out)
     return out
-
-
-def _limits(dtype):
-    """The smallest and the largest whole number of a dtype."""
-    return (False, True) if dtype == BOOL else (np.iinfo(dtype).min, np.iinfo(dtype).max)
 
 
 @clip.gradient
 def clip_gradient(do, g, a, low, high):
-    """Passes where a lies inside, ends included."""
-    inside = g if low is None else do.where(do.ge(a, low), g, 0.0)
-    return (lambda: inside if high is None else do.where(do.le(a, high), inside, 0.0),)
+    """To a where it lies inside, ends included; to the end that took its place elsewhere."""
+
+    def inside():
+        above = g if low is None else do.where(do.ge(a, low), g, 0.0)
+        return above if high is None else do.where(do.le(a, high), above, 0.0)
+
+    def lowest():
+        raised = do.where(do.lt(a, low), g, 0.0)
+        return raised if high is None else do.where(do.lt(low, high), raised, 0.0)
+
+    def highest():
+        lowered = do.where(do.gt(a, high), g, 0.0)
+        return lowered if low is None else do.where(do.lt(high, low), g, lowered)
+
+    return inside, lowest, highest
 
 
 # ---- exp, log, sqrt
@@ -381,6 +439,19 @@ def sqrt_gradient(do, g, out):
     return (lambda: do.div(g, do.mul(out, 2.0)),)
 
 
+@launches
+@op
+def deviation(device, variance):
+    """The square root of a variance."""
+    return _unary(sqrt_kernel, device, variance)
+
+
+@deviation.gradient
+def deviation_gradient(do, g, out):
+    """1 / (2 sqrt(variance)); 0 where nothing varies, since the deviation is smallest there."""
+    return (lambda: do.div(g, do.where(do.eq(out, 0.0), np.inf, do.mul(out, 2.0))),)
+
+
 # ---- comparisons give bool and have no gradient
 
 
@@ -396,7 +467,12 @@ def _comparison(name, ufunc, formula) -> Op:
     columns = Columns(name, formula, numpy=ufunc, cpu=cpu)
 
     def forward(device, a, b):
-        dtype = common_dtype(name, a, b)
+        dtype = result_type(name, a, b)
+        numbers = [side for side in (a, b) if not memory.is_array(side)]
+        if dtype.kind in "iu" and not all(_fits(number, dtype) for number in numbers):
+            dtype = INT64  # no uint8 is 300, which is no error
+            for number in numbers:
+                expect_fits(name, number, dtype)
         a, b = (side if memory.is_array(side) else np.array(side, dtype) for side in cast_all(dtype, a, b))
         out = like(device, broadcast(name, a.shape, b.shape), BOOL, a, b)
         columns[device.type](a, b, out)

@@ -23,8 +23,8 @@ import numpy as np
 
 from ..errors import ShapeError
 from ..runtime import memory
-from ..runtime.kernel import Array1, Array2, Array4, Ints, Memory, Tile, kernel
-from ..runtime.math import const, larger, smaller
+from ..runtime.kernel import Array1, Array4, Ints, Memory, Tile, helper, kernel
+from ..runtime.math import added, const, larger, smaller
 from ..runtime.tile import (
     broadcast_rows,
     choose,
@@ -33,6 +33,7 @@ from ..runtime.tile import (
     dot_tile,
     lanes,
     outer_fma,
+    settled,
     store,
     store_sums,
     zeros,
@@ -40,6 +41,7 @@ from ..runtime.tile import (
 from ..shapes import holders, window_grid
 from .matmul import same_dtype, zero
 from .op import Columns, launches, op
+from .reduction import add_parts
 
 # Settings travel as: stride (SH, SW), pads (top, bottom, left, right), dilation (DH, DW), groups.
 
@@ -384,29 +386,39 @@ def conv2d_weight_kernel(task, g: Array4, x: Array4, taps: Ints, sums: Memory, S
     x, in elements; sums (parts, F, taps).
     """
     F, OH, OW, N = g.shape
-    T, filters, C, length = taps.shape[0], F // groups, x.shape[0] // groups, OW * N
+    T, filters, C, length, most = taps.shape[0], F // groups, x.shape[0] // groups, OW * N, LONG * tile.lanes
     rows, cols = (filters + tile.rows - 1) // tile.rows, (T + tile.cols - 1) // tile.cols
     part, block = task // (groups * rows * cols), task % (groups * rows * cols)
     group = block // (rows * cols)
     f = group * filters + smaller(block % rows * tile.rows, filters - tile.rows)
     t = smaller(block // rows % cols * tile.cols, T - tile.cols)
-    acc = zeros(tile)
-    for oh in range(part * height, smaller((part + 1) * height, OH)):
-        for n in range(0, length, tile.lanes):
-            row, pixels = (f, oh, 0, n), (group * C, oh * SH, 0, n)
-            acc = dot_fma(acc, g, row, OH * length, x, pixels, taps, t, length - n)
+    first, stop = part * height, smaller((part + 1) * height, OH)
+    if (stop - first) * length <= most:
+        acc = _part_sums(tile, g, x, taps, f, group * C, t, SH, first, stop, 0, length)
+    else:
+        acc = lost = zeros(tile)
+        together = larger(most // length, 1)  # rows
+        for oh in range(first, stop, together):
+            for n in range(0, length, most):
+                last, end = smaller(oh + together, stop), smaller(n + most, length)
+                run = _part_sums(tile, g, x, taps, f, group * C, t, SH, oh, last, n, end)
+                acc, lost = added(acc, lost, run)
+        acc = settled(acc, lost)
     store_sums(acc, sums, (part * F + f) * T + t, T)
 
 
-@kernel
-def add_parts_kernel(task, sums: Array2, dw: Memory):
-    """dw = the sum over the first axis of sums (parts, size)."""
-    parts, size = sums.shape
-    for i in range(size):
-        total = sums[i]
-        for part in range(1, parts):
-            total += sums[part * size + i]
-        dw[i] = total
+@helper
+def _part_sums(tile, g, x, taps, f, c, t, SH, first, last, start, stop):
+    """Filters from f on times taps from t on, over the elements from `start` to `stop` of rows of outputs."""
+    _, OH, OW, N = g.shape
+    acc = zeros(tile)
+    for oh in range(first, last):
+        for n in range(start, stop, tile.lanes):
+            acc = dot_fma(acc, g, (f, oh, 0, n), OH * OW * N, x, (c, oh * SH, 0, n), taps, t, stop - n)
+    return acc
+
+
+LONG = 4096  # vectors in a row; LeNet-5 has 2,304 for 64 images
 
 
 def conv2d_weight_cpu(g, x, stride, pads, dilation, groups, dw):
@@ -419,7 +431,7 @@ def conv2d_weight_cpu(g, x, stride, pads, dilation, groups, dw):
     sums = memory.empty_plain((parts, dw.size), dw.dtype) if parts > 1 else dw
     conv2d_weight_kernel(parts * blocks, g, x, taps, sums, stride[0], groups, -(-OH // parts), tile)
     if parts > 1:
-        add_parts_kernel(1, sums, dw)
+        add_parts(sums, dw)
 
 
 PIECES = 24  # at least so many tasks, where there are few filters and taps

@@ -2,8 +2,9 @@
 
 For image i with label y, weights w of the classes, smoothing e and K classes the target is
     t[k] = (1 - e) w[y] [k == y] + e / K w[k],        loss[i] = -sum over k of t[k] log softmax(x[i])[k]
-and its slope, the gradient by x[i], is   softmax(x[i]) * sum(t) - t.   Images with label `ignore` have t = 0.
-The mean divides by the sum of w[y], not by the number of images.
+and its slope, the gradient by x[i], is   softmax(x[i]) * sum(t) - t.   Images with label `ignore` have t = 0: loss and
+gradient are 0, whatever their logits and the gradient that arrives.  The mean divides by the sum of w[y], not by the
+number of images; over nothing it is nan, but the gradient of ignored images is still 0.
 
 Memory: x (K, M), M running over images (and pixels); labels (M).
 Source: C. Szegedy et al., "Rethinking the Inception architecture", 2016, section 7 (label smoothing).
@@ -15,10 +16,12 @@ import numpy as np
 
 from ..errors import DtypeError, ShapeError, ValidationError
 from ..runtime import math, memory
-from ..runtime.kernel import Array1, Array2, Ints, kernel
-from ..runtime.math import const, larger, smaller
-from .arithmetic import div, neg
+from ..runtime.kernel import Array1, Array2, Bytes, Ints, kernel
+from ..runtime.math import added, const, larger, smaller
+from ..runtime.tile import settled
+from .arithmetic import BOOL, INT64, div, neg
 from .op import Columns, by_numpy, launches, op
+from .reduction import RUN
 
 SLICE = 256  # images in one task
 
@@ -61,14 +64,20 @@ def class_rows(x):
     return memory.batch_last(x).reshape(x.shape[1], -1)
 
 
-def cross_entropy_numpy(x, labels, weight, smoothing, ignore, losses, factors, slopes):
+def cross_entropy_numpy(x, labels, weight, smoothing, ignore, losses, factors, sums, counted, slopes):
+    counted[...] = seen = labels != ignore
+    places, rest = np.where(seen, labels, 0), smoothing / len(weight) * weight[:, None]
     shifted = x - x.max(0)
     logs = shifted - np.log(np.exp(shifted).sum(0))
-    own = (labels == np.arange(len(weight))[:, None]) * weight[:, None]
-    target = np.where(labels == ignore, 0, (1 - smoothing) * own + smoothing / len(weight) * weight[:, None])
-    losses[...] = -np.where(target == 0, 0, target * logs).sum(0)  # a class of probability 0 counts only as a target
-    factors[...] = np.where(labels == ignore, 0, own.sum(0))
-    slopes[...] = np.exp(logs) * target.sum(0) - target
+    own = (1 - smoothing) * weight[places]
+    loss = -own * np.take_along_axis(logs, places[None], 0)[0]
+    if smoothing:
+        loss = loss - (rest * logs).sum(0)
+    target = (places == np.arange(len(weight))[:, None]) * own + rest
+    losses[...] = np.where(seen, loss, 0)
+    factors[...] = np.where(seen, weight[places], 0)
+    sums[...] = np.where(seen, target.sum(0), 0)
+    slopes[...] = np.where(seen, np.exp(logs) * target.sum(0) - target, 0)
 
 
 @kernel
@@ -81,58 +90,67 @@ def cross_entropy_kernel(
     ignore,
     losses: Array1,
     factors: Array1,
+    sums: Array1,
+    counted: Bytes,
     slopes: Array2,
 ):
-    """A slice of images: softmax, the loss from the logarithm of its sum, and the slope."""
+    """A slice of images: softmax, the loss from the logarithm of its sum, the sum of the target, and the slope."""
     K, M = x.shape
-    rest, whole = smoothing / const(K, x), const(0, x)
+    rest, whole, lost = smoothing / const(K, x), const(0, x), const(0, x)
     for k in range(K):
-        whole += rest * weight[k]
+        whole, lost = added(whole, lost, rest * weight[k])
+    whole = settled(whole, lost)
     for m in range(task * SLICE, smaller((task + 1) * SLICE, M)):
         y = labels[m]
+        counted[m] = y != ignore
         if y == ignore:
-            losses[m] = factors[m] = const(0, x)
+            losses[m] = factors[m] = sums[m] = const(0, x)
             for k in range(K):
                 slopes[k * M + m] = const(0, x)
             continue
         best, total, loss = x[m], const(0, x), const(0, x)
+        total_lost = loss_lost = const(0, x)
         for k in range(1, K):
             best = larger(best, x[k * M + m])
-        for k in range(K):
-            e = math.exp(x[k * M + m] - best)
-            slopes[k * M + m] = e
-            total += e
+        for first in range(0, K, RUN):
+            run = const(0, x)
+            for k in range(first, smaller(first + RUN, K)):
+                e = math.exp(x[k * M + m] - best)
+                slopes[k * M + m] = e
+                run += e
+            total, total_lost = added(total, total_lost, run)
+        total = settled(total, total_lost)
         log_total, own = math.log(total), (const(1, x) - smoothing) * weight[y]
         share = (own + whole) / total
         for k in range(K):
             slopes[k * M + m] = slopes[k * M + m] * share - rest * weight[k]
             if rest > const(0, x):
-                loss -= rest * weight[k] * (x[k * M + m] - best - log_total)
+                part = rest * weight[k] * (x[k * M + m] - best - log_total)
+                loss, loss_lost = added(loss, loss_lost, -part)
         slopes[y * M + m] -= own
-        losses[m] = loss - own * (x[y * M + m] - best - log_total)
-        factors[m] = weight[y]
+        losses[m] = settled(loss, loss_lost) - own * (x[y * M + m] - best - log_total)
+        factors[m], sums[m] = weight[y], own + whole
 
 
-def cross_entropy_cpu(x, labels, weight, smoothing, ignore, losses, factors, slopes):
-    tasks = -(-labels.size // SLICE)
-    cross_entropy_kernel(tasks, x, labels, weight, smoothing, ignore, losses, factors, slopes)
+def cross_entropy_cpu(x, labels, weight, smoothing, ignore, *filled):
+    cross_entropy_kernel(-(-labels.size // SLICE), x, labels, weight, smoothing, ignore, *filled)
 
 
-def cross_entropy_back_numpy(g, slopes, total, dx):
-    np.multiply(slopes, g / total, out=dx)
+def cross_entropy_back_numpy(g, slopes, counted, total, dx):
+    dx[...] = np.where(counted, slopes * (g / total), 0)
 
 
 @kernel
-def cross_entropy_back_kernel(task, g: Array1, slopes: Array2, total: Array1, each, dx: Array2):
+def cross_entropy_back_kernel(task, g: Array1, slopes: Array2, counted: Bytes, total: Array1, each, dx: Array2):
     """A slice of images; `each` is 1 if every image has a gradient of its own, else 0."""
     K, M = slopes.shape
     for k in range(K):
         for m in range(task * SLICE, smaller((task + 1) * SLICE, M)):
-            dx[k * M + m] = slopes[k * M + m] * (g[m * each] / total[0])
+            dx[k * M + m] = slopes[k * M + m] * (g[m * each] / total[0]) if counted[m] else const(0, dx)
 
 
-def cross_entropy_back_cpu(g, slopes, total, dx):
-    cross_entropy_back_kernel(-(-slopes.shape[1] // SLICE), g, slopes, total, int(g.size > 1), dx)
+def cross_entropy_back_cpu(g, slopes, counted, total, dx):
+    cross_entropy_back_kernel(-(-slopes.shape[1] // SLICE), g, slopes, counted, total, int(g.size > 1), dx)
 
 
 cross_entropy_columns = Columns("cross_entropy", numpy=cross_entropy_numpy, cpu=cross_entropy_cpu)
@@ -144,22 +162,26 @@ cross_entropy_back_columns = Columns("cross_entropy_back", numpy=cross_entropy_b
 
 def reduce_numpy(losses, factors, mean, total, out):
     total[0] = factors.sum() if mean else 1
+    total[total == 0] = np.nan
     out[...] = losses.sum() / total[0]
 
 
 @kernel
 def reduce_kernel(task, losses: Array1, factors: Array1, mean, total: Array1, out: Array1):
-    """One task: the sum of the losses divided by that of the factors."""
+    """One task: the sum of the losses divided by that of the factors; a mean over nothing is nan."""
     M, loss, divisor = losses.shape[0], const(0, losses), const(0, losses)
-    for first in range(0, M, SLICE):  # a running total of millions loses its digits
+    loss_lost = divisor_lost = const(0, losses)
+    for first in range(0, M, RUN):
         losses_here = factors_here = const(0, losses)
-        for m in range(first, smaller(first + SLICE, M)):
+        for m in range(first, smaller(first + RUN, M)):
             losses_here += losses[m]
             factors_here += factors[m]
-        loss += losses_here
-        divisor += factors_here
-    total[0] = divisor if mean else const(1, losses)
-    out[0] = loss / total[0]
+        loss, loss_lost = added(loss, loss_lost, losses_here)
+        divisor, divisor_lost = added(divisor, divisor_lost, factors_here)
+    total[0], divisor = const(1, losses), settled(divisor, divisor_lost)
+    if mean:
+        total[0] = divisor if divisor != const(0, losses) else const(np.nan, losses)
+    out[0] = settled(loss, loss_lost) / total[0]
 
 
 def reduce_cpu(losses, factors, mean, total, out):
@@ -196,36 +218,56 @@ def _weights(device, x, weight):
 @op
 def cross_entropy(device, x, labels, weight, *, ignore, smoothing, reduction):
     check("cross_entropy", device, x, labels, weight, ignore)
-    rows, places = class_rows(x), line(labels, np.dtype(np.int64))
-    losses, slopes = memory.empty(labels.shape, x.dtype, device), memory.empty_like(rows)
+    losses, sums = (memory.empty(labels.shape, x.dtype, device) for _ in range(2))
+    counted, slopes = memory.empty(labels.shape, BOOL, device), memory.empty(x.shape, x.dtype, device)
     factors, weights = memory.empty_plain((labels.size,), x.dtype, device), _weights(device, x, weight)
     if labels.size:
-        cross_entropy_columns[device.type](rows, places, weights, smoothing, ignore, line(losses), factors, slopes)
+        given = class_rows(x), line(labels, INT64), weights, smoothing, ignore
+        filled = line(losses), factors, line(sums), line(counted), class_rows(slopes)
+        cross_entropy_columns[device.type](*given, *filled)
     out, total = reduced(device, losses, factors, reduction)
-    return out, (slopes, total)
+    return out, (slopes, sums, counted, total)
 
 
 @cross_entropy.gradient
-def cross_entropy_gradient(do, g, saved, x_shape):
-    slopes, total = saved
-    return (lambda: do.cross_entropy_back(g, slopes, total, shape=x_shape), None, None)
+def cross_entropy_gradient(do, g, x, saved):
+    return (lambda: do.cross_entropy_back(g, x, *saved), None, None)
 
 
 @launches
 @op
-def cross_entropy_back(device, g, slopes, total, *, shape):
-    """slopes * g / total."""
-    dx = memory.empty(shape, slopes.dtype, device)
+def cross_entropy_back(device, g, x, slopes, sums, counted, total):
+    """slopes * g / total, the slopes being those that were found for x: a function of g and x."""
+    dx = memory.empty(slopes.shape, slopes.dtype, device)
     if dx.size:
-        cross_entropy_back_columns[device.type](line(g), slopes, total, class_rows(dx))
+        cross_entropy_back_columns[device.type](line(g), class_rows(slopes), line(counted), total, class_rows(dx))
     return dx
 
 
-def nll_numpy(x, labels, weight, ignore, losses, factors, places):
-    counted = labels != ignore
-    places[...] = np.where(counted, labels, 0)
-    factors[...] = np.where(counted, weight[places], 0)
-    losses[...] = -factors * np.take_along_axis(x, places[None], 0)[0]
+@cross_entropy_back.gradient
+def cross_entropy_back_gradient(do, h, g, x, slopes, sums, counted, total, g_shape, x_shape):
+    """Linear in g.  With p = softmax(x) the slopes change as p does: d slope = sum(t) * p * (dx - sum(p * dx))."""
+    images = (x_shape[0], 1, *x_shape[2:])
+
+    def by_gradient():
+        found = do.cross_entropy_back(total, x, slopes, sums, counted, total)  # the slopes: total / total is 1
+        axes = (1,) if g_shape else tuple(range(len(x_shape)))
+        return do.div(do.sum(do.mul(h, found), axes=axes, keepdim=False), total)
+
+    def by_logits():
+        p = do.softmax(x, axis=1)
+        arriving = do.mul(h, do.reshape(do.mul(sums, do.div(g, total)), shape=images))
+        change = do.mul(p, do.sub(arriving, do.sum(do.mul(p, arriving), axes=(1,), keepdim=True)))
+        return do.where(do.reshape(counted, shape=images), change, 0.0)
+
+    return by_gradient, by_logits, None, None, None, None
+
+
+def nll_numpy(x, labels, weight, ignore, losses, factors, places, counted):
+    counted[...] = seen = labels != ignore
+    places[...] = np.where(seen, labels, 0)
+    factors[...] = np.where(seen, weight[places], 0)
+    losses[...] = np.where(seen, -factors * np.take_along_axis(x, places[None], 0)[0], 0)
 
 
 nll_columns = Columns("nll", numpy=nll_numpy, cpu=by_numpy(nll_numpy))
@@ -237,21 +279,21 @@ def nll(device, x, labels, weight, *, ignore, reduction):
     """-w[y] * x[y] for every image, from logarithms of probabilities x."""
     check("nll_loss", device, x, labels, weight, ignore)
     losses, factors = (memory.empty(labels.shape, x.dtype, device) for _ in range(2))
-    places, marks = memory.empty(labels.shape, np.dtype(np.int64), device), line(labels, np.dtype(np.int64))
+    places, counted = (memory.empty(labels.shape, dtype, device) for dtype in (INT64, BOOL))
     if labels.size:
-        filled = (line(array) for array in (losses, factors, places))
-        nll_columns[device.type](class_rows(x), marks, _weights(device, x, weight), ignore, *filled)
+        filled = (line(array) for array in (losses, factors, places, counted))
+        nll_columns[device.type](class_rows(x), line(labels, INT64), _weights(device, x, weight), ignore, *filled)
     out, total = reduced(device, losses, line(factors), reduction)
     shares = neg.forward(device, div.forward(device, factors, total))
-    return out, (shares, places.reshape((x.shape[0], 1, *x.shape[2:])))
+    return out, (shares, places.reshape((x.shape[0], 1, *x.shape[2:])), counted)
 
 
 @nll.gradient
 def nll_gradient(do, g, saved, x_shape):
-    shares, places = saved
-    one_class = (x_shape[0], 1, *x_shape[2:])
-    return (
-        lambda: do.gather_back(do.reshape(do.mul(g, shares), shape=one_class), places, shape=x_shape, axis=1),
-        None,
-        None,
-    )
+    shares, places, counted = saved
+
+    def by_logarithms():
+        arriving = do.where(counted, do.mul(g, shares), 0.0)
+        return do.gather_back(do.reshape(arriving, shape=places.shape), places, shape=x_shape, axis=1)
+
+    return by_logarithms, None, None

@@ -1,22 +1,44 @@
 """Matrix products: matmul, and linear, y = x wT + b.
 
-Two kernels serve all: one computes a (M, K) b (K, N) where b's rows are contiguous, the other where its columns are, as
-in the gradient of a weight; a may have any strides.  A product of transposes is the transpose of the product, so
+Two kernels serve most: one computes a (M, K) b (K, N) where b's rows are contiguous, the other where its columns are,
+as in the gradient of a weight; a may have any strides.  A product of transposes is the transpose of the product, so
 batch-innermost operands need no copies: y (N, OUT) has memory (OUT, N) = w (OUT, IN) x (IN, N), whose rows run over
-images.
+images.  A third kernel computes dot products: a matrix, or one row, times a vector.
+
+A sum over a long K is cut into runs, whose results are added up without loss (see math.added).
 """
 
 from functools import cache
+from math import prod
 
 import numpy as np
 
 from ..errors import DtypeError, ShapeError
 from ..runtime import memory
-from ..runtime.kernel import Memory, Tile, kernel
-from ..runtime.math import larger, smaller
-from ..runtime.tile import broadcast_rows, choose, lanes, outer_fma, store, turn, zeros
+from ..runtime.kernel import Memory, Tile, helper, kernel
+from ..runtime.math import added, const, larger, smaller
+from ..runtime.tile import broadcast_rows, choose, lanes, load, outer_fma, settled, store, sum_of, turn, zeros
 from ..shapes import broadcast
 from .op import Columns, launches, op
+from .reduction import RUN
+
+LONG = 512  # multiply-adds in a row; LeNet-5 has no more than 400
+
+
+@helper
+def _product(tile, acc, a, left, am, ak, b, right, bk, K, count):
+    """acc[i, j] + the sum over k of a[left + i*am + k*ak] * b[right + k*bk + j]."""
+    if K <= LONG:
+        for k in range(K):
+            acc = outer_fma(acc, a, left + k * ak, am, b, right + k * bk, count)
+        return acc
+    lost = zeros(tile)
+    for first in range(0, K, LONG):
+        run = zeros(tile)
+        for k in range(first, smaller(first + LONG, K)):
+            run = outer_fma(run, a, left + k * ak, am, b, right + k * bk, count)
+        acc, lost = added(acc, lost, run)
+    return settled(acc, lost)
 
 
 @kernel
@@ -31,8 +53,7 @@ def gemm_kernel(
         n = larger(smaller(start, N - tile.width), 0)
         left, right = batch * a_batch + m * am, batch * b_batch + n
         acc = broadcast_rows(tile, bias, m * biased, biased)
-        for k in range(K):
-            acc = outer_fma(acc, a, left + k * ak, am, b, right + k * bk, N - n)
+        acc = _product(tile, acc, a, left, am, ak, b, right, bk, K, N - n)
         store(acc, out, (batch * M + m) * N + n, N, N - n)
 
 
@@ -60,11 +81,29 @@ def gemm_columns_kernel(
                 turn(tile, b, right + j * bn + k, bn, panels, panel + k * tile.width + j, tile.width)
     for start in range(part * height, smaller((part + 1) * height, M), tile.rows):
         m = smaller(start, M - tile.rows)
-        acc = zeros(tile)
-        for k in range(K):
-            acc = outer_fma(acc, a, left + m * am + k * ak, am, panels, panel + k * tile.width, N - n)
+        acc = _product(tile, zeros(tile), a, left + m * am, am, ak, panels, panel, tile.width, K, N - n)
         store(acc, out, (batch * M + m) * N + n, N, N - n)
 
+
+@kernel
+def dot_kernel(task, a: Memory, v: Memory, bias: Memory, out: Memory, M, K, a_batch, am, v_batch, biased, tile: Tile):
+    """One dot product of a row of a (batch, M, K) and v (batch, K), whose elements lie behind each other, plus
+    bias[m * biased]."""
+    batch, m = task // M, task % M
+    left, right, total, lost = batch * a_batch + m * am, batch * v_batch, const(0, a), const(0, a)
+    for first in range(0, K, RUN * tile.width):
+        run, stop = zeros(tile), smaller(first + RUN * tile.width, K)
+        whole = stop - (stop - first) % tile.width
+        for k in range(first, whole, tile.width):
+            run = run + load(tile, a, left + k, None) * load(tile, v, right + k, None)
+        if whole < stop:
+            run = run + load(tile, a, left + whole, K - whole) * load(tile, v, right + whole, K - whole)
+        total, lost = added(total, lost, sum_of(run))
+    out[task] = settled(total, lost) + bias[m * biased]
+
+
+SHORT = 64  # a shorter dot product is not worth a task
+DOT_TILE = (1, 4, True)  # elements of a and v that are multiplied together, see reduction.SUM_COLS
 
 HEIGHT = 256  # rows of a task: turning b costs as much as some 20
 
@@ -80,6 +119,8 @@ def gemm(a, b, out, bias=None):
     if not out.flags.c_contiguous:
         a, b, out = b.swapaxes(-1, -2), a.swapaxes(-1, -2), out.swapaxes(-1, -2)
     if not out.size:
+        return
+    if a.shape[-1] >= SHORT and 1 in out.shape[-2:] and dot(a, b, out, bias):
         return
     if b.shape[-1] > 1 and b.strides[-1] != b.itemsize:
         if bias is None and b.strides[-2] == b.itemsize:
@@ -101,6 +142,20 @@ def gemm_columns(a, b, out):
     tasks = out.size // (M * N) * -(-N // width) * -(-M // HEIGHT)
     panels, work = memory.empty_plain((tasks, K, width), out.dtype), out.size * K // 32
     gemm_columns_kernel.few(tasks, work, a, b, panels, out, M, N, K, a_batch, am, ak, b_batch, bn, HEIGHT, tile)
+
+
+def dot(a, b, out, bias):
+    """out = a @ b (+ bias) where one of the two is a vector; False where elements that are summed over lie apart."""
+    M, N, K = out.shape[-2], out.shape[-1], a.shape[-1]
+    if M == N == 1:
+        a, b = memory.contiguous(a), memory.contiguous(b)
+    rows, v = (a, b[..., 0]) if N == 1 else (b.swapaxes(-1, -2), a[..., 0, :])
+    if not rows.strides[-1] == v.strides[-1] == out.itemsize:
+        return False
+    (a_batch, am, _), v_batch, biased = _steps(rows), [0, *_steps(v)][-2], int(bias is not None and N == 1)
+    bias = zero(out.dtype) if bias is None else bias
+    dot_kernel.few(out.size, out.size * K // 32, rows, v, bias, out, M * N, K, a_batch, am, v_batch, biased, DOT_TILE)
+    return True
 
 
 def _steps(x):
@@ -134,11 +189,12 @@ def matmul(device, a, b):
         matmul_columns[device.type](a, b, out)
         return out
     lead = broadcast("matmul", a.shape[:-2], b.shape[:-2])
+    batch = prod(lead)  # in numbers: of an empty matrix -1 could be anything
     a3, b3 = (
-        memory.reshaped(memory.spread(side, (*lead, *side.shape[-2:])), (-1, *side.shape[-2:])) for side in (a, b)
+        memory.reshaped(memory.spread(side, (*lead, *side.shape[-2:])), (batch, *side.shape[-2:])) for side in (a, b)
     )
     out = memory.empty_plain((*lead, a.shape[-2], b.shape[-1]), a.dtype, device)
-    matmul_columns[device.type](a3, b3, out.reshape(-1, *out.shape[-2:]))
+    matmul_columns[device.type](a3, b3, out.reshape(batch, *out.shape[-2:]))
     return out
 
 

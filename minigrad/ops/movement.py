@@ -4,11 +4,13 @@ What can be said as copies between views runs on every device as it is written h
 columns; on the host all of them are NumPy's.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from ..errors import DtypeError, OutOfRangeError, ShapeError, ValidationError
 from ..runtime import memory
-from .arithmetic import common_dtype
+from .arithmetic import common_dtype, expect_fits, limits, result_type, widest
 from .op import Columns, Op, by_numpy, launches, op
 
 
@@ -54,10 +56,40 @@ def expand_gradient(do, g, x_shape):
     return (lambda: do.sum_to(g, shape=x_shape),)
 
 
+@launches
+@op
+def view_scatter(device, x, value, *, steps, order):
+    """A copy of x with a part of it replaced by `value`.
+
+    steps   the views that lead to the part: ((operation, settings), ...)
+    order   the axes of x, outermost first, in a memory layout where these steps make no copy
+    """
+    out = memory.empty_plain(tuple([x.shape[axis] for axis in order]), x.dtype, device).transpose(np.argsort(order))
+    memory.copy(out, x)
+    part = out
+    for operation, settings in steps:
+        part = operation.forward(device, part, **settings)
+    memory.copy(part, value)
+    return out
+
+
+@view_scatter.gradient
+def view_scatter_gradient(do, g, steps, order):
+    """The part takes its gradient away from the rest."""
+
+    def part():
+        found = g
+        for operation, settings in steps:
+            found = getattr(do, operation.name)(found, **settings)
+        return found
+
+    return lambda: do.view_scatter(g, 0.0, steps=steps, order=order), part
+
+
 # ---- x[key]
 
 
-def _basic(key) -> bool:
+def is_basic(key) -> bool:
     """Whether a key is made of numbers, slices, None and ... only: then it names a view, and no place twice."""
     parts = key if isinstance(key, tuple) else (key,)
     return all(part is None or part is Ellipsis or _number_or_slice(part) for part in parts)
@@ -73,29 +105,73 @@ def _at(x, key):
     return x[parts if Ellipsis in parts else (*parts, Ellipsis)]
 
 
-def _shape_at(shape, key):
-    """The shape of what a key names in an array of `shape`."""
-    return np.broadcast_to(np.uint8(0), shape)[key].shape
+def split_key(shape, key):
+    """A key for an array of `shape` as two: a basic one, and for the axes of the view that it names a tuple of
+    positions and full slices; None where there are no positions.
+
+    key   numbers, slices, None, ..., arrays of whole numbers (1 axis or more) and masks (any number of axes)
+
+    PyTorch reads keys so: numbers are taken first, and in x[0, :, [0, 1]] the axis of the list stays where it is.  A
+    mask stands for as many lists of positions as it has axes, and one without axes for positions on a new axis.
+    """
+    if is_basic(key):
+        return key, None
+    parts = key if isinstance(key, tuple) else (key,)
+    dots = sum(part is Ellipsis for part in parts)
+    parts = parts if dots else (*parts, Ellipsis)
+    free = len(shape) - sum(_axes_of(part) for part in parts)
+    if free < 0 or dots > 1:
+        raise IndexError(f"a key for {len(shape) - free} axes, with '...' {dots} times")
+    view, places, axis = [], [], 0
+    for part in parts:
+        axes = free if part is Ellipsis else _axes_of(part)
+        if isinstance(part, np.ndarray) and part.dtype == bool:
+            if part.shape != shape[axis : axis + axes]:
+                raise IndexError(f"a mask of shape {part.shape} for axes of sizes {shape[axis : axis + axes]}")
+            view += [slice(None)] * axes if axes else [None]
+            places += np.atleast_1d(part).nonzero()
+        elif _number_or_slice(part) or part is None:
+            view.append(part)
+            places += [slice(None)] * (part is None or isinstance(part, slice))
+        else:
+            view += [slice(None)] * axes
+            places += [slice(None)] * axes if part is Ellipsis else [part]
+        axis += axes
+    return tuple(view), tuple(places)
 
 
-def index_numpy(x, key, out):
-    out[...] = x[key]
+def _axes_of(part) -> int:
+    """How many axes a part of a key is for."""
+    if isinstance(part, np.ndarray) and part.dtype == bool:
+        return part.ndim
+    return int(part is not None and part is not Ellipsis)
 
 
-index_columns = Columns("index", numpy=index_numpy, cpu=by_numpy(index_numpy))
+def named(x, view, places):
+    """What a key that was split names in a host array."""
+    return _at(x, view) if places is None else _at(x, view)[places]
+
+
+def _shape_at(shape, view, places):
+    """The shape of what a key that was split names in an array of `shape`."""
+    return named(np.broadcast_to(np.uint8(0), shape), view, places).shape
+
+
+def take_numpy(x, view, places, out):
+    out[...] = named(x, view, places)
+
+
+take_columns = Columns("take", numpy=take_numpy, cpu=by_numpy(take_numpy))
 
 
 @view
 @op
 def index(device, x, *, key):
+    """The view that a basic key names."""
     try:
-        if _basic(key):
-            return _at(x, key)
-        out = memory.empty_plain(_shape_at(x.shape, key), x.dtype, device)
+        return _at(x, key)
     except IndexError as error:
         raise OutOfRangeError(f"index: {error} (shape {x.shape})") from None
-    index_columns[device.type](x, key, out)
-    return out
 
 
 @index.gradient
@@ -103,21 +179,12 @@ def index_gradient(do, g, x_shape, key):
     return (lambda: do.index_back(g, shape=x_shape, key=key),)
 
 
-def index_back_numpy(g, key, out):
-    np.add.at(out, key, g)
-
-
-index_back_columns = Columns("index_back", numpy=index_back_numpy, cpu=by_numpy(index_back_numpy))
-
-
+@launches
 @op
 def index_back(device, g, *, shape, key):
-    """Zeros of `shape` with g added at `key`; places named twice get both."""
+    """Zeros of `shape` with g at a basic key."""
     out = memory.filled(shape, 0, g.dtype, device)
-    if _basic(key):
-        memory.copy(_at(out, key), g)
-    else:
-        index_back_columns[device.type](g, key, out)
+    memory.copy(_at(out, key), g)
     return out
 
 
@@ -126,43 +193,143 @@ def index_back_gradient(do, g, key):
     return (lambda: do.index(g, key=key),)
 
 
-def assign_numpy(value, key, out):
-    out[key] = value
+# ---- x[key] where positions or masks are in the key; those that are tensors are inputs: a Position stands for each
 
 
-assign_columns = Columns("assign", numpy=assign_numpy, cpu=by_numpy(assign_numpy))
+@dataclass(frozen=True)
+class Position:
+    """The place of a tensor in a key."""
+
+    number: int
+
+
+def _split(where, device, shape, key, positions):
+    """A key with the values of its tensors, split for an array of `shape`, and the shape that it names."""
+    values = [device.to_host(array) for array in positions]
+    parts = key if isinstance(key, tuple) else (key,)
+    full = tuple([values[part.number] if isinstance(part, Position) else part for part in parts])
+    try:
+        view, places = split_key(shape, full)
+        return view, places, _shape_at(shape, view, places)
+    except IndexError as error:
+        raise OutOfRangeError(f"{where}: {error} (shape {shape})") from None
 
 
 @op
-def assign(device, x, value, *, key):
-    """x with x[key] replaced by `value`."""
-    if memory.is_array(value) and value.dtype.kind == "f" and x.dtype.kind != "f":
-        raise DtypeError(f"assign: {value.dtype} values do not fit in a {x.dtype} tensor; convert one of them")
-    try:
-        shape = _shape_at(x.shape, key)
-    except IndexError as error:
-        raise OutOfRangeError(f"assign: {error} (shape {x.shape})") from None
+def take(device, x, *positions, key):
+    """A copy of the elements that a key names."""
+    view, places, shape = _split("index", device, x.shape, key, positions)
+    out = memory.empty_plain(shape, x.dtype, device)
+    take_columns[device.type](x, view, places, out)
+    return out
+
+
+@take.gradient
+def take_gradient(do, g, x_shape, positions, key):
+    return lambda: do.take_back(g, *positions, shape=x_shape, key=key), *[None] * len(positions)
+
+
+def take_back_numpy(g, view, places, out):
+    np.add.at(_at(out, view), places, g)
+
+
+take_back_columns = Columns("take_back", numpy=take_back_numpy, cpu=by_numpy(take_back_numpy))
+
+
+@op
+def take_back(device, g, *positions, shape, key):
+    """Zeros of `shape` with g added at a key; places named twice get both."""
+    view, places, _ = _split("index", device, shape, key, positions)
+    out = memory.filled(shape, 0, g.dtype, device)
+    take_back_columns[device.type](g, view, places, out)
+    return out
+
+
+@take_back.gradient
+def take_back_gradient(do, g, positions, key):
+    return lambda: do.take(g, *positions, key=key), *[None] * len(positions)
+
+
+def put_numpy(value, view, places, out):
+    _at(out, view)[places] = value
+
+
+put_columns = Columns("put", numpy=put_numpy, cpu=by_numpy(put_numpy))
+
+
+@op
+def put(device, x, value, *positions, key):
+    """x with the elements that a key names replaced by `value`."""
+    _expect_held(device, value, x.dtype)
+    view, places, shape = _split("assign", device, x.shape, key, positions)
+    value, out = _without_extra_axes(value, shape), x.copy(order="K")
+    put_columns[device.type](value, view, places, out)
+    return out
+
+
+@put.gradient
+def put_gradient(do, g, value_shape, positions, key):
+    """The elements replaced take their gradient away from x."""
+
+    def picked():
+        part = do.take(g, *positions, key=key)
+        extra = max(len(value_shape) - len(part.shape), 0)
+        return do.reshape(part, shape=(*[1] * extra, *part.shape)) if extra else part
+
+    return lambda: do.put(g, 0.0, *positions, key=key), picked, *[None] * len(positions)
+
+
+def _without_extra_axes(value, shape):
+    """A value that is to be written where the shape is `shape`, without axes of size 1 in front."""
     given = np.shape(value)
-    extra = max(len(given) - len(shape), 0)  # axes of size 1 in front
+    extra = max(len(given) - len(shape), 0)
     if any(size != 1 for size in given[:extra]) or not _stretches(given[extra:], shape):
         raise ShapeError(f"assign: a value of shape {given} does not fit in {shape}; reshape it")
-    out = x.copy(order="K")
-    value = value.reshape(given[extra:]) if extra else value
-    if _basic(key):
-        memory.copy(_at(out, key), value)
-    else:
-        assign_columns[device.type](value, key, out)
+    return value.reshape(given[extra:]) if extra else value
+
+
+# ---- x[...] = value
+
+
+@launches
+@op
+def assign(device, x, value):
+    """`value` in the shape, dtype and layout of x."""
+    _expect_held(device, value, x.dtype)
+    value, out = _without_extra_axes(value, x.shape), memory.empty_like(x)
+    memory.copy(out, value)
     return out
+
+
+@assign.gradient
+def assign_gradient(do, g, value_shape):
+    def whole():
+        extra = max(len(value_shape) - len(g.shape), 0)
+        return do.reshape(g, shape=(*[1] * extra, *g.shape)) if extra else g
+
+    return lambda: do.assign(g, 0.0), whole
+
+
+def _expect_held(device, value, dtype):
+    """Check that `dtype` holds a value: whole numbers hold no tensor of floats, and no number beyond their range."""
+    wider = result_type("assign", value)
+    if not memory.is_array(value):
+        expect_fits("assign", value, dtype)
+    elif wider.kind == "f" and dtype.kind != "f":
+        raise DtypeError(f"assign: {wider} values do not fit in a {dtype} tensor; convert one of them")
+    elif dtype.kind in "iu" and widest("assign", dtype, wider) != dtype:
+        low, high = limits(dtype)
+        device.expect_range(value, low, high + 1, low, _not_held, dtype)
+
+
+def _not_held(number, dtype):
+    low, high = limits(dtype)
+    return DtypeError(f"assign: {number} does not fit in {dtype} ({low} to {high}); use a wider dtype")
 
 
 def _stretches(shape, wanted) -> bool:
     """Whether an array broadcasts to the wanted shape."""
     return all(mine in (1, other) for mine, other in zip(reversed(shape), reversed(wanted), strict=False))
-
-
-@assign.gradient
-def assign_gradient(do, g, key):
-    return lambda: do.assign(g, 0.0, key=key), lambda: do.index(g, key=key)
 
 
 def gather_numpy(x, index, axis, out):
@@ -177,12 +344,12 @@ gather_columns = Columns("gather", numpy=gather_numpy, cpu=by_numpy(gather_numpy
 def gather(device, x, index, *, axis):
     if getattr(index, "dtype", np.dtype(float)).kind not in "iu":
         raise DtypeError(f"gather: the index is a {getattr(index, 'dtype', type(index))}, expected whole numbers")
-    if any(mine > other for d, (mine, other) in enumerate(zip(index.shape, x.shape, strict=False)) if d != axis):
+    if index.ndim != x.ndim:
+        raise ShapeError(f"gather: the index has {index.ndim} dimensions, x has {x.ndim}; make them equal")
+    if any(mine > other for d, (mine, other) in enumerate(zip(index.shape, x.shape, strict=True)) if d != axis):
         raise ShapeError(
             f"gather: the index {index.shape} is larger than x {x.shape} beside dim {axis}; make it smaller"
         )
-    if index.ndim != x.ndim:
-        raise ShapeError(f"gather: the index has {index.ndim} dimensions, x has {x.ndim}; make them equal")
     device.expect_range(index, 0, x.shape[axis], 0, _outside, x.shape[axis])
     out = memory.empty_plain(index.shape, x.dtype, device)
     gather_columns[device.type](x, index, axis, out)
@@ -299,6 +466,7 @@ def pad(device, x, *, widths, value):
     if any(size + before + after < 0 for (before, after), size in zip(widths, x.shape, strict=True)):
         raise ValidationError(f"pad: margins {widths} cut more than there is of shape {x.shape}")
     shape = tuple(size + before + after for (before, after), size in zip(widths, x.shape, strict=True))
+    expect_fits("pad", value, x.dtype)
     out, kept = memory.filled(shape, value, x.dtype, device), x[keep]
     starts = [max(before, 0) for before, _ in widths]
     memory.copy(out[tuple(slice(at, at + size) for at, size in zip(starts, kept.shape, strict=True))], kept)

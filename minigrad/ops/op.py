@@ -8,9 +8,9 @@
     def mul_gradient(do, g, a, b):            # one small function for each input, called only if that input wants it
         return lambda: do.mul(g, b), lambda: do.mul(g, a)
 
-A rule names what it needs: an input of the forward by its name (kept for it), `a_shape` for a shape alone, `out`,
-`saved`, and settings.  It is written in terms of other operations, through `do`: with plain arrays, `do.mul` just
-computes; when a graph of the gradient itself is wanted, `do.mul` works on tensors and is recorded.
+A rule names what it needs: an input of the forward by its name (kept for it; all of `*positions` as a list), `a_shape`
+for a shape alone, `out`, `saved`, and settings.  It is written in terms of other operations, through `do`: with plain
+arrays, `do.mul` just computes; when a graph of the gradient itself is wanted, `do.mul` works on tensors and is noted.
 """
 
 import importlib
@@ -67,9 +67,11 @@ LATE = {"cuda": _find_cuda}  # columns that are found when first asked for, as a
 def by_numpy(column: Callable[..., None]) -> Callable[..., None]:
     """A cpu column that leaves the work to NumPy: for what is rare, or only moves elements."""
 
+    quiet = _quiet(column)
+
     @wraps(column)
     def run(*arguments: Any) -> None:
-        host(column, *arguments)
+        host(quiet, *arguments)
 
     return run
 
@@ -93,13 +95,14 @@ class Op:
         self.__doc__ = forward.__doc__
         self.forward = forward
         self.inputs = [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY]
+        self.rest = next((p.name for p in parameters if p.kind is p.VAR_POSITIONAL), None)  # `*positions`: any number
         self.view = False  # whether the output may share memory with the first input
         self.launches = False  # whether all its work is launches and calls of `host`
         self.flops: Callable[..., int] | None = None  # of (out, *inputs): multiplications and additions
         self.rule: Callable[..., tuple[Callable[[], Any] | None, ...]] | None = None
         self.sources: list[tuple[str, str, Any]] = []
         self.keeps: tuple[int, ...] = ()
-        self.keeps_out = self.keeps_saved = False
+        self.keeps_out = self.keeps_saved = self.keeps_rest = False
         OPS[self.name] = self
 
     def __repr__(self) -> str:
@@ -114,14 +117,25 @@ class Op:
         """Set the gradient rule; its parameter names tell what the tape must keep."""
         names = list(inspect.signature(rule).parameters)[2:]
         self.rule = rule
-        self.keeps = tuple(i for i, name in enumerate(self.inputs) if name in names)
+        self.keeps = tuple(i for i, name in enumerate(self.inputs) if name in names and name != self.rest)
+        self.keeps_rest = self.rest in names
         self.keeps_out = "out" in names and "out" not in self.inputs
         self.keeps_saved = "saved" in names
         self.sources = [(name, *self._source(name)) for name in names]
         return rule
 
+    def kept_of(self, arrays: Sequence[Any]) -> tuple[int, ...]:
+        """The positions of the inputs that the gradient rule needs."""
+        return (*self.keeps, *range(len(self.inputs) - 1, len(arrays))) if self.keeps_rest else self.keeps
+
+    def input_name(self, position: int) -> str:
+        """The name of an input."""
+        return self.inputs[min(position, len(self.inputs) - 1)]
+
     def _source(self, name: str) -> tuple[str, Any]:
         """Where a rule's argument comes from."""
+        if name == self.rest:
+            return "rest", slice(len(self.keeps), None)
         if name in self.inputs:
             return "kept", self.keeps.index(self.inputs.index(name))
         if name.removesuffix("_shape") in self.inputs:
@@ -130,7 +144,15 @@ class Op:
 
     def arguments(self, kept: Sequence[Any], shapes, out, saved, settings: dict[str, Any]) -> dict[str, Any]:
         """The rule's arguments after `do` and `g`, by name."""
-        places = {"kept": kept, "shape": shapes, "setting": settings, "out": out, "saved": saved, "shapes": shapes}
+        places = {
+            "kept": kept,
+            "rest": kept,
+            "shape": shapes,
+            "setting": settings,
+            "out": out,
+            "saved": saved,
+            "shapes": shapes,
+        }
         return {name: places[kind] if key is None else places[kind][key] for name, kind, key in self.sources}
 
 

@@ -3,7 +3,8 @@
     max: out[n, c, oh, ow] = the largest x[n, c, oh*SH + kh*DH - top, ow*SW + kw*DW - left]; the first one of equals
     avg: the sum over the same pixels divided by their number (padding counted, or not)
 
-Memory: x (C, H, W, N), out (C, OH, OW, N).  The gradients are gathered: each pixel asks the windows that hold it.
+Memory: x (C, H, W, N), out (C, OH, OW, N).  The gradients are gathered: each pixel asks the windows that hold it.  Both
+poolings are linear once the largest pixels are known, so their second gradients are poolings again.
 Tasks go through all channels of a row before the next row, as the tasks of a convolution do: a core then finds most
 pixels in its own cache (LeNet-5's first pooling: 17 us, 29 channel by channel).
 
@@ -14,15 +15,16 @@ from functools import cache
 
 import numpy as np
 
-from ..errors import ValidationError
+from ..errors import ShapeError, ValidationError
 from ..runtime import memory
 from ..runtime.kernel import Array1, Array4, Ints, Shorts, Tile, kernel
 from ..runtime.math import const, larger, smaller
-from ..runtime.tile import add_where, choose, full, keep_larger, load, outer_fma, store, store_shorts, zeros
+from ..runtime.tile import add_where, choose, divided, full, keep_larger, load, outer_fma, store, store_shorts, zeros
 from ..shapes import window_grid
 from .conv2d import holder_tables, tap
 from .matmul import expect_floats
-from .op import Columns, launches, op
+from .op import Columns, by_numpy, launches, op
+from .reduction import one
 
 # Settings travel as: window (KH, KW), stride (SH, SW), pads (top, bottom, left, right), dilation (DH, DW).
 
@@ -30,6 +32,8 @@ from .op import Columns, launches, op
 @cache
 def _out_shape(where, x, window, stride, pads, dilation, ceil_mode):
     """(N, C, OH, OW), if the settings fit."""
+    if len(x) == 4 and 0 in x[2:]:
+        raise ShapeError(f"{where}: x {x} has images without a pixel; every window must hold one")
     for side, before, name in ((window[0], pads[0], "height"), (window[1], pads[2], "width")):
         if before > side // 2:
             raise ValidationError(
@@ -138,7 +142,7 @@ def max_pool2d_back_numpy(g, places, window, stride, pads, dilation, dx):
     padded = _stretched(np.zeros_like(result), 0, window, grid, stride, pads, dilation)
     for kh in range(window[0]):
         for kw in range(window[1]):
-            padded[tap(kh, kw, grid, stride, dilation)] += g * (taken == kh * window[1] + kw)
+            padded[tap(kh, kw, grid, stride, dilation)] += np.where(taken == kh * window[1] + kw, g, 0)
     result[...] = padded[:, pads[0] : pads[0] + H, pads[2] : pads[2] + W]
 
 
@@ -181,24 +185,66 @@ def max_pool2d_back(device, g, places, *, size, window, stride, pads, dilation):
     return dx
 
 
+@max_pool2d_back.gradient
+def max_pool2d_back_gradient(do, h, places, window, stride, pads, dilation):
+    return lambda: do.max_pool2d_taken(h, places, window=window, stride=stride, pads=pads, dilation=dilation), None
+
+
+def max_pool2d_taken_numpy(x, places, window, stride, pads, dilation, out):
+    x, taken, result = (memory.batch_last(array) for array in (x, places, out))
+    padded = _stretched(x, 0, window, result.shape[1:3], stride, pads, dilation)
+    result[...] = 0
+    for kh in range(window[0]):
+        for kw in range(window[1]):
+            pixels = padded[tap(kh, kw, result.shape[1:3], stride, dilation)]
+            np.copyto(result, pixels, where=taken == kh * window[1] + kw)
+
+
+max_pool2d_taken_columns = Columns(
+    "max_pool2d_taken", numpy=max_pool2d_taken_numpy, cpu=by_numpy(max_pool2d_taken_numpy)
+)
+
+
+@launches
+@op
+def max_pool2d_taken(device, x, places, *, window, stride, pads, dilation):
+    """The pixel of x in `places` for every window; 0 where a window holds no pixel."""
+    out = memory.empty(places.shape, x.dtype, device)
+    if out.size:
+        max_pool2d_taken_columns[device.type](x, places, window, stride, pads, dilation, out)
+    return out
+
+
+@max_pool2d_taken.gradient
+def max_pool2d_taken_gradient(do, g, places, x_shape, window, stride, pads, dilation):
+    settings = {"window": window, "stride": stride, "pads": pads, "dilation": dilation}
+    return lambda: do.max_pool2d_back(g, places, size=x_shape[2:], **settings), None
+
+
 # ---- average
 
 
 @cache
-def _shares(image, window, grid, stride, pads, count_include_pad, divisor, dtype):
-    """1 / divisor of every window, (OH, OW)."""
+def _divisors(image, window, grid, stride, pads, count_include_pad, divisor, dtype):
+    """By what the sum of every window is divided, (OH, OW)."""
     if divisor is not None:
-        return np.full(grid, 1 / divisor, dtype)
+        return np.full(grid, divisor, dtype)
     counts = []
     for axis in (0, 1):
         before, after, size = pads[2 * axis], pads[2 * axis + 1], image[axis]
         start = np.arange(grid[axis]) * stride[axis] - before
         low, high = (-before, size + after) if count_include_pad else (0, size)
         counts.append(np.minimum(start + window[axis], high) - np.maximum(start, low))
-    return (1 / np.multiply.outer(*counts)).astype(dtype)
+    return np.multiply.outer(*counts).astype(dtype)
 
 
-def avg_pool2d_numpy(x, window, stride, pads, shares, out):
+@cache
+def _shares(*settings):
+    """1 / divisor of every window, (OH, OW)."""
+    return 1 / _divisors(*settings)
+
+
+def avg_pool2d_numpy(x, window, stride, pads, divisors, out):
     x, result = memory.batch_last(x), memory.batch_last(out)
     grid = result.shape[1:3]
     padded = _stretched(x, 0, window, grid, stride, pads, (1, 1))
@@ -206,12 +252,14 @@ def avg_pool2d_numpy(x, window, stride, pads, shares, out):
     for kh in range(window[0]):
         for kw in range(window[1]):
             result += padded[tap(kh, kw, grid, stride, (1, 1))]
-    result *= shares[:, :, None]
+    result /= divisors[:, :, None]
 
 
 @kernel
-def avg_pool2d_kernel(task, x: Array4, shares: Array1, out: Array4, KH, KW, SH, SW, top, left, tile: Tile):
-    """One row of windows of one channel."""
+def avg_pool2d_kernel(
+    task, x: Array4, one: Array1, divisors: Array1, out: Array4, KH, KW, SH, SW, top, left, tile: Tile
+):
+    """One row of windows of one channel; a quotient, since a sum times 1 / 9 may not be the mean of 9 equal numbers."""
     C, H, W, N = x.shape
     _, OH, OW, _ = out.shape
     oh, c = task // C, task % C
@@ -224,15 +272,15 @@ def avg_pool2d_kernel(task, x: Array4, shares: Array1, out: Array4, KH, KW, SH, 
             acc = zeros(tile)
             for kh in range(first_kh, last_kh):
                 for kw in range(larger(-v, 0), smaller(W - v, KW)):
-                    acc = outer_fma(acc, shares, oh * OW + ow, 0, x, (c, h + kh, v + kw, n), N - n)
-            store(acc, out, (c, oh, ow, n), 0, N - n)
+                    acc = outer_fma(acc, one, 0, 0, x, (c, h + kh, v + kw, n), N - n)
+            store(divided(acc, divisors[oh * OW + ow]), out, (c, oh, ow, n), 0, N - n)
 
 
-def avg_pool2d_cpu(x, window, stride, pads, shares, out):
+def avg_pool2d_cpu(x, window, stride, pads, divisors, out):
     N, C, OH, _ = out.shape
     if out.size:
         x, result, tile = memory.batch_last(x), memory.batch_last(out), choose(1, N, x.dtype)
-        avg_pool2d_kernel(C * OH, x, shares, result, *window, *stride, pads[0], pads[2], tile)
+        avg_pool2d_kernel(C * OH, x, one(x.dtype), divisors, result, *window, *stride, pads[0], pads[2], tile)
 
 
 avg_pool2d_columns = Columns("avg_pool2d", numpy=avg_pool2d_numpy, cpu=avg_pool2d_cpu)
@@ -243,14 +291,16 @@ avg_pool2d_columns = Columns("avg_pool2d", numpy=avg_pool2d_numpy, cpu=avg_pool2
 def avg_pool2d(device, x, *, window, stride, pads, ceil_mode, count_include_pad, divisor):
     expect_floats("avg_pool2d", x)
     out = memory.empty(_out_shape("avg_pool2d", x.shape, window, stride, pads, (1, 1), ceil_mode), x.dtype, device)
-    shares = _shares(x.shape[2:], window, out.shape[2:], stride, pads, count_include_pad, divisor, x.dtype)
-    avg_pool2d_columns[device.type](x, window, stride, pads, shares, out)
-    return out, shares
+    divisors = _divisors(x.shape[2:], window, out.shape[2:], stride, pads, count_include_pad, divisor, x.dtype)
+    avg_pool2d_columns[device.type](x, window, stride, pads, divisors, out)
+    return out
 
 
 @avg_pool2d.gradient
-def avg_pool2d_gradient(do, g, saved, x_shape, window, stride, pads):
-    return (lambda: do.avg_pool2d_back(g, size=x_shape[2:], window=window, stride=stride, pads=pads, shares=saved),)
+def avg_pool2d_gradient(do, g, x_shape, window, stride, pads, ceil_mode, count_include_pad, divisor):
+    settings = {"window": window, "stride": stride, "pads": pads, "ceil_mode": ceil_mode}
+    settings |= {"count_include_pad": count_include_pad, "divisor": divisor}
+    return (lambda: do.avg_pool2d_back(g, size=x_shape[2:], **settings),)
 
 
 def avg_pool2d_back_numpy(g, window, stride, pads, shares, dx):
@@ -294,8 +344,15 @@ avg_pool2d_back_columns = Columns("avg_pool2d_back", numpy=avg_pool2d_back_numpy
 
 @launches
 @op
-def avg_pool2d_back(device, g, *, size, window, stride, pads, shares):
+def avg_pool2d_back(device, g, *, size, window, stride, pads, ceil_mode, count_include_pad, divisor):
     """g divided among the pixels of each window, for images of `size` (H, W)."""
     dx = memory.empty((*g.shape[:2], *size), g.dtype, device)
+    shares = _shares(size, window, g.shape[2:], stride, pads, count_include_pad, divisor, g.dtype)
     avg_pool2d_back_columns[device.type](g, window, stride, pads, shares, dx)
     return dx
+
+
+@avg_pool2d_back.gradient
+def avg_pool2d_back_gradient(do, h, window, stride, pads, ceil_mode, count_include_pad, divisor):
+    settings = {"window": window, "stride": stride, "pads": pads, "ceil_mode": ceil_mode}
+    return (lambda: do.avg_pool2d(h, count_include_pad=count_include_pad, divisor=divisor, **settings),)

@@ -7,10 +7,11 @@ import numpy as np
 
 from ..runtime import math, memory
 from ..runtime.kernel import Array3, kernel
-from ..runtime.math import const, larger, smaller
+from ..runtime.math import added, const, larger, smaller
+from ..runtime.tile import settled
 from .arithmetic import _float_only
 from .op import Columns, launches, op
-from .reduction import SLICE, plan
+from .reduction import RUN, SLICE, plan
 
 
 def three_axes(*arrays, axis):
@@ -28,7 +29,7 @@ def _fill(run, *arrays, axis):
 
 def softmax_numpy(x, axis, out):
     np.exp(x - x.max(axis, keepdims=True), out=out)
-    out /= out.sum(axis, keepdims=True)
+    out /= out.sum(axis, np.float64, keepdims=True)
 
 
 @kernel
@@ -38,20 +39,24 @@ def softmax_kernel(task, x: Array3, out: Array3):
     slices = (C + SLICE - 1) // SLICE
     a, start = task // slices, task % slices * SLICE
     for c in range(start, smaller(start + SLICE, C)):
-        best, total = x[a * B * C + c], const(0, x)
+        best, total, lost = x[a * B * C + c], const(0, x), const(0, x)
         for b in range(1, B):
             best = larger(best, x[(a * B + b) * C + c])
-        for b in range(B):
-            e = math.exp(x[(a * B + b) * C + c] - best)
-            out[(a * B + b) * C + c] = e
-            total += e
+        for first in range(0, B, RUN):
+            run, stop = const(0, x), smaller(first + RUN, B)
+            for b in range(first, stop):
+                out[(a * B + b) * C + c] = math.exp(x[(a * B + b) * C + c] - best)
+            for b in range(first, stop):
+                run += out[(a * B + b) * C + c]
+            total, lost = added(total, lost, run)
+        total = settled(total, lost)
         for b in range(B):
             out[(a * B + b) * C + c] /= total
 
 
 def log_softmax_numpy(x, axis, out):
     np.subtract(x, x.max(axis, keepdims=True), out=out)
-    out -= np.log(np.exp(out).sum(axis, keepdims=True))
+    out -= np.log(np.exp(out).sum(axis, np.float64, keepdims=True))
 
 
 @kernel
@@ -61,12 +66,17 @@ def log_softmax_kernel(task, x: Array3, out: Array3):
     slices = (C + SLICE - 1) // SLICE
     a, start = task // slices, task % slices * SLICE
     for c in range(start, smaller(start + SLICE, C)):
-        best, total = x[a * B * C + c], const(0, x)
+        best, total, lost = x[a * B * C + c], const(0, x), const(0, x)
         for b in range(1, B):
             best = larger(best, x[(a * B + b) * C + c])
-        for b in range(B):
-            total += math.exp(x[(a * B + b) * C + c] - best)
-        log_total = math.log(total)
+        for first in range(0, B, RUN):
+            run, stop = const(0, x), smaller(first + RUN, B)
+            for b in range(first, stop):
+                out[(a * B + b) * C + c] = math.exp(x[(a * B + b) * C + c] - best)
+            for b in range(first, stop):
+                run += out[(a * B + b) * C + c]
+            total, lost = added(total, lost, run)
+        log_total = math.log(settled(total, lost))
         for b in range(B):
             out[(a * B + b) * C + c] = (x[(a * B + b) * C + c] - best) - log_total
 

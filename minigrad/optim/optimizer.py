@@ -2,10 +2,12 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
 
+from ..changes import Counted, Same, Thing, frozen
 from ..errors import DtypeError, GraphError, StateError, ValidationError
 from ..ops.op import Columns
 from ..runtime.memory import contiguous, converted, copy
@@ -37,7 +39,7 @@ class Bundle:
         if name not in self.lists:
             for p, state in zip(self.params, self.states, strict=True):
                 if name not in state:
-                    state[name] = Tensor(np.zeros(p.shape, p.dtype), device=p.device)
+                    state[name] = Tensor(np.zeros(p.shape), dtype=p.dtype, device=p.device)
             self.lists[name] = self.device.arrays([state[name].array for state in self.states])
         return self.lists[name]
 
@@ -53,18 +55,57 @@ class Bundle:
         grads = self.device.arrays([_as_kernels_take(grad.array, self.dtype) for grad in gradients])
         for p, mine in self.copied:
             copy(mine, p.array)
+        if local.recording is not None:
+            for p in self.params:
+                local.recording.writes(p)
         kernel.run(self.device, self.numbers, self.values, grads, *lists)
         for p, mine in self.copied:
             copy(p.array, mine)
         for p in self.params:
-            p._version[0] += 1
+            p._storage.version += 1
 
 
 def _as_kernels_take(grad: Any, dtype: np.dtype) -> Any:
     return grad if grad.flags.c_contiguous and grad.dtype == dtype else converted(grad, dtype)
 
 
-class Optimizer:
+class ParamGroup(Counted, Thing):
+    """The parameters and settings of a group.  A recording depends on those that it reads; what is read by `numbers` is
+    read again at each replay."""
+
+    def __getitem__(self, name: str) -> Any:
+        if local.recording is not None:
+            local.recording.uses(_Setting(self, name))
+        return super().__getitem__(name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """dict.get."""
+        return self[name] if name in self else default  # noqa: SIM401 - that would be get itself
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        dict.__setitem__(self, name, value)  # its settings are always compared: most change at every step
+
+
+class _Setting(Thing):
+    """An entry of a parameter group."""
+
+    _replay_counted = False
+
+    def __init__(self, group: ParamGroup, name: str):
+        self.group, self.name = group, name
+
+    @property
+    def _replay_key(self) -> Any:
+        return Same(self.group), self.name
+
+    def _replay_state(self) -> Any:
+        return frozen(dict.get(self.group, self.name))
+
+    def _replay_name(self, part: str) -> str:
+        return f"{self.name!r} of a parameter group"
+
+
+class Optimizer(Thing):
     """The base of all optimisers.
 
     params     tensors; or dicts, each a group: "params" and the settings in which it differs
@@ -94,7 +135,7 @@ class Optimizer:
     def __init__(self, params: Iterable[Tensor] | Iterable[dict[str, Any]], defaults: dict[str, Any]):
         self.defaults = defaults
         self.state: defaultdict[Tensor, dict[str, Any]] = defaultdict(dict)
-        self.param_groups: list[dict[str, Any]] = []
+        self._groups: list[dict[str, Any]] = []
         self._bundles: dict[int, tuple[list[Any], list[Bundle]]] = {}
         if isinstance(params, Tensor):
             raise DtypeError(f"{self._name}: params is one Tensor; put it in a list")
@@ -106,6 +147,39 @@ class Optimizer:
             )
         for group in groups if isinstance(groups[0], dict) else [{"params": groups}]:
             self.add_param_group(group)
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        """The groups: their "params", and their settings."""
+        if local.recording is not None:
+            local.recording.uses(self)
+        return self._groups
+
+    @param_groups.setter
+    def param_groups(self, groups: Iterable[dict[str, Any]]) -> None:
+        self._groups = [group if isinstance(group, ParamGroup) else ParamGroup(group) for group in groups]
+
+    _replay_counted = False
+
+    def _replay_state(self) -> Any:
+        """The groups; and what an optimiser with a step of its own keeps in Python."""
+        groups = tuple(map(Same, self._groups)), Same(self._bundles)
+        if type(self).step is Optimizer.step:
+            return groups
+        kept = {name: value for name, value in vars(self).items() if name not in ("_groups", "_bundles", "defaults")}
+        return dict, (("", "groups"), groups), *frozen(kept)[1:]
+
+    def _replay_save(self) -> Any:
+        return deepcopy([dict(self.state[p]) for group in self._groups for p in dict.get(group, "params")])
+
+    def _replay_restore(self, saved: Any) -> None:
+        params = [p for group in self._groups for p in dict.get(group, "params")]
+        for p, entry in zip(params, saved, strict=True):
+            for name, value in entry.items():
+                if isinstance(value, Tensor):
+                    copy(self.state[p][name].array, value.array)
+                else:
+                    self.state[p][name] = value
 
     @property
     def _name(self) -> str:
@@ -132,7 +206,7 @@ class Optimizer:
                 f"{self._name}: a parameter group is {type(param_group).__name__} without 'params'; "
                 "give a dict like {'params': tensors, 'lr': 0.1}"
             )
-        group = {**self.defaults, **param_group}
+        group = ParamGroup({**self.defaults, **param_group})
         group["params"] = [group["params"]] if isinstance(group["params"], Tensor) else list(group["params"])
         self._check_params(group["params"])
         self.check(group)
@@ -188,8 +262,6 @@ class Optimizer:
         if closure is not None:
             with enable_grad():
                 loss = closure()
-        if local.recording is not None:
-            local.recording.depend(self, "_bundles")
         for number, group in enumerate(self.param_groups):
             for bundle in self._bundled(number):
                 host(bundle.set, bundle.numbers, self.numbers, group)
@@ -277,7 +349,7 @@ class Optimizer:
                         f"{self._name}: {name} of parameter {number} has shape {value.shape}, the "
                         f"parameter {p.shape}; build the optimiser for the model it was saved with"
                     )
-                copy[name] = Tensor(contiguous(value.detach().cpu().numpy()), p.dtype, p.device)
+                copy[name] = Tensor(contiguous(value.detach().cpu().numpy()), dtype=p.dtype, device=p.device)
             elif value is not None:
                 copy[name] = value
         return copy

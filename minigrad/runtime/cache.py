@@ -170,7 +170,7 @@ def save_bytes(name: str, payload: bytes) -> None:
     if here is None:
         return
     try:
-        write_whole(here / name, _checksum(here, name, payload) + payload)
+        write_whole(here / name, _checksum(here, name, payload) + payload, durable=False)
         (here / name).chmod(0o600)
     except OSError as error:
         _warn(str(error))

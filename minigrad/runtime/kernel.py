@@ -70,7 +70,7 @@ DIMENSIONS = {Array1: 1, Array2: 2, Array3: 3, Array4: 4, Memory: 1, Ints: 1, By
 INTEGERS = {Ints: types.int64, Bytes: types.uint8, Shorts: types.uint16}
 FLOATS = {"f": types.float32, "d": types.float64}
 SERIAL_WORK = 32768  # elements touched: about 20 us
-FASTMATH = {"contract", "nsz", "arcp"}  # what keeps nan, infinity and the order of additions as they are
+FASTMATH = {"contract", "nsz"}  # what keeps nan, infinity, the order of additions and quotients as they are
 OPTIONS = {
     "nogil": True,
     "error_model": "numpy",

@@ -10,7 +10,7 @@ import numpy as np
 from numba import types
 from numba.extending import intrinsic, overload
 
-from .kernel import OPTIONS
+from .kernel import OPTIONS, helper
 from .view import View
 
 
@@ -45,6 +45,18 @@ def _chosen(kind, comparison):
         return builder.select(compare(comparison, *args), *args)
 
     return kind(kind, kind), generate
+
+
+@helper
+def added(total, lost, value):
+    """total + value, and lost + what rounding took off it, for numbers or tiles.
+
+    A running total of millions of numbers loses its digits; total and lost together do not.  See tile.settled.
+    Source: D. Knuth, The Art of Computer Programming 2, 4.2.2, theorem B.
+    """
+    grown = total + value
+    part = grown - total
+    return grown, lost + ((total - (grown - part)) + (value - part))
 
 
 def exp(x):

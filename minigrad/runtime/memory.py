@@ -137,6 +137,15 @@ def contiguous(array: np.ndarray) -> np.ndarray:
     return array if array.flags.c_contiguous else converted(array, array.dtype)
 
 
+def is_view(array: Any, shape: tuple[int, ...]) -> bool:
+    """Whether the elements in another shape are a view of the same memory."""
+    try:
+        array.reshape(shape, copy=False)
+    except ValueError:
+        return False
+    return True
+
+
 def reshaped(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """The elements in another shape: a view where the memory allows it, otherwise a copy."""
     try:

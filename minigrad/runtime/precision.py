@@ -1,13 +1,20 @@
 """How exactly the GPU multiplies float32 matrices: as float32, or as TF32 on its tensor cores."""
 
+from ..changes import Thing, changed
 from ..errors import ValidationError
 from .threads import local
 
 CHOICES = ("highest", "high")
 
 
-class _Setting:
+class _Setting(Thing):
     float32 = "highest"
+
+    def _replay_state(self) -> str:
+        return self.float32
+
+    def _replay_name(self, part: str) -> str:
+        return "the precision of float32 products"
 
 
 _setting = _Setting()
@@ -33,6 +40,7 @@ def set_float32_matmul_precision(precision: str) -> None:
     if precision not in CHOICES:
         raise ValidationError(f"set_float32_matmul_precision: {precision!r} is unknown; use 'highest' or 'high'")
     _setting.float32 = precision
+    changed()
 
 
 def get_float32_matmul_precision() -> str:
@@ -43,5 +51,5 @@ def get_float32_matmul_precision() -> str:
     'highest'
     """
     if local.recording is not None:
-        local.recording.depend(_setting, "float32")
+        local.recording.uses(_setting)
     return _setting.float32

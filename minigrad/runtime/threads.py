@@ -42,17 +42,20 @@ class Observer:
         """An operation is to run."""
         return operation.forward(device, *arrays, **settings)
 
-    def read(self, tensor: Any) -> None:
-        """A tensor is used."""
+    def uses(self, thing: Any) -> None:
+        """What is done depends on the state of a thing; see ../changes.py."""
+
+    def makes(self, tensor: Any, constant: bool) -> None:
+        """A tensor was made; a constant one of what Python knows, every other one of tensors."""
+
+    def writes(self, tensor: Any) -> None:
+        """A tensor is about to be changed in place."""
 
     def read_grad(self, tensor: Any) -> None:
         """The gradient of a tensor is used."""
 
     def write_grad(self, tensor: Any) -> None:
         """The gradient of a tensor is replaced."""
-
-    def depend(self, holder: Any, name: str) -> None:
-        """What is done depends on an attribute of an object."""
 
     def refuse(self, where: str, advice: str) -> None:
         """Something is done that could not be repeated."""
@@ -66,10 +69,20 @@ class _Local(threading.local):
 
 
 def host(function: Callable[..., object], *arguments: Any) -> None:
-    """Call a Python function on arrays, and again whenever a recording of it is replayed."""
-    function(*arguments)
-    if local.recording is not None:
-        local.recording.host(function, arguments)
+    """Call a Python function on arrays, and again whenever a recording of it is replayed.
+
+    As it is called again, the recording does not depend on what it reads.
+    """
+    recording = local.recording
+    if recording is None:
+        function(*arguments)
+        return
+    local.recording = None
+    try:
+        function(*arguments)
+    finally:
+        local.recording = recording
+    recording.host(function, arguments)
 
 
 local = _Local()

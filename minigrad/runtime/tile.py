@@ -11,14 +11,18 @@ vector registers, which a plain Numba loop cannot say: there an accumulator arra
 Arrays are C-contiguous and an index names the tile's first element; `step` is the distance in elements from one row to
 the next.  `count` is how many elements of the innermost axis are left: a masked tile touches no more than that, any
 other tile ignores it and needs `tile.width` of them, as a masked one does where it is None.
+
+Tiles of one shape have + - * and /, element by element.
 """
 
+import operator
 from functools import cache, reduce
 
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic, models, overload_attribute, register_model
+from numba.core.typing.templates import AbstractTemplate, infer_global, signature
+from numba.extending import intrinsic, lower_builtin, models, overload_attribute, register_model
 
 from .target import REGISTERS, VECTOR_BYTES
 from .view import address
@@ -214,7 +218,7 @@ def load(typing, shape, x, x_at, count):
         row = _load_row(builder, shape, address(context, builder, x, values, x_at, at), left)
         return _packed(builder, shape, row)
 
-    return Registers(shape)(shape, x, x_at, types.intp), generate
+    return Registers(shape)(shape, x, x_at, count if count == types.none else types.intp), generate
 
 
 @intrinsic
@@ -251,16 +255,57 @@ def full(typing, shape, number):
     return Registers(shape)(shape, shape.element), generate
 
 
+def _arithmetic(operation, instruction):
+    """Define an operation on two tiles by LLVM's instruction."""
+
+    @infer_global(operation)
+    class _Typed(AbstractTemplate):
+        def generic(self, args, kws):
+            both = len(args) == 2 and isinstance(args[0], Registers) and args[0] == args[1]
+            return signature(args[0], *args) if both else None
+
+    @lower_builtin(operation, Registers, Registers)
+    def _lowered(context, builder, sig, args):
+        shape = sig.return_type.shape
+        pairs = [[builder.extract_value(tile, k) for tile in args] for k in range(shape.rows * shape.cols)]
+        return _packed(builder, shape, [getattr(builder, instruction)(*pair) for pair in pairs])
+
+
+for _operation, _instruction in (
+    (operator.add, "fadd"),
+    (operator.sub, "fsub"),
+    (operator.mul, "fmul"),
+    (operator.truediv, "fdiv"),
+):
+    _arithmetic(_operation, _instruction)
+
+
 @intrinsic
-def plus(typing, a, b):
-    """The sum of two tiles."""
+def settled(typing, total, lost):
+    """total + lost, for numbers or tiles; total alone where lost is infinite or nan, as it is once total is."""
+
+    def generate(context, builder, signature, args):
+        if not isinstance(total, Registers):
+            return _settled(builder, *args)
+        count = total.shape.rows * total.shape.cols
+        pairs = [[builder.extract_value(tile, k) for tile in args] for k in range(count)]
+        return _packed(builder, total.shape, [_settled(builder, *pair) for pair in pairs])
+
+    return total(total, lost), generate
+
+
+@intrinsic
+def divided(typing, acc, number):
+    """A tile with every element divided by a number of its type; truly divided: with the flag arcp, which Numba gives
+    to instructions that have none, it would be multiplied by the inverse, and 41 / 41 would not be 1."""
 
     def generate(context, builder, signature, args):
         shape = signature.args[0].shape
-        pairs = [[builder.extract_value(tile, k) for tile in args] for k in range(shape.rows * shape.cols)]
-        return _packed(builder, shape, [builder.fadd(*pair) for pair in pairs])
+        divisor = _broadcast(builder, shape, args[1])
+        vectors = [builder.extract_value(args[0], k) for k in range(shape.rows * shape.cols)]
+        return _packed(builder, shape, [builder.fdiv(vector, divisor, flags=("nsz",)) for vector in vectors])
 
-    return a(a, b), generate
+    return acc(acc, acc.shape.element), generate
 
 
 @intrinsic
@@ -380,6 +425,11 @@ def store_sums(typing, acc, out, out_at, step):
 
 
 # ---- the pieces, in LLVM's terms
+
+
+def _settled(builder, total, lost):
+    finite = builder.fcmp_ordered("ord", builder.fsub(lost, lost), lost)
+    return builder.select(finite, builder.fadd(total, lost), total)
 
 
 def _scalar(shape):

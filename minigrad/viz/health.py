@@ -13,7 +13,7 @@ from minigrad.errors import ShapeError, ValidationError
 from minigrad.nn import Conv2d, Module
 from minigrad.runtime.threads import Observer, local
 from minigrad.tape import no_grad
-from minigrad.tensor import Tensor
+from minigrad.tensor import Tensor, tensor
 from minigrad.viz import probe, style
 from minigrad.viz.arrays import as_array, class_numbers, conv_weight
 from minigrad.viz.filters import draw_cell, strongest
@@ -267,7 +267,7 @@ class _Count:
     def batch(self, model: Module, images: Any, labels: np.ndarray) -> None:
         """Add the counts of one batch."""
         images = probe.fitting("filter_health", model, images)
-        traced, x = trace("filter_health", model, images), Tensor(images, device=device_of(model))
+        traced, x = trace("filter_health", model, images), tensor(images, device=device_of(model))
         self.images += len(labels)
         with in_use(model), no_grad():
             self.right += _hits(model(x), labels)
@@ -353,7 +353,7 @@ def _ablated(model: Module, module: Conv2d, images: Tensor, labels: np.ndarray) 
     """For each filter of a layer, how many answers are right without it."""
     shortcut, F = _Shortcut(module), len(module.weight)
     keep = 1 - np.eye(F, dtype=images.dtype)
-    masks = (Tensor(row.reshape(F, 1, 1), device=images.device) for row in keep)
+    masks = (tensor(row.reshape(F, 1, 1), device=images.device) for row in keep)
     return [_hits(shortcut.scores(model, images, mask), labels) for mask in masks]
 
 

@@ -9,7 +9,7 @@ from minigrad.errors import ShapeError, ValidationError
 from minigrad.nn import Module
 from minigrad.ops.op import ArrayOps
 from minigrad.tape import Node, enable_grad, no_grad, reachable, walk_back
-from minigrad.tensor import Tensor
+from minigrad.tensor import Tensor, tensor
 from minigrad.viz import style
 from minigrad.viz.arrays import as_array
 from minigrad.viz.trace import HIDDEN, Layer, Watcher, batch, device_of, expect_module, in_use, trace
@@ -49,7 +49,7 @@ def run(where: str, model: Any, images: Any) -> Run:
     Raises   ValidationError   model is no Module, or its answer does not depend on the images
              ShapeError        images have another number of axes, or do not fit the model
     """
-    image = Tensor(fitting(where, model, images), device=device_of(model), requires_grad=True)
+    image = tensor(fitting(where, model, images), device=device_of(model), requires_grad=True)
     tap = _Tap(model, image.array)
     with in_use(model), tap, enable_grad():
         scores = model(image)
@@ -65,7 +65,7 @@ def scores(where: str, model: Any, images: np.ndarray) -> np.ndarray:
     images = fitting(where, model, images)
     with in_use(model), no_grad():
         parts = [images[first : first + PART] for first in range(0, len(images), PART)]
-        return np.concatenate([as_array(model(Tensor(part, device=device_of(model)))) for part in parts])
+        return np.concatenate([as_array(model(tensor(part, device=device_of(model)))) for part in parts])
 
 
 def probabilities(where: str, model: Any, images: np.ndarray) -> np.ndarray:

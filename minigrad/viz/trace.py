@@ -18,7 +18,7 @@ from minigrad.runtime.device import CPU
 from minigrad.runtime.memory import overwrite
 from minigrad.runtime.threads import Observer, local
 from minigrad.tape import no_grad
-from minigrad.tensor import Tensor
+from minigrad.tensor import tensor
 from minigrad.viz.arrays import as_array
 
 HIDDEN = {"permute", "transfer", "cast", "expand", "clone"}  # operations that only turn or copy what is there
@@ -105,7 +105,7 @@ def trace(where: str, model: Any, images: Any) -> list[Layer]:
              ShapeError       images have another number of axes, or do not fit the model
     """
     expect_module(where, model)
-    x = Tensor(batch(where, images), device=device_of(model))
+    x = tensor(batch(where, images), device=device_of(model))
     watcher = Watcher(model, x.array)
     with in_use(model), watcher, no_grad():
         model(x)

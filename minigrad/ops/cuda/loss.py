@@ -1,6 +1,8 @@
 """Losses of classification on the GPU: a thread for each image, and one block that adds them up.  The formulas are in
 ../loss.py."""
 
+import numpy as np
+
 from ...runtime.cuda.driver import cuda
 from ...runtime.cuda.kernel import kernel
 from ...runtime.cuda.machine import threads
@@ -12,16 +14,17 @@ TEAM = threads(256)  # threads that add up all losses
 
 
 @kernel
-def cross_entropy_kernel(x, labels, weight, smoothing, ignore, losses, factors, slopes, K, M):
-    """One image after the other: softmax, the loss from the logarithm of its sum, and the slope.  A label that is no
-    class, which is reported elsewhere, counts as ignored."""
+def cross_entropy_kernel(x, labels, weight, smoothing, ignore, losses, factors, sums, counted, slopes, K, M):
+    """One image after the other: softmax, the loss from the logarithm of its sum, the sum of the target, and the slope.
+    A label that is no class, which is reported elsewhere, counts as ignored."""
     rest, whole = smoothing / const(K, x), const(0, x)
     for k in range(K):
         whole += rest * weight[k]
     for m in range(cuda.grid(1), M, cuda.gridsize(1)):
         y = labels[m]
-        if y == ignore or y < 0 or y >= K:
-            losses[m] = factors[m] = const(0, x)
+        counted[m] = y != ignore and y >= 0 and y < K
+        if not counted[m]:
+            losses[m] = factors[m] = sums[m] = const(0, x)
             for k in range(K):
                 slopes[k * M + m] = const(0, x)
             continue
@@ -40,32 +43,32 @@ def cross_entropy_kernel(x, labels, weight, smoothing, ignore, losses, factors, 
                 loss -= rest * weight[k] * (x[k * M + m] - best - log_total)
         slopes[y * M + m] -= own
         losses[m] = loss - own * (x[y * M + m] - best - log_total)
-        factors[m] = weight[y]
+        factors[m], sums[m] = weight[y], own + whole
 
 
 @column(cross_entropy_columns)
-def cross_entropy_cuda(x, labels, weight, smoothing, ignore, losses, factors, slopes):
+def cross_entropy_cuda(x, labels, weight, smoothing, ignore, losses, factors, sums, counted, slopes):
     K, M = x.shape
-    flat = x.reshape(-1), labels, weight, float(smoothing), ignore, losses, factors, slopes.reshape(-1)
+    flat = x.reshape(-1), labels, weight, float(smoothing), ignore, losses, factors, sums, counted, slopes.reshape(-1)
     cross_entropy_kernel.each(M, *flat, K, M)
 
 
 @kernel
-def cross_entropy_back_kernel(g, slopes, total, each, dx, M):
+def cross_entropy_back_kernel(g, slopes, counted, total, each, dx, M):
     """slopes * g / total; `each` is 1 if every image has a gradient of its own, else 0."""
     for i in range(cuda.grid(1), dx.size, cuda.gridsize(1)):
-        dx[i] = slopes[i] * (g[i % M * each] / total[0])
+        dx[i] = slopes[i] * (g[i % M * each] / total[0]) if counted[i % M] else const(0, dx)
 
 
 @column(cross_entropy_back_columns)
-def cross_entropy_back_cuda(g, slopes, total, dx):
-    flat = slopes.reshape(-1), total, int(g.size > 1), dx.reshape(-1)
+def cross_entropy_back_cuda(g, slopes, counted, total, dx):
+    flat = slopes.reshape(-1), counted, total, int(g.size > 1), dx.reshape(-1)
     cross_entropy_back_kernel.each(dx.size, g, *flat, slopes.shape[1])
 
 
 @kernel
 def reduce_kernel(losses, factors, mean, total, out, M):
-    """One block: the sum of the losses divided by that of the factors."""
+    """One block: the sum of the losses divided by that of the factors; a mean over nothing is nan."""
     thread = cuda.threadIdx.x
     sums = cuda.shared.array(TEAM, losses.dtype)
     divisors = cuda.shared.array(TEAM, losses.dtype)
@@ -82,7 +85,9 @@ def reduce_kernel(losses, factors, mean, total, out, M):
             divisors[thread] += divisors[thread + step]
         step //= 2
     if not thread:
-        total[0] = divisors[0] if mean else const(1, losses)
+        total[0] = const(1, losses)
+        if mean:
+            total[0] = divisors[0] if divisors[0] != const(0, losses) else const(np.nan, losses)
         out[0] = sums[0] / total[0]
 
 
@@ -92,17 +97,19 @@ def reduce_cuda(losses, factors, mean, total, out):
 
 
 @kernel
-def nll_kernel(x, labels, weight, ignore, losses, factors, places, K, M):
+def nll_kernel(x, labels, weight, ignore, losses, factors, places, counted, K, M):
     """One image after the other: its loss, the weight of its class, and its label, or 0 if it is ignored."""
     for m in range(cuda.grid(1), M, cuda.gridsize(1)):
         y = labels[m]
-        counted = y != ignore and y >= 0 and y < K
-        place = y if counted else 0
-        factor = weight[place] if counted else const(0, x)
-        places[m], factors[m], losses[m] = place, factor, -factor * x[place * M + m]
+        counted[m] = y != ignore and y >= 0 and y < K
+        if counted[m]:
+            places[m], factors[m], losses[m] = y, weight[y], -weight[y] * x[y * M + m]
+        else:
+            places[m] = 0
+            factors[m] = losses[m] = const(0, x)
 
 
 @column(nll_columns)
-def nll_cuda(x, labels, weight, ignore, losses, factors, places):
+def nll_cuda(x, labels, weight, ignore, *filled):
     K, M = x.shape
-    nll_kernel.each(M, x.reshape(-1), labels, weight, ignore, losses, factors, places, K, M)
+    nll_kernel.each(M, x.reshape(-1), labels, weight, ignore, *filled, K, M)

@@ -11,13 +11,13 @@ from ...runtime.cuda.array import resent
 from ...runtime.cuda.driver import cuda
 from ...runtime.cuda.kernel import kernel
 from ...runtime.cuda.math import const
-from ..movement import _within, assign_columns, gather_back_columns, gather_columns, index_back_columns, index_columns
+from ..movement import _within, gather_back_columns, gather_columns, named, put_columns, take_back_columns, take_columns
 from ..op import column
 
 
-def _positions(shape, key):
+def _positions(shape, view, places):
     """The places that a key names, counted in C order."""
-    return np.arange(int(np.prod(shape, dtype=np.int64))).reshape(shape)[key]
+    return named(np.arange(int(np.prod(shape, dtype=np.int64))).reshape(shape), view, places)
 
 
 @kernel
@@ -27,9 +27,9 @@ def take_kernel(x, positions, out):
         out[i] = x[positions[i]]
 
 
-@column(index_columns)
-def index_cuda(x, key, out):
-    positions = resent(_positions(x.shape, key).reshape(-1))
+@column(take_columns)
+def take_cuda(x, view, places, out):
+    positions = resent(_positions(x.shape, view, places).reshape(-1))
     take_kernel.each(out.size, memory.contiguous(x).reshape(-1), positions, out.reshape(-1))
 
 
@@ -40,16 +40,16 @@ def put_kernel(values, positions, out):
         out[positions[i]] = values[i]
 
 
-@column(assign_columns)
-def assign_cuda(value, key, out):
-    positions = _positions(out.shape, key)
+@column(put_columns)
+def put_cuda(value, view, places, out):
+    positions = _positions(out.shape, view, places)
     values = memory.beside(out, positions.shape, out.dtype)
     memory.copy(values, value)
-    places, last = np.unique(positions.reshape(-1)[::-1], return_index=True)  # of equal places the last one counts
-    picked = memory.beside(out, (places.size,), out.dtype)
-    take_kernel.each(places.size, values.reshape(-1), resent(positions.size - 1 - last), picked)
+    targets, last = np.unique(positions.reshape(-1)[::-1], return_index=True)  # of equal ones the last one counts
+    picked = memory.beside(out, (targets.size,), out.dtype)
+    take_kernel.each(targets.size, values.reshape(-1), resent(positions.size - 1 - last), picked)
     whole = out if out.flags.c_contiguous else memory.contiguous(out)
-    put_kernel.each(places.size, picked, resent(places), whole.reshape(-1))
+    put_kernel.each(targets.size, picked, resent(targets), whole.reshape(-1))
     if whole is not out:
         memory.copy(out, whole)
 
@@ -64,14 +64,14 @@ def add_kernel(g, order, starts, places, out):
         out[places[i]] = total
 
 
-@column(index_back_columns)
-def index_back_cuda(g, key, out):
-    positions = _positions(out.shape, key).reshape(-1)
+@column(take_back_columns)
+def take_back_cuda(g, view, places, out):
+    positions = _positions(out.shape, view, places).reshape(-1)
     order = np.argsort(positions, kind="stable")
-    places, starts = np.unique(positions[order], return_index=True)
-    lists = (order, np.append(starts, positions.size), places)
+    targets, starts = np.unique(positions[order], return_index=True)
+    lists = (order, np.append(starts, positions.size), targets)
     flat = memory.contiguous(g).reshape(-1), *map(resent, lists), out.reshape(-1)
-    add_kernel.each(places.size, *flat)
+    add_kernel.each(targets.size, *flat)
 
 
 # ---- along one axis; the index is on the GPU

@@ -12,7 +12,13 @@ from ...runtime.cuda.driver import cuda
 from ...runtime.cuda.kernel import kernel
 from ...runtime.cuda.math import const
 from ..op import column
-from ..pool2d import avg_pool2d_back_columns, avg_pool2d_columns, max_pool2d_back_columns, max_pool2d_columns
+from ..pool2d import (
+    avg_pool2d_back_columns,
+    avg_pool2d_columns,
+    max_pool2d_back_columns,
+    max_pool2d_columns,
+    max_pool2d_taken_columns,
+)
 
 
 def _flat(*arrays):
@@ -68,7 +74,26 @@ def max_pool2d_back_cuda(g, places, window, stride, pads, dilation, dx):
 
 
 @kernel
-def avg_pool2d_kernel(x, shares, out, N, H, W, OH, OW, KH, KW, SH, SW, top, left):
+def max_pool2d_taken_kernel(x, places, out, N, H, W, OH, OW, KW, SH, SW, top, left, DH, DW):
+    """One window of one image: the pixel that it chose, or 0 if it holds none."""
+    for i in range(cuda.grid(1), out.size, cuda.gridsize(1)):
+        n, window = i % N, i // N
+        h = window // OW % OH * SH - top + places[i] // KW * DH
+        v, c = window % OW * SW - left + places[i] % KW * DW, window // (OW * OH)
+        inside = h >= 0 and h < H and v >= 0 and v < W
+        out[i] = x[((c * H + h) * W + v) * N + n] if inside else const(0, x)
+
+
+@column(max_pool2d_taken_columns)
+def max_pool2d_taken_cuda(x, places, window, stride, pads, dilation, out):
+    (N, _, OH, OW), (_, _, H, W) = out.shape, x.shape
+    sizes = N, H, W, OH, OW, window[1], *stride, pads[0], pads[2], *dilation
+    x, taken, result = _flat(x, places, out)
+    max_pool2d_taken_kernel.each(out.size, x, taken, result, *sizes)
+
+
+@kernel
+def avg_pool2d_kernel(x, divisors, out, N, H, W, OH, OW, KH, KW, SH, SW, top, left):
     """One window of one image."""
     for i in range(cuda.grid(1), out.size, cuda.gridsize(1)):
         n, window = i % N, i // N
@@ -77,15 +102,15 @@ def avg_pool2d_kernel(x, shares, out, N, H, W, OH, OW, KH, KW, SH, SW, top, left
         for h in range(max(h0, 0), min(h0 + KH, H)):
             for v in range(max(v0, 0), min(v0 + KW, W)):
                 total += x[((c * H + h) * W + v) * N + n]
-        out[i] = total * shares[window % (OH * OW)]
+        out[i] = total / divisors[window % (OH * OW)]
 
 
 @column(avg_pool2d_columns)
-def avg_pool2d_cuda(x, window, stride, pads, shares, out):
+def avg_pool2d_cuda(x, window, stride, pads, divisors, out):
     (N, _, OH, OW), (_, _, H, W) = out.shape, x.shape
     sizes = N, H, W, OH, OW, *window, *stride, pads[0], pads[2]
     x, result = _flat(x, out)
-    avg_pool2d_kernel.each(out.size, x, constant(shares).reshape(-1), result, *sizes)
+    avg_pool2d_kernel.each(out.size, x, constant(divisors).reshape(-1), result, *sizes)
 
 
 @kernel

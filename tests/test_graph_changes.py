@@ -1,0 +1,612 @@
+"""A recorded function notices what it depends on, or refuses: after any change, it gives what a plain call would."""
+
+import copy
+import gc
+import os
+import pickle
+import signal
+import warnings
+import weakref
+from collections import OrderedDict, namedtuple
+
+import numpy as np
+import pytest
+
+import minigrad as mg
+from minigrad import nn, optim
+from minigrad.errors import GraphError
+from minigrad.nn import functional as F
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Linear(4, 6)
+        self.drop = nn.Dropout(0.0)
+        self.last = nn.Linear(6, 3)
+        self.register_buffer("scale", mg.ones(3))
+        self.factor = 1.0
+
+    def forward(self, x):
+        return self.last(self.drop(F.relu(self.first(x)))) * self.scale * self.factor
+
+
+def made(seed=0, optimizer=lambda params: optim.SGD(params, lr=0.1)):
+    mg.manual_seed(seed)
+    model = Net()
+    return model, optimizer(model.parameters())
+
+
+def step_of(model, optimizer):
+    def step(x, y):
+        loss = F.cross_entropy(model(x), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    return step
+
+
+def replace_bias(model, optimizer):
+    model.last.bias = nn.Parameter(mg.tensor([1.0, 2.0, 3.0]))
+
+
+def remove_bias(model, optimizer):
+    model.last.bias = None
+
+
+def replace_layer(model, optimizer):
+    model.first = nn.Linear(4, 6)
+
+
+def replace_layer_in_the_table(model, optimizer):
+    model._modules["first"] = nn.Linear(4, 6)
+
+
+def add_hook(model, optimizer):
+    model.last.register_forward_hook(lambda module, args, out: out * 2)
+
+
+def add_pre_hook(model, optimizer):
+    model.last.register_forward_pre_hook(lambda module, args: args[0] + 1)
+
+
+def freeze(model, optimizer):
+    model.first.weight.requires_grad_(False)
+
+
+def freeze_all_but_one(model, optimizer):
+    model.requires_grad_(False)
+    model.last.bias.requires_grad_(True)
+
+
+def set_attribute(model, optimizer):
+    model.factor = -0.5
+
+
+def replace_buffer(model, optimizer):
+    model.scale = mg.tensor([1.0, 0.0, 2.0])
+
+
+def replace_data(model, optimizer):
+    model.last.weight.data = mg.full((3, 6), 0.25)
+
+
+def set_dropout(model, optimizer):
+    model.drop.p = 1.0
+
+
+def set_lr(model, optimizer):
+    optimizer.param_groups[0]["lr"] = 1.0
+
+
+def set_momentum(model, optimizer):
+    optimizer.param_groups[0]["momentum"] = 0.9
+
+
+def set_weight_decay(model, optimizer):
+    optimizer.param_groups[0].update(weight_decay=0.5)
+
+
+def drop_parameter(model, optimizer):
+    del optimizer.param_groups[0]["params"][0]
+
+
+def add_group(model, optimizer):
+    extra = nn.Parameter(mg.ones(3))
+    model.extra = extra
+    optimizer.add_param_group({"params": [extra], "lr": 0.5})
+
+
+def drop_group(model, optimizer):
+    optimizer.param_groups.clear()
+
+
+def set_amsgrad(model, optimizer):
+    optimizer.param_groups[0]["amsgrad"] = True
+
+
+CHANGES = [
+    replace_bias,
+    remove_bias,
+    replace_layer,
+    replace_layer_in_the_table,
+    add_hook,
+    add_pre_hook,
+    freeze,
+    freeze_all_but_one,
+    set_attribute,
+    replace_buffer,
+    replace_data,
+    set_dropout,
+    set_lr,
+    set_momentum,
+    set_weight_decay,
+    drop_parameter,
+    add_group,
+    drop_group,
+]
+
+
+class SignDescent(optim.Optimizer):
+    """After the recipe in Optimizer's docstring."""
+
+    def step(self):
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is not None:
+                    p.data -= group["lr"] * (p.grad / (abs(p.grad) + 1e-12))
+
+
+OPTIMIZERS = {
+    "SGD": lambda params: optim.SGD(params, lr=0.1),
+    "Adam": lambda params: optim.Adam(params, lr=0.1),
+    "SignDescent": lambda params: SignDescent(params, {"lr": 0.1, "momentum": 0, "weight_decay": 0}),
+}
+
+
+def weights_after(change, optimizer, recorded):
+    model, optimizer = made(0, OPTIMIZERS[optimizer])
+    step = step_of(model, optimizer)
+    step = mg.graph(step) if recorded else step
+    random = np.random.default_rng(0)
+    losses = []
+    for i in range(6):
+        if i == 3:
+            mg.manual_seed(5)
+            change(model, optimizer)
+        x, y = random.normal(size=(5, 4)).astype("f4"), random.integers(0, 3, 5)
+        losses.append(step(mg.tensor(x), mg.tensor(y)).item())
+    return losses, {name: p.tolist() for name, p in model.state_dict().items()}
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
+def test_a_change_between_calls_is_noticed(change, optimizer):
+    plain = weights_after(change, optimizer, recorded=False)
+    assert weights_after(change, optimizer, recorded=True) == plain
+    assert plain != weights_after(lambda *_: None, optimizer, recorded=False) or change in (
+        set_momentum,  # these are no settings of this optimiser
+        set_weight_decay,
+    )
+
+
+def test_amsgrad_is_noticed():
+    plain, recorded = (weights_after(set_amsgrad, "Adam", recorded) for recorded in (False, True))
+    assert plain == recorded
+
+
+def test_eval_and_train_again_need_no_new_recording():
+    model, optimizer = made()
+    step = mg.graph(step_of(model, optimizer))
+    for _ in range(5):
+        step(mg.ones(2, 4), mg.tensor([0, 1]))
+        model.eval()
+        model.train()
+    assert step._times == 1
+
+
+def test_a_learning_rate_of_a_schedule_needs_no_new_recording():
+    model, optimizer = made()
+    schedule = optim.lr_scheduler.ExponentialLR(optimizer, 0.5)
+    step = mg.graph(step_of(model, optimizer))
+    for _ in range(5):
+        step(mg.ones(2, 4), mg.tensor([0, 1]))
+        schedule.step()
+    assert step._times == 1
+
+
+# ---- positions and masks
+
+
+def test_an_index_that_is_a_tensor_is_read_at_each_replay():
+    pick = mg.graph(lambda lp, y: lp[mg.arange(2), y])
+    scores = mg.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
+    for labels, expected in (([0, 2], [1, 6]), ([1, 1], [2, 5]), ([2, 0], [3, 4])):
+        assert pick(scores, mg.tensor(labels)).tolist() == expected
+    assert pick._times == 1
+
+
+def test_an_index_computed_inside_is_read_at_each_replay():
+    best = mg.graph(lambda x: x.T[x.argmax(1)[0]])
+    for values in ([[1.0, 2.0], [3.0, 4.0]], [[5.0, 2.0], [3.0, 4.0]]):
+        x = mg.tensor(values)
+        assert best(x).tolist() == x.T[x.argmax(1)[0]].tolist()
+
+
+def test_positions_assigned_at_each_replay():
+    def mark(x, i, v):
+        y = x * 1
+        y[i] = v
+        return y
+
+    marked = mg.graph(mark)
+    for i, v in ((0, 5.0), (2, 6.0), (1, 7.0)):
+        x, place, value = mg.zeros(3), mg.tensor([i]), mg.tensor([v])
+        assert marked(x, place, value).tolist() == mark(x, place, value).tolist()
+
+
+def test_gradients_of_positions_follow_the_index():
+    w = mg.tensor([1.0, 2.0, 3.0], requires_grad=True)
+
+    @mg.graph
+    def backward(i):
+        w.grad = None
+        (w[i] * w[i]).sum().backward()
+
+    for places, expected in (([0], [2, 0, 0]), ([2], [0, 0, 6]), ([1], [0, 4, 0])):
+        backward(mg.tensor(places))
+        assert w.grad.tolist() == expected
+
+
+MASKED = {
+    "read": lambda x: x[x > 0].sum(),
+    "assign": lambda x: (x * 1).__setitem__(x > 0, x[:1]),
+    "bool": lambda x: x[0] if x[0] > 0 else x[1],
+}
+
+
+@pytest.mark.parametrize("what", MASKED)
+def test_shapes_that_depend_on_values_are_refused(what):
+    with pytest.raises(GraphError, match="graph: .*inside a recorded function would not happen again"):
+        mg.graph(MASKED[what])(mg.tensor([1.0, -1.0, 2.0]))
+
+
+def test_a_mask_can_be_assigned_one_number():
+    def clear(x):
+        y = x * 1
+        y[y < 0] = 0.0
+        return y
+
+    clear = mg.graph(clear)
+    for values, expected in (([1.0, -1.0], [1, 0]), ([-3.0, 4.0], [0, 4])):
+        assert clear(mg.tensor(values)).tolist() == expected
+
+
+# ---- numbers, and memory
+
+
+def test_numbers_that_change_are_recorded_a_bounded_number_of_times():
+    scale = mg.graph(lambda x, factor: x * factor)
+    with pytest.warns(UserWarning, match="graph: <lambda> was recorded 9 times.*give numbers that change as tensors"):
+        found = [scale(mg.ones(1), 1 / (i + 1)).item() for i in range(40)]
+    assert found == pytest.approx([1 / (i + 1) for i in range(40)])
+    assert len(scale._recordings) == 8
+
+
+def test_shapes_that_change_keep_a_bounded_number_of_recordings():
+    double = mg.graph(lambda x: x * 2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for n in range(1, 30):
+            assert double(mg.ones(n)).sum().item() == 2 * n
+    assert len(double._recordings) == 8
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_few_shapes_are_all_kept_without_a_warning():
+    double = mg.graph(lambda x: x * 2)
+    for _ in range(10):
+        for n in range(1, 9):
+            double(mg.ones(n))
+    assert double._times == 8
+
+
+def test_zeros_of_both_signs_are_recorded_apart():
+    divide = mg.graph(lambda x, by: x / (x * by))
+    assert [divide(mg.ones(1), by).item() for by in (0.0, -0.0)] == [np.inf, -np.inf]
+    parts = mg.graph(lambda x, by: x / (x * by[0]))
+    assert [parts(mg.ones(1), (by,)).item() for by in (0.0, -0.0)] == [np.inf, -np.inf]
+    kept = mg.graph(lambda x, by: x * by)
+    assert np.isnan([kept(mg.ones(1), float("nan")).item() for _ in range(3)]).all()
+    assert kept._times == 1
+
+
+def test_constants_made_inside_are_new_at_each_replay():
+    def sums(x):
+        total, start = mg.zeros(2), mg.tensor([1.0, 2.0])
+        total += x
+        start[0] = 5.0
+        start.mul_(x)
+        return total, start
+
+    recorded = mg.graph(sums)
+    for value in (1.0, 2.0, 3.0):
+        found, expected = recorded(mg.full((2,), value)), sums(mg.full((2,), value))
+        assert [t.tolist() for t in found] == [t.tolist() for t in expected]
+
+
+def test_a_copy_made_inside_follows_its_source():
+    w = mg.tensor([1.0])
+    double = mg.graph(lambda: copy.deepcopy(w) * 2)
+    assert double().item() == 2
+    w.fill_(5.0)
+    assert double().item() == 10
+
+
+def test_what_reads_values_unseen_is_refused(tmp_path):
+    w = mg.tensor([1.0])
+    for read in (lambda x: pickle.dumps(w), lambda x: mg.save({"w": w}, tmp_path / "w"), lambda x: np.asarray(w)):
+        with pytest.raises(GraphError, match="graph: reading the values of a tensor inside"):
+            mg.graph(read)(mg.ones(1))
+    assert not list(tmp_path.iterdir())
+
+
+# ---- how it is called
+
+
+def test_a_method():
+    class Trainer:
+        def __init__(self, factor):
+            self.factor = mg.tensor(factor)
+
+        @mg.graph
+        def scaled(self, x):
+            """Scale x."""
+            return x * self.factor
+
+    two, three = Trainer(2.0), Trainer(3.0)
+    for value in (1.0, 5.0):
+        assert two.scaled(mg.tensor(value)).item() == 2 * value
+        assert three.scaled(mg.tensor(value)).item() == 3 * value
+    assert Trainer.scaled.__doc__ == "Scale x." and Trainer.scaled.__name__ == "scaled"
+    assert Trainer.scaled._times == 2
+
+
+Pair = namedtuple("Pair", ["first", "second"])
+
+
+def test_keyword_arguments_and_containers():
+    def combine(x, *, others, scale=1.0):
+        total = x + others["a"] + others["b"][0] + others["b"][1]
+        return Pair(total * scale, OrderedDict(twice=[total * 2]))
+
+    recorded = mg.graph(combine)
+    for value in (1.0, 2.0):
+        t = [mg.tensor(value + i) for i in range(4)]
+        out = recorded(t[0], others={"a": t[1], "b": (t[2], t[3])}, scale=3.0)
+        expected = combine(t[0], others={"a": t[1], "b": (t[2], t[3])}, scale=3.0)
+        assert type(out) is Pair and type(out.second) is OrderedDict
+        assert out.first.item() == expected.first.item()
+        assert out.second["twice"][0].item() == expected.second["twice"][0].item()
+    assert recorded._times == 1
+
+
+def test_named_tuples_of_operations():
+    largest = mg.graph(lambda x: x.max(dim=0))
+    for values in ([1.0, 3.0, 2.0], [4.0, 3.0, 2.0]):
+        found = largest(mg.tensor(values))
+        assert found.values.item() == max(values) and found.indices.item() == values.index(max(values))
+
+
+def test_a_recorded_function_as_a_decorator_with_settings():
+    @mg.graph(check=True)
+    def double(x):
+        return x * 2
+
+    assert [double(mg.tensor(v)).item() for v in (1.0, 2.0)] == [2, 4]
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="signals of POSIX")
+def test_a_call_from_a_signal_handler():
+    """It interrupts a replay of the same function."""
+    found, interruptions = [], []
+    double = mg.graph(lambda x: x * 2)
+    double(mg.ones(4))
+
+    class Interrupting:
+        """A program that is interrupted before it runs."""
+
+        def __init__(self, program):
+            self.program = program
+
+        def __call__(self, inputs):
+            if not interruptions:
+                interruptions.append(1)
+                os.kill(os.getpid(), signal.SIGUSR1)
+            self.program(inputs)
+
+    replay = double._recordings[0]
+    replay.program = Interrupting(replay.program)
+    before = signal.signal(signal.SIGUSR1, lambda *_: found.append(double(mg.full((4,), 5.0)).tolist()))
+    try:
+        assert double(mg.full((4,), 3.0)).tolist() == [6] * 4
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert found == [[10] * 4]
+
+
+# ---- memory that an argument shares with what is changed inside
+
+
+def shares_with_a_parameter():
+    w = mg.tensor([1.0, 2.0], requires_grad=True)
+    optimizer = optim.SGD([w], lr=1.0)
+
+    @mg.graph
+    def step(x):
+        optimizer.zero_grad()
+        (w * 2).sum().backward()
+        optimizer.step()
+        return x * 1
+
+    return step, w
+
+
+def test_an_argument_that_shares_memory_with_a_parameter_is_refused():
+    step, w = shares_with_a_parameter()
+    with pytest.raises(
+        GraphError, match=r"argument 0 shares memory with a tensor \(2,\) that is changed inside.*clone"
+    ):
+        step(w.detach())
+    assert w.tolist() == [1, 2]
+    step, w = shares_with_a_parameter()
+    assert step(w.detach().clone()).tolist() == [1, 2]
+    with pytest.raises(GraphError, match="argument 0 shares memory"):
+        step(w.detach())
+
+
+def test_an_argument_in_the_memory_of_a_gradient_is_refused():
+    step, w = shares_with_a_parameter()
+    step(mg.ones(2))
+    with pytest.raises(GraphError, match="argument 0 shares memory"):
+        step(w.grad)
+
+
+# ---- what a replay would not carry on
+
+
+class Counting(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.calls = 0
+
+    def forward(self, x):
+        self.calls += 1
+        return x * self.calls
+
+
+class Averaging(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mean", mg.zeros(2))
+
+    def forward(self, x):
+        self.mean = 0.5 * self.mean + 0.5 * x
+        return self.mean * 1
+
+
+class AveragingInPlace(Averaging):
+    def forward(self, x):
+        self.mean.mul_(0.5).add_(0.5 * x)
+        return self.mean * 1
+
+
+class Decaying(SignDescent):
+    def __init__(self, params):
+        super().__init__(params, {"lr": 1.0})
+        self.t = 0
+
+    def step(self):
+        self.t += 1
+        for group in self.param_groups:
+            for p in group["params"]:
+                p.data -= group["lr"] / self.t * p.grad
+
+
+class Momentum(SignDescent):
+    def step(self):
+        for group in self.param_groups:
+            for p in group["params"]:
+                before = self.state[p].get("m", p.grad * 0)
+                self.state[p]["m"] = before * 0.5 + p.grad
+                p.data -= group["lr"] * self.state[p]["m"]
+
+
+def test_numbers_and_tensors_that_a_module_replaces_are_refused():
+    for module, name in ((Counting(), "calls of Counting"), (Averaging(), "_buffers.mean of Averaging")):
+        with pytest.raises(GraphError, match=f"graph: {name} is changed inside"):
+            mg.graph(module)(mg.ones(2))
+    average = AveragingInPlace()
+    recorded = mg.graph(average)
+    assert [recorded(mg.ones(2))[0].item() for _ in range(3)] == [0.5, 0.75, 0.875]
+
+
+def test_state_that_an_optimiser_of_ones_own_replaces_is_refused():
+    for make in (lambda p: Decaying(p), lambda p: Momentum(p, {"lr": 1.0})):
+        w = mg.tensor([1.0], requires_grad=True)
+        optimizer = make([w])
+
+        def step(x, w=w, optimizer=optimizer):
+            optimizer.zero_grad()
+            (w * x).sum().backward()
+            optimizer.step()
+
+        step(mg.ones(1))
+        with pytest.raises(GraphError, match=r"graph: .* is changed inside, and would stay as it is at a replay"):
+            mg.graph(step)(mg.ones(1))
+
+
+# ---- check=True
+
+
+def test_check_finds_what_cannot_be_seen():
+    factor = {"value": 2.0}
+    model, optimizer = made()
+
+    @mg.graph(check=True)
+    def step(x):
+        loss = (model(x) * factor["value"]).sum()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss.detach()
+
+    for _ in range(3):
+        step(mg.ones(2, 4))
+    factor["value"] = 3.0
+    with pytest.raises(GraphError, match="a replay of step gives another result 0 than a plain call"):
+        step(mg.ones(2, 4))
+
+
+def test_check_names_the_tensor():
+    rate = [0.1]
+    model, _ = made()
+
+    @mg.graph(check=True)
+    def step(x):
+        model.zero_grad()
+        model(x).sum().backward()
+        with mg.no_grad():
+            model.last.bias.sub_(rate[0] * model.last.bias.grad)
+
+    step(mg.ones(2, 4))
+    step(mg.ones(2, 4))
+    rate[0] = 0.2
+    with pytest.raises(GraphError, match=r"another last\.bias than a plain call"):
+        step(mg.ones(2, 4))
+
+
+@pytest.mark.parametrize("optimizer", ["SGD", "Adam"])
+def test_check_changes_nothing(optimizer):
+    found = []
+    for wrap in (lambda f: f, mg.graph, mg.graph(check=True)):
+        model, adam = made(0, OPTIMIZERS[optimizer])
+        model.drop.p = 0.3
+        step = wrap(step_of(model, adam))
+        losses = [step(mg.ones(4, 4) * i, mg.tensor([0, 1, 2, 0])).item() for i in range(5)]
+        found.append((losses, model.last.weight.tolist()))
+    assert found[0] == found[1] == found[2]
+
+
+def test_dropped_recordings_free_their_memory():
+    double = mg.graph(lambda x: x * 2)
+    double(mg.ones(1))
+    gone = weakref.ref(double._recordings[0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for n in range(2, 12):
+            double(mg.ones(n))
+    gc.collect()
+    assert gone() is None
