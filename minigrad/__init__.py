@@ -36,7 +36,7 @@ from .profile import profile
 from .random import initial_seed, manual_seed
 from .runtime.device import Device, device
 from .runtime.precision import get_float32_matmul_precision, set_float32_matmul_precision
-from .runtime.threads import get_num_threads, set_num_threads
+from .runtime.threads import get_num_threads, set_flush_denormal, set_num_threads
 from .serialization import load, save
 from .tape import enable_grad, is_grad_enabled, no_grad
 from .tensor import Tensor, bool_ as bool, float32, float64, int32, int64, tensor, uint8

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from .errors import ValidationError
+from .runtime import fork
 from .runtime.threads import host, local
 
 
@@ -58,6 +59,7 @@ class _Own(threading.local):
 
 _own = _Own()
 _program = Stream(int(np.random.SeedSequence().generate_state(1, np.uint64)[0]))
+fork.wait_for(lambda: _program.generator.bit_generator.lock)  # NumPy holds it while it draws
 
 
 def manual_seed(seed: int) -> None:

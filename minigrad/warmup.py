@@ -25,7 +25,9 @@ def warmup(step: Callable[[], object]) -> int:
     if not jobs:
         return 0
     print(
-        f"compiling {len(jobs)} kernels for this machine, once: the next start finds them in {cache.folder()}",
+        f"compiling {len(jobs)} kernels for this machine, once: the next start finds them in {cache.folder()}"
+        if cache.folder()
+        else f"compiling {len(jobs)} kernels for this machine",
         file=sys.stderr,
         flush=True,
     )

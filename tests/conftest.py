@@ -28,3 +28,11 @@ def _same_start():
     threads = mg.get_num_threads()
     yield
     mg.set_num_threads(threads)
+
+
+@pytest.fixture
+def ieee():
+    """Denormal numbers are computed with, not taken for 0."""
+    mg.set_flush_denormal(False)
+    yield
+    mg.set_flush_denormal(True)

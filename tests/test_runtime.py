@@ -5,6 +5,7 @@ import itertools
 import os
 import platform
 import shutil
+import stat
 import subprocess
 import sys
 import textwrap
@@ -18,8 +19,9 @@ from hypothesis import given, strategies as st
 import minigrad as mg
 from minigrad import ops
 from minigrad.ops.matmul import gemm
-from minigrad.runtime import cache, kernel as kernels, memory, threads, tile
+from minigrad.runtime import cache, fingerprint as marks, kernel as kernels, memory, target, threads, tile
 from minigrad.runtime.elementwise import elementwise
+from minigrad.runtime.fingerprint import fingerprint
 from minigrad.runtime.kernel import (
     Array1,
     Array2,
@@ -107,11 +109,28 @@ def test_a_damaged_file_is_compiled_anew(folder, compiled, damage):
     assert len(compiled) == 2, "the damaged file was replaced"
 
 
+@pytest.mark.parametrize("damage", ["renamed", "moved"])
+def test_a_file_counts_under_its_own_name_only(folder, monkeypatch, compiled, damage):
+    """Machine code of another kernel, or for another CPU, is not run."""
+    twice([1])
+    twice([1], "float64")
+    (file,), (other,) = folder.glob("test_runtime.doubled-f-*"), folder.glob("test_runtime.doubled-d-*")
+    if damage == "renamed":
+        shutil.copy(other, file)
+    else:
+        shutil.copytree(folder, folder.with_name("elsewhere"))
+        monkeypatch.setattr(cache, "folder", lambda: folder.with_name("elsewhere"))
+    assert twice([3]) == [6]
+    assert len(compiled) == 3
+
+
 def test_a_folder_that_cannot_be_written_costs_time_only(tmp_path, monkeypatch, compiled):
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setattr(cache, "folder", lambda: tmp_path / "file" / "kernels")
-    assert twice([1]) == [2]
-    assert twice([1]) == [2]
+    monkeypatch.setattr(cache, "_said", [])
+    with pytest.warns(UserWarning, match="not kept on disk.*MINIGRAD_CACHE_DIR"):
+        assert twice([1]) == [2]
+    assert twice([1]) == [2], "no second warning"
     assert len(compiled) == 2
 
 
@@ -120,23 +139,30 @@ def test_no_half_written_file_is_left_in_the_folder(folder):
     assert {file.name.partition("-")[0] for file in folder.iterdir()} <= {"test_runtime.doubled", "execute"}
 
 
-@pytest.mark.parametrize("edited", ["ops/conv2d.py", "runtime/tile.py"])
-def test_an_edit_of_a_source_starts_another_folder(tmp_path, monkeypatch, edited):
-    for part in ("ops", "runtime"):
-        shutil.copytree(cache.PACKAGE / part, tmp_path / part)
-    monkeypatch.setattr(cache, "PACKAGE", tmp_path)
-    before = cache.folder.__wrapped__()
-    assert cache.folder.__wrapped__() == before
-    with open(tmp_path / edited, "a", encoding="utf-8") as file:
+def test_an_edit_of_the_runtime_starts_another_folder(tmp_path, monkeypatch):
+    shutil.copytree(cache.SOURCES, tmp_path / "runtime")
+    monkeypatch.setattr(cache, "SOURCES", tmp_path / "runtime")
+    before = cache.key()
+    assert cache.key() == before
+    with open(tmp_path / "runtime" / "tile.py", "a", encoding="utf-8") as file:
         file.write("\n")
-    assert cache.folder.__wrapped__() != before
+    assert cache.key() != before
 
 
-@pytest.mark.parametrize("name, value", [("CPU_NAME", "haswell"), ("OPT", "1")])
-def test_another_cpu_or_optimisation_starts_another_folder(monkeypatch, name, value):
-    before = cache.folder.__wrapped__()
-    monkeypatch.setattr(cache.config, name, value)
-    assert cache.folder.__wrapped__() != before
+@pytest.mark.parametrize(
+    "module, name, value",
+    [
+        (target, "NAME", "haswell"),
+        (target, "FEATURES", "+avx2"),
+        (cache.config, "OPT", "1"),
+        (cache.config, "SLP_VECTORIZE", 1),
+        (cache.numba, "__version__", "0.1"),
+    ],
+)
+def test_another_cpu_version_or_setting_starts_another_folder(monkeypatch, module, name, value):
+    before = cache.key()
+    monkeypatch.setattr(module, name, value)
+    assert cache.key() != before
 
 
 def test_the_folder_follows_the_environment(monkeypatch, tmp_path):
@@ -151,9 +177,91 @@ def test_the_folder_follows_the_environment(monkeypatch, tmp_path):
     assert cache.home() == tmp_path / "local" / "minigrad"
 
 
+@pytest.fixture
+def fresh(tmp_path, monkeypatch):
+    """A process that has not looked for its cache folder yet, and the place where it looks."""
+    monkeypatch.setattr(cache, "_said", [])
+    monkeypatch.setenv("MINIGRAD_CACHE_DIR", str(tmp_path / "a" / "kernels"))
+    return cache.folder.__wrapped__, tmp_path / "a" / "kernels"
+
+
+def mode(path):
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+POSIX = pytest.mark.skipif(not hasattr(os, "getuid"), reason="POSIX only")
+
+
+@POSIX
+def test_the_folder_is_made_for_nobody_else(fresh):
+    find, place = fresh
+    assert find() == place / cache.key()
+    assert {mode(path) for path in (place.parent, place, place / cache.key())} == {0o700}
+
+
+@POSIX
+@pytest.mark.parametrize("depth", [0, 1, 2])
+@pytest.mark.parametrize("linked", [False, True], ids=["plain", "linked"])
+def test_a_folder_that_others_can_write_to_is_not_used(fresh, monkeypatch, tmp_path, depth, linked):
+    """Itself, or one above it, in which it could be exchanged."""
+    find, place = fresh
+    path = find()
+    open_to_all = (path, *path.parents)[depth]
+    open_to_all.chmod(0o777)
+    if linked:
+        (tmp_path / "link").symlink_to(place)
+        monkeypatch.setenv("MINIGRAD_CACHE_DIR", str(tmp_path / "link"))
+    with pytest.warns(UserWarning, match=f"another user can write to {open_to_all};"):
+        assert find() is None
+    assert find() is None, "no second warning"
+    if depth:
+        open_to_all.chmod(0o1777)  # as /tmp: what is in it cannot be exchanged
+        assert find() == path
+
+
+@POSIX
+@pytest.mark.parametrize(
+    "owner, mode, shared, ours",
+    [
+        ("me", 0o755, False, True),
+        ("root", 0o755, False, True),
+        ("other", 0o755, False, False),
+        ("other", 0o1777, True, False),
+        ("root", 0o1777, True, True),
+        ("root", 0o1777, False, False),
+        ("me", 0o702, False, False),
+        ("me", 0o720, False, False),
+    ],
+)
+def test_whose_folder_it_is(monkeypatch, owner, mode, shared, ours):
+    monkeypatch.setattr(os, "getuid", lambda: 4321)
+    uid = {"me": 4321, "root": 0, "other": 4322}[owner]
+    status = os.stat_result((mode, 0, 0, 1, uid, 98765, 0, 0, 0, 0))
+    assert cache._is_ours(status, shared) == ours
+
+
+def test_what_was_used_longest_ago_is_removed(fresh, monkeypatch):
+    find, place = fresh
+    names = [f"{number:016x}" for number in range(10)]
+    for age, name in enumerate([*names, "ffffffffffffffff", "notes"]):
+        (place / name).mkdir(parents=True)
+        (place / name / ("execute" if name in names else "mine")).touch()
+        os.utime(place / name, (1000 - age, 1000 - age))
+    path = find()
+    monkeypatch.setattr(cache, "folder", lambda: path)
+    monkeypatch.setattr(cache, "MAX_BYTES", 500)
+    for age, name in enumerate("abc"):
+        (path / name).write_bytes(bytes(200))
+        os.utime(path / name, (1000 - age, 1000 - age))
+    cache.save_bytes("d", bytes(50))
+    kept = {folder.name for folder in place.iterdir()}
+    assert kept == {path.name, "ffffffffffffffff", "notes", *names[: cache.FOLDERS - 1]}
+    assert {file.name for file in path.iterdir()} == {"a", "b", "d"}
+
+
 def process(code, **environment):
     """What a fresh Python process prints."""
-    path = os.pathsep.join([str(cache.PACKAGE.parent), *sys.path])
+    path = os.pathsep.join([str(cache.SOURCES.parents[1]), *sys.path])
     done = subprocess.run(
         [sys.executable, "-W", "error::RuntimeWarning", "-c", textwrap.dedent(code)],
         text=True,
@@ -230,6 +338,80 @@ def test_two_sessions_can_use_one_name_for_two_kernels(tmp_path):
             elementwise(fresh)(x, out); print(out.item())
         """
         assert process(code, MINIGRAD_CACHE_DIR=str(tmp_path)) == [expected]
+
+
+def compiled_from(text, **names):
+    """The function `f` that a source text defines."""
+    scope = {"__name__": "mine", "np": np, "helper": kernels.helper, **names}
+    exec(textwrap.dedent(text), scope)
+    return scope["f"]
+
+
+SAME = """
+    {before}
+    def f(task, x, out):
+        out[task] = {value}
+"""
+
+
+@pytest.mark.parametrize(
+    "before, value",
+    [
+        ("", "x[task] * 3"),
+        ("", "x[task] * 2.0"),
+        ("", "out[task] * 2"),
+        ("", "(lambda a: a * 2)(x[task])"),
+        ("", "(lambda a: a * 3)(x[task])"),
+        ("n = 2", "x[task] * n"),
+        ("n = np.float32(2)", "x[task] * n"),
+        ("n = 3", "x[task] * n"),
+        ("n = np.ones(3)", "x[task] * n[0]"),
+        ("n = np.array([1, 1, 2])", "x[task] * n[0]"),
+        ("n = (1, (2, 3))", "x[task] * n[0]"),
+        ("n = (1, (2, np.float32(3)))", "x[task] * n[0]"),
+        ("g = helper(lambda a: a)", "g(x[task])"),
+        ("g = helper(lambda a: a + 1)", "g(x[task])"),
+        ("g = helper(lambda a, b=1: a + b)", "g(x[task])"),
+        ("g = helper(lambda a, b=2: a + b)", "g(x[task])"),
+        ("g = helper(lambda a: a); h = helper(lambda a: g(a))", "h(x[task])"),
+        ("g = helper(lambda a: -a); h = helper(lambda a: g(a))", "h(x[task])"),
+        ("import types; m = types.ModuleType('m'); m.n = 1", "x[task] * m.n"),
+        ("import types; m = types.ModuleType('m'); m.n = 2", "x[task] * m.n"),
+        ("import types; m = types.ModuleType('m'); m.g = helper(lambda a: a)", "m.g(x[task])"),
+        ("import types; m = types.ModuleType('m'); m.g = helper(lambda a: a + 1)", "m.g(x[task])"),
+    ],
+)
+def test_a_fingerprint_follows_all_that_a_kernel_names(before, value):
+    """And stays as it is where nothing changes but comments, and what it does not name."""
+    everything = [(before, value), ("", "x[task] * 2"), ("# other\n    k = 7", value if not before else "x[task] * 2")]
+    one, two, three = (fingerprint(compiled_from(SAME.format(before=b, value=v))) for b, v in everything)
+    assert one != two
+    assert three == (one if not before else two)
+    assert one == fingerprint(compiled_from(SAME.format(before=before, value=value)))
+
+
+def test_a_fingerprint_follows_the_kinds_of_arguments():
+    """The same loop on bytes and on floats."""
+    x, c, out = np.float32([3, 4]), np.array([True, False]), np.empty(2, "f4")
+    for kind, first, expected in ((Bytes, c, [3, 0]), (Memory, np.float32([0, 2]), [0, 4])):
+        elementwise(_kept, (kind, Memory))(first, x, out)
+        assert out.tolist() == expected
+
+
+def _kept(c, a):
+    return a if c else a - a
+
+
+def test_a_fingerprint_follows_the_file_of_an_overloaded_function(tmp_path):
+    """The overload is not named by the kernel, and stands beside the function."""
+    found = set()
+    for text in ("# one", "# two"):
+        (tmp_path / "mine.py").write_text(f"def g(a): return a  {text}")
+        scope = {"__name__": "mine"}
+        exec(compile((tmp_path / "mine.py").read_text(), tmp_path / "mine.py", "exec"), scope)
+        marks._file.cache_clear()
+        found.add(fingerprint(compiled_from(SAME.format(before="", value="g(x[task])"), g=scope["g"])))
+    assert len(found) == 2
 
 
 # ---- arguments of every kind
@@ -558,10 +740,302 @@ CONVOLUTION = """
 """
 
 
-@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="x86-64 only")
+X86 = pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="x86-64 only")
+
+
+@X86
+@pytest.mark.parametrize("features", [{}, {"NUMBA_CPU_FEATURES": "+sse2,+64bit"}], ids=["name", "name and features"])
+def test_a_convolution_on_the_least_cpu(features):
+    """What every x86-64 has, whatever this one has."""
+    assert process(CONVOLUTION, NUMBA_CPU_NAME="x86-64", **features) == ["16", "2"]
+
+
+@X86
+@pytest.mark.skipif("vfmadd" not in target.INSTRUCTIONS, reason="needs AVX2")
+def test_a_convolution_on_haswell():
+    assert process(CONVOLUTION, NUMBA_CPU_NAME="haswell") == ["32", "2"]
+
+
+MACHINE_CODE = """
+    import re
+    from minigrad.ops.matmul import gemm_kernel
+    from minigrad.runtime import cache, kernel, target
+    code = gemm_kernel._compile(kernel.FLOATS["f"], (4, 2, False))._library.get_asm_str()
+    print(cache.key(), target.VECTOR_BYTES, *sorted(set(re.findall("%([xyz]mm)", code))))
+"""
+
+
+@X86
+def test_machine_code_tiles_and_cache_follow_one_cpu():
+    """NUMBA_CPU_NAME alone gives the instructions of that CPU and no others, those of this machine included."""
+    keys = set()
+    for name, width, widest in (("x86-64", "16", "xmm"), ("haswell", "32", "ymm"), ("skylake-avx512", "64", "zmm")):
+        key, *found = process(MACHINE_CODE, NUMBA_CPU_NAME=name)
+        assert (found[0], found[-1]) == (width, widest)
+        keys.add(key)
+    assert len(keys) == 3
+
+
+# ---- settings of the environment
+
+
+def error(code, **environment):
+    """The error of our own that a fresh process ends with."""
+    text = f"try:\n{textwrap.indent(textwrap.dedent(code), '    ')}\nexcept Exception as error:\n"
+    text += "    print(type(error).__mro__[1].__name__, type(error).__name__, error)"
+    return " ".join(process(text, **environment))
+
+
+RUN = "import minigrad as mg; print((mg.ones(100_000) * 2).sum().item())"
+
+
 @pytest.mark.parametrize(
-    "name, features, expected", [("haswell", "+avx,+avx2,+fma", ["32", "2"]), ("x86-64", "+sse2", ["16", "2"])]
+    "name, value, kind, advice",
+    [
+        ("NUMBA_NUM_THREADS", "0", "ValidationError", "'0'; unset it, or use a whole number from 1 to 1024"),
+        ("NUMBA_NUM_THREADS", "-2", "ValidationError", "'-2'; unset it"),
+        ("NUMBA_NUM_THREADS", "abc", "ValidationError", "'abc'; unset it"),
+        ("NUMBA_NUM_THREADS", "1000000", "ValidationError", "'1000000'; unset it"),
+        ("NUMBA_THREADING_LAYER", "nonsense", "ValidationError", "'nonsense'; unset it, or use default, tbb, omp"),
+        ("NUMBA_DISABLE_JIT", "1", "DeviceError", "NUMBA_DISABLE_JIT is set"),
+    ],
 )
-def test_a_convolution_on_another_cpu(name, features, expected):
-    """AVX2, and the least that every x86-64 has."""
-    assert process(CONVOLUTION, NUMBA_CPU_NAME=name, NUMBA_CPU_FEATURES=features) == expected
+def test_a_setting_that_cannot_be_is_named(name, value, kind, advice):
+    said = error(RUN, **{name: value})
+    assert said.startswith(f"MinigradError {kind} ")
+    assert name in said and advice in said
+
+
+@X86
+@pytest.mark.skipif("zmm" in target.INSTRUCTIONS, reason="needs a machine without AVX-512")
+def test_code_that_this_machine_cannot_run_is_not_run():
+    said = error(RUN, NUMBA_CPU_NAME="skylake-avx512")
+    assert "DeviceError" in said and "zmm, which this machine" in said
+
+
+def test_a_layer_that_cannot_be_started_is_named(monkeypatch):
+    def fail():
+        raise ValueError("No threading layer could be loaded.")
+
+    monkeypatch.setattr(threads.numba, "get_num_threads", fail)
+    monkeypatch.setattr(threads.numba.config, "THREADING_LAYER", "tbb")
+    with pytest.raises(mg.errors.DeviceError, match="layer 'tbb'; install the package tbb.*could be loaded"):
+        threads._start_layer()
+
+
+def test_a_compiler_that_was_started_for_another_cpu_is_refused(monkeypatch):
+    monkeypatch.setattr(target, "FEATURES", "+other")
+    with pytest.raises(mg.errors.DeviceError, match=r"expected .* \+other; import minigrad before"):
+        target.context.__wrapped__()
+
+
+def test_device_numpy_needs_no_compiler():
+    code = "import minigrad as mg; print((mg.ones(4, device='numpy') * 2).sum().item())"
+    assert process(code, NUMBA_DISABLE_JIT="1") == ["8.0"]
+
+
+@pytest.mark.skipif(not installed("tbb"), reason="needs the package tbb")
+@pytest.mark.parametrize("name", ["tbb", "safe"])
+def test_tbb_is_found_when_it_is_asked_for(name):
+    code = RUN + "\nfrom minigrad.runtime import threads; print(threads.threading_layer())"
+    assert process(code, NUMBA_THREADING_LAYER=name) == ["200000.0", "tbb"]
+
+
+HOMELESS = """
+    import os, pwd, warnings
+    def nobody(uid): raise KeyError(uid)
+    pwd.getpwuid = nobody
+    for name in ("HOME", "XDG_CACHE_HOME", "MINIGRAD_CACHE_DIR"): os.environ.pop(name, None)
+    import minigrad as mg
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        print((mg.ones(3) * 2).sum().item(), len(said), "MINIGRAD_CACHE_DIR" in str(said[0].message))
+"""
+
+
+@POSIX
+def test_no_home_means_no_cache():
+    assert process(HOMELESS) == ["6.0", "1", "True"]
+
+
+# ---- forks
+
+
+FORKS = """
+    import os, signal, sys, threading, time
+    import numpy as np
+    import minigrad as mg
+    from minigrad.nn import functional as F
+
+    def step(seed):
+        random = np.random.default_rng(seed)
+        x = mg.tensor(random.normal(size=(16, 3, 12, 12)), dtype=mg.float32, requires_grad=True)
+        w = mg.tensor(random.normal(size=(8, 3, 3, 3)), dtype=mg.float32, requires_grad=True)
+        y = (F.conv2d(x, w, padding=1).flatten(1) @ mg.ones(8 * 144, 64)).relu().sum()
+        y.backward()
+        return y.item(), w.grad.numpy().tobytes()
+
+    def busy(seed):
+        while not done:
+            step(seed), mg.randn(2000), mg.ones(300, 300) @ mg.ones(300, 300)
+
+    def child():
+        mg.randn(5)
+        return step(0) == expected and mg.get_num_threads() == 1
+
+    expected, done, ends = step(0), False, []
+    workers = [threading.Thread(target=busy, args=(seed,)) for seed in range(1, 5)]
+    for worker in workers: worker.start()
+    for _ in range(25):
+        pid = os.fork()
+        if pid == 0:
+            signal.alarm(60)  # a child that hangs is one that fails
+            os._exit(0 if child() else 1)
+        ends.append(os.waitpid(pid, 0)[1])
+    done = True
+    for worker in workers: worker.join()
+    print("ends", *sorted(set(ends)))
+"""
+FORKING = pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks here")
+EACH_LAYER = pytest.mark.parametrize("layer", ["tbb", "omp", "workqueue"])
+
+
+@FORKING
+@EACH_LAYER
+def test_forks_while_other_threads_compute(layer):
+    """Each child computes alone, the same bits, and ends."""
+    assert process(FORKS, NUMBA_THREADING_LAYER=layer)[-2:] == ["ends", "0"]
+
+
+POOL = """
+    import multiprocessing, os
+    import minigrad as mg
+    x = mg.ones(100_000)
+    (x + x).sum()
+    def work(number):
+        return (x * number).sum().item() == 100_000 * number, os.getpid()
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        found = pool.map_async(work, range(1, 9)).get(timeout=120)
+    print(all(right for right, _ in found), len({process for _, process in found}) <= 2, (x + x)[1].item())
+"""
+
+
+@FORKING
+@EACH_LAYER
+def test_a_pool_of_forked_processes(layer):
+    """No worker dies, to be replaced by another for ever."""
+    assert process(POOL, NUMBA_THREADING_LAYER=layer)[-3:] == ["True", "True", "2.0"]
+
+
+UNSTARTED = """
+    import os, signal, threading
+    import minigrad as mg
+    mg.set_num_threads(1)
+    compiling = threading.Thread(target=lambda: (mg.rand(4) * 2 - 1).exp())
+    if {compiling}: compiling.start()
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(120)
+        right = mg.tanh(mg.zeros(100_000)).sum().item() == 0
+        os._exit(0 if right else 1)
+    print(os.waitpid(pid, 0)[1])
+    if {compiling}: compiling.join()
+"""
+
+
+@FORKING
+@pytest.mark.parametrize("compiling", [False, True], ids=["before the first kernel", "while one is compiled"])
+def test_a_child_forked_early_compiles_for_itself(compiling, tmp_path):
+    assert process(UNSTARTED.format(compiling=compiling), MINIGRAD_CACHE_DIR=str(tmp_path)) == ["0"]
+
+
+@FORKING
+def test_a_forked_process_has_one_thread():
+    code = """
+        import os
+        import minigrad as mg
+        mg.ones(3) + 1
+        if not (pid := os.fork()):
+            try:
+                mg.set_num_threads(2)
+            except mg.errors.ValidationError as error:
+                os._exit(5 if "forked" in str(error) else 6)
+            os._exit(7)
+        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+    """
+    assert process(code)[-1:] == ["5"]
+
+
+@FORKING
+def test_a_forked_process_does_not_use_the_gpu_of_its_parent():
+    code = """
+        import os
+        import minigrad as mg
+        x = mg.ones(3, device="cuda")
+        if not (pid := os.fork()):
+            try:
+                x + x
+            except mg.errors.DeviceError as error:
+                os._exit(5 if "forked" in str(error) else 6)
+            os._exit(7)
+        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+    """
+    assert process(code, NUMBA_ENABLE_CUDASIM="1")[-1:] == ["5"]
+
+
+# ---- denormal numbers
+
+
+TINY = {"float32": [1e-39, -3e-42, 1e-45], "float64": [1e-310, -3e-315, 5e-324]}
+
+
+@pytest.mark.parametrize("dtype", TINY)
+@pytest.mark.parametrize("size", [3, 300_000])
+@pytest.mark.parametrize("number", [1, 2])
+def test_denormal_numbers_are_taken_for_0(dtype, size, number):
+    """Read and written, on every thread, in one task and in many; restored for NumPy afterwards."""
+    if number > threads.numba.config.NUMBA_NUM_THREADS:
+        pytest.skip("needs two threads")
+    mg.set_num_threads(number)
+    x = mg.tensor(np.resize(TINY[dtype], size), dtype=getattr(mg, dtype))
+    least = float(np.finfo(dtype).tiny)
+    assert mg.set_flush_denormal(True)
+    assert not (x * 1e10).numpy().any()
+    assert not (mg.full((size,), least, dtype=x.dtype) * 0.5).numpy().any()
+    assert (x.numpy() * x.numpy().dtype.type(1)).all(), "NumPy computes with them"
+    np.testing.assert_array_equal(x.clone().numpy(), x.numpy())  # moved, they stay
+
+
+@pytest.mark.usefixtures("ieee")
+@pytest.mark.parametrize("dtype", TINY)
+@pytest.mark.parametrize("size", [3, 300_000])
+def test_denormal_numbers_can_be_kept(dtype, size):
+    x = np.resize(np.array(TINY[dtype], dtype), size)
+    np.testing.assert_array_equal((mg.tensor(x, dtype=getattr(mg, dtype)) * 3).numpy(), x * x.dtype.type(3))
+
+
+def test_the_results_of_flushing_are_the_same_recorded_and_plain():
+    def decay(x):
+        for _ in range(4):
+            x = x * 0.1
+        return x
+
+    x, recorded = mg.full((70_000,), 3e-36), mg.graph(decay)
+    expected = decay(x).numpy()
+    assert not expected.any()
+    for _ in range(2):
+        np.testing.assert_array_equal(recorded(x).numpy(), expected)
+
+
+def test_exp_and_log_at_the_edge_of_the_normal_numbers():
+    x = mg.tensor([-87.3, -87.4, -95.0, -103.0])
+    found = mg.exp(x).numpy()
+    np.testing.assert_allclose(found[0], np.exp(np.float64(np.float32(-87.3))), rtol=4e-7)
+    assert found[1:].tolist() == [0, 0, 0]
+    assert mg.log(mg.tensor([1e-39, 0.0])).tolist() == [-np.inf, -np.inf]
+
+
+@pytest.mark.parametrize("mode", [1, 0, None, "on"])
+def test_set_flush_denormal_takes_a_bool(mode):
+    with pytest.raises(mg.errors.DtypeError, match="True or False"):
+        mg.set_flush_denormal(mode)

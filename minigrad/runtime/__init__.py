@@ -1,1 +1,20 @@
 """The ground: devices, memory, kernels, threads and the compile cache; the only importer of Numba and llvmlite."""
+
+import os
+
+from ..errors import ValidationError
+
+MAX_THREADS = 1024
+
+
+def _check_number_of_threads() -> None:
+    """Refuse what Numba, when it is imported, would meet with an error or a warning of its own."""
+    wanted = os.environ.get("NUMBA_NUM_THREADS", "1").strip()
+    if not wanted.isdecimal() or not 1 <= int(wanted) <= MAX_THREADS:
+        raise ValidationError(
+            f"minigrad: the environment variable NUMBA_NUM_THREADS is {wanted!r}; unset it, or use a whole number from "
+            f"1 to {MAX_THREADS}"
+        )
+
+
+_check_number_of_threads()

@@ -156,7 +156,7 @@ def _unary(f, kinds, result) -> Kernel:
                 for j in range(n):
                     out[o + j * so] = f(a[p + j * sa])
 
-    return Kernel(loop, f.py_func)
+    return Kernel(loop, getattr(f, "py_func", f))
 
 
 def _binary(f, kinds, result) -> Kernel:
@@ -180,7 +180,7 @@ def _binary(f, kinds, result) -> Kernel:
                 for j in range(n):
                     out[o + j * so] = f(a[p + j * sa], b[q + j * sb])
 
-    return Kernel(loop, f.py_func)
+    return Kernel(loop, getattr(f, "py_func", f))
 
 
 def _ternary(f, kinds, result) -> Kernel:
@@ -202,7 +202,7 @@ def _ternary(f, kinds, result) -> Kernel:
                 for j in range(n):
                     out[o + j * so] = f(a[p + j * sa], b[q + j * sb], c[r + j * sc])
 
-    return Kernel(loop, f.py_func)
+    return Kernel(loop, getattr(f, "py_func", f))
 
 
 # ---- values that depend on an element's place only

@@ -10,7 +10,6 @@ wait in a threading layer fall asleep.  A thread that comes late, or not at all,
 """
 
 import ctypes
-import platform
 import sys
 
 import numba
@@ -20,12 +19,14 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from .target import MACHINE
 from .view import WORD
 
 LINE = 64  # bytes: counters in one cache line would slow each other down
 PATIENCE = 20  # looks at the others before their tasks are taken: 0.2 us
 SPINS = 2000  # looks before another process is given the core: 20 us
-MACHINE = {"AMD64": "x86_64", "arm64": "aarch64"}.get(platform.machine(), platform.machine())
+IEEE = {"x86_64": 0x1F80}.get(MACHINE, 0)  # what the control word of a core's arithmetic is by default
+FLUSH = IEEE | {"x86_64": 0x8040, "aarch64": 1 << 24}.get(MACHINE, 0)  # the same, with denormal numbers taken for 0
 YIELD = "minigrad_yield"
 
 
@@ -95,9 +96,40 @@ def _yield(typing):
     return types.void(), generate
 
 
-def _call_by_name(builder, name, arguments):
-    kind = ir.FunctionType(ir.VoidType(), [argument.type for argument in arguments])
-    builder.call(cgutils.get_or_insert_function(builder.module, kind, name), arguments)
+@intrinsic
+def _control(typing):
+    """The control word of this core's arithmetic: rounding, exceptions, denormal numbers."""
+
+    def generate(context, builder, signature, args):
+        if MACHINE == "aarch64":
+            return _call_by_name(builder, "llvm.aarch64.get.fpcr", [], WORD)
+        place = cgutils.alloca_once_value(builder, ir.IntType(32)(0))
+        if MACHINE == "x86_64":
+            _call_by_name(builder, "llvm.x86.sse.stmxcsr", [place])
+        return builder.zext(builder.load(place), WORD)
+
+    return types.int64(), generate
+
+
+@intrinsic
+def _set_control(typing, word):
+    """Set the control word of this core's arithmetic."""
+
+    def generate(context, builder, signature, args):
+        if MACHINE == "aarch64":
+            _call_by_name(builder, "llvm.aarch64.set.fpcr", args)
+        elif MACHINE == "x86_64":
+            place = cgutils.alloca_once(builder, ir.IntType(32))
+            builder.store(builder.trunc(args[0], ir.IntType(32)), place)
+            _call_by_name(builder, "llvm.x86.sse.ldmxcsr", [place])
+        return context.get_dummy_value()
+
+    return types.void(types.int64), generate
+
+
+def _call_by_name(builder, name, arguments, result=None):
+    kind = ir.FunctionType(result or ir.VoidType(), [argument.type for argument in arguments])
+    return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), arguments)
 
 
 def name_symbols() -> None:
@@ -162,32 +194,39 @@ def _share(launch, counters, thread, threads):
 
 
 @_inline
-def _go_through(program, end, counters, thread, threads):
+def _go_through(program, end, counters, thread, threads, control):
     """One thread's way through a program."""
+    before = _control()
+    _set_control(control)
     launch = program
     while launch < end:
         if _now(counters + threads * LINE) < _total(launch):
             _share(launch, counters, thread, threads)
         counters += (threads + 1) * LINE
         launch += 8 * _word(launch)
+    _set_control(before)
 
 
-def execute(program, size, threads):
-    """Run a program: its address, its size in bytes, and how many threads."""
+def execute(program, size, threads, control):
+    """Run a program: its address, its size in bytes, how many threads, and the control word of their arithmetic, which
+    each of them has only meanwhile."""
     end, launch, launches, wide = program + size, program, 0, 0
     while launch < end:
         launches += 1
         wide += _word(launch + 16) > 1
         launch += 8 * _word(launch)
     if threads == 1 or not wide:
+        before = _control()
+        _set_control(control)
         launch = program
         while launch < end:
             for task in range(abs(_word(launch + 16))):
                 _call(_word(launch + 8), launch + 24, task)
             launch += 8 * _word(launch)
+        _set_control(before)
         return
     counters = np.empty(launches * (threads + 1) * LINE // 8, np.int64)
     for i in range(counters.size):  # np.zeros would become a parallel loop of its own
         counters[i] = 0
     for thread in numba.prange(threads):
-        _go_through(program, end, counters.ctypes.data, thread, threads)
+        _go_through(program, end, counters.ctypes.data, thread, threads, control)

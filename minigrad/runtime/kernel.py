@@ -18,8 +18,8 @@ Arguments travel in one block of eight-byte numbers, the launch (see threads.py)
 its NumPy object, from which the kernel reads data and shape: finding them in Python would cost a microsecond an array.
 """
 
-import hashlib
 import inspect
+import re
 import struct
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -34,6 +34,7 @@ from numba.extending import intrinsic, models, register_model
 
 from ..errors import DtypeError
 from . import cache, threads, tile
+from .fingerprint import fingerprint
 from .view import WORD, View, member, view_of
 
 
@@ -126,22 +127,23 @@ class Kernel:
     def prepare(self, char: str, shape: tuple[int, int, bool] | None) -> int:
         """The address of the kernel for an element type and a tile: from disk, or compiled and kept."""
         name = self._file(char, shape)
-        address = cache.load(name)
-        if address is None:
-            if type(threads.local.recording) is Rehearsal:
-                threads.local.recording.jobs[self, char, shape] = lambda: self.prepare(char, shape)
-                return 0
-            start = time.perf_counter()
-            address = cache.save(name, self._compile(FLOATS[char], shape))
-            for listener in listeners:
-                listener(self.name, time.perf_counter() - start)
-        self.compiled[char, shape] = address
+        with cache.compiling:  # one thread at a time
+            address = self.compiled.get((char, shape)) or cache.load(name)
+            if address is None:
+                if type(threads.local.recording) is Rehearsal:
+                    threads.local.recording.jobs[self, char, shape] = lambda: self.prepare(char, shape)
+                    return 0
+                start = time.perf_counter()
+                address = cache.save(name, self._compile(FLOATS[char], shape))
+                for listener in listeners:
+                    listener(self.name, time.perf_counter() - start)
+            self.compiled[char, shape] = address
         return address
 
     def _file(self, char, shape):
-        mark = hashlib.sha256("\n".join(_text(self.function)).encode()).hexdigest()[:12]
         form = "" if shape is None else "-{}x{}{}".format(shape[0], shape[1], "m" if shape[2] else "")
-        return f"{self.name}-{char}{form}-{mark}"
+        name = re.sub(r"[^\w.]", "", self.name)[:100]  # a lambda's <> and long names are not for every file system
+        return f"{name}-{char}{form}-{fingerprint(self.function, self.kinds)}"
 
     def _compile(self, element, shape):
         """The kernel as a C function of (block, task).
@@ -161,24 +163,6 @@ class Kernel:
 
 
 kernel = Kernel
-
-
-def _text(function: Any, seen: tuple[Any, ...] = ()) -> Iterator[str]:
-    """What a function computes: its instructions, and those of the functions and the numbers that it names."""
-    function = getattr(function, "py_func", function)
-    if function in seen:
-        return
-    if not hasattr(function, "__code__"):
-        yield repr(function)
-        return
-    code, named = function.__code__, inspect.getclosurevars(function)
-    yield f"{code.co_code.hex()} {[c for c in code.co_consts if not inspect.iscode(c)]} {code.co_names}"
-    for name, value in sorted({**named.globals, **named.nonlocals}.items()):
-        yield name
-        if isinstance(value, int | float | str | tuple | np.generic):
-            yield repr(value)
-        elif hasattr(value, "py_func") or inspect.isfunction(value):
-            yield from _text(value, (*seen, function))
 
 
 def _caller(kernel: Kernel) -> Callable[..., None]:

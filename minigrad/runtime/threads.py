@@ -15,8 +15,8 @@ from typing import Any
 import numba
 from numba import types
 
-from ..errors import ValidationError
-from . import cache, executor
+from ..errors import DeviceError, DtypeError, ValidationError
+from . import cache, executor, fork, target
 
 
 class Observer:
@@ -85,14 +85,17 @@ def host(function: Callable[..., object], *arguments: Any) -> None:
     recording.host(function, arguments)
 
 
-_chosen = numba.config.NUMBA_NUM_THREADS
 local = _Local()
+_most = _chosen = numba.config.NUMBA_NUM_THREADS
+_control = executor.FLUSH
 
 
 def set_num_threads(threads: int) -> None:
     """Run kernels on `threads` threads, 1 to the number of cores.  Results do not depend on it, to the last bit.
 
-    Raises   ValidationError   fewer than 1 or more than the machine has
+    A process that was forked from one that had run kernels has one thread for them.
+
+    Raises   ValidationError   fewer than 1 or more than there are
     Example
     >>> before = get_num_threads()
     >>> set_num_threads(1)
@@ -101,9 +104,11 @@ def set_num_threads(threads: int) -> None:
     >>> set_num_threads(before)
     """
     global _chosen
-    most = numba.config.NUMBA_NUM_THREADS
-    if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= most:
-        raise ValidationError(f"set_num_threads: {threads!r} threads asked for; use a whole number from 1 to {most}")
+    if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= _most:
+        advice = "; this process was forked, start it with the method 'spawn' for more" if _forked else ""
+        raise ValidationError(
+            f"set_num_threads: {threads!r} threads asked for; use a whole number from 1 to {_most}{advice}"
+        )
     _chosen = threads
 
 
@@ -117,34 +122,79 @@ def get_num_threads() -> int:
     return _chosen
 
 
+def set_flush_denormal(mode: bool) -> bool:
+    """Take denormal numbers for 0 on device 'cpu', in what kernels read and in what they write; returns whether this
+    CPU can.
+
+    mode   True, as at the start: float32 below 1.2e-38 and float64 below 2.2e-308 in size count as 0.  False: they are
+           computed with, as IEEE 754 says, and a kernel that meets many of them takes up to a hundred times as long
+
+    It holds in all threads and for kernels only: outside, and on device 'numpy', arithmetic is IEEE 754's.  Elements
+    that are only moved keep their values.
+
+    Raises   DtypeError   mode is not a bool
+    Example
+    >>> import minigrad as mg
+    >>> tiny = mg.tensor([1e-39])
+    >>> (tiny * 1).item()
+    0.0
+    >>> kept = mg.set_flush_denormal(False)
+    >>> (tiny * 1).item() > 0
+    True
+    >>> able = mg.set_flush_denormal(True)
+    """
+    global _control
+    if not isinstance(mode, bool):
+        raise DtypeError(f"set_flush_denormal: mode is {mode!r}; give True or False")
+    _control = executor.FLUSH if mode else executor.IEEE
+    return executor.FLUSH != executor.IEEE
+
+
 def threading_layer() -> str:
     """Numba's threading layer in use: 'tbb', 'omp' or 'workqueue'."""
     _executor()
     return numba.threading_layer()
 
 
-def _prefer_tbb() -> None:
-    """Choose the threading layer, before Numba does.
+def _start_layer() -> None:
+    """Start Numba's threading layer.
 
-    TBB is right when several Python threads launch at once and after a fork; its package keeps the library where the
-    system does not look, so it is loaded here by path.  OpenMP spins between launches, which costs 10 ms a launch when
-    another process is busy; told to wait passively it costs 40 us.
+    TBB is right when several Python threads launch at once; its package keeps the library where the system does not
+    look, so it is loaded here by path.  OpenMP spins between launches, which costs 10 ms a launch when another process
+    is busy; told to wait passively it costs 40 us.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    if os.environ.get("NUMBA_THREADING_LAYER"):
-        return
+    asked = str(numba.config.THREADING_LAYER).lower()
+    if asked not in LAYERS:
+        raise ValidationError(f"minigrad: NUMBA_THREADING_LAYER is {asked!r}; unset it, or use {', '.join(LAYERS)}")
+    if asked not in ("omp", "workqueue"):
+        _load_tbb()
+    try:
+        numba.get_num_threads()
+    except ValueError as error:
+        raise DeviceError(
+            f"minigrad: Numba cannot start the threading layer {asked!r}; install the package tbb, or set "
+            f"NUMBA_THREADING_LAYER=workqueue ({error})"
+        ) from error
+
+
+LAYERS = ("default", "tbb", "omp", "workqueue", "safe", "threadsafe", "forksafe")  # Numba's names
+
+
+def _load_tbb() -> None:
     with contextlib.suppress(importlib.metadata.PackageNotFoundError, OSError):
         for file in importlib.metadata.files("tbb") or []:
             if file.name in ("libtbb.so.12", "tbb12.dll"):
                 ctypes.CDLL(str(file.locate()), ctypes.RTLD_GLOBAL)
-    numba.config.THREADING_LAYER_PRIORITY = ["tbb", "omp", "workqueue"]
 
 
 _starting = threading.Lock()
+_made: list[Any] = []
 
 
 def _executor():
-    """The compiled function of (program, its size in bytes, threads); made once, also when two threads ask at once."""
+    """The compiled function of (program, its size in bytes, threads, control word); made once, also when two threads
+    ask at once."""
     if not _made:
         with _starting:
             if not _made:
@@ -152,28 +202,29 @@ def _executor():
     return _made[0]
 
 
-_made: list[Any] = []
-
-
 def _make_executor():
-    _prefer_tbb()
-    numba.get_num_threads()  # starts the threading layer, whose symbols the executor links against
+    target.context()
+    _start_layer()  # whose symbols the executor links against
     executor.name_symbols()
-    address = cache.load("execute")
-    if address is None:
-        signature = types.void(types.int64, types.int64, types.int64)
-        address = cache.save("execute", numba.cfunc(signature, parallel=True)(executor.execute))
-    function = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)(address)
-    return _locked(function) if numba.threading_layer() == "workqueue" else function
+    with cache.compiling:
+        address = cache.load(cache.EXECUTOR)
+        if address is None:
+            signature = types.void(types.int64, types.int64, types.int64, types.int64)
+            address = cache.save(cache.EXECUTOR, numba.cfunc(signature, parallel=True)(executor.execute))
+    function = ctypes.CFUNCTYPE(None, ctypes.c_void_p, *[ctypes.c_int64] * 3)(address)
+    return _one_at_a_time(function) if numba.threading_layer() == "workqueue" else function
 
 
-def _locked(function):
+def _one_at_a_time(function):
     """The workqueue layer aborts the process when two threads launch at once: one after the other, then."""
     lock = threading.Lock()
 
     def run(*arguments):
-        with lock:
+        if _forked:
             function(*arguments)
+        else:
+            with lock:
+                function(*arguments)
 
     return run
 
@@ -182,6 +233,25 @@ def execute(program: bytes | int, size: int) -> None:
     """Run all launches of a program, given as bytes or by its address; `size` in bytes."""
     if local.count != _chosen:  # this Python thread has not told Numba yet
         _executor()
-        numba.set_num_threads(_chosen)
+        if not _forked:
+            numba.set_num_threads(_chosen)
         local.count = _chosen
-    _executor()(program, size, _chosen)
+    _executor()(program, size, _chosen, _control)
+
+
+# ---- forks
+
+
+_forked = False  # from a process that had threads for its kernels: they are not here, and the layer counts on them
+
+
+def _alone() -> None:
+    """In a process just forked: run kernels on the Python thread that launches them, without the threading layer."""
+    global _forked, _most, _chosen
+    with contextlib.suppress(ValueError):  # the layer was not started, so it can be
+        numba.threading_layer()
+        _forked, _most, _chosen = True, 1, 1
+
+
+fork.wait_for(lambda: _starting)
+fork.at_fork(after_in_child=_alone)

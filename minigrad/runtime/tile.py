@@ -18,31 +18,16 @@ Tiles of one shape have + - * and /, element by element.
 import operator
 from functools import cache, reduce
 
-from llvmlite import binding, ir
+from llvmlite import ir
 from numba import types
-from numba.core import cgutils, config
+from numba.core import cgutils
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin, models, overload_attribute, register_model
 
+from .target import REGISTERS, VECTOR_BYTES
 from .view import address
 
 I1, I16, I32, I64 = (ir.IntType(bits) for bits in (1, 16, 32, 64))
-
-
-def _instruction_set() -> tuple[int, int]:
-    """Bytes of a SIMD vector and number of SIMD registers; NUMBA_CPU_NAME and NUMBA_CPU_FEATURES name another CPU."""
-    if config.CPU_NAME:
-        features = {name[1:] for name in (config.CPU_FEATURES or "").split(",") if name.startswith("+")}
-    else:
-        features = {name for name, present in binding.get_host_cpu_features().items() if present}
-    if "avx512f" in features:
-        return 64, 32
-    if "avx" in features:
-        return 32, 16
-    return 16, 32 if "neon" in features else 16
-
-
-VECTOR_BYTES, REGISTERS = _instruction_set()
 MAX_ROWS, MAX_COLS = 8, 6
 
 

@@ -16,7 +16,6 @@ use, size, item size, address, shape and strides.
 """
 
 import ctypes
-import hashlib
 import struct
 import threading
 import time
@@ -28,6 +27,7 @@ import numpy as np
 
 from ...errors import DtypeError
 from .. import cache, kernel as host_kernels
+from ..fingerprint import fingerprint
 from ..threads import local
 from . import driver
 from .driver import cuda
@@ -184,9 +184,8 @@ class Kernel:
 
     def _file(self, kinds):
         forms = "".join(f"{kind[0].char}{kind[1]}" if isinstance(kind, tuple) else kind.char for kind in kinds)
-        mark = hashlib.sha256("\n".join(host_kernels._text(self.function)).encode()).hexdigest()[:12]
         version = driver.versions()["numba-cuda"]
-        return f"{self.name}-{forms}-sm{''.join(map(str, target()))}-{version}-{mark}"
+        return f"{self.name}-{forms}-sm{''.join(map(str, target()))}-{version}-{fingerprint(self.function)}"
 
 
 kernel = Kernel

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import DeviceError
+from .. import fork
 from ..threads import local
 from . import driver
 from .pool import Pool, Stats, at_address
@@ -166,8 +167,25 @@ def _dotted(capability: tuple[int, int]) -> str:
     return "{}.{}".format(*capability)
 
 
-_made: list[Machine] = []
+class _Lost:
+    """Stands for the GPU in a process forked from one that used it."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise DeviceError(
+            "device 'cuda': this process was forked from one that used the GPU, where CUDA does not follow; start it "
+            "with multiprocessing's method 'spawn', or use device 'cpu'"
+        )
+
+
+def _forked() -> None:
+    if _made:
+        _made[0] = _Lost()
+
+
+_made: list[Any] = []
 _making = threading.Lock()
+fork.wait_for(lambda: _making)
+fork.at_fork(after_in_child=_forked)
 
 
 def machine() -> Machine:

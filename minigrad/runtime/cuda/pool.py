@@ -10,10 +10,12 @@ from collections import defaultdict
 import numpy as np
 
 from ...errors import DeviceError
+from .. import fork
 from . import driver
 
 STEP = 512  # bytes: what addresses are multiples of
 _lock = threading.RLock()  # a block may be freed by the garbage collector while another is made
+fork.wait_for(lambda: _lock)
 
 
 class OutOfMemoryError(DeviceError, MemoryError):
