@@ -163,7 +163,8 @@ def linspace(
     kind = _known_dtype(dtype, "linspace")
     if kind.kind != "f":
         raise DtypeError(f"linspace: the distances are fractions, which {kind} does not hold; use .to() afterwards")
-    if steps < 0:
+    result_type("linspace", start, end)  # refuses what is no number
+    if not hasattr(steps, "__index__") or steps < 0:
         raise ValidationError(f"linspace: {steps} steps; give 0 or more")
     return _new(np.linspace(start, end, steps, dtype=kind), device, requires_grad)
 
