@@ -235,7 +235,9 @@ def test_random_numbers_follow_the_seed():
 
 def test_random_numbers_are_distributed_as_they_say():
     normal, uniform, whole = mg.randn(100, 100), mg.rand(100, 100), mg.randint(-2, 3, (1000,))
-    assert set(mg.randint(3, (100,)).tolist()) == {0, 1, 2} and mg.randint(0, 256, (2,), dtype=mg.uint8).dtype == mg.uint8
+    assert (
+        set(mg.randint(3, (100,)).tolist()) == {0, 1, 2} and mg.randint(0, 256, (2,), dtype=mg.uint8).dtype == mg.uint8
+    )
     assert abs(normal.mean().item()) < 0.05 and abs(normal.std().item() - 1) < 0.05
     assert uniform.amin().item() >= 0 and uniform.amax().item() < 1 and abs(uniform.mean().item() - 0.5) < 0.02
     assert sorted(set(whole.tolist())) == [-2, -1, 0, 1, 2]

@@ -60,11 +60,7 @@ def widest(where, *dtypes) -> np.dtype:
 
 
 def _dtype_of_number(where, kind) -> np.dtype:
-    for parents, dtype in (
-        ((bool, np.bool_), BOOL),
-        ((int, np.integer), INT64),
-        ((float, np.floating), FLOAT32),
-    ):
+    for parents, dtype in (((bool, np.bool_), BOOL), ((int, np.integer), INT64), ((float, np.floating), FLOAT32)):
         if issubclass(kind, parents):
             return dtype
     raise DtypeError(f"{where}: expected a Tensor or a real number, got {kind.__name__}")

@@ -74,8 +74,8 @@ def _at(x, key):
 
 
 def split_key(where, shape, key):
-    """A key for an array of `shape` as two: a basic one, and for the axes of the view that it names a tuple of positions
-    and full slices; None where there are no positions.
+    """A key for an array of `shape` as two: a basic one, and for the axes of the view that it names a tuple of
+    positions and full slices; None where there are no positions.
 
     key   numbers, slices, None, ..., arrays of whole numbers (1 axis or more) and masks (any number of axes)
 

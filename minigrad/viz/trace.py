@@ -18,7 +18,7 @@ from minigrad.runtime.device import CPU
 from minigrad.runtime.memory import overwrite
 from minigrad.runtime.threads import Observer, local
 from minigrad.tape import no_grad
-from minigrad.tensor import Tensor, tensor
+from minigrad.tensor import tensor
 from minigrad.viz.arrays import as_array
 
 HIDDEN = {"permute", "transfer", "cast", "expand", "clone"}  # operations that only turn or copy what is there
