@@ -74,9 +74,10 @@ class Tensor(Thing):
 
     def __init__(self, *data: Any, dtype: Any = float32, device: str | Device = CPU, requires_grad: Bool = False):
         if len(data) != 1 or type(data[0]) is int:
+            given = ", ".join(type(value).__name__ for value in data) or "nothing"
             raise ValidationError(
-                f"Tensor: expected one list or array, got {', '.join(type(x).__name__ for x in data) or 'nothing'}; "
-                "use mg.zeros(...) for sizes, mg.tensor(...) for a number, and dtype= and device= by name"
+                f"Tensor: expected one list or array, got {given}; use mg.zeros(...) for sizes, mg.tensor(...) for a "
+                "number, and dtype= and device= by name"
             )
         where = find_device(device)
         _constant(_fill(self, where.from_host(_host_array(data[0], dtype)), where, None))
@@ -1205,8 +1206,8 @@ def _restored(kind, array, device, leaf):
 def tensor(data: Any, dtype: Any = None, device: str | Device = CPU, requires_grad: Bool = False) -> Tensor:
     """A tensor from numbers, nested lists, a NumPy array or another tensor; the values are copied.
 
-    dtype   that of the data if None: Python floats are float32, whole numbers int64, and NumPy's numbers and arrays,
-            and tensors, keep their own; of several the widest
+    dtype   that of the data if None: Python floats are float32, whole numbers int64, and NumPy's numbers, arrays and
+            tensors keep their own; of several the widest
 
     Raises   DtypeError   as Tensor; also a number that the dtype does not hold, as 300 in uint8, or nan in int64
     Example
@@ -1262,7 +1263,7 @@ def _found(where: str, data: Any) -> tuple[np.ndarray, set[np.dtype]]:
     return array, dtypes
 
 
-_PYTHON = {Float: float32, Int: int64, Bool: bool_}  # the dtypes of Python's numbers
+_PYTHON: dict[type, np.dtype] = {Float: float32, Int: int64, Bool: bool_}  # the dtypes of Python's numbers
 
 
 def _without_tensors(data: Any, dtypes: set[np.dtype], inside: Bool = False) -> Any:

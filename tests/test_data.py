@@ -223,8 +223,29 @@ def test_default_collate():
     assert (arrays.shape, arrays.dtype, arrays.device) == ((4, 2, 3), mg.float32, "numpy")
     assert arrays.array.transpose(1, 2, 0).flags.c_contiguous
     assert (whole.tolist(), whole.dtype) == ([0, 1, 2, 3], mg.int64)
-    assert (parts.tolist(), parts.dtype) == ([0.5] * 4, mg.float32)
+    assert (parts.tolist(), parts.dtype) == ([0.5] * 4, mg.float64)
     assert tensors.tolist() == [[i, i] for i in range(4)]
+
+
+@pytest.mark.parametrize(
+    "samples, dtype",
+    [
+        ([0.5, 2], mg.float64),
+        ([1, 2], mg.int64),
+        ([True, False], mg.bool),
+        ([np.float64(0.5)], mg.float64),
+        ([np.float32(0.5)], mg.float32),
+        ([np.int32(1)], mg.int32),
+        ([np.zeros(2)], mg.float64),
+        ([np.zeros(2, "f4"), np.zeros(2)], mg.float64),
+        ([np.zeros(2, "f4"), np.zeros(2, int)], mg.float32),
+        ([mg.tensor(1), mg.tensor(0.5)], mg.float32),
+    ],
+    ids=str,
+)
+def test_default_collate_gives_pytorchs_dtypes(samples, dtype):
+    assert default_collate(samples).dtype == dtype
+    assert next(iter(DataLoader(samples, len(samples)))).dtype == dtype
 
 
 def test_default_collate_refuses_uneven_samples():
