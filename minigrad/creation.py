@@ -234,21 +234,32 @@ def randperm(n: int, device: str | Device = CPU) -> Tensor:
 
 
 def from_numpy(array: np.ndarray) -> Tensor:
-    """A tensor that shares the memory of a NumPy array: a change of one is a change of the other.
+    """A tensor that shares the memory of a NumPy array, np.memmap included: a change of one is a change of the other.
 
-    Raises   DtypeError   the array is not numeric
+    A tensor on read-only memory can be read, and not be changed in place.
+
+    Raises   DtypeError   the array is masked, its elements are no numbers in the machine's byte order, or they do not
+                          lie at multiples of their size
     Example
     >>> from_numpy(np.zeros(2, "f4"))
     tensor([0., 0.])
     """
     if not isinstance(array, np.ndarray):
         raise DtypeError(f"from_numpy: expected a NumPy array, got {type(array).__name__}; use mg.tensor(...)")
-    _known_dtype(array.dtype, "from_numpy")
-    if any(stride % array.itemsize for stride in array.strides):
+    if isinstance(array, np.ma.MaskedArray):
+        raise DtypeError("from_numpy: the array is masked, a tensor has no mask; give array.filled(value)")
+    if not array.dtype.isnative:
         raise DtypeError(
-            f"from_numpy: strides {array.strides} are no multiples of {array.itemsize} bytes; copy the array"
+            f"from_numpy: {array.dtype} is not in the byte order of this machine; give "
+            f"array.astype('{array.dtype.newbyteorder('=')}')"
         )
-    return _borrowed(array, CPU)
+    _known_dtype(array.dtype, "from_numpy")
+    if not array.flags.aligned:
+        raise DtypeError(
+            f"from_numpy: elements of {array.itemsize} bytes with strides {array.strides} do not lie at multiples of "
+            "their size; copy the array"
+        )
+    return _borrowed(array if type(array) is np.ndarray else array.view(np.ndarray), CPU)
 
 
 def _borrowed(array: Any, place: Device) -> Tensor:

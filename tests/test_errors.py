@@ -477,7 +477,27 @@ LATER = [
     (
         lambda: mg.from_numpy(RECORDS["a"]),
         DtypeError,
-        "from_numpy: strides (5,) are no multiples of 4 bytes; copy the array",
+        "from_numpy: elements of 4 bytes with strides (5,) do not lie at multiples of their size; copy the array",
+    ),
+    (
+        lambda: mg.from_numpy(np.frombuffer(bytearray(9), np.uint8)[1:].view(np.float64)),
+        DtypeError,
+        "from_numpy: elements of 8 bytes with strides (8,) do not lie at multiples of their size; copy the array",
+    ),
+    (
+        lambda: mg.from_numpy(np.zeros(2, ">f4")),
+        DtypeError,
+        "from_numpy: >f4 is not in the byte order of this machine; give array.astype('float32')",
+    ),
+    (
+        lambda: mg.from_numpy(np.ma.masked_array([1.0, 2.0], [0, 1])),
+        DtypeError,
+        "from_numpy: the array is masked, a tensor has no mask; give array.filled(value)",
+    ),
+    (
+        lambda: mg.from_numpy(T([1.0, 2.0]).numpy()).add_(1),
+        ValidationError,
+        "write: the memory is read-only, as that of the array the tensor came from; change x.clone()",
     ),
     (lambda: mg.cat([1, 2]), DtypeError, "cat: expected tensors, got int; use mg.tensor(...)"),
     (lambda: mg.where(True, x2, x2), DtypeError, "where: the condition is a bool, expected a bool tensor, as x > 0 is"),

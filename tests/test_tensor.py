@@ -9,7 +9,7 @@ from cases import keys, laid_out, picked, shapes
 from hypothesis import given, strategies as st
 
 import minigrad as mg
-from minigrad.errors import DtypeError, ShapeError
+from minigrad.errors import DtypeError, ShapeError, ValidationError
 from minigrad.nn import functional as F
 
 T = mg.tensor
@@ -158,6 +158,52 @@ def test_from_numpy_shares_memory():
     x += 1
     assert array.tolist() == x.tolist() == [[1, 10, 3], [4, 5, 6]]
     assert x.array.strides == array.strides
+
+
+@pytest.mark.parametrize("mode", ["r", "r+", "c"])
+def test_from_numpy_of_a_memmap_reads_the_file(tmp_path, mode):
+    """And writes it where the memmap would; read-only memory is refused, and stays as it is."""
+    np.arange(6, dtype=np.float32).tofile(tmp_path / "numbers")
+    mapped = np.memmap(tmp_path / "numbers", np.float32, mode, shape=(2, 3))
+    x = mg.from_numpy(mapped)
+    del mapped
+    assert (x @ x.T).tolist() == [[5, 14], [14, 50]]
+    changes = (
+        lambda: x.mul_(2),
+        lambda: x.__setitem__(0, 7.0),
+        x.zero_,
+        lambda: x.copy_(x + 1),
+        lambda: x.view(-1).sub_(x.view(-1)),
+    )
+    for change in changes:
+        if mode == "r":
+            with pytest.raises(ValidationError, match="write: the memory is read-only, .*; change x.clone()"):
+                change()
+        else:
+            change()
+    assert x.tolist() == ([[0, 1, 2], [3, 4, 5]] if mode == "r" else [[0, 0, 0], [0, 0, 0]])
+    on_disk = [0, 0, 0, 0, 0, 0] if mode == "r+" else [0, 1, 2, 3, 4, 5]
+    assert np.fromfile(tmp_path / "numbers", np.float32).tolist() == on_disk
+    x = mg.from_numpy(np.memmap(tmp_path / "numbers", np.float32, "r")).requires_grad_()
+    (x * x).sum().backward()
+    assert x.grad.tolist() == [2 * n for n in on_disk]
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.zeros(2).view(np.recarray),
+        np.arange(6.0)[::-2],
+        np.arange(4.0).reshape(2, 2).T,
+        np.zeros(3, [("a", "f8"), ("b", "i8")])["a"],
+    ],
+    ids=["subclass", "backwards", "transposed", "a field of records"],
+)
+def test_from_numpy_of_any_array_shares_its_memory(array):
+    x = mg.from_numpy(array)
+    assert (x + 1).tolist() == (np.asarray(array) + 1).tolist()
+    x.mul_(3)
+    assert np.asarray(array).tolist() == x.tolist()
 
 
 @pytest.mark.parametrize(
