@@ -30,16 +30,16 @@ IMAGES = [  # N, C, H, W, filters, window, settings
     ],
     *[(N, 1, 7, 12, 2, (3, 3), {"padding": (1, 2)}) for N in (1, 5)],
     # the rows of outputs in parts: 2 and more, the last one smaller
-    (64, 1, 27, 28, 6, (5, 5), {"padding": 2}),
-    (40, 3, 19, 13, 5, (3, 3), {"stride": 2, "padding": 1}),
-    (33, 4, 23, 9, 4, (2, 3), {"groups": 2}),
+    (64, 1, 28, 28, 6, (5, 5), {"padding": 2}),
+    (40, 3, 21, 13, 5, (3, 3), {"stride": 2, "padding": 1}),
+    (33, 4, 24, 9, 4, (2, 3), {"groups": 2}),
     (7, 2, 31, 33, 3, (3, 3), {"stride": (1, 3), "dilation": 2}),
     (300, 1, 41, 43, 2, (3, 3), {}),  # so many that a part fits into a cache
     # more filters and taps than a tile
     (9, 5, 6, 7, 13, (3, 3), {"padding": 1}),
     (17, 21, 4, 4, 23, (1, 1), {}),
     # parts of more than one run: of rows, and of rows that are runs themselves
-    (4500, 1, 24, 5, 1, (1, 2), {}),
+    (2500, 1, 45, 9, 1, (6, 6), {}),
     (70001, 1, 3, 1, 2, (2, 1), {}),
     (1, 1, 2, 150_000, 1, (1, 3), {}),
 ]
