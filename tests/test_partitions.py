@@ -1,6 +1,6 @@
-"""Work is cut into tasks, pieces, runs and tiles by sizes alone.  Arrays large enough for every branch of each cut, with
-uneven last parts, in small whole numbers: every sum is exact in any order, so that nothing can be left out or counted
-twice."""
+"""Work is cut into tasks, pieces, runs and tiles by sizes alone.  Here are arrays large enough for every branch of each
+cut, with uneven last parts, in small whole numbers: every sum is exact in any order, so that nothing can be left out or
+counted twice."""
 
 import itertools
 
@@ -207,12 +207,15 @@ def test_pooling_and_its_gradients(N, C, H, W, settings):
         margins = np.zeros((N, C, H + 2 * pad + 1, W + 2 * pad + 1), "float32")
         for kh, kw in itertools.product(range(2), range(2)):
             share = windows[..., kh, kw] == chosen(windows) if pool is F.max_pool2d else np.float32(0.25)
-            rows, columns = (slice(k, k + (size - 1) * stride + 1, stride) for k, size in zip((kh, kw), out.shape[2:]))
+            ends = [(k, k + (size - 1) * stride + 1) for k, size in zip((kh, kw), out.shape[2:], strict=True)]
+            rows, columns = (slice(*pair, stride) for pair in ends)
             margins[:, :, rows, columns] += g * share
         np.testing.assert_array_equal(leaves.grad.numpy(), margins[:, :, pad : pad + H, pad : pad + W])
 
 
-@pytest.mark.parametrize("shape", [(32767,), (32769,), (70001,), (3, 8191), (3, 8193), (5, 40001), (40001, 2), (6, 7, 999)])
+@pytest.mark.parametrize(
+    "shape", [(32767,), (32769,), (70001,), (3, 8191), (3, 8193), (5, 40001), (40001, 2), (6, 7, 999)]
+)
 @pytest.mark.parametrize("layout", ["plain", "mirrored"])
 def test_elementwise(shape, layout):
     x, y = (laid_out(whole(*shape, seed=seed), layout) for seed in (0, 1))
