@@ -394,6 +394,9 @@ NAMES = {
 
 def named(classes):
     model, labels = Sequential(Flatten(), Linear(16, 6)), [0, 1, 2, 3, 4, 5]
+    with mg.no_grad():  # the answer is always class 0
+        model[1].weight.zero_()
+        model[1].bias.copy_(mg.tensor([5.0, 0, 0, 0, 0, 0]))
     yield viz.confusion_matrix(labels, labels[::-1], classes)
     yield viz.mistakes(model, RNG.random((6, 4, 4)), labels, n=6, classes=classes)
 
