@@ -24,6 +24,7 @@ from .errors import DeviceError, DtypeError, GraphError, ShapeError, ValidationE
 from .ops.arithmetic import add_kernel, expect_fits, widest
 from .ops.movement import Position, is_basic
 from .ops.op import ArrayOps, Op, RecordedOps, find as find_operation
+from .runtime import fork
 from .runtime.device import CPU, Device, device as find_device
 from .runtime.memory import contiguous, copy, empty_like, is_view, owns, shares
 from .runtime.threads import local
@@ -1138,6 +1139,7 @@ def _own(array, leaf: Tensor, taken: set[int]) -> Tensor:
 
 
 _adding = threading.RLock()
+fork.wait_for(lambda: _adding)
 
 
 def _accumulate(leaf: Tensor, part: Tensor, create_graph: Bool) -> None:
