@@ -20,6 +20,7 @@ import numpy as np
 from .changes import Same, change_count, differences, frozen, is_number
 from .errors import GraphError, ValidationError
 from .random import get_rng_state, set_rng_state
+from .runtime import fork
 from .runtime.memory import copy, is_array, shares
 from .runtime.program import Host, Recording
 from .runtime.threads import local
@@ -364,7 +365,7 @@ class _Replay:
     """
 
     def __init__(self, trace: _Trace, call: _Call, inputs: list[Any], result: Any):
-        self.key, self.name, self.busy, self.lock = call.key, _name(call.function), 0, threading.Lock()
+        self.key, self.name, self.busy, self.lock = call.key, _name(call.function), 0, fork.Lock()
         self.result = _map(_settled, result)
         outside = list(trace.seen.values())
         if any(id(seen.tensor.array) != seen.array for seen in outside):

@@ -24,6 +24,7 @@ from .errors import DeviceError, DtypeError, GraphError, ShapeError, ValidationE
 from .ops.arithmetic import add_kernel, expect_fits, widest
 from .ops.movement import Position, is_basic
 from .ops.op import ArrayOps, Op, RecordedOps, find as find_operation
+from .runtime import fork
 from .runtime.device import CPU, Device, device as find_device
 from .runtime.memory import contiguous, copy, empty_like, is_view, owns, shares
 from .runtime.threads import local
@@ -886,7 +887,7 @@ class Tensor(Thing):
     # ---- indexing
 
     def __getitem__(self, key: Any) -> Tensor:
-        key, positions = _split_positions(key)
+        key, positions = _split_positions(key, self.device)
         if is_basic(key):
             return apply(ops.index, self, key=key)
         if local.recording is not None and any(part.dtype == bool_ for part in positions):
@@ -894,7 +895,7 @@ class Tensor(Thing):
         return apply(ops.take, self, *positions, key=key)
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        key, positions = _split_positions(key)
+        key, positions = _split_positions(key, self.device)
         if is_basic(key):
             apply(ops.index, self, key=key).copy_(value)
             return
@@ -1139,6 +1140,7 @@ def _own(array, leaf: Tensor, taken: set[int]) -> Tensor:
 
 
 _adding = threading.RLock()
+fork.wait_for(lambda: _adding)
 
 
 def _accumulate(leaf: Tensor, part: Tensor, create_graph: Bool) -> None:
@@ -1280,9 +1282,9 @@ def _without_tensors(data: Any, dtypes: set[np.dtype], inside: Bool = False) -> 
     return data
 
 
-def _split_positions(key: Any) -> tuple[Any, list[Tensor]]:
+def _split_positions(key: Any, device: Device) -> tuple[Any, list[Tensor]]:
     """An index made of numbers, slices, None, ..., arrays of whole numbers and masks, in which the tensors are replaced
-    by their numbers; and the tensors, whose values an operation reads as it reads its inputs."""
+    by their numbers; and the tensors, on the device of what is indexed, which an operation reads as its inputs."""
     if isinstance(key, list) and len(key) < 32 and any(isinstance(part, _NESTED) for part in key):
         warnings.warn(
             "index: a list that holds lists, tensors, slices, None or ... is read as a tuple, as PyTorch does for now; "
@@ -1292,7 +1294,7 @@ def _split_positions(key: Any) -> tuple[Any, list[Tensor]]:
         key = tuple(key)
     tensors: list[Tensor] = []
     plain = tuple([_plain_part(part, tensors) for part in key]) if isinstance(key, tuple) else _plain_part(key, tensors)
-    return plain, tensors
+    return plain, [positions.to(device) for positions in tensors]
 
 
 _NESTED = (Tensor, np.ndarray, list, tuple, range, slice, type(None), type(...))

@@ -497,7 +497,12 @@ LATER = [
     (
         lambda: mg.from_numpy(T([1.0, 2.0]).numpy()).add_(1),
         ValidationError,
-        "write: the memory is read-only, as that of the array the tensor came from; change x.clone()",
+        "add in place: the memory is read-only; change x.clone()",
+    ),
+    (
+        lambda: mg.ones(3, 2).T.view(-1),
+        ShapeError,
+        "view: a tensor (2, 3) with this memory cannot be seen as (6,) without a copy; use reshape",
     ),
     (lambda: mg.cat([1, 2]), DtypeError, "cat: expected tensors, got int; use mg.tensor(...)"),
     (lambda: mg.where(True, x2, x2), DtypeError, "where: the condition is a bool, expected a bool tensor, as x > 0 is"),

@@ -877,12 +877,14 @@ FORKS = """
 
     def busy(seed):
         while not done:
-            step(seed), mg.randn(2000), mg.ones(300, 300) @ mg.ones(300, 300)
+            step(seed), mg.randn(2000), recorded(square)
 
     def child():
         mg.randn(5)
-        return step(0) == expected and mg.get_num_threads() == 1
+        return step(0) == expected and recorded(square).item() == 300**3 and mg.get_num_threads() == 1
 
+    square, recorded = mg.ones(300, 300), mg.graph(lambda x: (x @ x).sum())
+    recorded(square)
     expected, done, ends = step(0), False, []
     workers = [threading.Thread(target=busy, args=(seed,)) for seed in range(1, 5)]
     for worker in workers: worker.start()

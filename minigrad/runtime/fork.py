@@ -1,6 +1,8 @@
-"""Forks: locks that no child finds held by a thread that it does not have."""
+"""Forks: no child finds a lock held by a thread that it does not have."""
 
 import os
+import threading
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +12,7 @@ def wait_for(lock: Callable[[], Any]) -> None:
 
     lock   gives the lock, which may be replaced only by who holds it
 
-    Locks that are taken inside others come first: a fork takes them in the order opposite to that of these calls.
+    A fork takes locks in the order opposite to that of these calls: one that is taken inside another one comes first.
     """
     held: list[Any] = []
 
@@ -25,7 +27,30 @@ def wait_for(lock: Callable[[], Any]) -> None:
     at_fork(before=acquire, after_in_parent=release, after_in_child=release)
 
 
+class Lock:
+    """A lock that no fork waits for, and that nobody holds in the child: what it guards is begun anew each time."""
+
+    def __init__(self) -> None:
+        self._renew()
+        _locks.add(self)
+
+    def _renew(self) -> None:
+        self.lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        self.lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self.lock.release()
+
+
+_locks: "weakref.WeakSet[Lock]" = weakref.WeakSet()
+
+
 def at_fork(**calls: Callable[[], object]) -> None:
     """os.register_at_fork, where there are forks."""
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(**calls)
+
+
+at_fork(after_in_child=lambda: [lock._renew() for lock in list(_locks)])

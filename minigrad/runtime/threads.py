@@ -217,14 +217,11 @@ def _make_executor():
 
 def _one_at_a_time(function):
     """The workqueue layer aborts the process when two threads launch at once: one after the other, then."""
-    lock = threading.Lock()
+    lock = fork.Lock()
 
     def run(*arguments):
-        if _forked:
+        with lock:
             function(*arguments)
-        else:
-            with lock:
-                function(*arguments)
 
     return run
 
