@@ -33,7 +33,7 @@ from .creation import (
 )
 from .graph import graph
 from .profile import profile
-from .random import initial_seed, manual_seed
+from .random import get_rng_state, initial_seed, manual_seed, set_rng_state
 from .runtime.device import Device, device
 from .runtime.precision import get_float32_matmul_precision, set_float32_matmul_precision
 from .runtime.threads import get_num_threads, set_flush_denormal, set_num_threads
@@ -50,6 +50,7 @@ maximum, minimum, clip, clamp = Tensor.maximum, Tensor.minimum, Tensor.clip, Ten
 sum, mean, var, std = Tensor.sum, Tensor.mean, Tensor.var, Tensor.std
 max, min, amax, amin, argmax, argmin = Tensor.max, Tensor.min, Tensor.amax, Tensor.amin, Tensor.argmax, Tensor.argmin
 reshape, flatten, permute, transpose = Tensor.reshape, Tensor.flatten, Tensor.permute, Tensor.transpose
+any, all = Tensor.any, Tensor.all
 squeeze, unsqueeze = Tensor.squeeze, Tensor.unsqueeze
 
 __version__ = "0.1.0"

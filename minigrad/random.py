@@ -13,13 +13,13 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
-from typing import Any
 
 import numpy as np
 
-from .errors import ValidationError
+from .errors import DtypeError, ValidationError
 from .runtime import fork
 from .runtime.threads import host, local
+from .tensor import Tensor, tensor
 
 
 class Stream:
@@ -98,22 +98,53 @@ def initial_seed() -> int:
     return _current().seed
 
 
-def get_rng_state() -> Any:
-    """Where this thread's random numbers stand."""
+def get_rng_state() -> Tensor:
+    """Where the random numbers stand, as a tensor (128,) uint8; with set_rng_state they go on from there.
+
+    Raises   GraphError   inside a recorded function
+    Example
+    >>> import minigrad as mg
+    >>> state = mg.get_rng_state()
+    >>> first = mg.rand(3)
+    >>> mg.set_rng_state(state)
+    >>> bool((mg.rand(3) == first).all())
+    True
+    """
     if local.recording is not None:
         local.recording.refuse("reading the state of random numbers", "read it outside")
     source = _current()
     counted = next(source.calls), next(source.children)
     source.calls, source.children = map(count, counted)
-    return source, source.generator.bit_generator.state, counted
+    state = source.generator.bit_generator.state
+    words = [source.seed, *counted, *state["state"]["counter"], *state["state"]["key"], *state["buffer"]]
+    words += [state["buffer_pos"], state["has_uint32"], state["uinteger"]]
+    return tensor(np.array([int(word) for word in words], np.uint64).view(np.uint8))
 
 
-def set_rng_state(state: Any) -> None:
-    """Go on with random numbers from there."""
+def set_rng_state(new_state: Tensor) -> None:
+    """Go on with the random numbers from where they stood at a call of get_rng_state.
+
+    new_state   (128,) uint8, from get_rng_state
+
+    Raises   DtypeError   not such a tensor
+             GraphError   inside a recorded function
+    """
     if local.recording is not None:
         local.recording.refuse("setting the state of random numbers", "set it outside")
-    source, source.generator.bit_generator.state, counted = state
-    source.calls, source.children = map(count, counted)
+    if not isinstance(new_state, Tensor) or new_state.dtype != np.uint8 or new_state.shape != (128,):
+        given = f"{new_state.dtype} {new_state.shape}" if isinstance(new_state, Tensor) else type(new_state).__name__
+        raise DtypeError(f"set_rng_state: expected uint8 (128,), got {given}; give what get_rng_state returned")
+    words = new_state.detach().cpu().numpy().copy().view(np.uint64)
+    source = Stream(int(words[0]))
+    source.calls, source.children = count(int(words[1])), count(int(words[2]))
+    source.generator.bit_generator.state = {
+        "bit_generator": "Philox",
+        "state": {"counter": words[3:7], "key": words[7:9]},
+        "buffer": words[9:13],
+        "buffer_pos": int(words[13]),
+        "has_uint32": int(words[14]),
+        "uinteger": int(words[15]),
+    }
     _become(source)
 
 

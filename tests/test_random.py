@@ -1,0 +1,58 @@
+"""Random numbers: the state of a stream, and what a recorded function does with seeds."""
+
+import pytest
+
+import minigrad as mg
+from minigrad.errors import DtypeError, GraphError
+from minigrad.nn import functional as F
+
+
+def draws():
+    """Of every kind: values, whole numbers, keys of dropout, seeds of loaders."""
+    loader = mg.data.DataLoader(list(range(20)), batch_size=20, shuffle=True)
+    return [mg.rand(3).tolist(), mg.randint(0, 9, (5,)).tolist(), F.dropout(mg.ones(40)).tolist(), next(iter(loader))]
+
+
+@pytest.mark.parametrize("seed", [0, 2**64 - 1])
+def test_set_rng_state_goes_on_from_get_rng_state(seed):
+    mg.manual_seed(seed)
+    draws()
+    state = mg.get_rng_state()
+    assert (state.dtype, state.shape) == (mg.uint8, (128,))
+    first = draws()
+    assert str(draws()) != str(first)
+    mg.set_rng_state(state)
+    assert mg.initial_seed() == seed
+    assert str(draws()) == str(first)
+
+
+def test_a_state_can_be_saved(tmp_path):
+    mg.save({"random": mg.get_rng_state()}, tmp_path / "state")
+    first = mg.randn(4).tolist()
+    mg.set_rng_state(mg.load(tmp_path / "state")["random"])
+    assert mg.randn(4).tolist() == first
+
+
+@pytest.mark.parametrize("state", [mg.zeros(128), mg.zeros(5, dtype=mg.uint8), [1, 2]], ids=["dtype", "shape", "type"])
+def test_a_foreign_state_is_refused(state):
+    with pytest.raises(DtypeError, match=r"set_rng_state: expected uint8 \(128,\), got .*; give what get_rng_state"):
+        mg.set_rng_state(state)
+
+
+def test_manual_seed_inside_a_recorded_function_holds_at_each_replay():
+    @mg.graph
+    def drop(x):
+        mg.manual_seed(3)
+        return F.dropout(x)
+
+    found = [drop(mg.ones(64)).tolist() for _ in range(3)]
+    mg.manual_seed(3)
+    assert found == [F.dropout(mg.ones(64)).tolist()] * 3
+    assert drop._times == 1
+
+
+def test_the_state_is_not_read_or_set_inside_a_recorded_function():
+    state = mg.get_rng_state()
+    for what in (lambda x: mg.get_rng_state(), lambda x: mg.set_rng_state(state)):
+        with pytest.raises(GraphError, match="the state of random numbers inside a recorded function"):
+            mg.graph(what)(mg.ones(1))
