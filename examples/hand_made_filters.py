@@ -29,6 +29,7 @@ from minigrad.viz import save, style
 #    tell these apart, what two filters found must be compared, and that is the work of a second layer.
 MEAN, SLOPE, BEND = np.array([[1, 4, 6, 4, 1], [-1, -2, 0, 2, 1], [1, 0, -2, 0, 1]], np.float32)
 DOT = np.array([0, 0, 1, 0, 0], np.float32)
+MOST_PIXELS = 50_000_000  # of a picture; a JPEG of more is decoded at a part of its size
 FILTERS = {
     "unchanged": np.outer(DOT, DOT),
     "blur": np.outer(MEAN, MEAN) / 256,
@@ -70,8 +71,8 @@ def arguments():
         parser.error(f"--out: {args.out} cannot be written ({error.strerror}); name another folder")
     try:
         args.picture = scene() if args.image is None else photograph(args.image)
-    except (OSError, Image.DecompressionBombError) as error:
-        parser.error(f"{args.image} cannot be read ({error}); give a PNG or JPEG file")
+    except mg.errors.DataError as error:
+        parser.error(str(error))
     if min(args.picture.shape) < 16:
         H, W = args.picture.shape
         parser.error(f"{args.image} is {W}×{H} pixels when it fits into 320×320; give one of 16 or more each way")
@@ -86,8 +87,19 @@ def arguments():
 
 def photograph(path):
     """A file as grey levels 0 to 1, turned upright, at most 320 pixels each way."""
-    with Image.open(path) as file:
-        picture = ImageOps.exif_transpose(file).convert("L")
+    if not path.is_file():
+        raise mg.errors.DataError(f"{path} cannot be read: no such file; check the name")
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # ours is counted after draft
+    try:
+        with Image.open(path) as file:
+            file.draft(None, (640, 640))
+            if file.width * file.height > MOST_PIXELS:
+                raise ValueError(f"{file.width}×{file.height} pixels, at most {MOST_PIXELS:,}")
+            picture = ImageOps.exif_transpose(file).convert("L")
+    except Exception as error:  # Pillow's readers raise errors of almost any kind for damaged files
+        raise mg.errors.DataError(f"{path} cannot be read ({error}); give a PNG or JPEG file") from None
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
     picture.thumbnail((320, 320))
     return np.asarray(picture, np.float32) / 255
 

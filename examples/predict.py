@@ -17,10 +17,12 @@ from PIL import Image, ImageFilter, ImageOps
 import minigrad as mg
 from minigrad.models import LeNet5
 from minigrad.viz import save, style
+from minigrad.viz.words import plain
 
 MEAN, STD = 0.1307, 0.3081  # as in train_mnist.py
 SIDE, BOX, STROKE = 28, 20, 2.5  # pixels: MNIST's images, the digits in them, and the pen that wrote them
 WORKING = 280  # pixels of a photograph's longer side that are enough to read a digit
+MOST_PIXELS = 50_000_000  # that are decoded, at 8 bytes each; a JPEG of more is decoded at a part of its size
 LEAST_CONTRAST = 0.08  # between ink and paper, of black to white
 
 
@@ -31,10 +33,9 @@ def main():
         probabilities, decided = read(args.model, digit)
         order = np.argsort(-probabilities)
         likely = ", ".join(f"{d} {probabilities[d]:.1%}" for d in order[:3])
-        picture = save(
-            draw(path.name, photograph, digit, probabilities, decided), args.out / f"{number}_{path.stem}.png"
-        )
-        print(f"  {path}: {likely}; see {picture}")
+        name = f"{number}_{plain(path.stem)[:50]}.png"
+        picture = save(draw(path.name, photograph, digit, probabilities, decided), args.out / name)
+        print(f"  {plain(path)}: {likely}; see {plain(picture)}")
 
 
 def arguments():
@@ -54,7 +55,7 @@ def arguments():
     try:
         args.model = LeNet5(image_size=32)
         state = mg.load(args.weights)
-        args.model.load_state_dict(state.get("model", state))
+        args.model.load_state_dict(state.get("model", state) if isinstance(state, dict) else state)
         args.digits = [(path, *prepare(path)) for path in args.images]
     except mg.errors.MinigradError as error:
         parser.error(str(error))
@@ -77,16 +78,26 @@ def prepare(path):
 
 def open_upright(path):
     """Grey levels; turned as the camera noted in EXIF, laid on white where the file is transparent."""
+    if not path.is_file():
+        raise mg.errors.DataError(f"{path}: no such file; check the name")
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # ours is counted after draft
     try:
         with Image.open(path) as file:
+            file.draft(None, (2 * WORKING, 2 * WORKING))
+            if file.width * file.height > MOST_PIXELS:
+                raise mg.errors.DataError(
+                    f"{path}: has {file.width}×{file.height} pixels, at most {MOST_PIXELS:,} are read; make it smaller"
+                )
             picture = ImageOps.exif_transpose(file)
             if picture.mode.startswith("I"):  # 16 bits, which convert would cut off at 255
                 picture = picture.convert("I").point(lambda level: level / 257).convert("L")
             picture = picture.convert("RGBA")
-    except FileNotFoundError:
-        raise mg.errors.DataError(f"{path}: no such file; check the name") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except mg.errors.DataError:
+        raise
+    except Exception as error:  # Pillow's readers raise errors of almost any kind for damaged files
         raise mg.errors.DataError(f"{path}: is no image, or a broken one ({error}); give a PNG or JPEG file") from None
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
     picture.thumbnail((WORKING, WORKING), Image.Resampling.BOX)
     paper = Image.new("RGBA", picture.size, "white")
     return np.asarray(Image.alpha_composite(paper, picture).convert("L"), np.float64) / 255

@@ -94,7 +94,7 @@ def zeros_like(x: Tensor, dtype: Any = None, device: Any = None, requires_grad: 
     >>> zeros_like(ones(2))
     tensor([0., 0.])
     """
-    return _filled("zeros_like", *_alike(x, 0, dtype, device), requires_grad)
+    return _alike("zeros_like", x, 0, dtype, device, requires_grad)
 
 
 def ones_like(x: Tensor, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
@@ -104,11 +104,12 @@ def ones_like(x: Tensor, dtype: Any = None, device: Any = None, requires_grad: b
     >>> ones_like(zeros(2))
     tensor([1., 1.])
     """
-    return _filled("ones_like", *_alike(x, 1, dtype, device), requires_grad)
+    return _alike("ones_like", x, 1, dtype, device, requires_grad)
 
 
-def _alike(x, value, dtype, device):
-    return (x.shape,), value, x.dtype if dtype is None else dtype, x.device if device is None else device
+def _alike(where: str, x: Tensor, value: float, dtype: Any, device: Any, requires_grad: bool) -> Tensor:
+    kind, place = x.dtype if dtype is None else dtype, x.device if device is None else device
+    return _filled(where, (x.shape,), value, kind, place, requires_grad)
 
 
 def arange(
@@ -158,7 +159,8 @@ def linspace(
     kind = _known_dtype(dtype, "linspace")
     if kind.kind != "f":
         raise DtypeError(f"linspace: the distances are fractions, which {kind} does not hold; use .to() afterwards")
-    if steps < 0:
+    result_type("linspace", start, end)  # refuses what is no number
+    if not hasattr(steps, "__index__") or steps < 0:
         raise ValidationError(f"linspace: {steps} steps; give 0 or more")
     return _new(np.linspace(start, end, steps, dtype=kind), device, requires_grad)
 
@@ -232,21 +234,32 @@ def randperm(n: int, device: str | Device = CPU) -> Tensor:
 
 
 def from_numpy(array: np.ndarray) -> Tensor:
-    """A tensor that shares the memory of a NumPy array: a change of one is a change of the other.
+    """A tensor that shares the memory of a NumPy array, np.memmap included: a change of one is a change of the other.
 
-    Raises   DtypeError   the array is not numeric
+    A tensor on read-only memory can be read, and not be changed in place.
+
+    Raises   DtypeError   the array is masked, its elements are no numbers in the machine's byte order, or they do not
+                          lie at multiples of their size
     Example
     >>> from_numpy(np.zeros(2, "f4"))
     tensor([0., 0.])
     """
     if not isinstance(array, np.ndarray):
         raise DtypeError(f"from_numpy: expected a NumPy array, got {type(array).__name__}; use mg.tensor(...)")
-    _known_dtype(array.dtype, "from_numpy")
-    if any(stride % array.itemsize for stride in array.strides):
+    if isinstance(array, np.ma.MaskedArray):
+        raise DtypeError("from_numpy: the array is masked, a tensor has no mask; give array.filled(value)")
+    if not array.dtype.isnative:
         raise DtypeError(
-            f"from_numpy: strides {array.strides} are no multiples of {array.itemsize} bytes; copy the array"
+            f"from_numpy: {array.dtype} is not in the byte order of this machine; give "
+            f"array.astype('{array.dtype.newbyteorder('=')}')"
         )
-    return _borrowed(array, CPU)
+    _known_dtype(array.dtype, "from_numpy")
+    if not array.flags.aligned:
+        raise DtypeError(
+            f"from_numpy: elements of {array.itemsize} bytes with strides {array.strides} do not lie at multiples of "
+            "their size; copy the array"
+        )
+    return _borrowed(array if type(array) is np.ndarray else array.view(np.ndarray), CPU)
 
 
 def _borrowed(array: Any, place: Device) -> Tensor:
@@ -311,10 +324,10 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     tensor([1., 0., 0.])
     """
     _some("cat", tensors)
-    shape = next((tensor.shape for tensor in tensors if tensor.shape != (0,)), (0,))
+    shape = next((part.shape for part in tensors if part.shape != (0,)), (0,))
     axis = shapes.axis_number(dim, len(shape), "cat")
     nothing = (*shape[:axis], 0, *shape[axis + 1 :])  # as in PyTorch, no elements in one axis fit anything
-    parts = [tensor.reshape(nothing) if tensor.shape == (0,) else tensor for tensor in tensors]
+    parts = [part.reshape(nothing) if part.shape == (0,) else part for part in tensors]
     return apply(ops.cat, *parts, axis=axis)
 
 
@@ -333,9 +346,9 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
 def _some(where, tensors):
     if not tensors:
         raise ShapeError(f"{where}: the list of tensors is empty; give at least one")
-    for part in tensors:
-        if not isinstance(part, Tensor):
-            raise DtypeError(f"{where}: expected tensors, got {type(part).__name__}; use mg.tensor(...)")
+    for value in tensors:
+        if not isinstance(value, Tensor):
+            raise DtypeError(f"{where}: expected tensors, got {type(value).__name__}; use mg.tensor(...)")
 
 
 def where(condition: Tensor, x: Any, y: Any) -> Tensor:

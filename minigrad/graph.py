@@ -298,11 +298,13 @@ class _Trace(Recording):
 
     def read_grad(self, tensor: Tensor) -> None:
         """Note a gradient that was there before."""
-        self.grads.setdefault(id(tensor), (tensor, tensor._grad))
+        if id(tensor._storage) not in self.inside:
+            self.grads.setdefault(id(tensor), (tensor, tensor._grad))
 
     def write_grad(self, tensor: Tensor) -> None:
         """Note that the gradient from before plays no part."""
-        self.grads.setdefault(id(tensor), (tensor, _WRITTEN))
+        if id(tensor._storage) not in self.inside:
+            self.grads.setdefault(id(tensor), (tensor, _WRITTEN))
 
     def refuse(self, where: str, advice: str) -> None:
         """Stop."""
@@ -332,7 +334,8 @@ def _record(call: _Call) -> tuple[Any, "_Replay"]:
     for i, given in enumerate(call.tensors):
         if given.requires_grad:
             raise GraphError(f"graph: argument {i} requires grad; give it detached, and ask for gradients inside")
-    copies = [_make(given.array.copy(order="K"), given.device, None) for given in call.tensors]
+    arrays = [given.array.copy(order="K") for given in call.tensors]
+    copies = [_make(array, given.device, None) for array, given in zip(arrays, call.tensors, strict=True)]
     trace = local.recording = _Trace(call.tensors)
     for tensor in copies:
         trace.makes(tensor, constant=False)
@@ -344,7 +347,7 @@ def _record(call: _Call) -> tuple[Any, "_Replay"]:
         if given_copy._storage.version:
             raise GraphError(f"graph: argument {i} is changed in place; change a clone of it")
     _refuse_opaque(result)
-    replay = _Replay(trace, call, copies, result)
+    replay = _Replay(trace, call, arrays, result)
     return replay.results(), replay
 
 
@@ -361,7 +364,7 @@ class _Replay:
     busy       the thread in which it runs; 0 if in none
     """
 
-    def __init__(self, trace: _Trace, call: _Call, inputs: list[Tensor], result: Any):
+    def __init__(self, trace: _Trace, call: _Call, inputs: list[Any], result: Any):
         self.key, self.name, self.busy, self.lock = call.key, _name(call.function), 0, fork.Lock()
         self.result = _map(_settled, result)
         outside = list(trace.seen.values())
@@ -381,10 +384,10 @@ class _Replay:
         self.written.update(leaf._grad._storage for leaf, _ in self.grads if leaf._grad is not None)
         shown = [tensor.array for tensor in _tensors(self.result)] + [tensor.array for tensor, _ in self.tensors]
         flexible = [
-            given.array.strides == tensor.array.strides and not any(shares(tensor.array, array) for array in shown)
-            for given, tensor in zip(call.tensors, inputs, strict=True)
+            given.array.strides == mine.strides and not any(shares(mine, array) for array in shown)
+            for given, mine in zip(call.tensors, inputs, strict=True)
         ]
-        self.program = trace.program([tensor.array for tensor in inputs], flexible)
+        self.program = trace.program(inputs, flexible)
         self.compared = change_count()
 
     def holds(self) -> bool:

@@ -79,6 +79,10 @@ def manual_seed(seed: int) -> None:
     """
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**64:
         raise ValidationError(f"manual_seed: {seed!r} is not a seed; use a whole number from 0 to 2**64 - 1")
+    host(_start, seed)
+
+
+def _start(seed: int) -> None:
     _become(Stream(seed))
 
 
@@ -96,6 +100,8 @@ def initial_seed() -> int:
 
 def get_rng_state() -> Any:
     """Where this thread's random numbers stand."""
+    if local.recording is not None:
+        local.recording.refuse("reading the state of random numbers", "read it outside")
     source = _current()
     counted = next(source.calls), next(source.children)
     source.calls, source.children = map(count, counted)
@@ -104,6 +110,8 @@ def get_rng_state() -> Any:
 
 def set_rng_state(state: Any) -> None:
     """Go on with random numbers from there."""
+    if local.recording is not None:
+        local.recording.refuse("setting the state of random numbers", "set it outside")
     source, source.generator.bit_generator.state, counted = state
     source.calls, source.children = map(count, counted)
     _become(source)

@@ -75,9 +75,10 @@ class Tensor(Thing):
 
     def __init__(self, *data: Any, dtype: Any = float32, device: str | Device = CPU, requires_grad: Bool = False):
         if len(data) != 1 or type(data[0]) is int:
+            given = ", ".join(type(value).__name__ for value in data) or "nothing"
             raise ValidationError(
-                f"Tensor: expected one list or array, got {', '.join(type(x).__name__ for x in data) or 'nothing'}; "
-                "use mg.zeros(...) for sizes, mg.tensor(...) for a number, and dtype= and device= by name"
+                f"Tensor: expected one list or array, got {given}; use mg.zeros(...) for sizes, mg.tensor(...) for a "
+                "number, and dtype= and device= by name"
             )
         where = find_device(device)
         _constant(_fill(self, where.from_host(_host_array(data[0], dtype)), where, None))
@@ -886,7 +887,7 @@ class Tensor(Thing):
     # ---- indexing
 
     def __getitem__(self, key: Any) -> Tensor:
-        key, positions = _split_positions(key)
+        key, positions = _split_positions(key, self.device)
         if is_basic(key):
             return apply(ops.index, self, key=key)
         if local.recording is not None and any(part.dtype == bool_ for part in positions):
@@ -894,7 +895,7 @@ class Tensor(Thing):
         return apply(ops.take, self, *positions, key=key)
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        key, positions = _split_positions(key)
+        key, positions = _split_positions(key, self.device)
         if is_basic(key):
             apply(ops.index, self, key=key).copy_(value)
             return
@@ -1207,8 +1208,8 @@ def _restored(kind, array, device, leaf):
 def tensor(data: Any, dtype: Any = None, device: str | Device = CPU, requires_grad: Bool = False) -> Tensor:
     """A tensor from numbers, nested lists, a NumPy array or another tensor; the values are copied.
 
-    dtype   that of the data if None: Python floats are float32, whole numbers int64, and NumPy's numbers and arrays,
-            and tensors, keep their own; of several the widest
+    dtype   that of the data if None: Python floats are float32, whole numbers int64, and NumPy's numbers, arrays and
+            tensors keep their own; of several the widest
 
     Raises   DtypeError   as Tensor; also a number that the dtype does not hold, as 300 in uint8, or nan in int64
     Example
@@ -1264,7 +1265,7 @@ def _found(where: str, data: Any) -> tuple[np.ndarray, set[np.dtype]]:
     return array, dtypes
 
 
-_PYTHON = {Float: float32, Int: int64, Bool: bool_}  # the dtypes of Python's numbers
+_PYTHON: dict[type, np.dtype] = {Float: float32, Int: int64, Bool: bool_}  # the dtypes of Python's numbers
 
 
 def _without_tensors(data: Any, dtypes: set[np.dtype], inside: Bool = False) -> Any:
@@ -1281,9 +1282,9 @@ def _without_tensors(data: Any, dtypes: set[np.dtype], inside: Bool = False) -> 
     return data
 
 
-def _split_positions(key: Any) -> tuple[Any, list[Tensor]]:
+def _split_positions(key: Any, device: Device) -> tuple[Any, list[Tensor]]:
     """An index made of numbers, slices, None, ..., arrays of whole numbers and masks, in which the tensors are replaced
-    by their numbers; and the tensors, whose values an operation reads as it reads its inputs."""
+    by their numbers; and the tensors, on the device of what is indexed, which an operation reads as its inputs."""
     if isinstance(key, list) and len(key) < 32 and any(isinstance(part, _NESTED) for part in key):
         warnings.warn(
             "index: a list that holds lists, tensors, slices, None or ... is read as a tuple, as PyTorch does for now; "
@@ -1293,7 +1294,7 @@ def _split_positions(key: Any) -> tuple[Any, list[Tensor]]:
         key = tuple(key)
     tensors: list[Tensor] = []
     plain = tuple([_plain_part(part, tensors) for part in key]) if isinstance(key, tuple) else _plain_part(key, tensors)
-    return plain, tensors
+    return plain, [positions.to(device) for positions in tensors]
 
 
 _NESTED = (Tensor, np.ndarray, list, tuple, range, slice, type(None), type(...))

@@ -404,7 +404,7 @@ def _expand(draw):
 
 
 def keys(draw, shape) -> tuple[Any, ...]:
-    """A NumPy index: numbers, slices, None, ..., and at most one list, array or mask, which may name places twice."""
+    """An index: numbers, slices, None, ..., and at most one list, array or mask, which may name places twice."""
     parts: list[Any] = []
     advanced = draw(st.integers(0, 2 * len(shape)))
     for axis, size in enumerate(shape):
@@ -446,7 +446,33 @@ def keys(draw, shape) -> tuple[Any, ...]:
 def _index(draw):
     (x,) = values(draw, draw(shapes))
     key = keys(draw, x.shape)
-    return call(draw, lambda x: x[key], lambda x: x[key], x, key=key)
+    return call(draw, lambda x: x[key], lambda x: picked(x, key), x, key=key)
+
+
+def picked(array, key) -> np.ndarray:
+    """array[key] as PyTorch reads it: numbers are taken first, so they are never lists of one that move other axes."""
+    numbers = tuple(part if isinstance(part, int) else slice(None) for part in key if not (part is None or part is ...))
+    return array[numbers][tuple(part for part in key if not isinstance(part, int))]
+
+
+@case("index: a number, a slice and a list")
+def _index_number_and_list(draw):
+    first, second = draw(sizes), draw(sizes)
+    (x,) = values(draw, (2, first, second))
+    place = draw(st.lists(st.integers(-second, second - 1), max_size=3))
+    key = draw(st.sampled_from(((1, slice(None), place), (slice(None), 0, place), (1, None, slice(None), place))))
+    return call(draw, lambda x: x[key], lambda x: picked(x, key), x, key=key)
+
+
+@case("clip: tensors")
+def _clip_tensors(draw):
+    x, low, high = values(draw, *broadcastable(draw, 3))
+
+    def judge(x, low, high):
+        raised = np.where(x.real < low.real, low, x)
+        return np.where(raised.real > high.real, high, raised)
+
+    return call(draw, mg.clip, judge, x, low, high)
 
 
 @case("assign")

@@ -115,6 +115,9 @@ def everything():
     mg.ones(1000, 1000, device="cuda") @ mg.ones(1000, 1000, device="cuda")
     x = mg.ones(64, 6, 28, 28, device="cuda")
     x.sum((0, 2, 3)), x.sum(), x.amax(), x.argmax()
+    x = mg.ones(2, 2, 6, 6, device="cuda", requires_grad=True)
+    (F.max_pool2d(x, 2) ** 2).sum().backward(create_graph=True)
+    x.grad.sum().backward()
     pictures = data.ImageDataset(np.zeros((4, 1, 28, 28), np.uint8), np.zeros(4, np.int64))
     next(iter(data.DataLoader(pictures, 2, device="cuda", prefetch=0)))
 

@@ -531,6 +531,40 @@ def test_long_sums_are_cut_into_parts(shape, axis, _processors):
     np.testing.assert_array_equal(on_device(x, "cuda").argmax(axis).numpy(), x.argmax(axis))
 
 
+@pytest.mark.parametrize("numbers, total", [([np.inf], np.inf), ([np.inf, -np.inf], np.nan), ([3e38, 3e38], np.inf)])
+@pytest.mark.parametrize("shape, axis", [((5,), 0), ((700,), 0), ((2, 300), 1), ((130, 3), 0)])
+def test_sums_of_infinities_and_too_much(shape, axis, numbers, total):
+    x = np.zeros(shape, np.float32)
+    for place, number in enumerate(numbers):
+        x[(slice(None),) * axis + (2 * place,)] = number
+    expected = np.full(x.max(axis).shape, total)
+    np.testing.assert_array_equal(on_device(x, "cuda").sum(axis).numpy(), expected)
+    np.testing.assert_array_equal(on_device(x, "cuda").mean(axis).numpy(), expected)
+
+
+def test_sums_keep_what_their_running_total_loses():
+    x = np.full((258, 3), 0.25, np.float32)  # 256 quarters and 2 numbers whose neighbours are 2 apart
+    x[0], x[1] = 2.0**24, 0
+    assert on_device(x, "cuda").sum(0).tolist() == [2**24 + 64] * 3
+    line = np.full(5000, 0.1, np.float32)
+    assert on_device(line, "cuda").mean().item() == pytest.approx(0.1, rel=1e-7)
+
+
+@pytest.mark.parametrize("K", [511, 512, 513, 1040])
+def test_products_over_a_long_k_are_sums_of_runs(K):
+    random = np.random.default_rng(0)
+    a, b, c = (random.integers(-2, 3, shape).astype("float32") for shape in ((3, K), (5, K), (5,)))
+    np.testing.assert_array_equal((on_device(a, "cuda") @ on_device(b, "cuda").T).numpy(), a @ b.T)
+    np.testing.assert_array_equal(F.linear(*[on_device(x, "cuda") for x in (a, b, c)]).numpy(), a @ b.T + c)
+
+
+def test_means_of_ones_are_1_and_quotients_are_correctly_rounded():
+    for n in (41, 47, 55):
+        assert mg.ones(n, device="cuda").mean().item() == 1
+    x = np.arange(1, 300, dtype=np.float32)
+    np.testing.assert_array_equal((on_device(x, "cuda") / 41).numpy(), x / np.float32(41))
+
+
 def test_lenet_gives_the_weights_of_the_judge():
     """Two steps of LeNet-5 on two images."""
     settings = {"model": lambda: LeNet5(image_size=28), "size": 28, "classes": 10, "steps": 2}

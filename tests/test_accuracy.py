@@ -1,4 +1,4 @@
-"""Sums keep their digits at every length; infinities, nans and overflow come out as IEEE 754 says; quotients are exact."""
+"""Sums keep their digits at every length; infinities, nans and overflow are those of IEEE 754; quotients are exact."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -252,6 +252,22 @@ def test_a_gradient_of_conv2d_keeps_what_its_running_total_loses(images, width):
     x[0, 0], x[1:, 0] = LARGE, 0.75
     found = _conv2d_gradients(mg.ones(images, width), mg.from_numpy(x.reshape(images, width)))
     np.testing.assert_allclose(found.numpy(), LARGE + 39 * 0.75, rtol=0, atol=4)
+
+
+def test_softmax_keeps_what_its_running_total_loses():
+    """One large logit and a million small ones, which together are 4 % of the sum."""
+    x = np.full((1, 10**6), -17, np.float32)
+    x[0, 0] = 0
+    total = 1 + (10**6 - 1) * np.exp(-17.0)
+    assert mg.from_numpy(x).softmax(1)[0, 0].item() == pytest.approx(1 / total, rel=4e-6)
+    assert mg.from_numpy(x).log_softmax(1)[0, 0].item() == pytest.approx(-np.log(total), rel=1e-4)
+    assert F.cross_entropy(mg.from_numpy(x), mg.tensor([0])).item() == pytest.approx(np.log(total), rel=1e-4)
+
+
+def test_a_weighted_mean_keeps_what_its_running_total_loses():
+    """The sums of losses and of weights do not err in the same way: the losses are exact."""
+    x, labels = mg.full((10**6, 1), -10.0), mg.zeros(10**6, dtype=mg.int64)
+    assert F.nll_loss(x, labels, weight=mg.tensor([0.1])).item() == pytest.approx(10, rel=2e-6)
 
 
 @pytest.mark.parametrize("device", DEVICES)

@@ -1,12 +1,16 @@
 """Every example runs, leaves its pictures, and finds what its comments say; what it cannot use, it refuses at once."""
 
+import contextlib
 import importlib.util
+import os
+import struct
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile, features
 
 import minigrad as mg
 from minigrad import datasets
@@ -321,3 +325,75 @@ def test_missing_weights_are_refused_with_what_to_run(monkeypatch, tmp_path, cap
     flags = tmp_path / "photo.png", "--weights", tmp_path / "none.safetensors", "--out", tmp_path
     said = refusal(load("predict"), monkeypatch, capsys, *flags)
     assert f"there is no {tmp_path / 'none.safetensors'}; run python examples/train_mnist.py, which writes it" in said
+
+
+PICTURES = "predict", "hand_made_filters"
+
+
+def bomb(path, width, height):
+    """A PNG of so many white pixels, of a few kilobytes, as Pillow would never write it."""
+    row = zlib.compressobj(9)
+    data = b"".join(row.compress(b"\0" + b"\xff" * width) for _ in range(height)) + row.flush()
+    chunks = (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)), (b"IDAT", data), (b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks
+    ))  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_a_picture_of_too_many_pixels_is_refused_before_it_is_decoded(name, monkeypatch, tmp_path, capsys, digits):
+    bomb(tmp_path / "bomb.png", 13_000, 13_000)
+    monkeypatch.setattr(ImageFile.ImageFile, "load", None)
+    flags = tmp_path / "bomb.png", "--weights", digits / "lenet5.safetensors", "--out", tmp_path
+    said = refusal(load(name), monkeypatch, capsys, *flags)
+    assert "bomb.png" in said and "13000×13000 pixels, at most 50,000,000" in said
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_a_large_jpeg_is_decoded_at_a_part_of_its_size(name, monkeypatch, tmp_path):
+    example, sizes, seven = load(name), [], photograph(0, noise=0)
+    seven.resize((4000, 3000)).save(tmp_path / "large.jpg")
+    monkeypatch.setattr(example, "MOST_PIXELS", 3_000_000)
+    decode = ImageFile.ImageFile.load
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda file: (sizes.append(file.size), decode(file))[1])
+    (example.open_upright if name == "predict" else example.photograph)(tmp_path / "large.jpg")
+    assert max(sizes) == (1000, 750)
+
+
+@pytest.mark.parametrize("name", PICTURES)
+@pytest.mark.parametrize("kind", ["png", "jpg", "gif", "tif", "webp", "avif", "bmp", "ico"])
+@pytest.mark.filterwarnings("ignore")  # Pillow's, on what it finds broken
+def test_damaged_pictures_of_every_kind_are_refused_or_read(name, kind, tmp_path):
+    """Cut off, or with bytes changed, at any place: grey levels, or an error of ours."""
+    if f".{kind}" not in Image.registered_extensions() or (kind == "avif" and not features.check("avif")):
+        pytest.skip(f"Pillow cannot write {kind} here")
+    example, path, random = load(name), tmp_path / f"photo.{kind}", np.random.default_rng(0)
+    photograph(0).resize((60, 45)).convert("RGB").save(path)
+    whole = np.frombuffer(path.read_bytes(), np.uint8)
+    for _ in range(40):
+        damaged = whole.copy()
+        places = random.integers(0, len(whole) if random.random() < 0.5 else min(200, len(whole)), 4)
+        damaged[places] = random.integers(0, 256, 4)
+        path.write_bytes(damaged[: random.integers(1, len(whole)) if random.random() < 0.3 else None].tobytes())
+        with contextlib.suppress(mg.errors.DataError):
+            grey = (example.open_upright if name == "predict" else example.photograph)(path)
+            assert grey.min() >= 0 and grey.max() <= 1
+
+
+def test_any_legal_name_of_a_picture_is_taken(monkeypatch, tmp_path, capsys, digits):
+    names = [b"caf\xe9.jpg", b"$x$ $\\frac{$.jpg", b"two\nlines.jpg", b"x" * 251 + b".jpg"]
+    paths = [tmp_path / os.fsdecode(name) for name in names]
+    for path in paths:
+        with path.open("wb") as file:
+            photograph(0).save(file, "JPEG")
+    run(load("predict"), monkeypatch, *paths, "--weights", digits / "lenet5.safetensors", "--out", tmp_path / "seen")
+    assert b"caf\\udce9.jpg: " in capsys.readouterr().out.encode()  # which a terminal can show
+    assert len(list((tmp_path / "seen").iterdir())) == 4
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_weights_that_are_no_dict_are_refused(name, monkeypatch, tmp_path, capsys):
+    photograph(0).save(tmp_path / "photo.png")
+    mg.save([1, 2], tmp_path / "list.safetensors")
+    flags = tmp_path / "photo.png", "--weights", tmp_path / "list.safetensors", "--out", tmp_path
+    assert "expected a dict of tensors, got list" in refusal(load(name), monkeypatch, capsys, *flags)

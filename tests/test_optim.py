@@ -759,6 +759,14 @@ def test_get_lr_outside_a_step_warns():
     assert scheduler.get_last_lr() == [1.0]
 
 
+def test_a_schedule_does_not_step_in_a_recorded_function():
+    optimizer = SGD([leaf(1.0)], lr=1.0)
+    scheduler = exponential(optimizer)
+    with pytest.raises(GraphError, match="^graph: a step of a schedule inside .*; call it after the recorded"):
+        mg.graph(scheduler.step)()
+    assert (scheduler.last_epoch, scheduler.get_last_lr(), optimizer.param_groups[0]["lr"]) == (0, [1.0], 1.0)
+
+
 def test_a_milestone_of_pytorchs_counter_or_of_a_list():
     optimizer = SGD([leaf(1.0)], lr=1.0)
     scheduler = multi_step(optimizer)

@@ -248,6 +248,90 @@ def test_clip_with_exchanged_ends_gives_the_upper_one(device):
     assert mg.tensor([0.0, 1.5, 5.0], device=device).clip(2, 1).tolist() == [1, 1, 1]
 
 
+INF, NAN = np.inf, np.nan
+AT_SPECIAL_VALUES = {  # name: function, inputs, value, a gradient for each input; all as PyTorch 2.13 gives them
+    "a root": (lambda x: x**0.5, [[0.0, -0.0, -INF, INF]], [0, 0, NAN, INF], [[INF, -INF, NAN, 0]]),
+    "one over a root": (lambda x: x**-0.5, [[4.0, -0.0, -INF, INF]], [0.5, -INF, NAN, 0], [[-0.0625, -INF, 0, 0]]),
+    "power 0": (lambda x: x**0, [[0.0, INF, NAN]], [1, 1, 1], [[0, 0, 0]]),
+    "power 1": (lambda x: x**1, [[0.0, INF, -INF]], [0, INF, -INF], [[1, 1, 1]]),
+    "powers": (
+        lambda a, b: a**b,
+        [[0.0, 0.0, 0.0, -0.0, -2.0], [-1.0, 0.0, 2.0, -1.0, 2.0]],
+        [INF, 1, 0, -INF, 4],
+        [[-INF, 0, 0, -INF, -4], [-INF, 0, 0, INF, NAN]],
+    ),
+    "powers of 0": (lambda b: 0**b, [[-1.0, 0.0, 2.0]], [INF, 1, 0], [[-INF, 0, 0]]),
+    "powers of -2": (lambda b: (-2) ** b, [[1.0, 2.0]], [-2, 4], [[NAN, NAN]]),
+    "maximum": (mg.maximum, [[NAN, 1.0, 1.0], [1.0, NAN, 1.0]], [NAN, NAN, 1], [[1, 1, 0.5], [1, 1, 0.5]]),
+    "minimum": (mg.minimum, [[NAN, INF, 1.0], [1.0, -INF, 1.0]], [NAN, -INF, 1], [[1, 0, 0.5], [1, 1, 0.5]]),
+    "clip": (lambda x: x.clip(0, 1), [[NAN, -0.0, INF, 1.0]], [NAN, 0, 1, 1], [[0, 1, 0, 1]]),
+    "clip to nan": (lambda x: x.clip(min=NAN), [[1.0, NAN]], [NAN, NAN], [[0, 0]]),
+    "clip to tensors": (
+        mg.clip,
+        [[0.0, 5.0, 2.0, NAN, 0.0], [1.0, 1.0, 1.0, 1.0, 3.0], [3.0, 3.0, 3.0, 3.0, 1.0]],
+        [1, 3, 2, NAN, 1],
+        [[0, 0, 1, 0, 0], [1, 0, 0, 0, 0], [0, 1, 0, 0, 1]],
+    ),
+    "clip to one tensor": (
+        lambda x, low: x.clip(min=low),
+        [[1.0, 1.0, 1.0], [2.0, NAN, 1.0]],
+        [2, NAN, 1],
+        [[0, 0, 1], [1, 0, 0]],
+    ),
+    "relu": (mg.relu, [[NAN, -0.0, INF, -INF]], [NAN, 0, INF, 0], [[1, 0, 1, 0]]),
+    "abs": (abs, [[-0.0, -INF, INF]], [0, INF, INF], [[0, -1, 1]]),
+}
+
+
+@pytest.mark.parametrize("device", ["cpu", "numpy"])
+@pytest.mark.parametrize("dtype", TOLERANCES)
+@pytest.mark.parametrize("name", AT_SPECIAL_VALUES)
+def test_values_and_gradients_at_zero_infinity_and_nan_are_those_of_pytorch(name, dtype, device):
+    run, inputs, value, gradients = AT_SPECIAL_VALUES[name]
+    leaves = [leaf(x, dtype=dtype, device=device) for x in inputs]
+    out = run(*leaves)
+    np.testing.assert_array_equal(out.detach().numpy(), value)
+    out.backward(mg.ones_like(out))
+    for x, gradient in zip(leaves, gradients, strict=True):
+        np.testing.assert_allclose(x.grad.numpy(), gradient, rtol=1e-6)
+
+
+@pytest.mark.parametrize("device", ["cpu", "numpy"])
+@pytest.mark.parametrize(
+    "left, right",
+    [
+        ((2, 0, 4), (4, 5)),
+        ((0, 3), (3, 2)),
+        ((2, 0), (0, 3)),
+        ((2, 3), (3, 0)),
+        ((0,), (0,)),
+        ((2, 0), (0,)),
+        ((0,), (0, 2)),
+        ((3,), (3, 0)),
+        ((0, 2, 3), (3, 2)),
+        ((0, 2, 3), (1, 3, 2)),
+        ((17, 2, 0), (17, 0, 33)),
+        ((5, 1, 0, 3), (2, 3, 4)),
+    ],
+    ids=str,
+)
+def test_matmul_of_nothing_is_zeros_and_so_are_its_gradients(left, right, device):
+    a, b = leaf(np.ones(left), device=device), leaf(np.ones(right), device=device)
+    out = a @ b
+    np.testing.assert_array_equal(out.detach().numpy(), np.matmul(np.ones(left), np.ones(right)), strict=True)
+    out.backward(mg.ones_like(out))
+    for x in (a, b):
+        np.testing.assert_array_equal(x.grad.numpy(), np.zeros(x.shape), strict=True)
+
+
+@pytest.mark.parametrize("device", ["cpu", "numpy"])
+def test_linear_of_no_features_is_its_bias(device):
+    bias = leaf([1.0, 2.0], device=device)
+    for shape in ((0,), (3, 0), (2, 3, 0), (0, 2, 0)):
+        out = F.linear(mg.zeros(*shape, dtype=bias.dtype, device=device), leaf(np.ones((2, 0)), device=device), bias)
+        np.testing.assert_array_equal(out.detach().numpy(), np.broadcast_to([1.0, 2.0], (*shape[:-1], 2)))
+
+
 @pytest.mark.parametrize("device", ["cpu", "numpy"])
 def test_a_window_without_a_pixel_gives_minus_infinity(device):
     """Dilation can carry every tap of a window over a small image, as in PyTorch."""

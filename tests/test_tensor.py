@@ -5,11 +5,12 @@ import pickle
 
 import numpy as np
 import pytest
-from cases import keys, laid_out, shapes
+from cases import keys, laid_out, picked, shapes
 from hypothesis import given, strategies as st
 
 import minigrad as mg
-from minigrad.errors import DtypeError, ShapeError
+from minigrad.errors import DtypeError, ShapeError, ValidationError
+from minigrad.nn import functional as F
 
 T = mg.tensor
 FLOATS, WHOLE = (mg.float32, mg.float64), (mg.int64, mg.int32, mg.uint8)
@@ -48,6 +49,91 @@ def test_a_dtype_can_be_asked_for_by_name_or_type(dtype):
     assert T([0, 1], dtype=dtype).dtype == np.dtype(dtype)
 
 
+@pytest.mark.parametrize(
+    "data, dtype",
+    [
+        ([np.float64(1.5)], mg.float64),
+        ([2.0, np.float64(1.5)], mg.float64),
+        ([[1], [np.float64(1.5)]], mg.float64),
+        ([np.float32(1.5), 1], mg.float32),
+        ([np.int32(1), np.int32(2)], mg.int32),
+        ([np.int32(1), 1], mg.int64),
+        ([np.int32(1), 1.5], mg.float32),
+        ([np.uint8(1)], mg.uint8),
+        ([np.zeros(2), np.ones(2)], mg.float64),
+        ([T(1.5, dtype=mg.float64), 1.0], mg.float64),
+        ([T(1, dtype=mg.int32)], mg.int32),
+        ([True, 2.5], mg.float32),
+        ([[]], mg.float32),
+        ([2**70, 1.0], mg.float32),
+    ],
+    ids=str,
+)
+def test_lists_have_the_widest_dtype_in_them(data, dtype):
+    assert T(data).dtype == dtype
+    np.testing.assert_allclose(T(data).numpy().astype(float), np.array(data, float), rtol=1e-7)
+
+
+def test_a_tensor_of_one_number_in_a_list_is_a_number():
+    assert T([T([1.0]), T([[2.0]])]).shape == (2,)
+
+
+def test_python_numbers_keep_their_digits():
+    assert T([0.1], dtype=mg.float64).item() == 0.1
+    assert T([2**62 + 1, -(2**63)]).tolist() == [2**62 + 1, -(2**63)]
+    assert T([2**70], dtype=mg.float32).item() == 2.0**70
+    assert T([1.7, -1.7], dtype=mg.int64).tolist() == [1, -1], "fractions are cut off"
+    assert T([0.5, np.nan, 0.0], dtype=mg.bool).tolist() == [True, True, False]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: T([300], dtype=mg.uint8),
+        lambda: T(np.array([300]), dtype=mg.uint8),
+        lambda: T(-1, dtype=mg.uint8),
+        lambda: T([2**40], dtype=mg.int32),
+        lambda: T([2**63]),
+        lambda: T([2**63, -1]),
+        lambda: T([np.nan], dtype=mg.int64),
+        lambda: T([[0.0], [np.inf]], dtype=mg.int32),
+        lambda: T([1e20], dtype=mg.int64),
+        lambda: mg.full((2,), 300, dtype=mg.uint8),
+        lambda: mg.full((2,), np.nan, dtype=mg.int64),
+        lambda: mg.full((2,), 2**63),
+        lambda: mg.arange(300, dtype=mg.uint8),
+        lambda: mg.arange(-1, 3, dtype=mg.uint8),
+        lambda: mg.arange(2**40, 2**40 + 2, dtype=mg.int32),
+        lambda: mg.randint(0, 300, (2,), dtype=mg.uint8),
+        lambda: mg.randint(0, 2**64, (2,)),
+        lambda: mg.zeros(2, dtype=mg.uint8).fill_(300),
+        lambda: mg.zeros(2, dtype=mg.int64).fill_(np.nan),
+        lambda: mg.zeros(2, dtype=mg.uint8).copy_(T([1, 300])),
+        lambda: mg.zeros(2, dtype=mg.uint8).__setitem__(0, 300),
+        lambda: mg.zeros(2, dtype=mg.uint8).__setitem__([0], -1),
+        lambda: mg.zeros(2, dtype=mg.int64).__setitem__(T([True, False]), np.inf),
+        lambda: mg.zeros(2, dtype=mg.uint8) + 300,
+        lambda: mg.zeros(2, dtype=mg.uint8).clip(max=300),
+        lambda: F.pad(mg.zeros(2, dtype=mg.uint8), (1, 1), value=300),
+    ],
+    ids=range(26),
+)
+def test_a_number_that_does_not_fit_is_refused(make):
+    with pytest.raises(DtypeError, match="does not fit in (uint8|int32|int64) "):
+        make()
+
+
+def test_conversion_wraps_as_in_pytorch():
+    assert T([300, -1]).to(mg.uint8).tolist() == [44, 255]
+    assert T([np.nan, -1.5, 300.0]).to(mg.int64).tolist() == [-(2**63), -1, 300]
+    assert T([np.nan, 0.0]).bool().tolist() == [True, False]
+
+
+def test_tensor_of_a_class_is_float32_as_in_pytorch():
+    assert mg.Tensor([1, 2]).dtype == mg.Tensor(np.zeros(2)).dtype == mg.Tensor(T([True])).dtype == mg.float32
+    assert mg.Tensor([1], dtype=mg.int64, device="numpy").device == "numpy"
+
+
 def test_data_is_copied():
     array = np.zeros(2, np.float32)
     x, again = T(array), T(T(array))
@@ -74,6 +160,52 @@ def test_from_numpy_shares_memory():
     assert x.array.strides == array.strides
 
 
+@pytest.mark.parametrize("mode", ["r", "r+", "c"])
+def test_from_numpy_of_a_memmap_reads_the_file(tmp_path, mode):
+    """And writes it where the memmap would; read-only memory is refused, and stays as it is."""
+    np.arange(6, dtype=np.float32).tofile(tmp_path / "numbers")
+    mapped = np.memmap(tmp_path / "numbers", np.float32, mode, shape=(2, 3))
+    x = mg.from_numpy(mapped)
+    del mapped
+    assert (x @ x.T).tolist() == [[5, 14], [14, 50]]
+    changes = (
+        lambda: x.mul_(2),
+        lambda: x.__setitem__(0, 7.0),
+        x.zero_,
+        lambda: x.copy_(x + 1),
+        lambda: x.view(-1).sub_(x.view(-1)),
+    )
+    for change in changes:
+        if mode == "r":
+            with pytest.raises(ValidationError, match="in place: the memory is read-only; change x.clone()"):
+                change()
+        else:
+            change()
+    assert x.tolist() == ([[0, 1, 2], [3, 4, 5]] if mode == "r" else [[0, 0, 0], [0, 0, 0]])
+    on_disk = [0, 0, 0, 0, 0, 0] if mode == "r+" else [0, 1, 2, 3, 4, 5]
+    assert np.fromfile(tmp_path / "numbers", np.float32).tolist() == on_disk
+    x = mg.from_numpy(np.memmap(tmp_path / "numbers", np.float32, "r")).requires_grad_()
+    (x * x).sum().backward()
+    assert x.grad.tolist() == [2 * n for n in on_disk]
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.zeros(2).view(np.recarray),
+        np.arange(6.0)[::-2],
+        np.arange(4.0).reshape(2, 2).T,
+        np.zeros(3, [("a", "f8"), ("b", "i8")])["a"],
+    ],
+    ids=["subclass", "backwards", "transposed", "a field of records"],
+)
+def test_from_numpy_of_any_array_shares_its_memory(array):
+    x = mg.from_numpy(array)
+    assert (x + 1).tolist() == (np.asarray(array) + 1).tolist()
+    x.mul_(3)
+    assert np.asarray(array).tolist() == x.tolist()
+
+
 @pytest.mark.parametrize(
     "make, expected",
     [
@@ -92,11 +224,25 @@ def test_from_numpy_shares_memory():
         (lambda: mg.arange(3, dtype=mg.float64), np.arange(3.0)),
         (lambda: mg.linspace(-1, 1, 5), np.linspace(-1, 1, 5, dtype="f4")),
         (lambda: mg.eye(3), np.eye(3, dtype="f4")),
+        (lambda: mg.eye(2, 3), np.eye(2, 3, dtype="f4")),
+        (lambda: mg.eye(2, 0, dtype=mg.int64), np.eye(2, 0, dtype=int)),
+        (lambda: mg.arange(0, 1e4, 0.1)[-1], np.float32(9999.9).reshape(())),
+        (lambda: mg.arange(2**53, 2**53 + 3), np.arange(2**53, 2**53 + 3)),
+        (lambda: mg.arange(3, 3), np.arange(0)),
+        (lambda: mg.arange(T(3)), np.arange(3)),
+        (lambda: mg.linspace(0, 1, 3, dtype=mg.float64), np.linspace(0, 1, 3)),
+        (lambda: mg.full((2,), np.float64(0.5)), np.full(2, 0.5, "f4")),
+        (lambda: mg.full((2,), 1.5, dtype=mg.int64), np.full(2, 1)),
+        (lambda: mg.zeros(T(2), dtype=None), np.zeros(2, "f4")),
+        (lambda: mg.cat([mg.zeros(0), T([[1.0], [2.0]]), mg.zeros(0)], dim=1), np.array([[1], [2]], "f4")),
+        (lambda: mg.cat([T([1.0]), mg.zeros(0, dtype=mg.float64)]), np.array([1.0])),
+        (lambda: mg.cat([mg.zeros(0), mg.zeros(0)]), np.zeros(0, "f4")),
+        (lambda: mg.stack([mg.zeros(0), mg.zeros(0)]), np.zeros((2, 0), "f4")),
         (lambda: mg.cat([T([1]), T([2, 3])]), np.array([1, 2, 3])),
         (lambda: mg.stack([T([1, 2]), T([3, 4])], dim=-1), np.array([[1, 3], [2, 4]])),
         (lambda: mg.where(T([True, False]), T([1.0, 2.0]), 5), np.array([1, 5], "f4")),
     ],
-    ids=range(18),
+    ids=range(32),
 )
 def test_made_as_numpy_makes_it(make, expected):
     np.testing.assert_array_equal(make().numpy(), expected, strict=True)
@@ -135,6 +281,9 @@ def test_random_numbers_follow_the_seed():
 
 def test_random_numbers_are_distributed_as_they_say():
     normal, uniform, whole = mg.randn(100, 100), mg.rand(100, 100), mg.randint(-2, 3, (1000,))
+    assert (
+        set(mg.randint(3, (100,)).tolist()) == {0, 1, 2} and mg.randint(0, 256, (2,), dtype=mg.uint8).dtype == mg.uint8
+    )
     assert abs(normal.mean().item()) < 0.05 and abs(normal.std().item() - 1) < 0.05
     assert uniform.amin().item() >= 0 and uniform.amax().item() < 1 and abs(uniform.mean().item() - 0.5) < 0.02
     assert sorted(set(whole.tolist())) == [-2, -1, 0, 1, 2]
@@ -194,7 +343,7 @@ def test_a_tensor_is_a_sequence_of_its_rows():
     assert [row.tolist() for row in x] == [[1, 2], [3, 4]]
     first, second = x
     assert second.tolist() == [3, 4]
-    assert 3 in x and 5 not in x
+    assert 3 in x and 5 not in x and T(4) in x
     with pytest.raises(DtypeError, match="len: a tensor of 0 dimensions has no length"):
         iter(T(1.0))
 
@@ -210,6 +359,10 @@ def test_a_tensor_is_a_key():
 
 
 def test_any_and_all():
+    x = T([[0.0, np.nan], [0.0, 0.0]])
+    assert x.any(dim=1).tolist() == [True, False] and x.all(dim=0, keepdim=True).tolist() == [[False, False]]
+    assert x.any((0, 1)).item() is True and mg.zeros(2, 0).any(1).tolist() == [False, False]
+    assert T([1, 2], device="numpy").all().device == "numpy"
     assert T([False, True]).any().item() is True
     assert T([False, True]).all().item() is False
     assert mg.zeros(0).all().item() is True
@@ -316,15 +469,88 @@ def test_conversion_passes_gradients():
     assert x.grad.tolist() == [2, 4] and x.grad.dtype == mg.float32
 
 
+ZERO_DIM, ONE_DIM = (), (2,)
+
+
+@pytest.mark.parametrize(
+    "a, b, result",
+    [
+        (("float32", ONE_DIM), ("float64", ZERO_DIM), mg.float32),
+        (("float32", ZERO_DIM), ("float64", ZERO_DIM), mg.float64),
+        (("int64", ONE_DIM), ("float64", ZERO_DIM), mg.float64),
+        (("int64", ONE_DIM), ("float32", ZERO_DIM), mg.float32),
+        (("int32", ONE_DIM), ("int64", ZERO_DIM), mg.int32),
+        (("uint8", ONE_DIM), ("int64", ZERO_DIM), mg.uint8),
+        (("bool", ONE_DIM), ("int64", ZERO_DIM), mg.int64),
+        (("bool", ONE_DIM), ("uint8", ZERO_DIM), mg.uint8),
+        (("float64", ZERO_DIM), ("int64", ONE_DIM), mg.float64),
+        (("float64", ZERO_DIM), ("bool", ONE_DIM), mg.float64),
+        (("float32", (1,)), ("float64", ONE_DIM), mg.float64),
+    ],
+    ids=str,
+)
+def test_a_tensor_of_one_number_does_not_widen_data_of_its_kind(a, b, result):
+    x, y = (mg.ones(*shape, dtype=dtype) for dtype, shape in (a, b))
+    flags = T([True, False])
+    for out in (x + y, y * x, x.maximum(y), mg.where(flags, x, y), mg.where(flags, y, x), x.clip(max=y)):
+        assert out.dtype == result
+    assert (x / y).dtype == (y / x).dtype == (result if result in FLOATS else mg.float32)
+    assert (x < y).dtype == mg.bool
+    if x.ndim and x.dtype == result:
+        x *= y
+        assert x.dtype == result
+
+
+@pytest.mark.parametrize("number", [np.float64(0.5), np.float32(0.5), 0.5])
+def test_numpy_numbers_adapt_as_pythons_do(number):
+    for dtype, result in ((mg.float32, mg.float32), (mg.float64, mg.float64), (mg.int64, mg.float32)):
+        assert (T([1], dtype=dtype) * number).dtype == (number + T(1, dtype=dtype)).dtype == result
+    assert (T([200], dtype=mg.uint8) + np.int64(5)).tolist() == [205]
+    assert (T([200], dtype=mg.uint8) + np.int64(5)).dtype == mg.uint8
+    assert mg.where(T([True]), T(1.0, dtype=mg.float64), number).dtype == mg.float64
+
+
+def test_gradients_through_mixed_dtypes_have_the_dtypes_of_the_leaves():
+    x, factor = mg.ones(2, requires_grad=True), T(3.0, dtype=mg.float64, requires_grad=True)
+    (x * factor).sum().backward()
+    assert (x.grad.dtype, x.grad.tolist()) == (mg.float32, [3, 3])
+    assert (factor.grad.dtype, factor.grad.tolist()) == (mg.float64, 2)
+
+
+def test_whole_numbers_are_compared_with_any_number():
+    x = T([3, 200], dtype=mg.uint8)
+    assert (x < 300).tolist() == [True, True] and (x > -1).tolist() == [True, True]
+    assert (x == 259).tolist() == [False, False] and (T([1], dtype=mg.int32) < 2**40).tolist() == [True]
+    assert (x / 300).dtype == mg.float32 and (x / 300).tolist() == pytest.approx([0.01, 2 / 3])
+
+
+# ---- equality with anything
+
+
+@pytest.mark.parametrize("other", [None, "a", object(), [1, 2], (1.0,), {}, 1j], ids=str)
+def test_a_tensor_is_not_equal_to_what_is_no_number(other):
+    x = T([1.0, 2.0])
+    assert (x == other) is False and (x != other) is True
+    assert (other == x) is False and x not in [other] and other not in [x]
+
+
+def test_only_numbers_can_be_in_a_tensor():
+    x = T([1.0, 2.0])
+    assert 2 in x and np.float32(1) in x and T(2) in x and float("nan") not in x
+    for other in (None, "a", [1]):
+        with pytest.raises(DtypeError, match="^eq: expected a Tensor"):
+            other in x  # noqa: B015
+
+
 # ---- indexing
 
 
 @given(data=st.data())
-def test_indexing_is_that_of_numpy(data):
+def test_indexing_is_that_of_numpy_after_numbers_are_taken(data):
     shape = data.draw(shapes)
     array = np.arange(float(np.prod(shape))).reshape(shape)
     key = keys(data.draw, shape)
-    expected = array[key]
+    expected = picked(array, key)
     np.testing.assert_array_equal(mg.from_numpy(array)[key].numpy(), expected)
     as_tensors = tuple(T(part) if isinstance(part, list | np.ndarray) else part for part in key)
     np.testing.assert_array_equal(mg.from_numpy(array)[as_tensors].numpy(), expected)
@@ -336,9 +562,104 @@ def test_assigning_is_that_of_numpy(data):
     array = np.zeros(shape)
     key = keys(data.draw, shape)
     x = mg.from_numpy(array.copy())
-    array[key] = 3
+    places = picked(np.arange(array.size).reshape(shape), key)
+    array.reshape(-1)[places] = 3
     x[key] = T(3.0, dtype=mg.float64)
     np.testing.assert_array_equal(x.numpy(), array)
+
+
+CUBE = np.arange(24).reshape(2, 3, 4)
+EYE = np.eye(2, 3, dtype=bool)
+
+
+@pytest.mark.parametrize("device", ["cpu", "numpy"])
+@pytest.mark.parametrize(
+    "key, places",
+    [
+        ((0, slice(None), [0, 1]), CUBE[0][:, [0, 1]]),
+        (([0, 1], slice(None), 0), CUBE[:, :, 0][[0, 1]]),
+        ((T(1), slice(None), [0, -1]), CUBE[1][:, [0, -1]]),
+        ((np.int64(1), ..., T([[0], [1]])), CUBE[1][:, [[0], [1]]]),
+        ((slice(1, None), 0, [1, 1]), CUBE[1:, 0][:, [1, 1]]),
+        (([1, 0], None, slice(None, None, 2), [2, 3]), CUBE[:, None][[1, 0], :, ::2, [2, 3]]),
+        (([1, 0], [0, 2]), CUBE[[1, 0], [0, 2]]),
+        ((True, slice(None), [0, 1]), CUBE[None][[0, 0], :, [0, 1]]),
+        (False, CUBE[None][:0]),
+        (T(True), CUBE[None]),
+        (T(1, dtype=mg.int32), CUBE[1]),
+        (T(EYE), CUBE[EYE]),
+        ((T(EYE), slice(1, 3)), CUBE[EYE][:, 1:3]),
+        ((slice(None), T(np.ones((3, 4), bool))), CUBE.reshape(2, 12)),
+        ((T(EYE), 2), CUBE[:, :, 2][EYE]),
+        (range(2), CUBE),
+        ((slice(None), (0, 2)), CUBE[:, [0, 2]]),
+        ((slice(T(1), None), slice(np.int64(0), 2)), CUBE[1:, :2]),
+        ([], CUBE[:0]),
+        (([True, False], slice(None), [False, True, True, False]), CUBE[[0, 0], :, [1, 2]]),
+    ],
+    ids=range(20),
+)
+def test_keys_are_read_as_pytorch_reads_them(key, places, device):
+    """Reading, assigning and the gradient; `places` are the numbers that the key names, in PyTorch's order of axes."""
+    if isinstance(key, mg.Tensor):
+        key = key.to(device)
+    x = T(CUBE, dtype=mg.float64, device=device, requires_grad=True)
+    picked = x[key]
+    assert picked.shape == places.shape and picked.tolist() == places.tolist()
+    weights = np.arange(1.0, places.size + 1).reshape(places.shape)
+    picked.backward(T(weights, device=device))
+    expected = np.zeros(24)
+    np.add.at(expected, places, weights)
+    np.testing.assert_array_equal(x.grad.cpu().numpy(), expected.reshape(CUBE.shape))
+    value = T(-weights, device=device, requires_grad=True)
+    y = x * 1
+    y[key] = value
+    expected = CUBE.astype(float).reshape(-1)
+    expected[places] = -weights
+    np.testing.assert_array_equal(y.detach().cpu().numpy().reshape(-1), expected)
+    (y * y.detach()).sum().backward()
+    np.testing.assert_array_equal(value.grad.cpu().numpy(), expected[places])
+
+
+@pytest.mark.parametrize("shape", [(), (4,), (3, 1), (1, 3, 4), (1, 1, 1, 4)], ids=str)
+def test_a_value_is_spread_over_a_key_and_gets_its_gradient(shape):
+    value = T(np.arange(1.0, np.prod(shape) + 1).reshape(shape), requires_grad=True)
+    y = mg.zeros(2, 3, 4, dtype=mg.float64, requires_grad=True) * 1
+    y[1, :, [0, 1, 3, 2]] = value
+    expected = np.zeros((3, 4))
+    expected[:, [0, 1, 3, 2]] = value.detach().numpy().reshape(shape[-2:])
+    np.testing.assert_array_equal(y[1].detach().numpy(), expected)
+    y.sum().backward()
+    assert value.grad.tolist() == np.full(shape, 12 / max(np.prod(shape), 1)).tolist()
+
+
+def test_a_list_of_lists_is_a_tuple_as_in_pytorch():
+    x = T(CUBE)
+    for key in ([[0, 1], [1, 0]], [(0, 1), (1, 0)], [T([0, 1]), np.array([1, 0])]):
+        with pytest.warns(UserWarning, match="a list that holds lists, tensors, .* is read as a tuple"):
+            assert x[key].tolist() == CUBE[[0, 1], [1, 0]].tolist()
+    with pytest.warns(UserWarning, match="read as a tuple"):
+        assert x[[0, slice(0, 1), None]].tolist() == CUBE[0, :1, None].tolist()
+    assert x[[[0, 1]] * 32].shape == (32, 2, 3, 4)  # from 32 on it is an array
+    assert x[T([[0, 1], [1, 0]])].shape == (2, 2, 3, 4)
+
+
+@pytest.mark.parametrize("key", [T([1, 0], dtype=mg.uint8), np.array([1, 0], np.uint8)], ids=["tensor", "array"])
+def test_a_uint8_key_is_a_mask_and_warns(key):
+    x = T(CUBE)
+    with pytest.warns(UserWarning, match="uint8 is read as a mask, .* use .bool"):
+        assert x[key].tolist() == CUBE[:1].tolist()
+    with pytest.warns(UserWarning, match="uint8 is read as a mask"):
+        x[key] = 0
+    assert x[0].sum().item() == 0 and x[1].tolist() == CUBE[1].tolist()
+
+
+def test_a_key_is_settled_when_it_is_used():
+    x, start = T(CUBE, dtype=mg.float32, requires_grad=True), T(1)
+    y = x[start:, [0]].sum()
+    start -= 1
+    y.backward()
+    assert x.grad[0].sum().item() == 0 and x.grad[1].sum().item() == 4
 
 
 def test_a_mask_selects_and_assigns():
@@ -533,3 +854,11 @@ def test_shapes_of_errors_name_no_private_class():
     with pytest.raises(ShapeError) as caught:
         T([1.0])[3]
     assert not type(caught.value).__name__.startswith("_")
+
+
+# ---- sums over no axes named
+
+
+@pytest.mark.parametrize("none", [[], ()], ids=str)
+def test_no_axes_are_all_axes_as_in_pytorch(none):
+    assert mg.ones(2, 3).sum(none).item() == 6 and mg.ones(2, 3).mean(none, keepdim=True).shape == (1, 1)

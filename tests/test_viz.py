@@ -2,18 +2,20 @@
 
 import subprocess
 import sys
+from collections import OrderedDict
 from types import SimpleNamespace
 
 import matplotlib
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from pictures import CLASSES, expect_readable, images, texts
+from pictures import CLASSES, drawn_texts, expect_readable, images, texts
 
+import minigrad as mg
 from minigrad import viz
 from minigrad.errors import DtypeError, ShapeError, ValidationError
 from minigrad.models import LeNet5
-from minigrad.nn import Flatten, Linear, Sequential
+from minigrad.nn import Conv2d, Flatten, Linear, Sequential
 from minigrad.viz import style
 
 RNG = np.random.default_rng(0)
@@ -371,3 +373,68 @@ viz.filters([[[[1.0]]]])._repr_png_()
 assert "matplotlib.pyplot" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+# ---- names as they are
+
+
+class Kind:
+    def __str__(self):
+        return "kind"
+
+
+NAMES = {
+    "money": ["$", "a $ b", "$x$", r"$\frac{$", r"\$5", "{$}^"],
+    "whole numbers": [3, 10, 200, -1, 0, 7],
+    "objects": [Kind(), 0.5, None, True, ("a", 1), np.int64(4)],
+    "names of files": ["caf\udce9", "\ud83d", "a", "b", "c", "d"],
+    "empty": ["", " ", "", "", "", ""],
+}
+
+
+def named(classes):
+    model, labels = Sequential(Flatten(), Linear(16, 6)), [0, 1, 2, 3, 4, 5]
+    with mg.no_grad():  # the answer is always class 0
+        model[1].weight.zero_()
+        model[1].bias.copy_(mg.tensor([5.0, 0, 0, 0, 0, 0]))
+    yield viz.confusion_matrix(labels, labels[::-1], classes)
+    yield viz.mistakes(model, RNG.random((6, 4, 4)), labels, n=6, classes=classes)
+
+
+@pytest.mark.parametrize("kind", NAMES)
+def test_names_of_classes_are_drawn_as_they_are(kind):
+    """`$` begins no formula, whatever has a str() is a name, and half a surrogate pair is written out."""
+    expected = {str(name).encode("utf-8", "backslashreplace").decode() for name in NAMES[kind]} - {"", " "}
+    for figure in named(NAMES[kind]):
+        expect_readable(figure)
+        drawn = drawn_texts(figure)
+        assert not any(text.get_parse_math() for text in drawn)
+        said = "\n".join(text.get_text() for text in drawn)
+        assert all(name in said for name in expected)
+
+
+def test_names_of_layers_tensors_and_titles_are_drawn_as_they_are():
+    name = r"$\frac{$"
+    model = Sequential(OrderedDict([(name, Conv2d(1, 2, 3)), ("flat", Flatten()), ("out", Linear(32, 3))]))
+    image = RNG.random((1, 6, 6))
+    tape = viz.FilterTape(model, every=1)
+    tape.step(0.5)
+    figures = [
+        viz.filters(model, title=name),
+        viz.filters(model),
+        viz.feature_maps(model, image),
+        viz.explain_pixel(model, image, name, 0, 1, 1).figure,
+        viz.grad_cam(model, image),
+        viz.top_patches(model, RNG.random((9, 1, 6, 6)), name, 0),
+        viz.maximize_activation(model, name, 0, (1, 6, 6), steps=2),
+        viz.draw(model, (1, 6, 6)),
+        viz.filter_health(model, (RNG.random((9, 1, 6, 6)), [0, 1, 2] * 3)).figure,
+        tape.contact_sheet(),
+        tape.distances(),
+        viz.graph(model(mg.randn(1, 1, 6, 6)).sum(), names={name: model[0].weight}),
+        style.figure(4, 3, "50 $ and $ 60"),
+    ]
+    for figure in figures:
+        FigureCanvasAgg(figure).draw()
+        assert not any(text.get_parse_math() for text in drawn_texts(figure))
+    assert texts(figures[-1]) == ["50 $ and $ 60"]

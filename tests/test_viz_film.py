@@ -1,5 +1,6 @@
 """The tape of filters: it holds the weights of the steps it names, costs little, and its pictures show them."""
 
+import contextlib
 from itertools import pairwise
 
 import numpy as np
@@ -414,3 +415,14 @@ FIGURES = {
 @pytest.mark.filterwarnings("error")
 def test_every_text_lies_on_the_canvas_and_on_no_other_text(name):
     expect_readable(FIGURES[name]())
+
+
+def test_no_damage_of_a_tape_comes_from_deep_inside(tmp_path):
+    """Any byte changed, each in turn to two others: a tape, or an error of ours."""
+    path = FilterTape(nn.Sequential(nn.Conv2d(1, 1, 1))).save(tmp_path / "tape.npz")
+    whole = path.read_bytes()
+    for place in range(len(whole)):
+        for other in (0x41, 0xFF):
+            path.write_bytes(whole[:place] + bytes([whole[place] ^ other]) + whole[place + 1 :])
+            with contextlib.suppress(DataError):
+                assert isinstance(FilterTape.load(path), FilterTape)

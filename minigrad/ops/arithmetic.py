@@ -69,13 +69,18 @@ def _dtype_of_number(where, kind) -> np.dtype:
 def expect_fits(where, number, dtype) -> None:
     """Refuse a number that a dtype of whole numbers does not hold.  Fractions are cut off, as in PyTorch."""
     if dtype.kind in "iu" and not _fits(number, dtype):
-        low, high = limits(dtype)
-        raise DtypeError(f"{where}: {number} does not fit in {dtype} ({low} to {high}); use a wider dtype")
+        raise does_not_fit(number, where, dtype)
+
+
+def does_not_fit(number, where, dtype) -> DtypeError:
+    """The error for a number beyond a dtype."""
+    low, high = limits(dtype)
+    return DtypeError(f"{where}: {number} does not fit in {dtype} ({low} to {high}); use a wider dtype")
 
 
 def _fits(number, dtype) -> bool:
     low, high = limits(dtype)
-    return low <= (number.item() if isinstance(number, np.generic) else number) <= high
+    return low <= _plain(number) <= high
 
 
 def limits(dtype):
@@ -90,14 +95,17 @@ def prepare(where, device, dtype, *operands):
 
 
 def cast_all(dtype, *operands):
-    """The arrays among operands cast to `dtype`."""
-    return [
-        operand if not memory.is_array(operand) or operand.dtype == dtype else _cast(operand, dtype)
-        for operand in operands
-    ]
+    """The arrays among operands cast to `dtype`, and NumPy's numbers as Python's."""
+    return [_cast(operand, dtype) if memory.is_array(operand) else _plain(operand) for operand in operands]
+
+
+def _plain(number):
+    return number.item() if isinstance(number, np.generic) else number
 
 
 def _cast(operand, dtype):
+    if operand.dtype == dtype:
+        return operand
     out = memory.empty_like(operand, dtype)
     memory.copy(out, operand)
     return out
@@ -264,7 +272,7 @@ def mul_gradient(do, g, a, b):
 @launches
 @op
 def div(device, a, b):
-    dtype = common_dtype("div", a, b)
+    dtype = result_type("div", a, b)
     return _binary(div_kernel, device, a, b, dtype if dtype.kind == "f" else FLOAT32)
 
 

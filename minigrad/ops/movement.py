@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import DtypeError, OutOfRangeError, ShapeError, ValidationError
 from ..runtime import memory
-from .arithmetic import common_dtype, expect_fits, limits, result_type, widest
+from .arithmetic import common_dtype, does_not_fit, expect_fits, limits, result_type, widest
 from .op import Columns, Op, by_numpy, launches, op
 
 
@@ -105,7 +105,7 @@ def _at(x, key):
     return x[parts if Ellipsis in parts else (*parts, Ellipsis)]
 
 
-def split_key(shape, key):
+def split_key(where, shape, key):
     """A key for an array of `shape` as two: a basic one, and for the axes of the view that it names a tuple of
     positions and full slices; None where there are no positions.
 
@@ -121,13 +121,15 @@ def split_key(shape, key):
     parts = parts if dots else (*parts, Ellipsis)
     free = len(shape) - sum(_axes_of(part) for part in parts)
     if free < 0 or dots > 1:
-        raise IndexError(f"a key for {len(shape) - free} axes, with '...' {dots} times")
+        raise OutOfRangeError(f"{where}: a key for {len(shape) - free} axes, with '...' {dots} times (shape {shape})")
     view, places, axis = [], [], 0
     for part in parts:
         axes = free if part is Ellipsis else _axes_of(part)
         if isinstance(part, np.ndarray) and part.dtype == bool:
             if part.shape != shape[axis : axis + axes]:
-                raise IndexError(f"a mask of shape {part.shape} for axes of sizes {shape[axis : axis + axes]}")
+                raise OutOfRangeError(
+                    f"{where}: a mask of shape {part.shape} at axis {axis} of shape {shape}; make the sizes equal"
+                )
             view += [slice(None)] * axes if axes else [None]
             places += np.atleast_1d(part).nonzero()
         elif _number_or_slice(part) or part is None:
@@ -208,8 +210,8 @@ def _split(where, device, shape, key, positions):
     values = [device.to_host(array) for array in positions]
     parts = key if isinstance(key, tuple) else (key,)
     full = tuple([values[part.number] if isinstance(part, Position) else part for part in parts])
+    view, places = split_key(where, shape, full)
     try:
-        view, places = split_key(shape, full)
         return view, places, _shape_at(shape, view, places)
     except IndexError as error:
         raise OutOfRangeError(f"{where}: {error} (shape {shape})") from None
@@ -312,19 +314,14 @@ def assign_gradient(do, g, value_shape):
 
 def _expect_held(device, value, dtype):
     """Check that `dtype` holds a value: whole numbers hold no tensor of floats, and no number beyond their range."""
-    wider = result_type("assign", value)
+    given = result_type("assign", value)
     if not memory.is_array(value):
         expect_fits("assign", value, dtype)
-    elif wider.kind == "f" and dtype.kind != "f":
-        raise DtypeError(f"assign: {wider} values do not fit in a {dtype} tensor; convert one of them")
-    elif dtype.kind in "iu" and widest("assign", dtype, wider) != dtype:
+    elif given.kind == "f" and dtype.kind != "f":
+        raise DtypeError(f"assign: {given} values do not fit in a {dtype} tensor; convert one of them")
+    elif dtype.kind in "iu" and widest("assign", dtype, given) != dtype:
         low, high = limits(dtype)
-        device.expect_range(value, low, high + 1, low, _not_held, dtype)
-
-
-def _not_held(number, dtype):
-    low, high = limits(dtype)
-    return DtypeError(f"assign: {number} does not fit in {dtype} ({low} to {high}); use a wider dtype")
+        device.expect_range(value, low, high + 1, low, does_not_fit, "assign", dtype)
 
 
 def _stretches(shape, wanted) -> bool:
@@ -493,7 +490,9 @@ def clone_gradient(do, g):
 
 @op
 def cast(device, x, *, dtype):
-    return x.astype(dtype), x.dtype
+    out = memory.empty_like(x, dtype)
+    memory.copy(out, x)
+    return out, x.dtype
 
 
 @cast.gradient

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..errors import DtypeError, StateError, ValidationError
+from ..runtime.threads import local
 from .optimizer import Optimizer, at_least_zero
 
 
@@ -72,7 +73,10 @@ class LRScheduler:
         epoch   for old scripts: set the rate of t = epoch instead, by the closed formula where there is one
 
         Raises   StateError   a group was added to the optimiser, and the schedule needs its base rate
+                 GraphError   called inside a function that mg.graph records
         """
+        if local.recording is not None:
+            local.recording.refuse("a step of a schedule", "call it after the recorded function")
         before = self.last_epoch
         self.last_epoch = before + 1 if epoch is None else epoch
         formula = self.get_lr if epoch is None else getattr(self, "_get_closed_form_lr", self.get_lr)

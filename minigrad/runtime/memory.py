@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import ValidationError
 from .threads import host, local
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's numbers, malloc.h
@@ -87,6 +88,10 @@ def filled(shape: tuple[int, ...], value: Any, dtype: np.dtype, device: Any = No
 def copy(target: Any, source: Any) -> None:
     """Overwrite an array with one that broadcasts, or a number, turned into its dtype."""
     if isinstance(target, np.ndarray):
+        if not target.flags.writeable:
+            raise ValidationError(
+                "write: the memory is read-only, as that of the array the tensor came from; change x.clone()"
+            )
         host(overwrite, target, source)
     else:
         target.assign(source)

@@ -1,6 +1,6 @@
 """Pictures of what a model misread, the surest of its wrong answers first."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from minigrad.errors import ValidationError
 from minigrad.viz import probe, style
 from minigrad.viz.arrays import images_and_labels
+from minigrad.viz.words import plain
 
 ACROSS, MOST = 8, 64
 LETTER = 0.085  # inches, width of a small letter
@@ -26,14 +27,14 @@ class _Shown(NamedTuple):
     probability: float
 
 
-def mistakes(model: Any, images: Any, labels: Any, n: int = 16, classes: Sequence[str] | None = None) -> Figure:
+def mistakes(model: Any, images: Any, labels: Any, n: int = 16, classes: Iterable[Any] | None = None) -> Figure:
     """Show the images that a model misread, with its answers, those that it was surest of first.
 
     model    a Module that scores classes, (N, C, H, W) -> (N, K); it stays as it is
     images   (N, C, H, W) or (N, H, W)  as the model takes them
     labels   (N,)    true class numbers, 0 to K-1
     n                how many to show, 1 to 64
-    classes          a name for each of the K classes; None names them 0, 1, ...
+    classes          a name for each of the K classes, strings or what has a str(); None names them 0, 1, ...
     returns  Figure
 
     If the model made no mistake, the right answers that it was least sure of are shown.
@@ -64,14 +65,14 @@ def mistakes(model: Any, images: Any, labels: Any, n: int = 16, classes: Sequenc
 # ---- the numbers
 
 
-def _names(classes: Sequence[str] | None, labels: np.ndarray, K: int) -> list[str]:
+def _names(classes: Iterable[Any] | None, labels: np.ndarray, K: int) -> list[str]:
     """A name for each class."""
     if labels.min() < 0 or labels.max() >= K:
         raise ValidationError(
             f"mistakes: labels run from {labels.min()} to {labels.max()} but the model scores {K} classes, "
             f"numbered 0 to {K - 1}; pass the labels that it was trained on"
         )
-    names = [str(k) for k in range(K)] if classes is None else list(classes)
+    names = [plain(name) for name in (range(K) if classes is None else classes)]
     if len(names) != K:
         raise ValidationError(f"mistakes: {len(names)} names in classes but the model scores {K}; name each one")
     return names

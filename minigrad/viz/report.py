@@ -3,7 +3,7 @@
 import base64
 import html
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,6 +27,7 @@ from minigrad.viz.summary import summary
 from minigrad.viz.trace import convolutions, find, trace
 from minigrad.viz.training import confusion_matrix, training_curves
 from minigrad.viz.volumes import draw
+from minigrad.viz.words import plain
 
 SEARCHED = 1000  # images in which patches are looked for and on which filters are judged
 
@@ -53,7 +54,7 @@ def report(
     init: Mapping[str, Any] | None = None,
     history: Mapping[str, Any] | None = None,
     tape: FilterTape | None = None,
-    classes: Sequence[str] | None = None,
+    classes: Iterable[Any] | None = None,
     title: str | None = None,
 ) -> Path:
     """Write all that there is to see of a trained model into one HTML file.
@@ -65,7 +66,7 @@ def report(
     init     state_dict() from before training: filters are shown before and after
     history  of the training, as training_curves takes it
     tape     a FilterTape of the training: the filters' way as a film
-    classes  a name for each class number
+    classes  a name for each class number, strings or what has a str()
     title    heading; None names the model's class
     returns  Path of the file
 
@@ -81,7 +82,8 @@ def report(
         raise ValidationError(
             f"report: labels run from {labels.min()} to {labels.max()}, the model answers 0 to {chances.shape[1] - 1}"
         )
-    subject = _Subject(model, images, labels, chances, classes)
+    names = None if classes is None else list(classes)
+    subject = _Subject(model, images, labels, chances, names)
     sections = list(_sections(subject, init, history, tape))
     path = Path(path)
     write_whole(path, _page(title or f"{type(model).__name__}: what it learned", sections).encode())
@@ -95,7 +97,7 @@ class _Subject(NamedTuple):
     images: np.ndarray
     labels: np.ndarray
     chances: np.ndarray
-    classes: Sequence[str] | None
+    classes: list[Any] | None
 
     @property
     def example(self) -> int:
@@ -258,7 +260,7 @@ nav a {{ display: inline-block; margin: .2rem .8rem .2rem 0 }}
 def _page(title: str, sections: Sequence[Section]) -> str:
     links = "\n".join(f'<a href="#s{i}">{html.escape(section.title)}</a>' for i, section in enumerate(sections))
     body = "\n".join(_section(i, section) for i, section in enumerate(sections))
-    return PAGE.format(title=html.escape(title), links=links, sections=body)
+    return PAGE.format(title=html.escape(plain(title)), links=links, sections=body)
 
 
 def _section(i: int, section: Section) -> str:

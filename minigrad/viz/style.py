@@ -7,12 +7,16 @@ from pathlib import Path
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.backend_bases import RendererBase
 from matplotlib.cm import ScalarMappable
 from matplotlib.colorbar import Colorbar
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.text import Text
 from numpy.typing import ArrayLike
+
+from minigrad.viz.words import plain
 
 # Told apart with every common form of colour blindness.  Source: Okabe & Ito 2008, "Color Universal Design"
 BLUE, VERMILION, GREEN, ORANGE = "#0072B2", "#D55E00", "#009E73", "#E69F00"
@@ -28,7 +32,15 @@ DOTS_PER_INCH = 120
 
 
 class Picture(Figure):
-    """A matplotlib Figure that a notebook shows by itself, without pyplot."""
+    """A matplotlib Figure that a notebook shows by itself, without pyplot.
+
+    Text is drawn as it stands: names of classes, layers and files may hold a `$`, which begins no formula here.
+    """
+
+    def draw(self, renderer: RendererBase) -> None:
+        for text in self.findobj(Text):
+            text.set_parse_math(False)
+        super().draw(renderer)
 
     def _repr_png_(self) -> bytes:
         buffer = BytesIO()
@@ -50,7 +62,7 @@ def figure(width: float, height: float, title: str | None = None, compress: bool
     layout = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08, wspace=0.04, compress=compress)
     picture = Picture(figsize=(width, height), dpi=DOTS_PER_INCH, layout=layout)
     if title:
-        picture.suptitle(_broken(title, letters=int(width * 72 / (0.6 * TITLE))), fontsize=TITLE)
+        picture.suptitle(_broken(plain(title), letters=int(width * 72 / (0.6 * TITLE))), fontsize=TITLE)
     return picture
 
 

@@ -1,6 +1,6 @@
 """Pictures of a training run: loss and accuracy over time, and which classes are taken for which."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator
 from minigrad.errors import ShapeError, ValidationError
 from minigrad.viz import style
 from minigrad.viz.arrays import as_array, class_numbers
+from minigrad.viz.words import plain
 
 MOST_COUNTED = 30  # classes up to which every cell of a confusion matrix carries its count
 
@@ -46,12 +47,13 @@ def training_curves(history: Mapping[str, Any]) -> Figure:
     return figure
 
 
-def confusion_matrix(labels: Any, predictions: Any, classes: Sequence[str] | None = None) -> Figure:
+def confusion_matrix(labels: Any, predictions: Any, classes: Iterable[Any] | None = None) -> Figure:
     """Show which classes a model takes for which: right answers on a blue diagonal, errors beside it.
 
     labels       (N,)  true class numbers
     predictions  (N,)  class numbers the model answered
-    classes            a name for each class number; None names them 0, 1, ... up to the largest number seen
+    classes            a name for each class number, strings or what has a str(); None names them 0, 1, ... up to the
+                       largest number seen
     returns      Figure
 
     A cell off the diagonal is the darker, the larger the share of its row, the true class, that went there.
@@ -62,7 +64,8 @@ def confusion_matrix(labels: Any, predictions: Any, classes: Sequence[str] | Non
     'Accuracy 66.67 %: 2 of 3 right (blue)'
     """
     labels, predictions = _pair("confusion_matrix", labels, predictions)
-    names = list(classes) if classes is not None else [str(c) for c in range(1 + max(labels.max(), predictions.max()))]
+    known = range(1 + max(labels.max(), predictions.max())) if classes is None else classes
+    names = [plain(name) for name in known]
     counts = confusion_counts(labels, predictions, len(names))
     right, total = np.trace(counts), counts.sum()
     place = max(0.5, 0.09 * len(f"{counts.max():,}") + 0.12) if len(names) <= MOST_COUNTED else 0.16

@@ -1,6 +1,16 @@
 """What pictures and tables say in words and numbers."""
 
 from collections.abc import Collection, Sequence
+from typing import Any
+
+
+def plain(name: Any) -> str:
+    """A name of any kind as text that can be drawn; half a surrogate pair, as in names of files, becomes \\\\udce9.
+
+    >>> plain(7), plain("caf\\udce9")
+    ('7', 'caf\\\\udce9')
+    """
+    return str(name).encode("utf-8", "backslashreplace").decode()
 
 
 def counted(n: int, what: str, several: str | None = None, form: str = "") -> str:

@@ -6,7 +6,7 @@ import numpy as np
 from ...runtime.cuda.driver import cuda
 from ...runtime.cuda.kernel import kernel
 from ...runtime.cuda.machine import threads
-from ...runtime.cuda.math import const, exp, larger, log
+from ...runtime.cuda.math import added, const, exp, larger, log, settled
 from ..loss import cross_entropy_back_columns, cross_entropy_columns, nll_columns, reduce_columns
 from ..op import column
 
@@ -28,13 +28,14 @@ def cross_entropy_kernel(x, labels, weight, smoothing, ignore, losses, factors, 
             for k in range(K):
                 slopes[k * M + m] = const(0, x)
             continue
-        best, total, loss = x[m], const(0, x), const(0, x)
+        best, total, lost, loss = x[m], const(0, x), const(0, x), const(0, x)
         for k in range(1, K):
             best = larger(best, x[k * M + m])
         for k in range(K):
             e = exp(x[k * M + m] - best)
             slopes[k * M + m] = e
-            total += e
+            total, lost = added(total, lost, e)
+        total = settled(total, lost)
         log_total, own = log(total), (const(1, x) - smoothing) * weight[y]
         share = (own + whole) / total
         for k in range(K):
@@ -72,11 +73,11 @@ def reduce_kernel(losses, factors, mean, total, out, M):
     thread = cuda.threadIdx.x
     sums = cuda.shared.array(TEAM, losses.dtype)
     divisors = cuda.shared.array(TEAM, losses.dtype)
-    loss, divisor = const(0, losses), const(0, losses)
+    loss, loss_lost, divisor, divisor_lost = const(0, losses), const(0, losses), const(0, losses), const(0, losses)
     for m in range(thread, M, TEAM):
-        loss += losses[m]
-        divisor += factors[m]
-    sums[thread], divisors[thread] = loss, divisor
+        loss, loss_lost = added(loss, loss_lost, losses[m])
+        divisor, divisor_lost = added(divisor, divisor_lost, factors[m])
+    sums[thread], divisors[thread] = settled(loss, loss_lost), settled(divisor, divisor_lost)
     step = TEAM // 2
     while step:
         cuda.syncthreads()

@@ -3,7 +3,8 @@
 A block of 16 x 16 threads computes a square of the product, each thread `side` x `side` of it in registers.  It goes
 through K in steps: what a step needs of a and b is brought to shared memory by all threads together, and while they
 multiply, the next step's elements are already on their way to registers.  Operands may have any strides: the threads
-read along the axis whose elements lie behind each other.
+read along the axis whose elements lie behind each other.  The sums of every LONG elements of K are added to the product
+in memory: one running total of millions loses its digits.
 """
 
 from functools import cache
@@ -14,7 +15,7 @@ from ...runtime.cuda.driver import cuda
 from ...runtime.cuda.kernel import Kernel
 from ...runtime.cuda.machine import machine
 from ...runtime.cuda.tile import fetching, tile, together, written
-from ..matmul import _steps, linear_columns, matmul_columns
+from ..matmul import LONG, _steps, linear_columns, matmul_columns
 from ..op import column
 from . import tensor_cores
 
@@ -57,6 +58,9 @@ def gemm_kernel(side: int) -> Kernel:
         next_a = fetch(a, batch * a_batch, m0 + m, dm, M, am, ka, dka, K, ak)
         next_b = fetch(b, batch * b_batch, n0 + n, dn, N, bn, kb, dkb, K, bk)
         for start in range(0, K, depth):
+            if start and start % LONG == 0:
+                store(acc, out, batch * M * N, m0 + ty * piece, M, n0 + tx * piece, N, bias, biased, start > LONG)
+                acc = t.zeros(a)
             put(next_a, left, half + ka * line + m, dka * line + dm)
             put(next_b, right, half + kb * line + n, dkb * line + dn)
             cuda.syncthreads()
@@ -65,14 +69,14 @@ def gemm_kernel(side: int) -> Kernel:
             for k in range(depth):
                 acc = t.fma(acc, read(left, half + k * line + ty * piece), read(right, half + k * line + tx * piece))
             half = depth * line - half
-        store(acc, out, batch * M * N, m0 + ty * piece, M, n0 + tx * piece, N, bias, biased)
+        store(acc, out, batch * M * N, m0 + ty * piece, M, n0 + tx * piece, N, bias, biased, K > LONG)
 
     return Kernel(gemm, f"matmul.gemm-{side}")
 
 
 def _moves(each, side, spread):
     """How a thread fetches `each` elements from memory, puts them into shared memory, reads the rows or columns of its
-    tile from there, and stores its sums."""
+    tile from there, and stores its sums, or adds them to those that are stored."""
     puts = [f"to[position(at + {i} * step)] = values[{i}]" for i in range(each)]
     stores = []
     for i, down in enumerate(spread):
@@ -83,13 +87,14 @@ def _moves(each, side, spread):
         for j, right in enumerate(spread):
             stores += [
                 f"    if n + {right} < N:",
-                f"        out[position(at + (m + {down}) * N + n + {right})] = acc[{i * side + j}] + more",
+                f"        place = position(at + (m + {down}) * N + n + {right})",
+                f"        out[place] = acc[{i * side + j}] + (out[place] if again else more)",
             ]
     return (
         fetching(each),
         written("put(values, to, at, step)", "\n    ".join(puts)),
         written("read(values, at)", together(spread)),
-        written("store(acc, out, at, m, M, n, N, bias, biased)", "\n    ".join(stores)),
+        written("store(acc, out, at, m, M, n, N, bias, biased, again)", "\n    ".join(stores)),
     )
 
 

@@ -77,9 +77,9 @@ def max_pool2d_back_cuda(g, places, window, stride, pads, dilation, dx):
 def max_pool2d_taken_kernel(x, places, out, N, H, W, OH, OW, KW, SH, SW, top, left, DH, DW):
     """One window of one image: the pixel that it chose, or 0 if it holds none."""
     for i in range(cuda.grid(1), out.size, cuda.gridsize(1)):
-        n, window = i % N, i // N
-        h = window // OW % OH * SH - top + places[i] // KW * DH
-        v, c = window % OW * SW - left + places[i] % KW * DW, window // (OW * OH)
+        n, window, place = i % N, i // N, np.int64(places[i])
+        h = window // OW % OH * SH - top + place // KW * DH
+        v, c = window % OW * SW - left + place % KW * DW, window // (OW * OH)
         inside = h >= 0 and h < H and v >= 0 and v < W
         out[i] = x[((c * H + h) * W + v) * N + n] if inside else const(0, x)
 

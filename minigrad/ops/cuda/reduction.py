@@ -3,14 +3,15 @@
 As on the CPU a reduction is brought to memory (A, B, C), B being reduced.  Where C is more than 1, neighbouring threads
 do neighbouring c, one element of B after the other; where it is 1, the threads of a block share a row among themselves
 and add up their sums as a tree.  B is cut into parts where there would be too few threads, and the results of the parts
-are reduced in turn.  Everything is added in an order that depends on the shapes and the GPU only.
+are reduced in turn.  Everything is added in an order that depends on the shapes and the GPU only, the errors of the
+additions too.
 """
 
 from ...runtime import memory
 from ...runtime.cuda.driver import cuda
 from ...runtime.cuda.kernel import kernel
 from ...runtime.cuda.machine import machine, threads
-from ...runtime.cuda.math import const
+from ...runtime.cuda.math import added, const, settled
 from ..op import column
 from ..reduction import _in_memory, amax_columns, argmax_columns, sum_columns
 
@@ -25,20 +26,20 @@ def sum_kernel(x, out, A, B, C, length):
     """out (parts, A, C) = the sums over `length` elements of B of x (A, B, C)."""
     i, part = cuda.grid(1), cuda.blockIdx.y
     if i < A * C:
-        a, c, total = i // C, i % C, const(0, out)
+        a, c, total, lost = i // C, i % C, const(0, out), const(0, out)
         for b in range(part * length, min((part + 1) * length, B)):
-            total += x[(a * B + b) * C + c]
-        out[part * A * C + i] = total
+            total, lost = added(total, lost, x[(a * B + b) * C + c])
+        out[part * A * C + i] = settled(total, lost)
 
 
 @kernel
 def row_sum_kernel(x, out, A, B, length):
     """out (parts, A) = the sums over `length` elements of B of x (A, B); a block for each."""
     a, part, thread = cuda.blockIdx.x, cuda.blockIdx.y, cuda.threadIdx.x
-    shared, total = cuda.shared.array(TEAM, out.dtype), const(0, out)
+    shared, total, lost = cuda.shared.array(TEAM, out.dtype), const(0, out), const(0, out)
     for b in range(part * length + thread, min((part + 1) * length, B), TEAM):
-        total += x[a * B + b]
-    shared[thread] = total
+        total, lost = added(total, lost, x[a * B + b])
+    shared[thread] = settled(total, lost)
     step = TEAM // 2
     while step:
         cuda.syncthreads()

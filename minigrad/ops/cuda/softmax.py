@@ -3,7 +3,7 @@
 
 from ...runtime.cuda.driver import cuda
 from ...runtime.cuda.kernel import helper, kernel
-from ...runtime.cuda.math import const, exp, larger, log
+from ...runtime.cuda.math import added, const, exp, larger, log, settled
 from ..op import column
 from ..softmax import log_softmax_columns, softmax_columns, three_axes
 
@@ -21,12 +21,13 @@ def _largest(x, at, B, C):
 def softmax_kernel(x, out, AC, B, C):
     """Exponentials of what remains without the largest, their sum, quotient."""
     for i in range(cuda.grid(1), AC, cuda.gridsize(1)):
-        at, total = i // C * B * C + i % C, const(0, x)
+        at, total, lost = i // C * B * C + i % C, const(0, x), const(0, x)
         best = _largest(x, at, B, C)
         for b in range(B):
             e = exp(x[at + b * C] - best)
             out[at + b * C] = e
-            total += e
+            total, lost = added(total, lost, e)
+        total = settled(total, lost)
         for b in range(B):
             out[at + b * C] /= total
 
@@ -35,11 +36,11 @@ def softmax_kernel(x, out, AC, B, C):
 def log_softmax_kernel(x, out, AC, B, C):
     """x minus the largest, minus the logarithm of the sum of exponentials."""
     for i in range(cuda.grid(1), AC, cuda.gridsize(1)):
-        at, total = i // C * B * C + i % C, const(0, x)
+        at, total, lost = i // C * B * C + i % C, const(0, x), const(0, x)
         best = _largest(x, at, B, C)
         for b in range(B):
-            total += exp(x[at + b * C] - best)
-        log_total = log(total)
+            total, lost = added(total, lost, exp(x[at + b * C] - best))
+        log_total = log(settled(total, lost))
         for b in range(B):
             out[at + b * C] = x[at + b * C] - best - log_total
 

@@ -23,6 +23,10 @@ if driver.SIMULATED:
     exp, log, tanh, sqrt = np.exp, np.log, np.tanh, np.sqrt
     larger, smaller = max, min
 
+    def settled(total, lost):
+        """total + lost, see host_math.added; total alone where lost is infinite or nan, as it is once total is."""
+        return total + lost if lost - lost == 0 else total
+
 else:
     from numba.cuda.extending import intrinsic
 
@@ -70,6 +74,11 @@ else:
         """The smaller of two numbers of one kind."""
         return a if a < b else b
 
+    @cuda.jit(device=True)
+    def settled(total, lost):
+        """total + lost, see host_math.added; total alone where lost is infinite or nan, as it is once total is."""
+        return total + lost if lost - lost == 0 else total
+
 
 INSTEAD = {id(host_math.const): const, id(host_math.larger): larger, id(host_math.smaller): smaller}
 
@@ -93,3 +102,6 @@ def translated(formula: Callable[..., Any]) -> Callable[..., Any]:
             scope[name] = value
     function = types.FunctionType(formula.__code__, scope, formula.__name__)
     return function if driver.SIMULATED else driver.cuda.jit(device=True)(function)
+
+
+added = translated(host_math.added)
