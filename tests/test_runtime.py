@@ -744,16 +744,16 @@ X86 = pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="
 
 
 @X86
-@pytest.mark.parametrize("features", [{}, {"NUMBA_CPU_FEATURES": "+sse2,+64bit"}], ids=["name", "name and features"])
-def test_a_convolution_on_the_least_cpu(features):
+def test_a_convolution_on_the_least_cpu():
     """What every x86-64 has, whatever this one has."""
-    assert process(CONVOLUTION, NUMBA_CPU_NAME="x86-64", **features) == ["16", "2"]
+    assert process(CONVOLUTION, NUMBA_CPU_NAME="x86-64") == ["16", "2"]
 
 
 @X86
 @pytest.mark.skipif("vfmadd" not in target.INSTRUCTIONS, reason="needs AVX2")
 def test_a_convolution_on_haswell():
-    assert process(CONVOLUTION, NUMBA_CPU_NAME="haswell") == ["32", "2"]
+    environment = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx,+avx2,+fma"}
+    assert process(CONVOLUTION, **environment) == ["32", "2"]
 
 
 MACHINE_CODE = """

@@ -173,7 +173,7 @@ def save_bytes(name: str, payload: bytes) -> None:
         write_whole(here / name, _checksum(here, name, payload) + payload, durable=False)
         (here / name).chmod(0o600)
     except OSError as error:
-        _warn(str(error))
+        _warn(str(error).partition(";")[0])
     _tidy(here)
 
 
