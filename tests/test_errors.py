@@ -607,6 +607,7 @@ def test_a_message_starts_with_the_place(call, kind, message):
 
 
 ELSEWHERE = (
+    "set_rng_state:",
     "backward:",
     "grad:",
     "data:",
