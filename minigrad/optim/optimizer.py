@@ -170,10 +170,10 @@ class Optimizer(Thing):
         return dict, (("", "groups"), groups), *frozen(kept)[1:]
 
     def _replay_save(self) -> Any:
-        return deepcopy([dict(self.state[p]) for group in self._groups for p in dict.get(group, "params")])
+        return deepcopy([dict(self.state[p]) for group in self._groups for p in group.get("params", ())])
 
     def _replay_restore(self, saved: Any) -> None:
-        params = [p for group in self._groups for p in dict.get(group, "params")]
+        params = [p for group in self._groups for p in group.get("params", ())]
         for p, entry in zip(params, saved, strict=True):
             for name, value in entry.items():
                 if isinstance(value, Tensor):
