@@ -61,6 +61,13 @@ def _conv2d_gradients(x, g):
     return mg.cat([w.grad.reshape(1), b.grad])
 
 
+def _conv2d_input_gradient(g, w):
+    """Over filters (n), of images with 3 channels and one pixel."""
+    x = mg.zeros(2, 3, 1, 1, requires_grad=True)
+    F.conv2d(x, w.reshape(-1, 3, 1, 1)).backward(g.reshape(2, -1, 1, 1))
+    return x.grad.reshape(2, 3)
+
+
 def _conv2d_gradients_exactly(x, g):
     return np.array([(x * g).sum(), g.sum()])
 
@@ -131,6 +138,21 @@ KINDS = {
         _linear_gradients,
         _linear_gradients_exactly,
         {16: 0.99, 64: 0.82, 256: 3.55, 1024: 3.85, 4096: 9.75, 65536: 40, 10**6: 2450},
+    ),
+    "conv2d: over channels": Kind(
+        lambda n: [(2, n), (3, n)],
+        lambda x, w: F.conv2d(x.reshape(2, -1, 1, 1), w.reshape(3, -1, 1, 1)).reshape(2, 3),
+        lambda x, w: x @ w.T,
+        {16: 1.6, 256: 2.7, 1024: 1.6, 65536: 7.2, 10**6: 32},
+    ),
+    "conv2d: over a window": Kind(
+        lambda n: [(2, n), (3, n)],
+        lambda x, w: F.conv2d(x.reshape(2, 1, 4, -1), w.reshape(3, 1, 4, -1)).reshape(2, 3),
+        lambda x, w: x @ w.T,
+        {16: 1.6, 256: 5.8, 1024: 12, 65536: 100},
+    ),
+    "conv2d: gradient by x over filters": Kind(
+        lambda n: [(2, n), (n, 3)], _conv2d_input_gradient, lambda g, w: g @ w, {16: 0.9, 256: 1.5, 1024: 2.0, 65536: 6}
     ),
     "conv2d: gradients over images": Kind(
         lambda n: [(n, 3), (n, 3)],

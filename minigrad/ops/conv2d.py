@@ -153,6 +153,26 @@ def with_margin(x, pads, phases=1):
     return out
 
 
+LONG_WINDOW = 512  # multiply-adds in a row; LeNet-5 has no more than 150
+
+
+@helper
+def _window_sum(tile, acc, x, w, at, pixel, ways, first_c, first_kh, stop_c, stop_kh, count):
+    """acc + the sum over some channels and some rows of the window of weight times pixel.
+
+    pixel   (first channel, row and column of the window's corner, first image)
+    ways    (KH, KW, DH, DW, first tap of a row inside the image, last)
+    """
+    KH, KW, DH, DW, first_kw, last_kw = ways
+    for c in range(first_c, stop_c):
+        for kh in range(first_kh, stop_kh):
+            row = at + (c * KH + kh) * KW * tile.rows
+            for kw in range(first_kw, last_kw):
+                place = (pixel[0] + c, pixel[1] + kh * DH, pixel[2] + kw * DW, pixel[3])
+                acc = outer_fma(acc, w, row + kw * tile.rows, 1, x, place, count)
+    return acc
+
+
 @kernel
 def conv2d_kernel(
     task,
@@ -188,13 +208,18 @@ def conv2d_kernel(
                 first_kw, last_kw = larger((DW - 1 - v) // DW, 0), smaller((W - v + DW - 1) // DW, KW)
                 for block in range(blocks):  # within ow: all blocks read the same pixels, 396 GFLOP/s; outside, 369
                     f = group * filters + smaller(block * tile.rows, filters - tile.rows)
-                    acc = broadcast_rows(tile, b, f * bias, bias)
-                    for c in range(C):
-                        for kh in range(first_kh, last_kh):
-                            at = (group * blocks + block) * taps + (c * KH + kh) * KW * tile.rows
-                            for kw in range(first_kw, last_kw):
-                                pixel = (group * C + c, h + kh * DH, v + kw * DW, n)
-                                acc = outer_fma(acc, w, at + kw * tile.rows, 1, x, pixel, length - n)
+                    acc, at = broadcast_rows(tile, b, f * bias, bias), (group * blocks + block) * taps
+                    pixel, ways = (group * C, h, v, n), (KH, KW, DH, DW, first_kw, last_kw)
+                    if C * KH * KW <= LONG_WINDOW:
+                        acc = _window_sum(tile, acc, x, w, at, pixel, ways, 0, first_kh, C, last_kh, length - n)
+                    else:
+                        lost, few_c, few_kh = zeros(tile), larger(LONG_WINDOW // (KH * KW), 1), LONG_WINDOW // KW + 1
+                        for c in range(0, C, few_c):
+                            for kh in range(first_kh, last_kh, few_kh):
+                                run, end_c, end_kh = zeros(tile), smaller(c + few_c, C), smaller(kh + few_kh, last_kh)
+                                run = _window_sum(tile, run, x, w, at, pixel, ways, c, kh, end_c, end_kh, length - n)
+                                acc, lost = added(acc, lost, run)
+                        acc = settled(acc, lost)
                     store(acc, out, (f, oh, ow, n), OH * OW * N, length - n)
 
 
@@ -284,6 +309,24 @@ def conv2d_input_numpy(g, w, stride, pads, dilation, groups, dx):
     result[...] = padded[:, top : top + H, left : left + W]
 
 
+@helper
+def _holders_sum(tile, acc, g, w, at, place, rows, cols, KW, filters, first_i, first_f, stop_i, stop_f, count):
+    """acc + the sum of weight times gradient over some rows of the windows that hold a pixel, and over some filters.
+
+    place   (first filter, row and column of the pixel, first image)
+    """
+    h, v = place[1], place[2]
+    for i in range(first_i, stop_i):
+        kh, oh = rows[5 * h] + i * rows[5 * h + 3], rows[5 * h + 1] - i * rows[5 * h + 4]
+        for j in range(cols[5 * v + 2]):
+            kw, ow = cols[5 * v] + j * cols[5 * v + 3], cols[5 * v + 1] - j * cols[5 * v + 4]
+            tap = at + (kh * KW + kw) * filters * tile.rows
+            for f in range(first_f, stop_f):
+                value = (place[0] + f, oh, ow, place[3])
+                acc = outer_fma(acc, w, tap + f * tile.rows, 1, g, value, count)
+    return acc
+
+
 @kernel
 def conv2d_input_kernel(
     task, g: Array4, w: Memory, dx: Array4, rows: Ints, cols: Ints, KH, KW, groups, span, tile: Tile
@@ -303,15 +346,26 @@ def conv2d_input_kernel(
                 n = larger(smaller(start, length - tile.width), 0)
                 for block in range(blocks):
                     c = group * C + smaller(block * tile.rows, C - tile.rows)
-                    acc = zeros(tile)
-                    for i in range(rows[5 * h + 2]):
-                        kh, oh = rows[5 * h] + i * rows[5 * h + 3], rows[5 * h + 1] - i * rows[5 * h + 4]
-                        for j in range(cols[5 * v + 2]):
-                            kw, ow = cols[5 * v] + j * cols[5 * v + 3], cols[5 * v + 1] - j * cols[5 * v + 4]
-                            at = (((group * blocks + block) * KH + kh) * KW + kw) * filters * tile.rows
-                            for f in range(filters):
-                                value = (group * filters + f, oh, ow, n)
-                                acc = outer_fma(acc, w, at + f * tile.rows, 1, g, value, length - n)
+                    acc, at = zeros(tile), (group * blocks + block) * KH * KW * filters * tile.rows
+                    most, place = rows[5 * h + 2], (group * filters, h, v, n)
+                    if KH * KW * filters <= LONG_WINDOW:
+                        acc = _holders_sum(
+                            tile, acc, g, w, at, place, rows, cols, KW, filters, 0, 0, most, filters, length - n
+                        )
+                    else:
+                        lost, few = zeros(tile), larger(LONG_WINDOW // (KW * filters), 1)
+                        for i in range(0, most, few):
+                            for f in range(0, filters, LONG_WINDOW):
+                                run, end_i, end_f = (
+                                    zeros(tile),
+                                    smaller(i + few, most),
+                                    smaller(f + LONG_WINDOW, filters),
+                                )
+                                run = _holders_sum(
+                                    tile, run, g, w, at, place, rows, cols, KW, filters, i, f, end_i, end_f, length - n
+                                )
+                                acc, lost = added(acc, lost, run)
+                        acc = settled(acc, lost)
                     store(acc, dx, (c, h, v, n), H * W * N, length - n)
 
 
