@@ -49,8 +49,8 @@ class graph:
     settings that decide which kernels run, gradients left from before.  The last 8 recordings are kept.
 
     What else Python does in the function happens only while it is recorded.  Values cannot be read inside: return them.
-    Changes of Python objects that a recording cannot see, such as global variables, variables of an enclosing function,
-    and what a list in them holds, are not noticed; `check=True` finds them.
+    Python objects that a recording cannot see, such as global variables, variables of an enclosing function, and what
+    they hold besides modules, optimisers and tensors, are not noticed when they change; `check=True` finds that.
 
     Raises   GraphError        a value is read inside, or anything else is done that a replay could not repeat; a result
                                still awaits its backward: call that inside; or, with check, a replay differs

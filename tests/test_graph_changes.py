@@ -25,10 +25,11 @@ class Net(nn.Module):
         self.drop = nn.Dropout(0.0)
         self.last = nn.Linear(6, 3)
         self.register_buffer("scale", mg.ones(3))
-        self.factor = 1.0
+        self.factor = 1.5
+        self.powers = [1]
 
     def forward(self, x):
-        return self.last(self.drop(F.relu(self.first(x)))) * self.scale * self.factor
+        return self.last(self.drop(F.relu(self.first(x)))) * self.scale * self.factor ** self.powers[0]
 
 
 def made(seed=0, optimizer=lambda params: optim.SGD(params, lr=0.1)):
@@ -85,6 +86,10 @@ def set_attribute(model, optimizer):
     model.factor = -0.5
 
 
+def change_list(model, optimizer):
+    model.powers[0] = 2
+
+
 def replace_buffer(model, optimizer):
     model.scale = mg.tensor([1.0, 0.0, 2.0])
 
@@ -137,6 +142,7 @@ CHANGES = [
     freeze,
     freeze_all_but_one,
     set_attribute,
+    change_list,
     replace_buffer,
     replace_data,
     set_dropout,

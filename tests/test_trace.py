@@ -131,6 +131,32 @@ def test_what_a_layer_made_is_what_the_next_one_reads():
     np.testing.assert_array_equal(layers[-1].output, model(mg.tensor(image)).detach().numpy())
 
 
+def chained(inplace):
+    mg.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(1, 3, 3),
+        nn.ReLU(inplace),
+        nn.MaxPool2d(2),
+        nn.LeakyReLU(0.1, inplace),
+        nn.Flatten(),
+        nn.Linear(12, 2),
+    )
+
+
+@pytest.mark.parametrize("recorded", [False, True], ids=["no_grad", "recorded"])
+def test_layers_that_work_in_place_are_seen_before_and_after(recorded):
+    image = photo(1, 1, 6, 6)
+    runs = []
+    for inplace in (False, True):
+        model = chained(inplace).requires_grad_(recorded)
+        runs.append(trace("test", model, image))
+    for expected, found in zip(*runs, strict=True):
+        assert (expected.name, expected.steps[-1].fields) == (found.name, found.steps[-1].fields)
+        np.testing.assert_array_equal(found.output, expected.output)
+    for before, after in pairwise(runs[1]):
+        np.testing.assert_array_equal(after.input.reshape(-1), before.output.reshape(-1))
+
+
 def test_dropout_is_off():
     assert names(nn.Sequential(nn.Dropout(0.9), nn.ReLU()), 5, 5) == ["1"]
 

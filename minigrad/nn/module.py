@@ -77,6 +77,12 @@ class Module(Thing):
 
     # ---- running
 
+    @property
+    def _replay_counted(self) -> bool:  # type: ignore[override]
+        """Whether no attribute is a list, dict or set, which changes without a word to the module."""
+        mutable = [name for name, value in vars(self).items() if isinstance(value, list | dict | set)]
+        return all(name == "_transient" or isinstance(vars(self)[name], Counted) for name in mutable)
+
     def _replay_state(self) -> Any:
         return frozen(vars(self))
 

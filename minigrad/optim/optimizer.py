@@ -93,13 +93,15 @@ class _Setting(Thing):
 
     def __init__(self, group: ParamGroup, name: str):
         self.group, self.name = group, name
+        self.params = list(dict.get(group, "params", ()))  # as long as they are kept, no other has their id
 
     @property
     def _replay_key(self) -> Any:
         return Same(self.group), self.name
 
     def _replay_state(self) -> Any:
-        return frozen(dict.get(self.group, self.name))
+        value = dict.get(self.group, self.name)
+        return tuple(map(id, value)) if self.name == "params" and value else frozen(value)
 
     def _replay_name(self, part: str) -> str:
         return f"{self.name!r} of a parameter group"

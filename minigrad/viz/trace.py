@@ -15,7 +15,7 @@ import numpy as np
 from minigrad.errors import ShapeError, ValidationError
 from minigrad.nn import Conv2d, Module
 from minigrad.runtime.device import CPU
-from minigrad.runtime.memory import overwrite
+from minigrad.runtime.memory import is_array, overwrite, shares
 from minigrad.runtime.threads import Observer, local
 from minigrad.tape import no_grad
 from minigrad.tensor import tensor
@@ -259,10 +259,29 @@ class Watcher(Observer):
             self._note(Step(operation.name, tuple(arrays), dict(settings), out, fields))
         return result
 
+    def writes(self, tensor: Any) -> None:
+        """Keep the values that a change in place overwrites: steps have read and made them."""
+        steps = [step for layer in self.layers for step in layer.steps]
+        seen = {id(array): array for step in steps for array in (*step.inputs, step.output) if is_array(array)}
+        for array in seen.values():
+            if shares(array, tensor.array):
+                before = array.copy(order="K")
+                if id(array) in self._fields:
+                    self._fields[id(before)] = before, self._fields[id(array)][1]
+                self._exchange(array, before)
+
     def host(self, function: Any, arguments: tuple[Any, ...]) -> None:
-        """An array changed in place sees what was written to it."""
+        """An array changed in place is the output of the step that made what was written to it."""
         if function is overwrite and id(arguments[1]) in self._fields:
             self._fields[id(arguments[0])] = arguments[0], self._fields[id(arguments[1])][1]
+            self._exchange(arguments[1], arguments[0])
+
+    def _exchange(self, old: Any, new: Any) -> None:
+        """Put one array in place of another in all steps."""
+        for layer in self.layers:
+            for i, step in enumerate(layer.steps):
+                inputs = tuple([new if array is old else array for array in step.inputs])
+                layer.steps[i] = step._replace(inputs=inputs, output=new if step.output is old else step.output)
 
     def _note(self, step: Step) -> None:
         path, module, call = self._open[-1]
