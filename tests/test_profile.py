@@ -49,7 +49,7 @@ def test_nothing_is_changed_and_a_graph_is_seen_through():
         losses = [seen() for _ in range(3)]
     assert losses == [plain() for _ in range(3)]
     assert p.rows["conv2d"].calls == 3
-    assert not seen._recorded
+    assert not seen._recordings
 
 
 def test_the_table_says_where_the_time_went(capsys):
