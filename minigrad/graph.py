@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from functools import partial, update_wrapper
 from types import MethodType
 from typing import Any, NamedTuple
-from weakref import WeakSet
+from weakref import ref
 
 import numpy as np
 
@@ -132,15 +132,6 @@ def _name(function: Any) -> str:
 # ---- a call
 
 
-class _Form(NamedTuple):
-    """What a recording depends on of a tensor that is an argument."""
-
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
-    dtype: Any
-    device: Any
-
-
 class _Call:
     """A function and its arguments.
 
@@ -151,13 +142,15 @@ class _Call:
     def __init__(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]):
         self.function, self.args, self.kwargs = function, args, kwargs
         self.tensors: list[Tensor] = []
-        self.key = (mode.recording, *map(self._form, args), *[(name, self._form(x)) for name, x in kwargs.items()])
+        self.key: Any = mode.recording, [self._form(value) for value in args]
+        if kwargs:
+            self.key += ({name: self._form(value) for name, value in kwargs.items()},)
 
     def _form(self, value: Any) -> Any:
         if isinstance(value, Tensor):
             self.tensors.append(value)
             array = value.array
-            return _Form(array.shape, array.strides, array.dtype, value.device)
+            return array.shape, array.strides, array.dtype, value.device
         if isinstance(value, tuple | list):
             return (type(value), *map(self._form, value))
         if isinstance(value, dict):
@@ -360,7 +353,7 @@ class _Replay:
     before     leaves, with the gradient that they must have
     grads      leaves, with their gradient afterwards
     versions   storages, and how often each is written
-    written    the storages that a replay fills or changes
+    written    weak references to the storages that a replay fills or changes, by id
     busy       the thread in which it runs; 0 if in none
     """
 
@@ -380,8 +373,9 @@ class _Replay:
         self.grads = [(leaf, leaf._grad) for leaf, _ in trace.grads.values()]
         grown = {id(seen.storage): (seen.storage, seen.storage.version - seen.version) for seen in outside}
         self.versions = [(storage, growth) for storage, growth in grown.values() if growth]
-        self.written = WeakSet([*trace.inside.values(), *[storage for storage, _ in self.versions]])
-        self.written.update(leaf._grad._storage for leaf, _ in self.grads if leaf._grad is not None)
+        written = [*trace.inside.values(), *[storage for storage, _ in self.versions]]
+        written += [leaf._grad._storage for leaf, _ in self.grads if leaf._grad is not None]
+        self.written = {id(storage): ref(storage) for storage in written}
         shown = [tensor.array for tensor in _tensors(self.result)] + [tensor.array for tensor, _ in self.tensors]
         flexible = [
             given.array.strides == mine.strides and not any(shares(mine, array) for array in shown)
@@ -392,15 +386,14 @@ class _Replay:
 
     def holds(self) -> bool:
         """Whether everything it depends on is as it was."""
-        if any(leaf._grad is not grad for leaf, grad in self.before):
-            return False
-        if any(thing._replay_state() != state for thing, state in self.often):
-            return False
-        count = change_count()
-        if count != self.compared:
-            if any(thing._replay_state() != state for thing, state in [*self.tensors, *self.things]):
+        for leaf, grad in self.before:
+            if leaf._grad is not grad:
                 return False
-            self.compared = count
+        count = change_count()
+        for thing, state in self.often if count == self.compared else [*self.tensors, *self.things]:
+            if thing._replay_state() != state:
+                return False
+        self.compared = count
         return True
 
     def reason(self, call: _Call) -> str:
@@ -431,7 +424,8 @@ class _Replay:
     def _refuse_written(self, tensors: list[Tensor]) -> None:
         """Refuse arguments in memory that the function writes."""
         for i, tensor in enumerate(tensors):
-            if tensor._storage in self.written:
+            storage = tensor._storage
+            if id(storage) in self.written and self.written[id(storage)]() is storage:
                 raise GraphError(
                     f"graph: argument {i} shares memory with a tensor that is changed inside; give its clone()"
                 )

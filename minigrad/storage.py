@@ -18,30 +18,27 @@ class Storage:
     """One piece of memory.
 
     version   number of writes; a recorded operation notes it, and its gradient refuses a later one
-    aliases   weak references to the tensors on it besides the root, by id
+    aliases   weak references to the tensors on it besides the root; some may have left it by x.data = ...
     lent      whether other libraries use the memory (NumPy, DLPack), so that it cannot move
     """
 
     version = 0
-    aliases: dict[int, weakref.ref[Any]] | None = None
+    aliases: list[weakref.ref[Any]] = []  # noqa: RUF012 - the empty list of all storages that have none
     lent = False
 
     @property
     def shared(self) -> bool:
         """Whether anything else than one tensor reads this memory."""
-        return self.lent or bool(self.aliases)
+        return self.lent or any(reference() is not None for reference in self.aliases)
 
     def add(self, tensor: Any) -> None:
-        """Note an alias, for as long as it lives."""
-        if self.aliases is None:
-            self.aliases = {}
-        aliases, key = self.aliases, id(tensor)
-        aliases[key] = weakref.ref(tensor, lambda _: aliases.pop(key, None))
-
-    def remove(self, tensor: Any) -> None:
-        """Forget an alias that has moved to another storage."""
-        if self.aliases is not None:
-            self.aliases.pop(id(tensor), None)
+        """Note an alias, and forget those that are gone whenever there are twice as many."""
+        if not self.aliases:
+            self.aliases, self.room = [], 16
+        elif len(self.aliases) == self.room:
+            self.aliases = [reference for reference in self.aliases if reference() is not None]
+            self.room = max(16, 2 * len(self.aliases))
+        self.aliases.append(weakref.ref(tensor))
 
 
 class Alias:

@@ -190,7 +190,6 @@ class Tensor(Thing):
         if value.shape != self.shape:
             raise ShapeError(f"data: values of shape {value.shape} do not fit a tensor of shape {self.shape}")
         self._storage.version += 1  # what was computed from the old values cannot be differentiated any more
-        self._storage.remove(self)
         self.array, self.device = value.array, value.device
         _join(self, value, (), DETACHED)
         changed()
@@ -454,9 +453,9 @@ class Tensor(Thing):
             return
         changed()
         root.array = contiguous(root.array)
-        for reference in list((storage.aliases or {}).values()):
+        for reference in list(storage.aliases):
             alias = reference()
-            if alias is not None:
+            if alias is not None and alias._storage is storage:
                 alias.array = alias._located(lambda array: array)
 
     def _root(self) -> Tensor:
@@ -784,21 +783,20 @@ class Tensor(Thing):
         """
         wanted = shape[0] if len(shape) == 1 and isinstance(shape[0], tuple | list) else shape
         sizes = shapes.resolve(wanted, self.numel(), self.shape, "view")
-        self._allow(sizes)
+        if not is_view(self.array, sizes):
+            self._to_c_order()
         if not is_view(self.array, sizes):
             raise ShapeError(
                 f"view: a tensor {self.shape} with this memory cannot be seen as {sizes} without a copy; use reshape"
             )
         return self._reshape(sizes)
 
-    def _allow(self, shape: tuple[Int, ...]) -> None:
-        """Lay the memory out so that another shape is a view, where a tensor in C order would allow that."""
-        if not self.array.flags.c_contiguous and not is_view(self.array, shape):
-            self._to_c_order()
-
     def _reshape(self, shape: tuple[Int, ...]) -> Tensor:
-        self._allow(shape)
-        return apply(ops.reshape, self, shape=shape)
+        result = apply(ops.reshape, self, shape=shape)
+        if result._alias is None and not self._root().array.flags.c_contiguous:  # a copy, which a view may replace
+            self._to_c_order()
+            return apply(ops.reshape, self, shape=shape)
+        return result
 
     def flatten(self, start_dim: Int = 0, end_dim: Int = -1) -> Tensor:
         """Axes start_dim to end_dim made into one.
@@ -1055,23 +1053,23 @@ def apply(operation: Op, *inputs: Any, **settings: Any) -> Tensor:
             edges.append(None)
     if device is None:
         raise DtypeError(f"{operation.name}: expected a Tensor, got {type(inputs[0]).__name__}; use mg.tensor(...)")
-    if local.recording is None:
-        out, saved = operation.forward(device, *arrays, **settings), None
+    recording, recorded = local.recording, mode.recording
+    if recording is None:
+        out = operation.forward(device, *arrays, **settings)
     else:
         for value in inputs:
             if isinstance(value, Tensor):
-                local.recording.uses(value)
-        out, saved = local.recording.run(operation, device, arrays, settings), None
-    if type(out) is tuple:
-        out, saved = out
+                recording.uses(value)
+        out = recording.run(operation, device, arrays, settings)
+    out, saved = out if type(out) is tuple else (out, None)
     if operation is ops.transfer:
         device = settings["target"]
     result = _make(out, device, None)
-    if local.recording is not None:
-        local.recording.makes(result, constant=False)
+    if recording is not None:
+        recording.makes(result, constant=False)
     if operation.view and shares(out, arrays[0]):
-        _join(result, inputs[0], ((operation, settings),), FOLLOWS if mode.recording else UNRECORDED)
-    if wanted and mode.recording and out.dtype.kind == "f":
+        _join(result, inputs[0], ((operation, settings),), FOLLOWS if recorded else UNRECORDED)
+    if wanted and recorded and out.dtype.kind == "f":
         keeps = operation.kept_of(arrays) if operation.keeps_rest else operation.keeps
         kept = [arrays[i] for i in keeps]
         versions: list[tuple[Any, Storage, Int]] = []
@@ -1080,9 +1078,10 @@ def apply(operation: Op, *inputs: Any, **settings: Any) -> Tensor:
                 storage = inputs[i]._storage
                 versions.append((i, storage, storage.version))
         if operation.keeps_out:
-            versions.append(("out", result._storage, result._storage.version))
+            versions.append(("out", result._storage, 0))
+        shapes = [array.shape if hasattr(array, "shape") else () for array in arrays]
+        dtypes = [getattr(array, "dtype", None) for array in arrays]
         out_kept, saved_kept = out if operation.keeps_out else None, saved if operation.keeps_saved else None
-        shapes, dtypes = [np.shape(array) for array in arrays], [getattr(array, "dtype", None) for array in arrays]
         result._node = Node(operation, device, edges, shapes, dtypes, kept, versions, out_kept, saved_kept, settings)
     return result
 

@@ -34,7 +34,7 @@ def relu(x: Tensor, inplace: bool = False) -> Tensor:
     >>> relu(mg.tensor([-1.0, 2.0]))
     tensor([0., 2.])
     """
-    return _in_place_or_new(inplace, ops.relu, x)
+    return _in_place_or_new(inplace, ops.relu, x) if inplace else apply(ops.relu, x)
 
 
 def _in_place_or_new(inplace: bool, operation: Op, x: Tensor, *others: Tensor, **settings: float) -> Tensor:

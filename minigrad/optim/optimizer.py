@@ -45,7 +45,7 @@ class Bundle:
 
     def set(self, numbers: np.ndarray, settings: Callable[..., list[float]], group: dict[str, Any]) -> None:
         """Write the numbers of this step."""
-        values = settings(group, self.states)
+        values = settings(dict(group), self.states)  # a plain dict is read faster than a ParamGroup
         numbers[: len(values)] = values
 
     def run(self, kernel: Columns, *lists: Any) -> None:
@@ -138,6 +138,7 @@ class Optimizer(Thing):
         self.defaults = defaults
         self.state: defaultdict[Tensor, dict[str, Any]] = defaultdict(dict)
         self._groups: list[dict[str, Any]] = []
+        self._generation = 0  # counts how often the bundles were forgotten
         self._bundles: dict[int, tuple[list[Any], list[Bundle]]] = {}
         if isinstance(params, Tensor):
             raise DtypeError(f"{self._name}: params is one Tensor; put it in a list")
@@ -165,10 +166,14 @@ class Optimizer(Thing):
 
     def _replay_state(self) -> Any:
         """The groups; and what an optimiser with a step of its own keeps in Python."""
-        groups = tuple(map(Same, self._groups)), Same(self._bundles)
+        groups = tuple(map(id, self._groups)), self._generation
         if type(self).step is Optimizer.step:
             return groups
-        kept = {name: value for name, value in vars(self).items() if name not in ("_groups", "_bundles", "defaults")}
+        kept = {
+            name: value
+            for name, value in vars(self).items()
+            if name not in ("_groups", "_bundles", "_generation", "defaults")
+        }
         return dict, (("", "groups"), groups), *frozen(kept)[1:]
 
     def _replay_save(self) -> Any:
@@ -182,6 +187,11 @@ class Optimizer(Thing):
                     copy(self.state[p][name].array, value.array)
                 else:
                     self.state[p][name] = value
+
+    def _forget_bundles(self) -> None:
+        """Make new bundles at the next step: groups or states have changed."""
+        self._bundles = {}
+        self._generation += 1
 
     @property
     def _name(self) -> str:
@@ -213,7 +223,7 @@ class Optimizer(Thing):
         self._check_params(group["params"])
         self.check(group)
         self.param_groups.append(group)
-        self._bundles = {}
+        self._forget_bundles()
 
     def _check_params(self, params: list[Any]) -> None:
         known = {id(p) for group in self.param_groups for p in group["params"]}
@@ -319,7 +329,7 @@ class Optimizer(Thing):
         for group, new in zip(self.param_groups, saved, strict=True):
             group.update({**new, "params": group["params"]})
         self.state = defaultdict(dict, state)
-        self._bundles = {}
+        self._forget_bundles()
 
     def _matched(self, saved: list[dict[str, Any]]) -> dict[int, Tensor]:
         """The parameter that each number in the saved groups stands for."""
