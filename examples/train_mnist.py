@@ -225,9 +225,9 @@ def diverged(args, run, loss):
     """What to say when the loss is no number: the weights are lost, the last checkpoint is not."""
     epoch, batch = divmod(run["saved"], run["steps_per_epoch"])
     moment = f"step {batch} of epoch {epoch + 1}" if batch else f"epoch {epoch}"
-    good = f"{args.out}, after {moment}, is good" if run["saved"] else "was not written yet"
+    good = f"the checkpoint in {args.out}, after {moment}, is good" if run["saved"] else "no checkpoint was written yet"
     return (
-        f"\nthe loss is {loss} at step {run['batch'] + 1} of epoch {run['epoch'] + 1}; the checkpoint in {good}.  "
+        f"\nthe loss is {loss} at step {run['batch'] + 1} of epoch {run['epoch'] + 1}; {good}.  "
         f"Try a smaller learning rate than --lr {args.lr}"
     )
 

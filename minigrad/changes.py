@@ -9,26 +9,26 @@ To compare them takes 100 us for LeNet-5 (2-core Xeon, 2026), a sixth of a step.
 """
 
 from collections.abc import Iterator
+from itertools import count
 from typing import Any
 
 import numpy as np
+
+_numbers = count(1)
 
 
 class _Changes:
     count = 0
 
 
-_changes = _Changes()
-
-
 def changed() -> None:
-    """Count a change of what a recording may depend on."""
-    _changes.count += 1
+    """Count a change of what a recording may depend on; called after it."""
+    _Changes.count = next(_numbers)
 
 
 def change_count() -> int:
-    """The number of changes so far."""
-    return _changes.count
+    """The number of the last change."""
+    return _Changes.count
 
 
 class Thing:
@@ -115,37 +115,40 @@ class Counted(dict[Any, Any]):
     """A dict that counts its changes."""
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        changed()
         super().__setitem__(key, value)
+        changed()
 
     def __delitem__(self, key: Any) -> None:
-        changed()
         super().__delitem__(key)
+        changed()
 
     def pop(self, *args: Any) -> Any:
         """dict.pop."""
+        found = super().pop(*args)
         changed()
-        return super().pop(*args)
+        return found
 
     def popitem(self) -> tuple[Any, Any]:
         """dict.popitem."""
+        found = super().popitem()
         changed()
-        return super().popitem()
+        return found
 
     def clear(self) -> None:
         """dict.clear."""
-        changed()
         super().clear()
+        changed()
 
     def setdefault(self, *args: Any) -> Any:
         """dict.setdefault."""
+        found = super().setdefault(*args)
         changed()
-        return super().setdefault(*args)
+        return found
 
     def update(self, *args: Any, **named: Any) -> None:
         """dict.update."""
-        changed()
         super().update(*args, **named)
+        changed()
 
     def __ior__(self, other: Any) -> "Counted":  # type: ignore[override,misc]
         self.update(other)

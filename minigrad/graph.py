@@ -11,13 +11,12 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from functools import partial, update_wrapper
-from types import MethodType
 from typing import Any, NamedTuple
 from weakref import ref
 
 import numpy as np
 
-from .changes import Same, change_count, differences, frozen, is_number
+from .changes import Same, Thing, change_count, differences, frozen, is_number
 from .errors import GraphError, ValidationError
 from .random import get_rng_state, set_rng_state
 from .runtime import fork
@@ -49,8 +48,9 @@ class graph:
     settings that decide which kernels run, gradients left from before.  The last 8 recordings are kept.
 
     What else Python does in the function happens only while it is recorded.  Values cannot be read inside: return them.
-    Python objects that a recording cannot see, such as global variables, variables of an enclosing function, and what
-    they hold besides modules, optimisers and tensors, are not noticed when they change; `check=True` finds that.
+    Modules and optimisers are observed, and the attributes of the object that a method belongs to.  Global variables
+    and variables of an enclosing function are not: a number in one of them keeps the value that it had when the
+    function was recorded.  Give it as an argument; `check=True` finds what was forgotten.
 
     Raises   GraphError        a value is read inside, or anything else is done that a replay could not repeat; a result
                                still awaits its backward: call that inside; or, with check, a replay differs
@@ -86,12 +86,18 @@ class graph:
         self._warned = False
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
-        return self if instance is None else MethodType(self, instance)
+        return self if instance is None else partial(self._call, instance)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Replay the function, or record it."""
+        return self._call(None, *args, **kwargs)
+
+    def _call(self, owner: Any, *args: Any, **kwargs: Any) -> Any:
+        if owner is not None:
+            args = (owner, *args)
         if local.recording is not None:  # part of a recording or a rehearsal
             return self.function(*args, **kwargs)
-        call = _Call(self.function, args, kwargs)
+        call = _Call(self.function, owner, args, kwargs)
         self._calls += 1
         for replay in self._recordings:
             if replay.key == call.key and replay.holds():
@@ -119,7 +125,7 @@ class graph:
     def _warn(self, call: "_Call") -> None:
         self._warned = True
         warnings.warn(
-            f"graph: {_name(self.function)} was recorded {self._times} times, which is slower than to call it plainly; "
+            f"graph: {_name(self.function)} was recorded {self._times} times, which is slower than plain calls; "
             f"this time because {self._recordings[0].reason(call)}",
             stacklevel=4,
         )
@@ -135,12 +141,13 @@ def _name(function: Any) -> str:
 class _Call:
     """A function and its arguments.
 
+    owner     the object of a method, which is the first argument; else None
     tensors   the tensors among the arguments, at any depth
-    key       everything else of them: equal keys can be replayed by one recording
+    key       all of the arguments but the values of tensors: calls with equal keys can be replayed by one recording
     """
 
-    def __init__(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]):
-        self.function, self.args, self.kwargs = function, args, kwargs
+    def __init__(self, function: Callable[..., Any], owner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]):
+        self.function, self.owner, self.args, self.kwargs = function, owner, args, kwargs
         self.tensors: list[Tensor] = []
         self.key: Any = mode.recording, [self._form(value) for value in args]
         if kwargs:
@@ -276,7 +283,7 @@ class _Trace(Recording):
             if (is_number(old) and is_number(new)) or (type(old) is Same and id(old.value) in self.seen):
                 raise GraphError(
                     f"graph: {thing._replay_name(name)} is changed inside, and would stay as it is at a replay; "
-                    "keep it in a tensor and change that in place, as by copy_()"
+                    "keep it in a tensor and change that in place, for example with copy_()"
                 )
         return after
 
@@ -301,7 +308,7 @@ class _Trace(Recording):
 
     def refuse(self, where: str, advice: str) -> None:
         """Stop."""
-        raise GraphError(f"graph: {where} inside a recorded function would not happen again at a replay; {advice}")
+        raise GraphError(f"graph: {where} inside a recorded function cannot be replayed; {advice}")
 
 
 _WRITTEN = object()
@@ -322,6 +329,55 @@ def _copy(new: Any, old: Any, operation: Any) -> None:
         raise GraphError(f"graph: {operation.name} found {old} when it was recorded, and {new} now")
 
 
+class _Owner(Thing):
+    """The object that a recorded method belongs to, if it is no Thing itself: its attributes."""
+
+    _replay_counted = False
+
+    def __init__(self, instance: Any):
+        self.instance = instance
+
+    @property
+    def _replay_key(self) -> Any:
+        return Same(self.instance)
+
+    def _replay_state(self) -> Any:
+        return frozen(vars(self.instance))
+
+    def _replay_name(self, part: str) -> str:
+        return f"{part} of {type(self.instance).__name__}"
+
+
+def _things(call: _Call) -> Iterator[Thing]:
+    """What a call can be seen to depend on: the modules and optimisers among the arguments and the variables that the
+    function takes from outside, and the object of a method."""
+    owner, function = getattr(call.function, "__self__", call.owner), getattr(call.function, "__func__", call.function)
+    if isinstance(owner, Thing):
+        yield owner
+    elif hasattr(owner, "__dict__"):
+        yield _Owner(owner)
+    yield from _things_in([call.args, call.kwargs])
+    code = getattr(function, "__code__", None)
+    if code is not None:
+        yield from _things_in([cell.cell_contents for cell in function.__closure__ or () if _is_set(cell)])
+        yield from _things_in([function.__globals__[name] for name in code.co_names if name in function.__globals__])
+
+
+def _things_in(value: Any) -> Iterator[Thing]:
+    if isinstance(value, Thing) and not isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, list | tuple | dict):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _things_in(part)
+
+
+def _is_set(cell: Any) -> bool:
+    try:
+        return cell.cell_contents is not _WRITTEN
+    except ValueError:  # a variable that has no value yet
+        return False
+
+
 def _record(call: _Call) -> tuple[Any, "_Replay"]:
     """Call a function on copies of its tensors, note what it does, and return its results as well."""
     for i, given in enumerate(call.tensors):
@@ -332,6 +388,8 @@ def _record(call: _Call) -> tuple[Any, "_Replay"]:
     trace = local.recording = _Trace(call.tensors)
     for tensor in copies:
         trace.makes(tensor, constant=False)
+    for thing in _things(call):
+        trace.uses(thing)
     try:
         result = call.run(copies)
     finally:
@@ -405,7 +463,7 @@ class _Replay:
         for thing, state in [*self.tensors, *self.things]:
             for name, _, _ in differences(state, thing._replay_state()):
                 return f"{thing._replay_name(name)} was changed"
-        return "it was dropped for others"
+        return f"its recording was dropped: {KEPT} are kept"
 
     def __call__(self, tensors: list[Tensor]) -> Any:
         self._refuse_written(tensors)
@@ -438,7 +496,7 @@ class _Replay:
 def _settled(tensor: Tensor) -> Tensor:
     """A result without its graph, which must have been walked."""
     if tensor.node is not None and not tensor.node.freed:
-        raise GraphError("graph: a result awaits its backward; call backward() inside, or return it detached")
+        raise GraphError("graph: a result still awaits its backward; call backward() inside, or return result.detach()")
     return _make(tensor.array, tensor.device, None)
 
 
@@ -456,8 +514,8 @@ def _checked(replay: _Replay, call: _Call) -> Any:
     for (name, mine), (other, expected) in zip(replayed.bits(), plain.bits(), strict=False):
         if name != other or mine != expected:
             raise GraphError(
-                f"graph: a replay of {replay.name} gives another {name} than a plain call; something that it uses was "
-                "changed unseen, a global variable, say: give it as an argument"
+                f"graph: a replay of {replay.name} gives another {name} than a plain call; the function uses a value "
+                "that graph cannot observe, such as a global variable: give it as an argument"
             )
     return _map(lambda tensor: tensor.detach(), results)
 
@@ -467,6 +525,7 @@ class _World:
 
     def __init__(self, replay: _Replay, results: Any = ()):
         self.results = [np.array(x.device.to_host(x.array)) for x in _tensors(results)]
+        self.values = frozen(_map(lambda _: None, results))  # what is no tensor in the results
         names = _names(thing for thing, _ in replay.things)
         self.tensors = [(x, names.get(id(x), f"tensor {x.shape}"), x.array.copy(order="K")) for x, _ in replay.tensors]
         self.grads = [
@@ -492,6 +551,7 @@ class _World:
         """Everything by name, to be compared."""
         for i, result in enumerate(self.results):
             yield f"result {i}", result.tobytes()
+        yield "value among the results", self.values
         for tensor, name, array in self.tensors:
             yield name, tensor.device.to_host(array).tobytes()
         for leaf, name, grad, array in self.grads:

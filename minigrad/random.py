@@ -191,6 +191,7 @@ def _become(source: Stream) -> None:
     """Put another stream in place of the one that this thread draws from."""
     global _program
     if _own.stream is None:
-        _program = source
+        with _program.generator.bit_generator.lock:  # no fork comes between, see below
+            _program = source
     else:
         _own.stream = source

@@ -451,12 +451,12 @@ class Tensor(Thing):
         storage, root = self._storage, self._root()
         if storage.lent or root.array.flags.c_contiguous:
             return
-        changed()
         root.array = contiguous(root.array)
         for reference in list(storage.aliases):
             alias = reference()
             if alias is not None and alias._storage is storage:
                 alias.array = alias._located(lambda array: array)
+        changed()
 
     def _root(self) -> Tensor:
         """The first tensor on this storage."""
@@ -889,7 +889,7 @@ class Tensor(Thing):
         if is_basic(key):
             return apply(ops.index, self, key=key)
         if local.recording is not None and any(part.dtype == bool_ for part in positions):
-            local.recording.refuse("indexing with a mask", "use mg.where(mask, x, 0), whose shape is known")
+            local.recording.refuse("indexing with a mask", "its shape depends on values: use mg.where(mask, x, 0)")
         return apply(ops.take, self, *positions, key=key)
 
     def __setitem__(self, key: Any, value: Any) -> None:
@@ -898,7 +898,9 @@ class Tensor(Thing):
             apply(ops.index, self, key=key).copy_(value)
             return
         if local.recording is not None and np.ndim(value) and any(part.dtype == bool_ for part in positions):
-            local.recording.refuse("assigning several values with a mask", "use mg.where(mask, values, x)")
+            local.recording.refuse(
+                "assigning several values with a mask", "their number depends on values: use mg.where"
+            )
         self._change(ops.put, value, *positions, key=key)
 
     # ---- changes in place
@@ -926,9 +928,9 @@ class Tensor(Thing):
                 f"{operation.name} in place: the result is {result.dtype}, the tensor {self.dtype}; "
                 f"convert it first, with .to(mg.{result.dtype})"
             )
-        changed()
         if alone:  # nobody sees that the memory is another one; what the graph has kept stays as it is
             self.array, self._node, self._storage = result.array, result._node, result._storage
+            changed()
             return self
         if local.recording is not None:
             local.recording.writes(self)
@@ -936,6 +938,7 @@ class Tensor(Thing):
         self._storage.version += 1
         if recorded:
             self._take_history(result)
+            changed()
         return self
 
     def _refuse_change(self, name: str, recorded: Bool) -> None:

@@ -429,7 +429,7 @@ MESSAGES = [
     (
         lambda x: mg.graph(lambda x: x * mg.ones(3, requires_grad=True))(x),
         GraphError,
-        r"a result awaits its backward; call backward\(\) inside",
+        r"a result still awaits its backward; call backward\(\) inside",
     ),
     (lambda x: mg.graph(lambda x: x @ mg.ones(2, 2))(x), ShapeError, "matmul"),
 ]

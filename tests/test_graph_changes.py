@@ -8,6 +8,7 @@ import signal
 import warnings
 import weakref
 from collections import OrderedDict, namedtuple
+from functools import partial
 
 import numpy as np
 import pytest
@@ -275,7 +276,7 @@ MASKED = {
 
 @pytest.mark.parametrize("what", MASKED)
 def test_shapes_that_depend_on_values_are_refused(what):
-    with pytest.raises(GraphError, match="graph: .*inside a recorded function would not happen again"):
+    with pytest.raises(GraphError, match="graph: .*inside a recorded function cannot be replayed"):
         mg.graph(MASKED[what])(mg.tensor([1.0, -1.0, 2.0]))
 
 
@@ -378,6 +379,75 @@ def test_a_method():
         assert three.scaled(mg.tensor(value)).item() == 3 * value
     assert Trainer.scaled.__doc__ == "Scale x." and Trainer.scaled.__name__ == "scaled"
     assert Trainer.scaled._times == 2
+
+
+def test_attributes_of_the_object_of_a_method_are_noticed():
+    class Scaler:
+        def __init__(self):
+            self.factor = 2.0
+
+        @mg.graph
+        def scaled(self, x):
+            return x * self.factor
+
+        def plain(self, x):
+            return x * self.factor
+
+    scaler = Scaler()
+    of_instance = mg.graph(scaler.plain)
+    for factor in (2.0, 3.0, 3.0):
+        scaler.factor = factor
+        assert scaler.scaled(mg.ones(1)).item() == of_instance(mg.ones(1)).item() == factor
+
+
+class Switch(nn.Module):
+    """A module whose attributes are read without calling it."""
+
+    def __init__(self):
+        super().__init__()
+        self.factor = 2.0
+
+    @mg.graph
+    def method(self, x):
+        return x * self.factor if self.training else x
+
+    def forward(self, x):
+        return x * self.factor if self.training else x
+
+
+switch = Switch()
+READ = {
+    "a method": lambda: switch.method,
+    "forward": lambda: mg.graph(switch.forward),
+    "an argument": lambda: partial(mg.graph(lambda module, x: x * module.factor if module.training else x), switch),
+    "a variable": lambda: mg.graph(lambda x: x * switch.factor if switch.training else x),
+    "a list": lambda: partial(mg.graph(lambda modules, x: modules[0].forward(x)), [switch]),
+}
+
+
+@pytest.mark.parametrize("how", READ)
+def test_attributes_of_a_module_that_is_not_called_are_noticed(how):
+    switch.factor = 2.0
+    switch.train()
+    recorded = READ[how]()
+    assert recorded(mg.ones(1)).item() == 2
+    switch.factor = 5.0
+    assert recorded(mg.ones(1)).item() == 5
+    switch.eval()
+    assert recorded(mg.ones(1)).item() == 1
+    switch.train()
+
+
+def test_a_count_before_the_first_use_is_refused():
+    layer = nn.Linear(2, 2)
+    layer.calls = 0
+
+    def call(x):
+        layer.calls += 1
+        return layer(x).detach()
+
+    with pytest.raises(GraphError, match="graph: calls of Linear is changed inside"):
+        mg.graph(call)(mg.ones(1, 2))
 
 
 Pair = namedtuple("Pair", ["first", "second"])
@@ -574,6 +644,16 @@ def test_check_finds_what_cannot_be_seen():
     factor["value"] = 3.0
     with pytest.raises(GraphError, match="a replay of step gives another result 0 than a plain call"):
         step(mg.ones(2, 4))
+
+
+def test_check_compares_values_that_are_no_tensors():
+    n = [1]
+    recorded = mg.graph(lambda x: (x * 1, {"n": n[0]}), check=True)
+    for _ in range(2):
+        assert recorded(mg.ones(1))[1] == {"n": 1}
+    n[0] = 2
+    with pytest.raises(GraphError, match="another value among the results"):
+        recorded(mg.ones(1))
 
 
 def test_check_names_the_tensor():

@@ -247,7 +247,7 @@ def test_backward_through_old_values_is_refused():
     w = leaf(1.0, 2.0)
     loss = (w * w).sum()
     one_step(SGD([w]), w)
-    with pytest.raises(GraphError, match=re.escape("backward: the input 'a' of mul was changed in place 1 time(s)")):
+    with pytest.raises(GraphError, match=re.escape("backward: the input 'b' of mul was changed in place 1 time(s)")):
         loss.backward()
 
 

@@ -180,10 +180,12 @@ class Module(Thing):
         return vars(self), self._parameters, self._modules, self._buffers
 
     def __setattr__(self, name: str, value: Any) -> None:
+        if local.recording is not None:
+            local.recording.uses(self)  # its state before the change
         found = self._table(name, value)
         if found is None:
-            changed()
-            return object.__setattr__(self, name, value)
+            object.__setattr__(self, name, value)
+            return changed()
         table, kind = found
         for place in self._places():
             if place is not table:
@@ -225,9 +227,8 @@ class Module(Thing):
     def __delattr__(self, name: str) -> None:
         for place in self._places():
             if name in place:
-                changed()
                 del place[name]
-                return
+                return changed()
         self.__getattr__(name)
 
     def __dir__(self) -> list[str]:

@@ -231,7 +231,8 @@ class CosineAnnealingLR(LRScheduler):
     """
 
     def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0, last_epoch: int = -1):
-        _at_least_one("CosineAnnealingLR", T_max=T_max)
+        if not T_max >= 1:
+            raise ValidationError(f"CosineAnnealingLR: T_max is {T_max}; use a number from 1 upwards")
         self.T_max, self.eta_min = T_max, eta_min
         super().__init__(optimizer, last_epoch)
 
@@ -467,7 +468,7 @@ def _total(total_steps: int | None, epochs: int | None, steps_per_epoch: int | N
 
 def _at_least_one(where: str, **settings: int) -> None:
     for name, value in settings.items():
-        if not value >= 1:
+        if not (hasattr(value, "__index__") and value >= 1):
             raise ValidationError(f"{where}: {name} is {value}; use a whole number from 1 upwards")
 
 

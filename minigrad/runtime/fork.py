@@ -35,13 +35,16 @@ class Lock:
         _locks.add(self)
 
     def _renew(self) -> None:
-        self.lock = threading.Lock()
+        self.lock, self.held = threading.Lock(), None
 
     def __enter__(self) -> None:
-        self.lock.acquire()
+        lock = self.lock
+        lock.acquire()
+        self.held = lock
 
     def __exit__(self, *_: object) -> None:
-        self.lock.release()
+        if self.held is not None:  # else this is a child, forked by who held it
+            self.held.release()
 
 
 _locks: "weakref.WeakSet[Lock]" = weakref.WeakSet()
