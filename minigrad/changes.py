@@ -1,11 +1,11 @@
 """What a recorded function depends on, besides its arguments.
 
-Whatever a recorded function uses and a replay does not look at again (tensors, modules, optimisers, settings) is a
-Thing: it has a `_replay_state()`, what the recording takes for granted of it.  The recording keeps these states, and is
-replayed only while they are the same.
+A Thing is an object that a recorded function uses and a replay does not read again: a tensor, a module, an optimiser, a
+setting.  Its `_replay_state()` is the part of its state that the recording relies on.  The recording keeps these states,
+and is replayed only while they are equal.
 
-To compare them takes 100 us for LeNet-5 (2-core Xeon, 2026), a sixth of a step.  So whatever changes such a state calls
-`changed()`, and as long as nothing has, nothing is compared.
+To compare them takes 100 us for LeNet-5 (2-core Xeon, 2026), a sixth of a step.  So every change of
+such a state calls `changed()`, and states are compared only after a change.
 """
 
 from collections.abc import Iterator

@@ -28,7 +28,7 @@ class Storage:
 
     @property
     def shared(self) -> bool:
-        """Whether anything else than one tensor reads this memory."""
+        """Whether another tensor or another library uses this memory."""
         return self.lent or any(reference() is not None for reference in self.aliases)
 
     def add(self, tensor: Any) -> None:
