@@ -1,11 +1,11 @@
 """What a recorded function depends on, besides its arguments.
 
 A Thing is an object that a recorded function uses and a replay does not read again: a tensor, a module, an optimiser, a
-setting.  Its `_replay_state()` is the part of its state that the recording relies on.  The recording keeps these states,
-and is replayed only while they are equal.
+setting.  Its `_replay_state()` is the part of its state on which the recording relies.  The recording keeps these
+states, and is replayed only while they are equal.
 
-To compare them takes 100 us for LeNet-5 (2-core Xeon, 2026), a sixth of a step.  So every change of
-such a state calls `changed()`, and states are compared only after a change.
+Every change of such a state calls `changed()`, and states are compared only after a change: comparing those of LeNet-5
+takes 0.24 ms where its step of 64 images takes 3.7 ms (2 cores of an AMD EPYC, November 2026).
 """
 
 from collections.abc import Iterator

@@ -928,7 +928,7 @@ class Tensor(Thing):
                 f"{operation.name} in place: the result is {result.dtype}, the tensor {self.dtype}; "
                 f"convert it first, with .to(mg.{result.dtype})"
             )
-        if alone:  # nobody sees that the memory is another one; what the graph has kept stays as it is
+        if alone:  # no other tensor sees that the memory is another one, and what the graph has kept stays as it is
             self.array, self._node, self._storage = result.array, result._node, result._storage
             changed()
             return self
@@ -1010,7 +1010,7 @@ class Tensor(Thing):
         """Every negative element set to 0."""
         return self._change(ops.relu)
 
-    # ---- kept for scripts that pickle or copy models
+    # ---- copying and pickling
 
     def __deepcopy__(self, memo: dict) -> Tensor:
         if self.node is not None:

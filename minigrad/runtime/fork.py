@@ -8,11 +8,11 @@ from typing import Any
 
 
 def wait_for(lock: Callable[[], Any]) -> None:
-    """Let every fork wait until no other thread holds a lock, and what it guards is whole.
+    """Make every fork hold a lock, so that no other thread holds it and the data that it guards is consistent.
 
     lock   gives the lock, which may be replaced only by who holds it
 
-    A fork takes locks in the order opposite to that of these calls: one that is taken inside another one comes first.
+    A fork acquires locks in the reverse order of these calls: register an inner lock before the one it is taken inside.
     """
     held: list[Any] = []
 
@@ -28,7 +28,10 @@ def wait_for(lock: Callable[[], Any]) -> None:
 
 
 class Lock:
-    """A lock that no fork waits for, and that nobody holds in the child: what it guards is begun anew each time."""
+    """A lock that is replaced by a free one in a forked child.
+
+    A fork does not wait for it, so it may guard only what each holder fills anew.
+    """
 
     def __init__(self) -> None:
         self._renew()
