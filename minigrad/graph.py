@@ -10,13 +10,14 @@ it uses is in the same state (see changes.py).
 import threading
 import warnings
 from collections.abc import Callable, Iterator
+from copy import copy as shallow_copy
 from functools import partial, update_wrapper
-from typing import Any, NamedTuple
+from typing import Any
 from weakref import ref
 
 import numpy as np
 
-from .changes import Same, Thing, change_count, differences, frozen, is_number
+from .changes import Same, Thing, change_count, differences, frozen
 from .errors import GraphError, ValidationError
 from .random import get_rng_state, set_rng_state
 from .runtime import fork
@@ -24,7 +25,7 @@ from .runtime.memory import copy, is_array, shares
 from .runtime.program import Host, Recording
 from .runtime.threads import local
 from .storage import Storage
-from .tape import mode
+from .tape import mode, newest_node
 from .tensor import Tensor, _make
 
 KEPT = 8  # recordings of one function; beyond them the one that was not used for longest is dropped
@@ -84,9 +85,13 @@ class graph:
         self._recordings: list[_Replay] = []  # the last used first
         self._calls = self._times = 0  # calls, and how many of them were recorded
         self._warned = False
+        self._change: str | None = None  # what the function changes in Python, if it was seen to
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         return self if instance is None else partial(self._call, instance)
+
+    def __reduce__(self) -> Any:
+        return partial(type(self), check=self.check), (self.function,)  # the addresses in a recording cannot be copied
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Replay the function, or record it."""
@@ -114,8 +119,11 @@ class graph:
         self._times += 1
         if self._times > KEPT and 4 * self._times > self._calls and not self._warned:
             self._warn(call)
-        result, replay = _record(call)
-        self._put_first(replay)
+        result, found = _record(call)
+        if isinstance(found, str):
+            self._change = found
+        else:
+            self._put_first(found)
         return result
 
     def _put_first(self, replay: "_Replay") -> None:
@@ -126,9 +134,14 @@ class graph:
         self._warned = True
         warnings.warn(
             f"graph: {_name(self.function)} was recorded {self._times} times, which is slower than plain calls; "
-            f"this time because {self._recordings[0].reason(call)}",
+            f"this time because {self._reason(call)}",
             stacklevel=4,
         )
+
+    def _reason(self, call: "_Call") -> str:
+        if self._change is not None:
+            return f"{self._change} is changed inside: keep it in a tensor, and change that in place"
+        return self._recordings[0].reason(call)
 
 
 def _name(function: Any) -> str:
@@ -157,7 +170,7 @@ class _Call:
         if isinstance(value, Tensor):
             self.tensors.append(value)
             array = value.array
-            return array.shape, array.strides, array.dtype, value.device
+            return array.shape, array.strides, array.dtype, value.device, value.requires_grad
         if isinstance(value, tuple | list):
             return (type(value), *map(self._form, value))
         if isinstance(value, dict):
@@ -189,6 +202,10 @@ def _like(value: Any, parts: Any) -> Any:
     kind = type(value)
     if kind in (list, dict):
         return parts
+    if isinstance(value, dict):
+        made = shallow_copy(value)  # with whatever else it has, as the default of a defaultdict
+        made.update(parts)
+        return made
     return kind(*parts) if hasattr(value, "_fields") else kind(parts)
 
 
@@ -216,15 +233,6 @@ def _refuse_opaque(value: Any) -> None:
 # ---- a recording
 
 
-class _Seen(NamedTuple):
-    """A tensor that was used: where its values lay, and its version."""
-
-    tensor: Tensor
-    array: int
-    storage: Storage
-    version: int
-
-
 class _Trace(Recording):
     """A recording that also notes what it depends on, and how gradients and versions change.
 
@@ -234,10 +242,12 @@ class _Trace(Recording):
     def __init__(self, inputs: list[Tensor]) -> None:
         super().__init__()
         self.inputs = inputs
-        self.seen: dict[int, _Seen] = {}  # tensors from outside
+        self.first = newest_node()  # nodes with a smaller number were made outside
         self.inside: dict[int, Storage] = {}
+        self.outside: dict[int, tuple[Storage, int]] = {}  # storages from outside, and their version when first used
         self.constants: list[tuple[Storage, Any, Any]] = []  # storages made inside of what Python knows, with a copy
-        self.used: dict[Any, tuple[Any, Any]] = {}  # things that are no tensors, and their state when first used
+        self.used: dict[Any, tuple[Any, Any]] = {}  # things, and their state when first used
+        self.spoilt: str | None = None  # what was changed that no state shows
         self.grads: dict[int, tuple[Tensor, Any]] = {}  # a leaf, and its gradient before or _WRITTEN
 
     def run(self, operation: Any, device: Any, arrays: Any, settings: dict[str, Any]) -> Any:
@@ -251,13 +261,30 @@ class _Trace(Recording):
         return result
 
     def uses(self, thing: Any) -> None:
-        """Note that a replay depends on the state of a thing."""
+        """Note that a replay depends on the state of a thing, and refuse a tensor with a graph from outside."""
+        node = thing._node if isinstance(thing, Tensor) else None
+        if node is not None and node.number < self.first and mode.recording and id(thing._storage) not in self.inside:
+            raise GraphError(
+                f"graph: a tensor {thing.shape} has a graph that was made outside, and that a replay would not walk "
+                "again; compute it inside, or detach it"
+            )
+        self.note(thing)
+
+    def note(self, thing: Any) -> None:
+        """Note a thing and its parts, in the state in which they are first used."""
         if isinstance(thing, Tensor):
             storage = thing._storage
-            if id(storage) not in self.inside and id(thing) not in self.seen:
-                self.seen[id(thing)] = _Seen(thing, id(thing.array), storage, storage.version)
-        elif thing._replay_key not in self.used:
+            if id(storage) in self.inside:
+                return
+            self.outside.setdefault(id(storage), (storage, storage.version))
+        if thing._replay_key not in self.used:
             self.used[thing._replay_key] = thing, thing._replay_state()
+            for part in thing._replay_parts():
+                self.note(part)
+
+    def spoil(self, what: str) -> None:
+        """Note that a replay would not do what was done."""
+        self.spoilt = what
 
     def makes(self, tensor: Tensor, constant: bool) -> None:
         """Note a tensor as made inside; a constant keeps its value, in case that it is changed in place."""
@@ -271,21 +298,16 @@ class _Trace(Recording):
         """What was noted, to be run again; it starts by filling the constants that it changes."""
         changed = [(copy, (array, values)) for storage, array, values in self.constants if storage.version]
         self.steps[:0] = [Host(*step) for step in changed]
-        self.constants.clear()
-        self.inside.clear()
         return super().program(inputs, flexible)
 
-    def state_after(self, thing: Any, before: Any) -> Any:
-        """The state of a thing after the recording; refuses what a replay would not carry on: numbers that went on, and
-        tensors that were read and then replaced."""
-        after = thing._replay_state()
-        for name, old, new in differences(before, after):
-            if (is_number(old) and is_number(new)) or (type(old) is Same and id(old.value) in self.seen):
-                raise GraphError(
-                    f"graph: {thing._replay_name(name)} is changed inside, and would stay as it is at a replay; "
-                    "keep it in a tensor and change that in place, for example with copy_()"
-                )
-        return after
+    def change(self) -> str | None:
+        """What the function changes in Python, so that its next call may do something else; None if nothing."""
+        if self.spoilt is not None:
+            return self.spoilt
+        for thing, before in self.used.values():
+            for name, _, _ in differences(before, thing._replay_state()):
+                return thing._replay_name(name)
+        return None
 
     def writes(self, tensor: Tensor) -> None:
         """Refuse to write to memory that an argument shares: the function was given a copy, and would not see it."""
@@ -349,14 +371,14 @@ class _Owner(Thing):
 
 
 def _things(call: _Call) -> Iterator[Thing]:
-    """What a call can be seen to depend on: the modules and optimisers among the arguments and the variables that the
-    function takes from outside, and the object of a method."""
+    """What a call can be seen to depend on: modules and optimisers among the arguments; these and tensors among the
+    variables that the function takes from outside; and the object of a method."""
     owner, function = getattr(call.function, "__self__", call.owner), getattr(call.function, "__func__", call.function)
     if isinstance(owner, Thing):
         yield owner
     elif hasattr(owner, "__dict__"):
         yield _Owner(owner)
-    yield from _things_in([call.args, call.kwargs])
+    yield from (thing for thing in _things_in([call.args, call.kwargs]) if not isinstance(thing, Tensor))
     code = getattr(function, "__code__", None)
     if code is not None:
         yield from _things_in([cell.cell_contents for cell in function.__closure__ or () if _is_set(cell)])
@@ -364,7 +386,7 @@ def _things(call: _Call) -> Iterator[Thing]:
 
 
 def _things_in(value: Any) -> Iterator[Thing]:
-    if isinstance(value, Thing) and not isinstance(value, Tensor):
+    if isinstance(value, Thing):
         yield value
     elif isinstance(value, list | tuple | dict):
         for part in value.values() if isinstance(value, dict) else value:
@@ -378,8 +400,9 @@ def _is_set(cell: Any) -> bool:
         return False
 
 
-def _record(call: _Call) -> tuple[Any, "_Replay"]:
-    """Call a function on copies of its tensors, note what it does, and return its results as well."""
+def _record(call: _Call) -> "tuple[Any, _Replay | str]":
+    """Call a function on copies of its tensors and note what it does.  Returns its results, and a recording; or, where
+    the function changes Python objects, the name of one: its next call would do something else."""
     for i, given in enumerate(call.tensors):
         if given.requires_grad:
             raise GraphError(f"graph: argument {i} requires grad; give it detached, and ask for gradients inside")
@@ -389,7 +412,7 @@ def _record(call: _Call) -> tuple[Any, "_Replay"]:
     for tensor in copies:
         trace.makes(tensor, constant=False)
     for thing in _things(call):
-        trace.uses(thing)
+        trace.note(thing)
     try:
         result = call.run(copies)
     finally:
@@ -398,48 +421,53 @@ def _record(call: _Call) -> tuple[Any, "_Replay"]:
         if given_copy._storage.version:
             raise GraphError(f"graph: argument {i} is changed in place; change a clone of it")
     _refuse_opaque(result)
+    result, change = _map(_settled, result), trace.change()
+    if change is not None:
+        return _copied(result), change
     replay = _Replay(trace, call, arrays, result)
     return replay.results(), replay
+
+
+def _copied(result: Any) -> Any:
+    """A result with copies of its tensors."""
+    return _map(lambda tensor: _make(tensor.array.copy(order="K"), tensor.device, None), result)
 
 
 class _Replay:
     """A recorded call: its program, what it depends on, and what it leaves behind.
 
     key        of the calls that it stands for
-    tensors    from outside, with the states that they must have
-    things     modules, optimisers and settings, with the states that they must have
+    things     tensors, modules, optimisers and settings, with the states that they must have
+    tensors    those of them that are tensors
     before     leaves, with the gradient that they must have
     grads      leaves, with their gradient afterwards
-    versions   storages, and how often each is written
-    written    weak references to the storages that a replay fills or changes, by id
+    versions   storages from outside, and how often each is written
+    filled     weak references to the storages, made inside or of gradients, that a replay fills anew
+    written    weak references to all storages that a replay writes to, by id
     busy       the thread in which it runs; 0 if in none
     """
 
     def __init__(self, trace: _Trace, call: _Call, inputs: list[Any], result: Any):
         self.key, self.name, self.busy, self.lock = call.key, _name(call.function), 0, fork.Lock()
-        self.result = _map(_settled, result)
-        outside = list(trace.seen.values())
-        if any(id(seen.tensor.array) != seen.array for seen in outside):
-            raise GraphError(
-                "graph: a tensor was given other memory inside (by x.data = ..., or by a view that needs its elements "
-                "in C order); use x.data.copy_(...), or make the view outside"
-            )
-        self.tensors = [(seen.tensor, seen.tensor._replay_state()) for seen in outside]
-        self.things = [(thing, trace.state_after(thing, state)) for thing, state in trace.used.values()]
-        self.often = [pair for pair in self.things if not pair[0]._replay_counted]
+        self.result = result
         self.before = [(leaf, grad) for leaf, grad in trace.grads.values() if grad is not _WRITTEN]
         self.grads = [(leaf, leaf._grad) for leaf, _ in trace.grads.values()]
-        grown = {id(seen.storage): (seen.storage, seen.storage.version - seen.version) for seen in outside}
-        self.versions = [(storage, growth) for storage, growth in grown.values() if growth]
-        written = [*trace.inside.values(), *[storage for storage, _ in self.versions]]
-        written += [leaf._grad._storage for leaf, _ in self.grads if leaf._grad is not None]
-        self.written = {id(storage): ref(storage) for storage in written}
-        shown = [tensor.array for tensor in _tensors(self.result)] + [tensor.array for tensor, _ in self.tensors]
+        kept = [grad for _, grad in self.grads if grad is not None]
+        self.things = [*trace.used.values(), *[(grad, grad._replay_state()) for grad in kept]]
+        self.often = [pair for pair in self.things if not pair[0]._replay_counted]
+        self.tensors = [thing for thing, _ in trace.used.values() if isinstance(thing, Tensor)]
+        self.versions = [(s, s.version - before) for s, before in trace.outside.values() if s.version != before]
+        filled = [*trace.inside.values(), *[grad._storage for grad in kept]]
+        shown = [tensor.array for tensor in [*_tensors(self.result), *self.tensors]]
         flexible = [
             given.array.strides == mine.strides and not any(shares(mine, array) for array in shown)
             for given, mine in zip(call.tensors, inputs, strict=True)
         ]
         self.program = trace.program(inputs, flexible)
+        self.filled = [ref(storage) for storage in filled]
+        self.written = {id(storage): ref(storage) for storage in [*filled, *[storage for storage, _ in self.versions]]}
+        for storage in filled:
+            storage.lent = True  # a replay writes to these addresses
         self.compared = change_count()
 
     def holds(self) -> bool:
@@ -448,7 +476,7 @@ class _Replay:
             if leaf._grad is not grad:
                 return False
         count = change_count()
-        for thing, state in self.often if count == self.compared else [*self.tensors, *self.things]:
+        for thing, state in self.often if count == self.compared else self.things:
             if thing._replay_state() != state:
                 return False
         self.compared = count
@@ -460,7 +488,7 @@ class _Replay:
             return "the arguments differ from those before: give numbers that change as tensors"
         if any(leaf._grad is not grad for leaf, grad in self.before):
             return "the gradient of a parameter was replaced: call zero_grad() inside"
-        for thing, state in [*self.tensors, *self.things]:
+        for thing, state in self.things:
             for name, _, _ in differences(state, thing._replay_state()):
                 return f"{thing._replay_name(name)} was changed"
         return f"its recording was dropped: {KEPT} are kept"
@@ -473,6 +501,10 @@ class _Replay:
                 self.program([tensor.array for tensor in tensors])
                 for storage, growth in self.versions:
                     storage.version += growth
+                for reference in self.filled:
+                    alive = reference()
+                    if alive is not None:
+                        alive.version += 1
                 for leaf, grad in self.grads:
                     leaf._grad = grad
                 return self.results()
@@ -490,7 +522,7 @@ class _Replay:
 
     def results(self) -> Any:
         """Copies of the results."""
-        return _map(lambda tensor: _make(tensor.array.copy(order="K"), tensor.device, None), self.result)
+        return _copied(self.result)
 
 
 def _settled(tensor: Tensor) -> Tensor:
@@ -527,7 +559,7 @@ class _World:
         self.results = [np.array(x.device.to_host(x.array)) for x in _tensors(results)]
         self.values = frozen(_map(lambda _: None, results))  # what is no tensor in the results
         names = _names(thing for thing, _ in replay.things)
-        self.tensors = [(x, names.get(id(x), f"tensor {x.shape}"), x.array.copy(order="K")) for x, _ in replay.tensors]
+        self.tensors = [(x, names.get(id(x), f"tensor {x.shape}"), x.array.copy(order="K")) for x in replay.tensors]
         self.grads = [
             (leaf, names.get(id(leaf), f"tensor {leaf.shape}"), grad, None if grad is None else grad.array.copy("K"))
             for leaf, grad in [(leaf, leaf._grad) for leaf, _ in replay.grads]

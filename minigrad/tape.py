@@ -18,6 +18,11 @@ from .ops.op import Op
 _numbers = count()
 
 
+def newest_node() -> int:
+    """A number between those of the nodes made so far and those of the nodes to come."""
+    return next(_numbers)
+
+
 class _Mode(threading.local):
     """What each Python thread has for itself.
 

@@ -258,6 +258,8 @@ class Tensor(Thing):
         """
         if self.requires_grad:
             raise GraphError("dlpack: the tensor requires grad; give x.detach()")
+        if local.recording is not None:
+            local.recording.refuse("lending the memory of a tensor", "return the tensor, and lend it outside")
         self._storage.lent = True
         return self.device.lend(self.array, **asked)
 

@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from itertools import count
 from typing import Any, Self
 
-from ..changes import Counted, Thing, changed, frozen
+from ..changes import Counted, Thing, changed, frozen, mutable
 from ..errors import DtypeError, MinigradError, StateError, ValidationError
 from ..runtime.threads import local
 from ..tensor import Tensor, float32, float64
@@ -79,9 +79,12 @@ class Module(Thing):
 
     @property
     def _replay_counted(self) -> bool:  # type: ignore[override]
-        """Whether no attribute is a list, dict or set, which changes without a word to the module."""
-        mutable = [name for name, value in vars(self).items() if isinstance(value, list | dict | set)]
-        return all(name == "_transient" or isinstance(vars(self)[name], Counted) for name in mutable)
+        """Whether no attribute can change without a word to the module, as a list does."""
+        return not any(mutable(value) for name, value in vars(self).items() if name != "_transient")
+
+    def _replay_parts(self) -> Iterator[Thing]:
+        for table in (self._modules, self._parameters, self._buffers):
+            yield from (part for part in table.values() if part is not None)
 
     def _replay_state(self) -> Any:
         return frozen(vars(self))

@@ -283,10 +283,11 @@ def amax(device, x, *, axes, keepdim):
 
 @amax.gradient
 def amax_gradient(do, g, x, out, x_shape, axes):
-    """Equal largest elements share the gradient."""
+    """Equal largest elements share the gradient; so do nans, where there are some."""
 
     def share():
         ties = do.cast(do.eq(x, _spread(do, out, x_shape, axes)), dtype=g.dtype)
+        ties = do.add(ties, do.cast(do.ne(x, x), dtype=g.dtype))
         return do.div(do.mul(_spread(do, g, x_shape, axes), ties), do.sum(ties, axes=axes, keepdim=True))
 
     return (share,)

@@ -84,6 +84,8 @@ class ParamGroup(Counted, Thing):
 
     def __setitem__(self, name: str, value: Any) -> None:
         dict.__setitem__(self, name, value)  # its settings are always compared: most change at every step
+        if local.recording is not None:
+            local.recording.spoil(f"{name!r} of a parameter group")
 
 
 class _Setting(Thing):
@@ -105,6 +107,9 @@ class _Setting(Thing):
 
     def _replay_name(self, part: str) -> str:
         return f"{self.name!r} of a parameter group"
+
+
+OWN = ("defaults", "state", "_groups", "_bundles", "_generation")  # attributes that every optimiser has
 
 
 class Optimizer(Thing):
@@ -165,16 +170,14 @@ class Optimizer(Thing):
     _replay_counted = False
 
     def _replay_state(self) -> Any:
-        """The groups; and what an optimiser with a step of its own keeps in Python."""
-        groups = tuple(map(id, self._groups)), self._generation
-        if type(self).step is Optimizer.step:
-            return groups
-        kept = {
-            name: value
-            for name, value in vars(self).items()
-            if name not in ("_groups", "_bundles", "_generation", "defaults")
-        }
-        return dict, (("", "groups"), groups), *frozen(kept)[1:]
+        """The groups; of an optimiser that is not one of ours, all that it keeps in Python as well."""
+        groups = tuple([id(group) if type(group) is ParamGroup else frozen(group) for group in self._groups])
+        if type(self).__module__.startswith(__package__):
+            return groups, self._generation
+        kept = {name: value for name, value in vars(self).items() if name not in OWN}
+        if type(self).step is not Optimizer.step:  # else `numbers` is asked again at each replay
+            kept |= {"state": self.state, "groups": [dict(group) for group in self._groups]}
+        return dict, (("", "the groups"), (groups, self._generation)), *frozen(kept)[1:]
 
     def _replay_save(self) -> Any:
         return deepcopy([dict(self.state[p]) for group in self._groups for p in group.get("params", ())])

@@ -45,6 +45,9 @@ class Observer:
     def uses(self, thing: Any) -> None:
         """What is done depends on the state of a thing; see ../changes.py."""
 
+    def spoil(self, what: str) -> None:
+        """Something was changed in Python that a replay would not change."""
+
     def makes(self, tensor: Any, constant: bool) -> None:
         """A tensor was made; a constant one of what Python knows, every other one of tensors."""
 
