@@ -243,7 +243,8 @@ class _Trace(Recording):
         super().__init__()
         self.inputs = inputs
         self.first = newest_node()  # nodes with a smaller number were made outside
-        self.inside: dict[int, Storage] = {}
+        self.inside: dict[int, Storage] = {}  # storages made inside
+        self.modules: dict[int, Any] = {}  # modules made inside
         self.outside: dict[int, tuple[Storage, int]] = {}  # storages from outside, and their version when first used
         self.constants: list[tuple[Storage, Any, Any]] = []  # storages made inside of what Python knows, with a copy
         self.used: dict[Any, tuple[Any, Any]] = {}  # things, and their state when first used
@@ -277,6 +278,8 @@ class _Trace(Recording):
             if id(storage) in self.inside:
                 return
             self.outside.setdefault(id(storage), (storage, storage.version))
+        elif id(thing) in self.modules:
+            return
         if thing._replay_key not in self.used:
             self.used[thing._replay_key] = thing, thing._replay_state()
             for part in thing._replay_parts():
@@ -286,9 +289,12 @@ class _Trace(Recording):
         """Note that a replay would not do what was done."""
         self.spoilt = what
 
-    def makes(self, tensor: Tensor, constant: bool) -> None:
-        """Note a tensor as made inside; a constant keeps its value, in case that it is changed in place."""
-        storage = tensor._storage
+    def makes(self, thing: Any, constant: bool) -> None:
+        """Note a tensor or a module as made inside; a constant keeps its value, in case that it is changed in place."""
+        if not isinstance(thing, Tensor):
+            self.modules[id(thing)] = thing
+            return
+        storage, tensor = thing._storage, thing
         if id(storage) not in self.inside:
             self.inside[id(storage)] = storage
             if constant:

@@ -67,6 +67,8 @@ class Module(Thing):
     """
 
     def __init__(self) -> None:
+        if local.recording is not None:
+            local.recording.makes(self, constant=False)
         self.training = True
         self._parameters: dict[str, Parameter | None] = Counted()
         self._buffers: dict[str, Tensor | None] = Counted()
@@ -183,7 +185,7 @@ class Module(Thing):
         return vars(self), self._parameters, self._modules, self._buffers
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if local.recording is not None:
+        if local.recording is not None and "_modules" in vars(self):
             local.recording.uses(self)  # its state before the change
         found = self._table(name, value)
         if found is None:

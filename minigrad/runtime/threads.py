@@ -48,8 +48,8 @@ class Observer:
     def spoil(self, what: str) -> None:
         """Something was changed in Python that a replay would not change."""
 
-    def makes(self, tensor: Any, constant: bool) -> None:
-        """A tensor was made; a constant one of what Python knows, every other one of tensors."""
+    def makes(self, thing: Any, constant: bool) -> None:
+        """A tensor or a module was made; a constant tensor of what Python knows, every other one of tensors."""
 
     def writes(self, tensor: Any) -> None:
         """A tensor is about to be changed in place."""
