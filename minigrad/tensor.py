@@ -680,15 +680,19 @@ class Tensor(Thing):
 
     def var(self, dim: Any = None, correction: Int = 1, keepdim: Bool = False) -> Tensor:
         """The variance over `dim`: the sum of the squared distances from the mean, divided by n - correction, or by 0
-        if that is negative."""
+        if that is negative.  It is computed in float64, so that squares of float32 neither overflow nor vanish."""
+        return self._variance(dim, correction, keepdim).to(self.dtype)
+
+    def _variance(self, dim: Any, correction: Int, keepdim: Bool) -> Tensor:
         axes = shapes.axes_tuple(dim, self.ndim, "var")
         count = prod(self.shape[axis] for axis in axes) - correction
-        centred = self - self.mean(axes, keepdim=True)
+        wide = self.double() if self.dtype == float32 else self
+        centred = wide - wide.mean(axes, keepdim=True)
         return (centred * centred).sum(axes, keepdim) / max(count, 0)
 
     def std(self, dim: Any = None, correction: Int = 1, keepdim: Bool = False) -> Tensor:
         """The square root of the variance; its gradient is 0 where all numbers are equal."""
-        return apply(ops.deviation, self.var(dim, correction, keepdim))
+        return apply(ops.deviation, self._variance(dim, correction, keepdim)).to(self.dtype)
 
     def amax(self, dim: Any = None, keepdim: Bool = False) -> Tensor:
         """The largest element over `dim`; equal largest ones share the gradient.

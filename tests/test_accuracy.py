@@ -465,3 +465,18 @@ def test_extremes_of_long_rows(device, shape, axis):
         for name in ("amax", "amin", "argmax", "argmin"):
             found = getattr(on_device(x, device), name)(axis).numpy()
             np.testing.assert_array_equal(found, getattr(np, name)(x, axis))
+
+
+def test_squares_in_a_variance_neither_overflow_nor_vanish():
+    for values, deviation in (([1e20, 2e20], 7.0710678e19), ([1e-25, 3e-25], 1.4142136e-25)):
+        x = mg.tensor(values, requires_grad=True)
+        assert x.std().item() == pytest.approx(deviation, rel=1e-6)
+        x.std().backward()
+        np.testing.assert_allclose(x.grad.tolist(), [-np.sqrt(0.5), np.sqrt(0.5)], rtol=1e-6)
+    assert mg.tensor([[3e38] * 3] * 2).var(0).tolist() == [0, 0, 0]
+
+
+def test_max_of_nans_gives_them_the_gradient():
+    x = mg.tensor([nan, 1.0, 2.0], requires_grad=True)
+    x.max().backward()
+    assert x.grad.tolist() == [1, 0, 0]
