@@ -179,12 +179,7 @@ class Node:
         self.kept = self.out = self.saved = self.edges = None
 
     def changed(self) -> dict[str, int]:
-        """The names of kept values that were written since, and how often; refuses a graph that is gone."""
-        if self.freed:
-            raise GraphError(
-                "backward: this graph was walked before and its saved values are freed; "
-                "use retain_graph=True in the first backward"
-            )
+        """The names of kept values that were written since, and how often."""
         return {
             position if position == "out" else self.op.input_name(position): storage.version - version
             for position, storage, version in self.versions
@@ -231,7 +226,16 @@ def walk_back(
         g = pending.pop(id(node), None)
         if g is None:
             continue
-        changed = node.changed()
+        if node.kept is None:
+            raise GraphError(
+                "backward: this graph was walked before and its saved values are freed; "
+                "use retain_graph=True in the first backward"
+            )
+        changed = None
+        for _, storage, version in node.versions:
+            if storage.version != version:
+                changed = node.changed()
+                break
         do = operations(node.device)
         contributions = _rule(node, do, g, tensors)
         for edge, shape, dtype, contribution in zip(node.edges, node.shapes, node.dtypes, contributions, strict=True):

@@ -346,9 +346,15 @@ class Tensor(Thing):
             operations = _array_ops.__getitem__ if local.recording is None else RecordedOps
             reached = walk_back(self.node, seed.array, operations, keep=bool(retain_graph))
         taken = {id(_base(seed.array))}
-        for leaf, part in reached:
-            with _adding:  # other threads may add to the same leaf
-                _accumulate(leaf, part if create_graph else _own(part, leaf, taken), create_graph)
+        with _adding:  # other threads may add to the same leaf
+            for leaf, part in reached:
+                if local.recording is not None:
+                    local.recording.read_grad(leaf)
+                part = part if create_graph else _own(part, leaf, taken)
+                if leaf._grad is None and not create_graph:
+                    leaf._grad = part
+                else:
+                    _accumulate(leaf, part, create_graph)
 
     def _seed(self, gradient: Tensor | None) -> Tensor:
         if gradient is None:
@@ -1153,11 +1159,9 @@ fork.wait_for(lambda: _adding)
 
 def _accumulate(leaf: Tensor, part: Tensor, create_graph: Bool) -> None:
     """Add a part to a leaf's gradient: in its memory, unless one of the two belongs to a graph."""
-    if local.recording is not None:
-        local.recording.read_grad(leaf)
     grad = leaf._grad
     if grad is None:
-        leaf._grad = part.clone() if create_graph else part
+        leaf._grad = part.clone()
     elif create_graph or grad.requires_grad or not grad.array.flags.writeable:
         leaf._grad = grad + part
     else:

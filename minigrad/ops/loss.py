@@ -59,6 +59,15 @@ def line(array, dtype=None):
     return memory.contiguous(inside).reshape(-1)
 
 
+def _one_each(shape, dtype, device):
+    """An uninitialised array with one element for each label, and the same as one axis."""
+    if len(shape) == 1:
+        array = memory.empty_plain(shape, dtype, device)
+        return array, array
+    array = memory.empty(shape, dtype, device)
+    return array, line(array)
+
+
 def class_rows(x):
     """x (N, K, ...) as memory (K, M)."""
     return memory.batch_last(x).reshape(x.shape[1], -1)
@@ -218,12 +227,14 @@ def _weights(device, x, weight):
 @op
 def cross_entropy(device, x, labels, weight, *, ignore, smoothing, reduction):
     check("cross_entropy", device, x, labels, weight, ignore)
-    losses, sums = (memory.empty(labels.shape, x.dtype, device) for _ in range(2))
-    counted, slopes = memory.empty(labels.shape, BOOL, device), memory.empty(x.shape, x.dtype, device)
+    losses, losses_line = _one_each(labels.shape, x.dtype, device)
+    sums, sums_line = _one_each(labels.shape, x.dtype, device)
+    counted, counted_line = _one_each(labels.shape, BOOL, device)
     factors, weights = memory.empty_plain((labels.size,), x.dtype, device), _weights(device, x, weight)
+    slopes = memory.empty(x.shape, x.dtype, device)
     if labels.size:
         given = class_rows(x), line(labels, INT64), weights, smoothing, ignore
-        filled = line(losses), factors, line(sums), line(counted), class_rows(slopes)
+        filled = losses_line, factors, sums_line, counted_line, class_rows(slopes)
         cross_entropy_columns[device.type](*given, *filled)
     out, total = reduced(device, losses, factors, reduction)
     return out, (slopes, sums, counted, total)
