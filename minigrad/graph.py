@@ -48,10 +48,12 @@ class graph:
     hook or attribute of a module, train() and eval(), requires_grad, the parameters of an optimiser and those of its
     settings that decide which kernels run, gradients left from before.  The last 8 recordings are kept.
 
-    What else Python does in the function happens only while it is recorded.  Values cannot be read inside: return them.
-    Modules and optimisers are observed, and the attributes of the object that a method belongs to.  Global variables
-    and variables of an enclosing function are not: a number in one of them keeps the value that it had when the
-    function was recorded.  Give it as an argument; `check=True` finds what was forgotten.
+    Observed are modules and optimisers, with all that is in them, tensors, and the attributes of the object that a
+    method belongs to.  A call that changes one of them in Python, as a counter in a module does, is not replayed: the
+    next call runs plainly again.  Not observed are global variables, variables of an enclosing function, and what is
+    inside other objects: a number there keeps the value that it had when the function was recorded.  Give it as an
+    argument; `check=True` finds what was forgotten.  What else Python does in the function, such as printing, happens
+    only while it is recorded.  Values cannot be read inside: return them.
 
     Raises   GraphError        a value is read inside, or anything else is done that a replay could not repeat; a result
                                still awaits its backward: call that inside; or, with check, a replay differs
