@@ -212,6 +212,7 @@ def conv2d_kernel(
                     pixel, ways = (group * C, h, v, n), (KH, KW, DH, DW, first_kw, last_kw)
                     if C * KH * KW <= LONG_WINDOW:
                         acc = _window_sum(tile, acc, x, w, at, pixel, ways, 0, first_kh, C, last_kh, length - n)
+                        store(acc, out, (f, oh, ow, n), OH * OW * N, length - n)
                     else:
                         lost, few_c, few_kh = zeros(tile), larger(LONG_WINDOW // (KH * KW), 1), LONG_WINDOW // KW + 1
                         for c in range(0, C, few_c):
@@ -219,8 +220,7 @@ def conv2d_kernel(
                                 run, end_c, end_kh = zeros(tile), smaller(c + few_c, C), smaller(kh + few_kh, last_kh)
                                 run = _window_sum(tile, run, x, w, at, pixel, ways, c, kh, end_c, end_kh, length - n)
                                 acc, lost = added(acc, lost, run)
-                        acc = settled(acc, lost)
-                    store(acc, out, (f, oh, ow, n), OH * OW * N, length - n)
+                        store(settled(acc, lost), out, (f, oh, ow, n), OH * OW * N, length - n)
 
 
 def conv2d_cpu(x, w, b, stride, pads, dilation, groups, out):
@@ -352,6 +352,7 @@ def conv2d_input_kernel(
                         acc = _holders_sum(
                             tile, acc, g, w, at, place, rows, cols, KW, filters, 0, 0, most, filters, length - n
                         )
+                        store(acc, dx, (c, h, v, n), H * W * N, length - n)
                     else:
                         lost, few = zeros(tile), larger(LONG_WINDOW // (KW * filters), 1)
                         for i in range(0, most, few):
@@ -365,8 +366,7 @@ def conv2d_input_kernel(
                                     tile, run, g, w, at, place, rows, cols, KW, filters, i, f, end_i, end_f, length - n
                                 )
                                 acc, lost = added(acc, lost, run)
-                        acc = settled(acc, lost)
-                    store(acc, dx, (c, h, v, n), H * W * N, length - n)
+                        store(settled(acc, lost), dx, (c, h, v, n), H * W * N, length - n)
 
 
 def conv2d_input_cpu(g, w, stride, pads, dilation, groups, dx):
