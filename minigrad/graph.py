@@ -87,7 +87,7 @@ class graph:
         self._recordings: list[_Replay] = []  # the last used first
         self._calls = self._times = 0  # calls, and how many of them were recorded
         self._warned = False
-        self._change: str | None = None  # what the function changes in Python, if it was seen to
+        self._change: str | None = None  # what the last call that was recorded changed in Python
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         return self if instance is None else partial(self._call, instance)
@@ -122,9 +122,8 @@ class graph:
         if self._times > KEPT and 4 * self._times > self._calls and not self._warned:
             self._warn(call)
         result, found = _record(call)
-        if isinstance(found, str):
-            self._change = found
-        else:
+        self._change = found if isinstance(found, str) else None
+        if isinstance(found, _Replay):
             self._put_first(found)
         return result
 
@@ -393,12 +392,13 @@ def _things(call: _Call) -> Iterator[Thing]:
         yield from _things_in([function.__globals__[name] for name in code.co_names if name in function.__globals__])
 
 
-def _things_in(value: Any) -> Iterator[Thing]:
+def _things_in(value: Any, depth: int = 4) -> Iterator[Thing]:
+    """The things in a value, inside at most `depth` containers: a list may contain itself."""
     if isinstance(value, Thing):
         yield value
-    elif isinstance(value, list | tuple | dict):
+    elif depth and isinstance(value, list | tuple | dict):
         for part in value.values() if isinstance(value, dict) else value:
-            yield from _things_in(part)
+            yield from _things_in(part, depth - 1)
 
 
 def _is_set(cell: Any) -> bool:
@@ -419,9 +419,9 @@ def _record(call: _Call) -> "tuple[Any, _Replay | str]":
     trace = local.recording = _Trace(call.tensors)
     for tensor in copies:
         trace.makes(tensor, constant=False)
-    for thing in _things(call):
-        trace.note(thing)
     try:
+        for thing in _things(call):
+            trace.note(thing)
         result = call.run(copies)
     finally:
         local.recording = None
@@ -446,7 +446,7 @@ class _Replay:
 
     key        of the calls that it stands for
     things     tensors, modules, optimisers and settings, with the states that they must have
-    tensors    those of them that are tensors
+    tensors    the tensors from outside among them
     before     leaves, with the gradient that they must have
     grads      leaves, with their gradient afterwards
     versions   storages from outside, and how often each is written

@@ -26,7 +26,7 @@ from .ops.movement import Position, is_basic
 from .ops.op import ArrayOps, Op, RecordedOps, find as find_operation
 from .runtime import fork
 from .runtime.device import CPU, Device, device as find_device
-from .runtime.memory import contiguous, copy, empty_like, is_view, owns, shares
+from .runtime.memory import contiguous, copy, empty_like, is_view, outermost_first, owns, shares
 from .runtime.threads import local
 from .storage import DETACHED, FOLLOWS, UNRECORDED, Alias, Storage
 from .tape import Node, mode, walk_back
@@ -131,7 +131,7 @@ class Tensor(Thing):
     def _follow(self, alias: Alias) -> None:
         """Record the views again, from the value that the base has been given meanwhile."""
         alias.node = alias.base._node
-        if alias.history is not FOLLOWS or self._leaf or alias.base._storage is not self._storage:
+        if alias.history is not FOLLOWS or self._leaf or self._base is None:
             return
         before, mode.recording = mode.recording, True
         try:
@@ -450,9 +450,8 @@ class Tensor(Thing):
 
     def _located(self, memory_of: Callable[[Any], Any]) -> Any:
         """This tensor's part of memory_of(root array)."""
-        if self._alias is None or self._alias.base._storage is not self._storage:
-            return memory_of(self.array)
-        return self._alias.found_in(self._alias.base._located(memory_of))
+        base, alias = self._base, self._alias
+        return memory_of(self.array) if base is None or alias is None else alias.found_in(base._located(memory_of))
 
     def _to_c_order(self) -> None:
         """Move the memory of all tensors on this storage, so that its root lies in C order, as PyTorch's tensors do."""
@@ -466,10 +465,16 @@ class Tensor(Thing):
                 alias.array = alias._located(lambda array: array)
         changed()
 
+    @property
+    def _base(self) -> Tensor | None:
+        """The tensor of which this one is an alias; None for the root of a storage, and when one has left it."""
+        alias = self._alias
+        return None if alias is None or alias.base._storage is not self._storage else alias.base
+
     def _root(self) -> Tensor:
         """The first tensor on this storage."""
-        alias = self._alias
-        return self if alias is None or alias.base._storage is not self._storage else alias.base._root()
+        base = self._base
+        return self if base is None else base._root()
 
     # ---- arithmetic, element by element, with broadcasting
 
@@ -967,7 +972,7 @@ class Tensor(Thing):
                 f"{name} in place: a leaf that requires grad would lose its gradient; "
                 "use no_grad() to change it, or x = x + y to go on from it"
             )
-        if alias is None or alias.history is DETACHED or alias.base._storage is not self._storage:
+        if alias is None or alias.history is DETACHED or self._base is None:
             return
         if recorded and alias.base._leaf:
             raise GraphError(
@@ -982,13 +987,12 @@ class Tensor(Thing):
 
     def _take_history(self, result: Tensor) -> None:
         """Go on from the history of the value that was written here."""
-        alias = self._alias
-        if alias is None or alias.history is not FOLLOWS or alias.base._storage is not self._storage:
+        alias, base = self._alias, self._base
+        if alias is None or base is None or alias.history is not FOLLOWS:
             self._node = result._node
             return
-        base = alias.base
-        order = tuple(sorted(range(base.ndim), key=lambda axis: -abs(base.array.strides[axis])))
-        base._node = _node(ops.view_scatter, base.device, (base, result), {"steps": alias.steps, "order": order})
+        settings = {"steps": alias.steps, "order": outermost_first(base.array)}
+        base._node = _node(ops.view_scatter, base.device, (base, result), settings)
 
     def add_(self, other: Any, *, alpha: Float = 1) -> Tensor:
         """self += alpha * other."""
@@ -1093,7 +1097,7 @@ def apply(operation: Op, *inputs: Any, **settings: Any) -> Tensor:
                 storage = inputs[i]._storage
                 versions.append((i, storage, storage.version))
         if operation.keeps_out:
-            versions.append(("out", result._storage, 0))
+            versions.append(("out", result._storage, result._storage.version))
         shapes = [array.shape if hasattr(array, "shape") else () for array in arrays]
         dtypes = [getattr(array, "dtype", None) for array in arrays]
         out_kept, saved_kept = out if operation.keeps_out else None, saved if operation.keeps_saved else None
@@ -1201,7 +1205,7 @@ def _constant(tensor: Tensor) -> Tensor:
 def _join(tensor: Tensor, source: Tensor, steps: tuple[Any, ...], history: str) -> Tensor:
     """Put a tensor on the storage of another one, from which it follows by `steps`."""
     alias = source._alias
-    if alias is not None and alias.base._storage is source._storage and alias.history is FOLLOWS:
+    if alias is not None and source._base is not None and alias.history is FOLLOWS:
         source, steps = alias.base, alias.steps + steps
     tensor._storage, tensor._alias = source._storage, Alias(source, steps, history)
     source._storage.add(tensor)

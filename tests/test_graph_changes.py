@@ -17,6 +17,7 @@ import minigrad as mg
 from minigrad import nn, optim
 from minigrad.errors import GraphError
 from minigrad.nn import functional as F
+from minigrad.runtime import threads
 
 
 class Net(nn.Module):
@@ -436,6 +437,22 @@ def test_attributes_of_a_module_that_is_not_called_are_noticed(how):
     switch.eval()
     assert recorded(mg.ones(1)).item() == 1
     switch.train()
+
+
+def test_a_variable_that_contains_itself():
+    around = [mg.ones(1)]
+    around.append(around)
+    double = mg.graph(lambda x: x * around[0] * 2)
+    assert [double(mg.full((1,), value)).item() for value in (1.0, 2.0)] == [2, 4]
+
+
+def test_a_state_that_cannot_be_read_ends_the_recording():
+    module = nn.Linear(1, 1)
+    module.around = []
+    module.around.append(module.around)
+    with pytest.raises(RecursionError):
+        mg.graph(lambda x: module(x))(mg.ones(1, 1))
+    assert threads.local.recording is None
 
 
 def test_a_count_before_the_first_use_is_seen():

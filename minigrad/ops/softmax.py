@@ -6,7 +6,7 @@ Memory: as for reductions, (A, B, C) with the axis in the middle.
 import numpy as np
 
 from ..runtime import math, memory
-from ..runtime.kernel import Array3, kernel
+from ..runtime.kernel import Array3, helper, kernel
 from ..runtime.math import added, const, larger, smaller
 from ..runtime.tile import settled
 from .arithmetic import _float_only
@@ -32,6 +32,22 @@ def softmax_numpy(x, axis, out):
     out /= out.sum(axis, np.float64, keepdims=True)
 
 
+@helper
+def _exponentials(x, out, at, B, C):
+    """Fill a line of out, B elements C apart, with e**(x - the largest of the line); the largest, and their sum."""
+    best, total, lost = x[at], const(0, x), const(0, x)
+    for b in range(1, B):
+        best = larger(best, x[at + b * C])
+    for first in range(0, B, RUN):
+        run, stop = const(0, x), smaller(first + RUN, B)
+        for b in range(first, stop):
+            out[at + b * C] = math.exp(x[at + b * C] - best)
+        for b in range(first, stop):
+            run += out[at + b * C]
+        total, lost = added(total, lost, run)
+    return best, settled(total, lost)
+
+
 @kernel
 def softmax_kernel(task, x: Array3, out: Array3):
     """One slice of C: largest, exponentials, their sum, quotient."""
@@ -39,17 +55,7 @@ def softmax_kernel(task, x: Array3, out: Array3):
     slices = (C + SLICE - 1) // SLICE
     a, start = task // slices, task % slices * SLICE
     for c in range(start, smaller(start + SLICE, C)):
-        best, total, lost = x[a * B * C + c], const(0, x), const(0, x)
-        for b in range(1, B):
-            best = larger(best, x[(a * B + b) * C + c])
-        for first in range(0, B, RUN):
-            run, stop = const(0, x), smaller(first + RUN, B)
-            for b in range(first, stop):
-                out[(a * B + b) * C + c] = math.exp(x[(a * B + b) * C + c] - best)
-            for b in range(first, stop):
-                run += out[(a * B + b) * C + c]
-            total, lost = added(total, lost, run)
-        total = settled(total, lost)
+        _, total = _exponentials(x, out, a * B * C + c, B, C)
         for b in range(B):
             out[(a * B + b) * C + c] /= total
 
@@ -66,17 +72,8 @@ def log_softmax_kernel(task, x: Array3, out: Array3):
     slices = (C + SLICE - 1) // SLICE
     a, start = task // slices, task % slices * SLICE
     for c in range(start, smaller(start + SLICE, C)):
-        best, total, lost = x[a * B * C + c], const(0, x), const(0, x)
-        for b in range(1, B):
-            best = larger(best, x[(a * B + b) * C + c])
-        for first in range(0, B, RUN):
-            run, stop = const(0, x), smaller(first + RUN, B)
-            for b in range(first, stop):
-                out[(a * B + b) * C + c] = math.exp(x[(a * B + b) * C + c] - best)
-            for b in range(first, stop):
-                run += out[(a * B + b) * C + c]
-            total, lost = added(total, lost, run)
-        log_total = math.log(settled(total, lost))
+        best, total = _exponentials(x, out, a * B * C + c, B, C)
+        log_total = math.log(total)
         for b in range(B):
             out[(a * B + b) * C + c] = (x[(a * B + b) * C + c] - best) - log_total
 

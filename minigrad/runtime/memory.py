@@ -72,9 +72,14 @@ def empty_like(array: Any, dtype: np.dtype | None = None, shape: tuple[int, ...]
     dtype, shape = array.dtype if dtype is None else dtype, array.shape if shape is None else shape
     if array.flags.c_contiguous:
         return beside(array, shape, dtype)
-    order = sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis]))
+    order = outermost_first(array)
     inside = beside(array, tuple([shape[axis] for axis in order]), dtype)
     return inside.transpose(sorted(range(array.ndim), key=order.__getitem__))
+
+
+def outermost_first(array: Any) -> tuple[int, ...]:
+    """The axes in the order of the memory."""
+    return tuple(sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis])))
 
 
 def filled(shape: tuple[int, ...], value: Any, dtype: np.dtype, device: Any = None) -> Any:
