@@ -124,7 +124,7 @@ def peak_kernel(task, a: Memory, out: Memory, steps, tile: Tile):
     store(acc, out, task * tile.rows * tile.width, tile.width, tile.width)
 
 
-copy_columns = elementwise(lambda x: x)
+copy_dispatch = elementwise(lambda x: x)
 
 
 def fma_peak():
@@ -141,7 +141,7 @@ def copy_bandwidth():
 
     def copy(times):
         for _ in range(times):
-            copy_columns(source, target)
+            copy_dispatch(source, target)
 
     return (source.nbytes + target.nbytes) * rate(copy) / 1e9
 

@@ -135,7 +135,7 @@ def cells(row):
 
 def normal(*shape):
     """Random numbers, batch-innermost in memory."""
-    array = memory.empty(shape, FLOAT)
+    array = memory.empty_batch_last(shape, FLOAT)
     array[...] = random.normal(size=shape)
     return array
 

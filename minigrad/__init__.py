@@ -31,16 +31,16 @@ from .creation import (
     zeros,
     zeros_like,
 )
-from .graph import graph
-from .profile import profile
+from .precompile import warmup
+from .profiler import profile
 from .random import get_rng_state, initial_seed, manual_seed, set_rng_state
+from .replay import graph
 from .runtime.device import Device, device
 from .runtime.precision import get_float32_matmul_precision, set_float32_matmul_precision
 from .runtime.threads import get_num_threads, set_flush_denormal, set_num_threads
 from .serialization import load, save
 from .tape import enable_grad, is_grad_enabled, no_grad
-from .tensor import Tensor, bool_ as bool, float32, float64, int32, int64, tensor, uint8
-from .warmup import warmup
+from .tensors import Tensor, bool_ as bool, float32, float64, int32, int64, tensor, uint8
 
 relu, sigmoid, tanh = Tensor.relu, Tensor.sigmoid, Tensor.tanh
 softmax, log_softmax = Tensor.softmax, Tensor.log_softmax

@@ -12,7 +12,7 @@ from .errors import DtypeError, ShapeError, ValidationError
 from .ops.arithmetic import expect_fits, result_type
 from .random import generator
 from .runtime.device import CPU, Device, device as find_device
-from .tensor import Tensor, _constant, _known_dtype, _make, apply, float32, int64, tensor
+from .tensors import Tensor, _constant, _known_dtype, _make, apply, float32, int64, tensor
 
 
 def _sizes(where: str, shape: Sequence[Any]) -> tuple[int, ...]:

@@ -1,8 +1,8 @@
 """The GPU: whether there is one, what it is, how much of its memory is used, and waiting for it.
 
 Names are those of `torch.cuda`.  Work on the GPU is ordered and done later: Python waits for it where it reads a value
-(`item()`, `numpy()`, `print`), or in `synchronize()`.  A whole step is best recorded by `minigrad.graph`, which makes a
-CUDA graph of it.
+(`item()`, `numpy()`, `print`), or in `synchronize()`.  A whole step is best recorded by `mg.graph`, which makes a CUDA
+graph of it.
 """
 
 from typing import Any

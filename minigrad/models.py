@@ -8,7 +8,7 @@ from . import nn
 from .creation import ones, zeros
 from .errors import ValidationError
 from .nn import functional as F
-from .tensor import Tensor
+from .tensors import Tensor
 
 
 class Subsampling(nn.Module):

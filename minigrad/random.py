@@ -18,8 +18,8 @@ import numpy as np
 
 from .errors import DtypeError, ValidationError
 from .runtime import fork
-from .runtime.threads import host, local
-from .tensor import Tensor, tensor
+from .runtime.threads import call_on_host, local
+from .tensors import Tensor, tensor
 
 
 class Stream:
@@ -79,7 +79,7 @@ def manual_seed(seed: int) -> None:
     """
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**64:
         raise ValidationError(f"manual_seed: {seed!r} is not a seed; use a whole number from 0 to 2**64 - 1")
-    host(_start, seed)
+    call_on_host(_start, seed)
 
 
 def _start(seed: int) -> None:
@@ -110,8 +110,8 @@ def get_rng_state() -> Tensor:
     >>> bool((mg.rand(3) == first).all())
     True
     """
-    if local.recording is not None:
-        local.recording.refuse("reading the state of random numbers", "read it outside")
+    if local.observer is not None:
+        local.observer.refuse("reading the state of random numbers", "read it outside")
     source = _current()
     counted = next(source.calls), next(source.children)
     source.calls, source.children = map(count, counted)
@@ -129,8 +129,8 @@ def set_rng_state(new_state: Tensor) -> None:
     Raises   DtypeError   not such a tensor
              GraphError   inside a recorded function
     """
-    if local.recording is not None:
-        local.recording.refuse("setting the state of random numbers", "set it outside")
+    if local.observer is not None:
+        local.observer.refuse("setting the state of random numbers", "set it outside")
     if not isinstance(new_state, Tensor) or new_state.dtype != np.uint8 or new_state.shape != (128,):
         given = f"{new_state.dtype} {new_state.shape}" if isinstance(new_state, Tensor) else type(new_state).__name__
         raise DtypeError(f"set_rng_state: expected uint8 (128,), got {given}; give what get_rng_state returned")
@@ -166,15 +166,15 @@ def derived_seed() -> int:
 
 def generator() -> np.random.Generator:
     """The generator of this thread's stream, for values drawn with NumPy."""
-    if local.recording is not None:
-        local.recording.refuse("drawing random numbers", "draw them outside, and give them as an argument")
+    if local.observer is not None:
+        local.observer.refuse("drawing random numbers", "draw them outside, and give them as an argument")
     return _current().generator
 
 
 def next_key() -> np.ndarray:
     """A key (1) uint64 for one random kernel: the seed and the number of such calls since it was set, mixed."""
     key = np.empty(1, np.uint64)
-    host(_draw, key)
+    call_on_host(_draw, key)
     return key
 
 

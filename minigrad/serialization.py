@@ -22,7 +22,7 @@ from .errors import DataError, DtypeError, ValidationError
 from .runtime.device import Device, device as find_device
 from .runtime.files import shown, write_whole
 from .runtime.memory import contiguous
-from .tensor import Tensor, tensor
+from .tensors import Tensor, tensor
 
 KINDS = ("F32", "F64", "I64", "I32", "U8", "BOOL")  # the names in a file of the dtypes that tensors have
 NOTE = "minigrad"  # the key of the metadata under which the checksum and the description stand

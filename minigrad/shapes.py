@@ -79,7 +79,9 @@ def window_grid(x: Shape, window, stride, pads: Pads, dilation, where: str, ceil
     return rows, cols
 
 
-def holders(size: int, count: int, window: int, stride: int, before: int, dilation: int) -> list[tuple[int, ...]]:
+def windows_covering(
+    size: int, count: int, window: int, stride: int, before: int, dilation: int
+) -> list[tuple[int, ...]]:
     """For every pixel along one side, the windows that hold it: (first tap, its window, how many, and two steps).
 
     Pixel h is tap k of window o where h + before - k*dilation = o*stride.  From one such pair to the next the tap grows

@@ -26,10 +26,10 @@ def newest_node() -> int:
 class _Mode(threading.local):
     """What each Python thread has for itself.
 
-    entered   the blocks of no_grad and enable_grad that it is in, each with `recording` before it
+    entered   the blocks of no_grad and enable_grad that it is in, each with `grad_enabled` before it
     """
 
-    recording = True
+    grad_enabled = True
 
     def __init__(self) -> None:
         self.entered: list[tuple[no_grad, bool]] = []
@@ -59,21 +59,21 @@ class no_grad:
     False
     """
 
-    recording = False
+    grad_enabled = False
 
     def __new__(cls, function: Callable[..., Any] | None = None) -> Any:
         made = super().__new__(cls)
         return made if function is None else made(function)
 
     def __enter__(self):
-        mode.entered.append((self, mode.recording))
-        mode.recording = self.recording
+        mode.entered.append((self, mode.grad_enabled))
+        mode.grad_enabled = self.grad_enabled
         return self
 
     def __exit__(self, *_):
         for i in reversed(range(len(mode.entered))):  # the last, but for generators that are left out of turn
             if mode.entered[i][0] is self:
-                mode.recording = mode.entered.pop(i)[1]
+                mode.grad_enabled = mode.entered.pop(i)[1]
                 return
 
     def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -125,7 +125,7 @@ class enable_grad(no_grad):
     True
     """
 
-    recording = True
+    grad_enabled = True
 
 
 def _is(kind: Callable[[Any], bool], function: Any) -> bool:
@@ -152,7 +152,7 @@ def is_grad_enabled() -> bool:
     >>> is_grad_enabled()
     True
     """
-    return mode.recording
+    return mode.grad_enabled
 
 
 class Node:

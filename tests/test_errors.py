@@ -14,7 +14,7 @@ from minigrad import errors
 from minigrad.errors import DeviceError, DtypeError, GraphError, ShapeError, ValidationError
 from minigrad.nn import functional as F
 from minigrad.ops.images import gather_images
-from minigrad.ops.op import Columns
+from minigrad.ops.op import Dispatch
 from minigrad.runtime.kernel import Arrays, Memory, kernel
 
 ROOT = Path(mg.__file__).parent
@@ -424,7 +424,7 @@ RUNTIME = [
         "manual_seed: 1.0 is not a seed; use a whole number from 0 to 2**64 - 1",
     ),
     (
-        lambda: Columns("twice", numpy=np.add)["cpu"],
+        lambda: Dispatch("twice", numpy=np.add)["cpu"],
         DeviceError,
         "twice: no kernel for device 'cpu'; there is one for numpy",
     ),

@@ -19,7 +19,7 @@ import pytest
 
 import minigrad
 from minigrad import ops
-from minigrad.ops.op import OPS, Columns
+from minigrad.ops.op import OPS, Dispatch
 from minigrad.runtime import tile
 from minigrad.runtime.kernel import Kernel, Tile
 
@@ -29,17 +29,17 @@ SOURCES = {
     for path in sorted(ROOT.glob("**/*.py"))
 }
 FLOORS = [  # from the ground up; a name stands for all within it, the longest one counts
-    {"minigrad.runtime", "minigrad.errors", "minigrad.shapes", "minigrad.changes"},
+    {"minigrad.runtime", "minigrad.errors", "minigrad.shapes", "minigrad.dependency"},
     {"minigrad.ops"},
-    {"minigrad.tensor", "minigrad.tape", "minigrad.storage"},
+    {"minigrad.tensors", "minigrad.tape", "minigrad.storage"},
     {"minigrad.nn.functional", "minigrad.creation", "minigrad.random"},
     {"minigrad.nn", "minigrad.optim", "minigrad.data", "minigrad.datasets", "minigrad.viz", "minigrad.models"},
     {
         "minigrad.serialization",
         "minigrad.testing",
-        "minigrad.warmup",
-        "minigrad.graph",
-        "minigrad.profile",
+        "minigrad.precompile",
+        "minigrad.replay",
+        "minigrad.profiler",
         "minigrad.cuda",
     },
     {"minigrad"},
@@ -92,7 +92,7 @@ def inside(module):
 
 def test_the_walk_finds_imports():
     """Or the tests below would hold for nothing."""
-    assert {"minigrad.ops", "minigrad.tape", "minigrad.errors", "numpy"} <= set(imports("minigrad.tensor"))
+    assert {"minigrad.ops", "minigrad.tape", "minigrad.errors", "numpy"} <= set(imports("minigrad.tensors"))
     assert {"minigrad.ops.op", "minigrad.runtime.tile"} <= inside("minigrad.ops.conv2d")
     assert {"minigrad.nn", "minigrad.viz"} <= inside("minigrad")
     assert set(imports_by_string("minigrad.runtime.device")) == {"minigrad.runtime.cuda.device"}
@@ -121,7 +121,7 @@ def test_only_the_runtime_imports_numba(module):
 
 @pytest.mark.parametrize("module", [name for name in SOURCES if name.startswith("minigrad.ops")])
 def test_an_operation_never_asks_on_which_device_it_runs(module):
-    """The device is one dictionary lookup, in Columns."""
+    """The device is one dictionary lookup, in Dispatch."""
     for node in ast.walk(ast.parse(SOURCES[module].read_text(encoding="utf-8"))):
         if isinstance(node, ast.If | ast.IfExp | ast.Match):
             question = node.subject if isinstance(node, ast.Match) else node.test
@@ -189,7 +189,7 @@ def fresh():
 
 def test_layers_and_tools_are_imported_when_first_asked_for(fresh):
     """Each would make the import longer: Matplotlib alone takes as long as all the rest."""
-    assert set(fresh["loaded"]) & {*SOURCES} >= {"minigrad", "minigrad.tensor"}
+    assert set(fresh["loaded"]) & {*SOURCES} >= {"minigrad", "minigrad.tensors"}
     late = {name for name in fresh["loaded"] if name.startswith(tuple(f"minigrad.{part}" for part in LATER))}
     assert not late | ({"matplotlib", "PIL", "tqdm"} & {*fresh["loaded"]})
 
@@ -245,7 +245,7 @@ def test_the_names_in_examples_are_there():
 for _module in pkgutil.iter_modules(ops.__path__, "minigrad.ops."):
     if not _module.ispkg:  # the cuda columns want a GPU; test_cuda.py compiles them without
         importlib.import_module(_module.name)
-COLUMNS = {columns.name: columns for columns in gc.get_objects() if type(columns) is Columns}
+COLUMNS = {columns.name: columns for columns in gc.get_objects() if type(columns) is Dispatch}
 KERNELS = {
     kernel.name: kernel
     for kernel in gc.get_objects()

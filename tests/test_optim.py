@@ -189,9 +189,9 @@ def test_cpu_columns_equal_numpys(shapes, dtype, lr, decay, sign, keep, take, ne
         for a, b in zip(chain(*judged), chain(*got), strict=True):
             np.testing.assert_allclose(b, a, rtol=1e-5, atol=1e-5 if dtype == np.float32 else 1e-13)
 
-    check(kernels.sgd, 2, lr, decay, sign)
-    check(kernels.momentum, 3, lr, decay, sign, keep, take, nesterov)
-    check(kernels.adam, 5, keep, take, take, keep, lr, 1.5, 0.1, 0.9, decay, sign, amsgrad)
+    check(kernels.sgd_dispatch, 2, lr, decay, sign)
+    check(kernels.momentum_dispatch, 3, lr, decay, sign, keep, take, nesterov)
+    check(kernels.adam_dispatch, 5, keep, take, take, keep, lr, 1.5, 0.1, 0.9, decay, sign, amsgrad)
 
 
 @given(st.lists(st.integers(0, 50_000), max_size=8))

@@ -458,7 +458,7 @@ def test_no_tasks_are_no_work():
 def test_few_tasks_run_on_one_thread_with_the_same_result():
     x = np.arange(1000, dtype=np.float32)
     out, again = np.empty_like(x), np.empty_like(x)
-    Kernel(doubled).few(1000, 1, x, out)
+    Kernel(doubled).run_small(1000, 1, x, out)
     Kernel(doubled)(1000, x, again)
     np.testing.assert_array_equal(out, again)
     np.testing.assert_array_equal(out, 2 * x)
@@ -609,7 +609,7 @@ def test_a_kernel_knows_its_tile(dtype, shape):
 
 @pytest.mark.parametrize("shape", [(3,), (3, 2), (3, 2, 4), (17, 2, 3, 5)])
 def test_batch_innermost_memory(shape):
-    x = memory.empty(shape, FLOAT32)
+    x = memory.empty_batch_last(shape, FLOAT32)
     assert x.shape == shape
     inside = memory.batch_last(x)
     assert inside.flags.c_contiguous and np.shares_memory(inside, x) == bool(x.size)

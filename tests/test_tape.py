@@ -758,7 +758,7 @@ def test_blocks_that_a_generator_leaves_out_of_turn():
         generator.close()
         assert mg.is_grad_enabled()
     assert not mg.is_grad_enabled()  # what it was when this block began
-    mode.recording = True
+    mode.grad_enabled = True
     assert not mode.entered
 
 

@@ -9,7 +9,7 @@ from ..errors import ShapeError
 from ..ops.arithmetic import widest
 from ..runtime import memory
 from ..runtime.device import CPU, Device
-from ..tensor import Tensor, tensor
+from ..tensors import Tensor, tensor
 
 
 def default_collate(samples: Sequence[Any], device: str | Device = CPU) -> Any:

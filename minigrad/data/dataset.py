@@ -8,7 +8,7 @@ from typing import Any, SupportsIndex
 import numpy as np
 
 from ..errors import DtypeError, ShapeError, ValidationError
-from ..tensor import Tensor
+from ..tensors import Tensor
 from .order import chosen_seed, shuffled
 
 

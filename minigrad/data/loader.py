@@ -19,7 +19,7 @@ from ..runtime import memory
 from ..runtime.device import CPU, Device, device as find_device
 from ..runtime.threads import local
 from ..tape import mode
-from ..tensor import Tensor, _known_dtype, _make, float32, float64
+from ..tensors import Tensor, _known_dtype, _make, float32, float64
 from .collate import default_collate
 from .dataset import ImageDataset, Subset, TensorDataset
 from .order import chosen_seed, shuffled
@@ -139,8 +139,8 @@ def _make_batch(read: Callable[[np.ndarray], Any], seed: int, epoch: int, batch:
 
 
 def _refuse_recording() -> None:
-    if local.recording is not None:
-        local.recording.refuse("going through a DataLoader", "give its batches as arguments")
+    if local.observer is not None:
+        local.observer.refuse("going through a DataLoader", "give its batches as arguments")
 
 
 class _Ahead:
@@ -154,7 +154,7 @@ class _Ahead:
         self.function, self.items, self.depth = function, iter(items), depth
         self.waiting: deque[Any] = deque()
         self.process = os.getpid()
-        self.thread = ThreadPoolExecutor(1, "minigrad-data", setattr, (mode, "recording", mode.recording))
+        self.thread = ThreadPoolExecutor(1, "minigrad-data", setattr, (mode, "recording", mode.grad_enabled))
         # not waited for: the garbage collector may run this in any thread, holding locks that the item needs
         self.end = weakref.finalize(self, self.thread.shutdown, wait=False, cancel_futures=True)
 
@@ -238,7 +238,7 @@ def _image_reader(
 def _read_rows(source: TensorDataset, device: Device, numbers: np.ndarray) -> tuple[Tensor, ...]:
     def rows(tensor: Tensor) -> Tensor:
         array = tensor.detach().numpy()
-        batch = memory.empty((len(numbers), *array.shape[1:]), array.dtype)
+        batch = memory.empty_batch_last((len(numbers), *array.shape[1:]), array.dtype)
         batch[...] = array[numbers]
         return _make(device.from_host(batch), device, None)
 

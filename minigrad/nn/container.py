@@ -8,7 +8,7 @@ from ..errors import DtypeError
 from .module import Module
 
 
-class _Row(Module):
+class _ModuleSequence(Module):
     """Modules in order, with an index; a slice is made by `_part`, from names to modules."""
 
     _part: Callable[[dict[str, Module]], Any]
@@ -44,7 +44,7 @@ class _Row(Module):
         return self
 
 
-class Sequential(_Row):
+class Sequential(_ModuleSequence):
     """Layers one after the other: each gets the output of the one before.
 
     layers   modules, or one OrderedDict from names to modules
@@ -78,7 +78,7 @@ class Sequential(_Row):
         return x
 
 
-class ModuleList(_Row):
+class ModuleList(_ModuleSequence):
     """Modules in a list, so that the model that holds it finds their parameters; it has no forward of its own.
 
     modules   any number of modules, or None

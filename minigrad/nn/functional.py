@@ -13,7 +13,7 @@ from ..ops.op import Op
 from ..random import next_key
 from ..shapes import padding_2d, pair
 from ..tape import is_grad_enabled
-from ..tensor import Tensor, apply
+from ..tensors import Tensor, apply
 
 Size = int | tuple[int, int]
 

@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import ShapeError, ValidationError
 from ..random import generator
 from ..tape import no_grad
-from ..tensor import Tensor
+from ..tensors import Tensor
 
 GAINS = {
     "linear": 1.0,

@@ -6,7 +6,7 @@ from typing import Any
 from ..creation import zeros
 from ..errors import ShapeError, ValidationError
 from ..shapes import padding_2d, pair
-from ..tensor import Tensor, float32
+from ..tensors import Tensor, float32
 from . import functional as F, init
 from .functional import Size
 from .module import Module

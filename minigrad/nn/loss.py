@@ -1,7 +1,7 @@
 """The losses as modules: settings checked when they are built, and a call of F."""
 
 from ..errors import ValidationError
-from ..tensor import Tensor
+from ..tensors import Tensor
 from . import functional as F
 from .module import Module
 

@@ -6,10 +6,10 @@ from difflib import get_close_matches
 from itertools import count
 from typing import Any, Self
 
-from ..changes import Counted, Thing, changed, frozen, mutable
+from ..dependency import CountedDict, Dependency, changed, frozen, mutable
 from ..errors import DtypeError, MinigradError, StateError, ValidationError
 from ..runtime.threads import local
-from ..tensor import Tensor, float32, float64
+from ..tensors import Tensor, float32, float64
 from .parameter import Parameter
 
 _hook_numbers = count()
@@ -40,7 +40,7 @@ class HookHandle:
         self.remove()
 
 
-class Module(Thing):
+class Module(Dependency):
     """A layer or a model: parameters to learn, and a `forward` that uses them.
 
     Write a subclass.  Parameters and modules assigned to its attributes are found by parameters(), state_dict(), to()
@@ -67,15 +67,15 @@ class Module(Thing):
     """
 
     def __init__(self) -> None:
-        if local.recording is not None:
-            local.recording.makes(self, constant=False)
+        if local.observer is not None:
+            local.observer.makes(self, constant=False)
         self.training = True
-        self._parameters: dict[str, Parameter | None] = Counted()
-        self._buffers: dict[str, Tensor | None] = Counted()
-        self._modules: dict[str, Any] = Counted()  # modules, or None
+        self._parameters: dict[str, Parameter | None] = CountedDict()
+        self._buffers: dict[str, Tensor | None] = CountedDict()
+        self._modules: dict[str, Any] = CountedDict()  # modules, or None
         self._transient: set[str] = set()  # names of the buffers that state_dict leaves out
-        self._forward_hooks: dict[int, Callable[..., Any]] = Counted()
-        self._forward_pre_hooks: dict[int, Callable[..., Any]] = Counted()
+        self._forward_hooks: dict[int, Callable[..., Any]] = CountedDict()
+        self._forward_pre_hooks: dict[int, Callable[..., Any]] = CountedDict()
 
     # ---- running
 
@@ -84,7 +84,7 @@ class Module(Thing):
         """Whether no attribute can change without a word to the module, as a list does."""
         return not any(mutable(value) for name, value in vars(self).items() if name != "_transient")
 
-    def _replay_parts(self) -> Iterator[Thing]:
+    def _replay_parts(self) -> Iterator[Dependency]:
         for table in (self._modules, self._parameters, self._buffers):
             yield from (part for part in table.values() if part is not None)
 
@@ -102,8 +102,8 @@ class Module(Thing):
     forward: Callable[..., Any] = _no_forward
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if local.recording is not None:
-            local.recording.uses(self)
+        if local.observer is not None:
+            local.observer.uses(self)
         try:
             if self._forward_hooks or self._forward_pre_hooks:
                 return self._call_with_hooks(args, kwargs)
@@ -185,8 +185,8 @@ class Module(Thing):
         return vars(self), self._parameters, self._modules, self._buffers
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if local.recording is not None and "_modules" in vars(self):
-            local.recording.uses(self)  # its state before the change
+        if local.observer is not None and "_modules" in vars(self):
+            local.observer.uses(self)  # its state before the change
         found = self._table(name, value)
         if found is None:
             object.__setattr__(self, name, value)
@@ -213,8 +213,8 @@ class Module(Thing):
 
     def __getattr__(self, name: str) -> Any:  # called only for what is not a plain attribute
         if "_modules" in self.__dict__:
-            if local.recording is not None:
-                local.recording.uses(self)
+            if local.observer is not None:
+                local.observer.uses(self)
             for table in (self._parameters, self._modules, self._buffers):
                 if name in table:
                     return table[name]
@@ -287,8 +287,8 @@ class Module(Thing):
         if self in memo:
             return
         memo.add(self)
-        if local.recording is not None:
-            local.recording.uses(self)
+        if local.observer is not None:
+            local.observer.uses(self)
         yield prefix, self
         for name, child in self._modules.items():
             if child is not None:

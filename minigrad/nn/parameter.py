@@ -3,7 +3,7 @@
 from typing import Any
 
 from ..storage import DETACHED
-from ..tensor import Tensor, _fill, _join, tensor
+from ..tensors import Tensor, _fill, _join, tensor
 
 
 class Parameter(Tensor):

@@ -8,7 +8,7 @@ import numpy as np
 from ..runtime import math, memory
 from ..runtime.math import const
 from .arithmetic import _float_only, _unary
-from .op import Columns, launches, op
+from .op import Dispatch, launches, op
 
 # ---- relu(x) = max(x, 0); a nan stays a nan
 
@@ -30,8 +30,8 @@ def _relu_backward(g, out):
     return const(0, out) if out <= const(0, out) else g  # of a nan it passes
 
 
-relu_forward_kernel = Columns("relu", numpy=relu_numpy, formula=_relu)
-relu_backward_kernel = Columns("relu_backward", numpy=relu_backward_numpy, formula=_relu_backward)
+relu_forward_kernel = Dispatch("relu", numpy=relu_numpy, formula=_relu)
+relu_backward_kernel = Dispatch("relu_backward", numpy=relu_backward_numpy, formula=_relu_backward)
 
 
 @launches
@@ -80,8 +80,8 @@ def _leaky_relu_backward(g, x, slope):
     return g if x > const(0, x) else slope * g
 
 
-leaky_relu_kernel = Columns("leaky_relu", numpy=leaky_relu_numpy, formula=_leaky_relu)
-leaky_relu_backward_kernel = Columns(
+leaky_relu_kernel = Dispatch("leaky_relu", numpy=leaky_relu_numpy, formula=_leaky_relu)
+leaky_relu_backward_kernel = Dispatch(
     "leaky_relu_backward", numpy=leaky_relu_backward_numpy, formula=_leaky_relu_backward
 )
 
@@ -132,8 +132,8 @@ def _sigmoid_backward(g, out):
     return g * out * (const(1, out) - out)
 
 
-sigmoid_kernel = Columns("sigmoid", numpy=sigmoid_numpy, formula=_sigmoid)
-sigmoid_backward_kernel = Columns("sigmoid_backward", numpy=sigmoid_backward_numpy, formula=_sigmoid_backward)
+sigmoid_kernel = Dispatch("sigmoid", numpy=sigmoid_numpy, formula=_sigmoid)
+sigmoid_backward_kernel = Dispatch("sigmoid_backward", numpy=sigmoid_backward_numpy, formula=_sigmoid_backward)
 
 
 @launches
@@ -181,8 +181,8 @@ def _tanh_backward(g, out):
     return g * (const(1, out) - out * out)
 
 
-tanh_kernel = Columns("tanh", numpy=tanh_numpy, formula=_tanh)
-tanh_backward_kernel = Columns("tanh_backward", numpy=tanh_backward_numpy, formula=_tanh_backward)
+tanh_kernel = Dispatch("tanh", numpy=tanh_numpy, formula=_tanh)
+tanh_backward_kernel = Dispatch("tanh_backward", numpy=tanh_backward_numpy, formula=_tanh_backward)
 
 
 @launches

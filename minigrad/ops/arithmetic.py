@@ -12,9 +12,9 @@ from ..errors import DtypeError
 from ..runtime import math, memory
 from ..runtime.elementwise import elementwise
 from ..runtime.kernel import Bytes, Memory
-from ..runtime.threads import host
+from ..runtime.threads import call_on_host
 from ..shapes import broadcast
-from .op import Columns, Op, launches, op
+from .op import Dispatch, Op, launches, op
 
 FLOAT32, FLOAT64, INT64, BOOL = (np.dtype(name) for name in ("float32", "float64", "int64", "bool"))
 RANKS = {np.dtype(name): i for i, name in enumerate(("bool", "uint8", "int32", "int64", "float32", "float64"))}
@@ -116,7 +116,7 @@ def like(device, shape, dtype, *operands):
     for operand in operands:
         if np.shape(operand) == shape and memory.is_array(operand):
             return memory.empty_like(operand, dtype)
-    return memory.empty_plain(shape, dtype, device)
+    return memory.empty(shape, dtype, device)
 
 
 def floats_or(numpy_column, kernel):
@@ -126,7 +126,7 @@ def floats_or(numpy_column, kernel):
         if arrays[-1].dtype.kind == "f":
             kernel(*arrays)
         else:
-            host(numpy_column, *arrays)
+            call_on_host(numpy_column, *arrays)
 
     return column
 
@@ -143,7 +143,7 @@ def filling(ufunc):
 def arithmetic(name, ufunc, formula):
     """The columns of an operation on numbers."""
     ufunc = filling(ufunc)
-    return Columns(name, formula, numpy=ufunc, cpu=floats_or(ufunc, elementwise(formula)))
+    return Dispatch(name, formula, numpy=ufunc, cpu=floats_or(ufunc, elementwise(formula)))
 
 
 def _add(a, b):
@@ -470,9 +470,9 @@ def _comparison(name, ufunc, formula) -> Op:
         if a.dtype.kind == "f":
             kernel(a, b, out)
         else:
-            host(ufunc, a, b, out)
+            call_on_host(ufunc, a, b, out)
 
-    columns = Columns(name, formula, numpy=ufunc, cpu=cpu)
+    columns = Dispatch(name, formula, numpy=ufunc, cpu=cpu)
 
     def forward(device, a, b):
         dtype = result_type(name, a, b)
@@ -534,7 +534,7 @@ def where_numpy(condition, a, b, out):
     np.copyto(out, a, where=condition)
 
 
-where_kernel = Columns(
+where_kernel = Dispatch(
     "where", _where, numpy=where_numpy, cpu=floats_or(where_numpy, elementwise(_where, (Bytes, Memory, Memory)))
 )
 

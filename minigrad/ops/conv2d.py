@@ -38,9 +38,9 @@ from ..runtime.tile import (
     store_sums,
     zeros,
 )
-from ..shapes import holders, window_grid
+from ..shapes import window_grid, windows_covering
 from .matmul import same_dtype, zero
-from .op import Columns, launches, op
+from .op import Dispatch, launches, op
 from .reduction import add_parts
 
 # Settings travel as: stride (SH, SW), pads (top, bottom, left, right), dilation (DH, DW), groups.
@@ -115,8 +115,8 @@ def packed_channels(w, groups, rows):
 
 def _packed(w, groups, rows, size, *steps):
     blocks = groups * -(-size // rows)
-    packed = memory.empty_plain((blocks, w.size // groups // size, rows), w.dtype)
-    pack_kernel.few(blocks, packed.size, w, packed, rows, size, *steps)
+    packed = memory.empty((blocks, w.size // groups // size, rows), w.dtype)
+    pack_kernel.run_small(blocks, packed.size, w, packed, rows, size, *steps)
     return packed
 
 
@@ -148,8 +148,8 @@ def with_margin(x, pads, phases=1):
     C, H, W, N = x.shape
     top, bottom, left, right = pads
     columns = -(-(left + W + right) // phases)
-    out = memory.empty_plain((C, top + H + bottom, phases * columns, N), x.dtype)
-    margin_kernel.few(C * out.shape[1], out.size, x, out, top, left, phases)
+    out = memory.empty((C, top + H + bottom, phases * columns, N), x.dtype)
+    margin_kernel.run_small(C * out.shape[1], out.size, x, out, top, left, phases)
     return out
 
 
@@ -248,7 +248,7 @@ def span_rows(rows, N, OW, KW, W, stride, pads, dilation, dtype):
     return cost_of(rows, OW * N, dtype) * KW < cost_of(rows, N, dtype) * inside
 
 
-conv2d_columns = Columns("conv2d", numpy=conv2d_numpy, cpu=conv2d_cpu)
+conv2d_dispatch = Dispatch("conv2d", numpy=conv2d_numpy, cpu=conv2d_cpu)
 
 
 @launches
@@ -256,8 +256,8 @@ conv2d_columns = Columns("conv2d", numpy=conv2d_numpy, cpu=conv2d_cpu)
 def conv2d(device, x, w, b, *, stride, pads, dilation, groups):
     shape = _out_shape(x.shape, w.shape, None if b is None else b.shape, stride, pads, dilation, groups)
     same_dtype("conv2d", x, w, b)
-    out = memory.empty(shape, x.dtype, device)
-    conv2d_columns[device.type](x, w, b, stride, pads, dilation, groups, out)
+    out = memory.empty_batch_last(shape, x.dtype, device)
+    conv2d_dispatch[device.type](x, w, b, stride, pads, dilation, groups, out)
     return out
 
 
@@ -374,7 +374,7 @@ def conv2d_input_cpu(g, w, stride, pads, dilation, groups, dx):
     if not dx.size:
         return
     (_, C, KH, KW), OW, reach = w.shape, g.shape[3], (w.shape[3] - 1) * dilation[1]
-    rows, cols = holder_tables(dx.shape, g.shape, w.shape, stride, pads, dilation)
+    rows, cols = window_tables(dx.shape, g.shape, w.shape, stride, pads, dilation)
     g, w, result, span = memory.batch_last(g), memory.contiguous(w), memory.batch_last(dx), 1
     before = reach - pads[2]  # of the first window that holds the first pixel
     if before >= 0 and span_rows(C, N, W, KW, OW, stride[1], (before, 0), dilation[1], dx.dtype):
@@ -392,22 +392,22 @@ def _row_table(taps, dilation):
 
 
 @cache
-def holder_tables(image, grid, window, stride, pads, dilation):
+def window_tables(image, grid, window, stride, pads, dilation):
     """Which windows hold a pixel, by rows and by columns, as tables for kernels."""
-    rows = holders(image[-2], grid[-2], window[-2], stride[0], pads[0], dilation[0])
-    cols = holders(image[-1], grid[-1], window[-1], stride[1], pads[2], dilation[1])
+    rows = windows_covering(image[-2], grid[-2], window[-2], stride[0], pads[0], dilation[0])
+    cols = windows_covering(image[-1], grid[-1], window[-1], stride[1], pads[2], dilation[1])
     return np.array(rows, np.int64), np.array(cols, np.int64)
 
 
-conv2d_input_columns = Columns("conv2d_input", numpy=conv2d_input_numpy, cpu=conv2d_input_cpu)
+conv2d_input_dispatch = Dispatch("conv2d_input", numpy=conv2d_input_numpy, cpu=conv2d_input_cpu)
 
 
 @launches
 @op
 def conv2d_input(device, g, w, *, size, stride, pads, dilation, groups):
     """The gradient of conv2d by x, for images of `size` (H, W)."""
-    dx = memory.empty((g.shape[0], w.shape[1] * groups, *size), g.dtype, device)
-    conv2d_input_columns[device.type](g, w, stride, pads, dilation, groups, dx)
+    dx = memory.empty_batch_last((g.shape[0], w.shape[1] * groups, *size), g.dtype, device)
+    conv2d_input_dispatch[device.type](g, w, stride, pads, dilation, groups, dx)
     return dx
 
 
@@ -482,7 +482,7 @@ def conv2d_weight_cpu(g, x, stride, pads, dilation, groups, dw):
     tile = dot_tile(filters, len(taps), OW * N, dw.dtype)
     blocks = groups * -(-filters // tile[0]) * -(-len(taps) // tile[1])
     parts = _row_parts(OH, OW * N // lanes(dw.dtype), blocks, g.nbytes)
-    sums = memory.empty_plain((parts, dw.size), dw.dtype) if parts > 1 else dw
+    sums = memory.empty((parts, dw.size), dw.dtype) if parts > 1 else dw
     conv2d_weight_kernel(parts * blocks, g, x, taps, sums, stride[0], groups, -(-OH // parts), tile)
     if parts > 1:
         add_parts(sums, dw)
@@ -512,7 +512,7 @@ def _tap_offsets(weight, image, phases, dilation):
     return np.ascontiguousarray((((c * H + kh * dilation[0]) * W + column) * N).ravel(), np.int64)
 
 
-conv2d_weight_columns = Columns("conv2d_weight", numpy=conv2d_weight_numpy, cpu=conv2d_weight_cpu)
+conv2d_weight_dispatch = Dispatch("conv2d_weight", numpy=conv2d_weight_numpy, cpu=conv2d_weight_cpu)
 
 
 @launches
@@ -522,8 +522,8 @@ def conv2d_weight(device, g, x, *, window, stride, pads, dilation, groups):
     shape = (g.shape[1], x.shape[1] // groups, *window)
     if not g.size:
         return memory.filled(shape, 0, g.dtype, device)
-    dw = memory.empty_plain(shape, g.dtype, device)
-    conv2d_weight_columns[device.type](g, x, stride, pads, dilation, groups, dw)
+    dw = memory.empty(shape, g.dtype, device)
+    conv2d_weight_dispatch[device.type](g, x, stride, pads, dilation, groups, dw)
     return dw
 
 

@@ -11,7 +11,7 @@ from ..errors import DtypeError, ShapeError, ValidationError
 from ..runtime import memory
 from ..runtime.kernel import Array1, Array4, Bytes, Ints, kernel
 from ..runtime.math import const
-from .op import Columns
+from .op import Dispatch
 
 
 def images_numpy(images, indices, scale, shift, pad, out):
@@ -45,7 +45,7 @@ def images_cpu(images, indices, scale, shift, pad, out):
     images_kernel(result.shape[0] * result.shape[1], images, starts, scale, shift, pad, result)
 
 
-images_columns = Columns("images", numpy=images_numpy, cpu=images_cpu)
+images_dispatch = Dispatch("images", numpy=images_numpy, cpu=images_cpu)
 
 
 def gather_images(device, images, indices, scale, shift, pad):
@@ -63,6 +63,6 @@ def gather_images(device, images, indices, scale, shift, pad):
     outside = indices[(indices < 0) | (indices >= M)]
     if outside.size:
         raise ValidationError(f"images: index {outside[0]} is out of range for {M} images; use 0 to {M - 1}")
-    out = memory.empty((len(indices), C, H + 2 * pad, W + 2 * pad), scale.dtype, device)
-    images_columns[device.type](images, indices, scale, shift, pad, out)
+    out = memory.empty_batch_last((len(indices), C, H + 2 * pad, W + 2 * pad), scale.dtype, device)
+    images_dispatch[device.type](images, indices, scale, shift, pad, out)
     return out

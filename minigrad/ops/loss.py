@@ -20,7 +20,7 @@ from ..runtime.kernel import Array1, Array2, Bytes, Ints, kernel
 from ..runtime.math import added, const, larger, smaller
 from ..runtime.tile import settled
 from .arithmetic import BOOL, INT64, div, neg
-from .op import Columns, by_numpy, launches, op
+from .op import Dispatch, by_numpy, launches, op
 from .reduction import RUN
 
 SLICE = 256  # images in one task
@@ -62,9 +62,9 @@ def line(array, dtype=None):
 def _one_each(shape, dtype, device):
     """An uninitialised array with one element for each label, and the same as one axis."""
     if len(shape) == 1:
-        array = memory.empty_plain(shape, dtype, device)
+        array = memory.empty(shape, dtype, device)
         return array, array
-    array = memory.empty(shape, dtype, device)
+    array = memory.empty_batch_last(shape, dtype, device)
     return array, line(array)
 
 
@@ -162,8 +162,8 @@ def cross_entropy_back_cpu(g, slopes, counted, total, dx):
     cross_entropy_back_kernel(-(-slopes.shape[1] // SLICE), g, slopes, counted, total, int(g.size > 1), dx)
 
 
-cross_entropy_columns = Columns("cross_entropy", numpy=cross_entropy_numpy, cpu=cross_entropy_cpu)
-cross_entropy_back_columns = Columns("cross_entropy_back", numpy=cross_entropy_back_numpy, cpu=cross_entropy_back_cpu)
+cross_entropy_dispatch = Dispatch("cross_entropy", numpy=cross_entropy_numpy, cpu=cross_entropy_cpu)
+cross_entropy_back_dispatch = Dispatch("cross_entropy_back", numpy=cross_entropy_back_numpy, cpu=cross_entropy_back_cpu)
 
 
 # ---- one number of many losses
@@ -197,15 +197,15 @@ def reduce_cpu(losses, factors, mean, total, out):
     reduce_kernel(1, losses, factors, int(mean), total, out)
 
 
-reduce_columns = Columns("reduce_losses", numpy=reduce_numpy, cpu=reduce_cpu)
+reduce_dispatch = Dispatch("reduce_losses", numpy=reduce_numpy, cpu=reduce_cpu)
 
 
 def reduced(device, losses, factors, reduction):
     """The loss, and what it was divided by (1); losses that are to stay as they are were divided by 1."""
     if reduction == "none":
         return losses, _ones(device, losses.dtype, 1)
-    total, out = (memory.empty_plain(shape, losses.dtype, device) for shape in ((1,), ()))
-    reduce_columns[device.type](line(losses), factors, reduction == "mean", total, out)
+    total, out = (memory.empty(shape, losses.dtype, device) for shape in ((1,), ()))
+    reduce_dispatch[device.type](line(losses), factors, reduction == "mean", total, out)
     return out, total
 
 
@@ -230,12 +230,12 @@ def cross_entropy(device, x, labels, weight, *, ignore, smoothing, reduction):
     losses, losses_line = _one_each(labels.shape, x.dtype, device)
     sums, sums_line = _one_each(labels.shape, x.dtype, device)
     counted, counted_line = _one_each(labels.shape, BOOL, device)
-    factors, weights = memory.empty_plain((labels.size,), x.dtype, device), _weights(device, x, weight)
-    slopes = memory.empty(x.shape, x.dtype, device)
+    factors, weights = memory.empty((labels.size,), x.dtype, device), _weights(device, x, weight)
+    slopes = memory.empty_batch_last(x.shape, x.dtype, device)
     if labels.size:
         given = class_rows(x), line(labels, INT64), weights, smoothing, ignore
         filled = losses_line, factors, sums_line, counted_line, class_rows(slopes)
-        cross_entropy_columns[device.type](*given, *filled)
+        cross_entropy_dispatch[device.type](*given, *filled)
     out, total = reduced(device, losses, factors, reduction)
     return out, (slopes, sums, counted, total)
 
@@ -249,9 +249,9 @@ def cross_entropy_gradient(do, g, x, saved):
 @op
 def cross_entropy_back(device, g, x, slopes, sums, counted, total):
     """slopes * g / total, the slopes being those that were found for x: a function of g and x."""
-    dx = memory.empty(slopes.shape, slopes.dtype, device)
+    dx = memory.empty_batch_last(slopes.shape, slopes.dtype, device)
     if dx.size:
-        cross_entropy_back_columns[device.type](line(g), class_rows(slopes), line(counted), total, class_rows(dx))
+        cross_entropy_back_dispatch[device.type](line(g), class_rows(slopes), line(counted), total, class_rows(dx))
     return dx
 
 
@@ -281,7 +281,7 @@ def nll_numpy(x, labels, weight, ignore, losses, factors, places, counted):
     losses[...] = np.where(seen, -factors * np.take_along_axis(x, places[None], 0)[0], 0)
 
 
-nll_columns = Columns("nll", numpy=nll_numpy, cpu=by_numpy(nll_numpy))
+nll_dispatch = Dispatch("nll", numpy=nll_numpy, cpu=by_numpy(nll_numpy))
 
 
 @launches
@@ -289,11 +289,11 @@ nll_columns = Columns("nll", numpy=nll_numpy, cpu=by_numpy(nll_numpy))
 def nll(device, x, labels, weight, *, ignore, reduction):
     """-w[y] * x[y] for every image, from logarithms of probabilities x."""
     check("nll_loss", device, x, labels, weight, ignore)
-    losses, factors = (memory.empty(labels.shape, x.dtype, device) for _ in range(2))
-    places, counted = (memory.empty(labels.shape, dtype, device) for dtype in (INT64, BOOL))
+    losses, factors = (memory.empty_batch_last(labels.shape, x.dtype, device) for _ in range(2))
+    places, counted = (memory.empty_batch_last(labels.shape, dtype, device) for dtype in (INT64, BOOL))
     if labels.size:
         filled = (line(array) for array in (losses, factors, places, counted))
-        nll_columns[device.type](class_rows(x), line(labels, INT64), _weights(device, x, weight), ignore, *filled)
+        nll_dispatch[device.type](class_rows(x), line(labels, INT64), _weights(device, x, weight), ignore, *filled)
     out, total = reduced(device, losses, line(factors), reduction)
     shares = neg.forward(device, div.forward(device, factors, total))
     return out, (shares, places.reshape((x.shape[0], 1, *x.shape[2:])), counted)

@@ -19,7 +19,7 @@ from ..runtime.kernel import Memory, Tile, helper, kernel
 from ..runtime.math import added, const, larger, smaller
 from ..runtime.tile import broadcast_rows, choose, lanes, load, outer_fma, settled, store, sum_of, turn, zeros
 from ..shapes import broadcast
-from .op import Columns, launches, op
+from .op import Dispatch, launches, op
 from .reduction import RUN
 
 LONG = 512  # multiply-adds in a row; LeNet-5 has no more than 400
@@ -131,7 +131,9 @@ def gemm(a, b, out, bias=None):
     (a_batch, am, ak), (b_batch, bk, _) = _steps(a), _steps(b)
     tile, biased, bias = choose(M, N, out.dtype), int(bias is not None), zero(out.dtype) if bias is None else bias
     tasks = out.size // (M * N) * -(-M // tile[0])
-    gemm_kernel.few(tasks, out.size * K // 32, a, b, bias, out, M, N, K, a_batch, am, ak, b_batch, bk, biased, tile)
+    gemm_kernel.run_small(
+        tasks, out.size * K // 32, a, b, bias, out, M, N, K, a_batch, am, ak, b_batch, bk, biased, tile
+    )
 
 
 def gemm_columns(a, b, out):
@@ -140,8 +142,8 @@ def gemm_columns(a, b, out):
     (a_batch, am, ak), (b_batch, _, bn), tile = _steps(a), _steps(b), choose(M, N, out.dtype)
     width = tile[1] * lanes(out.dtype)
     tasks = out.size // (M * N) * -(-N // width) * -(-M // HEIGHT)
-    panels, work = memory.empty_plain((tasks, K, width), out.dtype), out.size * K // 32
-    gemm_columns_kernel.few(tasks, work, a, b, panels, out, M, N, K, a_batch, am, ak, b_batch, bn, HEIGHT, tile)
+    panels, work = memory.empty((tasks, K, width), out.dtype), out.size * K // 32
+    gemm_columns_kernel.run_small(tasks, work, a, b, panels, out, M, N, K, a_batch, am, ak, b_batch, bn, HEIGHT, tile)
 
 
 def dot(a, b, out, bias):
@@ -154,7 +156,9 @@ def dot(a, b, out, bias):
         return False
     (a_batch, am, _), v_batch, biased = _steps(rows), [0, *_steps(v)][-2], int(bias is not None and N == 1)
     bias = zero(out.dtype) if bias is None else bias
-    dot_kernel.few(out.size, out.size * K // 32, rows, v, bias, out, M * N, K, a_batch, am, v_batch, biased, DOT_TILE)
+    dot_kernel.run_small(
+        out.size, out.size * K // 32, rows, v, bias, out, M * N, K, a_batch, am, v_batch, biased, DOT_TILE
+    )
     return True
 
 
@@ -167,7 +171,7 @@ def matmul_numpy(a, b, out):
     np.matmul(a, b, out=out)
 
 
-matmul_columns = Columns("matmul", numpy=matmul_numpy, cpu=gemm)
+matmul_dispatch = Dispatch("matmul", numpy=matmul_numpy, cpu=gemm)
 
 
 @launches
@@ -186,15 +190,15 @@ def matmul(device, a, b):
         a, b = (side if side.dtype == dtype else memory.converted(side, dtype) for side in (a, b))
     if a.ndim == b.ndim == 2:
         out = _product_like(device, a, b)
-        matmul_columns[device.type](a, b, out)
+        matmul_dispatch[device.type](a, b, out)
         return out
     lead = broadcast("matmul", a.shape[:-2], b.shape[:-2])
     batch = prod(lead)  # in numbers: of an empty matrix -1 could be anything
     a3, b3 = (
         memory.reshaped(memory.spread(side, (*lead, *side.shape[-2:])), (batch, *side.shape[-2:])) for side in (a, b)
     )
-    out = memory.empty_plain((*lead, a.shape[-2], b.shape[-1]), a.dtype, device)
-    matmul_columns[device.type](a3, b3, out.reshape(batch, *out.shape[-2:]))
+    out = memory.empty((*lead, a.shape[-2], b.shape[-1]), a.dtype, device)
+    matmul_dispatch[device.type](a3, b3, out.reshape(batch, *out.shape[-2:]))
     return out
 
 
@@ -202,7 +206,7 @@ def _product_like(device, a, b):
     """Memory for a @ b: batch-innermost if a is, so that gradients keep the layout of activations."""
     shape = (a.shape[0], b.shape[1])
     inward = a.strides[0] == a.itemsize and a.shape[1] > 1
-    return (memory.empty if inward else memory.empty_plain)(shape, a.dtype, device)
+    return (memory.empty_batch_last if inward else memory.empty)(shape, a.dtype, device)
 
 
 matmul.flops = lambda out, a, b: 2 * out.size * a.shape[-1]
@@ -232,7 +236,7 @@ def linear_cpu(x, w, b, out):
     gemm(w, x.T, out.T, None if b is None else memory.contiguous(b))
 
 
-linear_columns = Columns("linear", numpy=linear_numpy, cpu=linear_cpu)
+linear_dispatch = Dispatch("linear", numpy=linear_numpy, cpu=linear_cpu)
 
 
 @launches
@@ -241,8 +245,8 @@ def linear(device, x, w, b):
     """x (N, IN), w (OUT, IN), b (OUT) or None; returns (N, OUT), batch-innermost."""
     _check_linear(x.shape, w.shape, None if b is None else b.shape)
     same_dtype("linear", x, w, b)
-    out = memory.empty((x.shape[0], w.shape[0]), x.dtype, device)
-    linear_columns[device.type](x, w, b, out)
+    out = memory.empty_batch_last((x.shape[0], w.shape[0]), x.dtype, device)
+    linear_dispatch[device.type](x, w, b, out)
     return out
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import DtypeError, OutOfRangeError, ShapeError, ValidationError
 from ..runtime import memory
 from .arithmetic import common_dtype, does_not_fit, expect_fits, limits, result_type, widest
-from .op import Columns, Op, by_numpy, launches, op
+from .op import Dispatch, Op, by_numpy, launches, op
 
 
 def view(operation: Op) -> Op:
@@ -64,7 +64,7 @@ def view_scatter(device, x, value, *, steps, order):
     steps   the views that lead to the part: ((operation, settings), ...)
     order   the axes of x, outermost first, in a memory layout where these steps make no copy
     """
-    out = memory.empty_plain(tuple([x.shape[axis] for axis in order]), x.dtype, device).transpose(np.argsort(order))
+    out = memory.empty(tuple([x.shape[axis] for axis in order]), x.dtype, device).transpose(np.argsort(order))
     memory.copy(out, x)
     part = out
     for operation, settings in steps:
@@ -163,7 +163,7 @@ def take_numpy(x, view, places, out):
     out[...] = named(x, view, places)
 
 
-take_columns = Columns("take", numpy=take_numpy, cpu=by_numpy(take_numpy))
+take_dispatch = Dispatch("take", numpy=take_numpy, cpu=by_numpy(take_numpy))
 
 
 @view
@@ -221,8 +221,8 @@ def _split(where, device, shape, key, positions):
 def take(device, x, *positions, key):
     """A copy of the elements that a key names."""
     view, places, shape = _split("index", device, x.shape, key, positions)
-    out = memory.empty_plain(shape, x.dtype, device)
-    take_columns[device.type](x, view, places, out)
+    out = memory.empty(shape, x.dtype, device)
+    take_dispatch[device.type](x, view, places, out)
     return out
 
 
@@ -235,7 +235,7 @@ def take_back_numpy(g, view, places, out):
     np.add.at(_at(out, view), places, g)
 
 
-take_back_columns = Columns("take_back", numpy=take_back_numpy, cpu=by_numpy(take_back_numpy))
+take_back_dispatch = Dispatch("take_back", numpy=take_back_numpy, cpu=by_numpy(take_back_numpy))
 
 
 @op
@@ -243,7 +243,7 @@ def take_back(device, g, *positions, shape, key):
     """Zeros of `shape` with g added at a key; places named twice get both."""
     view, places, _ = _split("index", device, shape, key, positions)
     out = memory.filled(shape, 0, g.dtype, device)
-    take_back_columns[device.type](g, view, places, out)
+    take_back_dispatch[device.type](g, view, places, out)
     return out
 
 
@@ -256,7 +256,7 @@ def put_numpy(value, view, places, out):
     _at(out, view)[places] = value
 
 
-put_columns = Columns("put", numpy=put_numpy, cpu=by_numpy(put_numpy))
+put_dispatch = Dispatch("put", numpy=put_numpy, cpu=by_numpy(put_numpy))
 
 
 @op
@@ -265,7 +265,7 @@ def put(device, x, value, *positions, key):
     _expect_held(device, value, x.dtype)
     view, places, shape = _split("assign", device, x.shape, key, positions)
     value, out = _without_extra_axes(value, shape), x.copy(order="K")
-    put_columns[device.type](value, view, places, out)
+    put_dispatch[device.type](value, view, places, out)
     return out
 
 
@@ -333,7 +333,7 @@ def gather_numpy(x, index, axis, out):
     out[...] = np.take_along_axis(x[_within(index, axis)], index, axis)
 
 
-gather_columns = Columns("gather", numpy=gather_numpy, cpu=by_numpy(gather_numpy))
+gather_dispatch = Dispatch("gather", numpy=gather_numpy, cpu=by_numpy(gather_numpy))
 
 
 @launches
@@ -348,8 +348,8 @@ def gather(device, x, index, *, axis):
             f"gather: the index {index.shape} is larger than x {x.shape} beside dim {axis}; make it smaller"
         )
     device.expect_range(index, 0, x.shape[axis], 0, _outside, x.shape[axis])
-    out = memory.empty_plain(index.shape, x.dtype, device)
-    gather_columns[device.type](x, index, axis, out)
+    out = memory.empty(index.shape, x.dtype, device)
+    gather_dispatch[device.type](x, index, axis, out)
     return out
 
 
@@ -373,7 +373,7 @@ def gather_back_numpy(g, index, axis, out):
     np.add.at(out, tuple(places), g)
 
 
-gather_back_columns = Columns("gather_back", numpy=gather_back_numpy, cpu=by_numpy(gather_back_numpy))
+gather_back_dispatch = Dispatch("gather_back", numpy=gather_back_numpy, cpu=by_numpy(gather_back_numpy))
 
 
 @launches
@@ -381,7 +381,7 @@ gather_back_columns = Columns("gather_back", numpy=gather_back_numpy, cpu=by_num
 def gather_back(device, g, index, *, shape, axis):
     """Zeros of `shape` with g added at `index` along `axis`."""
     out = memory.filled(shape, 0, g.dtype, device)
-    gather_back_columns[device.type](g, index, axis, out)
+    gather_back_dispatch[device.type](g, index, axis, out)
     return out
 
 
@@ -437,7 +437,7 @@ def cat_gradient(do, g, shapes, axis):
 @op
 def stack(device, *arrays, axis):
     dtype, shape = _fits("stack", arrays, axis, same_axis=True), arrays[0].shape
-    out = memory.empty_plain((*shape[:axis], len(arrays), *shape[axis:]), dtype, device)
+    out = memory.empty((*shape[:axis], len(arrays), *shape[axis:]), dtype, device)
     for i, array in enumerate(arrays):
         memory.copy(_at(out, (slice(None),) * axis + (i,)), array)
     return out

@@ -23,12 +23,12 @@ import numpy as np
 
 from ..errors import DeviceError
 from ..runtime.elementwise import elementwise
-from ..runtime.threads import host, local
+from ..runtime.threads import call_on_host, local
 
 OPS: dict[str, "Op"] = {}
 
 
-class Columns(dict[str, Callable[..., None]]):
+class Dispatch(dict[str, Callable[..., None]]):
     """A kernel: functions of one signature, `out` last, one for each device, by the device's type.
 
     formula   where the kernel computes element by element, the scalar function from which columns are made
@@ -45,6 +45,15 @@ class Columns(dict[str, Callable[..., None]]):
         """Run the column of a device, outside any operation."""
         device.run(self[device.type], *arguments)
 
+    def register(self, device: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+        """A decorator that makes a function the implementation for a device."""
+
+        def add(function: Callable[..., None]) -> Callable[..., None]:
+            self[device] = function
+            return function
+
+        return add
+
     def __missing__(self, device: str):
         LATE.get(device, lambda columns: None)(self)
         found = self.get(device)
@@ -53,7 +62,7 @@ class Columns(dict[str, Callable[..., None]]):
         return found
 
 
-def _find_cuda(columns: Columns) -> None:
+def _find_cuda(columns: Dispatch) -> None:
     """Make the cuda column from the formula, or load the pages on which it stands."""
     if columns.formula is not None:
         columns["cuda"] = importlib.import_module("minigrad.runtime.cuda.elementwise").elementwise(columns.formula)
@@ -71,7 +80,7 @@ def by_numpy(column: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(column)
     def run(*arguments: Any) -> None:
-        host(quiet, *arguments)
+        call_on_host(quiet, *arguments)
 
     return run
 
@@ -199,15 +208,5 @@ class RecordedOps(ArrayOps):
 
 
 def _under_recording(operation: Op, device, *arrays, **settings):
-    out = local.recording.run(operation, device, arrays, settings)
+    out = local.observer.run(operation, device, arrays, settings)
     return out[0] if type(out) is tuple else out
-
-
-def column(columns: Columns) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Make a function the cuda column of a kernel."""
-
-    def register(function: Callable[..., None]) -> Callable[..., None]:
-        columns["cuda"] = function
-        return function
-
-    return register

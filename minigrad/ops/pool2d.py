@@ -21,9 +21,9 @@ from ..runtime.kernel import Array1, Array4, Ints, Shorts, Tile, kernel
 from ..runtime.math import const, larger, smaller
 from ..runtime.tile import add_where, choose, divided, full, keep_larger, load, outer_fma, store, store_shorts, zeros
 from ..shapes import window_grid
-from .conv2d import holder_tables, tap
+from .conv2d import tap, window_tables
 from .matmul import expect_floats
-from .op import Columns, by_numpy, launches, op
+from .op import Dispatch, by_numpy, launches, op
 from .reduction import one
 
 # Settings travel as: window (KH, KW), stride (SH, SW), pads (top, bottom, left, right), dilation (DH, DW).
@@ -112,7 +112,7 @@ def max_pool2d_cpu(x, window, stride, pads, dilation, out, places):
         max_pool2d_kernel(C * OH, x, result, taken, *window, *stride, pads[0], pads[2], *dilation, tile)
 
 
-max_pool2d_columns = Columns("max_pool2d", numpy=max_pool2d_numpy, cpu=max_pool2d_cpu)
+max_pool2d_dispatch = Dispatch("max_pool2d", numpy=max_pool2d_numpy, cpu=max_pool2d_cpu)
 
 
 @launches
@@ -121,9 +121,11 @@ def max_pool2d(device, x, *, window, stride, pads, dilation, ceil_mode):
     expect_floats("max_pool2d", x)
     if window[0] * window[1] > 65536:
         raise ValidationError(f"max_pool2d: a window of {window[0]}x{window[1]} has more than 65536 pixels; use amax")
-    out = memory.empty(_out_shape("max_pool2d", x.shape, window, stride, pads, dilation, ceil_mode), x.dtype, device)
-    places = memory.empty(out.shape, np.dtype(np.uint16), device)
-    max_pool2d_columns[device.type](x, window, stride, pads, dilation, out, places)
+    out = memory.empty_batch_last(
+        _out_shape("max_pool2d", x.shape, window, stride, pads, dilation, ceil_mode), x.dtype, device
+    )
+    places = memory.empty_batch_last(out.shape, np.dtype(np.uint16), device)
+    max_pool2d_dispatch[device.type](x, window, stride, pads, dilation, out, places)
     return out, places
 
 
@@ -168,20 +170,20 @@ def max_pool2d_back_kernel(task, g: Array4, places: Shorts, dx: Array4, rows: In
 def max_pool2d_back_cpu(g, places, window, stride, pads, dilation, dx):
     N, C, H, _ = dx.shape
     if dx.size:
-        tables = holder_tables(dx.shape, g.shape, window, stride, pads, dilation)
+        tables = window_tables(dx.shape, g.shape, window, stride, pads, dilation)
         g, taken, result = (memory.batch_last(array) for array in (g, places, dx))
         max_pool2d_back_kernel(C * H, g, taken, result, *tables, window[1], choose(1, N, dx.dtype))
 
 
-max_pool2d_back_columns = Columns("max_pool2d_back", numpy=max_pool2d_back_numpy, cpu=max_pool2d_back_cpu)
+max_pool2d_back_dispatch = Dispatch("max_pool2d_back", numpy=max_pool2d_back_numpy, cpu=max_pool2d_back_cpu)
 
 
 @launches
 @op
 def max_pool2d_back(device, g, places, *, size, window, stride, pads, dilation):
     """g sent to the pixels in `places`, of images of `size` (H, W)."""
-    dx = memory.empty((*g.shape[:2], *size), g.dtype, device)
-    max_pool2d_back_columns[device.type](g, places, window, stride, pads, dilation, dx)
+    dx = memory.empty_batch_last((*g.shape[:2], *size), g.dtype, device)
+    max_pool2d_back_dispatch[device.type](g, places, window, stride, pads, dilation, dx)
     return dx
 
 
@@ -200,7 +202,7 @@ def max_pool2d_taken_numpy(x, places, window, stride, pads, dilation, out):
             np.copyto(result, pixels, where=taken == kh * window[1] + kw)
 
 
-max_pool2d_taken_columns = Columns(
+max_pool2d_taken_dispatch = Dispatch(
     "max_pool2d_taken", numpy=max_pool2d_taken_numpy, cpu=by_numpy(max_pool2d_taken_numpy)
 )
 
@@ -209,9 +211,9 @@ max_pool2d_taken_columns = Columns(
 @op
 def max_pool2d_taken(device, x, places, *, window, stride, pads, dilation):
     """The pixel of x in `places` for every window; 0 where a window holds no pixel."""
-    out = memory.empty(places.shape, x.dtype, device)
+    out = memory.empty_batch_last(places.shape, x.dtype, device)
     if out.size:
-        max_pool2d_taken_columns[device.type](x, places, window, stride, pads, dilation, out)
+        max_pool2d_taken_dispatch[device.type](x, places, window, stride, pads, dilation, out)
     return out
 
 
@@ -283,16 +285,18 @@ def avg_pool2d_cpu(x, window, stride, pads, divisors, out):
         avg_pool2d_kernel(C * OH, x, one(x.dtype), divisors, result, *window, *stride, pads[0], pads[2], tile)
 
 
-avg_pool2d_columns = Columns("avg_pool2d", numpy=avg_pool2d_numpy, cpu=avg_pool2d_cpu)
+avg_pool2d_dispatch = Dispatch("avg_pool2d", numpy=avg_pool2d_numpy, cpu=avg_pool2d_cpu)
 
 
 @launches
 @op
 def avg_pool2d(device, x, *, window, stride, pads, ceil_mode, count_include_pad, divisor):
     expect_floats("avg_pool2d", x)
-    out = memory.empty(_out_shape("avg_pool2d", x.shape, window, stride, pads, (1, 1), ceil_mode), x.dtype, device)
+    out = memory.empty_batch_last(
+        _out_shape("avg_pool2d", x.shape, window, stride, pads, (1, 1), ceil_mode), x.dtype, device
+    )
     divisors = _divisors(x.shape[2:], window, out.shape[2:], stride, pads, count_include_pad, divisor, x.dtype)
-    avg_pool2d_columns[device.type](x, window, stride, pads, divisors, out)
+    avg_pool2d_dispatch[device.type](x, window, stride, pads, divisors, out)
     return out
 
 
@@ -334,21 +338,21 @@ def avg_pool2d_back_kernel(task, g: Array4, shares: Array1, dx: Array4, rows: In
 def avg_pool2d_back_cpu(g, window, stride, pads, shares, dx):
     N, C, H, _ = dx.shape
     if dx.size:
-        tables = holder_tables(dx.shape, g.shape, window, stride, pads, (1, 1))
+        tables = window_tables(dx.shape, g.shape, window, stride, pads, (1, 1))
         g, result = memory.batch_last(g), memory.batch_last(dx)
         avg_pool2d_back_kernel(C * H, g, shares, result, *tables, choose(1, N, dx.dtype))
 
 
-avg_pool2d_back_columns = Columns("avg_pool2d_back", numpy=avg_pool2d_back_numpy, cpu=avg_pool2d_back_cpu)
+avg_pool2d_back_dispatch = Dispatch("avg_pool2d_back", numpy=avg_pool2d_back_numpy, cpu=avg_pool2d_back_cpu)
 
 
 @launches
 @op
 def avg_pool2d_back(device, g, *, size, window, stride, pads, ceil_mode, count_include_pad, divisor):
     """g divided among the pixels of each window, for images of `size` (H, W)."""
-    dx = memory.empty((*g.shape[:2], *size), g.dtype, device)
+    dx = memory.empty_batch_last((*g.shape[:2], *size), g.dtype, device)
     shares = _shares(size, window, g.shape[2:], stride, pads, count_include_pad, divisor, g.dtype)
-    avg_pool2d_back_columns[device.type](g, window, stride, pads, shares, dx)
+    avg_pool2d_back_dispatch[device.type](g, window, stride, pads, shares, dx)
     return dx
 
 

@@ -14,11 +14,11 @@ from ..errors import DtypeError, ShapeError
 from ..runtime import memory
 from ..runtime.kernel import Array1, Array3, Ints, Tile, helper, kernel
 from ..runtime.math import added, const, smaller
-from ..runtime.threads import host
+from ..runtime.threads import call_on_host
 from ..runtime.tile import lanes, outer_fma, settled, store, sum_of, zeros
 from ..shapes import reduced
 from .arithmetic import div, eq, neg, sub
-from .op import Columns, launches, op
+from .op import Dispatch, launches, op
 
 SLICE = 512  # kept elements of C in one task
 
@@ -62,7 +62,7 @@ def by_slices(kernel):
 
     def column(x, axes, out):
         def run(A, B, C, rows, result):
-            kernel.few(A * -(-C // SLICE), rows.size, rows, result)
+            kernel.run_small(A * -(-C // SLICE), rows.size, rows, result)
 
         _in_memory(run, x, axes, out)
 
@@ -124,9 +124,9 @@ def _row_sum(tile, x, at, count, one):
 def _sum(A, B, C, rows, result):
     tasks, tile = A * -(-C // (SUM_COLS * lanes(result.dtype))), (1, SUM_COLS, True)
     if C > 1 or B % PIECES or B < PIECES * PIECE:
-        sum_kernel.few(tasks, rows.size, rows, one(result.dtype), result, tile)
+        sum_kernel.run_small(tasks, rows.size, rows, one(result.dtype), result, tile)
         return
-    parts = memory.empty_plain((PIECES, A), result.dtype)  # a row of pixels belongs to one core, see elementwise.py
+    parts = memory.empty((PIECES, A), result.dtype)  # a row of pixels belongs to one core, see elementwise.py
     sum_kernel(PIECES * A, rows, one(result.dtype), parts, tile)
     add_parts(parts, result)
 
@@ -198,14 +198,14 @@ def _floats(kernel_column, numpy_column):
         if x.dtype.kind == "f":
             kernel_column(x, axes, out)
         else:
-            host(numpy_column, x, axes, out)
+            call_on_host(numpy_column, x, axes, out)
 
     return column
 
 
-sum_columns = Columns("sum", numpy=sum_numpy, cpu=_floats(sum_cpu, sum_numpy))
-amax_columns = Columns("amax", numpy=amax_numpy, cpu=_floats(by_slices(amax_kernel), amax_numpy))
-argmax_columns = Columns("argmax", numpy=argmax_numpy, cpu=_floats(by_slices(argmax_kernel), argmax_numpy))
+sum_dispatch = Dispatch("sum", numpy=sum_numpy, cpu=_floats(sum_cpu, sum_numpy))
+amax_dispatch = Dispatch("amax", numpy=amax_numpy, cpu=_floats(by_slices(amax_kernel), amax_numpy))
+argmax_dispatch = Dispatch("argmax", numpy=argmax_numpy, cpu=_floats(by_slices(argmax_kernel), argmax_numpy))
 
 
 # ---- sum, mean, and sum_to, which undoes broadcasting
@@ -215,11 +215,11 @@ argmax_columns = Columns("argmax", numpy=argmax_numpy, cpu=_floats(by_slices(arg
 @op
 def sum_(device, x, *, axes, keepdim):
     dtype = x.dtype if x.dtype.kind == "f" else np.dtype(np.int64)
-    out = memory.empty_plain(reduced(x.shape, axes, keepdim), dtype, device)
+    out = memory.empty(reduced(x.shape, axes, keepdim), dtype, device)
     if not axes:
         memory.copy(out, x)
     else:
-        sum_columns[device.type](x, axes, out)
+        sum_dispatch[device.type](x, axes, out)
     return out
 
 
@@ -276,8 +276,8 @@ def _something(where, x, axes):
 @op
 def amax(device, x, *, axes, keepdim):
     _something("amax", x, axes)
-    out = memory.empty_plain(reduced(x.shape, axes, keepdim), x.dtype, device)
-    amax_columns[device.type](x, axes, out)
+    out = memory.empty(reduced(x.shape, axes, keepdim), x.dtype, device)
+    amax_dispatch[device.type](x, axes, out)
     return out
 
 
@@ -318,8 +318,8 @@ def argmax(device, x, *, axis, keepdim):
     flat, axes = (x.reshape(-1), (0,)) if axis is None else (x, (axis,))
     _something("argmax", flat, axes)
     shape = reduced(x.shape, tuple(range(x.ndim)) if axis is None else axes, keepdim)
-    out = memory.empty_plain(shape, np.dtype(np.int64), device)
-    argmax_columns[device.type](flat if flat.ndim else flat.reshape(1), axes, out.reshape(()) if axis is None else out)
+    out = memory.empty(shape, np.dtype(np.int64), device)
+    argmax_dispatch[device.type](flat if flat.ndim else flat.reshape(1), axes, out.reshape(()) if axis is None else out)
     return out
 
 

@@ -10,7 +10,7 @@ from ..runtime.kernel import Array3, helper, kernel
 from ..runtime.math import added, const, larger, smaller
 from ..runtime.tile import settled
 from .arithmetic import _float_only
-from .op import Columns, launches, op
+from .op import Dispatch, launches, op
 from .reduction import RUN, SLICE, plan
 
 
@@ -24,7 +24,7 @@ def _fill(run, *arrays, axis):
     """Run a kernel over (A, B, C); the last array is filled."""
     *inputs, out = three_axes(*arrays, axis=axis)
     if out.size:
-        run.few(out.shape[0] * -(-out.shape[2] // SLICE), out.size, *inputs, out)
+        run.run_small(out.shape[0] * -(-out.shape[2] // SLICE), out.size, *inputs, out)
 
 
 def softmax_numpy(x, axis, out):
@@ -86,8 +86,8 @@ def log_softmax_cpu(x, axis, out):
     _fill(log_softmax_kernel, x, out, axis=axis)
 
 
-softmax_columns = Columns("softmax", numpy=softmax_numpy, cpu=softmax_cpu)
-log_softmax_columns = Columns("log_softmax", numpy=log_softmax_numpy, cpu=log_softmax_cpu)
+softmax_dispatch = Dispatch("softmax", numpy=softmax_numpy, cpu=softmax_cpu)
+log_softmax_dispatch = Dispatch("log_softmax", numpy=log_softmax_numpy, cpu=log_softmax_cpu)
 
 
 def _forward(columns, device, x, axis):
@@ -102,7 +102,7 @@ def _forward(columns, device, x, axis):
 @launches
 @op
 def softmax(device, x, *, axis):
-    return _forward(softmax_columns, device, x, axis)
+    return _forward(softmax_dispatch, device, x, axis)
 
 
 @softmax.gradient
@@ -114,7 +114,7 @@ def softmax_gradient(do, g, out, axis):
 @launches
 @op
 def log_softmax(device, x, *, axis):
-    return _forward(log_softmax_columns, device, x, axis)
+    return _forward(log_softmax_dispatch, device, x, axis)
 
 
 @log_softmax.gradient

@@ -5,8 +5,8 @@ from typing import Any
 
 from ..errors import ValidationError
 from ..ops import optimizer as kernels
-from ..tensor import Tensor
-from .optimizer import Bundle, Optimizer, at_least_zero
+from ..tensors import Tensor
+from .optimizer import Optimizer, ParamBatch, at_least_zero
 
 
 class Adam(Optimizer):
@@ -76,11 +76,11 @@ class Adam(Optimizer):
         sign = -1.0 if group["maximize"] else 1.0
         return [beta1, 1 - beta1, beta2, 1 - beta2, rate, root, group["eps"], shrink, decay, sign, group["amsgrad"]]
 
-    def update(self, group: dict[str, Any], bundle: Bundle) -> None:
+    def update(self, group: dict[str, Any], bundle: ParamBatch) -> None:
         """Change the parameters of a bundle by one step."""
         means, squares = bundle.state("exp_avg"), bundle.state("exp_avg_sq")
         largest = bundle.state("max_exp_avg_sq") if group["amsgrad"] else squares
-        bundle.run(kernels.adam, means, squares, largest)
+        bundle.run(kernels.adam_dispatch, means, squares, largest)
 
 
 class AdamW(Adam):

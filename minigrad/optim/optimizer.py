@@ -7,16 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from ..changes import Counted, Same, Thing, frozen
+from ..dependency import CountedDict, Dependency, Identity, frozen
 from ..errors import DtypeError, GraphError, StateError, ValidationError
-from ..ops.op import Columns
+from ..ops.op import Dispatch
 from ..runtime.memory import contiguous, converted, copy
-from ..runtime.threads import host, local
+from ..runtime.threads import call_on_host, local
 from ..tape import enable_grad
-from ..tensor import Tensor
+from ..tensors import Tensor
 
 
-class Bundle:
+class ParamBatch:
     """Parameters of one group that share device, dtype and history, as the lists that a kernel takes.
 
     params    tensors with a gradient
@@ -48,16 +48,16 @@ class Bundle:
         values = settings(dict(group), self.states)  # a plain dict is read faster than a ParamGroup
         numbers[: len(values)] = values
 
-    def run(self, kernel: Columns, *lists: Any) -> None:
+    def run(self, kernel: Dispatch, *lists: Any) -> None:
         """Run a kernel on the numbers, the parameters, their gradients and more lists, and count a change of every
         parameter."""
         gradients = [p.grad for p in self.params if p.grad is not None]
         grads = self.device.arrays([_as_kernels_take(grad.array, self.dtype) for grad in gradients])
         for p, mine in self.copied:
             copy(mine, p.array)
-        if local.recording is not None:
+        if local.observer is not None:
             for p in self.params:
-                local.recording.writes(p)
+                local.observer.writes(p)
         kernel.run(self.device, self.numbers, self.values, grads, *lists)
         for p, mine in self.copied:
             copy(p.array, mine)
@@ -69,13 +69,13 @@ def _as_kernels_take(grad: Any, dtype: np.dtype) -> Any:
     return grad if grad.flags.c_contiguous and grad.dtype == dtype else converted(grad, dtype)
 
 
-class ParamGroup(Counted, Thing):
+class ParamGroup(CountedDict, Dependency):
     """The parameters and settings of a group.  A recording depends on those that it reads; what is read by `numbers` is
     read again at each replay."""
 
     def __getitem__(self, name: str) -> Any:
-        if local.recording is not None:
-            local.recording.uses(_Setting(self, name))
+        if local.observer is not None:
+            local.observer.uses(_Setting(self, name))
         return super().__getitem__(name)
 
     def get(self, name: str, default: Any = None) -> Any:
@@ -84,11 +84,11 @@ class ParamGroup(Counted, Thing):
 
     def __setitem__(self, name: str, value: Any) -> None:
         dict.__setitem__(self, name, value)  # its settings are always compared: most change at every step
-        if local.recording is not None:
-            local.recording.spoil(f"{name!r} of a parameter group")
+        if local.observer is not None:
+            local.observer.spoil(f"{name!r} of a parameter group")
 
 
-class _Setting(Thing):
+class _Setting(Dependency):
     """An entry of a parameter group."""
 
     _replay_counted = False
@@ -99,7 +99,7 @@ class _Setting(Thing):
 
     @property
     def _replay_key(self) -> Any:
-        return Same(self.group), self.name
+        return Identity(self.group), self.name
 
     def _replay_state(self) -> Any:
         value = dict.get(self.group, self.name)
@@ -112,7 +112,7 @@ class _Setting(Thing):
 OWN = ("defaults", "state", "_groups", "_bundles", "_generation")  # attributes that every optimiser has
 
 
-class Optimizer(Thing):
+class Optimizer(Dependency):
     """The base of all optimisers.
 
     params     tensors; or dicts, each a group: "params" and the settings in which it differs
@@ -144,7 +144,7 @@ class Optimizer(Thing):
         self.state: defaultdict[Tensor, dict[str, Any]] = defaultdict(dict)
         self._groups: list[dict[str, Any]] = []
         self._generation = 0  # counts how often the bundles were forgotten
-        self._bundles: dict[int, tuple[list[Any], list[Bundle]]] = {}
+        self._bundles: dict[int, tuple[list[Any], list[ParamBatch]]] = {}
         if isinstance(params, Tensor):
             raise DtypeError(f"{self._name}: params is one Tensor; put it in a list")
         groups: list[Any] = list(params)
@@ -159,8 +159,8 @@ class Optimizer(Thing):
     @property
     def param_groups(self) -> list[dict[str, Any]]:
         """The groups: their "params", and their settings."""
-        if local.recording is not None:
-            local.recording.uses(self)
+        if local.observer is not None:
+            local.observer.uses(self)
         return self._groups
 
     @param_groups.setter
@@ -254,7 +254,7 @@ class Optimizer(Thing):
         """What the kernel reads in the step that begins."""
         raise NotImplementedError(f"{self._name}: define numbers(group, states) and update(group, bundle), or step()")
 
-    def update(self, group: dict[str, Any], bundle: Bundle) -> None:
+    def update(self, group: dict[str, Any], bundle: ParamBatch) -> None:
         """Change the parameters of a bundle by one step."""
         raise NotImplementedError(f"{self._name}: define numbers(group, states) and update(group, bundle), or step()")
 
@@ -279,11 +279,11 @@ class Optimizer(Thing):
                 loss = closure()
         for number, group in enumerate(self.param_groups):
             for bundle in self._bundled(number):
-                host(bundle.set, bundle.numbers, self.numbers, group)
+                call_on_host(bundle.set, bundle.numbers, self.numbers, group)
                 self.update(group, bundle)
         return loss
 
-    def _bundled(self, number: int) -> list[Bundle]:
+    def _bundled(self, number: int) -> list[ParamBatch]:
         """The bundles of a group, kept from step to step while parameters stay in place and keep having gradients."""
         live = [p for p in self.param_groups[number]["params"] if p.grad is not None]
         places = [(id(p), id(p.array), p.device) for p in live]
@@ -291,11 +291,11 @@ class Optimizer(Thing):
             self._bundles[number] = places, self._bundle(live)
         return self._bundles[number][1]
 
-    def _bundle(self, live: list[Tensor]) -> list[Bundle]:
+    def _bundle(self, live: list[Tensor]) -> list[ParamBatch]:
         alike = defaultdict(list)
         for p in live:
             alike[p.device, p.dtype, tuple(self.state[p]), self.state[p].get("step")].append(p)
-        return [Bundle(params, [self.state[p] for p in params]) for params in alike.values()]
+        return [ParamBatch(params, [self.state[p] for p in params]) for params in alike.values()]
 
     # ---- saving and resuming
 

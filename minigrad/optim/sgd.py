@@ -5,8 +5,8 @@ from typing import Any
 
 from ..errors import ValidationError
 from ..ops import optimizer as kernels
-from ..tensor import Tensor
-from .optimizer import Bundle, Optimizer, at_least_zero
+from ..tensors import Tensor
+from .optimizer import Optimizer, ParamBatch, at_least_zero
 
 
 class SGD(Optimizer):
@@ -76,9 +76,9 @@ class SGD(Optimizer):
         sign, take = -1.0 if group["maximize"] else 1.0, 1.0 if first else 1 - group["dampening"]
         return [group["lr"], group["weight_decay"], sign, group["momentum"], take, group["nesterov"]]
 
-    def update(self, group: dict[str, Any], bundle: Bundle) -> None:
+    def update(self, group: dict[str, Any], bundle: ParamBatch) -> None:
         """Change the parameters of a bundle by one step."""
         if group["momentum"] == 0:
-            bundle.run(kernels.sgd)
+            bundle.run(kernels.sgd_dispatch)
         else:
-            bundle.run(kernels.momentum, bundle.state("momentum_buffer"))
+            bundle.run(kernels.momentum_dispatch, bundle.state("momentum_buffer"))

@@ -13,7 +13,7 @@ import numpy as np
 from ..errors import DeviceError
 from .kernel import Arrays
 from .memory import host_memory
-from .threads import host
+from .threads import call_on_host
 
 
 class Device:
@@ -42,7 +42,7 @@ class Device:
         if self.launches:
             column(*arguments)
         else:
-            host(column, *arguments)
+            call_on_host(column, *arguments)
 
     def allocate(self, shape: tuple[int, ...], dtype: np.dtype) -> Any:
         """An uninitialised array in C order."""
@@ -81,7 +81,7 @@ class Device:
     ) -> None:
         """Check whole numbers, before anything else runs: error(value, *about) is raised for one that is neither from
         `low` to `high` - 1 nor `ignore`."""
-        host(_expect_range, values, low, high, ignore, error, *about)
+        call_on_host(_expect_range, values, low, high, ignore, error, *about)
 
 
 def _expect_range(values, low, high, ignore, error, *about):

@@ -105,16 +105,16 @@ class Kernel:
         """Run tasks 0 ... tasks-1."""
         self.run(tasks, *arguments)
 
-    def few(self, tasks: int, work: int, *arguments: Any) -> None:
+    def run_small(self, tasks: int, work: int, *arguments: Any) -> None:
         """Run tasks 0 ... tasks-1, on this thread alone if `work` (elements, or multiply-adds / 32) is so little that
         waking another one, some 20 us, would not pay."""
         self.run(tasks if work > SERIAL_WORK else -tasks, *arguments)
 
-    def needed(self, arguments: tuple[Any, ...], memory: Any) -> tuple[Any, ...]:
+    def args_to_keep(self, arguments: tuple[Any, ...], memory: Any) -> tuple[Any, ...]:
         """What a recording keeps of the arguments of a launch."""
         return arguments
 
-    def again(self, address: int, tasks: int, arguments: tuple[Any, ...]) -> None:
+    def replay(self, address: int, tasks: int, arguments: tuple[Any, ...]) -> None:
         """Run a launch that a recording was given."""
         fields = [id(a.table) if type(a) is Arrays else id(a) if type(a) is np.ndarray else a for a in arguments]
         program = self.packed(address, tasks, fields)
@@ -130,8 +130,8 @@ class Kernel:
         with cache.compiling:  # one thread at a time
             address = self.compiled.get((char, shape)) or cache.load(name)
             if address is None:
-                if type(threads.local.recording) is Rehearsal:
-                    threads.local.recording.jobs[self, char, shape] = lambda: self.prepare(char, shape)
+                if type(threads.local.observer) is Rehearsal:
+                    threads.local.observer.jobs[self, char, shape] = lambda: self.prepare(char, shape)
                     return 0
                 start = time.perf_counter()
                 address = cache.save(name, self._compile(FLOATS[char], shape))
@@ -185,8 +185,8 @@ def run(tasks, {", ".join(kernel.names)}):
         wrong(kernel, dict({", ".join(f"{name}={name}" for name in arrays)}))
     form_ = {sample}.dtype.char, {tile_name}
     address_ = compiled.get(form_) or prepare(*form_)
-    if local.recording is not None:
-        local.recording.launch(kernel, address_, tasks, ({", ".join(name for name, _ in passed)},))
+    if local.observer is not None:
+        local.observer.launch(kernel, address_, tasks, ({", ".join(name for name, _ in passed)},))
         return
     execute(pack({len(fields) + 3}, address_, tasks, {", ".join(fields)}), {8 * len(fields) + 24})
 """
@@ -233,13 +233,13 @@ class Rehearsal(threads.Observer):
 @contextmanager
 def missing() -> Iterator[dict[Any, Callable[[], object]]]:
     """Inside, this thread's kernels are looked up but not run; those that must be compiled are collected as jobs."""
-    before, rehearsal = threads.local.recording, Rehearsal()
-    threads.local.recording = rehearsal
+    before, rehearsal = threads.local.observer, Rehearsal()
+    threads.local.observer = rehearsal
     try:
         with np.errstate(all="ignore"):  # arithmetic on memory that no kernel has filled
             yield rehearsal.jobs
     finally:
-        threads.local.recording = before
+        threads.local.observer = before
 
 
 # ---- how a kernel reads its argument block

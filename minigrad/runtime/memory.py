@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .threads import host, local
+from .threads import call_on_host, local
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's numbers, malloc.h
 
@@ -47,19 +47,19 @@ def host_memory(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
         block = np.empty(size + ALIGNMENT, np.uint8)
         start = -block.__array_interface__["data"][0] % ALIGNMENT
         array = np.ndarray(shape, dtype, block, start)
-    if local.recording is not None:
-        local.recording.allocated(block)
+    if local.observer is not None:
+        local.observer.allocated(block)
     return array
 
 
-def empty_plain(shape: tuple[int, ...], dtype: np.dtype, device: Any = None) -> Any:
+def empty(shape: tuple[int, ...], dtype: np.dtype, device: Any = None) -> Any:
     """An uninitialised array in C order, on a device or, for None, the host."""
     return host_memory(shape, dtype) if device is None else device.allocate(shape, dtype)
 
 
-def empty(shape: tuple[int, ...], dtype: np.dtype, device: Any = None) -> Any:
+def empty_batch_last(shape: tuple[int, ...], dtype: np.dtype, device: Any = None) -> Any:
     """An uninitialised activation of logical shape (N, ...), batch-innermost in memory."""
-    return empty_plain(shape[1:] + shape[:1], dtype, device).transpose(FIRST[len(shape)])
+    return empty(shape[1:] + shape[:1], dtype, device).transpose(FIRST[len(shape)])
 
 
 def beside(array: Any, shape: tuple[int, ...], dtype: np.dtype) -> Any:
@@ -84,7 +84,7 @@ def outermost_first(array: Any) -> tuple[int, ...]:
 
 def filled(shape: tuple[int, ...], value: Any, dtype: np.dtype, device: Any = None) -> Any:
     """An array in C order, full of one number."""
-    out = empty_plain(shape, dtype, device)
+    out = empty(shape, dtype, device)
     copy(out, value)
     return out
 
@@ -92,7 +92,7 @@ def filled(shape: tuple[int, ...], value: Any, dtype: np.dtype, device: Any = No
 def copy(target: Any, source: Any) -> None:
     """Overwrite an array with one that broadcasts, or a number, turned into its dtype."""
     if isinstance(target, np.ndarray):
-        host(overwrite, target, source)
+        call_on_host(overwrite, target, source)
     else:
         target.assign(source)
 

@@ -1,13 +1,13 @@
 """How exactly the GPU multiplies float32 matrices: as float32, or as TF32 on its tensor cores."""
 
-from ..changes import Thing, changed
+from ..dependency import Dependency, changed
 from ..errors import ValidationError
 from .threads import local
 
 CHOICES = ("highest", "high")
 
 
-class _Setting(Thing):
+class _Setting(Dependency):
     float32 = "highest"
 
     def _replay_state(self) -> str:
@@ -50,6 +50,6 @@ def get_float32_matmul_precision() -> str:
     >>> get_float32_matmul_precision()
     'highest'
     """
-    if local.recording is not None:
-        local.recording.uses(_setting)
+    if local.observer is not None:
+        local.observer.uses(_setting)
     return _setting.float32

@@ -46,10 +46,10 @@ class Recording(Observer):
 
     def launch(self, kernel: Kernel, address: int, tasks: int, arguments: tuple[Any, ...]) -> None:
         """Run a kernel."""
-        kernel.again(address, tasks, arguments)
-        self.steps.append(Launch(kernel, address, tasks, kernel.needed(arguments, self.memory)))
+        kernel.replay(address, tasks, arguments)
+        self.steps.append(Launch(kernel, address, tasks, kernel.args_to_keep(arguments, self.memory)))
 
-    def host(self, function: Callable[..., object], arguments: tuple[Any, ...]) -> None:
+    def host_call(self, function: Callable[..., object], arguments: tuple[Any, ...]) -> None:
         """Note a call that was made."""
         self.steps.append(Host(function, arguments))
 
@@ -67,12 +67,12 @@ class Recording(Observer):
         """Hold something as long as the recording."""
         self.kept.append(value)
 
-    def program(self, inputs: list[Any], flexible: list[bool]) -> Any:
+    def program(self, inputs: list[Any], readable_in_place: list[bool]) -> Any:
         """What was noted, to be run again; see Program."""
         kinds = {getattr(step.kernel, "program", Program) for step in self.steps if type(step) is Launch}
         if len(kinds) > 1:
             raise GraphError("graph: the function runs kernels on two devices; record a function for each")
-        return (kinds.pop() if kinds else Program)(self, inputs, flexible)
+        return (kinds.pop() if kinds else Program)(self, inputs, readable_in_place)
 
     def pause(self) -> "_Pause":
         """Inside `with`, nothing is noted."""
@@ -84,10 +84,10 @@ class _Pause:
         self.recording = recording
 
     def __enter__(self) -> None:
-        local.recording = None
+        local.observer = None
 
     def __exit__(self, *_: object) -> None:
-        local.recording = self.recording
+        local.observer = self.recording
 
 
 class Program:
@@ -95,18 +95,19 @@ class Program:
 
     recording   what was noted; emptied
     inputs      the arrays that stood for the inputs meanwhile, each with memory of its own
-    flexible    whether kernels can read an input where it is; otherwise it is copied, as it is for Python functions
+    readable_in_place
+                whether kernels can read an input where it is; otherwise it is copied, as it is for Python functions
 
     before      calls to be made first
     parts       the rest: launches as bytes, and calls between them
     moved       (input, place in the table, offset): addresses to be written for every run
     """
 
-    def __init__(self, recording: Recording, inputs: list[np.ndarray], flexible: list[bool]):
+    def __init__(self, recording: Recording, inputs: list[np.ndarray], readable_in_place: list[bool]):
         self.inputs = inputs
         self.before, steps = _split(recording.steps)
         for_python = {id(_owner(a)) for step in recording.steps if type(step) is Host for a in _arrays(step.arguments)}
-        self.copied = [i for i, x in enumerate(inputs) if id(_owner(x)) in for_python or not flexible[i]]
+        self.copied = [i for i, x in enumerate(inputs) if id(_owner(x)) in for_python or not readable_in_place[i]]
         self.owners = _Owners()
         parts: list[Any] = [step if type(step) is Host else self.owners.without_arrays(step) for step in steps]
         recording.steps.clear()

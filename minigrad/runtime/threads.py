@@ -20,12 +20,12 @@ from . import cache, executor, fork, target
 
 
 class Observer:
-    """Sees what a Python thread does while it stands in `local.recording`.  This one takes note of nothing."""
+    """Sees what a Python thread does while it stands in `local.observer`.  This one takes note of nothing."""
 
     def launch(self, kernel: Any, address: int, tasks: int, arguments: tuple[Any, ...]) -> None:
         """A kernel is to run."""
 
-    def host(self, function: Callable[..., object], arguments: tuple[Any, ...]) -> None:
+    def host_call(self, function: Callable[..., object], arguments: tuple[Any, ...]) -> None:
         """A Python function was called that changes arrays, checks them, or depends on more than them."""
 
     def allocated(self, array: Any) -> None:
@@ -43,7 +43,7 @@ class Observer:
         return operation.forward(device, *arrays, **settings)
 
     def uses(self, thing: Any) -> None:
-        """What is done depends on the state of a thing; see ../changes.py."""
+        """What is done depends on the state of a thing; see ../dependency.py."""
 
     def spoil(self, what: str) -> None:
         """Something was changed in Python that a replay would not change."""
@@ -68,24 +68,24 @@ class _Local(threading.local):
     """What each Python thread has for itself."""
 
     count = 0  # the number of threads that Numba was told for it; 0 if not yet
-    recording: Observer | None = None
+    observer: Observer | None = None
 
 
-def host(function: Callable[..., object], *arguments: Any) -> None:
+def call_on_host(function: Callable[..., object], *arguments: Any) -> None:
     """Call a Python function on arrays, and again whenever a recording of it is replayed.
 
     As it is called again, the recording does not depend on what it reads.
     """
-    recording = local.recording
+    recording = local.observer
     if recording is None:
         function(*arguments)
         return
-    local.recording = None
+    local.observer = None
     try:
         function(*arguments)
     finally:
-        local.recording = recording
-    recording.host(function, arguments)
+        local.observer = recording
+    recording.host_call(function, arguments)
 
 
 local = _Local()

@@ -13,7 +13,7 @@ from matplotlib.path import Path
 from minigrad.errors import DtypeError, GraphError, ValidationError
 from minigrad.nn import Module
 from minigrad.tape import Node, reachable
-from minigrad.tensor import Tensor
+from minigrad.tensors import Tensor
 from minigrad.viz import style
 from minigrad.viz.trace import expect_module
 from minigrad.viz.words import counted, times

@@ -13,7 +13,7 @@ from minigrad.errors import ShapeError, ValidationError
 from minigrad.nn import Conv2d, Module
 from minigrad.runtime.threads import Observer, local
 from minigrad.tape import no_grad
-from minigrad.tensor import Tensor, tensor
+from minigrad.tensors import Tensor, tensor
 from minigrad.viz import probe, style
 from minigrad.viz.arrays import as_array, class_numbers, conv_weight
 from minigrad.viz.filters import draw_cell, strongest
@@ -323,23 +323,23 @@ class _Shortcut(Observer):
     def scores(self, model: Module, images: Tensor, keep: Tensor) -> Tensor:
         """What the model answers when the layer's output is multiplied by keep (F, 1, 1)."""
         self._next, self._keep = 0, keep
-        before, local.recording = local.recording, self
+        before, local.observer = local.observer, self
         try:
             with self._module.register_forward_hook(self._ablate):
                 return model(images)
         finally:
-            local.recording = before
+            local.observer = before
 
     def run(self, operation: Any, device: Any, arrays: Any, settings: dict[str, Any]) -> Any:
         """Give the known result of an operation, or run it."""
         place, self._next = self._next, self._next + 1
         if place < len(self._known):
             return self._known[place]
-        local.recording = None  # so that kernels run
+        local.observer = None  # so that kernels run
         try:
             result = operation.forward(device, *arrays, **settings)
         finally:
-            local.recording = self
+            local.observer = self
         if not self._complete:
             self._known.append(result)
         return result

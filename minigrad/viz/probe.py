@@ -9,7 +9,7 @@ from minigrad.errors import ShapeError, ValidationError
 from minigrad.nn import Module
 from minigrad.ops.op import ArrayOps
 from minigrad.tape import Node, enable_grad, no_grad, reachable, walk_back
-from minigrad.tensor import Tensor, tensor
+from minigrad.tensors import Tensor, tensor
 from minigrad.viz import style
 from minigrad.viz.arrays import as_array
 from minigrad.viz.trace import HIDDEN, Layer, Watcher, batch, device_of, expect_module, in_use, trace

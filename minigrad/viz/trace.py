@@ -18,7 +18,7 @@ from minigrad.runtime.device import CPU
 from minigrad.runtime.memory import is_array, overwrite, shares
 from minigrad.runtime.threads import Observer, local
 from minigrad.tape import no_grad
-from minigrad.tensor import tensor
+from minigrad.tensors import tensor
 from minigrad.viz.arrays import as_array
 
 HIDDEN = {"permute", "transfer", "cast", "expand", "clone"}  # operations that only turn or copy what is there
@@ -218,14 +218,14 @@ class Watcher(Observer):
         self._handles: list[Any] = []
 
     def __enter__(self) -> "Watcher":
-        self._before, local.recording = local.recording, self
+        self._before, local.observer = local.observer, self
         for path, module in self._model.named_modules():
             self._handles.append(module.register_forward_pre_hook(self._entering(path)))
             self._handles.append(module.register_forward_hook(self._leaving))
         return self
 
     def __exit__(self, *_: object) -> None:
-        local.recording = self._before
+        local.observer = self._before
         for handle in self._handles:
             handle.remove()
 
@@ -245,11 +245,11 @@ class Watcher(Observer):
 
     def run(self, operation: Any, device: Any, arrays: Any, settings: dict[str, Any]) -> Any:
         """Run an operation and note what it did."""
-        local.recording = None
+        local.observer = None
         try:
             result = operation.forward(device, *arrays, **settings)
         finally:
-            local.recording = self
+            local.observer = self
         out = result[0] if type(result) is tuple else result
         known = {i: self._fields[id(array)][1] for i, array in enumerate(arrays) if id(array) in self._fields}
         fields = _fields_of(operation.name, settings, arrays, out, known)
@@ -270,7 +270,7 @@ class Watcher(Observer):
                     self._fields[id(before)] = before, self._fields[id(array)][1]
                 self._exchange(array, before)
 
-    def host(self, function: Any, arguments: tuple[Any, ...]) -> None:
+    def host_call(self, function: Any, arguments: tuple[Any, ...]) -> None:
         """An array changed in place is the output of the step that made what was written to it."""
         if function is overwrite and id(arguments[1]) in self._fields:
             self._fields[id(arguments[0])] = arguments[0], self._fields[id(arguments[1])][1]

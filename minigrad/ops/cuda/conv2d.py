@@ -21,8 +21,7 @@ from ...runtime.cuda.kernel import Kernel, helper, kernel
 from ...runtime.cuda.machine import machine, threads
 from ...runtime.cuda.math import const
 from ...runtime.cuda.tile import split, tile
-from ..conv2d import _tap_offsets, conv2d_columns, conv2d_input_columns, conv2d_weight_columns
-from ..op import column
+from ..conv2d import _tap_offsets, conv2d_dispatch, conv2d_input_dispatch, conv2d_weight_dispatch
 from . import tensor_cores
 from .reduction import add_parts
 
@@ -129,7 +128,7 @@ def _launch_sums(source, w, b, out, M, places, groups, gradient, *sizes):
     run[grid, (lanes, across)](*flat, N, M, places, taps, int(b is not None), *sizes)
 
 
-@column(conv2d_columns)
+@conv2d_dispatch.register("cuda")
 def conv2d_cuda(x, w, b, stride, pads, dilation, groups, out):
     if not out.size:
         return
@@ -144,7 +143,7 @@ def conv2d_cuda(x, w, b, stride, pads, dilation, groups, out):
     _launch_sums(x, w, b, result, F // groups, OH * OW, groups, False, *sizes)
 
 
-@column(conv2d_input_columns)
+@conv2d_input_dispatch.register("cuda")
 def conv2d_input_cuda(g, w, stride, pads, dilation, groups, dx):
     if not dx.size:
         return
@@ -220,7 +219,7 @@ def weight_kernel(rows: int, cols: int) -> Kernel:
     return Kernel(weight, f"conv2d.weight-{rows}x{cols}")
 
 
-@column(conv2d_weight_columns)
+@conv2d_weight_dispatch.register("cuda")
 def conv2d_weight_cuda(g, x, stride, pads, dilation, groups, dw):
     g, x = memory.batch_last(g), with_margin(memory.batch_last(x), pads, stride[1])
     (_, OH, OW, N), F, (C, H, W, _) = g.shape, g.shape[0] // groups, x.shape

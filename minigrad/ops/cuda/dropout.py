@@ -2,12 +2,11 @@
 
 from ...runtime.cuda.array import resent
 from ...runtime.cuda.elementwise import places
-from ..dropout import _dropped, dropout_mask_columns
-from ..op import column
+from ..dropout import _dropped, dropout_mask_dispatch
 
 _filled = places(_dropped)
 
 
-@column(dropout_mask_columns)
+@dropout_mask_dispatch.register("cuda")
 def dropout_mask_cuda(key, limit, scale, out):
     _filled(resent(key), limit, scale, out)

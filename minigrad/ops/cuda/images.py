@@ -4,8 +4,7 @@ from ...runtime import memory
 from ...runtime.cuda.array import resent
 from ...runtime.cuda.driver import cuda
 from ...runtime.cuda.kernel import kernel
-from ..images import images_columns
-from ..op import column
+from ..images import images_dispatch
 
 
 @kernel
@@ -21,7 +20,7 @@ def images_kernel(images, indices, scale, shift, out, N, C, H, W, pad):
         out[i] = value
 
 
-@column(images_columns)
+@images_dispatch.register("cuda")
 def images_cuda(images, indices, scale, shift, pad, out):
     result = memory.batch_last(out)
     _, C, H, W = images.shape

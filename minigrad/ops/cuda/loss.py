@@ -7,8 +7,7 @@ from ...runtime.cuda.driver import cuda
 from ...runtime.cuda.kernel import kernel
 from ...runtime.cuda.machine import threads
 from ...runtime.cuda.math import added, const, exp, larger, log, settled
-from ..loss import cross_entropy_back_columns, cross_entropy_columns, nll_columns, reduce_columns
-from ..op import column
+from ..loss import cross_entropy_back_dispatch, cross_entropy_dispatch, nll_dispatch, reduce_dispatch
 
 TEAM = threads(256)  # threads that add up all losses
 
@@ -47,7 +46,7 @@ def cross_entropy_kernel(x, labels, weight, smoothing, ignore, losses, factors, 
         factors[m], sums[m] = weight[y], own + whole
 
 
-@column(cross_entropy_columns)
+@cross_entropy_dispatch.register("cuda")
 def cross_entropy_cuda(x, labels, weight, smoothing, ignore, losses, factors, sums, counted, slopes):
     K, M = x.shape
     flat = x.reshape(-1), labels, weight, float(smoothing), ignore, losses, factors, sums, counted, slopes.reshape(-1)
@@ -61,7 +60,7 @@ def cross_entropy_back_kernel(g, slopes, counted, total, each, dx, M):
         dx[i] = slopes[i] * (g[i % M * each] / total[0]) if counted[i % M] else const(0, dx)
 
 
-@column(cross_entropy_back_columns)
+@cross_entropy_back_dispatch.register("cuda")
 def cross_entropy_back_cuda(g, slopes, counted, total, dx):
     flat = slopes.reshape(-1), counted, total, int(g.size > 1), dx.reshape(-1)
     cross_entropy_back_kernel.each(dx.size, g, *flat, slopes.shape[1])
@@ -92,7 +91,7 @@ def reduce_kernel(losses, factors, mean, total, out, M):
         out[0] = sums[0] / total[0]
 
 
-@column(reduce_columns)
+@reduce_dispatch.register("cuda")
 def reduce_cuda(losses, factors, mean, total, out):
     reduce_kernel[1, TEAM](losses, factors, int(mean), total, out.reshape(1), losses.size)
 
@@ -110,7 +109,7 @@ def nll_kernel(x, labels, weight, ignore, losses, factors, places, counted, K, M
             factors[m] = losses[m] = const(0, x)
 
 
-@column(nll_columns)
+@nll_dispatch.register("cuda")
 def nll_cuda(x, labels, weight, ignore, *filled):
     K, M = x.shape
     nll_kernel.each(M, x.reshape(-1), labels, weight, ignore, *filled, K, M)

@@ -15,8 +15,7 @@ from ...runtime.cuda.driver import cuda
 from ...runtime.cuda.kernel import Kernel
 from ...runtime.cuda.machine import machine
 from ...runtime.cuda.tile import fetching, tile, together, written
-from ..matmul import LONG, _steps, linear_columns, matmul_columns
-from ..op import column
+from ..matmul import LONG, _steps, linear_dispatch, matmul_dispatch
 from . import tensor_cores
 
 DEPTH = {1: 16, 2: 16, 4: 16, 8: 8}  # elements of K in a step, by the side of a thread's tile
@@ -126,11 +125,11 @@ def gemm(a, b, out, bias=None):
     gemm_kernel(side)[grid, (along, along)](*flat, M, N, K, *steps, biased)
 
 
-@column(matmul_columns)
+@matmul_dispatch.register("cuda")
 def matmul_cuda(a, b, out):
     gemm(a, b, out)
 
 
-@column(linear_columns)
+@linear_dispatch.register("cuda")
 def linear_cuda(x, w, b, out):
     gemm(w, x.T, out.T, None if b is None else memory.contiguous(b))

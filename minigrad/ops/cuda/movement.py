@@ -11,8 +11,15 @@ from ...runtime.cuda.array import resent
 from ...runtime.cuda.driver import cuda
 from ...runtime.cuda.kernel import kernel
 from ...runtime.cuda.math import const
-from ..movement import _within, gather_back_columns, gather_columns, named, put_columns, take_back_columns, take_columns
-from ..op import column
+from ..movement import (
+    _within,
+    gather_back_dispatch,
+    gather_dispatch,
+    named,
+    put_dispatch,
+    take_back_dispatch,
+    take_dispatch,
+)
 
 
 def _positions(shape, view, places):
@@ -27,7 +34,7 @@ def take_kernel(x, positions, out):
         out[i] = x[positions[i]]
 
 
-@column(take_columns)
+@take_dispatch.register("cuda")
 def take_cuda(x, view, places, out):
     positions = resent(_positions(x.shape, view, places).reshape(-1))
     take_kernel.each(out.size, memory.contiguous(x).reshape(-1), positions, out.reshape(-1))
@@ -40,7 +47,7 @@ def put_kernel(values, positions, out):
         out[positions[i]] = values[i]
 
 
-@column(put_columns)
+@put_dispatch.register("cuda")
 def put_cuda(value, view, places, out):
     positions = _positions(out.shape, view, places)
     values = memory.beside(out, positions.shape, out.dtype)
@@ -64,7 +71,7 @@ def add_kernel(g, order, starts, places, out):
         out[places[i]] = total
 
 
-@column(take_back_columns)
+@take_back_dispatch.register("cuda")
 def take_back_cuda(g, view, places, out):
     positions = _positions(out.shape, view, places).reshape(-1)
     order = np.argsort(positions, kind="stable")
@@ -97,7 +104,7 @@ def gather_kernel(x, index, out, B, K):
         out[i] = x[i // K * B + place] if place >= 0 and place < B else const(0, out)
 
 
-@column(gather_columns)
+@gather_dispatch.register("cuda")
 def gather_cuda(x, index, axis, out):
     if not out.size:
         return
@@ -119,7 +126,7 @@ def gather_back_kernel(g, index, out, B, K):
         out[i] = total
 
 
-@column(gather_back_columns)
+@gather_back_dispatch.register("cuda")
 def gather_back_cuda(g, index, axis, out):
     if not index.size:
         return

@@ -9,8 +9,7 @@ from ...runtime.cuda.driver import cuda
 from ...runtime.cuda.kernel import kernel
 from ...runtime.cuda.machine import machine
 from ...runtime.cuda.math import const, sqrt
-from ..op import column
-from ..optimizer import _pieces, adam, momentum, sgd
+from ..optimizer import _pieces, adam_dispatch, momentum_dispatch, sgd_dispatch
 
 
 def _update(run, numbers, params, *lists):
@@ -69,16 +68,16 @@ def adam_kernel(pieces, numbers, params, grads, means, squares, largest):
         w[j] = shrink * w[j] - rate * mean / (root * sqrt(square) + eps)
 
 
-@column(sgd)
+@sgd_dispatch.register("cuda")
 def sgd_cuda(numbers, params, grads):
     _update(sgd_kernel, numbers, params, grads)
 
 
-@column(momentum)
+@momentum_dispatch.register("cuda")
 def momentum_cuda(numbers, params, grads, momenta):
     _update(momentum_kernel, numbers, params, grads, momenta)
 
 
-@column(adam)
+@adam_dispatch.register("cuda")
 def adam_cuda(numbers, params, grads, means, squares, largest):
     _update(adam_kernel, numbers, params, grads, means, squares, largest)

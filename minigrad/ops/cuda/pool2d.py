@@ -11,13 +11,12 @@ from ...runtime.cuda.array import constant
 from ...runtime.cuda.driver import cuda
 from ...runtime.cuda.kernel import kernel
 from ...runtime.cuda.math import const
-from ..op import column
 from ..pool2d import (
-    avg_pool2d_back_columns,
-    avg_pool2d_columns,
-    max_pool2d_back_columns,
-    max_pool2d_columns,
-    max_pool2d_taken_columns,
+    avg_pool2d_back_dispatch,
+    avg_pool2d_dispatch,
+    max_pool2d_back_dispatch,
+    max_pool2d_dispatch,
+    max_pool2d_taken_dispatch,
 )
 
 
@@ -43,7 +42,7 @@ def max_pool2d_kernel(x, out, places, N, H, W, OH, OW, KH, KW, SH, SW, top, left
         places[i] = place
 
 
-@column(max_pool2d_columns)
+@max_pool2d_dispatch.register("cuda")
 def max_pool2d_cuda(x, window, stride, pads, dilation, out, places):
     (N, _, OH, OW), (_, _, H, W) = out.shape, x.shape
     sizes = N, H, W, OH, OW, *window, *stride, pads[0], pads[2], *dilation
@@ -66,7 +65,7 @@ def max_pool2d_back_kernel(g, places, dx, N, H, W, OH, OW, KH, KW, SH, SW, top, 
         dx[i] = total
 
 
-@column(max_pool2d_back_columns)
+@max_pool2d_back_dispatch.register("cuda")
 def max_pool2d_back_cuda(g, places, window, stride, pads, dilation, dx):
     (N, _, H, W), (_, _, OH, OW) = dx.shape, g.shape
     sizes = N, H, W, OH, OW, *window, *stride, pads[0], pads[2], *dilation
@@ -84,7 +83,7 @@ def max_pool2d_taken_kernel(x, places, out, N, H, W, OH, OW, KW, SH, SW, top, le
         out[i] = x[((c * H + h) * W + v) * N + n] if inside else const(0, x)
 
 
-@column(max_pool2d_taken_columns)
+@max_pool2d_taken_dispatch.register("cuda")
 def max_pool2d_taken_cuda(x, places, window, stride, pads, dilation, out):
     (N, _, OH, OW), (_, _, H, W) = out.shape, x.shape
     sizes = N, H, W, OH, OW, window[1], *stride, pads[0], pads[2], *dilation
@@ -105,7 +104,7 @@ def avg_pool2d_kernel(x, divisors, out, N, H, W, OH, OW, KH, KW, SH, SW, top, le
         out[i] = total / divisors[window % (OH * OW)]
 
 
-@column(avg_pool2d_columns)
+@avg_pool2d_dispatch.register("cuda")
 def avg_pool2d_cuda(x, window, stride, pads, divisors, out):
     (N, _, OH, OW), (_, _, H, W) = out.shape, x.shape
     sizes = N, H, W, OH, OW, *window, *stride, pads[0], pads[2]
@@ -126,7 +125,7 @@ def avg_pool2d_back_kernel(g, shares, dx, N, H, W, OH, OW, KH, KW, SH, SW, top, 
         dx[i] = total
 
 
-@column(avg_pool2d_back_columns)
+@avg_pool2d_back_dispatch.register("cuda")
 def avg_pool2d_back_cuda(g, window, stride, pads, shares, dx):
     (N, _, H, W), (_, _, OH, OW) = dx.shape, g.shape
     sizes = N, H, W, OH, OW, *window, *stride, pads[0], pads[2]

@@ -12,8 +12,7 @@ from ...runtime.cuda.driver import cuda
 from ...runtime.cuda.kernel import kernel
 from ...runtime.cuda.machine import machine, threads
 from ...runtime.cuda.math import added, const, settled
-from ..op import column
-from ..reduction import _in_memory, amax_columns, argmax_columns, sum_columns
+from ..reduction import _in_memory, amax_dispatch, argmax_dispatch, sum_dispatch
 
 LEAST = 64  # elements of B in a part
 MOST = 4096  # parts
@@ -139,16 +138,16 @@ def add_parts(sums, out):
     _sum(1, sums.shape[0], out.size, sums, out)
 
 
-@column(sum_columns)
+@sum_dispatch.register("cuda")
 def sum_cuda(x, axes, out):
     _in_memory(_sum, x, axes, out)
 
 
-@column(amax_columns)
+@amax_dispatch.register("cuda")
 def amax_cuda(x, axes, out):
     _in_memory(_amax, x, axes, out)
 
 
-@column(argmax_columns)
+@argmax_dispatch.register("cuda")
 def argmax_cuda(x, axes, out):
     _in_memory(_argmax, x, axes, out)

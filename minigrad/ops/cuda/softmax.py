@@ -4,8 +4,7 @@
 from ...runtime.cuda.driver import cuda
 from ...runtime.cuda.kernel import helper, kernel
 from ...runtime.cuda.math import added, const, exp, larger, log, settled
-from ..op import column
-from ..softmax import log_softmax_columns, softmax_columns, three_axes
+from ..softmax import log_softmax_dispatch, softmax_dispatch, three_axes
 
 
 @helper
@@ -51,11 +50,11 @@ def _run(kernel, x, axis, out):
     kernel.each(A * C, x.reshape(-1), result.reshape(-1), A * C, B, C)
 
 
-@column(softmax_columns)
+@softmax_dispatch.register("cuda")
 def softmax_cuda(x, axis, out):
     _run(softmax_kernel, x, axis, out)
 
 
-@column(log_softmax_columns)
+@log_softmax_dispatch.register("cuda")
 def log_softmax_cuda(x, axis, out):
     _run(log_softmax_kernel, x, axis, out)

@@ -59,14 +59,14 @@ class CudaDevice(Device):
         axes = sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis]))
         inside = array.transpose(axes)
         moved = sent(inside)
-        if local.recording is not None:
-            local.recording.keep(moved)
+        if local.observer is not None:
+            local.observer.keep(moved)
         return moved.transpose(np.argsort(axes))
 
     def to_host(self, array: DeviceArray) -> np.ndarray:
         """An array of the GPU as a NumPy array; waits for the work before it."""
-        if local.recording is not None:
-            local.recording.refuse("copying a tensor from the GPU", "return the tensor, and copy it outside")
+        if local.observer is not None:
+            local.observer.refuse("copying a tensor from the GPU", "return the tensor, and copy it outside")
         values = array.fetch()
         raise_alarm()
         return values

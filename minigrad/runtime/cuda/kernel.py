@@ -127,11 +127,11 @@ class Kernel:
         if form is None or 0 in grid:
             return
         launch = Launch(form, grid, block, form.pack(*words))
-        if local.recording is None:
+        if local.observer is None:
             machine().enter()
             launch.on(machine().stream)
         else:
-            local.recording.launch(self, launch, 0, arguments)
+            local.observer.launch(self, launch, 0, arguments)
 
     def _array(self, value: Any) -> tuple[tuple[np.dtype, int], tuple[int, ...]]:
         try:
@@ -141,11 +141,11 @@ class Kernel:
                 f"{self.name}: an argument is a {type(value).__name__}, expected an array on device 'cuda'"
             ) from None
 
-    def needed(self, arguments: tuple[Any, ...], memory: Any) -> tuple[Any, ...]:
+    def args_to_keep(self, arguments: tuple[Any, ...], memory: Any) -> tuple[Any, ...]:
         """What a recording keeps of the arguments of a launch: arrays outside the memory that is its own."""
         return tuple([value for value in arguments if hasattr(value, "owner") and value.owner.pool is not memory])
 
-    def again(self, launch: Launch, tasks: int, arguments: Any) -> None:
+    def replay(self, launch: Launch, tasks: int, arguments: Any) -> None:
         """Run a launch that a recording was given."""
         machine().enter()
         launch.on(machine().stream)
@@ -159,8 +159,8 @@ class Kernel:
         else:
             data = cache.load_bytes(self._file(kinds))
             if data is None:
-                if type(local.recording) is host_kernels.Rehearsal:
-                    local.recording.jobs[self, kinds] = lambda: self.prepare(kinds)
+                if type(local.observer) is host_kernels.Rehearsal:
+                    local.observer.jobs[self, kinds] = lambda: self.prepare(kinds)
                     return None
                 data = self._compiled(kinds)
             name, _, image = data.partition(b"\n")

@@ -25,7 +25,7 @@ class CudaProgram:
     inputs      the arrays that stood for the inputs meanwhile, into which new ones are copied
     """
 
-    def __init__(self, recording: Any, inputs: list[Any], flexible: list[bool]):
+    def __init__(self, recording: Any, inputs: list[Any], readable_in_place: list[bool]):
         self.inputs, self.pool, self.kept = inputs, recording.memory, recording.kept
         self.before = [step for step in recording.steps if not isinstance(step, Launch)]
         self.launches = [step for step in recording.steps if isinstance(step, Launch)]

@@ -19,7 +19,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from . import ops, shapes
-from .changes import Same, Thing, changed
+from .dependency import Dependency, Identity, changed
 from .errors import DeviceError, DtypeError, GraphError, ShapeError, ValidationError
 from .ops.arithmetic import add_kernel, expect_fits, widest
 from .ops.movement import Position, is_basic
@@ -42,7 +42,7 @@ Bool: TypeAlias = bool
 Extremes = namedtuple("Extremes", ["values", "indices"])
 
 
-class Tensor(Thing):
+class Tensor(Dependency):
     """An n-dimensional array with gradients.
 
     data            numbers, nested lists, a NumPy array or another tensor; copied
@@ -86,7 +86,7 @@ class Tensor(Thing):
             self.requires_grad_()
 
     def _replay_state(self) -> Any:
-        return Same(self.array), self._leaf, Same(self._node)
+        return Identity(self.array), self._leaf, Identity(self._node)
 
     def _replay_name(self, part: str) -> str:
         return f"a tensor {self.shape}"
@@ -133,13 +133,13 @@ class Tensor(Thing):
         alias.node = alias.base._node
         if alias.history is not FOLLOWS or self._leaf or self._base is None:
             return
-        before, mode.recording = mode.recording, True
+        before, mode.grad_enabled = mode.grad_enabled, True
         try:
             found = alias.base
             for operation, settings in alias.steps:
                 found = apply(operation, found, **settings)
         finally:
-            mode.recording = before
+            mode.grad_enabled = before
         self._node = found._node
 
     @property
@@ -159,8 +159,8 @@ class Tensor(Thing):
     @property
     def grad(self) -> Tensor | None:
         """The gradient that backward() has added up here, of the tensor's own shape; None before."""
-        if local.recording is not None:
-            local.recording.read_grad(self)
+        if local.observer is not None:
+            local.observer.read_grad(self)
         return self._grad
 
     @grad.setter
@@ -172,8 +172,8 @@ class Tensor(Thing):
                 raise DeviceError(f"grad: it is on '{value.device}', the tensor on '{self.device}'; move it with .to()")
             if value.shape != self.shape:
                 raise ShapeError(f"grad: a gradient of shape {value.shape} does not fit a tensor of shape {self.shape}")
-        if local.recording is not None:
-            local.recording.write_grad(self)
+        if local.observer is not None:
+            local.observer.write_grad(self)
         self._grad = value
 
     @property
@@ -235,7 +235,7 @@ class Tensor(Thing):
 
         Raises   GraphError   the tensor is part of a graph; use x.detach().numpy()
         """
-        if self.requires_grad and mode.recording:
+        if self.requires_grad and mode.grad_enabled:
             raise GraphError("numpy: the tensor requires grad; use x.detach().numpy()")
         view = self._host().view()
         view.flags.writeable = False
@@ -243,8 +243,8 @@ class Tensor(Thing):
         return view
 
     def _host(self) -> np.ndarray:
-        if local.recording is not None:
-            local.recording.refuse("reading the values of a tensor", "return the tensor, and read it outside")
+        if local.observer is not None:
+            local.observer.refuse("reading the values of a tensor", "return the tensor, and read it outside")
         return self.device.to_host(self.array)
 
     def __array__(self, dtype=None, copy=None) -> np.ndarray:
@@ -258,8 +258,8 @@ class Tensor(Thing):
         """
         if self.requires_grad:
             raise GraphError("dlpack: the tensor requires grad; give x.detach()")
-        if local.recording is not None:
-            local.recording.refuse("lending the memory of a tensor", "return the tensor, and lend it outside")
+        if local.observer is not None:
+            local.observer.refuse("lending the memory of a tensor", "return the tensor, and lend it outside")
         self._storage.lent = True
         return self.device.lend(self.array, **asked)
 
@@ -314,8 +314,8 @@ class Tensor(Thing):
 
     def detach(self) -> Tensor:
         """The same values outside the graph; shares memory."""
-        if local.recording is not None:
-            local.recording.uses(self)
+        if local.observer is not None:
+            local.observer.uses(self)
         return _join(_make(self.array, self.device, None), self, (), DETACHED)
 
     def backward(
@@ -343,13 +343,13 @@ class Tensor(Thing):
         elif create_graph:
             reached = walk_back(self.node, seed, lambda device: _tensor_ops, keep=True, tensors=_recorded)
         else:
-            operations = _array_ops.__getitem__ if local.recording is None else RecordedOps
+            operations = _array_ops.__getitem__ if local.observer is None else RecordedOps
             reached = walk_back(self.node, seed.array, operations, keep=bool(retain_graph))
         taken = {id(_base(seed.array))}
         with _adding:  # other threads may add to the same leaf
             for leaf, part in reached:
-                if local.recording is not None:
-                    local.recording.read_grad(leaf)
+                if local.observer is not None:
+                    local.observer.read_grad(leaf)
                 part = part if create_graph else _own(part, leaf, taken)
                 if leaf._grad is None and not create_graph:
                     leaf._grad = part
@@ -905,8 +905,8 @@ class Tensor(Thing):
         key, positions = _split_positions(key, self.device)
         if is_basic(key):
             return apply(ops.index, self, key=key)
-        if local.recording is not None and any(part.dtype == bool_ for part in positions):
-            local.recording.refuse("indexing with a mask", "its shape depends on values: use mg.where(mask, x, 0)")
+        if local.observer is not None and any(part.dtype == bool_ for part in positions):
+            local.observer.refuse("indexing with a mask", "its shape depends on values: use mg.where(mask, x, 0)")
         return apply(ops.take, self, *positions, key=key)
 
     def __setitem__(self, key: Any, value: Any) -> None:
@@ -914,8 +914,8 @@ class Tensor(Thing):
         if is_basic(key):
             apply(ops.index, self, key=key).copy_(value)
             return
-        if local.recording is not None and np.ndim(value) and any(part.dtype == bool_ for part in positions):
-            local.recording.refuse(
+        if local.observer is not None and np.ndim(value) and any(part.dtype == bool_ for part in positions):
+            local.observer.refuse(
                 "assigning several values with a mask", "their number depends on values: use mg.where"
             )
         self._change(ops.put, value, *positions, key=key)
@@ -928,7 +928,7 @@ class Tensor(Thing):
         The write counts in the storage's version, so that a backward that needs the old value refuses.  Inside a graph
         the tensor takes the history of the new value; if it is an alias, so does the tensor that it is a part of.
         """
-        recorded = mode.recording and any(isinstance(x, Tensor) and x.requires_grad for x in (self, *others))
+        recorded = mode.grad_enabled and any(isinstance(x, Tensor) and x.requires_grad for x in (self, *others))
         self._refuse_change(operation.name, recorded)
         alone = recorded and not self._storage.shared
         source = self
@@ -949,8 +949,8 @@ class Tensor(Thing):
             self.array, self._node, self._storage = result.array, result._node, result._storage
             changed()
             return self
-        if local.recording is not None:
-            local.recording.writes(self)
+        if local.observer is not None:
+            local.observer.writes(self)
         copy(self.array, result.array)
         self._storage.version += 1
         if recorded:
@@ -979,7 +979,7 @@ class Tensor(Thing):
                 f"{name} in place: this is a view of a leaf that requires grad, which would lose its gradient; "
                 "use no_grad() to change it, or change a view of x.clone()"
             )
-        if alias.history is UNRECORDED and mode.recording and (recorded or alias.base.requires_grad):
+        if alias.history is UNRECORDED and mode.grad_enabled and (recorded or alias.base.requires_grad):
             raise GraphError(
                 f"{name} in place: this view was made inside no_grad(), so the graph would miss the change; "
                 "make the view outside, or change it inside no_grad()"
@@ -1072,7 +1072,7 @@ def apply(operation: Op, *inputs: Any, **settings: Any) -> Tensor:
             edges.append(None)
     if device is None:
         raise DtypeError(f"{operation.name}: expected a Tensor, got {type(inputs[0]).__name__}; use mg.tensor(...)")
-    recording, recorded = local.recording, mode.recording
+    recording, recorded = local.observer, mode.grad_enabled
     if recording is None:
         out = operation.forward(device, *arrays, **settings)
     else:
@@ -1197,8 +1197,8 @@ def _make(array, device, node, storage=None) -> Tensor:
 
 def _constant(tensor: Tensor) -> Tensor:
     """A tensor that was made of numbers, noted as such."""
-    if local.recording is not None:
-        local.recording.makes(tensor, constant=True)
+    if local.observer is not None:
+        local.observer.makes(tensor, constant=True)
     return tensor
 
 
@@ -1341,7 +1341,7 @@ def _plain_part(part: Any, tensors: list[Tensor]) -> Any:
         raise DtypeError(f"index: a {part.dtype} tensor cannot index; use whole numbers or bool")
     if not isinstance(part, Tensor):
         return part if part.ndim or part.dtype == bool_ else int(part)
-    if not part.ndim and part.dtype != bool_ and local.recording is None:
+    if not part.ndim and part.dtype != bool_ and local.observer is None:
         return int(part)
     tensors.append(part)
     return Position(len(tensors) - 1)

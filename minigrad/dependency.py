@@ -1,11 +1,11 @@
 """What a recorded function depends on, besides its arguments.
 
-A Thing is an object that a recorded function uses and a replay does not read again: a tensor, a module, an optimiser, a
-setting.  Its `_replay_state()` is the part of its state on which the recording relies.  The recording keeps these
-states, and is replayed only while they are equal.
+A Dependency is an object that a recorded function uses and a replay does not read again: a tensor, a module, an
+optimiser, a setting.  `_replay_state()` returns the part of its state on which the recording relies.  The recording
+keeps these states, and can be replayed while they are equal.
 
-Every change of such a state calls `changed()`, and states are compared only after a change: comparing those of LeNet-5
-takes 0.24 ms where its step of 64 images takes 3.7 ms (2 cores of an AMD EPYC, November 2026).
+Every change of such a state calls `changed()`.  States are compared only after a change, because comparing those of
+LeNet-5 takes 0.24 ms, and its step of 64 images 3.7 ms (2 cores of an AMD EPYC, November 2026).
 """
 
 from collections.abc import Iterable, Iterator
@@ -31,7 +31,7 @@ def change_count() -> int:
     return _Changes.count
 
 
-class Thing:
+class Dependency:
     """What a recording can depend on."""
 
     __slots__ = ()
@@ -41,13 +41,13 @@ class Thing:
     @property
     def _replay_key(self) -> Any:
         """Equal for two objects that stand for the same thing."""
-        return Same(self)
+        return Identity(self)
 
     def _replay_state(self) -> Any:
         """What a recording takes for granted, frozen."""
         raise NotImplementedError
 
-    def _replay_parts(self) -> Iterable["Thing"]:
+    def _replay_parts(self) -> Iterable["Dependency"]:
         """The things that belong to it."""
         return ()
 
@@ -56,7 +56,7 @@ class Thing:
         return f"{part} of {type(self).__name__}" if part else type(self).__name__
 
 
-class Same:
+class Identity:
     """An object that is compared by identity."""
 
     __slots__ = ("value",)
@@ -65,7 +65,7 @@ class Same:
         self.value = value
 
     def __eq__(self, other: object) -> bool:
-        return type(other) is Same and other.value is self.value
+        return type(other) is Identity and other.value is self.value
 
     def __hash__(self) -> int:
         return id(self.value)
@@ -97,7 +97,7 @@ def frozen(value: Any) -> Any:
         return kind, value.shape, value.dtype.str, value.tobytes()
     if kind is slice:
         return kind, frozen((value.start, value.stop, value.step))
-    return Same(value)
+    return Identity(value)
 
 
 def differences(before: Any, after: Any, name: str = "") -> Iterator[tuple[str, Any, Any]]:
@@ -120,10 +120,10 @@ def mutable(value: Any) -> bool:
     """Whether a value can change while it stays the same object, and `frozen` would show that."""
     if isinstance(value, tuple):
         return any(map(mutable, value))
-    return isinstance(value, list | dict | set | np.ndarray) and not isinstance(value, Counted)
+    return isinstance(value, list | dict | set | np.ndarray) and not isinstance(value, CountedDict)
 
 
-class Counted(dict[Any, Any]):
+class CountedDict(dict[Any, Any]):
     """A dict that counts its changes."""
 
     def __setitem__(self, key: Any, value: Any) -> None:
@@ -162,6 +162,6 @@ class Counted(dict[Any, Any]):
         super().update(*args, **named)
         changed()
 
-    def __ior__(self, other: Any) -> "Counted":  # type: ignore[override,misc]
+    def __ior__(self, other: Any) -> "CountedDict":  # type: ignore[override,misc]
         self.update(other)
         return self

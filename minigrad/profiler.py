@@ -53,9 +53,9 @@ class profile(Observer):
         self._open: Row | None = None  # of the operation that is running
 
     def __enter__(self) -> Self:
-        if local.recording is not None:
+        if local.observer is not None:
             raise GraphError("profile: this thread is being recorded or profiled already; leave that first")
-        local.recording = self
+        local.observer = self
         kernels.listeners.append(self._compiled)
         self._start = time.perf_counter()
         return self
@@ -63,7 +63,7 @@ class profile(Observer):
     def __exit__(self, *_: object) -> None:
         self.seconds += time.perf_counter() - self._start
         kernels.listeners.remove(self._compiled)
-        local.recording = None
+        local.observer = None
         if not self.quiet:
             print(self)
 
@@ -80,10 +80,10 @@ class profile(Observer):
     def launch(self, kernel: Any, address: int, tasks: int, arguments: tuple[Any, ...]) -> None:
         """Run a kernel; one that belongs to no operation, as an optimiser's, is timed by itself."""
         if self._open is not None:
-            kernel.again(address, tasks, arguments)
+            kernel.replay(address, tasks, arguments)
             return
         row = self._row(kernel.name)
-        self._timed(row, kernel.again, address, tasks, arguments)
+        self._timed(row, kernel.replay, address, tasks, arguments)
         row.bytes += _bytes(arguments)
 
     def _timed(self, row: Row, function: Any, *args: Any, **settings: Any) -> Any:

@@ -4,7 +4,7 @@ A LeNet-5 step is some forty launches of 1 to 100 us; Python needs as long again
 kernels to run on what.  That is always the same for tensors of one shape, so it can be found out once.
 
 A recording is valid for a call with the same key, which is made of the arguments (see _Call), and as long as all that
-it uses is in the same state (see changes.py).
+it uses is in the same state (see dependency.py).
 """
 
 import threading
@@ -17,7 +17,7 @@ from weakref import ref
 
 import numpy as np
 
-from .changes import Same, Thing, change_count, differences, frozen
+from .dependency import Dependency, Identity, change_count, differences, frozen
 from .errors import GraphError, ValidationError
 from .random import get_rng_state, set_rng_state
 from .runtime import fork
@@ -26,7 +26,7 @@ from .runtime.program import Host, Recording
 from .runtime.threads import local
 from .storage import Storage
 from .tape import mode, newest_node
-from .tensor import Tensor, _make
+from .tensors import Tensor, _make
 
 KEPT = 8  # recordings of one function; beyond them the one that was not used for longest is dropped
 
@@ -102,7 +102,7 @@ class graph:
     def _call(self, owner: Any, *args: Any, **kwargs: Any) -> Any:
         if owner is not None:
             args = (owner, *args)
-        if local.recording is not None:  # part of a recording or a rehearsal
+        if local.observer is not None:  # part of a recording or a rehearsal
             return self.function(*args, **kwargs)
         call = _Call(self.function, owner, args, kwargs)
         self._calls += 1
@@ -163,7 +163,7 @@ class _Call:
     def __init__(self, function: Callable[..., Any], owner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]):
         self.function, self.owner, self.args, self.kwargs = function, owner, args, kwargs
         self.tensors: list[Tensor] = []
-        self.key: Any = mode.recording, [self._form(value) for value in args]
+        self.key: Any = mode.grad_enabled, [self._form(value) for value in args]
         if kwargs:
             self.key += ({name: self._form(value) for name, value in kwargs.items()},)
 
@@ -259,13 +259,18 @@ class _Trace(Recording):
         with self.pause():
             result = operation.forward(device, *arrays, **settings)
         if not (operation.view and shares(result, arrays[0])):
-            self.host(_again, (operation, device, list(arrays), settings, result))
+            self.host_call(_again, (operation, device, list(arrays), settings, result))
         return result
 
     def uses(self, thing: Any) -> None:
         """Note that a replay depends on the state of a thing, and refuse a tensor with a graph from outside."""
         node = thing._node if isinstance(thing, Tensor) else None
-        if node is not None and node.number < self.first and mode.recording and id(thing._storage) not in self.inside:
+        if (
+            node is not None
+            and node.number < self.first
+            and mode.grad_enabled
+            and id(thing._storage) not in self.inside
+        ):
             raise GraphError(
                 f"graph: a tensor {thing.shape} has a graph that was made outside, and that a replay would not walk "
                 "again; compute it inside, or detach it"
@@ -301,11 +306,11 @@ class _Trace(Recording):
             if constant:
                 self.constants.append((storage, tensor.array, tensor.array.copy(order="K")))
 
-    def program(self, inputs: list[Any], flexible: list[bool]) -> Any:
+    def program(self, inputs: list[Any], readable_in_place: list[bool]) -> Any:
         """What was noted, to be run again; it starts by filling the constants that it changes."""
         changed = [(copy, (array, values)) for storage, array, values in self.constants if storage.version]
         self.steps[:0] = [Host(*step) for step in changed]
-        return super().program(inputs, flexible)
+        return super().program(inputs, readable_in_place)
 
     def change(self) -> str | None:
         """What the function changes in Python, so that its next call may do something else; None if nothing."""
@@ -358,8 +363,8 @@ def _copy(new: Any, old: Any, operation: Any) -> None:
         raise GraphError(f"graph: {operation.name} found {old} when it was recorded, and {new} now")
 
 
-class _Owner(Thing):
-    """The object that a recorded method belongs to, if it is no Thing itself: its attributes."""
+class _Owner(Dependency):
+    """The object that a recorded method belongs to, if it is no Dependency itself: its attributes."""
 
     _replay_counted = False
 
@@ -368,7 +373,7 @@ class _Owner(Thing):
 
     @property
     def _replay_key(self) -> Any:
-        return Same(self.instance)
+        return Identity(self.instance)
 
     def _replay_state(self) -> Any:
         return frozen(vars(self.instance))
@@ -377,11 +382,11 @@ class _Owner(Thing):
         return f"{part} of {type(self.instance).__name__}"
 
 
-def _things(call: _Call) -> Iterator[Thing]:
+def _things(call: _Call) -> Iterator[Dependency]:
     """What a call can be seen to depend on: modules and optimisers among the arguments; these and tensors among the
     variables that the function takes from outside; and the object of a method."""
     owner, function = getattr(call.function, "__self__", call.owner), getattr(call.function, "__func__", call.function)
-    if isinstance(owner, Thing):
+    if isinstance(owner, Dependency):
         yield owner
     elif hasattr(owner, "__dict__"):
         yield _Owner(owner)
@@ -392,9 +397,9 @@ def _things(call: _Call) -> Iterator[Thing]:
         yield from _things_in([function.__globals__[name] for name in code.co_names if name in function.__globals__])
 
 
-def _things_in(value: Any, depth: int = 4) -> Iterator[Thing]:
+def _things_in(value: Any, depth: int = 4) -> Iterator[Dependency]:
     """The things in a value, inside at most `depth` containers: a list may contain itself."""
-    if isinstance(value, Thing):
+    if isinstance(value, Dependency):
         yield value
     elif depth and isinstance(value, list | tuple | dict):
         for part in value.values() if isinstance(value, dict) else value:
@@ -416,7 +421,7 @@ def _record(call: _Call) -> "tuple[Any, _Replay | str]":
             raise GraphError(f"graph: argument {i} requires grad; give it detached, and ask for gradients inside")
     arrays = [given.array.copy(order="K") for given in call.tensors]
     copies = [_make(array, given.device, None) for array, given in zip(arrays, call.tensors, strict=True)]
-    trace = local.recording = _Trace(call.tensors)
+    trace = local.observer = _Trace(call.tensors)
     for tensor in copies:
         trace.makes(tensor, constant=False)
     try:
@@ -424,7 +429,7 @@ def _record(call: _Call) -> "tuple[Any, _Replay | str]":
             trace.note(thing)
         result = call.run(copies)
     finally:
-        local.recording = None
+        local.observer = None
     for i, given_copy in enumerate(copies):
         if given_copy._storage.version:
             raise GraphError(f"graph: argument {i} is changed in place; change a clone of it")
@@ -467,11 +472,11 @@ class _Replay:
         self.versions = [(s, s.version - before) for s, before in trace.outside.values() if s.version != before]
         filled = [*trace.inside.values(), *[grad._storage for grad in kept]]
         shown = [tensor.array for tensor in [*_tensors(self.result), *self.tensors]]
-        flexible = [
+        readable_in_place = [
             given.array.strides == mine.strides and not any(shares(mine, array) for array in shown)
             for given, mine in zip(call.tensors, inputs, strict=True)
         ]
-        self.program = trace.program(inputs, flexible)
+        self.program = trace.program(inputs, readable_in_place)
         self.filled = [ref(storage) for storage in filled]
         self.written = {id(storage): ref(storage) for storage in [*filled, *[storage for storage, _ in self.versions]]}
         for storage in filled:
