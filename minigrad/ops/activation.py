@@ -35,7 +35,7 @@ relu_backward_kernel = Dispatch("relu_backward", numpy=relu_backward_numpy, form
 
 
 @launches
-@op
+@op(elementwise=True, activation="ReLU")
 def relu(device, x):
     _float_only("relu", x)
     return _unary(relu_forward_kernel, device, x)
@@ -87,7 +87,7 @@ leaky_relu_backward_kernel = Dispatch(
 
 
 @launches
-@op
+@op(elementwise=True, activation="leaky ReLU")
 def leaky_relu(device, x, *, negative_slope):
     _float_only("leaky_relu", x)
     out = memory.empty_like(x)
@@ -137,7 +137,7 @@ sigmoid_backward_kernel = Dispatch("sigmoid_backward", numpy=sigmoid_backward_nu
 
 
 @launches
-@op
+@op(elementwise=True, activation="sigmoid")
 def sigmoid(device, x):
     _float_only("sigmoid", x)
     return _unary(sigmoid_kernel, device, x)
@@ -186,7 +186,7 @@ tanh_backward_kernel = Dispatch("tanh_backward", numpy=tanh_backward_numpy, form
 
 
 @launches
-@op
+@op(elementwise=True, activation="tanh")
 def tanh(device, x):
     _float_only("tanh", x)
     return _unary(tanh_kernel, device, x)

@@ -235,7 +235,7 @@ def _float_only(where, a):
 
 
 @launches
-@op
+@op(elementwise=True)
 def add(device, a, b):
     return _binary(add_kernel, device, a, b)
 
@@ -246,7 +246,7 @@ def add_gradient(do, g):
 
 
 @launches
-@op
+@op(elementwise=True)
 def sub(device, a, b):
     if common_dtype("sub", a, b) == BOOL:
         raise DtypeError("sub: bool tensors have no difference; use a != b, or convert them with .long()")
@@ -259,7 +259,7 @@ def sub_gradient(do, g):
 
 
 @launches
-@op
+@op(elementwise=True)
 def mul(device, a, b):
     return _binary(mul_kernel, device, a, b)
 
@@ -270,7 +270,7 @@ def mul_gradient(do, g, a, b):
 
 
 @launches
-@op
+@op(elementwise=True)
 def div(device, a, b):
     dtype = result_type("div", a, b)
     return _binary(div_kernel, device, a, b, dtype if dtype.kind == "f" else FLOAT32)
@@ -282,7 +282,7 @@ def div_gradient(do, g, b, out):
     return lambda: do.div(g, b), lambda: do.neg(do.div(do.mul(g, out), b))
 
 
-@op
+@op(elementwise=True)
 def pow_(device, a, b):
     dtype = common_dtype("pow", a, b)
     if dtype == BOOL:
@@ -325,7 +325,7 @@ def pow_gradient(do, g, a, b, out):
 
 
 @launches
-@op
+@op(elementwise=True)
 def neg(device, a):
     if a.dtype.kind == "b":
         raise DtypeError("neg: a bool tensor has no negative; use ~x")
@@ -340,7 +340,7 @@ def neg_gradient(do, g):
 # ---- maximum, minimum, abs, clip
 
 
-@op
+@op(elementwise=True)
 def maximum(device, a, b):
     return _binary(maximum_kernel, device, a, b)
 
@@ -350,7 +350,7 @@ def maximum_gradient(do, g, a, b):
     return lambda: _share(do, g, do.lt(a, b), do.eq(a, b)), lambda: _share(do, g, do.gt(a, b), do.eq(a, b))
 
 
-@op
+@op(elementwise=True)
 def minimum(device, a, b):
     return _binary(minimum_kernel, device, a, b)
 
@@ -365,7 +365,7 @@ def _share(do, g, loses, ties):
     return do.where(loses, 0.0, do.where(ties, do.mul(g, 0.5), g))
 
 
-@op
+@op(elementwise=True)
 def abs_(device, a):
     return _unary(abs_kernel, device, a)
 
@@ -377,7 +377,7 @@ def abs_gradient(do, g, a):
     return (lambda: do.mul(g, sign),)
 
 
-@op
+@op(elementwise=True)
 def clip(device, a, low, high):
     """low, high: a number, an array, or None for no end; where low is above high the result is high."""
     dtype = common_dtype("clip", a, *(end for end in (low, high) if end is not None))
@@ -411,7 +411,7 @@ def clip_gradient(do, g, a, low, high):
 
 
 @launches
-@op
+@op(elementwise=True)
 def exp(device, a):
     _float_only("exp", a)
     return _unary(exp_kernel, device, a)
@@ -423,7 +423,7 @@ def exp_gradient(do, g, out):
 
 
 @launches
-@op
+@op(elementwise=True)
 def log(device, a):
     _float_only("log", a)
     return _unary(log_kernel, device, a)
@@ -435,7 +435,7 @@ def log_gradient(do, g, a):
 
 
 @launches
-@op
+@op(elementwise=True)
 def sqrt(device, a):
     _float_only("sqrt", a)
     return _unary(sqrt_kernel, device, a)
@@ -539,7 +539,7 @@ where_kernel = Dispatch(
 )
 
 
-@op
+@op(elementwise=True)
 def where(device, condition, a, b):
     if getattr(condition, "dtype", None) != BOOL:
         kind = getattr(condition, "dtype", type(condition).__name__)

@@ -252,7 +252,7 @@ conv2d_dispatch = Dispatch("conv2d", numpy=conv2d_numpy, cpu=conv2d_cpu)
 
 
 @launches
-@op
+@op(sliding_window=True)
 def conv2d(device, x, w, b, *, stride, pads, dilation, groups):
     shape = _out_shape(x.shape, w.shape, None if b is None else b.shape, stride, pads, dilation, groups)
     same_dtype("conv2d", x, w, b)

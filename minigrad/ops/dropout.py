@@ -43,7 +43,7 @@ dropout_mask_dispatch = Dispatch("dropout_mask", numpy=dropout_mask_numpy, cpu=p
 
 
 @launches
-@op
+@op(elementwise=True)
 def dropout_mask(device, x, *, p, key):
     """A mask laid out like x, from a key (1) uint64."""
     out = memory.empty_like(x)

@@ -11,20 +11,12 @@ import numpy as np
 from ..errors import DtypeError, OutOfRangeError, ShapeError, ValidationError
 from ..runtime import memory
 from .arithmetic import common_dtype, does_not_fit, expect_fits, limits, result_type, widest
-from .op import Dispatch, Op, by_numpy, launches, op
-
-
-def view(operation: Op) -> Op:
-    """Mark an operation whose output may share memory with its input."""
-    operation.view = True
-    return operation
-
+from .op import Dispatch, by_numpy, launches, op
 
 # ---- views
 
 
-@view
-@op
+@op(view=True)
 def reshape(device, x, *, shape):
     return x.reshape(shape)
 
@@ -34,8 +26,7 @@ def reshape_gradient(do, g, x_shape):
     return (lambda: do.reshape(g, shape=x_shape),)
 
 
-@view
-@op
+@op(view=True, moves=True)
 def permute(device, x, *, axes):
     return x.transpose(axes)
 
@@ -45,8 +36,7 @@ def permute_gradient(do, g, axes):
     return (lambda: do.permute(g, axes=tuple(np.argsort(axes))),)
 
 
-@view
-@op
+@op(view=True, moves=True)
 def expand(device, x, *, shape):
     return memory.spread(x, shape)
 
@@ -166,8 +156,7 @@ def take_numpy(x, view, places, out):
 take_dispatch = Dispatch("take", numpy=take_numpy, cpu=by_numpy(take_numpy))
 
 
-@view
-@op
+@op(view=True)
 def index(device, x, *, key):
     """The view that a basic key names."""
     try:
@@ -478,7 +467,7 @@ def pad_gradient(do, g, widths):
 # ---- copies, dtypes, devices
 
 
-@op
+@op(elementwise=True, moves=True)
 def clone(device, x):
     return x.copy(order="K")
 
@@ -488,7 +477,7 @@ def clone_gradient(do, g):
     return (lambda: g,)
 
 
-@op
+@op(elementwise=True, moves=True)
 def cast(device, x, *, dtype):
     out = memory.empty_like(x, dtype)
     memory.copy(out, x)
@@ -500,7 +489,7 @@ def cast_gradient(do, g, saved):
     return (lambda: do.cast(g, dtype=saved),)
 
 
-@op
+@op(elementwise=True, moves=True)
 def transfer(device, x, *, target):
     """x on device `target`."""
     return target.from_host(device.to_host(x).copy(order="K")), device

@@ -96,16 +96,33 @@ def _quiet(column):
 
 
 class Op:
-    """An operation; its inputs are the forward's positional parameters, its settings the keyword-only ones."""
+    """An operation; its inputs are the forward's positional parameters, its settings the keyword-only ones.
 
-    def __init__(self, forward: Callable[..., Any]):
+    view            the output may share memory with the first input
+    elementwise     an element of the output depends on the elements of the inputs at the same place only
+    sliding_window  a pixel of the output depends on a window of the input, as `stride`, `pads`, `dilation` say
+    moves           the output holds elements of the input, unchanged; pictures of a model leave it out
+    activation      its name in pictures, if it is an activation: "ReLU"
+    """
+
+    def __init__(
+        self,
+        forward: Callable[..., Any],
+        *,
+        view: bool = False,
+        elementwise: bool = False,
+        sliding_window: bool = False,
+        moves: bool = False,
+        activation: str | None = None,
+    ):
         parameters = list(inspect.signature(forward).parameters.values())[1:]
         self.name = forward.__name__.rstrip("_")  # sum_ is sum, without hiding the builtin
         self.__doc__ = forward.__doc__
         self.forward = forward
         self.inputs = [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY]
         self.rest = next((p.name for p in parameters if p.kind is p.VAR_POSITIONAL), None)  # `*positions`: any number
-        self.view = False  # whether the output may share memory with the first input
+        self.view, self.elementwise, self.sliding_window = view, elementwise, sliding_window
+        self.moves, self.activation = moves, activation
         self.launches = False  # whether all its work is launches and calls of `host`
         self.flops: Callable[..., int] | None = None  # of (out, *inputs): multiplications and additions
         self.rule: Callable[..., tuple[Callable[[], Any] | None, ...]] | None = None
@@ -165,7 +182,9 @@ class Op:
         return {name: places[kind] if key is None else places[kind][key] for name, kind, key in self.sources}
 
 
-op = Op
+def op(forward: Callable[..., Any] | None = None, **properties: Any) -> Any:
+    """A decorator that makes an operation of its forward, with properties of Op."""
+    return partial(op, **properties) if forward is None else Op(forward, **properties)
 
 
 def launches(operation: Op) -> Op:

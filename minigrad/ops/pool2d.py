@@ -116,7 +116,7 @@ max_pool2d_dispatch = Dispatch("max_pool2d", numpy=max_pool2d_numpy, cpu=max_poo
 
 
 @launches
-@op
+@op(sliding_window=True)
 def max_pool2d(device, x, *, window, stride, pads, dilation, ceil_mode):
     expect_floats("max_pool2d", x)
     if window[0] * window[1] > 65536:
@@ -289,7 +289,7 @@ avg_pool2d_dispatch = Dispatch("avg_pool2d", numpy=avg_pool2d_numpy, cpu=avg_poo
 
 
 @launches
-@op
+@op(sliding_window=True)
 def avg_pool2d(device, x, *, window, stride, pads, ceil_mode, count_include_pad, divisor):
     expect_floats("avg_pool2d", x)
     out = memory.empty_batch_last(
