@@ -35,7 +35,7 @@ from .precompile import warmup
 from .profiler import profile
 from .random import get_rng_state, initial_seed, manual_seed, set_rng_state
 from .replay import graph
-from .runtime.device import Device, device
+from .runtime.device import device
 from .runtime.precision import get_float32_matmul_precision, set_float32_matmul_precision
 from .runtime.threads import get_num_threads, set_flush_denormal, set_num_threads
 from .serialization import load, save

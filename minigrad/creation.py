@@ -9,9 +9,9 @@ import numpy as np
 
 from . import ops, shapes
 from .errors import DtypeError, ShapeError, ValidationError
-from .ops.arithmetic import expect_fits, result_type
+from .ops.promotion import expect_fits, result_type
 from .random import generator
-from .runtime.device import CPU, Device, device as find_device
+from .runtime.device import CPU, device as Device
 from .tensors import Tensor, _constant, _known_dtype, _make, apply, float32, int64, tensor
 
 
@@ -28,7 +28,7 @@ def _sizes(where: str, shape: Sequence[Any]) -> tuple[int, ...]:
 def _filled(
     where: str, shape: Sequence[Any], value: float, dtype: Any, device: str | Device, requires_grad: bool
 ) -> Tensor:
-    place, kind = find_device(device), _known_dtype(dtype, where)
+    place, kind = Device(device), _known_dtype(dtype, where)
     expect_fits(where, value, kind)
     return _on(place, place.full(_sizes(where, shape), value, kind), requires_grad)
 
@@ -43,7 +43,7 @@ def _drawn(
 
 
 def _new(array: np.ndarray, device: str | Device, requires_grad: bool) -> Tensor:
-    place = find_device(device)
+    place = Device(device)
     return _on(place, place.from_host(array), requires_grad)
 
 
@@ -285,12 +285,12 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
     elif isinstance(data, np.ndarray):
         made = from_numpy(data)
     elif hasattr(data, "__cuda_array_interface__"):
-        place = find_device("cuda")
+        place = Device("cuda")
         made = _borrowed(place.adopt(data.__cuda_array_interface__, data), place)
         _known_dtype(made.dtype, "as_tensor")
     else:
-        return tensor(data, dtype, find_device(device))
-    return made.to(dtype, None if device is None else find_device(device))
+        return tensor(data, dtype, Device(device))
+    return made.to(dtype, None if device is None else Device(device))
 
 
 def from_dlpack(source: Any) -> Tensor:
@@ -309,7 +309,7 @@ def from_dlpack(source: Any) -> Tensor:
     kind, _ = source.__dlpack_device__()
     if kind == 1:
         return from_numpy(np.from_dlpack(source))
-    place = find_device("cuda")
+    place = Device("cuda")
     made = _borrowed(place.borrow(source.__dlpack__(stream=1)), place)
     _known_dtype(made.dtype, "from_dlpack")
     return made

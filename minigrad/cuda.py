@@ -8,7 +8,25 @@ graph of it.
 from typing import Any
 
 from .errors import DeviceError
-from .runtime.device import device
+from .runtime.device import device, openers
+
+
+def _open_gpu(name: str) -> Any:
+    """Device "cuda", with the kernels for it; only scripts that ask for a GPU load them."""
+    if name not in ("cuda", "cuda:0"):
+        raise DeviceError(
+            f"device {name!r}: one GPU is used, the first that CUDA_VISIBLE_DEVICES lets through; set that to "
+            "the number of the one you want, and use 'cuda'"
+        )
+    from .runtime.cuda.device import cuda_device
+
+    found = cuda_device()
+    from .ops import cuda  # noqa: F401 - registers the kernels
+
+    return found
+
+
+openers["cuda"] = _open_gpu
 
 
 def is_available() -> bool:

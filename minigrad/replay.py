@@ -252,16 +252,6 @@ class _Trace(Recording):
         self.spoilt: str | None = None  # what was changed that no state shows
         self.grads: dict[int, tuple[Tensor, Any]] = {}  # a leaf, and its gradient before or _WRITTEN
 
-    def run(self, operation: Any, device: Any, arrays: Any, settings: dict[str, Any]) -> Any:
-        """Run an operation; one that does more than launch kernels is noted as a whole."""
-        if device.only_launches or (operation.launches and device.launches):
-            return operation.forward(device, *arrays, **settings)
-        with self.pause():
-            result = operation.forward(device, *arrays, **settings)
-        if not (operation.view and shares(result, arrays[0])):
-            self.host_call(_again, (operation, device, list(arrays), settings, result))
-        return result
-
     def uses(self, thing: Any) -> None:
         """Note that a replay depends on the state of a thing, and refuse a tensor with a graph from outside."""
         node = thing._node if isinstance(thing, Tensor) else None
@@ -346,21 +336,6 @@ class _Trace(Recording):
 
 
 _WRITTEN = object()
-
-
-def _again(operation: Any, device: Any, arrays: list[Any], settings: dict[str, Any], result: Any) -> None:
-    """Run an operation once more, into the memory of its first result."""
-    _copy(operation.forward(device, *arrays, **settings), result, operation)
-
-
-def _copy(new: Any, old: Any, operation: Any) -> None:
-    if is_array(old):
-        copy(old, new)
-    elif isinstance(old, tuple):
-        for a, b in zip(new, old, strict=True):
-            _copy(a, b, operation)
-    elif new is not old and new != old:
-        raise GraphError(f"graph: {operation.name} found {old} when it was recorded, and {new} now")
 
 
 class _Owner(Dependency):

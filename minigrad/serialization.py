@@ -19,7 +19,7 @@ import safetensors
 import safetensors.numpy
 
 from .errors import DataError, DtypeError, ValidationError
-from .runtime.device import Device, device as find_device
+from .runtime.device import device as Device
 from .runtime.files import shown, write_whole
 from .runtime.memory import contiguous
 from .tensors import Tensor, tensor
@@ -86,7 +86,7 @@ def load(path: FilePath, device: str | Device = "cpu") -> Any:
     >>> load(path)
     {'fc.bias': tensor([0.5])}
     """
-    where = find_device(device)
+    where = Device(device)
     path = _path("load", path)
     arrays, metadata = _read(path)
     tensors = {name: tensor(array, device=where) for name, array in arrays.items()}

@@ -272,4 +272,5 @@ def _rule(node: Node, do, g, tensors):
             for i, array in zip(op.kept_of(node.edges), kept, strict=True)
         ]
         out = None if out is None else tensors(out, node, node.device, storages["out"])
-    return op.rule(do, g, **op.arguments(kept, node.shapes, out, node.saved, node.settings))
+    found = {"kept": kept, "shapes": node.shapes, "out": out, "saved": node.saved, "settings": node.settings}
+    return op.rule(do, g, **op.arguments(found))

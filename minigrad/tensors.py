@@ -21,11 +21,11 @@ import numpy as np
 from . import ops, shapes
 from .dependency import Dependency, Identity, changed
 from .errors import DeviceError, DtypeError, GraphError, ShapeError, ValidationError
-from .ops.arithmetic import add_kernel, expect_fits, widest
 from .ops.movement import Position, is_basic
-from .ops.op import ArrayOps, Op, RecordedOps, find as find_operation
+from .ops.op import ArrayOps, ObservedOps, Op, find as find_operation
+from .ops.promotion import expect_fits, widest
 from .runtime import fork
-from .runtime.device import CPU, Device, device as find_device
+from .runtime.device import CPU, device as Device
 from .runtime.memory import contiguous, copy, empty_like, is_view, outermost_first, owns, shares
 from .runtime.threads import local
 from .storage import DETACHED, FOLLOWS, UNRECORDED, Alias, Storage
@@ -80,8 +80,8 @@ class Tensor(Dependency):
                 f"Tensor: expected one list or array, got {given}; use mg.zeros(...) for sizes, mg.tensor(...) for a "
                 "number, and dtype= and device= by name"
             )
-        where = find_device(device)
-        _constant(_fill(self, where.from_host(_host_array(data[0], dtype)), where, None))
+        where = Device(device)
+        _constant(_make(where.from_host(_host_array(data[0], dtype)), where, None, tensor=self))
         if requires_grad:
             self.requires_grad_()
 
@@ -343,7 +343,7 @@ class Tensor(Dependency):
         elif create_graph:
             reached = walk_back(self.node, seed, lambda device: _tensor_ops, keep=True, tensors=_recorded)
         else:
-            operations = _array_ops.__getitem__ if local.observer is None else RecordedOps
+            operations = _array_ops.__getitem__ if local.observer is None else ObservedOps
             reached = walk_back(self.node, seed.array, operations, keep=bool(retain_graph))
         taken = {id(_base(seed.array))}
         with _adding:  # other threads may add to the same leaf
@@ -391,7 +391,7 @@ class Tensor(Dependency):
             if isinstance(target, Tensor):
                 result = result.to(target.device, target.dtype)
             elif isinstance(target, Device) or (isinstance(target, str) and target not in _dtype_names):
-                where = find_device(target)
+                where = Device(target)
                 result = result if where is result.device else apply(ops.transfer, result, target=where)
             elif target is not None:
                 dtype = _known_dtype(target, "to")
@@ -1033,7 +1033,7 @@ class Tensor(Dependency):
             raise GraphError("deepcopy: only leaves can be copied; use x.detach().clone()")
         copy = type(self).__new__(type(self))
         memo[id(self)] = copy
-        _fill(copy, self.detach().clone().array, self.device, None)
+        _make(self.detach().clone().array, self.device, None, tensor=copy)
         copy._leaf, copy._grad = self._leaf, deepcopy(self._grad, memo)
         return copy
 
@@ -1169,7 +1169,7 @@ def _accumulate(leaf: Tensor, part: Tensor, create_graph: Bool) -> None:
     elif create_graph or grad.requires_grad or not grad.array.flags.writeable:
         leaf._grad = grad + part
     else:
-        add_kernel.run(leaf.device, grad.array, part.array, grad.array)
+        ops.add.dispatch[leaf.device.type](grad.array, part.array, grad.array)
         grad._storage.version += 1
 
 
@@ -1180,15 +1180,9 @@ def _base(array):
 _new_tensor = Tensor.__new__
 
 
-def _fill(tensor: Tensor, array, device, node, storage=None) -> Tensor:
-    tensor.array, tensor.device, tensor._node = array, device, node
-    tensor._storage = Storage() if storage is None else storage
-    tensor._leaf, tensor._grad, tensor._alias = False, None, None
-    return tensor
-
-
-def _make(array, device, node, storage=None) -> Tensor:
-    tensor = _new_tensor(Tensor)
+def _make(array, device, node, storage=None, tensor=None) -> Tensor:
+    """A tensor on an array; `tensor` is an object to be filled, in place of a new one."""
+    tensor = _new_tensor(Tensor) if tensor is None else tensor
     tensor.array, tensor.device, tensor._node = array, device, node
     tensor._storage = Storage() if storage is None else storage
     tensor._leaf, tensor._grad, tensor._alias = False, None, None
@@ -1213,7 +1207,7 @@ def _join(tensor: Tensor, source: Tensor, steps: tuple[Any, ...], history: str) 
 
 
 def _restored(kind, array, device, leaf):
-    tensor = _fill(kind.__new__(kind), find_device(device).from_host(array), find_device(device), None)
+    tensor = _make(Device(device).from_host(array), Device(device), None, tensor=kind.__new__(kind))
     tensor._leaf = leaf
     return tensor
 
@@ -1232,7 +1226,7 @@ def tensor(data: Any, dtype: Any = None, device: str | Device = CPU, requires_gr
     >>> tensor([1, 2]).dtype
     dtype('int64')
     """
-    where = find_device(device)
+    where = Device(device)
     made = _constant(_make(where.from_host(_host_array(data, dtype)), where, None))
     return made.requires_grad_() if requires_grad else made
 

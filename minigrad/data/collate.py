@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import ShapeError
-from ..ops.arithmetic import widest
+from ..ops.promotion import widest
 from ..runtime import memory
-from ..runtime.device import CPU, Device
+from ..runtime.device import CPU, device as Device
 from ..tensors import Tensor, tensor
 
 

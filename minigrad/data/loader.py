@@ -16,7 +16,7 @@ from ..errors import DtypeError, LoaderError, ValidationError
 from ..ops.images import gather_images
 from ..random import derived_seed, stream
 from ..runtime import memory
-from ..runtime.device import CPU, Device, device as find_device
+from ..runtime.device import CPU, device as Device
 from ..runtime.threads import local
 from ..tape import mode
 from ..tensors import Tensor, _known_dtype, _make, float32, float64
@@ -87,7 +87,7 @@ class DataLoader:
         self.epoch = 0
         dtype, pad = _known_dtype(dtype, "DataLoader"), _whole("pad", pad, least=0)
         pixels = {"normalize": normalize, "pad": pad, "dtype": dtype}
-        self._reader = partial(_reader, collate_fn=collate_fn, device=find_device(device), pixels=pixels)
+        self._reader = partial(_reader, collate_fn=collate_fn, device=Device(device), pixels=pixels)
         self._stored: tuple[Any, Any] = None, None
         self._look()
         self.seed = derived_seed() if seed is None and not shuffle else chosen_seed(seed, "DataLoader")

@@ -3,7 +3,7 @@
 from typing import Any
 
 from ..storage import DETACHED
-from ..tensors import Tensor, _fill, _join, tensor
+from ..tensors import Tensor, _join, _make, tensor
 
 
 class Parameter(Tensor):
@@ -23,7 +23,7 @@ class Parameter(Tensor):
 
     def __init__(self, data: Any, requires_grad: bool = True):
         values = data if isinstance(data, Tensor) else tensor(data)
-        _join(_fill(self, values.array, values.device, None), values, (), DETACHED)
+        _join(_make(values.array, values.device, None, tensor=self), values, (), DETACHED)
         self.requires_grad_(requires_grad)
 
     def __repr__(self) -> str:

@@ -1,50 +1,20 @@
-"""The operations, one page a family: formula, source, a column for each device, forward and gradient.  Arrays only."""
+"""The operations, one family a file: formula, source, reference, kernels, forward and gradient.  Arrays only.
 
-from .activation import leaky_relu, relu, sigmoid, tanh
-from .arithmetic import (
-    abs_ as abs,
-    add,
-    clip,
-    deviation,
-    div,
-    eq,
-    exp,
-    ge,
-    gt,
-    le,
-    log,
-    lt,
-    maximum,
-    minimum,
-    mul,
-    ne,
-    neg,
-    pow_ as pow,
-    sqrt,
-    sub,
-    where,
+`ops.relu` is the operation called relu.
+"""
+
+from . import (
+    activation,
+    arithmetic,
+    conv2d as _conv2d,
+    dropout,
+    loss,
+    matmul as _matmul,
+    movement,
+    pool2d,
+    reduction,
+    softmax as _softmax,
 )
-from .conv2d import conv2d
-from .dropout import dropout_mask
-from .loss import cross_entropy, nll
-from .matmul import linear, matmul
-from .movement import (
-    assign,
-    cast,
-    cat,
-    clone,
-    expand,
-    gather,
-    index,
-    pad,
-    permute,
-    put,
-    reshape,
-    stack,
-    take,
-    transfer,
-    view_scatter,
-)
-from .pool2d import avg_pool2d, max_pool2d
-from .reduction import amax, amin, argmax, argmin, mean, sum_ as sum
-from .softmax import log_softmax, softmax
+from .op import OPS
+
+globals().update(OPS)  # an operation stands in front of the file of its name

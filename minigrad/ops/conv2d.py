@@ -40,7 +40,7 @@ from ..runtime.tile import (
 )
 from ..shapes import window_grid, windows_covering
 from .matmul import same_dtype, zero
-from .op import Dispatch, launches, op
+from .op import Dispatch, op
 from .reduction import add_parts
 
 # Settings travel as: stride (SH, SW), pads (top, bottom, left, right), dilation (DH, DW), groups.
@@ -248,10 +248,9 @@ def span_rows(rows, N, OW, KW, W, stride, pads, dilation, dtype):
     return cost_of(rows, OW * N, dtype) * KW < cost_of(rows, N, dtype) * inside
 
 
-conv2d_dispatch = Dispatch("conv2d", numpy=conv2d_numpy, cpu=conv2d_cpu)
+conv2d_dispatch = Dispatch("conv2d", conv2d_numpy, cpu=conv2d_cpu)
 
 
-@launches
 @op(sliding_window=True)
 def conv2d(device, x, w, b, *, stride, pads, dilation, groups):
     shape = _out_shape(x.shape, w.shape, None if b is None else b.shape, stride, pads, dilation, groups)
@@ -399,10 +398,9 @@ def window_tables(image, grid, window, stride, pads, dilation):
     return np.array(rows, np.int64), np.array(cols, np.int64)
 
 
-conv2d_input_dispatch = Dispatch("conv2d_input", numpy=conv2d_input_numpy, cpu=conv2d_input_cpu)
+conv2d_input_dispatch = Dispatch("conv2d_input", conv2d_input_numpy, cpu=conv2d_input_cpu)
 
 
-@launches
 @op
 def conv2d_input(device, g, w, *, size, stride, pads, dilation, groups):
     """The gradient of conv2d by x, for images of `size` (H, W)."""
@@ -512,10 +510,9 @@ def _tap_offsets(weight, image, phases, dilation):
     return np.ascontiguousarray((((c * H + kh * dilation[0]) * W + column) * N).ravel(), np.int64)
 
 
-conv2d_weight_dispatch = Dispatch("conv2d_weight", numpy=conv2d_weight_numpy, cpu=conv2d_weight_cpu)
+conv2d_weight_dispatch = Dispatch("conv2d_weight", conv2d_weight_numpy, cpu=conv2d_weight_cpu)
 
 
-@launches
 @op
 def conv2d_weight(device, g, x, *, window, stride, pads, dilation, groups):
     """The gradient of conv2d by w, for a window (KH, KW)."""

@@ -9,10 +9,10 @@ OOPSLA 2014 (the mixing function).
 import numpy as np
 
 from ..runtime import memory
-from ..runtime.elementwise import places
-from ..runtime.kernel import helper
+from ..runtime.elementwise import Index
+from ..runtime.kernel import Ints, Memory, helper
 from ..runtime.math import const
-from .op import Dispatch, launches, op
+from .op import Dispatch, op
 
 GOLDEN, MIX_A, MIX_B = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 S30, S27, S31, S40 = np.uint64(30), np.uint64(27), np.uint64(31), np.uint64(40)
@@ -32,20 +32,21 @@ _bits = helper(uniform_bits)
 
 def dropout_mask_numpy(key, limit, scale, out):
     place = np.arange(out.size, dtype=np.uint64).reshape(out.shape)
-    out[...] = np.where(uniform_bits(key[0], place) < np.uint64(limit), 0, scale)
+    out[...] = np.where(uniform_bits(key.view(np.uint64)[0], place) < np.uint64(limit), 0, scale)
 
 
-def _dropped(place, key, limit, scale):
+def _drop(place, key, limit, scale):
     return const(0, scale) if _bits(np.uint64(key), np.uint64(place)) < np.uint64(limit) else scale
 
 
-dropout_mask_dispatch = Dispatch("dropout_mask", numpy=dropout_mask_numpy, cpu=places(_dropped))
+dropout_mask_dispatch = Dispatch(
+    "dropout_mask", dropout_mask_numpy, formula=_drop, kinds=(Index, Ints, Ints, Memory, Memory)
+)
 
 
-@launches
 @op(elementwise=True)
 def dropout_mask(device, x, *, p, key):
     """A mask laid out like x, from a key (1) uint64."""
     out = memory.empty_like(x)
-    dropout_mask_dispatch[device.type](key, round(p * 2**BITS), 0.0 if p == 1 else 1 / (1 - p), out)
+    dropout_mask_dispatch[device.type](key.view(np.int64), round(p * 2**BITS), 0.0 if p == 1 else 1 / (1 - p), out)
     return out

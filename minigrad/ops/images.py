@@ -45,7 +45,7 @@ def images_cpu(images, indices, scale, shift, pad, out):
     images_kernel(result.shape[0] * result.shape[1], images, starts, scale, shift, pad, result)
 
 
-images_dispatch = Dispatch("images", numpy=images_numpy, cpu=images_cpu)
+images_dispatch = Dispatch("images", images_numpy, cpu=images_cpu)
 
 
 def gather_images(device, images, indices, scale, shift, pad):

@@ -19,8 +19,9 @@ from ..runtime import math, memory
 from ..runtime.kernel import Array1, Array2, Bytes, Ints, kernel
 from ..runtime.math import added, const, larger, smaller
 from ..runtime.tile import settled
-from .arithmetic import BOOL, INT64, div, neg
-from .op import Dispatch, by_numpy, launches, op
+from .arithmetic import div, neg
+from .op import Dispatch, op
+from .promotion import BOOL, INT64
 from .reduction import RUN
 
 SLICE = 256  # images in one task
@@ -162,8 +163,8 @@ def cross_entropy_back_cpu(g, slopes, counted, total, dx):
     cross_entropy_back_kernel(-(-slopes.shape[1] // SLICE), g, slopes, counted, total, int(g.size > 1), dx)
 
 
-cross_entropy_dispatch = Dispatch("cross_entropy", numpy=cross_entropy_numpy, cpu=cross_entropy_cpu)
-cross_entropy_back_dispatch = Dispatch("cross_entropy_back", numpy=cross_entropy_back_numpy, cpu=cross_entropy_back_cpu)
+cross_entropy_dispatch = Dispatch("cross_entropy", cross_entropy_numpy, cpu=cross_entropy_cpu)
+cross_entropy_back_dispatch = Dispatch("cross_entropy_back", cross_entropy_back_numpy, cpu=cross_entropy_back_cpu)
 
 
 # ---- one number of many losses
@@ -197,7 +198,7 @@ def reduce_cpu(losses, factors, mean, total, out):
     reduce_kernel(1, losses, factors, int(mean), total, out)
 
 
-reduce_dispatch = Dispatch("reduce_losses", numpy=reduce_numpy, cpu=reduce_cpu)
+reduce_dispatch = Dispatch("reduce_losses", reduce_numpy, cpu=reduce_cpu)
 
 
 def reduced(device, losses, factors, reduction):
@@ -223,7 +224,6 @@ def _weights(device, x, weight):
 # ---- the operations
 
 
-@launches
 @op
 def cross_entropy(device, x, labels, weight, *, ignore, smoothing, reduction):
     check("cross_entropy", device, x, labels, weight, ignore)
@@ -245,7 +245,6 @@ def cross_entropy_gradient(do, g, x, saved):
     return (lambda: do.cross_entropy_back(g, x, *saved), None, None)
 
 
-@launches
 @op
 def cross_entropy_back(device, g, x, slopes, sums, counted, total):
     """slopes * g / total, the slopes being those that were found for x: a function of g and x."""
@@ -281,10 +280,9 @@ def nll_numpy(x, labels, weight, ignore, losses, factors, places, counted):
     losses[...] = np.where(seen, -factors * np.take_along_axis(x, places[None], 0)[0], 0)
 
 
-nll_dispatch = Dispatch("nll", numpy=nll_numpy, cpu=by_numpy(nll_numpy))
+nll_dispatch = Dispatch("nll", nll_numpy)
 
 
-@launches
 @op
 def nll(device, x, labels, weight, *, ignore, reduction):
     """-w[y] * x[y] for every image, from logarithms of probabilities x."""

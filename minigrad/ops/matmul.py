@@ -19,7 +19,7 @@ from ..runtime.kernel import Memory, Tile, helper, kernel
 from ..runtime.math import added, const, larger, smaller
 from ..runtime.tile import broadcast_rows, choose, lanes, load, outer_fma, settled, store, sum_of, turn, zeros
 from ..shapes import broadcast
-from .op import Dispatch, launches, op
+from .op import Dispatch, op
 from .reduction import RUN
 
 LONG = 512  # multiply-adds in a row; LeNet-5 has no more than 400
@@ -171,10 +171,9 @@ def matmul_numpy(a, b, out):
     np.matmul(a, b, out=out)
 
 
-matmul_dispatch = Dispatch("matmul", numpy=matmul_numpy, cpu=gemm)
+matmul_dispatch = Dispatch("matmul", matmul_numpy, cpu=gemm)
 
 
-@launches
 @op
 def matmul(device, a, b):
     """a (..., n, k) @ b (..., k, m); leading axes broadcast."""
@@ -236,10 +235,9 @@ def linear_cpu(x, w, b, out):
     gemm(w, x.T, out.T, None if b is None else memory.contiguous(b))
 
 
-linear_dispatch = Dispatch("linear", numpy=linear_numpy, cpu=linear_cpu)
+linear_dispatch = Dispatch("linear", linear_numpy, cpu=linear_cpu)
 
 
-@launches
 @op
 def linear(device, x, w, b):
     """x (N, IN), w (OUT, IN), b (OUT) or None; returns (N, OUT), batch-innermost."""

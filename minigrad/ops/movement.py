@@ -1,7 +1,7 @@
 """Operations that only move elements: views, indexing, joining, padding, and changes of dtype and device.
 
-What can be said as copies between views runs on every device as it is written here.  Positions that are data have
-columns; on the host all of them are NumPy's.
+What can be said as copies between views runs on every device as it is written here.  Indexing by positions that are
+data has kernels of its own on the GPU; the CPU runs NumPy.
 """
 
 from dataclasses import dataclass
@@ -10,15 +10,15 @@ import numpy as np
 
 from ..errors import DtypeError, OutOfRangeError, ShapeError, ValidationError
 from ..runtime import memory
-from .arithmetic import common_dtype, does_not_fit, expect_fits, limits, result_type, widest
-from .op import Dispatch, by_numpy, launches, op
+from .op import Dispatch, op
+from .promotion import common_dtype, does_not_fit, expect_fits, limits, result_type, widest
 
 # ---- views
 
 
 @op(view=True)
 def reshape(device, x, *, shape):
-    return x.reshape(shape)
+    return memory.reshaped(x, shape)
 
 
 @reshape.gradient
@@ -46,7 +46,6 @@ def expand_gradient(do, g, x_shape):
     return (lambda: do.sum_to(g, shape=x_shape),)
 
 
-@launches
 @op
 def view_scatter(device, x, value, *, steps, order):
     """A copy of x with a part of it replaced by `value`.
@@ -76,93 +75,35 @@ def view_scatter_gradient(do, g, steps, order):
     return lambda: do.view_scatter(g, 0.0, steps=steps, order=order), part
 
 
-# ---- x[key]
+# ---- x[key] for a basic key: a view
 
 
 def is_basic(key) -> bool:
-    """Whether a key is made of numbers, slices, None and ... only: then it names a view, and no place twice."""
+    """Whether a key has only numbers, slices, None and ...; it then names a view, and no element twice."""
     parts = key if isinstance(key, tuple) else (key,)
-    return all(part is None or part is Ellipsis or _number_or_slice(part) for part in parts)
+    return all(part is None or part is Ellipsis or _is_number_or_slice(part) for part in parts)
 
 
-def _number_or_slice(part) -> bool:
+def _is_number_or_slice(part) -> bool:
     return isinstance(part, int | np.integer | slice) and not isinstance(part, bool)
 
 
-def _at(x, key):
+def view_at(x, key):
     """The view of x that a basic key names."""
     parts = key if isinstance(key, tuple) else (key,)
     return x[parts if Ellipsis in parts else (*parts, Ellipsis)]
 
 
-def split_key(where, shape, key):
-    """A key for an array of `shape` as two: a basic one, and for the axes of the view that it names a tuple of
-    positions and full slices; None where there are no positions.
-
-    key   numbers, slices, None, ..., arrays of whole numbers (1 axis or more) and masks (any number of axes)
-
-    PyTorch reads keys so: numbers are taken first, and in x[0, :, [0, 1]] the axis of the list stays where it is.  A
-    mask stands for as many lists of positions as it has axes, and one without axes for positions on a new axis.
-    """
-    if is_basic(key):
-        return key, None
-    parts = key if isinstance(key, tuple) else (key,)
-    dots = sum(part is Ellipsis for part in parts)
-    parts = parts if dots else (*parts, Ellipsis)
-    free = len(shape) - sum(_axes_of(part) for part in parts)
-    if free < 0 or dots > 1:
-        raise OutOfRangeError(f"{where}: a key for {len(shape) - free} axes, with '...' {dots} times (shape {shape})")
-    view, places, axis = [], [], 0
-    for part in parts:
-        axes = free if part is Ellipsis else _axes_of(part)
-        if isinstance(part, np.ndarray) and part.dtype == bool:
-            if part.shape != shape[axis : axis + axes]:
-                raise OutOfRangeError(
-                    f"{where}: a mask of shape {part.shape} at axis {axis} of shape {shape}; make the sizes equal"
-                )
-            view += [slice(None)] * axes if axes else [None]
-            places += np.atleast_1d(part).nonzero()
-        elif _number_or_slice(part) or part is None:
-            view.append(part)
-            places += [slice(None)] * (part is None or isinstance(part, slice))
-        else:
-            view += [slice(None)] * axes
-            places += [slice(None)] * axes if part is Ellipsis else [part]
-        axis += axes
-    return tuple(view), tuple(places)
-
-
-def _axes_of(part) -> int:
-    """How many axes a part of a key is for."""
-    if isinstance(part, np.ndarray) and part.dtype == bool:
-        return part.ndim
-    return int(part is not None and part is not Ellipsis)
-
-
-def named(x, view, places):
-    """What a key that was split names in a host array."""
-    return _at(x, view) if places is None else _at(x, view)[places]
-
-
-def _shape_at(shape, view, places):
-    """The shape of what a key that was split names in an array of `shape`."""
-    return named(np.broadcast_to(np.uint8(0), shape), view, places).shape
-
-
-def take_numpy(x, view, places, out):
-    out[...] = named(x, view, places)
-
-
-take_dispatch = Dispatch("take", numpy=take_numpy, cpu=by_numpy(take_numpy))
-
-
 @op(view=True)
 def index(device, x, *, key):
-    """The view that a basic key names."""
     try:
-        return _at(x, key)
+        return view_at(x, key)
     except IndexError as error:
-        raise OutOfRangeError(f"index: {error} (shape {x.shape})") from None
+        raise _out_of_range("index", error, x.shape) from None
+
+
+def _out_of_range(where, error, shape):
+    return OutOfRangeError(f"{where}: {error} (shape {shape}); positions count from 0, or back from -1")
 
 
 @index.gradient
@@ -170,12 +111,11 @@ def index_gradient(do, g, x_shape, key):
     return (lambda: do.index_back(g, shape=x_shape, key=key),)
 
 
-@launches
 @op
 def index_back(device, g, *, shape, key):
     """Zeros of `shape` with g at a basic key."""
     out = memory.filled(shape, 0, g.dtype, device)
-    memory.copy(_at(out, key), g)
+    memory.copy(view_at(out, key), g)
     return out
 
 
@@ -184,34 +124,86 @@ def index_back_gradient(do, g, key):
     return (lambda: do.index(g, key=key),)
 
 
-# ---- x[key] where positions or masks are in the key; those that are tensors are inputs: a Position stands for each
+# ---- x[key] where the key has positions or masks: a copy
 
 
 @dataclass(frozen=True)
 class Position:
-    """The place of a tensor in a key."""
+    """Stands in a key for a tensor, which is an input of the operation, by its number."""
 
     number: int
 
 
-def _split(where, device, shape, key, positions):
-    """A key with the values of its tensors, split for an array of `shape`, and the shape that it names."""
-    values = [device.to_host(array) for array in positions]
+def split_key(where, shape, key, positions):
+    """A key for an array of `shape` as two keys: a basic one, and one of positions and full slices for the axes of the
+    view that the first one names.
+
+    key         numbers, slices, None, ..., arrays of whole numbers (1 axis or more), masks (any number of axes), and
+                Positions
+    positions   the arrays that the Positions stand for
+
+    As in PyTorch, numbers are taken first, and in x[0, :, [0, 1]] the axis of the list stays where it is.  A mask
+    stands for as many lists of positions as it has axes, and one without axes for positions on a new axis.
+    """
     parts = key if isinstance(key, tuple) else (key,)
-    full = tuple([values[part.number] if isinstance(part, Position) else part for part in parts])
-    view, places = split_key(where, shape, full)
+    parts = tuple([positions[part.number] if isinstance(part, Position) else part for part in parts])
+    dots = sum(part is Ellipsis for part in parts)
+    parts = parts if dots else (*parts, Ellipsis)
+    free = len(shape) - sum(_axes_of(part) for part in parts)
+    if free < 0 or dots > 1:
+        raise OutOfRangeError(
+            f"{where}: the key names {len(shape) - free} axes and has '...' {dots} times, but the shape is {shape}; "
+            f"name at most {len(shape)} axes, and write '...' at most once"
+        )
+    basic, places, axis = [], [], 0
+    for part in parts:
+        axes = free if part is Ellipsis else _axes_of(part)
+        if isinstance(part, np.ndarray) and part.dtype == bool:
+            if part.shape != shape[axis : axis + axes]:
+                raise OutOfRangeError(
+                    f"{where}: a mask of shape {part.shape} at axis {axis} of shape {shape}; make the sizes equal"
+                )
+            basic += [slice(None)] * axes if axes else [None]
+            places += np.atleast_1d(part).nonzero()
+        elif _is_number_or_slice(part) or part is None:
+            basic.append(part)
+            places += [slice(None)] * (part is None or isinstance(part, slice))
+        else:
+            basic += [slice(None)] * axes
+            places += [slice(None)] * axes if part is Ellipsis else [part]
+        axis += axes
+    return tuple(basic), tuple(places)
+
+
+def _axes_of(part) -> int:
+    """The number of axes that a part of a key is for."""
+    if isinstance(part, np.ndarray) and part.dtype == bool:
+        return part.ndim
+    return int(part is not None and part is not Ellipsis)
+
+
+def _shape_at(where, device, shape, key, positions):
+    """The shape of what a key names in an array of `shape`."""
+    basic, places = split_key(where, shape, key, [device.to_host(array) for array in positions])
     try:
-        return view, places, _shape_at(shape, view, places)
+        return view_at(np.broadcast_to(np.uint8(0), shape), basic)[places].shape
     except IndexError as error:
-        raise OutOfRangeError(f"{where}: {error} (shape {shape})") from None
+        raise _out_of_range(where, error, shape) from None
+
+
+def take_numpy(x, key, positions, out):
+    basic, places = split_key("index", x.shape, key, positions)
+    out[...] = view_at(x, basic)[places]
+
+
+take_dispatch = Dispatch("take", take_numpy)
 
 
 @op
 def take(device, x, *positions, key):
     """A copy of the elements that a key names."""
-    view, places, shape = _split("index", device, x.shape, key, positions)
-    out = memory.empty(shape, x.dtype, device)
-    take_dispatch[device.type](x, view, places, out)
+    out = memory.empty(_shape_at("index", device, x.shape, key, positions), x.dtype, device)
+    take_dispatch[device.type](x, key, positions, out)
     return out
 
 
@@ -220,19 +212,19 @@ def take_gradient(do, g, x_shape, positions, key):
     return lambda: do.take_back(g, *positions, shape=x_shape, key=key), *[None] * len(positions)
 
 
-def take_back_numpy(g, view, places, out):
-    np.add.at(_at(out, view), places, g)
+def take_back_numpy(g, key, positions, out):
+    basic, places = split_key("index", out.shape, key, positions)
+    np.add.at(view_at(out, basic), places, g)
 
 
-take_back_dispatch = Dispatch("take_back", numpy=take_back_numpy, cpu=by_numpy(take_back_numpy))
+take_back_dispatch = Dispatch("take_back", take_back_numpy)
 
 
 @op
 def take_back(device, g, *positions, shape, key):
-    """Zeros of `shape` with g added at a key; places named twice get both."""
-    view, places, _ = _split("index", device, shape, key, positions)
+    """Zeros of `shape` with g added at a key; an element named twice gets both."""
     out = memory.filled(shape, 0, g.dtype, device)
-    take_back_dispatch[device.type](g, view, places, out)
+    take_back_dispatch[device.type](g, key, positions, out)
     return out
 
 
@@ -241,20 +233,21 @@ def take_back_gradient(do, g, positions, key):
     return lambda: do.take(g, *positions, key=key), *[None] * len(positions)
 
 
-def put_numpy(value, view, places, out):
-    _at(out, view)[places] = value
+def put_numpy(value, key, positions, out):
+    basic, places = split_key("assign", out.shape, key, positions)
+    view_at(out, basic)[places] = value
 
 
-put_dispatch = Dispatch("put", numpy=put_numpy, cpu=by_numpy(put_numpy))
+put_dispatch = Dispatch("put", put_numpy)
 
 
 @op
 def put(device, x, value, *positions, key):
     """x with the elements that a key names replaced by `value`."""
     _expect_held(device, value, x.dtype)
-    view, places, shape = _split("assign", device, x.shape, key, positions)
-    value, out = _without_extra_axes(value, shape), x.copy(order="K")
-    put_dispatch[device.type](value, view, places, out)
+    value = _without_extra_axes(value, _shape_at("assign", device, x.shape, key, positions))
+    out = memory.duplicate(x)
+    put_dispatch[device.type](value, key, positions, out)
     return out
 
 
@@ -262,12 +255,10 @@ def put(device, x, value, *positions, key):
 def put_gradient(do, g, value_shape, positions, key):
     """The elements replaced take their gradient away from x."""
 
-    def picked():
-        part = do.take(g, *positions, key=key)
-        extra = max(len(value_shape) - len(part.shape), 0)
-        return do.reshape(part, shape=(*[1] * extra, *part.shape)) if extra else part
+    def by_value():
+        return _with_extra_axes(do, do.take(g, *positions, key=key), value_shape)
 
-    return lambda: do.put(g, 0.0, *positions, key=key), picked, *[None] * len(positions)
+    return lambda: do.put(g, 0.0, *positions, key=key), by_value, *[None] * len(positions)
 
 
 def _without_extra_axes(value, shape):
@@ -279,10 +270,15 @@ def _without_extra_axes(value, shape):
     return value.reshape(given[extra:]) if extra else value
 
 
+def _with_extra_axes(do, g, shape):
+    """A gradient for a value of `shape` that was written without its axes in front."""
+    extra = max(len(shape) - len(g.shape), 0)
+    return do.reshape(g, shape=(*[1] * extra, *g.shape)) if extra else g
+
+
 # ---- x[...] = value
 
 
-@launches
 @op
 def assign(device, x, value):
     """`value` in the shape, dtype and layout of x."""
@@ -294,11 +290,7 @@ def assign(device, x, value):
 
 @assign.gradient
 def assign_gradient(do, g, value_shape):
-    def whole():
-        extra = max(len(value_shape) - len(g.shape), 0)
-        return do.reshape(g, shape=(*[1] * extra, *g.shape)) if extra else g
-
-    return lambda: do.assign(g, 0.0), whole
+    return lambda: do.assign(g, 0.0), lambda: _with_extra_axes(do, g, value_shape)
 
 
 def _expect_held(device, value, dtype):
@@ -322,10 +314,9 @@ def gather_numpy(x, index, axis, out):
     out[...] = np.take_along_axis(x[_within(index, axis)], index, axis)
 
 
-gather_dispatch = Dispatch("gather", numpy=gather_numpy, cpu=by_numpy(gather_numpy))
+gather_dispatch = Dispatch("gather", gather_numpy)
 
 
-@launches
 @op
 def gather(device, x, index, *, axis):
     if getattr(index, "dtype", np.dtype(float)).kind not in "iu":
@@ -362,10 +353,9 @@ def gather_back_numpy(g, index, axis, out):
     np.add.at(out, tuple(places), g)
 
 
-gather_back_dispatch = Dispatch("gather_back", numpy=gather_back_numpy, cpu=by_numpy(gather_back_numpy))
+gather_back_dispatch = Dispatch("gather_back", gather_back_numpy)
 
 
-@launches
 @op
 def gather_back(device, g, index, *, shape, axis):
     """Zeros of `shape` with g added at `index` along `axis`."""
@@ -397,7 +387,6 @@ def _fits(where, arrays, axis, same_axis):
     return common_dtype(where, *arrays)
 
 
-@launches
 @op
 def cat(device, *arrays, axis):
     if not arrays[0].ndim:
@@ -422,13 +411,12 @@ def cat_gradient(do, g, shapes, axis):
     return tuple(part(start, end) for start, end in zip(starts, ends, strict=True))
 
 
-@launches
 @op
 def stack(device, *arrays, axis):
     dtype, shape = _fits("stack", arrays, axis, same_axis=True), arrays[0].shape
     out = memory.empty((*shape[:axis], len(arrays), *shape[axis:]), dtype, device)
     for i, array in enumerate(arrays):
-        memory.copy(_at(out, (slice(None),) * axis + (i,)), array)
+        memory.copy(view_at(out, (slice(None),) * axis + (i,)), array)
     return out
 
 
@@ -440,7 +428,6 @@ def stack_gradient(do, g, shapes, axis):
     return tuple(part(i) for i in range(len(shapes)))
 
 
-@launches
 @op
 def pad(device, x, *, widths, value):
     """widths: (before, after) for every axis; negative widths cut off."""
@@ -469,7 +456,7 @@ def pad_gradient(do, g, widths):
 
 @op(elementwise=True, moves=True)
 def clone(device, x):
-    return x.copy(order="K")
+    return memory.duplicate(x)
 
 
 @clone.gradient
@@ -492,7 +479,7 @@ def cast_gradient(do, g, saved):
 @op(elementwise=True, moves=True)
 def transfer(device, x, *, target):
     """x on device `target`."""
-    return target.from_host(device.to_host(x).copy(order="K")), device
+    return target.receive(device.to_host(x)), device
 
 
 @transfer.gradient

@@ -1,114 +1,121 @@
-"""What an operation is: a forward on arrays of one device, a rule for its gradient, and kernels with a column a device.
+"""What an operation is: a forward function on arrays of one device, a gradient rule, and the kernels behind them.
 
     @op
     def mul(device, a, b):                    # checks, allocates, runs kernels; returns `out`, or `out, saved`
         ...
 
     @mul.gradient
-    def mul_gradient(do, g, a, b):            # one small function for each input, called only if that input wants it
+    def mul_gradient(do, g, a, b):            # one small function for each input, called only if that input needs it
         return lambda: do.mul(g, b), lambda: do.mul(g, a)
 
-A rule names what it needs: an input of the forward by its name (kept for it; all of `*positions` as a list), `a_shape`
-for a shape alone, `out`, `saved`, and settings.  It is written in terms of other operations, through `do`: with plain
-arrays, `do.mul` just computes; when a graph of the gradient itself is wanted, `do.mul` works on tensors and is noted.
+The parameters of a rule name what it needs: an input of the forward (`*positions` gives a list), `a_shape` for a shape
+alone, `shapes` for all of them, `out`, `saved`, and settings.  A rule is written in terms of other operations, through
+`do`.  On arrays, `do.mul` computes.  Where the gradient itself is to be differentiated, `do.mul` runs on tensors and is
+recorded on the tape.
+
+A forward allocates through runtime/memory.py, and reads and writes elements only by kernels, `memory.copy` and
+`call_on_host`.  So a recording sees all that it does (see ../replay.py).
 """
 
-import importlib
 import inspect
 from collections.abc import Callable, Sequence
-from functools import partial, wraps
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ..errors import DeviceError
-from ..runtime.elementwise import elementwise
+from ..runtime.elementwise import Memory, elementwise
 from ..runtime.threads import call_on_host, local
 
 OPS: dict[str, "Op"] = {}
+FORMULA_COMPILERS = {"cpu": elementwise}  # by backend: (name, formula, kinds, out kind) -> implementation
 
 
 class Dispatch(dict[str, Callable[..., None]]):
-    """A kernel: functions of one signature, `out` last, one for each device, by the device's type.
+    """The implementations of one kernel, by backend.  All have the same signature, outputs last.
 
-    formula   where the kernel computes element by element, the scalar function from which columns are made
+    reference  for backend numpy: NumPy code that can be judged by reading it
+    cpu        for backend cpu; the reference if it is left out
+    formula    for an element-wise kernel in place of `cpu`: a function of numbers that every other backend compiles
+    kinds      of the formula's arguments and result, see runtime/elementwise.py; all Memory if left out
+    floats     the argument whose dtype decides: backend cpu runs the reference for whole numbers and bool, which are
+               indices and masks, too few to deserve a kernel
     """
 
-    def __init__(self, name: str, formula: Callable[..., Any] | None = None, **columns: Callable[..., None]):
-        super().__init__(columns)
+    def __init__(
+        self,
+        name: str,
+        reference: Callable[..., None],
+        cpu: Callable[..., None] | None = None,
+        formula: Callable[..., Any] | None = None,
+        kinds: tuple[Any, ...] = (),
+        floats: int | None = None,
+    ):
         self.name, self.formula = name, formula
-        self["numpy"] = _quiet(columns["numpy"])
-        if formula is not None and "cpu" not in columns:
-            self["cpu"] = elementwise(formula)
+        self["numpy"] = on_host = partial(call_on_host, _without_warnings(reference))
+        if formula is not None:
+            self.kinds = kinds or (Memory,) * (formula.__code__.co_argcount + 1)
+            cpu, floats = self._compiled("cpu"), -1 if self.kinds[-1] is Memory else 0
+        self["cpu"] = on_host if cpu is None else cpu if floats is None else _for_floats(cpu, on_host, floats)
 
-    def run(self, device, *arguments: Any) -> None:
-        """Run the column of a device, outside any operation."""
-        device.run(self[device.type], *arguments)
+    def _compiled(self, backend: str) -> Callable[..., None]:
+        return FORMULA_COMPILERS[backend](self.name, self.formula, self.kinds)
 
-    def register(self, device: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-        """A decorator that makes a function the implementation for a device."""
+    def register(self, backend: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+        """A decorator that makes a function the implementation for a backend."""
 
         def add(function: Callable[..., None]) -> Callable[..., None]:
-            self[device] = function
+            self[backend] = function
             return function
 
         return add
 
-    def __missing__(self, device: str):
-        LATE.get(device, lambda columns: None)(self)
-        found = self.get(device)
-        if found is None:
-            raise DeviceError(f"{self.name}: no kernel for device '{device}'; there is one for {', '.join(self)}")
-        return found
+    def __missing__(self, backend: str) -> Callable[..., None]:
+        if self.formula is None or backend not in FORMULA_COMPILERS:
+            raise DeviceError(f"{self.name}: no kernel for device '{backend}'; there is one for {', '.join(self)}")
+        self[backend] = self._compiled(backend)
+        return self[backend]
 
 
-def _find_cuda(columns: Dispatch) -> None:
-    """Make the cuda column from the formula, or load the pages on which it stands."""
-    if columns.formula is not None:
-        columns["cuda"] = importlib.import_module("minigrad.runtime.cuda.elementwise").elementwise(columns.formula)
-    else:
-        importlib.import_module("minigrad.ops.cuda")
+def _without_warnings(reference: Callable[..., None]) -> Callable[..., None]:
+    """The function without NumPy's warnings: infinity and nan are silent in kernels, too."""
 
-
-LATE = {"cuda": _find_cuda}  # columns that are found when first asked for, as a GPU is
-
-
-def by_numpy(column: Callable[..., None]) -> Callable[..., None]:
-    """A cpu column that leaves the work to NumPy: for what is rare, or only moves elements."""
-
-    quiet = _quiet(column)
-
-    @wraps(column)
-    def run(*arguments: Any) -> None:
-        call_on_host(quiet, *arguments)
+    def run(*arguments):
+        with np.errstate(all="ignore"):
+            reference(*arguments)
 
     return run
 
 
-def _quiet(column):
-    """Infinities and nans come without NumPy's warnings, as they do from any other column."""
+def _for_floats(kernel, reference, position):
+    """The kernel where the argument at `position` holds floats, else the reference."""
 
-    def quiet(*arguments):
-        with np.errstate(all="ignore"):
-            column(*arguments)
+    def run(*arguments):
+        (kernel if arguments[position].dtype.kind == "f" else reference)(*arguments)
 
-    return quiet
+    return run
 
 
 class Op:
     """An operation; its inputs are the forward's positional parameters, its settings the keyword-only ones.
 
+    name, inputs    of the operation and of its inputs; those of the forward if left out
     view            the output may share memory with the first input
     elementwise     an element of the output depends on the elements of the inputs at the same place only
     sliding_window  a pixel of the output depends on a window of the input, as `stride`, `pads`, `dilation` say
     moves           the output holds elements of the input, unchanged; pictures of a model leave it out
     activation      its name in pictures, if it is an activation: "ReLU"
+    dispatch        of a binary operation: its kernel, for sums in place
+    flops           function of (out, *inputs): multiplications and additions; None where they are few
     """
 
     def __init__(
         self,
         forward: Callable[..., Any],
         *,
+        name: str = "",
+        inputs: Sequence[str] = (),
         view: bool = False,
         elementwise: bool = False,
         sliding_window: bool = False,
@@ -116,15 +123,15 @@ class Op:
         activation: str | None = None,
     ):
         parameters = list(inspect.signature(forward).parameters.values())[1:]
-        self.name = forward.__name__.rstrip("_")  # sum_ is sum, without hiding the builtin
-        self.__doc__ = forward.__doc__
-        self.forward = forward
-        self.inputs = [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY]
+        self.name = name or forward.__name__.rstrip("_")  # sum_ is sum, without hiding the builtin
+        self.forward, self.__doc__ = forward, forward.__doc__
+        positional = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.VAR_POSITIONAL)]
+        self.inputs = list(inputs) or positional
         self.rest = next((p.name for p in parameters if p.kind is p.VAR_POSITIONAL), None)  # `*positions`: any number
         self.view, self.elementwise, self.sliding_window = view, elementwise, sliding_window
         self.moves, self.activation = moves, activation
-        self.launches = False  # whether all its work is launches and calls of `host`
-        self.flops: Callable[..., int] | None = None  # of (out, *inputs): multiplications and additions
+        self.dispatch: Dispatch | None = None
+        self.flops: Callable[..., int] | None = None
         self.rule: Callable[..., tuple[Callable[[], Any] | None, ...]] | None = None
         self.sources: list[tuple[str, str, Any]] = []
         self.keeps: tuple[int, ...] = ()
@@ -139,9 +146,9 @@ class Op:
         out = self.forward(device, *arrays, **settings)
         return out[0] if type(out) is tuple else out
 
-    def gradient(self, rule):
-        """Set the gradient rule; its parameter names tell what the tape must keep."""
-        names = list(inspect.signature(rule).parameters)[2:]
+    def gradient(self, rule: Callable[..., Any], needs: Sequence[str] | None = None) -> Callable[..., Any]:
+        """Set the gradient rule; `needs` names its parameters after `do` and `g`, where it takes them as **needs."""
+        names = list(inspect.signature(rule).parameters)[2:] if needs is None else list(needs)
         self.rule = rule
         self.keeps = tuple(i for i, name in enumerate(self.inputs) if name in names and name != self.rest)
         self.keeps_rest = self.rest in names
@@ -159,39 +166,23 @@ class Op:
         return self.inputs[min(position, len(self.inputs) - 1)]
 
     def _source(self, name: str) -> tuple[str, Any]:
-        """Where a rule's argument comes from."""
+        """Where a rule's argument comes from: (what, key); see `arguments`."""
         if name == self.rest:
-            return "rest", slice(len(self.keeps), None)
+            return "kept", slice(len(self.keeps), None)
         if name in self.inputs:
             return "kept", self.keeps.index(self.inputs.index(name))
         if name.removesuffix("_shape") in self.inputs:
-            return "shape", self.inputs.index(name.removesuffix("_shape"))
-        return (name, None) if name in ("out", "saved", "shapes") else ("setting", name)
+            return "shapes", self.inputs.index(name.removesuffix("_shape"))
+        return (name, None) if name in ("out", "saved", "shapes") else ("settings", name)
 
-    def arguments(self, kept: Sequence[Any], shapes, out, saved, settings: dict[str, Any]) -> dict[str, Any]:
-        """The rule's arguments after `do` and `g`, by name."""
-        places = {
-            "kept": kept,
-            "rest": kept,
-            "shape": shapes,
-            "setting": settings,
-            "out": out,
-            "saved": saved,
-            "shapes": shapes,
-        }
-        return {name: places[kind] if key is None else places[kind][key] for name, kind, key in self.sources}
+    def arguments(self, found: dict[str, Any]) -> dict[str, Any]:
+        """The rule's arguments after `do` and `g`, by name, from "kept", "shapes", "out", "saved" and "settings"."""
+        return {name: found[what] if key is None else found[what][key] for name, what, key in self.sources}
 
 
 def op(forward: Callable[..., Any] | None = None, **properties: Any) -> Any:
     """A decorator that makes an operation of its forward, with properties of Op."""
     return partial(op, **properties) if forward is None else Op(forward, **properties)
-
-
-def launches(operation: Op) -> Op:
-    """Mark an operation that works on arrays by kernels and `host` alone, so that a recording notes these; any other is
-    called again as a whole when the recording is replayed."""
-    operation.launches = True
-    return operation
 
 
 def find(name: str) -> Op:
@@ -213,19 +204,19 @@ class ArrayOps:
 
     def __getattr__(self, name: str):
         operation = find(name)
-        # most operations return an array and nothing else: their forward itself will do
+        # most operations return only an array, so their forward itself can be called
         bound = partial(operation if operation.keeps_saved else operation.forward, self.device)
         setattr(self, name, bound)
         return bound
 
 
-class RecordedOps(ArrayOps):
-    """`do` on plain arrays of one device, under the eyes of a recording."""
+class ObservedOps(ArrayOps):
+    """`do` on plain arrays of one device, where an observer sees each operation."""
 
     def __getattr__(self, name: str):
-        return partial(_under_recording, find(name), self.device)
+        return partial(_observed, find(name), self.device)
 
 
-def _under_recording(operation: Op, device, *arrays, **settings):
+def _observed(operation: Op, device, *arrays, **settings):
     out = local.observer.run(operation, device, arrays, settings)
     return out[0] if type(out) is tuple else out

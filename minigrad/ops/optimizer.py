@@ -55,7 +55,7 @@ def sgd_kernel(task, pieces: Ints, numbers: Array1, params: ArrayList, grads: Ar
         w[j] -= lr * (sign * g[j] + weight_decay * w[j])
 
 
-sgd_dispatch = Dispatch("sgd", numpy=sgd_numpy, cpu=over_pieces(sgd_kernel))
+sgd_dispatch = Dispatch("sgd", sgd_numpy, cpu=over_pieces(sgd_kernel))
 
 
 # ---- momentum: m = keep * m + take * d, and w -= lr * m; Nesterov looks ahead, w -= lr * (d + keep * m)
@@ -83,7 +83,7 @@ def momentum_kernel(task, pieces: Ints, numbers: Array1, params: ArrayList, grad
         w[j] -= lr * (d + keep * m[j] if ahead else m[j])
 
 
-momentum_dispatch = Dispatch("momentum", numpy=momentum_numpy, cpu=over_pieces(momentum_kernel))
+momentum_dispatch = Dispatch("momentum", momentum_numpy, cpu=over_pieces(momentum_kernel))
 
 
 # ---- adam: m and v are running means of d and d*d, and w = shrink * w - rate * m / (root * sqrt(v) + eps).
@@ -135,4 +135,4 @@ def adam_kernel(
         w[j] = shrink * w[j] - rate * m[j] / (root * math.sqrt(square) + eps)
 
 
-adam_dispatch = Dispatch("adam", numpy=adam_numpy, cpu=over_pieces(adam_kernel))
+adam_dispatch = Dispatch("adam", adam_numpy, cpu=over_pieces(adam_kernel))

@@ -23,7 +23,7 @@ from ..runtime.tile import add_where, choose, divided, full, keep_larger, load, 
 from ..shapes import window_grid
 from .conv2d import tap, window_tables
 from .matmul import expect_floats
-from .op import Dispatch, by_numpy, launches, op
+from .op import Dispatch, op
 from .reduction import one
 
 # Settings travel as: window (KH, KW), stride (SH, SW), pads (top, bottom, left, right), dilation (DH, DW).
@@ -112,10 +112,9 @@ def max_pool2d_cpu(x, window, stride, pads, dilation, out, places):
         max_pool2d_kernel(C * OH, x, result, taken, *window, *stride, pads[0], pads[2], *dilation, tile)
 
 
-max_pool2d_dispatch = Dispatch("max_pool2d", numpy=max_pool2d_numpy, cpu=max_pool2d_cpu)
+max_pool2d_dispatch = Dispatch("max_pool2d", max_pool2d_numpy, cpu=max_pool2d_cpu)
 
 
-@launches
 @op(sliding_window=True)
 def max_pool2d(device, x, *, window, stride, pads, dilation, ceil_mode):
     expect_floats("max_pool2d", x)
@@ -175,10 +174,9 @@ def max_pool2d_back_cpu(g, places, window, stride, pads, dilation, dx):
         max_pool2d_back_kernel(C * H, g, taken, result, *tables, window[1], choose(1, N, dx.dtype))
 
 
-max_pool2d_back_dispatch = Dispatch("max_pool2d_back", numpy=max_pool2d_back_numpy, cpu=max_pool2d_back_cpu)
+max_pool2d_back_dispatch = Dispatch("max_pool2d_back", max_pool2d_back_numpy, cpu=max_pool2d_back_cpu)
 
 
-@launches
 @op
 def max_pool2d_back(device, g, places, *, size, window, stride, pads, dilation):
     """g sent to the pixels in `places`, of images of `size` (H, W)."""
@@ -202,12 +200,9 @@ def max_pool2d_taken_numpy(x, places, window, stride, pads, dilation, out):
             np.copyto(result, pixels, where=taken == kh * window[1] + kw)
 
 
-max_pool2d_taken_dispatch = Dispatch(
-    "max_pool2d_taken", numpy=max_pool2d_taken_numpy, cpu=by_numpy(max_pool2d_taken_numpy)
-)
+max_pool2d_taken_dispatch = Dispatch("max_pool2d_taken", max_pool2d_taken_numpy)
 
 
-@launches
 @op
 def max_pool2d_taken(device, x, places, *, window, stride, pads, dilation):
     """The pixel of x in `places` for every window; 0 where a window holds no pixel."""
@@ -285,10 +280,9 @@ def avg_pool2d_cpu(x, window, stride, pads, divisors, out):
         avg_pool2d_kernel(C * OH, x, one(x.dtype), divisors, result, *window, *stride, pads[0], pads[2], tile)
 
 
-avg_pool2d_dispatch = Dispatch("avg_pool2d", numpy=avg_pool2d_numpy, cpu=avg_pool2d_cpu)
+avg_pool2d_dispatch = Dispatch("avg_pool2d", avg_pool2d_numpy, cpu=avg_pool2d_cpu)
 
 
-@launches
 @op(sliding_window=True)
 def avg_pool2d(device, x, *, window, stride, pads, ceil_mode, count_include_pad, divisor):
     expect_floats("avg_pool2d", x)
@@ -343,10 +337,9 @@ def avg_pool2d_back_cpu(g, window, stride, pads, shares, dx):
         avg_pool2d_back_kernel(C * H, g, shares, result, *tables, choose(1, N, dx.dtype))
 
 
-avg_pool2d_back_dispatch = Dispatch("avg_pool2d_back", numpy=avg_pool2d_back_numpy, cpu=avg_pool2d_back_cpu)
+avg_pool2d_back_dispatch = Dispatch("avg_pool2d_back", avg_pool2d_back_numpy, cpu=avg_pool2d_back_cpu)
 
 
-@launches
 @op
 def avg_pool2d_back(device, g, *, size, window, stride, pads, ceil_mode, count_include_pad, divisor):
     """g divided among the pixels of each window, for images of `size` (H, W)."""

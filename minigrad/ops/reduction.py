@@ -14,11 +14,10 @@ from ..errors import DtypeError, ShapeError
 from ..runtime import memory
 from ..runtime.kernel import Array1, Array3, Ints, Tile, helper, kernel
 from ..runtime.math import added, const, smaller
-from ..runtime.threads import call_on_host
 from ..runtime.tile import lanes, outer_fma, settled, store, sum_of, zeros
 from ..shapes import reduced
 from .arithmetic import div, eq, neg, sub
-from .op import Dispatch, launches, op
+from .op import Dispatch, op
 
 SLICE = 512  # kept elements of C in one task
 
@@ -193,25 +192,14 @@ def argmax_numpy(x, axes, out):
     out[...] = np.argmax(x, axis=axes[0]).reshape(out.shape)
 
 
-def _floats(kernel_column, numpy_column):
-    def column(x, axes, out):
-        if x.dtype.kind == "f":
-            kernel_column(x, axes, out)
-        else:
-            call_on_host(numpy_column, x, axes, out)
-
-    return column
-
-
-sum_dispatch = Dispatch("sum", numpy=sum_numpy, cpu=_floats(sum_cpu, sum_numpy))
-amax_dispatch = Dispatch("amax", numpy=amax_numpy, cpu=_floats(by_slices(amax_kernel), amax_numpy))
-argmax_dispatch = Dispatch("argmax", numpy=argmax_numpy, cpu=_floats(by_slices(argmax_kernel), argmax_numpy))
+sum_dispatch = Dispatch("sum", sum_numpy, cpu=sum_cpu, floats=0)
+amax_dispatch = Dispatch("amax", amax_numpy, cpu=by_slices(amax_kernel), floats=0)
+argmax_dispatch = Dispatch("argmax", argmax_numpy, cpu=by_slices(argmax_kernel), floats=0)
 
 
 # ---- sum, mean, and sum_to, which undoes broadcasting
 
 
-@launches
 @op
 def sum_(device, x, *, axes, keepdim):
     dtype = x.dtype if x.dtype.kind == "f" else np.dtype(np.int64)
@@ -233,7 +221,6 @@ def _spread(do, g, shape, axes):
     return do.expand(do.reshape(g, shape=reduced(shape, axes, True)), shape=shape)
 
 
-@launches
 @op
 def mean(device, x, *, axes, keepdim):
     if x.dtype.kind != "f":
@@ -249,7 +236,6 @@ def mean_gradient(do, g, x_shape, axes):
     return (lambda: _spread(do, do.div(g, count), x_shape, axes),)
 
 
-@launches
 @op
 def sum_to(device, x, *, shape):
     """The sum over the axes along which `shape` was broadcast to x."""
@@ -272,7 +258,6 @@ def _something(where, x, axes):
         raise ShapeError(f"{where}: axis {empty[0]} of shape {x.shape} has no elements to choose from")
 
 
-@launches
 @op
 def amax(device, x, *, axes, keepdim):
     _something("amax", x, axes)
@@ -302,7 +287,6 @@ def _turned(device, x):
     return sub.forward(device, int(np.iinfo(x.dtype).max) if x.dtype.kind == "u" else -1, x)
 
 
-@launches
 @op
 def amin(device, x, *, axes, keepdim):
     _something("amin", x, axes)
@@ -312,10 +296,9 @@ def amin(device, x, *, axes, keepdim):
 amin.gradient(amax_gradient)
 
 
-@launches
 @op
 def argmax(device, x, *, axis, keepdim):
-    flat, axes = (x.reshape(-1), (0,)) if axis is None else (x, (axis,))
+    flat, axes = (memory.reshaped(x, (x.size,)), (0,)) if axis is None else (x, (axis,))
     _something("argmax", flat, axes)
     shape = reduced(x.shape, tuple(range(x.ndim)) if axis is None else axes, keepdim)
     out = memory.empty(shape, np.dtype(np.int64), device)
@@ -323,7 +306,6 @@ def argmax(device, x, *, axis, keepdim):
     return out
 
 
-@launches
 @op
 def argmin(device, x, *, axis, keepdim):
     return argmax(device, _turned(device, x), axis=axis, keepdim=keepdim)

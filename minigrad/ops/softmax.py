@@ -9,8 +9,8 @@ from ..runtime import math, memory
 from ..runtime.kernel import Array3, helper, kernel
 from ..runtime.math import added, const, larger, smaller
 from ..runtime.tile import settled
-from .arithmetic import _float_only
-from .op import Dispatch, launches, op
+from .op import Dispatch, op
+from .promotion import expect_float
 from .reduction import RUN, SLICE, plan
 
 
@@ -86,12 +86,12 @@ def log_softmax_cpu(x, axis, out):
     _fill(log_softmax_kernel, x, out, axis=axis)
 
 
-softmax_dispatch = Dispatch("softmax", numpy=softmax_numpy, cpu=softmax_cpu)
-log_softmax_dispatch = Dispatch("log_softmax", numpy=log_softmax_numpy, cpu=log_softmax_cpu)
+softmax_dispatch = Dispatch("softmax", softmax_numpy, cpu=softmax_cpu)
+log_softmax_dispatch = Dispatch("log_softmax", log_softmax_numpy, cpu=log_softmax_cpu)
 
 
 def _forward(columns, device, x, axis):
-    _float_only(columns.name, x)
+    expect_float(columns.name, x)
     lines = x if x.ndim else x.reshape(1)
     out = memory.empty_like(lines)
     if x.size:
@@ -99,7 +99,6 @@ def _forward(columns, device, x, axis):
     return out.reshape(x.shape)
 
 
-@launches
 @op
 def softmax(device, x, *, axis):
     return _forward(softmax_dispatch, device, x, axis)
@@ -111,7 +110,6 @@ def softmax_gradient(do, g, out, axis):
     return (lambda: do.mul(out, do.sub(g, do.sum(do.mul(g, out), axes=(axis,), keepdim=True))),)
 
 
-@launches
 @op
 def log_softmax(device, x, *, axis):
     return _forward(log_softmax_dispatch, device, x, axis)

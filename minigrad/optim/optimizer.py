@@ -58,7 +58,7 @@ class ParamBatch:
         if local.observer is not None:
             for p in self.params:
                 local.observer.writes(p)
-        kernel.run(self.device, self.numbers, self.values, grads, *lists)
+        kernel[self.device.type](self.numbers, self.values, grads, *lists)
         for p, mine in self.copied:
             copy(p.array, mine)
         for p in self.params:

@@ -1,10 +1,9 @@
-"""Devices: where arrays live and which column of each kernel runs.
+"""Devices: where the memory of a tensor is, and which backend computes.
 
-`cpu` runs kernels compiled by Numba, `numpy` runs plain NumPy, the judge of all others.  Both keep NumPy arrays.
-`cuda` is a GPU (see cuda/), looked for when a script asks for it.
+`cpu` runs kernels compiled by Numba.  `numpy` runs the reference implementations.  Both keep NumPy arrays.  `cuda` is a
+GPU; it is opened when a script first asks for it (see ../cuda.py).
 """
 
-import importlib
 from collections.abc import Callable
 from typing import Any
 
@@ -12,18 +11,35 @@ import numpy as np
 
 from ..errors import DeviceError
 from .kernel import Arrays
-from .memory import host_memory
+from .memory import duplicate, host_memory
 from .threads import call_on_host
 
 
-class Device:
-    """A place for tensors.  Compares equal to its name: `x.device == "cpu"`."""
+class device:
+    """A place for tensors: 'cpu', 'cuda' (an NVIDIA GPU) or 'numpy' (the slow reference).
 
-    def __init__(self, name: str, launches: bool):
-        self.type = name
-        self.launches = launches  # whether its columns run kernels
-        self.only_launches = False  # whether they do nothing else, whatever the operation
-        self.index: int | None = None
+    name   one of these, a device, or None for 'cpu'
+
+    There is one object for each device.  It equals its name: `x.device == "cpu"`.
+
+    Raises   DeviceError   there is no such device on this machine; the message says what was looked for and found
+    Example
+    >>> device("cpu")
+    device('cpu')
+    """
+
+    type = "cpu"
+    index: int | None = None  # of a GPU
+
+    def __new__(cls, name: "str | device | None" = None) -> "device":
+        if isinstance(name, device):
+            return name
+        wanted = "cpu" if name is None else str(name)
+        if wanted not in _opened and wanted.split(":")[0] in openers:
+            _opened[wanted] = openers[wanted.split(":")[0]](wanted)
+        if wanted not in _opened:
+            raise DeviceError(f"device {name!r} is unknown; use 'cpu', 'cuda' or 'numpy'")
+        return _opened[wanted]
 
     def __repr__(self) -> str:
         return f"device('{self.type}')"
@@ -37,12 +53,8 @@ class Device:
     def __hash__(self) -> int:
         return hash(self.type)
 
-    def run(self, column: Callable[..., None], *arguments: Any) -> None:
-        """Call one of this device's columns."""
-        if self.launches:
-            column(*arguments)
-        else:
-            call_on_host(column, *arguments)
+    def __reduce__(self) -> Any:
+        return device, (self.type,)
 
     def allocate(self, shape: tuple[int, ...], dtype: np.dtype) -> Any:
         """An uninitialised array in C order."""
@@ -57,7 +69,7 @@ class Device:
         raise DeviceError(f"device '{self}': DLPack capsules are for the GPU; give the array itself")
 
     def adopt(self, interface: dict[str, Any], holder: Any) -> Any:
-        """An array on the memory that a CUDA array interface describes, which `holder` keeps."""
+        """An array on the memory that a CUDA array interface describes; `holder` keeps that memory."""
         raise DeviceError(f"device '{self}': memory of the GPU is for device 'cuda'")
 
     def lend(self, array: Any, **asked: Any) -> Any:
@@ -65,11 +77,15 @@ class Device:
         return array.__dlpack__(**asked)
 
     def from_host(self, array: np.ndarray) -> Any:
-        """A NumPy array as an array of this device."""
+        """A NumPy array as an array of this device; on the host they are the same."""
         return array
 
+    def receive(self, array: np.ndarray) -> Any:
+        """A copy of a NumPy array on this device; a replay copies again."""
+        return duplicate(array)
+
     def to_host(self, array: Any) -> np.ndarray:
-        """An array of this device as a NumPy array."""
+        """An array of this device as a NumPy array; on the host they are the same."""
         return array
 
     def full(self, shape: tuple[int, ...], value: Any, dtype: np.dtype) -> Any:
@@ -79,8 +95,8 @@ class Device:
     def expect_range(
         self, values: Any, low: int, high: int, ignore: int, error: Callable[..., Exception], *about: Any
     ) -> None:
-        """Check whole numbers, before anything else runs: error(value, *about) is raised for one that is neither from
-        `low` to `high` - 1 nor `ignore`."""
+        """Raise error(value, *about) for a whole number that is neither from `low` to `high` - 1 nor `ignore`, before
+        anything else runs."""
         call_on_host(_expect_range, values, low, high, ignore, error, *about)
 
 
@@ -93,32 +109,10 @@ def _expect_range(values, low, high, ignore, error, *about):
         raise error(wrong[0], *about)
 
 
-CPU, NUMPY = Device("cpu", launches=True), Device("numpy", launches=False)
-_devices = {"cpu": CPU, "numpy": NUMPY}
+class _NumpyDevice(device):
+    type = "numpy"
 
 
-def device(name: "str | Device | None") -> Device:
-    """The device called `name`: 'cpu', also for None; 'cuda', an NVIDIA GPU; or 'numpy', the slow judge.
-
-    Raises   DeviceError   there is no such device here: the message says what was looked for and what was found
-    Example
-    >>> device("cpu")
-    device('cpu')
-    """
-    if name is None or isinstance(name, Device):
-        return name or CPU
-    found = _devices.get(str(name))
-    if found is None and str(name).split(":")[0] == "cuda":
-        found = _devices[str(name)] = _gpu(str(name))
-    if found is None:
-        raise DeviceError(f"device {name!r} is unknown; use 'cpu', 'cuda' or 'numpy'")
-    return found
-
-
-def _gpu(name: str) -> Device:
-    if name not in ("cuda", "cuda:0"):
-        raise DeviceError(
-            f"device {name!r}: one GPU is used, the first that CUDA_VISIBLE_DEVICES lets through; set that to "
-            "the number of the one you want, and use 'cuda'"
-        )
-    return importlib.import_module(".cuda.device", __package__).gpu()  # only scripts that ask for a GPU wait for this
+CPU, NUMPY = object.__new__(device), object.__new__(_NumpyDevice)
+_opened: dict[str, device] = {"cpu": CPU, "numpy": NUMPY}
+openers: dict[str, Callable[[str], device]] = {}  # by type: functions that open a device when it is first asked for

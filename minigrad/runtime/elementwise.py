@@ -1,10 +1,10 @@
-"""Kernels that apply a scalar function element by element, to operands of any strides, with broadcasting.
+"""Element-wise kernels: a function of numbers, applied to operands of any strides, with broadcasting.
 
-The axes of all operands are put in the memory order of the output, neighbours that lie behind each other in every
-operand are merged, and what remains is a list of rows.  A task is a piece of some rows.
+The axes of all operands are put in the memory order of the output.  Neighbouring axes are merged where every operand
+allows it.  What remains is a list of rows; a task computes a chunk of some rows.
 
-The first axis of an image (C, H, W, N) is not merged, and long rows are cut: each task does some rows of pixels of all
-channels, as pooling and convolution do, and finds in its core's own cache what these have left there.
+The first axis of an image (C, H, W, N) is not merged, and long rows are cut into chunks: each task computes some rows
+of pixels of all channels, as in pooling and convolution, and finds in its core's cache what these have left there.
 """
 
 from collections.abc import Callable
@@ -15,62 +15,71 @@ import numpy as np
 
 from .kernel import Ints, Kernel, Memory, helper
 from .math import smaller
+from .source import define
 
-PIECE = 32768  # elements in a task: 10 us of work, where a parallel launch costs 3-9 us
-LONG = 2048  # elements of a row that are worth a task
-CUTS = 4  # long rows are cut into a multiple of so many pieces: as much work for each of 1, 2 or 4 threads
+TASK_SIZE = 32768  # elements in a task: 10 us of work, where a parallel launch costs 3-9 us
+LONG_ROW = 2048  # elements of a row that deserve a task
+ROW_CHUNKS = 4  # long rows are cut into a multiple of this, so that 1, 2 and 4 threads have equal work
+ALIGNED = 16  # elements: a vector of float32 does not cross the border of two chunks
 
 
-def elementwise(function: Callable[..., object], inputs: tuple[type, ...] = (), out: type = Memory):
-    """A column that fills `out` with function(a, ...) element by element.
+class Index:
+    """The kind of an operand that is the element's number in C order, whatever the memory layout."""
 
-    function   a scalar function of 1 to 3 numbers, in the subset of Python that Numba compiles
-    inputs     the kind of each operand, Memory (floats) or Bytes (bool); all Memory if left out
+
+def elementwise(name: str, formula: Callable[..., object], kinds: tuple[type, ...]) -> Callable[..., None]:
+    """The implementation (operands..., out) that fills `out` with formula(a, ...) element by element.
+
+    formula   a function of numbers, in the subset of Python that Numba compiles
+    kinds     of each operand and of `out`: Memory (floats), Bytes (bool, uint8), Ints (int64); an operand of kind Index
+              takes no argument.  A number may be given for an operand
     """
-    arity = function.__code__.co_argcount
-    kinds = inputs or (Memory,) * arity
-    run = (_unary, _binary, _ternary)[arity - 1](helper(function), kinds, out)
+    *inputs, result = kinds
+    run = _kernel(name, formula, tuple(inputs), result)
 
-    def column(*arrays: np.ndarray) -> None:
-        target = arrays[-1]
-        operands = [_as_operand(array, target, kind) for array, kind in zip(arrays[:-1], kinds, strict=True)]
-        tasks, plan = _plan(
-            target.shape,
-            target.strides,
-            target.itemsize,
-            tuple([(array.shape, array.strides, array.itemsize) for array in operands]),
-        )
+    def implementation(*arguments) -> None:
+        out, given = arguments[-1], iter(arguments)
+        operands = [None if kind is Index else _as_operand(next(given), out, kind) for kind in inputs]
+        layouts = [
+            (out.shape, c_order_steps(out.shape), 1) if array is None else (array.shape, array.strides, array.itemsize)
+            for array in operands
+        ]
+        tasks, plan = _plan(out.shape, out.strides, out.itemsize, tuple(layouts))
         if tasks:
-            run(tasks, *operands, target, plan)
+            run(tasks, *[array for array in operands if array is not None], out, plan)
 
-    column.kernel = run  # type: ignore[attr-defined]
-    return column
+    implementation.kernel = run  # type: ignore[attr-defined]
+    return implementation
 
 
-def _as_operand(value, target, kind):
-    """A number as an array of one element of the kernel's type; arrays as they are."""
+def _as_operand(value, out, kind):
+    """A number as an array of one element of the kernel's type; an array as it is."""
     if isinstance(value, np.ndarray):
         return value
-    return np.array(value, target.dtype if kind is Memory and target.dtype.kind == "f" else None)
+    if kind is Memory:
+        return np.array(value, out.dtype if out.dtype.kind == "f" else None)
+    return np.array(value, np.int64 if kind is Ints else np.uint8)
+
+
+def c_order_steps(shape):
+    """The step of the element's number in C order along each axis."""
+    return tuple([prod(shape[axis + 1 :]) for axis in range(len(shape))])
 
 
 @cache
 def _plan(shape, strides, itemsize, operands) -> tuple[int, np.ndarray]:
-    """How many tasks, and the numbers that a kernel reads: row length, rows, rows and elements of a row in a task,
+    """The number of tasks, and the numbers that a kernel reads: row length, rows, rows and elements of a row in a task,
     number of outer axes, strides within a row, outer sizes, outer strides.  Strides are in elements; operand strides
     are 0 where the operand is broadcast."""
     sizes, steps = merged(*in_memory_order(shape, strides, itemsize, operands), apart=True)
     inner, rows = sizes.pop(), prod(sizes)
-    pieces = CUTS * -(-inner * rows // (CUTS * PIECE)) if inner >= CUTS * LONG else 1
-    width = -(-inner // pieces // ALIGNED) * ALIGNED if pieces > 1 else max(inner, 1)
-    height = max(rows if pieces > 1 else PIECE // width, 1)
+    chunks = ROW_CHUNKS * -(-inner * rows // (ROW_CHUNKS * TASK_SIZE)) if inner >= ROW_CHUNKS * LONG_ROW else 1
+    width = -(-inner // chunks // ALIGNED) * ALIGNED if chunks > 1 else max(inner, 1)
+    height = max(rows if chunks > 1 else TASK_SIZE // width, 1)
     numbers = [inner, rows, height, width, len(sizes), *[step[-1] for step in steps], *sizes]
     for step in steps:
         numbers += step[:-1]
     return -(-rows // height) * -(-inner // width), np.array(numbers, np.int64)
-
-
-ALIGNED = 16  # elements: a vector of float32 does not cross the edge of a piece
 
 
 def in_memory_order(shape, strides, itemsize, operands):
@@ -117,7 +126,7 @@ def merged(sizes, steps, apart):
 
 @helper
 def _row_start(row, plan, operands, operand):
-    """Where row number `row` of an operand starts, in elements."""
+    """The offset of a row of an operand, in elements."""
     axes = plan[4]
     sizes, steps = 5 + operands, 5 + operands + axes + operand * axes
     if axes == 1:
@@ -130,104 +139,59 @@ def _row_start(row, plan, operands, operand):
 
 
 @helper
-def _piece(task, plan):
-    """The rows and the elements of each that a task does: first row, last, first element, how many."""
+def _chunk(task, plan):
+    """The part of a task: first row, end of rows, first element of a row, number of elements."""
     across = (plan[0] + plan[3] - 1) // plan[3]
     row, start = task // across * plan[2], task % across * plan[3]
     return row, smaller(row + plan[2], plan[1]), start, smaller(plan[3], plan[0] - start)
 
 
-# ---- one loop for each number of operands
+def _kernel(name, formula, inputs, result) -> Kernel:
+    """The kernel that runs a formula over a plan."""
+    count = len(inputs)
+    dense, first_dense = ["1"] * (1 + count), ["1", "1", *["0"] * (count - 1)]
+    # loops that LLVM can vectorise: all operands dense, or the first one dense and numbers for the others
+    common = {1: [dense], 2: [dense, first_dense]}.get(count, [first_dense])
+    branches = [f"if {_condition(steps)}:{_loop(inputs, steps)}" for steps in common]
+    text = KERNEL.format(
+        parameters=", ".join(f"a{k}: K{k}" for k, kind in enumerate(inputs, 1) if kind is not Index),
+        steps="\n    ".join(f"s{k} = plan[{5 + k}]" for k in range(1 + count)),
+        starts="\n        ".join(
+            f"p{k} = row_start(r, plan, {1 + count}, {k}) + start * s{k}" for k in range(1 + count)
+        ),
+        branches="\n        el".join(branches),
+        general=_loop(inputs, [f"s{k}" for k in range(1 + count)]),
+    )
+    scope = {f"K{k}": kind for k, kind in enumerate(inputs, 1)}
+    run = define(text, f=helper(formula), chunk=_chunk, row_start=_row_start, R=result, Ints=Ints, **scope)
+    return Kernel(run, name, formula.__module__)
 
 
-def _unary(f, kinds, result) -> Kernel:
-    (first,) = kinds
-
-    def loop(task, a: first, out: result, plan: Ints):  # type: ignore[valid-type]
-        row, stop, start, n = _piece(task, plan)
-        so, sa = plan[5], plan[6]
-        for r in range(row, stop):
-            o = _row_start(r, plan, 2, 0) + start * so
-            p = _row_start(r, plan, 2, 1) + start * sa
-            if so == 1 and sa == 1:
-                for j in range(n):
-                    out[o + j] = f(a[p + j])
-            else:
-                for j in range(n):
-                    out[o + j * so] = f(a[p + j * sa])
-
-    return Kernel(loop, getattr(f, "py_func", f))
+# operand 0 is the output; s: step along a row, p: first element in this row
+KERNEL = """
+def kernel(task, {parameters}, out: R, plan: Ints):
+    row, stop, start, n = chunk(task, plan)
+    {steps}
+    for r in range(row, stop):
+        {starts}
+        {branches}
+        else:{general}
+"""
 
 
-def _binary(f, kinds, result) -> Kernel:
-    first, second = kinds
-
-    def loop(task, a: first, b: second, out: result, plan: Ints):  # type: ignore[valid-type]
-        row, stop, start, n = _piece(task, plan)
-        so, sa, sb = plan[5], plan[6], plan[7]
-        for r in range(row, stop):
-            o = _row_start(r, plan, 3, 0) + start * so
-            p = _row_start(r, plan, 3, 1) + start * sa
-            q = _row_start(r, plan, 3, 2) + start * sb
-            if so == 1 and sa == 1 and sb == 1:
-                for j in range(n):
-                    out[o + j] = f(a[p + j], b[q + j])
-            elif so == 1 and sa == 1 and sb == 0:
-                number = b[q]
-                for j in range(n):
-                    out[o + j] = f(a[p + j], number)
-            else:
-                for j in range(n):
-                    out[o + j * so] = f(a[p + j * sa], b[q + j * sb])
-
-    return Kernel(loop, getattr(f, "py_func", f))
+def _condition(steps):
+    return " and ".join(f"s{k} == {step}" for k, step in enumerate(steps))
 
 
-def _ternary(f, kinds, result) -> Kernel:
-    first, second, third = kinds
-
-    def loop(task, a: first, b: second, c: third, out: result, plan: Ints):  # type: ignore[valid-type]
-        row, stop, start, n = _piece(task, plan)
-        so, sa, sb, sc = plan[5], plan[6], plan[7], plan[8]
-        for i in range(row, stop):
-            o = _row_start(i, plan, 4, 0) + start * so
-            p = _row_start(i, plan, 4, 1) + start * sa
-            q = _row_start(i, plan, 4, 2) + start * sb
-            r = _row_start(i, plan, 4, 3) + start * sc
-            if so == 1 and sa == 1 and sb == 0 and sc == 0:
-                number, other = b[q], c[r]
-                for j in range(n):
-                    out[o + j] = f(a[p + j], number, other)
-            else:
-                for j in range(n):
-                    out[o + j * so] = f(a[p + j * sa], b[q + j * sb], c[r + j * sc])
-
-    return Kernel(loop, getattr(f, "py_func", f))
-
-
-# ---- values that depend on an element's place only
-
-
-def places(function: Callable[..., object]):
-    """A column (key, limit, scale, out) that fills `out` with function(place, key[0], limit, scale), where `place`
-    counts the elements in C order, whatever the memory layout; key (1) uint64."""
-    f = helper(function)
-
-    def loop(task, key: Ints, limit, scale: float, out: Memory, plan: Ints):
-        row, stop, start, n = _piece(task, plan)
-        so, sa = plan[5], plan[6]
-        for r in range(row, stop):
-            o = _row_start(r, plan, 2, 0) + start * so
-            p = _row_start(r, plan, 2, 1) + start * sa
-            for j in range(n):
-                out[o + j * so] = f(p + j * sa, key[0], limit, scale)
-
-    run = Kernel(loop, function)
-
-    def column(key: np.ndarray, limit: int, scale: float, out: np.ndarray) -> None:
-        steps = np.cumprod((1, *out.shape[:0:-1]))[::-1].tolist()
-        tasks, plan = _plan(out.shape, out.strides, out.itemsize, ((out.shape, tuple(steps[-out.ndim :]), 1),))
-        if tasks:
-            run(tasks, key.view(np.int64), limit, scale, out, plan)
-
-    return column
+def _loop(inputs, steps):
+    """The loop over a row; operands whose step is "0" are read before it."""
+    steps = ["" if step == "1" else step for step in steps]
+    lines, values = [], []
+    for k, (kind, step) in enumerate(zip(inputs, steps[1:], strict=True), 1):
+        place = f"p{k} + j" + (f" * {step}" if step else "")
+        if step == "0" and kind is not Index:
+            lines.append(f"x{k} = a{k}[p{k}]")
+        values.append(place if kind is Index else f"x{k}" if step == "0" else f"a{k}[{place}]")
+    target = "p0 + j" + (f" * {steps[0]}" if steps[0] else "")
+    lines += ["for j in range(n):", f"    out[{target}] = f({', '.join(values)})"]
+    return "".join(f"\n            {line}" for line in lines)

@@ -35,6 +35,7 @@ from numba.extending import intrinsic, models, register_model
 from ..errors import DtypeError
 from . import cache, threads, tile
 from .fingerprint import fingerprint
+from .source import define
 from .view import WORD, View, member, view_of
 
 
@@ -90,10 +91,9 @@ def helper(function):
 class Kernel:
     """A kernel and its compiled forms, one for each element type and tile."""
 
-    def __init__(self, function: Callable[..., Any], source: Callable[..., Any] | None = None):
-        self.function = function
-        self.source = source or function  # where the mathematics stands, if the loop around it is made elsewhere
-        self.name = f"{self.source.__module__.rpartition('.')[2]}.{self.source.__name__}"
+    def __init__(self, function: Callable[..., Any], name: str = "", module: str = ""):
+        self.function, self.module = function, module or function.__module__
+        self.name = f"{self.module.rpartition('.')[2]}.{name or function.__name__}"
         parameters = list(inspect.signature(function).parameters.values())[1:]
         self.names = [parameter.name for parameter in parameters]
         self.kinds = [int if p.annotation is p.empty else p.annotation for p in parameters]
@@ -153,9 +153,12 @@ class Kernel:
         """
         static = None if shape is None else tile.TileShape(element, *shape)
         names = ", ".join(self.names)
-        scope = {"unpack": _unpacker(element, static, self.kinds), "body": helper(self.function)}
-        exec(f"def entry(block, task):\n    {names}, = unpack(block)\n    body(task, {names})", scope)
-        return numba.cfunc(types.void(types.int64, types.int64), error_model="numpy", fastmath=FASTMATH)(scope["entry"])
+        entry = define(
+            f"def entry(block, task):\n    {names}, = unpack(block)\n    body(task, {names})",
+            unpack=_unpacker(element, static, self.kinds),
+            body=helper(self.function),
+        )
+        return numba.cfunc(types.void(types.int64, types.int64), error_model="numpy", fastmath=FASTMATH)(entry)
 
     def llvm(self, char: str = "f", shape: tuple[int, int, bool] | None = None) -> str:
         """The optimised LLVM code, for tests that count instructions."""
@@ -166,8 +169,7 @@ kernel = Kernel
 
 
 def _caller(kernel: Kernel) -> Callable[..., None]:
-    """The function that packs a kernel's arguments and launches it, written out for its parameters: a launch costs 2 us
-    of Python, 5 us with a loop over the arguments."""
+    """The function that packs a kernel's arguments and launches it, written out for its parameters; see source.py."""
     named = list(zip(kernel.names, kernel.kinds, strict=True))
     arrays = [name for name, kind in named if kind in DIMENSIONS]
     lists = [name for name, kind in named if kind is ArrayList]
@@ -182,7 +184,7 @@ def _caller(kernel: Kernel) -> Callable[..., None]:
     text = f"""
 def run(tasks, {", ".join(kernel.names)}):
     if not ({" is ".join(["ndarray", *(f"type({name})" for name in arrays)])}):
-        wrong(kernel, dict({", ".join(f"{name}={name}" for name in arrays)}))
+        refuse(kernel, dict({", ".join(f"{name}={name}" for name in arrays)}))
     form_ = {sample}.dtype.char, {tile_name}
     address_ = compiled.get(form_) or prepare(*form_)
     if local.observer is not None:
@@ -191,21 +193,20 @@ def run(tasks, {", ".join(kernel.names)}):
     execute(pack({len(fields) + 3}, address_, tasks, {", ".join(fields)}), {8 * len(fields) + 24})
 """
     kernel.pack = struct.Struct("qqq" + "".join("d" if kind is float else "q" for _, kind in passed)).pack
-    scope = {
-        "kernel": kernel,
-        "compiled": kernel.compiled,
-        "prepare": kernel.prepare,
-        "ndarray": np.ndarray,
-        "local": threads.local,
-        "execute": threads.execute,
-        "pack": kernel.pack,
-        "wrong": _wrong_arguments,
-    }
-    exec(text, scope)
-    return scope["run"]
+    return define(
+        text,
+        kernel=kernel,
+        compiled=kernel.compiled,
+        prepare=kernel.prepare,
+        ndarray=np.ndarray,
+        local=threads.local,
+        execute=threads.execute,
+        pack=kernel.pack,
+        refuse=_refuse_arguments,
+    )
 
 
-def _wrong_arguments(kernel: Kernel, arrays: dict[str, Any]) -> None:
+def _refuse_arguments(kernel: Kernel, arrays: dict[str, Any]) -> None:
     name, value = next((name, value) for name, value in arrays.items() if type(value) is not np.ndarray)
     raise DtypeError(f"{kernel.name}: argument {name!r} is a {type(value).__name__}, expected a NumPy array")
 

@@ -123,7 +123,7 @@ def spread(array: Any, shape: tuple[int, ...]) -> Any:
 
 
 def owns(array: Any) -> bool:
-    """Whether an array is all there is of its memory, but for alignment."""
+    """Whether an array owns its whole buffer, apart from bytes for alignment."""
     base = array.base
     known = type(base) is np.ndarray or not isinstance(array, np.ndarray)
     return base is None or (known and base.nbytes <= array.nbytes + ALIGNMENT)
@@ -151,6 +151,13 @@ def is_view(array: Any, shape: tuple[int, ...]) -> bool:
     except ValueError:
         return False
     return True
+
+
+def duplicate(array: Any) -> Any:
+    """A copy in the same memory order."""
+    out = empty_like(array)
+    copy(out, array)
+    return out
 
 
 def reshaped(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import dlpack
-from ..device import Device
+from ..device import device
 from ..threads import local
 from . import (
     driver,
@@ -18,14 +18,10 @@ from .array import Arrays, DeviceArray, empty, foreign, sent
 from .machine import machine
 
 
-class CudaDevice(Device):
+class CudaDevice(device):
     """The GPU as a place for tensors."""
 
-    def __init__(self) -> None:
-        super().__init__("cuda", launches=True)
-        machine()  # an error here says what is missing
-        self.index = 0
-        self.only_launches = True
+    type, index = "cuda", 0
 
     def allocate(self, shape: tuple[int, ...], dtype: np.dtype) -> DeviceArray:
         """An uninitialised array in C order."""
@@ -63,6 +59,13 @@ class CudaDevice(Device):
             local.observer.keep(moved)
         return moved.transpose(np.argsort(axes))
 
+    def receive(self, array: np.ndarray) -> DeviceArray:
+        """A copy of a NumPy array on the GPU; a replay sends it again."""
+        moved = self.from_host(array)
+        if local.observer is not None:
+            local.observer.host_call(DeviceArray.send, (moved, array))
+        return moved
+
     def to_host(self, array: DeviceArray) -> np.ndarray:
         """An array of the GPU as a NumPy array; waits for the work before it."""
         if local.observer is not None:
@@ -88,9 +91,10 @@ class CudaDevice(Device):
 
 
 @cache
-def gpu() -> CudaDevice:
+def cuda_device() -> CudaDevice:
     """The device, the same for all who ask.
 
     Raises   DeviceError   there is none, and why
     """
-    return CudaDevice()
+    machine()  # an error here says what is missing
+    return object.__new__(CudaDevice)
