@@ -82,7 +82,7 @@ def window_grid(x: Shape, window, stride, pads: Pads, dilation, where: str, ceil
 def windows_covering(
     size: int, count: int, window: int, stride: int, before: int, dilation: int
 ) -> list[tuple[int, ...]]:
-    """For every pixel along one side, the windows that hold it: (first tap, its window, how many, and two steps).
+    """For every pixel along one side, the windows that cover it: (number, first tap, its window, and their steps).
 
     Pixel h is tap k of window o where h + before - k*dilation = o*stride.  From one such pair to the next the tap grows
     by stride / g and the window falls by dilation / g, the steps, g being the greatest common divisor of the two.
@@ -96,7 +96,7 @@ def windows_covering(
             for k in range(window)
             if (h + before - k * dilation) % stride == 0 and 0 <= h + before - k * dilation < count * stride
         ]
-        found.append((*(pairs[0] if pairs else (0, 0)), len(pairs), *steps))
+        found.append((len(pairs), *(pairs[0] if pairs else (0, 0)), *steps))
     return found
 
 

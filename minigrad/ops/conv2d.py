@@ -309,16 +309,25 @@ def conv2d_input_numpy(g, w, stride, pads, dilation, groups, dx):
 
 
 @helper
-def _holders_sum(tile, acc, g, w, at, place, rows, cols, KW, filters, first_i, first_f, stop_i, stop_f, count):
+def covering(table, pixel):
+    """Of the windows that cover a pixel along a side: their number; of the first one, which tap lies on the pixel, and
+    which window it is; and the steps of both to the next one.  The tap grows, the window falls."""
+    at = 5 * pixel
+    return table[at], table[at + 1], table[at + 2], table[at + 3], table[at + 4]
+
+
+@helper
+def _covering_sum(tile, acc, g, w, at, place, rows, cols, KW, filters, first_i, first_f, stop_i, stop_f, count):
     """acc + the sum of weight times gradient over some rows of the windows that hold a pixel, and over some filters.
 
     place   (first filter, row and column of the pixel, first image)
     """
-    h, v = place[1], place[2]
+    _, first_kh, first_oh, kh_step, oh_step = covering(rows, place[1])
+    across, first_kw, first_ow, kw_step, ow_step = covering(cols, place[2])
     for i in range(first_i, stop_i):
-        kh, oh = rows[5 * h] + i * rows[5 * h + 3], rows[5 * h + 1] - i * rows[5 * h + 4]
-        for j in range(cols[5 * v + 2]):
-            kw, ow = cols[5 * v] + j * cols[5 * v + 3], cols[5 * v + 1] - j * cols[5 * v + 4]
+        kh, oh = first_kh + i * kh_step, first_oh - i * oh_step
+        for j in range(across):
+            kw, ow = first_kw + j * kw_step, first_ow - j * ow_step
             tap = at + (kh * KW + kw) * filters * tile.rows
             for f in range(first_f, stop_f):
                 value = (place[0] + f, oh, ow, place[3])
@@ -332,8 +341,7 @@ def conv2d_input_kernel(
 ):
     """One row of pixels, h = task.  g (F, OH, OW, N), w (blocks, KH, KW, F/groups, tile.rows), dx (C, H, W, N).
 
-    rows, cols: for every pixel along a side the first tap that it is, of which window, how many such there are, and the
-    steps from one to the next.
+    rows, cols: the windows that cover each pixel along a side, see `covering`.
     """
     F, _, _, N = g.shape
     channels, H, W, _ = dx.shape
@@ -346,22 +354,22 @@ def conv2d_input_kernel(
                 for block in range(blocks):
                     c = group * C + smaller(block * tile.rows, C - tile.rows)
                     acc, at = zeros(tile), (group * blocks + block) * KH * KW * filters * tile.rows
-                    most, place = rows[5 * h + 2], (group * filters, h, v, n)
+                    (down, _, _, _, _), place = covering(rows, h), (group * filters, h, v, n)
                     if KH * KW * filters <= LONG_WINDOW:
-                        acc = _holders_sum(
-                            tile, acc, g, w, at, place, rows, cols, KW, filters, 0, 0, most, filters, length - n
+                        acc = _covering_sum(
+                            tile, acc, g, w, at, place, rows, cols, KW, filters, 0, 0, down, filters, length - n
                         )
                         store(acc, dx, (c, h, v, n), H * W * N, length - n)
                     else:
                         lost, few = zeros(tile), larger(LONG_WINDOW // (KW * filters), 1)
-                        for i in range(0, most, few):
+                        for i in range(0, down, few):
                             for f in range(0, filters, LONG_WINDOW):
                                 run, end_i, end_f = (
                                     zeros(tile),
-                                    smaller(i + few, most),
+                                    smaller(i + few, down),
                                     smaller(f + LONG_WINDOW, filters),
                                 )
-                                run = _holders_sum(
+                                run = _covering_sum(
                                     tile, run, g, w, at, place, rows, cols, KW, filters, i, f, end_i, end_f, length - n
                                 )
                                 acc, lost = added(acc, lost, run)
@@ -387,12 +395,12 @@ def conv2d_input_cpu(g, w, stride, pads, dilation, groups, dx):
 @cache
 def _row_table(taps, dilation):
     """The taps of a whole row of pixels, the last window first."""
-    return np.array([0, (taps - 1) * dilation, taps, 1, dilation], np.int64)
+    return np.array([taps, 0, (taps - 1) * dilation, 1, dilation], np.int64)
 
 
 @cache
 def window_tables(image, grid, window, stride, pads, dilation):
-    """Which windows hold a pixel, by rows and by columns, as tables for kernels."""
+    """The windows that cover each pixel, by rows and by columns, as tables for kernels; see `covering`."""
     rows = windows_covering(image[-2], grid[-2], window[-2], stride[0], pads[0], dilation[0])
     cols = windows_covering(image[-1], grid[-1], window[-1], stride[1], pads[2], dilation[1])
     return np.array(rows, np.int64), np.array(cols, np.int64)

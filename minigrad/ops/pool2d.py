@@ -21,7 +21,7 @@ from ..runtime.kernel import Array1, Array4, Ints, Shorts, Tile, kernel
 from ..runtime.math import const, larger, smaller
 from ..runtime.tile import add_where, choose, divided, full, keep_larger, load, outer_fma, store, store_shorts, zeros
 from ..shapes import window_grid
-from .conv2d import tap, window_tables
+from .conv2d import covering, tap, window_tables
 from .matmul import expect_floats
 from .op import Dispatch, op
 from .reduction import one
@@ -153,14 +153,15 @@ def max_pool2d_back_kernel(task, g: Array4, places: Shorts, dx: Array4, rows: In
     _, OH, OW, N = g.shape
     C, H, W, _ = dx.shape
     h, c = task // C, task % C
+    down, first_kh, first_oh, kh_step, oh_step = covering(rows, h)
     for start in range(0, N, tile.width):
         n = larger(smaller(start, N - tile.width), 0)
         for v in range(W):
-            acc = zeros(tile)
-            for i in range(rows[5 * h + 2]):
-                kh, oh = rows[5 * h] + i * rows[5 * h + 3], rows[5 * h + 1] - i * rows[5 * h + 4]
-                for j in range(cols[5 * v + 2]):
-                    kw, ow = cols[5 * v] + j * cols[5 * v + 3], cols[5 * v + 1] - j * cols[5 * v + 4]
+            acc, (across, first_kw, first_ow, kw_step, ow_step) = zeros(tile), covering(cols, v)
+            for i in range(down):
+                kh, oh = first_kh + i * kh_step, first_oh - i * oh_step
+                for j in range(across):
+                    kw, ow = first_kw + j * kw_step, first_ow - j * ow_step
                     at = ((c * OH + oh) * OW + ow) * N + n
                     acc = add_where(acc, places, np.uint16(kh * KW + kw), g, at, N - n)
             store(acc, dx, (c, h, v, n), 0, N - n)
@@ -317,14 +318,15 @@ def avg_pool2d_back_kernel(task, g: Array4, shares: Array1, dx: Array4, rows: In
     _, _, OW, N = g.shape
     C, H, W, _ = dx.shape
     h, c = task // C, task % C
+    down, _, first_oh, _, oh_step = covering(rows, h)
     for start in range(0, N, tile.width):
         n = larger(smaller(start, N - tile.width), 0)
         for v in range(W):
-            acc = zeros(tile)
-            for i in range(rows[5 * h + 2]):
-                oh = rows[5 * h + 1] - i * rows[5 * h + 4]
-                for j in range(cols[5 * v + 2]):
-                    ow = cols[5 * v + 1] - j * cols[5 * v + 4]
+            acc, (across, _, first_ow, _, ow_step) = zeros(tile), covering(cols, v)
+            for i in range(down):
+                oh = first_oh - i * oh_step
+                for j in range(across):
+                    ow = first_ow - j * ow_step
                     acc = outer_fma(acc, shares, oh * OW + ow, 0, g, (c, oh, ow, n), N - n)
             store(acc, dx, (c, h, v, n), 0, N - n)
 

@@ -1,7 +1,7 @@
-"""Kernels that apply a scalar function element by element, on the GPU: one thread an element, with broadcasting.
+"""Element-wise kernels on the GPU: one thread for each element, with broadcasting.
 
-As on the CPU the axes of all operands are put in the memory order of the output and merged where they can be; what
-remains, in almost all cases one axis, is walked by division.  The formula is that of the CPU's kernel (see math.py).
+As on the CPU, the axes of all operands are put in the memory order of the output and merged where possible.  In almost
+all cases one axis remains; otherwise a thread finds its element by division.  The formula is the CPU's (see math.py).
 """
 
 from collections.abc import Callable
@@ -10,49 +10,54 @@ from typing import Any
 
 import numpy as np
 
-from ..elementwise import in_memory_order, merged
-from .array import DeviceArray, sent
+from ..elementwise import Index, c_order_steps, in_memory_order, merged
+from ..kernel import Memory
+from ..source import define
+from .array import DeviceArray, resent, sent
 from .driver import cuda
 from .kernel import Kernel
 from .math import translated
 
 
-def elementwise(formula: Callable[..., Any]) -> Callable[..., None]:
-    """A column that fills its last argument with formula(a, ...) element by element; numbers stand for arrays."""
+def elementwise(name: str, formula: Callable[..., Any], kinds: tuple[type, ...]) -> Callable[..., None]:
+    """The implementation (operands..., out) that fills `out` with formula(a, ...) element by element; see
+    ../elementwise.py.  A number may be given for an operand, and a NumPy array, which a replay sends again."""
+    full_name = f"{formula.__module__.rpartition('.')[2]}.{name}"
 
-    def column(*arguments: Any) -> None:
-        *operands, out = arguments
-        operands = [_operand(value, out) for value in operands]
-        run = _kernel(formula, "".join("a" if isinstance(value, DeviceArray) else "s" for value in operands))
-        launch(run, operands, out)
+    def implementation(*arguments: Any) -> None:
+        out, given = arguments[-1], iter(arguments)
+        if not out.size:
+            return
+        memory, start = out.flat()
+        letters, values, layouts, starts = "", [], [], [start]
+        for kind in kinds[:-1]:
+            value = _as_operand(next(given), kind, out) if kind is not Index else None
+            letters += "i" if kind is Index else "a" if isinstance(value, DeviceArray) else "s"
+            if kind is Index:
+                layouts.append((out.shape, c_order_steps(out.shape), 1))
+                starts.append(0)
+            elif isinstance(value, DeviceArray):
+                layouts.append((value.shape, value.strides, value.itemsize))
+                flat, start = value.flat()
+                values.append(flat)
+                starts.append(start)
+            else:
+                values.append(value)
+        plan = _plan(out.shape, out.strides, out.itemsize, tuple(layouts), tuple(starts))
+        _kernel(formula, full_name, letters).each(out.size, plan, *values, memory)
 
-    return column
+    return implementation
 
 
-def _operand(value: Any, out: DeviceArray) -> Any:
-    """Arrays as they are; numbers as Python's, floats where floats are computed."""
+def _as_operand(value: Any, kind: type, out: DeviceArray) -> Any:
+    """An array of the GPU; or a number of Python, a float where floats are computed."""
     if isinstance(value, DeviceArray):
         return value
+    if isinstance(value, np.ndarray) and value.ndim:
+        return resent(value)
     number = value.item() if hasattr(value, "item") else value
-    return float(number) if out.dtype.kind == "f" or isinstance(number, float) else int(number)
-
-
-def launch(run: Kernel, operands: list[Any], out: DeviceArray) -> None:
-    """Run an element-by-element kernel."""
-    if not out.size:
-        return
-    arrays = [value for value in operands if isinstance(value, DeviceArray)]
-    memories = [array.flat() for array in (out, *arrays)]
-    plan = _plan(
-        out.shape,
-        out.strides,
-        out.itemsize,
-        tuple([(array.shape, array.strides, array.itemsize) for array in arrays]),
-        tuple([start for _, start in memories]),
-    )
-    flats = iter([flat for flat, _ in memories[1:]])
-    values = [next(flats) if isinstance(value, DeviceArray) else value for value in operands]
-    run.each(out.size, plan, *values, memories[0][0])
+    floats = isinstance(number, float) or (out.dtype.kind == "f" and kind is Memory)
+    return float(number) if floats else int(number)
 
 
 @cache
@@ -66,82 +71,48 @@ def _plan(shape, strides, itemsize, operands, starts) -> DeviceArray:
     return sent(np.array(numbers, np.int64))
 
 
-def _walk(arrays: int) -> str:
-    """The text that finds element i in each array: o in the first, p0 ... in the others."""
-    places = ["o", *[f"p{k}" for k in range(arrays - 1)]]
-    lines = [f"{place} = plan[{2 + k}]" for k, place in enumerate(places)]
-    moves = [f"{place} += digit * plan[at + {1 + k}]" for k, place in enumerate(places)]
-    return f"""
+@cache
+def _kernel(formula: Callable[..., Any], name: str, letters: str) -> Kernel:
+    """The kernel for operands that are arrays ("a"), numbers ("s") or the element's number ("i")."""
+    placed = [k for k, letter in enumerate(letters) if letter != "s"]
+    values = [{"a": f"x{k}[p{k}]", "s": f"x{k}", "i": f"p{k}"}[letter] for k, letter in enumerate(letters)]
+    places = ["o", *[f"p{k}" for k in placed]]
+    text = KERNEL.format(
+        parameters=", ".join([*[f"x{k}" for k, letter in enumerate(letters) if letter != "i"], "out"]),
+        starts="; ".join(f"{place} = plan[{2 + k}]" for k, place in enumerate(places)),
+        moves="; ".join(f"{place} += digit * plan[at + {1 + k}]" for k, place in enumerate(places)),
+        first=2 + len(places),
+        step=1 + len(places),
+        values=", ".join(values),
+    )
+    function = define(text, cuda=cuda, f=translated(formula), __name__=__name__)
+    function.__doc__ = f"{name}, element by element."
+    return Kernel(function, f"{name}-{letters}")
+
+
+KERNEL = """
+def kernel(plan, {parameters}):
     for i in range(cuda.grid(1), plan[1], cuda.gridsize(1)):
-        {"; ".join(lines)}
-        rest, at = i, {2 + arrays}
+        {starts}
+        rest, at = i, {first}
         for axis in range(plan[0] - 1):
             digit = rest % plan[at]
             rest = rest // plan[at]
-            {"; ".join(moves)}
-            at += {1 + arrays}
+            {moves}
+            at += {step}
         digit = rest
-        {"; ".join(moves)}
+        {moves}
+        out[o] = f({values})
 """
-
-
-def _made(text: str, formula: Callable[..., Any], name: str) -> Kernel:
-    scope: dict[str, Any] = {"cuda": cuda, "f": translated(formula), "__name__": __name__}
-    exec(text, scope)
-    scope["loop"].__doc__ = f"{formula.__name__}, element by element."
-    return Kernel(scope["loop"], name)
-
-
-@cache
-def _kernel(formula: Callable[..., Any], kinds: str) -> Kernel:
-    """kinds: for each operand "a" for an array, "s" for a number."""
-    names = [f"x{k}" for k in range(len(kinds))]
-    place = iter(range(len(kinds)))
-    read = [f"{name}[p{next(place)}]" if kind == "a" else name for name, kind in zip(names, kinds, strict=True)]
-    text = f"""
-def loop(plan, {", ".join([*names, "out"])}):{_walk(1 + kinds.count("a"))}
-        out[o] = f({", ".join(read)})
-"""
-    return _made(text, formula, f"{_page(formula)}.{formula.__name__}-{kinds}")
-
-
-def _page(formula: Callable[..., Any]) -> str:
-    return formula.__module__.rpartition(".")[2]
-
-
-def places(formula: Callable[..., Any]) -> Callable[..., None]:
-    """A column (key, limit, scale, out) that fills `out` with formula(place, key[0], limit, scale), where `place`
-    counts the elements in C order, whatever the memory layout."""
-    text = f"""
-def loop(plan, key, limit, scale, out):{_walk(2)}
-        out[o] = f(p0, key[0], limit, scale)
-"""
-
-    def column(key: DeviceArray, limit: int, scale: float, out: DeviceArray) -> None:
-        if not out.size:
-            return
-        memory, start = out.flat()
-        steps = np.cumprod((1, *out.shape[:0:-1]))[::-1].tolist()[-out.ndim :] if out.ndim else []
-        plan = _plan(out.shape, out.strides, out.itemsize, ((out.shape, tuple(steps), 1),), (start, 0))
-        run = made(formula)
-        run.each(out.size, plan, key, limit, float(scale), memory)
-
-    made = cache(lambda formula: _made(text, formula, f"{_page(formula)}.{formula.__name__}"))
-    return column
 
 
 # ---- copies
 
-
-def _copied(x):
-    return x
-
-
-_copy = elementwise(_copied)
+_copy = elementwise("copy", lambda x: x, (Memory, Memory))
 
 
 def assign(target: DeviceArray, source: Any) -> None:
-    """Fill `target` with an array that broadcasts, or a number, turned into its dtype."""
+    """Fill `target` with an array that broadcasts, or a number, in its dtype."""
     _copy(source, target)
 
 
