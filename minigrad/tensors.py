@@ -23,6 +23,7 @@ from .dependency import Dependency, Identity, changed
 from .errors import DeviceError, DtypeError, GraphError, ShapeError, ValidationError
 from .ops.movement import Position, is_basic
 from .ops.op import ArrayOps, ObservedOps, Op, find as find_operation
+from .ops.arithmetic import add_dispatch
 from .ops.promotion import expect_fits, widest
 from .runtime import fork
 from .runtime.device import CPU, device as Device
@@ -1169,7 +1170,7 @@ def _accumulate(leaf: Tensor, part: Tensor, create_graph: Bool) -> None:
     elif create_graph or grad.requires_grad or not grad.array.flags.writeable:
         leaf._grad = grad + part
     else:
-        ops.add.dispatch[leaf.device.type](grad.array, part.array, grad.array)
+        add_dispatch[leaf.device.type](grad.array, part.array, grad.array)
         grad._storage.version += 1
 
 

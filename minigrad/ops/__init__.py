@@ -1,20 +1,17 @@
 """The operations, one family a file: formula, source, reference, kernels, forward and gradient.  Arrays only.
 
-`ops.relu` is the operation called relu.
+`ops.relu` is the operation called relu; it stands in front of a file of the same name.
 """
 
-from . import (
-    activation,
-    arithmetic,
-    conv2d as _conv2d,
-    dropout,
-    loss,
-    matmul as _matmul,
-    movement,
-    pool2d,
-    reduction,
-    softmax as _softmax,
-)
-from .op import OPS
+from . import activation, arithmetic, dropout, loss, movement, pool2d, reduction
+from .conv2d import conv2d
+from .matmul import matmul
+from .op import OPS, Op
+from .softmax import softmax
 
-globals().update(OPS)  # an operation stands in front of the file of its name
+
+def __getattr__(name: str) -> Op:
+    raise AttributeError(f"there is no operation {name!r}")
+
+
+globals().update(OPS)

@@ -39,6 +39,7 @@ sub = binary("sub", lambda a, b: a - b, np.subtract, _dtype_of_difference)
 mul = binary("mul", lambda a, b: a * b, np.multiply)
 div = binary("div", lambda a, b: a / b, np.divide, _dtype_of_quotient)
 neg = unary("neg", lambda a: -a, np.negative, _refuse_bool)
+add_dispatch = add.dispatch  # for sums in place
 
 
 @add.gradient

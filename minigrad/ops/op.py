@@ -130,7 +130,7 @@ class Op:
         self.rest = next((p.name for p in parameters if p.kind is p.VAR_POSITIONAL), None)  # `*positions`: any number
         self.view, self.elementwise, self.sliding_window = view, elementwise, sliding_window
         self.moves, self.activation = moves, activation
-        self.dispatch: Dispatch | None = None
+        self.dispatch: Any = None
         self.flops: Callable[..., int] | None = None
         self.rule: Callable[..., tuple[Callable[[], Any] | None, ...]] | None = None
         self.sources: list[tuple[str, str, Any]] = []
