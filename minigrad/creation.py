@@ -1,4 +1,4 @@
-"""Making tensors: constants, ranges, random numbers; and joining them."""
+"""Functions that make tensors: constants, ranges, random numbers, borrowed memory; and that join them."""
 
 from collections.abc import Sequence
 from math import ceil, isfinite
@@ -75,7 +75,9 @@ def ones(*shape: Any, dtype: Any = float32, device: str | Device = CPU, requires
 def full(
     shape: Sequence[int], fill_value: Any, dtype: Any = None, device: str | Device = CPU, requires_grad: bool = False
 ) -> Tensor:
-    """A tensor full of one number; a bool gives bool, a whole number int64, any other float32.
+    """A tensor in which every element is `fill_value`.
+
+    dtype    if None: bool for a bool, int64 for a whole number, float32 for other numbers
 
     Raises   DtypeError   the dtype does not hold the number
     Example
@@ -88,7 +90,7 @@ def full(
 
 
 def zeros_like(x: Tensor, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
-    """Zeros in the shape, and unless others are given the dtype and device, of x.
+    """Zeros in the shape of x; dtype and device are those of x if they are None.
 
     Example
     >>> zeros_like(ones(2))
@@ -98,7 +100,7 @@ def zeros_like(x: Tensor, dtype: Any = None, device: Any = None, requires_grad: 
 
 
 def ones_like(x: Tensor, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
-    """Ones in the shape, and unless others are given the dtype and device, of x.
+    """Ones in the shape of x; dtype and device are those of x if they are None.
 
     Example
     >>> ones_like(zeros(2))
@@ -120,10 +122,12 @@ def arange(
     device: str | Device = CPU,
     requires_grad: bool = False,
 ) -> Tensor:
-    """start, start + step, ... below end; with one argument from 0.  Whole numbers give int64, others float32.
+    """start, start + step, ... up to but not including end; arange(end) starts at 0.
 
-    Raises   ValidationError   step is 0 or leads away from end, or one of them is not finite
-             DtypeError        the dtype does not hold the numbers, or is of whole numbers and these are not
+    dtype    if None: int64 for whole numbers, float32 for others
+
+    Raises   ValidationError   step is 0 or leads away from end, or a number is not finite
+             DtypeError        the dtype does not hold the numbers
     Example
     >>> arange(3)
     tensor([0, 1, 2])
@@ -148,7 +152,7 @@ def arange(
 def linspace(
     start: float, end: float, steps: int, dtype: Any = float32, device: str | Device = CPU, requires_grad: bool = False
 ) -> Tensor:
-    """`steps` numbers from start to end, both included, at equal distances.
+    """`steps` evenly spaced numbers from start to end, both included.
 
     Raises   ValidationError   fewer than 0 steps
              DtypeError        a dtype of whole numbers
@@ -158,7 +162,7 @@ def linspace(
     """
     kind = _known_dtype(dtype, "linspace")
     if kind.kind != "f":
-        raise DtypeError(f"linspace: the distances are fractions, which {kind} does not hold; use .to() afterwards")
+        raise DtypeError(f"linspace: evenly spaced numbers are fractions, which {kind} does not hold; use .to() afterwards")
     result_type("linspace", start, end)  # refuses what is no number
     if not hasattr(steps, "__index__") or steps < 0:
         raise ValidationError(f"linspace: {steps} steps; give 0 or more")
@@ -168,7 +172,7 @@ def linspace(
 def eye(
     n: int, m: int | None = None, dtype: Any = float32, device: str | Device = CPU, requires_grad: bool = False
 ) -> Tensor:
-    """The matrix (n, m), square if m is None, with ones from the top left corner down and zeros elsewhere.
+    """The matrix (n, m), square if m is None, with ones on the diagonal and zeros elsewhere.
 
     Example
     >>> eye(2, 3)
@@ -197,12 +201,12 @@ def rand(*shape: Any, dtype: Any = float32, device: str | Device = CPU, requires
     True
     """
     kind = _known_dtype(dtype, "rand")
-    width = np.float32 if kind == float32 else np.float64  # drawn as wide as asked for: rounding could reach 1
+    width = np.float32 if kind == float32 else np.float64  # drawn in this dtype: rounding float64 could give 1
     return _drawn("rand", lambda sizes: generator().random(sizes, width), shape, kind, device, requires_grad)
 
 
 def randint(low: int, high: Any, shape: Any = None, dtype: Any = int64, device: str | Device = CPU) -> Tensor:
-    """Random whole numbers, low to high - 1; randint(high, shape) draws from 0.
+    """Random whole numbers from low to high - 1; randint(high, shape) starts at 0.
 
     Raises   ValidationError   high is not larger than low, or they are not whole
              DtypeError        the dtype does not hold the numbers
@@ -216,14 +220,14 @@ def randint(low: int, high: Any, shape: Any = None, dtype: Any = int64, device: 
         raise ValidationError(f"randint: from {low} up to {high}; give whole numbers, and the shape as (2, 3)")
     first, last, sizes, kind = index(low), index(high), _sizes("randint", (shape,)), _known_dtype(dtype, "randint")
     if first >= last:
-        raise ValidationError(f"randint: nothing lies from {low} up to {high}; high must be larger than low")
+        raise ValidationError(f"randint: low is {low} and high is {high}; high must be larger than low")
     for end in (first, last - 1):
         expect_fits("randint", end, int64 if kind.kind == "f" else kind)
     return _new(generator().integers(first, last, sizes).astype(kind), device, False)
 
 
 def randperm(n: int, device: str | Device = CPU) -> Tensor:
-    """0 to n-1 in random order.
+    """The numbers 0 to n-1 in random order.
 
     Example
     >>> sorted(randperm(3).tolist())
@@ -234,12 +238,12 @@ def randperm(n: int, device: str | Device = CPU) -> Tensor:
 
 
 def from_numpy(array: np.ndarray) -> Tensor:
-    """A tensor that shares the memory of a NumPy array, np.memmap included: a change of one is a change of the other.
+    """A tensor that shares the memory of a NumPy array or np.memmap: a change of one is a change of the other.
 
-    A tensor on read-only memory can be read, and not be changed in place.
+    A tensor on read-only memory cannot be changed in place.
 
-    Raises   DtypeError   the array is masked, its elements are no numbers in the machine's byte order, or they do not
-                          lie at multiples of their size
+    Raises   DtypeError   the array is masked, its dtype is not supported or has another byte order than this machine,
+                          or its elements are not aligned
     Example
     >>> from_numpy(np.zeros(2, "f4"))
     tensor([0., 0.])
@@ -263,15 +267,17 @@ def from_numpy(array: np.ndarray) -> Tensor:
 
 
 def _borrowed(array: Any, place: Device) -> Tensor:
-    """A tensor on memory that somebody else uses, too."""
+    """A tensor on memory that another library uses, too."""
     made = _make(array, place, None)
     made._storage.lent = True
     return made
 
 
 def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
-    """A tensor of `data`, on the same memory where that can be: a tensor is itself, a NumPy array as in from_numpy, an
-    object with __cuda_array_interface__ (of Numba, CuPy, PyTorch) where it lies on the GPU; else a copy, as mg.tensor.
+    """A tensor of `data` that shares its memory where possible.
+
+    data   a tensor is returned as it is.  Memory is shared with a NumPy array, as by from_numpy, and with an object
+           that has __cuda_array_interface__ (of Numba, CuPy, PyTorch).  Other data is copied, as by mg.tensor
 
     Raises   DtypeError    the data is not numeric
              DeviceError   there is no such device here
@@ -294,12 +300,12 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
 
 
 def from_dlpack(source: Any) -> Tensor:
-    """A tensor on the memory of another library's tensor or array, on the CPU or the GPU; nothing is copied.
+    """A tensor that shares the memory of another library's tensor or array, on the CPU or the GPU.
 
-    source   anything with __dlpack__, as PyTorch's tensors and CuPy's arrays
+    source   an object with __dlpack__, such as PyTorch's tensors and CuPy's arrays
 
     Raises   DtypeError    it has no __dlpack__, or a dtype that tensors do not have
-             DeviceError   its memory is on neither, or there is no GPU here
+             DeviceError   its memory is on another device, or there is no GPU
     Example
     >>> from_dlpack(np.ones(2, "f4"))
     tensor([1., 1.])
@@ -316,34 +322,34 @@ def from_dlpack(source: Any) -> Tensor:
 
 
 def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
-    """Tensors joined along an axis that they have.
+    """Tensors joined along an existing axis.
 
-    Raises   ShapeError   they differ elsewhere
+    Raises   ShapeError   they differ in another axis, or the list is empty
     Example
     >>> cat([ones(1), zeros(2)])
     tensor([1., 0., 0.])
     """
-    _some("cat", tensors)
+    _check_tensors("cat", tensors)
     shape = next((part.shape for part in tensors if part.shape != (0,)), (0,))
     axis = shapes.axis_number(dim, len(shape), "cat")
-    nothing = (*shape[:axis], 0, *shape[axis + 1 :])  # as in PyTorch, no elements in one axis fit anything
-    parts = [part.reshape(nothing) if part.shape == (0,) else part for part in tensors]
+    empty = (*shape[:axis], 0, *shape[axis + 1 :])  # as in PyTorch, a tensor of shape (0,) fits any other
+    parts = [part.reshape(empty) if part.shape == (0,) else part for part in tensors]
     return apply(ops.cat, *parts, axis=axis)
 
 
 def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
-    """Tensors of one shape joined along a new axis.
+    """Tensors of the same shape joined along a new axis.
 
-    Raises   ShapeError   they differ
+    Raises   ShapeError   their shapes differ, or the list is empty
     Example
     >>> stack([ones(2), zeros(2)]).shape
     (2, 2)
     """
-    _some("stack", tensors)
+    _check_tensors("stack", tensors)
     return apply(ops.stack, *tensors, axis=shapes.axis_number(dim, tensors[0].ndim + 1, "stack"))
 
 
-def _some(where, tensors):
+def _check_tensors(where, tensors):
     if not tensors:
         raise ShapeError(f"{where}: the list of tensors is empty; give at least one")
     for value in tensors:

@@ -22,7 +22,7 @@ class _Changes:
 
 
 def changed() -> None:
-    """Count a change of what a recording may depend on; called after it."""
+    """Count a change of a state on which a recording may rely; called after the change."""
     _Changes.count = next(_numbers)
 
 
@@ -32,23 +32,23 @@ def change_count() -> int:
 
 
 class Dependency:
-    """What a recording can depend on."""
+    """An object on whose state a recording can rely."""
 
     __slots__ = ()
 
-    _replay_counted = True  # whether changed() is called for every change of its state; else it is always compared
+    _replay_counted = True  # whether every change of its state calls changed(); otherwise it is compared at each call
 
     @property
     def _replay_key(self) -> Any:
-        """Equal for two objects that stand for the same thing."""
+        """Equal for two objects that stand for the same dependency."""
         return Identity(self)
 
     def _replay_state(self) -> Any:
-        """What a recording takes for granted, frozen."""
+        """A snapshot of the state on which a recording relies."""
         raise NotImplementedError
 
     def _replay_parts(self) -> Iterable["Dependency"]:
-        """The things that belong to it."""
+        """The dependencies inside it."""
         return ()
 
     def _replay_name(self, part: str) -> str:
@@ -72,13 +72,13 @@ class Identity:
 
 
 EXACT = (bool, int, str, bytes, type(None))
-LARGE = 2**16  # bytes of a NumPy array from which on it is compared by identity
+LARGE_ARRAY = 2**16  # bytes from which on a NumPy array is compared by identity
 CONTAINERS = (tuple, list, set, frozenset)
 
 
-def frozen(value: Any) -> Any:
-    """A value as something to compare and to hash: numbers, strings and small NumPy arrays with their types, also in
-    containers, as they are now; every other object by identity.
+def snapshot(value: Any) -> Any:
+    """A copy of a value that can be compared and hashed: numbers, strings and small NumPy arrays with their types, also
+    in containers; every other object by identity.
 
     Unlike ==, it tells 0.0 from -0.0, and nan equals nan.
     """
@@ -90,78 +90,54 @@ def frozen(value: Any) -> Any:
     if isinstance(value, np.generic):
         return kind, value.tobytes()
     if isinstance(value, CONTAINERS):
-        return (kind, *map(frozen, value))
+        return (kind, *map(snapshot, value))
     if isinstance(value, dict):
-        return (kind, *[(frozen(key), frozen(part)) for key, part in value.items()])
-    if kind is np.ndarray and value.nbytes <= LARGE and not value.dtype.hasobject:
+        return (kind, *[(snapshot(key), snapshot(part)) for key, part in value.items()])
+    if kind is np.ndarray and value.nbytes <= LARGE_ARRAY and not value.dtype.hasobject:
         return kind, value.shape, value.dtype.str, value.tobytes()
     if kind is slice:
-        return kind, frozen((value.start, value.stop, value.step))
+        return kind, snapshot((value.start, value.stop, value.step))
     return Identity(value)
 
 
-def differences(before: Any, after: Any, name: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """The parts in which two frozen values differ: (name, before, after)."""
+def changed_parts(before: Any, after: Any, name: str = "") -> Iterator[str]:
+    """The names of the parts in which two snapshots differ."""
     if before == after:
         return
     if _is_dict(before) and _is_dict(after) and [k for k, _ in before[1:]] == [k for k, _ in after[1:]]:
         for (key, old), (_, new) in zip(before[1:], after[1:], strict=True):
             part = str(key[1]) if type(key) is tuple else type(key.value).__name__
-            yield from differences(old, new, f"{name}.{part}" if name else part)
+            yield from changed_parts(old, new, f"{name}.{part}" if name else part)
     else:
-        yield name, before, after
+        yield name
 
 
 def _is_dict(value: Any) -> bool:
     return type(value) is tuple and len(value) > 1 and isinstance(value[0], type) and issubclass(value[0], dict)
 
 
-def mutable(value: Any) -> bool:
-    """Whether a value can change while it stays the same object, and `frozen` would show that."""
+def can_change_unseen(value: Any) -> bool:
+    """Whether a value can change without a call of changed(), as a list does, and `snapshot` would show that."""
     if isinstance(value, tuple):
-        return any(map(mutable, value))
+        return any(map(can_change_unseen, value))
     return isinstance(value, list | dict | set | np.ndarray) and not isinstance(value, CountedDict)
+
+
+def _counted(name: str) -> Any:
+    """The method of dict, followed by changed()."""
+    method = getattr(dict, name)
+
+    def run(self: "CountedDict", *args: Any, **named: Any) -> Any:
+        result = method(self, *args, **named)
+        changed()
+        return result
+
+    return run
 
 
 class CountedDict(dict[Any, Any]):
     """A dict that counts its changes."""
 
-    def __setitem__(self, key: Any, value: Any) -> None:
-        super().__setitem__(key, value)
-        changed()
 
-    def __delitem__(self, key: Any) -> None:
-        super().__delitem__(key)
-        changed()
-
-    def pop(self, *args: Any) -> Any:
-        """dict.pop."""
-        found = super().pop(*args)
-        changed()
-        return found
-
-    def popitem(self) -> tuple[Any, Any]:
-        """dict.popitem."""
-        found = super().popitem()
-        changed()
-        return found
-
-    def clear(self) -> None:
-        """dict.clear."""
-        super().clear()
-        changed()
-
-    def setdefault(self, *args: Any) -> Any:
-        """dict.setdefault."""
-        found = super().setdefault(*args)
-        changed()
-        return found
-
-    def update(self, *args: Any, **named: Any) -> None:
-        """dict.update."""
-        super().update(*args, **named)
-        changed()
-
-    def __ior__(self, other: Any) -> "CountedDict":  # type: ignore[override,misc]
-        self.update(other)
-        return self
+for _name in ("__setitem__", "__delitem__", "__ior__", "clear", "pop", "popitem", "setdefault", "update"):
+    setattr(CountedDict, _name, _counted(_name))

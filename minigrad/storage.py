@@ -1,10 +1,10 @@
-"""Storage: what all tensors on one piece of memory share.
+"""Storage: a piece of memory, and how the tensors on it are related.
 
     y = x * 2                   # y is the only tensor on its storage
-    v = y[0].reshape(-1)        # v is an alias: it lies on y's storage
-    v.mul_(10)                  # writes to the shared memory; y has a new history, and v finds it there
+    v = y[0].reshape(-1)        # v is an alias on y's storage
+    v.mul_(10)                  # writes to the shared memory; y gets a new history, and v follows it
 
-The first tensor on a storage is its root.  Every other one is an alias, and its Alias says how it follows from another
+The first tensor on a storage is its root.  Every other tensor is an alias.  Its Alias says how it follows from another
 tensor on the storage, its base.
 """
 
@@ -17,13 +17,13 @@ from typing import Any
 class Storage:
     """One piece of memory.
 
-    version   number of writes; a recorded operation notes it, and its gradient refuses a later one
-    aliases   weak references to the tensors on it besides the root; some may have left it by x.data = ...
-    lent      whether other libraries use the memory (NumPy, DLPack), so that it cannot move
+    version   number of writes; a recorded operation keeps it, and its gradient refuses a later version
+    aliases   weak references to the tensors besides the root; some may have left the storage by x.data = ...
+    lent      whether another library uses the memory (NumPy, DLPack), so that it cannot move
     """
 
     version = 0
-    aliases: list[weakref.ref[Any]] = []  # noqa: RUF012 - the empty list of all storages that have none
+    aliases: list[weakref.ref[Any]] = []  # noqa: RUF012 - shared by all storages without aliases
     lent = False
 
     @property
@@ -32,7 +32,7 @@ class Storage:
         return self.lent or any(reference() is not None for reference in self.aliases)
 
     def add(self, tensor: Any) -> None:
-        """Note an alias, and forget those that are gone whenever there are twice as many."""
+        """Add an alias.  References to deleted tensors are removed whenever the list has doubled."""
         if not self.aliases:
             self.aliases, self.room = [], 16
         elif len(self.aliases) == self.room:
@@ -46,9 +46,8 @@ class Alias:
 
     base       that tensor
     steps      the views between the two: ((operation, settings), ...)
-    history    FOLLOWS: the graph of base is its graph, too.  UNRECORDED: it was made where gradients were switched off.
-               DETACHED: it left the graph on purpose
-    node       the node of `base` when the alias last looked
+    history    FOLLOWS: it has the graph of base.  UNRECORDED: it was made inside no_grad.  DETACHED: it left the graph
+    node       the node of `base` at the last access
     """
 
     __slots__ = ("base", "history", "node", "steps")
@@ -57,7 +56,7 @@ class Alias:
         self.base, self.steps, self.history, self.node = base, steps, history, base._node
 
     def found_in(self, array: Any) -> Any:
-        """The alias's part of an array of the base's shape."""
+        """The alias's part of an array that has the base's shape."""
         for operation, settings in self.steps:
             array = operation.forward(self.base.device, array, **settings)
         return array

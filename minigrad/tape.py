@@ -1,7 +1,8 @@
-"""The tape: one node per recorded operation, and the walk back over them.
+"""The tape: one node for each recorded operation, and the backward pass over them.
 
-A node knows the operation that made a value and where its inputs came from: another node, a leaf tensor, or nowhere.
-Nodes are numbered as they are made, each after everything it reads, so newest first is an order for the walk.
+A node has the operation that computed a value, and for each input the node or the leaf that it came from.  Nodes are
+numbered in the order in which they are made, after the nodes of their inputs.  So the backward pass takes the newest
+node first.
 """
 
 import inspect
@@ -19,14 +20,15 @@ _numbers = count()
 
 
 def newest_node() -> int:
-    """A number between those of the nodes made so far and those of the nodes to come."""
+    """A number above those of all nodes made so far, and below those of later nodes."""
     return next(_numbers)
 
 
 class _Mode(threading.local):
-    """What each Python thread has for itself.
+    """The state of each Python thread.
 
-    entered   the blocks of no_grad and enable_grad that it is in, each with `grad_enabled` before it
+    grad_enabled   whether operations are recorded
+    entered        the blocks of no_grad and enable_grad that it is in, each with `grad_enabled` before it
     """
 
     grad_enabled = True
@@ -39,12 +41,12 @@ mode = _Mode()
 
 
 class no_grad:
-    """Inside, operations are not recorded and need no memory for a backward pass.  Also a decorator.
+    """Inside, operations are not recorded, and keep nothing for a backward pass.  Also a decorator.
 
-    function   what to decorate: `@no_grad()` or `@no_grad`.  Each step of a generator or coroutine runs inside, and
-               what happens between its steps does not
+    function   to be decorated, with `@no_grad()` or `@no_grad`.  Each step of a generator or coroutine runs inside; the
+               caller's code between its steps does not
 
-    Raises   DtypeError   to decorate a class, an async generator function, or what cannot be called
+    Raises   DtypeError   a class, an async generator function or a non-callable is decorated
     Example
     >>> import minigrad as mg
     >>> x = mg.tensor([1.0], requires_grad=True)
@@ -71,7 +73,7 @@ class no_grad:
         return self
 
     def __exit__(self, *_):
-        for i in reversed(range(len(mode.entered))):  # the last, but for generators that are left out of turn
+        for i in reversed(range(len(mode.entered))):  # the last one, unless a generator ends out of order
             if mode.entered[i][0] is self:
                 mode.grad_enabled = mode.entered.pop(i)[1]
                 return
@@ -97,7 +99,7 @@ class no_grad:
         return coroutine if _is(inspect.iscoroutinefunction, function) else wrapped
 
     def _resumed(self, steps):
-        """Go on with a generator or coroutine as the caller does, each time inside."""
+        """Run each step of a generator or coroutine inside."""
         resume, value = steps.send, None
         try:
             while True:
@@ -116,7 +118,7 @@ class no_grad:
 
 
 class enable_grad(no_grad):
-    """Inside, operations are recorded again, also within no_grad.  Also a decorator, as no_grad is.
+    """Inside, operations are recorded, also within no_grad.  Also a decorator, like no_grad.
 
     Example
     >>> import minigrad as mg
@@ -129,19 +131,19 @@ class enable_grad(no_grad):
 
 
 def _is(kind: Callable[[Any], bool], function: Any) -> bool:
-    """Whether a function, or an object called like one, is of a kind that `inspect` knows."""
+    """Whether a function, or the __call__ of an object, is of a kind, as inspect.isgeneratorfunction tells."""
     return kind(function) or kind(getattr(function, "__call__", None))  # noqa: B004
 
 
 def _check_decorated(where: str, function: Any) -> None:
     name = getattr(function, "__qualname__", type(function).__name__)
     if inspect.isclass(function):
-        raise DtypeError(f"{where}: {name} is a class, expected a function; decorate its methods, one by one")
+        raise DtypeError(f"{where}: {name} is a class, expected a function; decorate its methods")
     if not callable(function):
         raise DtypeError(f"{where}: got {name}, expected a function to decorate; write `with {where}():` for a block")
     if _is(inspect.isasyncgenfunction, function):
         raise DtypeError(
-            f"{where}: {name} is an async generator function, expected another kind; write `with {where}():` inside it"
+            f"{where}: {name} is an async generator function, which cannot be decorated; write `with {where}():` inside it"
         )
 
 
@@ -158,9 +160,9 @@ def is_grad_enabled() -> bool:
 class Node:
     """One recorded operation.
 
-    edges      for each input: the Node that made it, the leaf Tensor that it is, or None where no gradient is wanted
-    kept       the input arrays that the gradient rule needs, by position
-    versions   (position, storage, version): where the arrays kept lie, and the version they had; "out" for the output
+    edges      for each input: the Node that computed it, the leaf Tensor that it is, or None if it needs no gradient
+    kept       the input arrays that the gradient rule needs
+    versions   (position, storage, version): the storages of these arrays, with their versions; "out" for the output
     """
 
     __slots__ = ("device", "dtypes", "edges", "kept", "number", "op", "out", "saved", "settings", "shapes", "versions")
@@ -175,11 +177,11 @@ class Node:
         return self.kept is None
 
     def free(self) -> None:
-        """Let go of the arrays and of the graph behind."""
+        """Release the arrays, and the nodes of the inputs."""
         self.kept = self.out = self.saved = self.edges = None
 
     def changed(self) -> dict[str, int]:
-        """The names of kept values that were written since, and how often."""
+        """The kept values that were changed in place since, by name, with the number of writes."""
         return {
             position if position == "out" else self.op.input_name(position): storage.version - version
             for position, storage, version in self.versions
@@ -187,11 +189,11 @@ class Node:
         }
 
     def refuse(self, changed: dict[str, int], contribution: Callable[[], Any]) -> None:
-        """Refuse to compute a part of the gradient from values that have changed."""
+        """Raise GraphError if a contribution to the gradient uses a value that has changed."""
         used = set(contribution.__code__.co_freevars)
         known = {"do", "g", *(name for name, _, _ in self.op.sources)}
         for name, times in changed.items():
-            if name in used or not used <= known:  # what is not a parameter of the rule was computed from one
+            if name in used or not used <= known:  # other variables of the rule are computed from its parameters
                 which = "output" if name == "out" else f"input '{name}'"
                 raise GraphError(
                     f"backward: the {which} of {self.op.name} was changed in place {times} time(s) "
@@ -201,7 +203,7 @@ class Node:
 
 
 def reachable(root: Node) -> list[Node]:
-    """All nodes behind `root`, newest first."""
+    """All nodes that `root` was computed from, and itself, newest first."""
     found, ahead = {id(root): root}, [root]
     while ahead:
         node = ahead.pop()
@@ -215,10 +217,12 @@ def reachable(root: Node) -> list[Node]:
 def walk_back(
     root: Node, gradient: Any, operations: Callable[[Any], Any], keep: bool, tensors: Callable[..., Any] | None = None
 ) -> list[tuple[Any, Any]]:
-    """Carry `gradient` back from `root` and return (leaf, gradient) for every leaf reached.
+    """The backward pass: (leaf, gradient) for every leaf that `root` was computed from.
 
-    operations(device) gives the `do` for the rules.  `keep` leaves the graph for another walk.  `tensors`, given for a
-    graph of the gradient itself, makes a recorded value of a kept array and the edge it came by.
+    gradient     of the result by the value of `root`
+    operations   function of a device: the `do` for gradient rules
+    keep         whether the graph is kept for another backward pass
+    tensors      given if the gradient itself is recorded: makes a tensor of a kept array and its edge
     """
     pending: dict[int, Any] = {id(root): gradient}
     leaves: dict[int, Any] = {}
@@ -244,7 +248,7 @@ def walk_back(
             if changed:
                 node.refuse(changed, contribution)
             part = contribution()
-            place = getattr(edge, "device", node.device)  # another one, where a tensor was moved
+            place = getattr(edge, "device", node.device)  # differs where a tensor was moved
             there = do if place is node.device else operations(place)
             if part.shape != shape:  # the input was broadcast
                 part = there.sum_to(part, shape=shape)
@@ -260,7 +264,7 @@ def walk_back(
 
 
 def _rule(node: Node, do, g, tensors):
-    """The gradient rule of a node, applied: one function for each input."""
+    """The contributions of a node: one function for each input."""
     op: Op = node.op
     if op.rule is None:
         raise GraphError(f"backward: {op.name} has no gradient")

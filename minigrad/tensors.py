@@ -1,7 +1,7 @@
-"""Tensor: an array on a device that remembers how it was made.
+"""Tensor: an array on a device, with the history of how it was computed.
 
-The public mathematics of tensors is here, each method documented once; `minigrad.exp(x)` is `Tensor.exp`.  Functions
-that belong to layers are in nn/functional.py.
+The public mathematics of tensors is here, as methods; `minigrad.exp(x)` calls `x.exp()`.  Functions that belong to
+layers are in nn/functional.py.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ float32, float64 = np.dtype(np.float32), np.dtype(np.float64)
 int64, int32, uint8 = np.dtype(np.int64), np.dtype(np.int32), np.dtype(np.uint8)
 bool_ = np.dtype(np.bool_)
 DTYPES = (float32, float64, int64, int32, uint8, bool_)
-# the builtins, where the class has methods of these names
+# the builtins, inside the class, which has methods of these names
 Float: TypeAlias = float
 Int: TypeAlias = int
 Bool: TypeAlias = bool
@@ -47,9 +47,9 @@ class Tensor(Dependency):
     """An n-dimensional array with gradients.
 
     data            numbers, nested lists, a NumPy array or another tensor; copied
-    dtype           float32, float64, int64, int32, uint8 or bool; float32 here, while mg.tensor takes that of the data
+    dtype           float32 (default), float64, int64, int32, uint8 or bool; mg.tensor has the data's as its default
     device          'cpu' (default), 'cuda' or 'numpy'
-    requires_grad   record what is done with it, so that backward() fills `.grad`
+    requires_grad   whether operations on it are recorded, so that backward() fills `.grad`
 
     Raises   DtypeError        the data is not numeric, or gradients are asked for whole numbers
              ValidationError   sizes are given, as in Tensor(3, 4): use mg.zeros(3, 4)
@@ -68,8 +68,8 @@ class Tensor(Dependency):
 
     array: Any
     device: Device
-    _leaf: Bool  # made by hand and to be given a gradient
-    _node: Node | None  # of an alias, as it was when last looked at; see `node`
+    _leaf: Bool  # a leaf that requires grad
+    _node: Node | None  # of an alias, the node at the last access; see `node`
     _grad: Tensor | None
     _storage: Storage  # shared by all tensors on the same memory
     _alias: Alias | None  # how it follows from another tensor on its storage; None for the first one
@@ -92,7 +92,7 @@ class Tensor(Dependency):
     def _replay_name(self, part: str) -> str:
         return f"a tensor {self.shape}"
 
-    # ---- what it is
+    # ---- properties
 
     @property
     def shape(self) -> tuple[Int, ...]:
@@ -123,14 +123,14 @@ class Tensor(Dependency):
 
     @property
     def node(self) -> Node | None:
-        """The operation that made this value; None for a leaf.  An alias has that of its base's present value."""
+        """The operation that made this value; None for a leaf.  An alias follows the present value of its base."""
         alias = self._alias
         if alias is not None and alias.node is not alias.base._node:
             self._follow(alias)
         return self._node
 
     def _follow(self, alias: Alias) -> None:
-        """Record the views again, from the value that the base has been given meanwhile."""
+        """Record the views again, from the present value of the base."""
         alias.node = alias.base._node
         if alias.history is not FOLLOWS or self._leaf or self._base is None:
             return
@@ -145,7 +145,7 @@ class Tensor(Dependency):
 
     @property
     def requires_grad(self) -> Bool:
-        """Whether what is done with this tensor is recorded."""
+        """Whether operations on this tensor are recorded."""
         return self._leaf or self.node is not None
 
     @requires_grad.setter
@@ -159,7 +159,7 @@ class Tensor(Dependency):
 
     @property
     def grad(self) -> Tensor | None:
-        """The gradient that backward() has added up here, of the tensor's own shape; None before."""
+        """The gradient that backward() has accumulated here, in the tensor's shape; None before."""
         if local.observer is not None:
             local.observer.read_grad(self)
         return self._grad
@@ -223,7 +223,7 @@ class Tensor(Dependency):
         Raises   ShapeError   there is not exactly one element
         """
         if self.numel() != 1:
-            raise ShapeError(f"item: {self.numel()} elements in shape {self.shape}, expected 1; use tolist()")
+            raise ShapeError(f"item: the shape {self.shape} has {self.numel()} elements, expected 1; use tolist()")
         return self._host().reshape(-1)[0].item()
 
     def tolist(self) -> Any:
@@ -231,8 +231,8 @@ class Tensor(Dependency):
         return self._host().tolist()
 
     def numpy(self) -> np.ndarray:
-        """The values as a NumPy array, which shares memory and is read-only, so that no gradient can be spoiled
-        unseen; copy it to change it.
+        """The values as a NumPy array that shares memory.  It is read-only, because a write would not be seen by
+        backward(); copy it to change it.
 
         Raises   GraphError   the tensor is part of a graph; use x.detach().numpy()
         """
@@ -269,7 +269,7 @@ class Tensor(Dependency):
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
-        """Memory of the GPU as Numba, CuPy and PyTorch take it; only tensors on "cuda" have it."""
+        """The memory of a tensor on "cuda", in the form that Numba, CuPy and PyTorch read."""
         if self.device.index is None:
             raise AttributeError(f"__cuda_array_interface__: the tensor is on '{self.device}', not on a GPU")
         if self.requires_grad:
@@ -300,7 +300,7 @@ class Tensor(Dependency):
     # ---- the graph
 
     def requires_grad_(self, requires_grad: Bool = True) -> Tensor:
-        """Record, or no longer record, what is done with this leaf.
+        """Switch the recording of operations on this leaf on or off.
 
         Raises   DtypeError   whole numbers have no gradient
                  GraphError   switching off the result of a recorded operation; use detach()
@@ -322,10 +322,10 @@ class Tensor(Dependency):
     def backward(
         self, gradient: Tensor | None = None, retain_graph: Bool | None = None, create_graph: Bool = False
     ) -> None:
-        """Add the gradient of this value to `.grad` of every leaf it was made from.
+        """Add the gradient of this value to `.grad` of every leaf it was computed from.
 
         gradient       like self   weights of the elements; 1 for a single number
-        retain_graph   keep the graph for another backward; as create_graph if None
+        retain_graph   keep the graph for another backward; the value of create_graph if None
         create_graph   record the gradient itself, so that it can be differentiated again
 
         Raises   GraphError   nothing was recorded, the graph was freed, or a value that is needed was changed
@@ -361,8 +361,8 @@ class Tensor(Dependency):
         if gradient is None:
             if self.numel() != 1:
                 raise ShapeError(
-                    f"backward: {self.numel()} elements in shape {self.shape}; give gradient= of that shape, "
-                    "or reduce to one number first, as with .sum()"
+                    f"backward: the shape {self.shape} has {self.numel()} elements; give gradient= of that shape, "
+                    "or reduce to one number first, for example with .sum()"
                 )
             return _make(self.device.full(self.shape, 1, self.dtype), self.device, None)
         if not isinstance(gradient, Tensor):
@@ -382,7 +382,7 @@ class Tensor(Dependency):
         """The tensor on another device or of another dtype; itself where nothing changes.
 
         targets        x.to("numpy"), x.to(mg.float64), x.to("cpu", mg.float32), x.to(other), x.to(dtype=mg.float64)
-        non_blocking   taken for the sake of PyTorch's scripts; a copy is complete when `to` returns
+        non_blocking   accepted for PyTorch's scripts, without effect: a copy is complete when `to` returns
 
         Raises   DeviceError   there is no such device here
                  DtypeError    neither a dtype nor a device
@@ -439,23 +439,23 @@ class Tensor(Dependency):
         return apply(ops.clone, self)
 
     def contiguous(self) -> Tensor:
-        """Itself, or a copy of a view whose elements do not follow each other in the memory of a tensor in C order.
+        """The tensor itself if its elements are in C order, as PyTorch would store them; otherwise a copy.
 
         Kernels take any layout, so this is never needed for speed.
         """
         return self if self._in_c_order() else self.clone()
 
     def _in_c_order(self) -> Bool:
-        """Whether the elements would lie in C order if the root of the storage did."""
+        """Whether the elements would be in C order if those of the storage's root were."""
         return self._located(lambda root: np.empty(root.shape, np.bool_)).flags.c_contiguous
 
     def _located(self, memory_of: Callable[[Any], Any]) -> Any:
-        """This tensor's part of memory_of(root array)."""
+        """This tensor's part of memory_of(array of the root)."""
         base, alias = self._base, self._alias
         return memory_of(self.array) if base is None or alias is None else alias.found_in(base._located(memory_of))
 
     def _to_c_order(self) -> None:
-        """Move the memory of all tensors on this storage, so that its root lies in C order, as PyTorch's tensors do."""
+        """Move the memory of all tensors on this storage, so that its root is in C order, as PyTorch's tensors are."""
         storage, root = self._storage, self._root()
         if storage.lent or root.array.flags.c_contiguous:
             return
@@ -468,7 +468,7 @@ class Tensor(Dependency):
 
     @property
     def _base(self) -> Tensor | None:
-        """The tensor of which this one is an alias; None for the root of a storage, and when one has left it."""
+        """The tensor that this one is an alias of; None for a root, and for an alias whose base left the storage."""
         alias = self._alias
         return None if alias is None or alias.base._storage is not self._storage else alias.base
 
@@ -586,7 +586,7 @@ class Tensor(Dependency):
         return -self
 
     def abs(self) -> Tensor:
-        """The size without the sign; the gradient at 0 is 0."""
+        """The absolute value; the gradient at 0 is 0."""
         return apply(ops.abs, self)
 
     def exp(self) -> Tensor:
@@ -620,9 +620,9 @@ class Tensor(Dependency):
         return apply(ops.minimum, self, other)
 
     def clip(self, min: Any = None, max: Any = None) -> Tensor:
-        """Every element moved into min..max, which are numbers, tensors or None; where min is above max it becomes max.
+        """Every element limited to min..max, which are numbers, tensors or None; where min is above max it becomes max.
 
-        The gradient passes where the element was inside, ends included; elsewhere it goes to the end that was taken.
+        The gradient goes to the element where it lies between the limits, both included, elsewhere to the limit.
 
         Raises   ValidationError   neither end is given
         Example
@@ -668,7 +668,7 @@ class Tensor(Dependency):
         return apply(ops.softmax, self, axis=shapes.axis_number(dim, self.ndim, "softmax"))
 
     def log_softmax(self, dim: Int) -> Tensor:
-        """The logarithm of softmax, computed so that nothing overflows."""
+        """The logarithm of softmax, computed without overflow."""
         return apply(ops.log_softmax, self, axis=shapes.axis_number(dim, self.ndim, "log_softmax"))
 
     # ---- reductions; dim is an axis, several, or None for all
@@ -684,15 +684,17 @@ class Tensor(Dependency):
         return apply(ops.sum, self, axes=shapes.axes_tuple(dim, self.ndim, "sum"), keepdim=keepdim)
 
     def mean(self, dim: Any = None, keepdim: Bool = False) -> Tensor:
-        """The mean over `dim`; nan where there is nothing to average.
+        """The mean over `dim`; nan over no elements.
 
         Raises   DtypeError   whole numbers have no mean of their own dtype; use x.float()
         """
         return apply(ops.mean, self, axes=shapes.axes_tuple(dim, self.ndim, "mean"), keepdim=keepdim)
 
     def var(self, dim: Any = None, correction: Int = 1, keepdim: Bool = False) -> Tensor:
-        """The variance over `dim`: the sum of the squared distances from the mean, divided by n - correction, or by 0
-        if that is negative.  It is computed in float64, so that squares of float32 neither overflow nor vanish."""
+        """The variance over `dim`: the sum of squared deviations from the mean, divided by max(n - correction, 0).
+
+        It is computed in float64, so that squares of float32 neither overflow nor underflow.
+        """
         return self._variance(dim, correction, keepdim).to(self.dtype)
 
     def _variance(self, dim: Any, correction: Int, keepdim: Bool) -> Tensor:
@@ -703,25 +705,25 @@ class Tensor(Dependency):
         return (centred * centred).sum(axes, keepdim) / max(count, 0)
 
     def std(self, dim: Any = None, correction: Int = 1, keepdim: Bool = False) -> Tensor:
-        """The square root of the variance; its gradient is 0 where all numbers are equal."""
+        """The standard deviation; its gradient is 0 where all numbers are equal."""
         return apply(ops.deviation, self._variance(dim, correction, keepdim)).to(self.dtype)
 
     def amax(self, dim: Any = None, keepdim: Bool = False) -> Tensor:
-        """The largest element over `dim`; equal largest ones share the gradient.
+        """The largest element over `dim`; equal largest elements share the gradient.
 
-        Raises   ShapeError   there is nothing to choose from
+        Raises   ShapeError   a dimension of size 0
         """
         return apply(ops.amax, self, axes=shapes.axes_tuple(dim, self.ndim, "amax"), keepdim=keepdim)
 
     def amin(self, dim: Any = None, keepdim: Bool = False) -> Tensor:
-        """The smallest element over `dim`; equal smallest ones share the gradient.
+        """The smallest element over `dim`; equal smallest elements share the gradient.
 
-        Raises   ShapeError   there is nothing to choose from
+        Raises   ShapeError   a dimension of size 0
         """
         return apply(ops.amin, self, axes=shapes.axes_tuple(dim, self.ndim, "amin"), keepdim=keepdim)
 
     def max(self, dim: Any = None, keepdim: Bool = False) -> Any:
-        """The largest element; with `dim`, (values, indices) along it, and the first largest takes the gradient.
+        """The largest element.  With `dim`, (values, indices) along it; the first largest element gets the gradient.
 
         Example
         >>> import minigrad as mg
@@ -731,7 +733,7 @@ class Tensor(Dependency):
         return self._extreme(dim, keepdim, self.amax, self.argmax, ops.maximum)
 
     def min(self, dim: Any = None, keepdim: Bool = False) -> Any:
-        """The smallest element; with `dim`, (values, indices) along it, and the first smallest takes the gradient."""
+        """The smallest element.  With `dim`, (values, indices) along it; the first smallest one gets the gradient."""
         return self._extreme(dim, keepdim, self.amin, self.argmin, ops.minimum)
 
     def _extreme(self, dim, keepdim, whole, place, pairwise):
@@ -746,11 +748,11 @@ class Tensor(Dependency):
         return Extremes(values, indices) if keepdim else Extremes(values.squeeze(dim), indices.squeeze(dim))
 
     def argmax(self, dim: Int | None = None, keepdim: Bool = False) -> Tensor:
-        """Where the largest element is along `dim` (int64); the first one at a tie.
+        """The index of the largest element along `dim` (int64); the first one at a tie.
 
-        dim   an axis, or None for a place in the flattened tensor
+        dim   an axis, or None for an index into the flattened tensor
 
-        Raises   ShapeError   there is nothing to choose from
+        Raises   ShapeError   a dimension of size 0
         Example
         >>> import minigrad as mg
         >>> mg.tensor([[1.0, 5.0], [7.0, 2.0]]).argmax(dim=1)
@@ -760,7 +762,7 @@ class Tensor(Dependency):
         return apply(ops.argmax, self, axis=axis, keepdim=keepdim)
 
     def argmin(self, dim: Int | None = None, keepdim: Bool = False) -> Tensor:
-        """Where the smallest element is along `dim` (int64); the first one at a tie."""
+        """The index of the smallest element along `dim` (int64); the first one at a tie."""
         axis = None if dim is None or shapes.axis_number(dim, self.ndim, "argmin") >= self.ndim else dim % self.ndim
         return apply(ops.argmin, self, axis=axis, keepdim=keepdim)
 
@@ -817,7 +819,7 @@ class Tensor(Dependency):
         return result
 
     def flatten(self, start_dim: Int = 0, end_dim: Int = -1) -> Tensor:
-        """Axes start_dim to end_dim made into one.
+        """Axes start_dim to end_dim merged into one.
 
         Example
         >>> import minigrad as mg
@@ -827,7 +829,7 @@ class Tensor(Dependency):
         first = shapes.axis_number(start_dim, self.ndim, "flatten")
         last = shapes.axis_number(end_dim, self.ndim, "flatten")
         if first > last:
-            raise ShapeError(f"flatten: start_dim {start_dim} lies behind end_dim {end_dim}; exchange them")
+            raise ShapeError(f"flatten: start_dim {start_dim} lies after end_dim {end_dim}; exchange them")
         shape = self.array.shape
         return self._reshape((*shape[:first], prod(shape[first : last + 1]), *shape[last + 1 :]))
 
@@ -839,7 +841,7 @@ class Tensor(Dependency):
         wanted = dims[0] if len(dims) == 1 and isinstance(dims[0], tuple | list) else dims
         axes = tuple(shapes.axis_number(dim, self.ndim, "permute") for dim in wanted)
         if sorted(axes) != list(range(self.ndim)):
-            raise ShapeError(f"permute: {tuple(wanted)} is not an order of {self.ndim} axes; name each once")
+            raise ShapeError(f"permute: {tuple(wanted)} does not name each of the {self.ndim} axes once; name each exactly once")
         return apply(ops.permute, self, axes=axes)
 
     def transpose(self, dim0: Int, dim1: Int) -> Tensor:
@@ -850,9 +852,9 @@ class Tensor(Dependency):
         return apply(ops.permute, self, axes=tuple(axes)) if self.ndim else self
 
     def t(self) -> Tensor:
-        """A matrix mirrored at its diagonal; at most 2 dimensions."""
+        """The transpose of a matrix; at most 2 dimensions."""
         if self.ndim > 2:
-            raise ShapeError(f"t: {self.ndim} dimensions {self.shape}, expected at most 2; use permute")
+            raise ShapeError(f"t: the tensor has {self.ndim} dimensions {self.shape}, expected at most 2; use permute")
         return self.T
 
     @property
@@ -926,8 +928,8 @@ class Tensor(Dependency):
     def _change(self, operation: Op, *others: Any, **settings: Any) -> Tensor:
         """self becomes operation(self, *others), in its own memory.
 
-        The write counts in the storage's version, so that a backward that needs the old value refuses.  Inside a graph
-        the tensor takes the history of the new value; if it is an alias, so does the tensor that it is a part of.
+        The write increases the storage's version, so that a backward that needs the old value refuses.  In a graph, the
+        tensor takes the history of the new value; if it is an alias, so does its base.
         """
         recorded = mode.grad_enabled and any(isinstance(x, Tensor) and x.requires_grad for x in (self, *others))
         self._refuse_change(operation.name, recorded)
@@ -960,18 +962,18 @@ class Tensor(Dependency):
         return self
 
     def _refuse_change(self, name: str, recorded: Bool) -> None:
-        """Refuse a change in place that would be lost, or that would spoil a gradient."""
+        """Refuse a change in place that would be lost, or that would make a gradient wrong."""
         array, alias = self.array, self._alias
         if any(size > 1 and not stride for size, stride in zip(array.shape, array.strides, strict=True)):
             raise GraphError(
-                f"{name} in place: the tensor is expanded, several of its elements are one; change x.clone()"
+                f"{name} in place: the tensor is expanded, so several of its elements share memory; change x.clone()"
             )
         if not array.flags.writeable:
             raise ValidationError(f"{name} in place: the memory is read-only; change x.clone()")
         if recorded and self._leaf:
             raise GraphError(
                 f"{name} in place: a leaf that requires grad would lose its gradient; "
-                "use no_grad() to change it, or x = x + y to go on from it"
+                "change it inside no_grad(), or write x = x + y"
             )
         if alias is None or alias.history is DETACHED or self._base is None:
             return
@@ -987,7 +989,7 @@ class Tensor(Dependency):
             )
 
     def _take_history(self, result: Tensor) -> None:
-        """Go on from the history of the value that was written here."""
+        """Take the history of the value that was written here."""
         alias, base = self._alias, self._base
         if alias is None or base is None or alias.history is not FOLLOWS:
             self._node = result._node
@@ -1050,7 +1052,7 @@ class Tensor(Dependency):
 def apply(operation: Op, *inputs: Any, **settings: Any) -> Tensor:
     """Run an operation on tensors, and record it if one of them requires grad.
 
-    inputs   tensors of one device; numbers and arrays where the operation takes them, None where one is left out
+    inputs   tensors of one device; also numbers and arrays where the operation takes them, None for what is left out
 
     Raises   DeviceError   the tensors are on different devices
     """
@@ -1107,14 +1109,14 @@ def apply(operation: Op, *inputs: Any, **settings: Any) -> Tensor:
 
 
 def _node(operation: Op, device: Device, inputs: tuple[Tensor, ...], settings: dict[str, Any]) -> Node:
-    """A node for an operation that keeps none of its inputs, and whose value is there already."""
+    """A node for an operation that keeps no inputs, and whose value is already computed."""
     edges = [x.node or (x if x._leaf else None) for x in inputs]
     shapes, dtypes = [x.shape for x in inputs], [x.dtype for x in inputs]
     return Node(operation, device, edges, shapes, dtypes, [], [], None, None, settings)
 
 
 def _agree(operation, device, other):
-    """The device of an operation, from those of its tensors."""
+    """The common device of an operation's tensors."""
     if device is not None:
         raise DeviceError(f"{operation.name}: tensors on '{device}' and '{other}'; move one with .to('{device}')")
     return other
@@ -1149,7 +1151,7 @@ def _recorded(array, edge, device, storage):
 
 
 def _own(array, leaf: Tensor, taken: set[int]) -> Tensor:
-    """A leaf's gradient: memory of its own, laid out as the leaf's values."""
+    """A gradient for a leaf: memory that nothing else uses, in the layout of the leaf's values."""
     if id(_base(array)) in taken or array.strides != leaf.array.strides or not owns(array):
         fresh = empty_like(leaf.array)
         copy(fresh, array)
@@ -1163,7 +1165,7 @@ fork.wait_for(lambda: _adding)
 
 
 def _accumulate(leaf: Tensor, part: Tensor, create_graph: Bool) -> None:
-    """Add a part to a leaf's gradient: in its memory, unless one of the two belongs to a graph."""
+    """Add to a leaf's gradient: in place, unless one of the two belongs to a graph."""
     grad = leaf._grad
     if grad is None:
         leaf._grad = part.clone()
@@ -1191,14 +1193,14 @@ def _make(array, device, node, storage=None, tensor=None) -> Tensor:
 
 
 def _constant(tensor: Tensor) -> Tensor:
-    """A tensor that was made of numbers, noted as such."""
+    """Report a tensor that was made of Python's numbers to the observer."""
     if local.observer is not None:
         local.observer.makes(tensor, constant=True)
     return tensor
 
 
 def _join(tensor: Tensor, source: Tensor, steps: tuple[Any, ...], history: str) -> Tensor:
-    """Put a tensor on the storage of another one, from which it follows by `steps`."""
+    """Put a tensor on the storage of another tensor, from which it follows by `steps`."""
     alias = source._alias
     if alias is not None and source._base is not None and alias.history is FOLLOWS:
         source, steps = alias.base, alias.steps + steps
@@ -1264,7 +1266,7 @@ def _host_array(data: Any, dtype: Any) -> np.ndarray:
 
 
 def _found(where: str, data: Any) -> tuple[np.ndarray, set[np.dtype]]:
-    """The array that NumPy makes of data, and the dtypes of the numbers, arrays and tensors in it."""
+    """NumPy's array of the data, and the dtypes of the numbers, arrays and tensors in it."""
     dtypes: set[np.dtype] = set()
     plain = _without_tensors(data, dtypes)
     try:
@@ -1280,7 +1282,8 @@ _PYTHON: dict[type, np.dtype] = {Float: float32, Int: int64, Bool: bool_}  # the
 
 
 def _without_tensors(data: Any, dtypes: set[np.dtype], inside: Bool = False) -> Any:
-    """Data with arrays for its tensors, and in lists numbers for tensors of one; adds the dtypes in it to `dtypes`."""
+    """The data with arrays in place of tensors, and numbers in place of one-element tensors inside lists; adds the
+    dtypes of its parts to `dtypes`."""
     if isinstance(data, list | tuple):
         kinds = set(map(type, data))
         if kinds <= _PYTHON.keys():
@@ -1294,8 +1297,8 @@ def _without_tensors(data: Any, dtypes: set[np.dtype], inside: Bool = False) -> 
 
 
 def _split_positions(key: Any, device: Device) -> tuple[Any, list[Tensor]]:
-    """An index made of numbers, slices, None, ..., arrays of whole numbers and masks, in which the tensors are replaced
-    by their numbers; and the tensors, on the device of what is indexed, which an operation reads as its inputs."""
+    """A key of numbers, slices, None, ..., arrays of whole numbers and masks, with a Position for each tensor; and these
+    tensors, on the device of what is indexed: an operation reads them as its inputs."""
     if isinstance(key, list) and len(key) < 32 and any(isinstance(part, _NESTED) for part in key):
         warnings.warn(
             "index: a list that holds lists, tensors, slices, None or ... is read as a tuple, as PyTorch does for now; "
@@ -1312,7 +1315,7 @@ _NESTED = (Tensor, np.ndarray, list, tuple, range, slice, type(None), type(...))
 
 
 def _plain_part(part: Any, tensors: list[Tensor]) -> Any:
-    """One part of an index; a tensor in it is put into the list."""
+    """One part of a key; a tensor is appended to the list."""
     if part is None or part is Ellipsis:
         return part
     if isinstance(part, slice):
@@ -1343,7 +1346,7 @@ def _plain_part(part: Any, tensors: list[Tensor]) -> Any:
 
 
 def _plain_slice(part: slice) -> slice:
-    """A slice of Python's numbers."""
+    """A slice with Python's numbers."""
     try:
         plain = slice(*[None if end is None else index(end) for end in (part.start, part.stop, part.step)])
     except TypeError:

@@ -26,7 +26,7 @@ log_softmax = Tensor.log_softmax
 def relu(x: Tensor, inplace: bool = False) -> Tensor:
     """max(x, 0); the gradient at 0 is 0.
 
-    inplace   write the result to x, and return x
+    inplace   whether the result is written to x, which is returned
 
     Raises   GraphError   inplace, and x is a leaf that requires grad
     Example
@@ -46,9 +46,9 @@ def _in_place_or_new(inplace: bool, operation: Op, x: Tensor, *others: Tensor, *
 
 
 def leaky_relu(x: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
-    """x where positive, negative_slope * x elsewhere.
+    """x where x > 0, negative_slope * x elsewhere.
 
-    inplace   write the result to x, and return x
+    inplace   whether the result is written to x, which is returned
 
     Raises   GraphError   inplace, and x is a leaf that requires grad
     Source   A. Maas et al., "Rectifier nonlinearities improve neural network acoustic models", 2013
@@ -61,7 +61,7 @@ def leaky_relu(x: Tensor, negative_slope: float = 0.01, inplace: bool = False) -
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """x @ weight.T + bias: every output is a weighted sum of all features.
+    """x @ weight.T + bias: each output is a weighted sum of all features.
 
     x        (..., IN)    features
     weight   (OUT, IN)
@@ -98,15 +98,15 @@ def conv2d(
     dilation: Size = 1,
     groups: int = 1,
 ) -> Tensor:
-    """Slide every filter over the images; each output is the sum of window times filter, plus bias.
+    """Slide each filter over the images: an output is the sum of a window times the filter, plus the bias.
 
     x         (N, C, H, W)            images or feature maps
     weight    (F, C/groups, KH, KW)   F filters
     bias      (F)                     or None
     stride    pixels                  step between windows, one number or (rows, columns)
-    padding   pixels                  of zeros around the image; 'same' keeps the size (stride 1), 'valid' is 0
+    padding   pixels                  zeros around the image; 'same' keeps the size (stride 1), 'valid' is 0
     dilation  pixels                  distance between the pixels of a window
-    groups    count                   parts into which channels and filters are cut, and that do not mix
+    groups    count                   channels and filters are divided into this many groups, which do not mix
     returns   (N, F, OH, OW)          OH = floor((H + 2*padding - dilation*(KH-1) - 1) / stride) + 1
 
     Raises   ShapeError        channels differ, or no window fits
@@ -150,14 +150,14 @@ def max_pool2d(
     dilation: Size = 1,
     ceil_mode: bool = False,
 ) -> Tensor:
-    """Keep the largest value of every window.
+    """Return the largest value of every window.
 
     x            (N, C, H, W)    images or feature maps
     kernel_size  pixels          side of the window, or (KH, KW)
-    stride       pixels          step between windows; the window's size if None
-    padding      pixels          around the image, at most half of the window; never chosen
+    stride       pixels          step between windows; kernel_size if None
+    padding      pixels          around the image, at most half of the window; its pixels are -inf
     dilation     pixels          distance between the pixels of a window
-    ceil_mode    bool            also windows that reach over the far edge: ceil in place of floor
+    ceil_mode    bool            whether windows may reach over the far edge: ceil in place of floor
     returns      (N, C, OH, OW)  OH = floor((H + 2*padding - dilation*(KH-1) - 1) / stride) + 1
 
     The gradient goes to the first largest pixel of each window.
@@ -183,15 +183,15 @@ def avg_pool2d(
     count_include_pad: bool = True,
     divisor_override: int | None = None,
 ) -> Tensor:
-    """The mean of every window.
+    """Return the mean of every window.
 
     x                  (N, C, H, W)    images or feature maps
     kernel_size        pixels          side of the window, or (KH, KW)
-    stride             pixels          step between windows; the window's size if None
-    padding            pixels          of zeros around the image, at most half of the window
-    ceil_mode          bool            also windows that reach over the far edge: ceil in place of floor
-    count_include_pad  bool            whether padding counts as pixels
-    divisor_override   count           divide by this instead
+    stride             pixels          step between windows; kernel_size if None
+    padding            pixels          zeros around the image, at most half of the window
+    ceil_mode          bool            whether windows may reach over the far edge: ceil in place of floor
+    count_include_pad  bool            whether the mean counts padding
+    divisor_override   count           the divisor, in place of the number of pixels
     returns            (N, C, OH, OW)  OH = floor((H + 2*padding - KH) / stride) + 1
 
     Raises   ShapeError        x is not 4-dimensional, or no window fits
@@ -226,9 +226,9 @@ def _pool_settings(where, kernel_size, stride, padding, dilation=None):
 
 
 def dropout(x: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
-    """In training, zero each element with probability p and divide the others by 1 - p; otherwise x itself.
+    """In training, zero each element with probability p and divide the others by 1 - p; otherwise return x.
 
-    inplace   write the result to x, and return x
+    inplace   whether the result is written to x, which is returned
 
     The same seed gives the same zeros on every device.
     Raises   ValidationError   p is not between 0 and 1
@@ -251,15 +251,15 @@ def dropout(x: Tensor, p: float = 0.5, training: bool = True, inplace: bool = Fa
 
 
 def flatten(x: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
-    """Axes start_dim to end_dim made into one; Tensor.flatten."""
+    """Axes start_dim to end_dim merged into one; see Tensor.flatten."""
     return x.flatten(start_dim, end_dim)
 
 
 def pad(x: Tensor, pad: Sequence[int], mode: str = "constant", value: float = 0.0) -> Tensor:
-    """Margins of `value` around a tensor.
+    """Add margins of `value` around a tensor.
 
-    pad    pairs of (before, after), for the last axis first; negative ones cut off
-    mode   'constant' is the only one
+    pad    (before, after) for the last axis, then for the one before it, and so on; negative margins cut off
+    mode   only 'constant'
 
     Raises   ShapeError        more pairs than axes, or half a pair
              ValidationError   another mode
@@ -269,10 +269,10 @@ def pad(x: Tensor, pad: Sequence[int], mode: str = "constant", value: float = 0.
     tensor([0., 1., 1., 0., 0.])
     """
     if mode != "constant":
-        raise ValidationError(f"pad: mode is {mode!r}; only 'constant' is there")
+        raise ValidationError(f"pad: mode is {mode!r}; use 'constant'")
     if len(pad) % 2 or len(pad) > 2 * x.ndim:
         raise ShapeError(
-            f"pad: {len(pad)} margins for {x.ndim} dimensions; give (before, after) for each axis, last first"
+            f"pad: {len(pad)} margins for {x.ndim} dimensions; give (before, after) for each axis, the last axis first"
         )
     pairs = [(pad[i], pad[i + 1]) for i in range(0, len(pad), 2)]
     widths = [(0, 0)] * (x.ndim - len(pairs)) + pairs[::-1]
@@ -290,14 +290,14 @@ def cross_entropy(
     reduction: str = "mean",
     label_smoothing: float = 0.0,
 ) -> Tensor:
-    """How surprised softmax(x) is by the true classes: -log of the probability of each.
+    """Mean negative log-likelihood of the true classes under softmax(x).
 
     x                (N, K) or (N, K, ...)  logits
     target           (N) or (N, ...)        classes, 0 to K-1
     weight           (K)                    of each class, or None
-    ignore_index     class                  that does not count: loss and gradient 0, whatever the logits
-    reduction        'mean', 'sum', 'none'  the mean weighs each image by its class's weight; nan over nothing
-    label_smoothing  0 to 1                 share of the target spread over all classes
+    ignore_index     class                  images of this class have loss 0 and gradient 0
+    reduction        'mean', 'sum', 'none'  the mean weighs each image by its class's weight; nan over no images
+    label_smoothing  0 to 1                 share of the target that is spread over all classes
 
     Raises   ShapeError        x and target do not fit
              ValidationError   a class out of range, or a setting
@@ -321,7 +321,7 @@ def cross_entropy(
 def nll_loss(
     x: Tensor, target: Tensor, weight: Tensor | None = None, ignore_index: int = -100, reduction: str = "mean"
 ) -> Tensor:
-    """The negative of the log-probability x gives to the true classes; after log_softmax it is cross_entropy.
+    """Mean negative log-likelihood of the true classes; applied to log_softmax(x) it is cross_entropy(x).
 
     x        (N, K) or (N, K, ...)   logarithms of probabilities
     others   as cross_entropy
@@ -341,9 +341,9 @@ def nll_loss(
 
 
 def mse_loss(x: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
-    """The squared difference, averaged.
+    """Mean squared error.
 
-    x, target   of one shape
+    x, target   of the same shape
     reduction   'mean', 'sum' or 'none'
 
     Raises   ShapeError   the shapes differ
@@ -356,8 +356,8 @@ def mse_loss(x: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
     _check_reduction(reduction, "mse_loss")
     if x.shape != target.shape:
         raise ShapeError(
-            f"mse_loss: x is {x.shape}, target {target.shape}; make them equal (broadcasting would average "
-            "over pairs that do not belong together)"
+            f"mse_loss: x is {x.shape}, target {target.shape}; make the shapes equal, because broadcasting "
+            "would average over unrelated pairs"
         )
     difference = x - target
     squares = difference * difference
@@ -367,7 +367,7 @@ def mse_loss(x: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
 def _check_weight(weight: Tensor | None, where: str) -> None:
     if isinstance(weight, Tensor) and weight.requires_grad and is_grad_enabled():
         raise GraphError(
-            f"{where}: weight requires grad, but the loss has no gradient by the weights of classes; "
+            f"{where}: weight requires grad, but the loss has no gradient with respect to class weights; "
             "give weight.detach()"
         )
 

@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from itertools import count
 from typing import Any, Self
 
-from ..dependency import CountedDict, Dependency, changed, frozen, mutable
+from ..dependency import CountedDict, Dependency, can_change_unseen, changed, snapshot
 from ..errors import DtypeError, MinigradError, StateError, ValidationError
 from ..runtime.threads import local
 from ..tensors import Tensor, float32, float64
@@ -82,14 +82,14 @@ class Module(Dependency):
     @property
     def _replay_counted(self) -> bool:  # type: ignore[override]
         """Whether no attribute can change without a word to the module, as a list does."""
-        return not any(mutable(value) for name, value in vars(self).items() if name != "_transient")
+        return not any(can_change_unseen(value) for name, value in vars(self).items() if name != "_transient")
 
     def _replay_parts(self) -> Iterator[Dependency]:
         for table in (self._modules, self._parameters, self._buffers):
             yield from (part for part in table.values() if part is not None)
 
     def _replay_state(self) -> Any:
-        return frozen(vars(self))
+        return snapshot(vars(self))
 
     def _named_tensors(self) -> Iterator[tuple[str, Tensor]]:
         yield from self.named_parameters()

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..dependency import CountedDict, Dependency, Identity, frozen
+from ..dependency import CountedDict, Dependency, Identity, snapshot
 from ..errors import DtypeError, GraphError, StateError, ValidationError
 from ..ops.op import Dispatch
 from ..runtime.memory import contiguous, converted, copy
@@ -103,7 +103,7 @@ class _Setting(Dependency):
 
     def _replay_state(self) -> Any:
         value = dict.get(self.group, self.name)
-        return tuple(map(id, value)) if self.name == "params" and value else frozen(value)
+        return tuple(map(id, value)) if self.name == "params" and value else snapshot(value)
 
     def _replay_name(self, part: str) -> str:
         return f"{self.name!r} of a parameter group"
@@ -171,13 +171,13 @@ class Optimizer(Dependency):
 
     def _replay_state(self) -> Any:
         """The groups; of an optimiser that is not one of ours, all that it keeps in Python as well."""
-        groups = tuple([id(group) if type(group) is ParamGroup else frozen(group) for group in self._groups])
+        groups = tuple([id(group) if type(group) is ParamGroup else snapshot(group) for group in self._groups])
         if type(self).__module__.startswith(__package__):
             return groups, self._generation
         kept = {name: value for name, value in vars(self).items() if name not in OWN}
         if type(self).step is not Optimizer.step:  # else `numbers` is asked again at each replay
             kept |= {"state": self.state, "groups": [dict(group) for group in self._groups]}
-        return dict, (("", "the groups"), (groups, self._generation)), *frozen(kept)[1:]
+        return dict, (("", "the groups"), (groups, self._generation)), *snapshot(kept)[1:]
 
     def _replay_save(self) -> Any:
         return deepcopy([dict(self.state[p]) for group in self._groups for p in group.get("params", ())])
