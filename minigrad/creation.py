@@ -162,7 +162,7 @@ def linspace(
     """
     kind = _known_dtype(dtype, "linspace")
     if kind.kind != "f":
-        raise DtypeError(f"linspace: evenly spaced numbers are fractions, which {kind} does not hold; use .to() afterwards")
+        raise DtypeError(f"linspace: {kind} does not hold fractions; use a float dtype, and .to() afterwards")
     result_type("linspace", start, end)  # refuses what is no number
     if not hasattr(steps, "__index__") or steps < 0:
         raise ValidationError(f"linspace: {steps} steps; give 0 or more")

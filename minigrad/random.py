@@ -110,8 +110,7 @@ def get_rng_state() -> Tensor:
     >>> bool((mg.rand(3) == first).all())
     True
     """
-    if local.observer is not None:
-        local.observer.refuse("reading the state of random numbers", "read it outside")
+    local.observer.refuse("reading the state of random numbers", "read it outside")
     source = _current()
     counted = next(source.calls), next(source.children)
     source.calls, source.children = map(count, counted)
@@ -129,8 +128,7 @@ def set_rng_state(new_state: Tensor) -> None:
     Raises   DtypeError   not such a tensor
              GraphError   inside a recorded function
     """
-    if local.observer is not None:
-        local.observer.refuse("setting the state of random numbers", "set it outside")
+    local.observer.refuse("setting the state of random numbers", "set it outside")
     if not isinstance(new_state, Tensor) or new_state.dtype != np.uint8 or new_state.shape != (128,):
         given = f"{new_state.dtype} {new_state.shape}" if isinstance(new_state, Tensor) else type(new_state).__name__
         raise DtypeError(f"set_rng_state: expected uint8 (128,), got {given}; give what get_rng_state returned")
@@ -166,8 +164,7 @@ def derived_seed() -> int:
 
 def generator() -> np.random.Generator:
     """The generator of this thread's stream, for values drawn with NumPy."""
-    if local.observer is not None:
-        local.observer.refuse("drawing random numbers", "draw them outside, and give them as an argument")
+    local.observer.refuse("drawing random numbers", "draw them outside, and give them as an argument")
     return _current().generator
 
 

@@ -307,12 +307,12 @@ class _CallRecording(Recording):
     def uses(self, dependency: Any) -> None:
         """Note a dependency; refuse a tensor with a graph from outside."""
         node = dependency._node if isinstance(dependency, Tensor) else None
-        if node is not None and node.number < self.first_node and mode.grad_enabled:
-            if id(dependency._storage) not in self.inside:
-                raise GraphError(
-                    f"graph: a tensor {dependency.shape} has a graph that was made outside, and that a replay would "
-                    "not walk again; compute it inside, or detach it"
-                )
+        from_outside = node is not None and node.number < self.first_node and id(dependency._storage) not in self.inside
+        if from_outside and mode.grad_enabled:
+            raise GraphError(
+                f"graph: a tensor {dependency.shape} has a graph that was made outside, and that a replay would not walk "
+                "again; compute it inside, or detach it"
+            )
         self.note(dependency)
 
     def note(self, dependency: Any) -> None:

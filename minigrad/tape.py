@@ -143,7 +143,7 @@ def _check_decorated(where: str, function: Any) -> None:
         raise DtypeError(f"{where}: got {name}, expected a function to decorate; write `with {where}():` for a block")
     if _is(inspect.isasyncgenfunction, function):
         raise DtypeError(
-            f"{where}: {name} is an async generator function, which cannot be decorated; write `with {where}():` inside it"
+            f"{where}: {name} is an async generator function, which is not supported; write `with {where}():` inside"
         )
 
 

@@ -21,14 +21,14 @@ import numpy as np
 from . import ops, shapes
 from .dependency import Dependency, Identity, changed
 from .errors import DeviceError, DtypeError, GraphError, ShapeError, ValidationError
+from .ops.arithmetic import add_dispatch
 from .ops.movement import Position, is_basic
 from .ops.op import ArrayOps, ObservedOps, Op, find as find_operation
-from .ops.arithmetic import add_dispatch
 from .ops.promotion import expect_fits, widest
 from .runtime import fork
 from .runtime.device import CPU, device as Device
 from .runtime.memory import contiguous, copy, empty_like, is_view, outermost_first, owns, shares
-from .runtime.threads import local
+from .runtime.threads import IDLE, local
 from .storage import DETACHED, FOLLOWS, UNRECORDED, Alias, Storage
 from .tape import Node, mode, walk_back
 
@@ -160,8 +160,7 @@ class Tensor(Dependency):
     @property
     def grad(self) -> Tensor | None:
         """The gradient that backward() has accumulated here, in the tensor's shape; None before."""
-        if local.observer is not None:
-            local.observer.read_grad(self)
+        local.observer.read_grad(self)
         return self._grad
 
     @grad.setter
@@ -173,8 +172,7 @@ class Tensor(Dependency):
                 raise DeviceError(f"grad: it is on '{value.device}', the tensor on '{self.device}'; move it with .to()")
             if value.shape != self.shape:
                 raise ShapeError(f"grad: a gradient of shape {value.shape} does not fit a tensor of shape {self.shape}")
-        if local.observer is not None:
-            local.observer.write_grad(self)
+        local.observer.write_grad(self)
         self._grad = value
 
     @property
@@ -244,8 +242,7 @@ class Tensor(Dependency):
         return view
 
     def _host(self) -> np.ndarray:
-        if local.observer is not None:
-            local.observer.refuse("reading the values of a tensor", "return the tensor, and read it outside")
+        local.observer.refuse("reading the values of a tensor", "return the tensor, and read it outside")
         return self.device.to_host(self.array)
 
     def __array__(self, dtype=None, copy=None) -> np.ndarray:
@@ -259,8 +256,7 @@ class Tensor(Dependency):
         """
         if self.requires_grad:
             raise GraphError("dlpack: the tensor requires grad; give x.detach()")
-        if local.observer is not None:
-            local.observer.refuse("lending the memory of a tensor", "return the tensor, and lend it outside")
+        local.observer.refuse("lending the memory of a tensor", "return the tensor, and lend it outside")
         self._storage.lent = True
         return self.device.lend(self.array, **asked)
 
@@ -315,8 +311,7 @@ class Tensor(Dependency):
 
     def detach(self) -> Tensor:
         """The same values outside the graph; shares memory."""
-        if local.observer is not None:
-            local.observer.uses(self)
+        local.observer.uses(self)
         return _join(_make(self.array, self.device, None), self, (), DETACHED)
 
     def backward(
@@ -344,13 +339,12 @@ class Tensor(Dependency):
         elif create_graph:
             reached = walk_back(self.node, seed, lambda device: _tensor_ops, keep=True, tensors=_recorded)
         else:
-            operations = _array_ops.__getitem__ if local.observer is None else ObservedOps
+            operations = _array_ops.__getitem__ if local.observer is IDLE else ObservedOps
             reached = walk_back(self.node, seed.array, operations, keep=bool(retain_graph))
         taken = {id(_base(seed.array))}
         with _adding:  # other threads may add to the same leaf
             for leaf, part in reached:
-                if local.observer is not None:
-                    local.observer.read_grad(leaf)
+                local.observer.read_grad(leaf)
                 part = part if create_graph else _own(part, leaf, taken)
                 if leaf._grad is None and not create_graph:
                     leaf._grad = part
@@ -841,7 +835,7 @@ class Tensor(Dependency):
         wanted = dims[0] if len(dims) == 1 and isinstance(dims[0], tuple | list) else dims
         axes = tuple(shapes.axis_number(dim, self.ndim, "permute") for dim in wanted)
         if sorted(axes) != list(range(self.ndim)):
-            raise ShapeError(f"permute: {tuple(wanted)} does not name each of the {self.ndim} axes once; name each exactly once")
+            raise ShapeError(f"permute: {tuple(wanted)} is no permutation of {self.ndim} axes; name each axis once")
         return apply(ops.permute, self, axes=axes)
 
     def transpose(self, dim0: Int, dim1: Int) -> Tensor:
@@ -908,7 +902,7 @@ class Tensor(Dependency):
         key, positions = _split_positions(key, self.device)
         if is_basic(key):
             return apply(ops.index, self, key=key)
-        if local.observer is not None and any(part.dtype == bool_ for part in positions):
+        if local.observer is not IDLE and any(part.dtype == bool_ for part in positions):
             local.observer.refuse("indexing with a mask", "its shape depends on values: use mg.where(mask, x, 0)")
         return apply(ops.take, self, *positions, key=key)
 
@@ -917,7 +911,7 @@ class Tensor(Dependency):
         if is_basic(key):
             apply(ops.index, self, key=key).copy_(value)
             return
-        if local.observer is not None and np.ndim(value) and any(part.dtype == bool_ for part in positions):
+        if local.observer is not IDLE and np.ndim(value) and any(part.dtype == bool_ for part in positions):
             local.observer.refuse(
                 "assigning several values with a mask", "their number depends on values: use mg.where"
             )
@@ -952,8 +946,7 @@ class Tensor(Dependency):
             self.array, self._node, self._storage = result.array, result._node, result._storage
             changed()
             return self
-        if local.observer is not None:
-            local.observer.writes(self)
+        local.observer.writes(self)
         copy(self.array, result.array)
         self._storage.version += 1
         if recorded:
@@ -1075,20 +1068,20 @@ def apply(operation: Op, *inputs: Any, **settings: Any) -> Tensor:
             edges.append(None)
     if device is None:
         raise DtypeError(f"{operation.name}: expected a Tensor, got {type(inputs[0]).__name__}; use mg.tensor(...)")
-    recording, recorded = local.observer, mode.grad_enabled
-    if recording is None:
+    observer, recorded = local.observer, mode.grad_enabled
+    if observer is IDLE:
         out = operation.forward(device, *arrays, **settings)
     else:
         for value in inputs:
             if isinstance(value, Tensor):
-                recording.uses(value)
-        out = recording.run(operation, device, arrays, settings)
+                observer.uses(value)
+        out = observer.run(operation, device, arrays, settings)
     out, saved = out if type(out) is tuple else (out, None)
     if operation is ops.transfer:
         device = settings["target"]
     result = _make(out, device, None)
-    if recording is not None:
-        recording.makes(result, constant=False)
+    if observer is not IDLE:
+        observer.makes(result, constant=False)
     if operation.view and shares(out, arrays[0]):
         _join(result, inputs[0], ((operation, settings),), FOLLOWS if recorded else UNRECORDED)
     if wanted and recorded and out.dtype.kind == "f":
@@ -1194,8 +1187,7 @@ def _make(array, device, node, storage=None, tensor=None) -> Tensor:
 
 def _constant(tensor: Tensor) -> Tensor:
     """Report a tensor that was made of Python's numbers to the observer."""
-    if local.observer is not None:
-        local.observer.makes(tensor, constant=True)
+    local.observer.makes(tensor, constant=True)
     return tensor
 
 
@@ -1297,8 +1289,8 @@ def _without_tensors(data: Any, dtypes: set[np.dtype], inside: Bool = False) -> 
 
 
 def _split_positions(key: Any, device: Device) -> tuple[Any, list[Tensor]]:
-    """A key of numbers, slices, None, ..., arrays of whole numbers and masks, with a Position for each tensor; and these
-    tensors, on the device of what is indexed: an operation reads them as its inputs."""
+    """A key of numbers, slices, None, ..., arrays of whole numbers and masks, with a Position for each tensor; and the
+    tensors, on the device of what is indexed, as inputs of the operation."""
     if isinstance(key, list) and len(key) < 32 and any(isinstance(part, _NESTED) for part in key):
         warnings.warn(
             "index: a list that holds lists, tensors, slices, None or ... is read as a tuple, as PyTorch does for now; "
@@ -1339,7 +1331,7 @@ def _plain_part(part: Any, tensors: list[Tensor]) -> Any:
         raise DtypeError(f"index: a {part.dtype} tensor cannot index; use whole numbers or bool")
     if not isinstance(part, Tensor):
         return part if part.ndim or part.dtype == bool_ else int(part)
-    if not part.ndim and part.dtype != bool_ and local.observer is None:
+    if not part.ndim and part.dtype != bool_ and local.observer is IDLE:
         return int(part)
     tensors.append(part)
     return Position(len(tensors) - 1)

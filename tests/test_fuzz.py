@@ -195,7 +195,7 @@ def test_a_replay_is_a_plain_call():
             compared += 1
     assert refused <= PROGRAMS // 10
     assert compared > 3 * PROGRAMS
-    assert sum(graph._calls - graph._times for graph in recordings) > PROGRAMS  # replays
+    assert sum(graph._call_count - graph._record_count for graph in recordings) > PROGRAMS  # replays
 
 
 def test_programs_are_pytorchs():

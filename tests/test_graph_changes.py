@@ -212,7 +212,7 @@ def test_eval_and_train_again_need_no_new_recording():
         step(mg.ones(2, 4), mg.tensor([0, 1]))
         model.eval()
         model.train()
-    assert step._times == 1
+    assert step._record_count == 1
 
 
 def test_a_learning_rate_of_a_schedule_needs_no_new_recording():
@@ -222,7 +222,7 @@ def test_a_learning_rate_of_a_schedule_needs_no_new_recording():
     for _ in range(5):
         step(mg.ones(2, 4), mg.tensor([0, 1]))
         schedule.step()
-    assert step._times == 1
+    assert step._record_count == 1
 
 
 # ---- positions and masks
@@ -233,7 +233,7 @@ def test_an_index_that_is_a_tensor_is_read_at_each_replay():
     scores = mg.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
     for labels, expected in (([0, 2], [1, 6]), ([1, 1], [2, 5]), ([2, 0], [3, 4])):
         assert pick(scores, mg.tensor(labels)).tolist() == expected
-    assert pick._times == 1
+    assert pick._record_count == 1
 
 
 def test_an_index_computed_inside_is_read_at_each_replay():
@@ -300,7 +300,7 @@ def test_numbers_that_change_are_recorded_a_bounded_number_of_times():
     with pytest.warns(UserWarning, match="graph: <lambda> was recorded 9 times.*give numbers that change as tensors"):
         found = [scale(mg.ones(1), 1 / (i + 1)).item() for i in range(40)]
     assert found == pytest.approx([1 / (i + 1) for i in range(40)])
-    assert len(scale._recordings) == 8
+    assert len(scale._replays) == 8
 
 
 def test_shapes_that_change_keep_a_bounded_number_of_recordings():
@@ -309,7 +309,7 @@ def test_shapes_that_change_keep_a_bounded_number_of_recordings():
         warnings.simplefilter("ignore")
         for n in range(1, 30):
             assert double(mg.ones(n)).sum().item() == 2 * n
-    assert len(double._recordings) == 8
+    assert len(double._replays) == 8
 
 
 @pytest.mark.filterwarnings("error")
@@ -318,7 +318,7 @@ def test_a_few_shapes_are_all_kept_without_a_warning():
     for _ in range(10):
         for n in range(1, 9):
             double(mg.ones(n))
-    assert double._times == 8
+    assert double._record_count == 8
 
 
 def test_zeros_of_both_signs_are_recorded_apart():
@@ -328,7 +328,7 @@ def test_zeros_of_both_signs_are_recorded_apart():
     assert [parts(mg.ones(1), (by,)).item() for by in (0.0, -0.0)] == [np.inf, -np.inf]
     kept = mg.graph(lambda x, by: x * by)
     assert np.isnan([kept(mg.ones(1), float("nan")).item() for _ in range(3)]).all()
-    assert kept._times == 1
+    assert kept._record_count == 1
 
 
 def test_constants_made_inside_are_new_at_each_replay():
@@ -379,7 +379,7 @@ def test_a_method():
         assert two.scaled(mg.tensor(value)).item() == 2 * value
         assert three.scaled(mg.tensor(value)).item() == 3 * value
     assert Trainer.scaled.__doc__ == "Scale x." and Trainer.scaled.__name__ == "scaled"
-    assert Trainer.scaled._times == 2
+    assert Trainer.scaled._record_count == 2
 
 
 def test_attributes_of_the_object_of_a_method_are_noticed():
@@ -452,7 +452,7 @@ def test_a_state_that_cannot_be_read_ends_the_recording():
     module.around.append(module.around)
     with pytest.raises(RecursionError):
         mg.graph(lambda x: module(x))(mg.ones(1, 1))
-    assert threads.local.observer is None
+    assert threads.local.observer is threads.IDLE
 
 
 def test_a_count_before_the_first_use_is_seen():
@@ -484,7 +484,7 @@ def test_keyword_arguments_and_containers():
         assert type(out) is Pair and type(out.second) is OrderedDict
         assert out.first.item() == expected.first.item()
         assert out.second["twice"][0].item() == expected.second["twice"][0].item()
-    assert recorded._times == 1
+    assert recorded._record_count == 1
 
 
 def test_named_tuples_of_operations():
@@ -521,7 +521,7 @@ def test_a_call_from_a_signal_handler():
                 os.kill(os.getpid(), signal.SIGUSR1)
             self.program(inputs)
 
-    replay = double._recordings[0]
+    replay = double._replays[0]
     replay.program = Interrupting(replay.program)
     before = signal.signal(signal.SIGUSR1, lambda *_: found.append(double(mg.full((4,), 5.0)).tolist()))
     try:
@@ -647,7 +647,7 @@ def test_a_module_that_goes_on_in_python_is_called_plainly(kind):
     plain, recorded = kind(), mg.graph(kind())
     for i in range(5):
         assert recorded(mg.full((2,), i)).tolist() == plain(mg.full((2,), i)).tolist()
-    assert not recorded._recordings
+    assert not recorded._replays
 
 
 def test_a_function_that_goes_on_in_python_says_so_once():
@@ -660,7 +660,7 @@ def test_a_function_that_goes_on_in_python_says_so_once():
 def test_a_buffer_that_is_changed_in_place_is_replayed():
     recorded = mg.graph(AveragingInPlace())
     assert [recorded(mg.ones(2))[0].item() for _ in range(3)] == [0.5, 0.75, 0.875]
-    assert recorded._times == 1
+    assert recorded._record_count == 1
 
 
 class Lazily(SignDescent):
@@ -851,7 +851,7 @@ def test_dictionaries_with_a_default_and_copies_of_a_recorded_function():
     for value in (1.0, 2.0):
         found = double(defaultdict(int, {"x": mg.tensor(value)}))
         assert found["y"].item() == 2 * value and found["z"] == []
-    assert not copy.deepcopy(double)._recordings
+    assert not copy.deepcopy(double)._replays
 
 
 # ---- check=True
@@ -919,7 +919,7 @@ def test_check_changes_nothing(optimizer):
 def test_dropped_recordings_free_their_memory():
     double = mg.graph(lambda x: x * 2)
     double(mg.ones(1))
-    gone = weakref.ref(double._recordings[0])
+    gone = weakref.ref(double._replays[0])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for n in range(2, 12):

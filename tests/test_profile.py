@@ -49,7 +49,7 @@ def test_nothing_is_changed_and_a_graph_is_seen_through():
         losses = [seen() for _ in range(3)]
     assert losses == [plain() for _ in range(3)]
     assert p.rows["conv2d"].calls == 3
-    assert not seen._recordings
+    assert not seen._replays
 
 
 def test_the_table_says_where_the_time_went(capsys):
@@ -95,5 +95,5 @@ def test_numpy_is_profiled_too():
 def test_one_profile_at_a_time():
     with mg.profile(quiet=True), pytest.raises(GraphError, match="profile: .*already"), mg.profile():
         pass
-    assert threads.local.observer is None
+    assert threads.local.observer is threads.IDLE
     np.testing.assert_array_equal((mg.ones(2) + 1).numpy(), [2, 2])

@@ -48,7 +48,7 @@ def test_manual_seed_inside_a_recorded_function_holds_at_each_replay():
     found = [drop(mg.ones(64)).tolist() for _ in range(3)]
     mg.manual_seed(3)
     assert found == [F.dropout(mg.ones(64)).tolist()] * 3
-    assert drop._times == 1
+    assert drop._record_count == 1
 
 
 def test_the_state_is_not_read_or_set_inside_a_recorded_function():

@@ -139,8 +139,7 @@ def _make_batch(read: Callable[[np.ndarray], Any], seed: int, epoch: int, batch:
 
 
 def _refuse_recording() -> None:
-    if local.observer is not None:
-        local.observer.refuse("going through a DataLoader", "give its batches as arguments")
+    local.observer.refuse("going through a DataLoader", "give its batches as arguments")
 
 
 class _Ahead:

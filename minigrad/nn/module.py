@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from ..dependency import CountedDict, Dependency, can_change_unseen, changed, snapshot
 from ..errors import DtypeError, MinigradError, StateError, ValidationError
-from ..runtime.threads import local
+from ..runtime.threads import IDLE, local
 from ..tensors import Tensor, float32, float64
 from .parameter import Parameter
 
@@ -67,8 +67,7 @@ class Module(Dependency):
     """
 
     def __init__(self) -> None:
-        if local.observer is not None:
-            local.observer.makes(self, constant=False)
+        local.observer.makes(self, constant=False)
         self.training = True
         self._parameters: dict[str, Parameter | None] = CountedDict()
         self._buffers: dict[str, Tensor | None] = CountedDict()
@@ -102,8 +101,7 @@ class Module(Dependency):
     forward: Callable[..., Any] = _no_forward
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if local.observer is not None:
-            local.observer.uses(self)
+        local.observer.uses(self)
         try:
             if self._forward_hooks or self._forward_pre_hooks:
                 return self._call_with_hooks(args, kwargs)
@@ -185,7 +183,7 @@ class Module(Dependency):
         return vars(self), self._parameters, self._modules, self._buffers
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if local.observer is not None and "_modules" in vars(self):
+        if local.observer is not IDLE and "_modules" in vars(self):
             local.observer.uses(self)  # its state before the change
         found = self._table(name, value)
         if found is None:
@@ -213,8 +211,7 @@ class Module(Dependency):
 
     def __getattr__(self, name: str) -> Any:  # called only for what is not a plain attribute
         if "_modules" in self.__dict__:
-            if local.observer is not None:
-                local.observer.uses(self)
+            local.observer.uses(self)
             for table in (self._parameters, self._modules, self._buffers):
                 if name in table:
                     return table[name]
@@ -287,8 +284,7 @@ class Module(Dependency):
         if self in memo:
             return
         memo.add(self)
-        if local.observer is not None:
-            local.observer.uses(self)
+        local.observer.uses(self)
         yield prefix, self
         for name, child in self._modules.items():
             if child is not None:

@@ -75,8 +75,7 @@ class LRScheduler:
         Raises   StateError   a group was added to the optimiser, and the schedule needs its base rate
                  GraphError   called inside a function that mg.graph records
         """
-        if local.observer is not None:
-            local.observer.refuse("a step of a schedule", "call it after the recorded function")
+        local.observer.refuse("a step of a schedule", "call it after the recorded function")
         before = self.last_epoch
         self.last_epoch = before + 1 if epoch is None else epoch
         formula = self.get_lr if epoch is None else getattr(self, "_get_closed_form_lr", self.get_lr)

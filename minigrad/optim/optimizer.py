@@ -11,7 +11,7 @@ from ..dependency import CountedDict, Dependency, Identity, snapshot
 from ..errors import DtypeError, GraphError, StateError, ValidationError
 from ..ops.op import Dispatch
 from ..runtime.memory import contiguous, converted, copy
-from ..runtime.threads import call_on_host, local
+from ..runtime.threads import IDLE, call_on_host, local
 from ..tape import enable_grad
 from ..tensors import Tensor
 
@@ -55,7 +55,7 @@ class ParamBatch:
         grads = self.device.arrays([_as_kernels_take(grad.array, self.dtype) for grad in gradients])
         for p, mine in self.copied:
             copy(mine, p.array)
-        if local.observer is not None:
+        if local.observer is not IDLE:
             for p in self.params:
                 local.observer.writes(p)
         kernel[self.device.type](self.numbers, self.values, grads, *lists)
@@ -74,8 +74,7 @@ class ParamGroup(CountedDict, Dependency):
     read again at each replay."""
 
     def __getitem__(self, name: str) -> Any:
-        if local.observer is not None:
-            local.observer.uses(_Setting(self, name))
+        local.observer.uses(_Setting(self, name))
         return super().__getitem__(name)
 
     def get(self, name: str, default: Any = None) -> Any:
@@ -84,8 +83,7 @@ class ParamGroup(CountedDict, Dependency):
 
     def __setitem__(self, name: str, value: Any) -> None:
         dict.__setitem__(self, name, value)  # its settings are always compared: most change at every step
-        if local.observer is not None:
-            local.observer.spoil(f"{name!r} of a parameter group")
+        local.observer.spoil(f"{name!r} of a parameter group")
 
 
 class _Setting(Dependency):
@@ -159,8 +157,7 @@ class Optimizer(Dependency):
     @property
     def param_groups(self) -> list[dict[str, Any]]:
         """The groups: their "params", and their settings."""
-        if local.observer is not None:
-            local.observer.uses(self)
+        local.observer.uses(self)
         return self._groups
 
     @param_groups.setter

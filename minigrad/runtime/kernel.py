@@ -187,7 +187,7 @@ def run(tasks, {", ".join(kernel.names)}):
         refuse(kernel, dict({", ".join(f"{name}={name}" for name in arrays)}))
     form_ = {sample}.dtype.char, {tile_name}
     address_ = compiled.get(form_) or prepare(*form_)
-    if local.observer is not None:
+    if local.observer is not IDLE:
         local.observer.launch(kernel, address_, tasks, ({", ".join(name for name, _ in passed)},))
         return
     execute(pack({len(fields) + 3}, address_, tasks, {", ".join(fields)}), {8 * len(fields) + 24})
@@ -200,6 +200,7 @@ def run(tasks, {", ".join(kernel.names)}):
         prepare=kernel.prepare,
         ndarray=np.ndarray,
         local=threads.local,
+        IDLE=threads.IDLE,
         execute=threads.execute,
         pack=kernel.pack,
         refuse=_refuse_arguments,

@@ -47,8 +47,7 @@ def host_memory(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
         block = np.empty(size + ALIGNMENT, np.uint8)
         start = -block.__array_interface__["data"][0] % ALIGNMENT
         array = np.ndarray(shape, dtype, block, start)
-    if local.observer is not None:
-        local.observer.allocated(block)
+    local.observer.allocated(block)
     return array
 
 

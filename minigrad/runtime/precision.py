@@ -50,6 +50,5 @@ def get_float32_matmul_precision() -> str:
     >>> get_float32_matmul_precision()
     'highest'
     """
-    if local.observer is not None:
-        local.observer.uses(_setting)
+    local.observer.uses(_setting)
     return _setting.float32

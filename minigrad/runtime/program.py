@@ -15,7 +15,7 @@ import numpy as np
 from ..errors import GraphError
 from .kernel import Arrays, Kernel
 from .memory import ALIGNMENT
-from .threads import Observer, execute, local
+from .threads import IDLE, Observer, execute, local
 from .view import HEAD
 
 
@@ -28,7 +28,7 @@ class Launch(NamedTuple):
     arguments: tuple[Any, ...]
 
 
-class Host(NamedTuple):
+class HostCall(NamedTuple):
     """A call of a Python function."""
 
     function: Callable[..., object]
@@ -39,7 +39,7 @@ class Recording(Observer):
     """Runs what a function does to arrays, and takes note of it."""
 
     def __init__(self) -> None:
-        self.steps: list[Launch | Host] = []
+        self.steps: list[Launch | HostCall] = []
         self.fresh: dict[int, weakref.ref[np.ndarray]] = {}
         self.memory: Any = None  # of the GPU, where it is used
         self.kept: list[Any] = []  # what its launches read that would be gone otherwise
@@ -51,7 +51,7 @@ class Recording(Observer):
 
     def host_call(self, function: Callable[..., object], arguments: tuple[Any, ...]) -> None:
         """Note a call that was made."""
-        self.steps.append(Host(function, arguments))
+        self.steps.append(HostCall(function, arguments))
 
     def allocated(self, array: np.ndarray) -> None:
         """Note an array that holds nothing until a launch fills it."""
@@ -84,7 +84,7 @@ class _Pause:
         self.recording = recording
 
     def __enter__(self) -> None:
-        local.observer = None
+        local.observer = IDLE
 
     def __exit__(self, *_: object) -> None:
         local.observer = self.recording
@@ -106,17 +106,18 @@ class Program:
     def __init__(self, recording: Recording, inputs: list[np.ndarray], readable_in_place: list[bool]):
         self.inputs = inputs
         self.before, steps = _split(recording.steps)
-        for_python = {id(_owner(a)) for step in recording.steps if type(step) is Host for a in _arrays(step.arguments)}
+        calls = [step for step in recording.steps if type(step) is HostCall]
+        for_python = {id(_owner(array)) for call in calls for array in _arrays(call.arguments)}
         self.copied = [i for i, x in enumerate(inputs) if id(_owner(x)) in for_python or not readable_in_place[i]]
         self.owners = _Owners()
-        parts: list[Any] = [step if type(step) is Host else self.owners.without_arrays(step) for step in steps]
+        parts: list[Any] = [step if type(step) is HostCall else self.owners.without_arrays(step) for step in steps]
         recording.steps.clear()
         del steps
         self.arena, places = _arena(self.owners.let_go(recording.fresh), _lives(parts))
         table = _Table(self.owners.addresses() | places)
-        parts = [part if type(part) is Host else table.launch(part) for part in parts]
+        parts = [part if type(part) is HostCall else table.launch(part) for part in parts]
         self.table = table.finished()
-        self.parts = _joined([part if type(part) is Host else table.packed(part) for part in parts])
+        self.parts = _joined([part if type(part) is HostCall else table.packed(part) for part in parts])
         numbers = {id(_owner(x)): i for i, x in enumerate(inputs) if i not in self.copied}
         self.moved = [(numbers[use.owner], at, use.offset) for use, at in table.data.items() if use.owner in numbers]
 
@@ -280,14 +281,14 @@ def _arrays(values: Iterable[Any]) -> Iterator[np.ndarray]:
             yield from _arrays(value.values())
 
 
-def _split(steps: list[Launch | Host]) -> tuple[list[Host], list[Launch | Host]]:
+def _split(steps: list[Launch | HostCall]) -> tuple[list[HostCall], list[Launch | HostCall]]:
     """The calls that can be made before everything else, as nothing before them touches their arrays: checks of inputs,
     settings of an optimiser, keys of random numbers.  And the rest."""
     first, rest = [], []
     touched: set[int] = set()
     for step in steps:
         owners = {id(_owner(array)) for array in _arrays(step.arguments)}
-        if type(step) is Host and not owners & touched:
+        if type(step) is HostCall and not owners & touched:
             first.append(step)
         else:
             rest.append(step)

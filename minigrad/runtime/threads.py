@@ -64,11 +64,14 @@ class Observer:
         """Something is done that could not be repeated."""
 
 
+IDLE = Observer()  # stands in `local.observer` while nothing is observed
+
+
 class _Local(threading.local):
     """What each Python thread has for itself."""
 
     count = 0  # the number of threads that Numba was told for it; 0 if not yet
-    observer: Observer | None = None
+    observer: Observer = IDLE
 
 
 def call_on_host(function: Callable[..., object], *arguments: Any) -> None:
@@ -76,16 +79,13 @@ def call_on_host(function: Callable[..., object], *arguments: Any) -> None:
 
     As it is called again, the recording does not depend on what it reads.
     """
-    recording = local.observer
-    if recording is None:
-        function(*arguments)
-        return
-    local.observer = None
+    observer = local.observer
+    local.observer = IDLE
     try:
         function(*arguments)
     finally:
-        local.observer = recording
-    recording.host_call(function, arguments)
+        local.observer = observer
+    observer.host_call(function, arguments)
 
 
 local = _Local()

@@ -102,8 +102,7 @@ class FilterTape:
         Raises   StateError   the tape was read from a file and knows no model
                  GraphError   called inside a function that mg.graph records, where it would happen only once
         """
-        if local.observer is not None:
-            local.observer.refuse("FilterTape.step", "call it outside, with the loss that the function returns")
+        local.observer.refuse("FilterTape.step", "call it outside, with the loss that the function returns")
         if not self._modules:
             raise StateError(
                 f"FilterTape.step: this tape of {len(self._steps)} frames was read from a file and has no model; "

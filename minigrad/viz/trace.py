@@ -16,7 +16,7 @@ from minigrad.errors import ShapeError, ValidationError
 from minigrad.nn import Conv2d, Module
 from minigrad.runtime.device import CPU
 from minigrad.runtime.memory import is_array, overwrite, shares
-from minigrad.runtime.threads import Observer, local
+from minigrad.runtime.threads import IDLE, Observer, local
 from minigrad.tape import no_grad
 from minigrad.tensors import tensor
 from minigrad.viz.arrays import as_array
@@ -245,7 +245,7 @@ class Watcher(Observer):
 
     def run(self, operation: Any, device: Any, arrays: Any, settings: dict[str, Any]) -> Any:
         """Run an operation and note what it did."""
-        local.observer = None
+        local.observer = IDLE
         try:
             result = operation.forward(device, *arrays, **settings)
         finally:

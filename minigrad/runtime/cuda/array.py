@@ -223,8 +223,7 @@ def constant(array: np.ndarray) -> DeviceArray:
 def resent(array: np.ndarray) -> DeviceArray:
     """A host array whose numbers may be others each time, on the device; a replay sends it again."""
     moved = sent(array)
-    if local.observer is not None:
-        local.observer.host_call(DeviceArray.send, (moved, array))
+    local.observer.host_call(DeviceArray.send, (moved, array))
     return moved
 
 
@@ -234,8 +233,7 @@ class Arrays:
     def __init__(self, arrays: list[DeviceArray]):
         self.arrays = arrays
         self.table = sent(np.array([array.argument[1][4] for array in arrays], np.int64))
-        if local.observer is not None:
-            local.observer.keep(self)
+        local.observer.keep(self)
 
 
 if driver.SIMULATED:

@@ -55,21 +55,18 @@ class CudaDevice(device):
         axes = sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis]))
         inside = array.transpose(axes)
         moved = sent(inside)
-        if local.observer is not None:
-            local.observer.keep(moved)
+        local.observer.keep(moved)
         return moved.transpose(np.argsort(axes))
 
     def receive(self, array: np.ndarray) -> DeviceArray:
         """A copy of a NumPy array on the GPU; a replay sends it again."""
         moved = self.from_host(array)
-        if local.observer is not None:
-            local.observer.host_call(DeviceArray.send, (moved, array))
+        local.observer.host_call(DeviceArray.send, (moved, array))
         return moved
 
     def to_host(self, array: DeviceArray) -> np.ndarray:
         """An array of the GPU as a NumPy array; waits for the work before it."""
-        if local.observer is not None:
-            local.observer.refuse("copying a tensor from the GPU", "return the tensor, and copy it outside")
+        local.observer.refuse("copying a tensor from the GPU", "return the tensor, and copy it outside")
         values = array.fetch()
         raise_alarm()
         return values

@@ -28,7 +28,7 @@ import numpy as np
 from ...errors import DtypeError
 from .. import cache, kernel as host_kernels
 from ..fingerprint import fingerprint
-from ..threads import local
+from ..threads import IDLE, local
 from . import driver
 from .driver import cuda
 from .machine import machine
@@ -127,7 +127,7 @@ class Kernel:
         if form is None or 0 in grid:
             return
         launch = Launch(form, grid, block, form.pack(*words))
-        if local.observer is None:
+        if local.observer is IDLE:
             machine().enter()
             launch.on(machine().stream)
         else:

@@ -57,8 +57,7 @@ class Machine:
     def memory(self, nbytes: int) -> Any:
         """A block of memory, from the recording's own pool where a function is being recorded."""
         self.enter()
-        recording = local.observer
-        return (self.pool if recording is None else recording.pool(self)).block(nbytes)
+        return local.observer.pool(self).block(nbytes)
 
     def new_pool(self) -> Pool:
         """A pool for a recording."""
