@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from copy import copy as shallow_copy
 from functools import partial, update_wrapper
-from typing import Any
+from typing import Any, Generic, ParamSpec, TypeVar, overload
 from weakref import ref
 
 import numpy as np
@@ -35,8 +35,20 @@ from .tensors import Tensor, _make
 KEPT_RECORDINGS = 8  # of one function; beyond them the least recently used one is dropped
 
 
-class graph:
-    """A function on tensors that runs as a whole: recorded once for each shape of its arguments, then replayed.
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@overload
+def graph(function: Callable[P, R], *, check: bool = False) -> "RecordedFunction[P, R]": ...
+
+
+@overload
+def graph(*, check: bool = False) -> Callable[[Callable[P, R]], "RecordedFunction[P, R]"]: ...
+
+
+def graph(function: Any = None, *, check: bool = False) -> Any:
+    """A decorator: the function is recorded once for each shape of its arguments, and then replayed as a whole.
 
     function   takes tensors and other values, also in tuples, lists and dicts; returns tensors and plain values, alone
                or in such containers.  It can be a whole training step (forward, loss, backward, optimizer.step()), and
@@ -78,14 +90,19 @@ class graph:
     >>> w
     tensor([0.8, 1.9], requires_grad=True)
     """
+    if function is None:
+        return partial(graph, check=check)
+    if not callable(function):
+        raise ValidationError(f"graph: expected a function, got {type(function).__name__}; use @mg.graph above it")
+    return RecordedFunction(function, check)
 
-    def __new__(cls, function: Callable[..., Any] | None = None, *, check: bool = False) -> Any:
-        """The recorded function; for @graph(check=True), a decorator."""
-        return partial(cls, check=check) if function is None else super().__new__(cls)
 
-    def __init__(self, function: Callable[..., Any], *, check: bool = False):
-        if not callable(function):
-            raise ValidationError(f"graph: expected a function, got {type(function).__name__}; use @mg.graph above it")
+class RecordedFunction(Generic[P, R]):
+    """A function with its recordings; see `graph`."""
+
+    __wrapped__: Callable[P, R]
+
+    def __init__(self, function: Callable[P, R], check: bool):
         update_wrapper(self, function)
         self.function, self.check = function, check
         self._replays: list[_Replay] = []  # the most recently used one first
@@ -93,13 +110,13 @@ class graph:
         self._warned = False
         self._changed_object: str | None = None  # what the last recorded call changed in Python
 
-    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+    def __get__(self, instance: Any, owner: type | None = None) -> Callable[..., R]:
         return self if instance is None else partial(self._call, instance)
 
     def __reduce__(self) -> Any:
-        return partial(type(self), check=self.check), (self.function,)  # the addresses in a recording cannot be copied
+        return type(self), (self.function, self.check)  # the addresses in a recording cannot be copied
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Replay the function, or record it."""
         return self._call(None, *args, **kwargs)
 
@@ -310,8 +327,8 @@ class _CallRecording(Recording):
         from_outside = node is not None and node.number < self.first_node and id(dependency._storage) not in self.inside
         if from_outside and mode.grad_enabled:
             raise GraphError(
-                f"graph: a tensor {dependency.shape} has a graph that was made outside, and that a replay would not walk "
-                "again; compute it inside, or detach it"
+                f"graph: a tensor {dependency.shape} has a graph that was made outside, and that a replay would not "
+                "walk again; compute it inside, or detach it"
             )
         self.note(dependency)
 

@@ -11,11 +11,12 @@ import types
 from collections.abc import Callable
 from functools import wraps
 from itertools import count
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from .errors import DtypeError, GraphError
 from .ops.op import Op
 
+Function = TypeVar("Function", bound=Callable[..., Any])
 _numbers = count()
 
 
@@ -63,22 +64,29 @@ class no_grad:
 
     grad_enabled = False
 
-    def __new__(cls, function: Callable[..., Any] | None = None) -> Any:
+    if TYPE_CHECKING:
+
+        @overload
+        def __new__(cls, function: None = None) -> Self: ...
+        @overload
+        def __new__(cls, function: Function) -> Function: ...  # type: ignore[misc]
+
+    def __new__(cls, function: Any = None) -> Any:
         made = super().__new__(cls)
         return made if function is None else made(function)
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         mode.entered.append((self, mode.grad_enabled))
         mode.grad_enabled = self.grad_enabled
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         for i in reversed(range(len(mode.entered))):  # the last one, unless a generator ends out of order
             if mode.entered[i][0] is self:
                 mode.grad_enabled = mode.entered.pop(i)[1]
                 return
 
-    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
+    def __call__(self, function: Function) -> Function:
         _check_decorated(type(self).__name__, function)
 
         @wraps(function)
@@ -94,9 +102,12 @@ class no_grad:
         async def coroutine(*args, **kwargs):
             return await types.coroutine(self._resumed)(function(*args, **kwargs))
 
+        chosen: Any = wrapped
         if _is(inspect.isgeneratorfunction, function):
-            return generator
-        return coroutine if _is(inspect.iscoroutinefunction, function) else wrapped
+            chosen = generator
+        elif _is(inspect.iscoroutinefunction, function):
+            chosen = coroutine
+        return chosen
 
     def _resumed(self, steps):
         """Run each step of a generator or coroutine inside."""

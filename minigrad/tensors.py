@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections import namedtuple
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from functools import partial
 from math import prod
 from operator import index
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, overload
 
 import numpy as np
 
@@ -40,7 +39,14 @@ DTYPES = (float32, float64, int64, int32, uint8, bool_)
 Float: TypeAlias = float
 Int: TypeAlias = int
 Bool: TypeAlias = bool
-Extremes = namedtuple("Extremes", ["values", "indices"])
+Dims: TypeAlias = int | Sequence[int] | None
+
+
+class Extremes(NamedTuple):
+    """The largest or smallest elements along an axis, and where they are."""
+
+    values: Tensor
+    indices: Tensor
 
 
 class Tensor(Dependency):
@@ -109,7 +115,11 @@ class Tensor(Dependency):
         """The type of an element: mg.float32, mg.int64, ..."""
         return self.array.dtype
 
-    def size(self, dim: Int | None = None):
+    @overload
+    def size(self, dim: None = None) -> tuple[Int, ...]: ...
+    @overload
+    def size(self, dim: Int) -> Int: ...
+    def size(self, dim: Int | None = None) -> Any:
         """The shape, or the size of one axis."""
         return self.shape if dim is None else self.shape[shapes.existing_axis(dim, self.ndim, "size")]
 
@@ -245,7 +255,7 @@ class Tensor(Dependency):
         local.observer.refuse("reading the values of a tensor", "return the tensor, and read it outside")
         return self.device.to_host(self.array)
 
-    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+    def __array__(self, dtype: Any = None, copy: Bool | None = None) -> np.ndarray:
         array = self.numpy()
         return array.astype(dtype or array.dtype) if copy or (dtype and dtype != array.dtype) else array
 
@@ -667,7 +677,7 @@ class Tensor(Dependency):
 
     # ---- reductions; dim is an axis, several, or None for all
 
-    def sum(self, dim: Any = None, keepdim: Bool = False) -> Tensor:
+    def sum(self, dim: Dims = None, keepdim: Bool = False) -> Tensor:
         """The sum over `dim`.
 
         Example
@@ -677,14 +687,14 @@ class Tensor(Dependency):
         """
         return apply(ops.sum, self, axes=shapes.axes_tuple(dim, self.ndim, "sum"), keepdim=keepdim)
 
-    def mean(self, dim: Any = None, keepdim: Bool = False) -> Tensor:
+    def mean(self, dim: Dims = None, keepdim: Bool = False) -> Tensor:
         """The mean over `dim`; nan over no elements.
 
         Raises   DtypeError   whole numbers have no mean of their own dtype; use x.float()
         """
         return apply(ops.mean, self, axes=shapes.axes_tuple(dim, self.ndim, "mean"), keepdim=keepdim)
 
-    def var(self, dim: Any = None, correction: Int = 1, keepdim: Bool = False) -> Tensor:
+    def var(self, dim: Dims = None, correction: Int = 1, keepdim: Bool = False) -> Tensor:
         """The variance over `dim`: the sum of squared deviations from the mean, divided by max(n - correction, 0).
 
         It is computed in float64, so that squares of float32 neither overflow nor underflow.
@@ -698,24 +708,30 @@ class Tensor(Dependency):
         centred = wide - wide.mean(axes, keepdim=True)
         return (centred * centred).sum(axes, keepdim) / max(count, 0)
 
-    def std(self, dim: Any = None, correction: Int = 1, keepdim: Bool = False) -> Tensor:
+    def std(self, dim: Dims = None, correction: Int = 1, keepdim: Bool = False) -> Tensor:
         """The standard deviation; its gradient is 0 where all numbers are equal."""
         return apply(ops.deviation, self._variance(dim, correction, keepdim)).to(self.dtype)
 
-    def amax(self, dim: Any = None, keepdim: Bool = False) -> Tensor:
+    def amax(self, dim: Dims = None, keepdim: Bool = False) -> Tensor:
         """The largest element over `dim`; equal largest elements share the gradient.
 
         Raises   ShapeError   a dimension of size 0
         """
         return apply(ops.amax, self, axes=shapes.axes_tuple(dim, self.ndim, "amax"), keepdim=keepdim)
 
-    def amin(self, dim: Any = None, keepdim: Bool = False) -> Tensor:
+    def amin(self, dim: Dims = None, keepdim: Bool = False) -> Tensor:
         """The smallest element over `dim`; equal smallest elements share the gradient.
 
         Raises   ShapeError   a dimension of size 0
         """
         return apply(ops.amin, self, axes=shapes.axes_tuple(dim, self.ndim, "amin"), keepdim=keepdim)
 
+    @overload
+    def max(self, dim: None = None) -> Tensor: ...
+    @overload
+    def max(self, dim: Int, keepdim: Bool = False) -> Extremes: ...
+    @overload
+    def max(self, dim: Tensor) -> Tensor: ...
     def max(self, dim: Any = None, keepdim: Bool = False) -> Any:
         """The largest element.  With `dim`, (values, indices) along it; the first largest element gets the gradient.
 
@@ -726,6 +742,12 @@ class Tensor(Dependency):
         """
         return self._extreme(dim, keepdim, self.amax, self.argmax, ops.maximum)
 
+    @overload
+    def min(self, dim: None = None) -> Tensor: ...
+    @overload
+    def min(self, dim: Int, keepdim: Bool = False) -> Extremes: ...
+    @overload
+    def min(self, dim: Tensor) -> Tensor: ...
     def min(self, dim: Any = None, keepdim: Bool = False) -> Any:
         """The smallest element.  With `dim`, (values, indices) along it; the first smallest one gets the gradient."""
         return self._extreme(dim, keepdim, self.amin, self.argmin, ops.minimum)
@@ -760,7 +782,7 @@ class Tensor(Dependency):
         axis = None if dim is None or shapes.axis_number(dim, self.ndim, "argmin") >= self.ndim else dim % self.ndim
         return apply(ops.argmin, self, axis=axis, keepdim=keepdim)
 
-    def any(self, dim: Any = None, keepdim: Bool = False) -> Tensor:
+    def any(self, dim: Dims = None, keepdim: Bool = False) -> Tensor:
         """Whether any element over `dim` is not zero; nan is not zero.
 
         Example
@@ -770,7 +792,7 @@ class Tensor(Dependency):
         """
         return (self != 0).sum(dim, keepdim) != 0
 
-    def all(self, dim: Any = None, keepdim: Bool = False) -> Tensor:
+    def all(self, dim: Dims = None, keepdim: Bool = False) -> Tensor:
         """Whether no element over `dim` is zero.
 
         Example
@@ -1033,7 +1055,7 @@ class Tensor(Dependency):
         copy._leaf, copy._grad = self._leaf, deepcopy(self._grad, memo)
         return copy
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         if self.node is not None:
             raise GraphError("pickle: only leaves can be saved; use x.detach()")
         return _restored, (type(self), np.array(self._host()), str(self.device), self._leaf)
