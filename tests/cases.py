@@ -5,7 +5,7 @@ NumPy, independent of the engine, and takes complex numbers too: where it must c
 real part.  So every case serves the complex step, which gives the derivative by an entry to the last digits as the
 imaginary part of the result, after a step of 1e-30 i (W. Squire & G. Trapp, SIAM Review 40, 1998).
 
-To test a new operation, add one strategy here; test_gradients.py and test_parity.py find it.
+To test a new operation, add one strategy here; test_gradients.py and test_backends.py find it.
 """
 
 from collections.abc import Callable

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from cases import CASES, LAYOUTS, PLAIN, laid_out, leaf, on_device
 from hypothesis import given, settings, strategies as st
+from test_backends import TOLERANCES, assert_close, results
 from test_gradients import derivative, with_weights
-from test_parity import TOLERANCES, assert_close, results
 
 import minigrad as mg
 from minigrad import data, nn, optim, viz
