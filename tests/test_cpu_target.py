@@ -2,13 +2,11 @@
 
 import platform
 
-import numpy as np
 import pytest
 from helpers import DOUBLE_AND_SUM, error_of_python, run_python
 
 import minigrad as mg
 from minigrad.runtime import target
-
 
 # ---- other CPUs than this one
 

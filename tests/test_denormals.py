@@ -6,7 +6,6 @@ import pytest
 import minigrad as mg
 from minigrad.runtime import threads
 
-
 # ---- denormal numbers
 
 

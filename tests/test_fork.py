@@ -2,10 +2,8 @@
 
 import os
 
-import numpy as np
 import pytest
 from helpers import run_python
-
 
 # ---- forks
 

@@ -96,7 +96,6 @@ LAUNCHES = """
     import numpy as np
     import minigrad as mg
     from minigrad.runtime import threads
-from minigrad.runtime.elementwise import elementwise
     x = mg.tensor(np.arange(100_000.0), dtype=mg.float32)
     expected, wrong, start = x.numpy() * 2, [], threading.Barrier(2)
     def work():
