@@ -27,7 +27,7 @@ def complex_step(call, weights):
         moved, gradient = [np.array(other, complex) for other in call.inputs], np.empty(x.shape)
         for place in np.ndindex(x.shape):
             moved[number][place] = x[place] + STEP * 1j
-            gradient[place] = (weights * call.judge(*moved)).sum().imag / STEP
+            gradient[place] = (weights * call.reference(*moved)).sum().imag / STEP
             moved[number][place] = x[place]
         gradients.append(gradient)
     return gradients
@@ -46,7 +46,7 @@ def test_gradient_equals_the_complex_step(name, data):
     call = data.draw(CASES[name])
     inputs = call.leaves()
     out = call.run(*inputs)
-    expected = call.judge(*call.inputs)
+    expected = call.reference(*call.inputs)
     assert_close(out.detach().numpy(), np.asarray(expected), 1e-12, "the value itself")
     weights = upstream(out.shape)
     out.backward(mg.tensor(weights))
@@ -94,7 +94,7 @@ def central_difference(call, arrays, order):
 
 def with_weights(call):
     """The inputs of a call, and weights of its result."""
-    return [*call.inputs, upstream(call.judge(*call.inputs).shape)]
+    return [*call.inputs, upstream(call.reference(*call.inputs).shape)]
 
 
 @pytest.mark.parametrize("name", CASES)

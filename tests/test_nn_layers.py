@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from cases import starts
+from cases import window_starts
 
 import minigrad as mg
 from minigrad import nn
@@ -66,7 +66,8 @@ def pooled(x, g, window, stride, padding, ceil_mode, divisor):
     """The largest pixel or, given a divisor, the quotient of every window of one image (H, W), and the gradient of
     (g * result).sum(), window by window.  divisor(pixels, within padding) or None."""
     begins = [
-        starts(size, k, s, p, p, ceil_mode) for size, k, s, p in zip(x.shape, window, stride, padding, strict=True)
+        window_starts(size, k, s, p, p, ceil_mode)
+        for size, k, s, p in zip(x.shape, window, stride, padding, strict=True)
     ]
     out, dx = np.zeros([len(side) for side in begins]), np.zeros(x.shape)
     g = g[: len(begins[0]), : len(begins[1])]
