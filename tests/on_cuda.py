@@ -10,9 +10,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from cases import CASES, LAYOUTS, PLAIN, laid_out, leaf, on_device
+from helpers import TOLERANCES, assert_close, derivative, results, with_weights
 from hypothesis import given, settings, strategies as st
-from test_backends import TOLERANCES, assert_close, results
-from test_gradients import derivative, with_weights
 
 import minigrad as mg
 from minigrad import data, nn, optim, viz
