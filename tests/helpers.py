@@ -116,12 +116,10 @@ def derivative(call, arrays, order, create_graph, device="cpu"):
     order    1 or more; each further derivative has its own direction
     """
     leaves = [leaf(x, device=device) for x in arrays]
-    directions = [
-        [random_gradient(x.shape, 10 * turn + seed) for seed, x in enumerate(arrays)] for turn in range(order)
-    ]
+    directions = [[random_gradient(x.shape, 10 * i + seed) for seed, x in enumerate(arrays)] for i in range(order)]
     call.run(*leaves[:-1]).backward(leaves[-1], create_graph=create_graph or order > 1)
     total = directional_derivative(leaves, directions[0])
-    for turn in range(1, order):
-        total.backward(create_graph=create_graph or turn < order - 1)
-        total = directional_derivative(leaves, directions[turn])
+    for i in range(1, order):
+        total.backward(create_graph=create_graph or i < order - 1)
+        total = directional_derivative(leaves, directions[i])
     return total, leaves

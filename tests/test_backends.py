@@ -114,7 +114,7 @@ def test_bits_of_a_training_step_do_not_depend_on_the_number_of_threads():
 ULP = float(np.finfo(np.float32).eps)
 
 
-def evenly_spaced(low, high, count=200_001):
+def linspace(low, high, count=200_001):
     return np.linspace(low, high, count).astype(np.float32)
 
 
@@ -128,17 +128,15 @@ def sigmoid(x):
 
 
 POLYNOMIALS = {  # function of tensors, function of float64 arrays, arguments, largest relative error
-    "exp": (mg.exp, np.exp, evenly_spaced(-87, 88.7), 3 * ULP),
+    "exp": (mg.exp, np.exp, linspace(-87, 88.7), 3 * ULP),
     "log": (
         mg.log,
         np.log,
-        np.concatenate(
-            [evenly_spaced(0.5, 2), evenly_spaced(1e-30, 1e30), np.geomspace(1e-37, 1e38, 9999, dtype="f4")]
-        ),
+        np.concatenate([linspace(0.5, 2), linspace(1e-30, 1e30), np.geomspace(1e-37, 1e38, 9999, dtype="f4")]),
         3 * ULP,
     ),
-    "tanh": (mg.tanh, np.tanh, np.concatenate([evenly_spaced(-9, 9), evenly_spaced(-0.7, 0.7)]), 4 * ULP),
-    "sigmoid": (mg.sigmoid, sigmoid, evenly_spaced(-80, 80), 4 * ULP),
+    "tanh": (mg.tanh, np.tanh, np.concatenate([linspace(-9, 9), linspace(-0.7, 0.7)]), 4 * ULP),
+    "sigmoid": (mg.sigmoid, sigmoid, linspace(-80, 80), 4 * ULP),
 }
 
 

@@ -154,7 +154,7 @@ def change(program, draw):
 
 
 def run(library, seed, wrap=lambda program: program):
-    """Return the results of CALLS calls with a change after each.  An error ends the run; the last result describes it."""
+    """Return the results of CALLS calls, with a change after each; an error ends the run and is the last result."""
     program = Program(library, seed)
     call, draw, values = wrap(program), random.Random(seed + 1), np.random.default_rng(seed)
     found = []
