@@ -575,7 +575,7 @@ def test_gradients_flow_through_views():
 
 
 def modes_seen(decorator):
-    """Return is_grad_enabled() inside a decorated generator at next, send, throw and close, and outside between them."""
+    """Return is_grad_enabled() in a decorated generator at next, send, throw and close, and outside between them."""
     seen = []
 
     @decorator
@@ -762,7 +762,7 @@ def test_no_grad_inside_a_generator_that_is_closed_in_another_block():
     assert not mode.entered
 
 
-async def numbers():
+async def agen():
     """An async generator."""
     yield 1
 
@@ -772,10 +772,7 @@ async def numbers():
     [
         (dict, "no_grad: dict is a class, expected a function; decorate its methods, one by one"),
         (3, "no_grad: got int, expected a function to decorate; write `with no_grad():` for a block"),
-        (
-            numbers,
-            "no_grad: numbers is an async generator function, expected another kind; write `with no_grad():` inside",
-        ),
+        (agen, "no_grad: agen is an async generator function, expected another kind; write `with no_grad():` inside"),
     ],
 )
 def test_no_grad_refuses_to_decorate_classes_values_and_async_generators(what, message):
