@@ -1,4 +1,4 @@
-"""The CPU that kernels are compiled for: another one than this, and no compiler at all."""
+"""Kernels compiled for another CPU by NUMBA_CPU_NAME, and minigrad without a compiler."""
 
 import platform
 
@@ -7,9 +7,6 @@ from helpers import DOUBLE_AND_SUM, error_of_python, run_python
 
 import minigrad as mg
 from minigrad.runtime import target
-
-# ---- other CPUs than this one
-
 
 CONVOLUTION = """
     import numpy as np
@@ -34,14 +31,14 @@ X86 = pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="
 
 
 @X86
-def test_a_convolution_on_the_least_cpu():
-    """What every x86-64 has, whatever this one has."""
+def test_conv2d_compiled_for_the_baseline_x86_64_equals_numpy():
+    """The instructions that every x86-64 CPU has."""
     assert run_python(CONVOLUTION, NUMBA_CPU_NAME="x86-64") == ["16", "2"]
 
 
 @X86
 @pytest.mark.skipif("vfmadd" not in target.INSTRUCTIONS, reason="needs AVX2")
-def test_a_convolution_on_haswell():
+def test_conv2d_compiled_for_haswell_equals_numpy():
     environment = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx,+avx2,+fma"}
     assert run_python(CONVOLUTION, **environment) == ["32", "2"]
 
@@ -56,8 +53,8 @@ MACHINE_CODE = """
 
 
 @X86
-def test_machine_code_tiles_and_cache_follow_one_cpu():
-    """NUMBA_CPU_NAME alone gives the instructions of that CPU and no others, those of this machine included."""
+def test_machine_code_vector_width_and_cache_key_follow_the_cpu_name():
+    """NUMBA_CPU_NAME alone selects the instructions of that CPU, also if this machine has others."""
     keys = set()
     for name, width, widest in (("x86-64", "16", "xmm"), ("haswell", "32", "ymm"), ("skylake-avx512", "64", "zmm")):
         key, *found = run_python(MACHINE_CODE, NUMBA_CPU_NAME=name)
@@ -68,17 +65,17 @@ def test_machine_code_tiles_and_cache_follow_one_cpu():
 
 @X86
 @pytest.mark.skipif("zmm" in target.INSTRUCTIONS, reason="needs a machine without AVX-512")
-def test_code_that_this_machine_cannot_run_is_not_run():
+def test_a_cpu_name_with_instructions_that_this_machine_lacks_is_refused():
     said = error_of_python(DOUBLE_AND_SUM, NUMBA_CPU_NAME="skylake-avx512")
     assert "DeviceError" in said and "zmm, which this machine" in said
 
 
-def test_a_compiler_that_was_started_for_another_cpu_is_refused(monkeypatch):
+def test_a_compiler_that_was_set_up_for_another_cpu_is_refused(monkeypatch):
     monkeypatch.setattr(target, "FEATURES", "+other")
     with pytest.raises(mg.errors.DeviceError, match=r"expected .* \+other; import minigrad before"):
         target.context.__wrapped__()
 
 
-def test_device_numpy_needs_no_compiler():
+def test_device_numpy_works_without_the_compiler():
     code = "import minigrad as mg; print((mg.ones(4, device='numpy') * 2).sum().item())"
     assert run_python(code, NUMBA_DISABLE_JIT="1") == ["8.0"]

@@ -5,9 +5,6 @@ import os
 import pytest
 from helpers import run_python
 
-# ---- forks
-
-
 FORKS = """
     import os, signal, sys, threading, time
     import numpy as np
@@ -22,7 +19,7 @@ FORKS = """
         y.backward()
         return y.item(), w.grad.numpy().tobytes()
 
-    def busy(seed):
+    def compute(seed):
         while not done:
             step(seed), mg.randn(2000), recorded(square)
 
@@ -33,26 +30,26 @@ FORKS = """
     square, recorded = mg.ones(300, 300), mg.graph(lambda x: (x @ x).sum())
     recorded(square)
     expected, done, ends = step(0), False, []
-    workers = [threading.Thread(target=busy, args=(seed,)) for seed in range(1, 5)]
+    workers = [threading.Thread(target=compute, args=(seed,)) for seed in range(1, 5)]
     for worker in workers: worker.start()
     for _ in range(25):
         pid = os.fork()
         if pid == 0:
-            signal.alarm(60)  # a child that hangs is one that fails
+            signal.alarm(60)  # a child that hangs fails
             os._exit(0 if child() else 1)
         ends.append(os.waitpid(pid, 0)[1])
     done = True
     for worker in workers: worker.join()
     print("ends", *sorted(set(ends)))
 """
-FORKING = pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks here")
+NEEDS_FORK = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 EACH_LAYER = pytest.mark.parametrize("layer", ["tbb", "omp", "workqueue"])
 
 
-@FORKING
+@NEEDS_FORK
 @EACH_LAYER
-def test_forks_while_other_threads_compute(layer):
-    """Each child computes alone, the same bits, and ends."""
+def test_fork_while_other_threads_compute(layer):
+    """Every child computes the same bits on one thread, and ends."""
     assert run_python(FORKS, NUMBA_THREADING_LAYER=layer)[-2:] == ["ends", "0"]
 
 
@@ -69,14 +66,14 @@ POOL = """
 """
 
 
-@FORKING
+@NEEDS_FORK
 @EACH_LAYER
-def test_a_pool_of_forked_processes(layer):
-    """No worker dies, to be replaced by another for ever."""
+def test_a_pool_of_forked_processes_computes(layer):
+    """A pool would replace a worker that dies, for ever."""
     assert run_python(POOL, NUMBA_THREADING_LAYER=layer)[-3:] == ["True", "True", "2.0"]
 
 
-UNSTARTED = """
+EARLY_FORK = """
     import os, signal, threading
     import minigrad as mg
     mg.set_num_threads(1)
@@ -92,14 +89,14 @@ UNSTARTED = """
 """
 
 
-@FORKING
+@NEEDS_FORK
 @pytest.mark.parametrize("compiling", [False, True], ids=["before the first kernel", "while one is compiled"])
-def test_a_child_forked_early_compiles_for_itself(compiling, tmp_path):
-    assert run_python(UNSTARTED.format(compiling=compiling), MINIGRAD_CACHE_DIR=str(tmp_path)) == ["0"]
+def test_a_child_forked_before_or_during_the_first_compilation_computes(compiling, tmp_path):
+    assert run_python(EARLY_FORK.format(compiling=compiling), MINIGRAD_CACHE_DIR=str(tmp_path)) == ["0"]
 
 
-@FORKING
-def test_a_forked_process_has_one_thread():
+@NEEDS_FORK
+def test_set_num_threads_is_refused_in_a_forked_process():
     code = """
         import os
         import minigrad as mg
@@ -115,8 +112,8 @@ def test_a_forked_process_has_one_thread():
     assert run_python(code)[-1:] == ["5"]
 
 
-@FORKING
-def test_a_forked_process_does_not_use_the_gpu_of_its_parent():
+@NEEDS_FORK
+def test_cuda_is_refused_in_a_forked_process():
     code = """
         import os
         import minigrad as mg

@@ -37,15 +37,15 @@ def doubled(task, x: Array1, out: Array1):
     out[task] = x[task] + x[task]
 
 
-# ---- arguments of every kind
+# ---- arguments and tasks
 
 
 @kernel
-def everything(
+def use_all_arguments(
     task, a: Array1, b: Array2, c: Array3, d: Array4, m: Memory, numbers: Ints, bits: Bytes, shorts: Shorts,
     rows: ArrayList, scale: float, step, out: Array2,
 ):  # fmt: skip
-    """One of each kind, seen by shape and by element."""
+    """Use the shape and an element of an argument of every kind."""
     M, N = b.shape
     P, Q, R, S = d.shape
     total = a[task] + b[task, N - 1] + c[0, task, c.shape[2] - 1] + d[P - 1, 0, task, S - 1] + m[task]
@@ -58,7 +58,7 @@ def everything(
 def test_a_kernel_takes_arguments_of_every_kind(dtype):
     random = np.random.default_rng(0)
     a, b, c, d = (random.normal(size=shape).astype(dtype) for shape in ((3,), (3, 2), (2, 3, 4), (2, 1, 3, 5)))
-    m = np.asfortranarray(random.normal(size=(3, 2)).astype(dtype))  # memory without regard to strides
+    m = np.asfortranarray(random.normal(size=(3, 2)).astype(dtype))  # read in the order of memory
     rows = [random.normal(size=4).astype(dtype), random.normal(size=(2, 3)).astype(dtype)]
     numbers, bits, shorts = (
         np.array([-(2**40), 5, 6]),
@@ -66,19 +66,19 @@ def test_a_kernel_takes_arguments_of_every_kind(dtype):
         np.array([65535, 1, 2], np.uint16),
     )
     out = np.zeros((3, 2), dtype)
-    everything(3, a, b, c, d, m, numbers, bits, shorts, Arrays(rows), 0.5, 1, out)
+    use_all_arguments(3, a, b, c, d, m, numbers, bits, shorts, Arrays(rows), 0.5, 1, out)
     total = a + b[:, -1] + c[0, :, -1] + d[-1, 0, :, -1] + m[:, 0] + rows[0][:3] * rows[1][-1, -1]
     np.testing.assert_allclose(out[:, 0], 0.5 * total, rtol=1e-5 if dtype == FLOAT32 else 1e-12)
     np.testing.assert_allclose(out[:, 1], numbers + bits.astype(int) + shorts, rtol=1e-7)
 
 
-def test_no_tasks_are_no_work():
+def test_a_launch_of_0_tasks_does_nothing():
     out = np.full(2, 7, np.float32)
     doubled(0, out, out)
     assert out.tolist() == [7, 7]
 
 
-def test_few_tasks_run_on_one_thread_with_the_same_result():
+def test_run_small_gives_the_result_of_a_launch():
     x = np.arange(1000, dtype=np.float32)
     out, again = np.empty_like(x), np.empty_like(x)
     doubled.run_small(1000, 1, x, out)
@@ -87,35 +87,35 @@ def test_few_tasks_run_on_one_thread_with_the_same_result():
     np.testing.assert_array_equal(out, 2 * x)
 
 
-def test_every_task_runs_once():
+def test_every_task_of_a_launch_runs_once():
     out = np.zeros(100_000, np.float64)
-    count(len(out), out)
+    add_one(len(out), out)
     assert (out == 1).all()
 
 
 @kernel
-def count(task, out: Array1):
-    """1 more."""
+def add_one(task, out: Array1):
+    """Add 1 to an element."""
     out[task] += 1
 
 
-# ---- elementwise
+# ---- elementwise kernels
 
 
-def _mixed(a, b):
+def _square_minus(a, b):
     return a * a - b
 
 
-def _chosen(c, a, b):
+def _choose(c, a, b):
     return a if c else b
 
 
-mixed, chosen = elementwise(_mixed), elementwise(_chosen, (Bytes, Memory, Memory))
+square_minus, choose = elementwise(_square_minus), elementwise(_choose, (Bytes, Memory, Memory))
 squared = elementwise(lambda a: a * a)
 
 
 @given(data=st.data())
-def test_elementwise_follows_any_strides_and_broadcasts(data):
+def test_elementwise_takes_any_strides_and_broadcasts(data):
     first, second, third = draw_broadcastable_shapes(data.draw, 3)
     layout = st.sampled_from(LAYOUTS)
     random = np.random.default_rng(data.draw(st.integers(0, 99)))
@@ -123,44 +123,44 @@ def test_elementwise_follows_any_strides_and_broadcasts(data):
     c = laid_out(random.normal(size=third) > 0, data.draw(layout)) if third else np.array(True)
     whole = np.broadcast_shapes(first, second)
     out = laid_out(np.zeros(whole, "f4"), data.draw(layout))
-    mixed(a, b, out)
+    square_minus(a, b, out)
     np.testing.assert_allclose(out, a * a - b, rtol=1e-5, atol=1e-6)
     out = laid_out(np.zeros(np.broadcast_shapes(whole, third), "f4"), data.draw(layout))
-    chosen(c, a, b, out)
+    choose(c, a, b, out)
     np.testing.assert_array_equal(out, np.where(c, a, b))
 
 
 @pytest.mark.parametrize("shape", [(70_000,), (300, 301), (7, 5, 2000), (40_000, 2)])
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_elementwise_in_pieces(shape, layout):
-    """More elements than a task takes: pieces begin in the middle of rows."""
+def test_elementwise_of_several_tasks(shape, layout):
+    """With more elements than one task processes, tasks begin in the middle of rows."""
     x = laid_out(np.arange(np.prod(shape), dtype="f4").reshape(shape) % 1000, layout)
     out = np.empty_like(x)
-    mixed(x, x[..., :1], out)
+    square_minus(x, x[..., :1], out)
     np.testing.assert_array_equal(out, x * x - x[..., :1])
 
 
-def test_elementwise_writes_nothing_but_its_elements():
+def test_elementwise_writes_only_elements_of_its_output():
     memory = np.full((6, 8), np.nan, np.float32)
     out = memory[1:5:2, 1:7:3]
-    mixed(np.ones((2, 2), "f4"), np.float32(3), out)
+    square_minus(np.ones((2, 2), "f4"), np.float32(3), out)
     assert out.tolist() == [[-2, -2], [-2, -2]]
     assert np.isnan(memory).sum() == 48 - 4
 
 
 @given(shape=st.lists(sizes | st.just(0), max_size=4), data=st.data())
-def test_empty_arrays_are_no_work(shape, data):
+def test_elementwise_of_empty_arrays_does_nothing(shape, data):
     x = laid_out(np.ones(shape, "f4"), data.draw(st.sampled_from(LAYOUTS)))
     out = np.empty_like(x)
-    mixed(x, x, out)
+    square_minus(x, x, out)
     assert not out.any()
 
 
-# ---- register tiles
+# ---- tiles
 
 
 @given(rows=st.integers(1, 40), width=st.integers(1, 300), dtype=st.sampled_from([FLOAT32, FLOAT64]))
-def test_a_tile_fits_its_output(rows, width, dtype):
+def test_tile_choose_fits_the_output(rows, width, dtype):
     height, cols, masked = tile.choose(rows, width, dtype)
     assert 1 <= height <= min(rows, tile.MAX_ROWS)
     assert 1 <= cols <= tile.MAX_COLS
@@ -172,28 +172,28 @@ LANES = tile.lanes(FLOAT32)
 NARROW = sorted({1, 2, LANES // 2, LANES - 1})
 
 
-def guarded(shape, fill=np.nan):
-    """An array with other memory before and behind it, and that memory."""
+def array_between_guards(shape, fill=np.nan):
+    """Return an array inside a larger buffer, and the parts of the buffer before and after it."""
     size, edge = int(np.prod(shape)), 64
-    whole = np.full(size + 2 * edge, fill, np.float32)
-    return whole[edge : edge + size].reshape(shape), (whole[:edge], whole[edge + size :])
+    buffer = np.full(size + 2 * edge, fill, np.float32)
+    return buffer[edge : edge + size].reshape(shape), (buffer[:edge], buffer[edge + size :])
 
 
 @pytest.mark.parametrize(
     "M, N",
     [
-        *itertools.product(range(1, 14), (3, LANES + 1)),  # every number of rows, masked and not
+        *itertools.product(range(1, 14), (3, LANES + 1)),  # every number of rows, with and without mask
         *itertools.product((4,), NARROW),  # every mask
         *itertools.product((4,), (LANES, 2 * LANES, 2 * LANES + 1, 3 * LANES + 1, 4 * LANES, 9 * LANES - 1)),
     ],
 )
-def test_a_tile_covers_every_shape_and_nothing_else(M, N):
+def test_gemm_writes_every_element_of_any_shape_and_no_other_memory(M, N):
     random = np.random.default_rng(0)
-    (a, _), (b, _), (out, edges) = guarded((M, 5)), guarded((5, N)), guarded((M, N))
+    (a, _), (b, _), (out, guards) = (array_between_guards(shape) for shape in ((M, 5), (5, N), (M, N)))
     a[...], b[...] = random.integers(-8, 8, a.shape), random.integers(-8, 8, b.shape)
     gemm(a, b, out)
     np.testing.assert_array_equal(out, a @ b)
-    assert all(np.isnan(edge).all() for edge in edges)
+    assert all(np.isnan(guard).all() for guard in guards)
     bias = random.integers(-8, 8, M).astype("f4")
     gemm(a, b, out, bias)
     np.testing.assert_array_equal(out, a @ b + bias[:, None])
@@ -203,7 +203,7 @@ def test_a_tile_covers_every_shape_and_nothing_else(M, N):
 @pytest.mark.parametrize(
     "layouts", [*itertools.product(("plain", "Fortran", "sliced", "reversed"), repeat=2)], ids="-".join
 )
-def test_products_of_any_strides(layouts, dtype):
+def test_matmul_takes_any_strides(layouts, dtype):
     random = np.random.default_rng(0)
     for M, K, N in ((4, 3, 17), (17, 40, 4), (6, 1, 6)):
         a, b = (
@@ -214,24 +214,24 @@ def test_products_of_any_strides(layouts, dtype):
 
 
 @kernel
-def tile_facts(task, x: Array1, out: Array1, tile: Tile):
-    """What a kernel knows of its tile."""
+def write_tile_attributes(task, x: Array1, out: Array1, tile: Tile):
+    """Write the attributes of the tile."""
     out[0], out[1], out[2], out[3] = tile.rows, tile.cols, tile.lanes, tile.width
 
 
 @pytest.mark.parametrize("shape", [(1, 1, True), (5, 2, False)])
 @pytest.mark.parametrize("dtype", [FLOAT32, FLOAT64])
-def test_a_kernel_knows_its_tile(dtype, shape):
+def test_a_kernel_reads_the_attributes_of_its_tile(dtype, shape):
     out = np.zeros(4, dtype)
-    tile_facts(1, out, out, shape)
+    write_tile_attributes(1, out, out, shape)
     assert out.tolist() == [shape[0], shape[1], tile.lanes(dtype), shape[1] * tile.lanes(dtype)]
 
 
-# ---- memory
+# ---- batch-innermost memory
 
 
 @pytest.mark.parametrize("shape", [(3,), (3, 2), (3, 2, 4), (17, 2, 3, 5)])
-def test_batch_innermost_memory(shape):
+def test_batch_innermost_memory_and_its_views(shape):
     x = memory.empty_batch_last(shape, FLOAT32)
     assert x.shape == shape
     inside = memory.batch_last(x)

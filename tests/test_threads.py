@@ -12,24 +12,21 @@ import minigrad as mg
 from minigrad.runtime import threads
 from minigrad.runtime.elementwise import elementwise
 
-mixed = elementwise(lambda a, b: a * a - b)
+square_minus = elementwise(lambda a, b: a * a - b)
 
 
-# ---- threads
-
-
-def test_threads_launch_at_once():
-    """Kernels started from several Python threads do not disturb each other."""
+def test_launches_from_several_threads_do_not_affect_each_other():
+    """Kernels that are launched from several Python threads do not affect each other."""
     inputs = [np.arange(200_000, dtype=np.float32) + offset for offset in range(4)]
     expected = [np.empty_like(x) for x in inputs]
     for x, out in zip(inputs, expected, strict=True):
-        mixed(x, x, out)
+        square_minus(x, x, out)
     different = []
 
     def work(number):
         out = np.empty_like(inputs[number])
         for _ in range(30):
-            mixed(inputs[number], inputs[number], out)
+            square_minus(inputs[number], inputs[number], out)
             if not np.array_equal(out, expected[number]):
                 different.append(number)
 
@@ -41,15 +38,15 @@ def test_threads_launch_at_once():
     assert not different
 
 
-def test_the_number_of_threads_holds_in_every_thread():
+def test_set_num_threads_affects_every_python_thread():
     mg.set_num_threads(1)
     seen = []
 
-    def look():
+    def note_number():
         mg.ones(3) * 2
         seen.append((mg.get_num_threads(), threads.numba.get_num_threads()))
 
-    worker = threading.Thread(target=look)
+    worker = threading.Thread(target=note_number)
     worker.start()
     worker.join()
     assert seen == [(1, 1)]
@@ -74,20 +71,21 @@ PROGRAM = """
 
 
 @pytest.mark.parametrize("number", [1, 2, 3, 8])
-def test_every_task_of_a_program_runs_once(number):
-    """Also with more threads than cores, some of which come late."""
+def test_execute_runs_every_task_of_a_program_once_with_any_number_of_threads(number):
+    """Also with more threads than cores, some of which start late."""
     assert run_python(PROGRAM, NUMBA_NUM_THREADS=str(number)) == [str(number), "True"]
 
 
-def installed(package):
+def is_installed(package):
+    """Whether a Python distribution is installed."""
     try:
         return bool(importlib.metadata.files(package))
     except importlib.metadata.PackageNotFoundError:
         return False
 
 
-@pytest.mark.skipif(not installed("tbb") or "NUMBA_THREADING_LAYER" in os.environ, reason="needs the package tbb")
-def test_tbb_is_used_where_it_is_installed():
+@pytest.mark.skipif(not is_installed("tbb") or "NUMBA_THREADING_LAYER" in os.environ, reason="needs the package tbb")
+def test_tbb_is_the_default_layer_if_it_is_installed():
     assert threads.threading_layer() == "tbb"
 
 
@@ -110,8 +108,8 @@ LAUNCHES = """
 """
 
 
-def test_a_layer_that_cannot_launch_twice_at_once_is_guarded():
-    """From the very first launch on, which comes from two threads here."""
+def test_launches_from_two_threads_take_turns_with_the_layer_workqueue():
+    """The very first launch comes from two threads."""
     assert run_python(LAUNCHES, NUMBA_THREADING_LAYER="workqueue") == ["workqueue", "0"]
 
 
@@ -126,13 +124,13 @@ def test_a_layer_that_cannot_launch_twice_at_once_is_guarded():
         ("NUMBA_DISABLE_JIT", "1", "DeviceError", "NUMBA_DISABLE_JIT is set"),
     ],
 )
-def test_a_setting_that_cannot_be_is_named(name, value, kind, advice):
+def test_invalid_environment_variables_of_numba_are_named(name, value, kind, advice):
     said = error_of_python(DOUBLE_AND_SUM, **{name: value})
     assert said.startswith(f"MinigradError {kind} ")
     assert name in said and advice in said
 
 
-def test_a_layer_that_cannot_be_started_is_named(monkeypatch):
+def test_a_threading_layer_that_cannot_be_loaded_is_named(monkeypatch):
     def fail():
         raise ValueError("No threading layer could be loaded.")
 
@@ -142,8 +140,8 @@ def test_a_layer_that_cannot_be_started_is_named(monkeypatch):
         threads._start_layer()
 
 
-@pytest.mark.skipif(not installed("tbb"), reason="needs the package tbb")
+@pytest.mark.skipif(not is_installed("tbb"), reason="needs the package tbb")
 @pytest.mark.parametrize("name", ["tbb", "safe"])
-def test_tbb_is_found_when_it_is_asked_for(name):
+def test_tbb_is_used_if_the_environment_asks_for_it(name):
     code = DOUBLE_AND_SUM + "\nfrom minigrad.runtime import threads; print(threads.threading_layer())"
     assert run_python(code, NUMBA_THREADING_LAYER=name) == ["200000.0", "tbb"]
