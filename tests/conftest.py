@@ -1,15 +1,20 @@
 """Settings for every test: the Hypothesis profile, the random seed, the number of threads."""
 
+import functools
 import os
 
 import pytest
 from hypothesis import settings
 
 import minigrad as mg
+from minigrad.runtime.kernel import Kernel
 
 collect_ignore = ["compiled_for_cuda.py"]  # test_cuda.py runs it
 if not mg.cuda.is_available():
     collect_ignore.append("on_cuda.py")  # test_cuda.py runs it in the simulator
+
+# tests that read the machine code of a kernel use the code that other tests run
+Kernel._compile = functools.cache(Kernel._compile)
 
 settings.register_profile(
     "minigrad",

@@ -1,4 +1,4 @@
-"""The house rules: which file may import which, what a kernel's columns are, and what their machine code holds."""
+"""Architecture: allowed imports, what `import minigrad` loads, and what every kernel and operation must have."""
 
 import ast
 import builtins
@@ -25,7 +25,7 @@ SOURCES = {
     ".".join(path.relative_to(ROOT.parent).with_suffix("").parts).removesuffix(".__init__"): path
     for path in sorted(ROOT.glob("**/*.py"))
 }
-FLOORS = [  # from the ground up; a name stands for all within it, the longest one counts
+LEVELS = [  # from the lowest level up; the name of a package stands for its modules, the longest name counts
     {"minigrad.runtime", "minigrad.errors", "minigrad.shapes", "minigrad.dependency"},
     {"minigrad.ops"},
     {"minigrad.tensors", "minigrad.tape", "minigrad.storage"},
@@ -43,27 +43,29 @@ FLOORS = [  # from the ground up; a name stands for all within it, the longest o
 ]
 
 
-def floor(module):
-    """On which floor a module lives."""
+def level_of(module):
+    """Return the index of a module's level in LEVELS."""
     for name in (module.rsplit(".", n)[0] for n in range(module.count(".") + 1)):
-        for height, floor in enumerate(FLOORS):
-            if name in floor:
-                return height
-    raise AssertionError(f"{module} has no floor")
+        for index, level in enumerate(LEVELS):
+            if name in level:
+                return index
+    raise AssertionError(f"{module} is not in LEVELS")
 
 
 def package_of(module):
+    """Return the package that a module is in; a package is in itself."""
     return module if SOURCES[module].name == "__init__.py" else module.rpartition(".")[0]
 
 
-def tree_of(module):
+def syntax_tree(module):
+    """Return the parsed source of a module."""
     return ast.parse(SOURCES[module].read_text(encoding="utf-8"))
 
 
 def imports(module):
-    """Every import of a module, wherever it stands: modules of minigrad and others, by name."""
+    """Yield the name of every module that a module imports, inside functions too."""
     package = package_of(module)
-    for node in ast.walk(tree_of(module)):
+    for node in ast.walk(syntax_tree(module)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -74,40 +76,40 @@ def imports(module):
 
 
 def imports_by_string(module):
-    """Every module that a module imports later, with import_module("name")."""
-    for node in ast.walk(tree_of(module)):
+    """Yield the name of every module that a module imports with import_module("name")."""
+    for node in ast.walk(syntax_tree(module)):
         if isinstance(node, ast.Call) and re.search(r"import_module$|__import__$", ast.unparse(node.func)):
             if isinstance(node.args[0], ast.Constant):
                 yield importlib.util.resolve_name(node.args[0].value, package_of(module))
             else:
-                yield "minigrad"  # a name that is computed may be any
+                yield "minigrad"  # the name is computed and may be any
 
 
-def inside(module):
+def minigrad_imports(module):
+    """Return the other modules of minigrad that a module imports."""
     return {name for name in imports(module) if name in SOURCES and name != module}
 
 
-def test_the_walk_finds_imports():
-    """Or the tests below would hold for nothing."""
+def test_imports_are_found():
     assert {"minigrad.ops", "minigrad.tape", "minigrad.errors", "numpy"} <= set(imports("minigrad.tensors"))
-    assert {"minigrad.ops.op", "minigrad.runtime.tile"} <= inside("minigrad.ops.conv2d")
-    assert {"minigrad.nn", "minigrad.viz"} <= inside("minigrad")
+    assert {"minigrad.ops.op", "minigrad.runtime.tile"} <= minigrad_imports("minigrad.ops.conv2d")
+    assert {"minigrad.nn", "minigrad.viz"} <= minigrad_imports("minigrad")
     assert set(imports_by_string("minigrad.runtime.device")) == {"minigrad.runtime.cuda.device"}
     assert set(imports_by_string("minigrad")) == {"minigrad"}
     assert len(SOURCES) > 40
 
 
 @pytest.mark.parametrize("module", SOURCES)
-def test_imports_go_down(module):
-    for name in {*inside(module), *imports_by_string(module)}:
-        assert floor(name) <= floor(module), f"{module} climbs to {name}"
+def test_modules_import_only_their_own_and_lower_levels(module):
+    for name in {*minigrad_imports(module), *imports_by_string(module)}:
+        assert level_of(name) <= level_of(module), f"{module} imports {name}"
 
 
-def test_imports_go_in_no_circle():
+def test_imports_have_no_cycle():
     try:
-        TopologicalSorter({module: inside(module) for module in SOURCES if module.count(".") != 0}).prepare()
+        TopologicalSorter({module: minigrad_imports(module) for module in SOURCES if module.count(".") != 0}).prepare()
     except CycleError as error:
-        pytest.fail(f"circle: {' -> '.join(error.args[1])}")
+        pytest.fail(f"cycle: {' -> '.join(error.args[1])}")
 
 
 @pytest.mark.parametrize("module", [name for name in SOURCES if not name.startswith("minigrad.runtime")])
@@ -117,30 +119,30 @@ def test_only_the_runtime_imports_numba(module):
 
 
 @pytest.mark.parametrize("module", [name for name in SOURCES if name.startswith("minigrad.ops")])
-def test_an_operation_never_asks_on_which_device_it_runs(module):
-    """The device is one dictionary lookup, in Dispatch."""
+def test_operations_do_not_branch_on_the_device(module):
+    """Dispatch selects the implementation for a device by one dictionary lookup."""
     for node in ast.walk(ast.parse(SOURCES[module].read_text(encoding="utf-8"))):
         if isinstance(node, ast.If | ast.IfExp | ast.Match):
-            question = node.subject if isinstance(node, ast.Match) else node.test
-            asked = {name.id for name in ast.walk(question) if isinstance(name, ast.Name)}
-            assert "device" not in asked, f"{module}, line {node.lineno}"
+            condition = node.subject if isinstance(node, ast.Match) else node.test
+            names = {name.id for name in ast.walk(condition) if isinstance(name, ast.Name)}
+            assert "device" not in names, f"{module}, line {node.lineno}"
 
 
-def test_no_scipy():
-    """Merely having it costs 0.12 s at each start."""
+def test_scipy_is_not_imported():
+    """SciPy would make every start slower."""
     assert not any(name.startswith("scipy") for module in SOURCES for name in imports(module))
 
 
-# ---- `import minigrad` alone
+# ---- what `import minigrad` loads
 
 PARTS = {module.name for module in pkgutil.iter_modules(minigrad.__path__)}
 LATER = set(minigrad.LATER)
 
 
-def examples():
-    """The Python of every docstring's example, with the name of its module."""
+def docstring_examples():
+    """Yield every example in a docstring as a syntax tree, with the name of its module."""
     for module in SOURCES:
-        for node in ast.walk(tree_of(module)):
+        for node in ast.walk(syntax_tree(module)):
             if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
                 found = doctest.DocTestParser().get_examples(ast.get_docstring(node) or "")
                 if found:
@@ -148,13 +150,14 @@ def examples():
 
 
 def dotted_names(tree):
-    """What an example takes from `import minigrad as mg`, as nn.functional.relu."""
+    """Return the names that an example uses from `import minigrad as mg`, such as nn.functional.relu."""
     chains = [ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)]
     return {chain.removeprefix("mg.") for chain in chains if re.fullmatch(r"mg(\.\w+)+", chain)}
 
 
-ASKED = sorted(PARTS.union({"optim.lr_scheduler.StepLR"}, *(dotted_names(tree) for _, tree in examples())))
-FRESH = """
+USED_NAMES = {name for _, tree in docstring_examples() for name in dotted_names(tree)}
+USED_NAMES = sorted(USED_NAMES | PARTS | {"optim.lr_scheduler.StepLR"})
+IMPORT_MINIGRAD = """
 import sys, minigrad as mg
 loaded, listed = list(sys.modules), dir(mg)
 import json, operator, threading
@@ -177,30 +180,31 @@ print(json.dumps({"loaded": loaded, "listed": listed, "missing": missing, "same"
 
 
 @pytest.fixture(scope="module")
-def fresh():
-    """What a new process finds that imports minigrad and nothing else."""
-    run = subprocess.run([sys.executable, "-c", FRESH], input=json.dumps(ASKED), capture_output=True, text=True)
+def loaded_names():
+    """Return what a new process finds after `import minigrad as mg`."""
+    command, names = [sys.executable, "-c", IMPORT_MINIGRAD], json.dumps(USED_NAMES)
+    run = subprocess.run(command, input=names, cwd=ROOT.parent, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     return json.loads(run.stdout)
 
 
-def test_layers_and_tools_are_imported_when_first_asked_for(fresh):
-    """Each would make the import longer: Matplotlib alone takes as long as all the rest."""
-    assert set(fresh["loaded"]) & {*SOURCES} >= {"minigrad", "minigrad.tensors"}
-    late = {name for name in fresh["loaded"] if name.startswith(tuple(f"minigrad.{part}" for part in LATER))}
-    assert not late | ({"matplotlib", "PIL", "tqdm"} & {*fresh["loaded"]})
+def test_import_minigrad_does_not_load_lazy_modules(loaded_names):
+    """The lazy modules and the libraries they need would make the import slower."""
+    assert set(loaded_names["loaded"]) & {*SOURCES} >= {"minigrad", "minigrad.tensors"}
+    late = {name for name in loaded_names["loaded"] if name.startswith(tuple(f"minigrad.{part}" for part in LATER))}
+    assert not late | ({"matplotlib", "PIL", "tqdm"} & {*loaded_names["loaded"]})
 
 
-def test_import_minigrad_alone_finds_every_part_and_what_examples_use(fresh):
-    assert {"optim.SGD", "randn", "viz"} <= {*ASKED}
-    assert fresh["missing"] == []
-    assert {*fresh["listed"]} >= PARTS
-    assert fresh["same"]
+def test_import_minigrad_gives_access_to_every_module_and_all_names_in_examples(loaded_names):
+    assert {"optim.SGD", "randn", "viz"} <= {*USED_NAMES}
+    assert loaded_names["missing"] == []
+    assert {*loaded_names["listed"]} >= PARTS
+    assert loaded_names["same"]
 
 
-def test_parts_that_come_later_are_there_for_type_checkers():
-    """Under `if TYPE_CHECKING`."""
-    (block,) = [node for node in tree_of("minigrad").body if isinstance(node, ast.If)]
+def test_lazy_modules_are_declared_for_type_checkers():
+    """They are imported under `if TYPE_CHECKING`."""
+    (block,) = [node for node in syntax_tree("minigrad").body if isinstance(node, ast.If)]
     assert ast.unparse(block.test) == "TYPE_CHECKING"
     assert {alias.name for node in block.body for alias in node.names} == LATER <= PARTS
 
@@ -208,7 +212,7 @@ def test_parts_that_come_later_are_there_for_type_checkers():
 @pytest.mark.parametrize(
     ("name", "near"), [("Tensr", "Tensor"), ("optimm", "optim"), ("vis", "viz"), ("randnn", "randn")]
 )
-def test_a_misspelt_name_is_an_error_that_names_the_nearest(name, near):
+def test_a_misspelt_name_of_minigrad_is_an_error_with_the_nearest_name(name, near):
     with pytest.raises(AttributeError, match=f"^minigrad has no attribute '{name}'; did you mean '{near}'\\?$"):
         getattr(minigrad, name)
     with pytest.raises(ImportError, match=f"cannot import name '{name}' from 'minigrad'"):
@@ -216,10 +220,10 @@ def test_a_misspelt_name_is_an_error_that_names_the_nearest(name, near):
     assert not hasattr(minigrad, "__wrapped__")
 
 
-def test_the_names_in_examples_are_there():
-    """Made by the example itself, builtin, or of the module whose docstring it stands in."""
+def test_all_names_in_docstring_examples_exist():
+    """Every name is defined by the example, by its module, or builtin."""
     count = 0
-    for module, tree in examples():
+    for module, tree in docstring_examples():
         names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
         made = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
         made |= {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
@@ -237,39 +241,38 @@ def test_the_names_in_examples_are_there():
     assert count > 100
 
 
-# ---- kernels and columns
+# ---- kernels and operations
 
-COLUMNS, KERNELS = find_dispatches(), find_kernels()
+DISPATCHES, KERNELS = find_dispatches(), find_kernels()
 
 
-def test_kernels_and_columns_are_found():
-    assert {"conv2d", "matmul", "add", "max_pool2d_back", "adam", "images"} <= set(COLUMNS)
+def test_kernels_and_dispatches_are_found():
+    assert {"conv2d", "matmul", "add", "max_pool2d_back", "adam", "images"} <= set(DISPATCHES)
     assert {"conv2d.conv2d_kernel", "matmul.gemm_kernel", "arithmetic._add", "reduction.sum_kernel"} <= set(KERNELS)
 
 
-@pytest.mark.parametrize("name", COLUMNS)
-def test_a_kernel_has_a_judge_and_a_cpu_column(name):
-    assert {"numpy", "cpu"} <= set(COLUMNS[name])
+@pytest.mark.parametrize("name", DISPATCHES)
+def test_every_dispatch_has_an_implementation_for_numpy_and_cpu(name):
+    assert {"numpy", "cpu"} <= set(DISPATCHES[name])
 
 
-@pytest.mark.parametrize("name", COLUMNS)
-def test_the_columns_of_a_kernel_have_one_signature(name):
+@pytest.mark.parametrize("name", DISPATCHES)
+def test_implementations_of_a_dispatch_have_the_same_signature(name):
     signatures = []
-    for column in COLUMNS[name].values():
-        parameters = [] if isinstance(column, np.ufunc) else inspect.signature(column).parameters.values()
+    for implementation in DISPATCHES[name].values():
+        is_ufunc = isinstance(implementation, np.ufunc)
+        parameters = [] if is_ufunc else inspect.signature(implementation).parameters.values()
         if parameters and not any(p.kind is p.VAR_POSITIONAL for p in parameters):
             signatures.append([p.name for p in parameters if p.default is p.empty])
     assert all(signature == signatures[0] for signature in signatures)
     for signature in signatures:
-        assert not {"out", "dx", "dw"} & set(signature[:1]), "what is filled stands behind what is read"
+        assert not {"out", "dx", "dw"} & set(signature[:1]), "outputs follow inputs"
 
 
-@pytest.mark.parametrize("name", OPS)
-def test_a_rule_names_what_there_is(name):
-    """Every argument of a gradient rule is an input, its shape, a setting, or what the forward gives."""
+@pytest.mark.parametrize("name", [name for name, operation in OPS.items() if operation.rule])
+def test_backward_formulas_have_known_arguments(name):
+    """Every argument is an input or a setting of the operation, the shape of an input, the output, or saved."""
     operation = OPS[name]
-    if operation.rule is None:
-        return
     parameters = inspect.signature(operation.forward).parameters
     known = set(parameters) | {f"{name}_shape" for name in parameters} | {"out", "saved", "shapes"}
     assert set(list(inspect.signature(operation.rule).parameters)[2:]) <= known
