@@ -1,15 +1,20 @@
-"""What holds for every test: one Hypothesis profile, one seed, all threads."""
+"""Settings for every test: the Hypothesis profile, the random seed, the number of threads."""
 
+import functools
 import os
 
 import pytest
 from hypothesis import settings
 
 import minigrad as mg
+from minigrad.runtime.kernel import Kernel
 
-collect_ignore = ["compiled_for_cuda.py"]  # a script of test_cuda.py
+collect_ignore = ["compiled_for_cuda.py"]  # test_cuda.py runs it
 if not mg.cuda.is_available():
-    collect_ignore.append("on_cuda.py")  # which test_cuda.py runs in the simulator
+    collect_ignore.append("on_cuda.py")  # test_cuda.py runs it in the simulator
+
+# tests that read the machine code of a kernel use the code that other tests run
+Kernel._compile = functools.cache(Kernel._compile)
 
 settings.register_profile(
     "minigrad",
@@ -22,8 +27,8 @@ settings.load_profile("minigrad")
 
 
 @pytest.fixture(autouse=True)
-def _same_start():
-    """Every test draws the same random numbers, and leaves the number of threads as it found it."""
+def _reset_seed_and_threads():
+    """Set the random seed before every test and restore the number of threads after it."""
     mg.manual_seed(0)
     threads = mg.get_num_threads()
     yield
@@ -32,7 +37,7 @@ def _same_start():
 
 @pytest.fixture
 def ieee():
-    """Denormal numbers are computed with, not taken for 0."""
+    """Compute with denormal numbers during the test; the default is to flush them to 0."""
     mg.set_flush_denormal(False)
     yield
     mg.set_flush_denormal(True)

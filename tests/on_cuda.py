@@ -10,9 +10,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from cases import CASES, LAYOUTS, PLAIN, laid_out, leaf, on_device
+from helpers import TOLERANCES, assert_close, derivative, results, with_weights
 from hypothesis import given, settings, strategies as st
-from test_gradients import derivative, with_weights
-from test_parity import TOLERANCES, assert_close, results
 
 import minigrad as mg
 from minigrad import data, nn, optim, viz
@@ -75,7 +74,7 @@ def test_whole_numbers_equal_numpy_exactly(name, data):
     call = data.draw(PLAIN[name])
     for dtype in ("float32", "int64", "uint8"):
         inputs = [abs(x).astype(dtype) if dtype == "uint8" else x.astype(dtype) for x in call.inputs]
-        expected = call.judge(*inputs)
+        expected = call.reference(*inputs)
         found = call.run(*[on_device(x, "cuda") for x in inputs]).numpy()
         np.testing.assert_array_equal(found, expected, strict=True)
 

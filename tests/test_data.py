@@ -1,4 +1,4 @@
-"""Data sets and their loader: every sample once an epoch, in an order fixed by seed and epoch, with right pixels."""
+"""Datasets and DataLoader: batches, order, random numbers, the thread that prepares batches, refused arguments."""
 
 import concurrent.futures
 import gc
@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from helpers import DEVICES
 from hypothesis import given, strategies as st
 
 import minigrad as mg
@@ -22,11 +23,9 @@ from minigrad.ops.images import gather_images
 from minigrad.random import generator, manual_seed
 from minigrad.runtime.device import CPU, NUMPY
 
-DEVICES = ["cpu", "numpy"]
-
 
 class Numbers(Dataset):
-    """Sample i is i; `seen` keeps which were read, `broken` is one that cannot be."""
+    """Sample i is i.  `seen` lists the samples that were read; reading the sample `broken` is an error."""
 
     def __init__(self, n, broken=None):
         self.n, self.broken, self.seen = n, broken, []
@@ -41,33 +40,36 @@ class Numbers(Dataset):
         return index
 
 
-def pictures(n, channels=1, height=5, width=4):
-    """n random images, labelled 0 ... n-1."""
+def image_dataset(n, channels=1, height=5, width=4):
+    """Return n random images with the labels 0 ... n-1."""
     pixels = np.random.default_rng(n).integers(0, 256, (n, channels, height, width), dtype=np.uint8)
     return ImageDataset(pixels, np.arange(n))
 
 
-def numbers(loader):
-    """The samples of one epoch, in order."""
+def samples_of(loader):
+    """Return the samples of one epoch, in order."""
     return [sample for batch in loader for sample in batch.tolist()]
 
 
-def threads():
+def loader_threads():
+    """Return the running threads of all loaders."""
     return [thread for thread in threading.enumerate() if thread.name.startswith("minigrad-data")]
 
 
 def wait_until(condition):
-    """Wait for another thread: however busy the machine is, the condition comes true some time."""
+    """Wait up to a minute for another thread to make the condition true."""
+    end = time.monotonic() + 60
     while not condition():
+        assert time.monotonic() < end, "timeout"
         time.sleep(0.001)
 
 
-# The kernel
+# ---- gather_images
 
 
 @st.composite
-def gathers(draw):
-    """images, indices, scale, shift, pad"""
+def gather_arguments(draw):
+    """Return images, indices, scale, shift and pad."""
     sides = st.integers(1, 9)
     random = np.random.default_rng(draw(st.integers(0, 99)))
     M, C = draw(sides), draw(st.integers(1, 3))
@@ -78,8 +80,8 @@ def gathers(draw):
     return images, indices, scale, shift, draw(st.integers(0, 2))
 
 
-@given(gathers())
-def test_columns_agree_with_the_formula(case):
+@given(gather_arguments())
+def test_gather_images_equals_its_formula_on_every_device(case):
     images, indices, scale, shift, pad = case
     padded = np.pad(images, ((0, 0), (0, 0), (pad, pad), (pad, pad)))
     expected = padded[indices].astype(np.float64) * scale[:, None, None] + shift[:, None, None]
@@ -90,20 +92,20 @@ def test_columns_agree_with_the_formula(case):
         np.testing.assert_allclose(out, expected, rtol=0, atol=rounding * (1 + abs(scale).max() + abs(shift).max()))
 
 
-def test_memory_is_batch_innermost():
+def test_gather_images_returns_batch_innermost_memory():
     images = np.zeros((9, 3, 5, 4), np.uint8)
     out = gather_images(CPU, images, np.arange(7), np.ones(3, np.float32), np.zeros(3, np.float32), 1)
     assert out.shape == (7, 3, 7, 6) and out.transpose(1, 2, 3, 0).flags.c_contiguous
 
 
 @pytest.mark.parametrize("index", [-1, 9])
-def test_kernel_refuses_numbers_out_of_range(index):
+def test_gather_images_refuses_an_index_out_of_range(index):
     one, images = np.ones(1, np.float32), np.zeros((9, 1, 2, 2), np.uint8)
     with pytest.raises(ValidationError, match=f"^images: index {index} is out of range for 9 images; use 0 to 8$"):
         gather_images(CPU, images, np.array([0, index]), one, one, 0)
 
 
-def test_kernel_refuses_other_memory():
+def test_gather_images_refuses_other_dtypes_strides_and_channels():
     one, images = np.ones(1, np.float32), np.zeros((9, 1, 2, 2), np.uint8)
     with pytest.raises(DtypeError, match=r"^images: expected C-contiguous uint8 .*, got float32 \(9, 1, 2, 2\)"):
         gather_images(CPU, images.astype(np.float32), np.array([0]), one, one, 0)
@@ -113,7 +115,7 @@ def test_kernel_refuses_other_memory():
         gather_images(CPU, images, np.array([0]), np.ones(2, np.float32), one, 0)
 
 
-# Batches
+# ---- batches
 
 
 @given(
@@ -123,8 +125,8 @@ def test_kernel_refuses_other_memory():
     drop_last=st.booleans(),
     prefetch=st.integers(0, 3),
 )
-def test_every_sample_once_an_epoch(n, batch_size, shuffle, drop_last, prefetch):
-    loader = DataLoader(pictures(n), batch_size, shuffle, seed=0, drop_last=drop_last, prefetch=prefetch)
+def test_loader_gives_every_sample_once_per_epoch(n, batch_size, shuffle, drop_last, prefetch):
+    loader = DataLoader(image_dataset(n), batch_size, shuffle, seed=0, drop_last=drop_last, prefetch=prefetch)
     for _ in range(2):
         sizes = [len(labels) for _, labels in loader]
         seen = [label for _, labels in loader for label in labels.tolist()]
@@ -136,8 +138,8 @@ def test_every_sample_once_an_epoch(n, batch_size, shuffle, drop_last, prefetch)
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("dtype", [mg.float32, mg.float64])
-def test_images_are_normalised(device, dtype):
-    dataset, mean, std = pictures(10, channels=3), np.array([0.1, 0.2, 0.3]), np.array([0.5, 0.6, 0.7])
+def test_loader_normalizes_and_pads_images(device, dtype):
+    dataset, mean, std = image_dataset(10, channels=3), np.array([0.1, 0.2, 0.3]), np.array([0.5, 0.6, 0.7])
     loader = DataLoader(dataset, 4, normalize=(mean, list(std)), pad=1, dtype=dtype, device=device)
     batches = list(loader)
     images = np.concatenate([images.numpy() for images, _ in batches])
@@ -148,13 +150,13 @@ def test_images_are_normalised(device, dtype):
     assert {str(labels.dtype) for _, labels in batches} == {"int64"}
 
 
-def test_images_alone_are_between_0_and_1():
+def test_loader_scales_images_to_0_to_1_by_default():
     images, _ = next(iter(DataLoader(ImageDataset(np.array([[[0, 255]]], np.uint8), [0]), pad=1)))
     np.testing.assert_allclose(images.numpy(), [[[[0, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0]]]], rtol=1e-6)
     assert not np.signbit(images.numpy()).any()
 
 
-def test_mnist_goes_by_the_kernel_and_so_do_its_parts():
+def test_loader_normalizes_a_subset_of_a_subset_of_mnist():
     digits = MNIST(train=False)
     part = Subset(Subset(digits, range(100, 200)), [5, 50])
     images, labels = next(iter(DataLoader(part, 2, normalize=(0.1307, 0.3081))))
@@ -164,15 +166,15 @@ def test_mnist_goes_by_the_kernel_and_so_do_its_parts():
     assert labels.tolist() == digits.labels[[105, 150]].tolist()
 
 
-def test_loader_and_dataset_agree():
-    dataset = pictures(6, channels=2)
+def test_loader_gives_the_samples_of_the_image_dataset():
+    dataset = image_dataset(6, channels=2)
     images, labels = next(iter(DataLoader(dataset, 6)))
     for i in range(6):
         np.testing.assert_allclose(images.numpy()[i], dataset[i][0], atol=1e-7)
         assert labels[i].item() == dataset[i][1]
 
 
-def test_a_getitem_of_ones_own_is_used():
+def test_loader_calls_an_overridden_getitem():
     class Inverted(ImageDataset):
         def __getitem__(self, index):
             image, label = super().__getitem__(index)
@@ -183,7 +185,7 @@ def test_a_getitem_of_ones_own_is_used():
         assert all((images.numpy() == 1).all() for images, _ in DataLoader(source, 2))
 
 
-def test_images_that_are_not_contiguous_or_mapped_from_disk(tmp_path):
+def test_image_dataset_takes_strided_and_memory_mapped_images(tmp_path):
     mapped = np.memmap(tmp_path / "images", np.uint8, "w+", shape=(4, 6, 5))
     mapped[...] = np.arange(120).reshape(4, 6, 5)
     for source in (mapped, mapped[::2, ::-1]):
@@ -192,7 +194,7 @@ def test_images_that_are_not_contiguous_or_mapped_from_disk(tmp_path):
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_tensors_are_read_by_rows(device):
+def test_loader_gives_the_rows_of_a_tensor_dataset(device):
     x, y = mg.tensor(np.random.default_rng(0).normal(size=(7, 2, 3))), mg.tensor(np.arange(7))
     batches = list(DataLoader(TensorDataset(x, y), 3, shuffle=True, seed=5, device=device))
     rows = np.concatenate([labels.numpy() for _, labels in batches])
@@ -202,21 +204,21 @@ def test_tensors_are_read_by_rows(device):
     assert batches[0][0].array.transpose(1, 2, 0).flags.c_contiguous
 
 
-def test_batches_are_never_reused():
-    for dataset in (pictures(6), TensorDataset(mg.tensor(np.ones((6, 2)))), Numbers(6)):
+def test_batches_do_not_share_memory():
+    for dataset in (image_dataset(6), TensorDataset(mg.tensor(np.ones((6, 2)))), Numbers(6)):
         held = [batch if isinstance(batch, mg.Tensor) else batch[0] for batch in DataLoader(dataset, 2)]
         assert not any(np.shares_memory(a.array, b.array) for a in held for b in held if a is not b)
 
 
-def test_collate_fn_gets_the_samples():
+def test_collate_fn_gets_a_list_of_samples():
     assert list(DataLoader(Numbers(5), 2, collate_fn=tuple)) == [(0, 1), (2, 3), (4,)]
 
 
-def test_a_list_is_a_dataset():
-    assert numbers(DataLoader([10, 20, 30], 2)) == [10, 20, 30]
+def test_loader_takes_a_list():
+    assert samples_of(DataLoader([10, 20, 30], 2)) == [10, 20, 30]
 
 
-def test_default_collate():
+def test_default_collate_stacks_arrays_numbers_and_tensors():
     samples = [(np.full((2, 3), i, np.float32), (i, 0.5), mg.tensor([i, i])) for i in range(4)]
     arrays, (whole, parts), tensors = default_collate(samples, "numpy")
     assert (arrays.shape, arrays.dtype, arrays.device) == ((4, 2, 3), mg.float32, "numpy")
@@ -242,45 +244,45 @@ def test_default_collate():
     ],
     ids=str,
 )
-def test_default_collate_gives_pytorchs_dtypes(samples, dtype):
+def test_default_collate_gives_the_dtypes_of_pytorch(samples, dtype):
     assert default_collate(samples).dtype == dtype
     assert next(iter(DataLoader(samples, len(samples)))).dtype == dtype
 
 
-def test_default_collate_refuses_uneven_samples():
+def test_default_collate_refuses_samples_of_different_shapes_or_lengths():
     with pytest.raises(ShapeError, match=r"^default_collate: .* have shapes \(2,\) and \(3,\); make them equal, or"):
         default_collate([np.zeros(2), np.zeros(3)])
     with pytest.raises(ShapeError, match="^default_collate: samples of one batch have lengths 2 and 1; make them"):
         default_collate([(1, 2), (3,)])
 
 
-# Order
+# ---- order
 
 
 @given(seed=st.integers(0, 2**64 - 1), epoch=st.integers(0, 10**6))
-def test_order_depends_on_seed_and_epoch_alone(seed, epoch):
+def test_order_depends_only_on_seed_and_epoch(seed, epoch):
     first = DataLoader(Numbers(20), 3, True, seed=seed, prefetch=0)
     again = DataLoader(TensorDataset(mg.tensor(np.arange(20))), 7, True, seed=seed, prefetch=2)
     first.epoch = again.epoch = epoch
     for _ in range(2):
-        assert numbers(first) == [number for (batch,) in again for number in batch.tolist()]
+        assert samples_of(first) == [number for (batch,) in again for number in batch.tolist()]
     assert first.epoch == again.epoch == epoch + 2
 
 
-def test_epochs_and_seeds_differ():
-    orders = [numbers(loader) for seed in (0, 1) for loader in [DataLoader(Numbers(50), 5, True, seed=seed)] * 3]
+def test_order_differs_between_epochs_and_seeds():
+    orders = [samples_of(loader) for seed in (0, 1) for loader in [DataLoader(Numbers(50), 5, True, seed=seed)] * 3]
     assert len(set(map(tuple, orders))) == 6
 
 
 def test_manual_seed_fixes_the_order():
     def order():
         manual_seed(3)
-        return numbers(DataLoader(Numbers(50), 5, True))
+        return samples_of(DataLoader(Numbers(50), 5, True))
 
     assert order() == order()
 
 
-def test_a_loader_that_does_not_shuffle_draws_no_seed():
+def test_a_loader_without_shuffle_draws_no_seed():
     draws = []
     for shuffle in (False, True):
         manual_seed(3)
@@ -290,18 +292,18 @@ def test_a_loader_that_does_not_shuffle_draws_no_seed():
     assert draws[0] == generator().integers(2**63) != draws[1]
 
 
-def test_two_iterators_are_independent():
+def test_two_iterators_of_a_loader_are_independent():
     loader = DataLoader(Numbers(20), 1, True, seed=0)
     pairs = [(a.item(), b.item()) for a, b in zip(loader, loader, strict=True)]
     again = DataLoader(Numbers(20), 1, True, seed=0)
-    assert [a for a, _ in pairs] == numbers(again) and [b for _, b in pairs] == numbers(again)
+    assert [a for a, _ in pairs] == samples_of(again) and [b for _, b in pairs] == samples_of(again)
 
 
-# Random numbers
+# ---- random numbers
 
 
 class Noisy(Numbers):
-    """Samples of random numbers, drawn in all the ways there are."""
+    """Samples of random numbers from every random function."""
 
     def __getitem__(self, index):
         super().__getitem__(index)
@@ -309,22 +311,23 @@ class Noisy(Numbers):
         return index, mg.rand(2), mg.randn(2), mg.randint(0, 99, (2,)), mg.randperm(3), dropped
 
 
-def jittered(samples):
+def collate_with_noise(samples):
+    """Collate samples and add a random number and the seed."""
     return default_collate(samples), mg.rand(1), mg.initial_seed()
 
 
-def epochs(loader, n=1):
-    """Everything in n epochs, as a string."""
+def run_epochs(loader, n=1):
+    """Return all batches of n epochs, as a string."""
     return repr([list(loader) for _ in range(n)])
 
 
-@pytest.mark.parametrize("collate_fn", [None, jittered])
+@pytest.mark.parametrize("collate_fn", [None, collate_with_noise])
 @pytest.mark.parametrize("shuffle", [False, True])
-def test_random_numbers_of_samples_are_the_same_with_any_prefetch(shuffle, collate_fn):
+def test_random_numbers_of_samples_do_not_depend_on_prefetch(shuffle, collate_fn):
     def run(prefetch):
         manual_seed(3)
         loader = DataLoader(Noisy(11), 3, shuffle, prefetch=prefetch, collate_fn=collate_fn)
-        return epochs(loader, 2)
+        return run_epochs(loader, 2)
 
     expected = run(0)
     assert [run(prefetch) for prefetch in (0, 1, 1, 2, 20)] == [expected] * 5
@@ -343,19 +346,19 @@ def test_random_numbers_of_samples_differ_between_batches_epochs_seeds_and_loade
 
 
 @pytest.mark.parametrize("prefetch", [0, 1, 3])
-def test_a_seed_and_an_epoch_fix_the_random_numbers_of_samples(prefetch):
+def test_random_numbers_of_samples_depend_only_on_seed_and_epoch(prefetch):
     manual_seed(1)
     loader = DataLoader(Noisy(7), 2, True, seed=5, prefetch=prefetch)
-    epochs(loader, 2)
-    third = epochs(loader)
+    run_epochs(loader, 2)
+    third = run_epochs(loader)
     manual_seed(2)
     again = DataLoader(Noisy(7), 2, True, seed=5)
     again.epoch = 2
-    assert epochs(again) == third
+    assert run_epochs(again) == third
 
 
-def test_the_random_numbers_of_samples_are_these():
-    """Kept, because a run should go on as it began after another version is installed."""
+def test_random_numbers_of_samples_are_the_documented_ones():
+    """These numbers must stay the same in later versions, so that a run can be resumed."""
 
     class Draws(Numbers):
         def __getitem__(self, index):
@@ -369,7 +372,7 @@ def test_the_random_numbers_of_samples_are_these():
 
 
 @pytest.mark.parametrize("prefetch", [0, 1, 3])
-def test_random_numbers_of_samples_leave_the_programs_alone(prefetch):
+def test_random_numbers_of_samples_do_not_affect_those_of_the_caller(prefetch):
     def run(loaders):
         manual_seed(3)
         made, drawn = [DataLoader(Noisy(8), 2, prefetch=prefetch) for _ in range(loaders)], []
@@ -381,7 +384,7 @@ def test_random_numbers_of_samples_leave_the_programs_alone(prefetch):
     assert run(1)[0][2] == 3
 
 
-def test_two_loaders_at_once_draw_what_each_draws_alone():
+def test_random_numbers_of_two_loaders_do_not_affect_each_other():
     def make():
         return [DataLoader(Noisy(8), 2, seed=seed, prefetch=prefetch) for seed, prefetch in ((1, 2), (2, 1), (3, 0))]
 
@@ -390,7 +393,7 @@ def test_two_loaders_at_once_draw_what_each_draws_alone():
     assert repr(alone) == repr([list(batches) for batches in together])
 
 
-def test_a_seed_set_by_a_sample_holds_for_the_rest_of_its_batch():
+def test_manual_seed_in_a_sample_affects_the_rest_of_its_batch_only():
     class Seeding(Numbers):
         def __getitem__(self, index):
             if index == 1:
@@ -410,7 +413,7 @@ def test_a_seed_set_by_a_sample_holds_for_the_rest_of_its_batch():
     assert expected[1:] == (3, mg.rand(1).item())
 
 
-def test_a_recorded_function_called_by_a_sample_draws_its_random_numbers():
+def test_a_recorded_function_in_a_sample_draws_the_random_numbers_of_the_loader():
     @mg.graph
     def half(x):
         return F.dropout(x, 0.5)
@@ -421,10 +424,10 @@ def test_a_recorded_function_called_by_a_sample_draws_its_random_numbers():
         def __getitem__(self, index):
             return half(mg.ones(20))
 
-    assert epochs(DataLoader(Halved(4), 2, seed=1)) == epochs(DataLoader(Halved(4), 2, seed=1, prefetch=0))
+    assert run_epochs(DataLoader(Halved(4), 2, seed=1)) == run_epochs(DataLoader(Halved(4), 2, seed=1, prefetch=0))
 
 
-def test_samples_record_gradients_as_the_caller_does():
+def test_samples_are_made_with_the_grad_mode_of_the_caller():
     def recording(samples):
         return mg.is_grad_enabled()
 
@@ -435,45 +438,45 @@ def test_samples_record_gradients_as_the_caller_does():
             assert list(loader) == [False, False]
 
 
-# The thread
+# ---- the thread that prepares batches
 
 
-def test_batches_are_made_ahead_and_no_further(monkeypatch):
+def test_prefetch_limits_the_number_of_batches_made_ahead(monkeypatch):
     dataset, asked, submit = Numbers(20), [], ThreadPoolExecutor.submit
     monkeypatch.setattr(ThreadPoolExecutor, "submit", lambda *job: (asked.append(job), submit(*job))[1])
     iterator = iter(DataLoader(dataset, 2, prefetch=3))
     assert next(iterator).tolist() == [0, 1]
     wait_until(lambda: len(dataset.seen) == 8)
-    assert len(asked) == 4  # and the thread does no more than it is asked for
+    assert len(asked) == 4  # the thread runs only the jobs that were submitted
 
 
-def test_without_prefetch_there_is_no_thread():
-    wait_until(lambda: not threads())  # of the tests before
+def test_prefetch_0_starts_no_thread():
+    wait_until(lambda: not loader_threads())  # those of earlier tests
     dataset = Numbers(4)
     iterator = iter(DataLoader(dataset, 2, prefetch=0))
     next(iterator)
-    assert dataset.seen == [0, 1] and not threads()
+    assert dataset.seen == [0, 1] and not loader_threads()
 
 
-def test_leaving_early_ends_the_thread():
-    loader = DataLoader(pictures(100), 2, prefetch=2)
+def test_break_ends_the_thread():
+    loader = DataLoader(image_dataset(100), 2, prefetch=2)
     for _ in loader:
         break
-    wait_until(lambda: not threads())
+    wait_until(lambda: not loader_threads())
     assert sum(len(labels) for _, labels in loader) == 100
-    wait_until(lambda: not threads())
+    wait_until(lambda: not loader_threads())
 
 
-def test_dropping_or_never_using_an_iterator_ends_the_thread():
+def test_deleting_an_iterator_ends_the_thread():
     loader = DataLoader(Numbers(100), 2)
     iterator, unused = iter(loader), iter(loader)
     next(iterator)
     del iterator, unused
     gc.collect()
-    wait_until(lambda: not threads())
+    wait_until(lambda: not loader_threads())
 
 
-def test_leaving_does_not_wait_for_a_slow_sample():
+def test_break_does_not_wait_for_a_slow_sample():
     released = threading.Event()
 
     class Slow(Numbers):
@@ -484,23 +487,23 @@ def test_leaving_does_not_wait_for_a_slow_sample():
 
     for _ in DataLoader(Slow(10)):
         break
-    assert threads() and not released.is_set()
+    assert loader_threads() and not released.is_set()
     released.set()
-    wait_until(lambda: not threads())
+    wait_until(lambda: not loader_threads())
 
 
 @pytest.mark.parametrize("prefetch", [0, 2])
-def test_an_error_in_the_dataset_reaches_the_caller_at_its_batch(prefetch):
+def test_an_error_in_a_sample_is_raised_at_its_batch(prefetch):
     seen = []
     with pytest.raises(OSError, match="^sample 5 is on fire$"):
         for batch in DataLoader(Numbers(10, broken=5), 2, prefetch=prefetch):
             seen.append(batch.tolist())
     assert seen == [[0, 1], [2, 3]]
-    wait_until(lambda: not threads())
+    wait_until(lambda: not loader_threads())
 
 
 class Broken(Numbers):
-    """Raises the error at one sample."""
+    """A dataset that raises an error at one sample."""
 
     def __init__(self, n, error, at=2):
         super().__init__(n)
@@ -513,11 +516,12 @@ class Broken(Numbers):
 
 
 def broken_collate(samples):
+    """Raise StopIteration."""
     return next(iter([]))
 
 
 @pytest.mark.parametrize("prefetch", [0, 1, 3])
-def test_stop_iteration_is_an_error_and_not_the_end(prefetch):
+def test_stop_iteration_in_a_sample_or_collate_fn_is_an_error_and_not_the_end(prefetch):
     iterator, seen = iter(DataLoader(Broken(8, StopIteration("empty")), 2, prefetch=prefetch)), []
     with pytest.raises(LoaderError, match="^DataLoader: __getitem__ or collate_fn raised StopIteration in batch 1"):
         for batch in iterator:
@@ -531,12 +535,12 @@ def test_stop_iteration_is_an_error_and_not_the_end(prefetch):
 
 
 class OddError(Exception):
-    """An error from outside."""
+    """An error that minigrad does not know."""
 
 
 @pytest.mark.parametrize("error", [OddError, IndexError, StopAsyncIteration, GeneratorExit, KeyboardInterrupt])
 @pytest.mark.parametrize("prefetch", [0, 1, 3])
-def test_other_errors_keep_their_kind_and_the_next_batch_comes(prefetch, error):
+def test_errors_of_samples_keep_their_type_and_the_next_batch_follows(prefetch, error):
     iterator = iter(DataLoader(Broken(6, error("at 2")), 2, prefetch=prefetch))
     assert next(iterator).tolist() == [0, 1]
     with pytest.raises(error) as caught:
@@ -547,8 +551,8 @@ def test_other_errors_keep_their_kind_and_the_next_batch_comes(prefetch, error):
     assert [next(iterator, "end") for _ in range(3)] == ["end"] * 3
 
 
-def test_an_interrupted_wait_loses_no_batch(monkeypatch):
-    """Ctrl-C while the caller waits for the thread."""
+def test_keyboard_interrupt_loses_no_batch(monkeypatch):
+    """The caller presses Ctrl-C while it waits for the thread."""
     wait = concurrent.futures.Future.exception
 
     def interrupted(self, timeout=None):
@@ -564,22 +568,22 @@ def test_an_interrupted_wait_loses_no_batch(monkeypatch):
 
 
 @pytest.mark.parametrize("prefetch", [0, 2])
-def test_an_iterator_is_not_read_in_a_recorded_function(prefetch):
+def test_a_recorded_function_refuses_to_read_a_loader(prefetch):
     iterator = iter(DataLoader([1.0, 2.0], prefetch=prefetch))
     with pytest.raises(GraphError, match="^graph: going through a DataLoader inside a recorded function"):
         mg.graph(lambda: next(iterator))()
 
 
 @pytest.mark.parametrize("prefetch", [0, 1])
-def test_a_data_set_that_grows_shrinks_or_is_replaced(prefetch):
+def test_loader_follows_a_dataset_that_grows_shrinks_or_is_replaced(prefetch):
     dataset = list(range(5))
     loader = DataLoader(dataset, 2, prefetch=prefetch)
-    assert (len(loader), numbers(loader)) == (3, [0, 1, 2, 3, 4])
+    assert (len(loader), samples_of(loader)) == (3, [0, 1, 2, 3, 4])
     dataset += [5, 6]
-    assert (len(loader), numbers(loader)) == (4, [0, 1, 2, 3, 4, 5, 6])
+    assert (len(loader), samples_of(loader)) == (4, [0, 1, 2, 3, 4, 5, 6])
     del dataset[1:]
-    assert (len(loader), numbers(loader)) == (1, [0])
-    images = pictures(4)
+    assert (len(loader), samples_of(loader)) == (1, [0])
+    images = image_dataset(4)
     loader = DataLoader(Subset(images, [0, 2]), 2, prefetch=prefetch)
     list(loader)
     images.images = 255 - images.images
@@ -591,7 +595,7 @@ def test_a_data_set_that_grows_shrinks_or_is_replaced(prefetch):
 
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this system cannot fork")
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_an_iterator_begun_before_a_fork_says_so():
+def test_an_iterator_refuses_to_be_used_after_a_fork():
     iterator = iter(DataLoader(Numbers(50), 5))
     next(iterator)
 
@@ -608,27 +612,27 @@ def test_an_iterator_begun_before_a_fork_says_so():
 
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this system cannot fork")
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_works_after_a_fork():
-    loader = DataLoader(pictures(50), 5)
+def test_loader_works_after_a_fork():
+    loader = DataLoader(image_dataset(50), 5)
     assert len(list(loader)) == 10
-    wait_until(lambda: not threads())
+    wait_until(lambda: not loader_threads())
     child = multiprocessing.get_context("fork").Process(target=lambda: sys.exit(len(list(loader))), daemon=True)
     child.start()
     child.join()
     assert child.exitcode == 10
 
 
-# Parts
+# ---- random_split, Subset, iteration
 
 
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=5), st.integers(0, 99))
-def test_random_split_deals_out_every_sample(lengths, seed):
+def test_random_split_gives_every_sample_to_one_part(lengths, seed):
     parts = random_split(Numbers(sum(lengths)), lengths, seed)
     assert [len(part) for part in parts] == lengths
     assert sorted(sample for part in parts for sample in part) == list(range(sum(lengths)))
 
 
-def test_random_split_by_shares():
+def test_random_split_takes_fractions_and_follows_its_seed():
     assert [len(part) for part in random_split(Numbers(11), [0.5, 0.25, 0.25], seed=1)] == [6, 3, 2]
     same, other = (list(random_split(Numbers(30), [0.5, 0.5], seed=seed)[0]) for seed in (1, 2))
     assert list(random_split(Numbers(30), [0.5, 0.5], seed=1)[0]) == same != other
@@ -641,7 +645,7 @@ def test_random_split_refuses_lengths_that_do_not_add_up(lengths):
         random_split(Numbers(10), lengths)
 
 
-def test_subset_refuses_what_is_no_sample():
+def test_subset_refuses_indices_out_of_range_or_not_whole():
     with pytest.raises(ValidationError, match="^Subset: index 10 is out of range for 10 samples; use 0 to 9$"):
         Subset(Numbers(10), [0, 10])
     with pytest.raises(DtypeError, match=r"^Subset: indices are float64 \(1,\), expected a list of whole numbers"):
@@ -649,24 +653,24 @@ def test_subset_refuses_what_is_no_sample():
     assert list(Subset(Numbers(10), [])) == []
 
 
-def test_datasets_iterate_to_their_end():
-    assert [label for _, label in pictures(3)] == [0, 1, 2]
+def test_iteration_over_datasets_ends():
+    assert [label for _, label in image_dataset(3)] == [0, 1, 2]
     assert [label.item() for (label,) in TensorDataset(mg.tensor([4, 5]))] == [4, 5]
     assert list(Subset(Numbers(10), [7, 2])) == [7, 2]
     assert list(Numbers(3)) == [0, 1, 2]
 
 
 @pytest.mark.parametrize(("error", "seen"), [(IndexError, IndexError), (StopIteration, RuntimeError)])
-def test_an_error_in_a_sample_is_not_the_end_of_its_dataset(error, seen):
+def test_an_error_in_a_sample_does_not_end_the_iteration_silently(error, seen):
     for dataset in (Broken(5, error("at 2")), Subset(Broken(5, error("at 2")), [1, 2])):
         with pytest.raises(seen):
             list(dataset)
 
 
-# Bad input
+# ---- refused arguments
 
 
-def test_a_dataset_names_what_it_lacks():
+def test_dataset_names_a_missing_method():
     class Empty(Dataset):
         pass
 
@@ -676,7 +680,7 @@ def test_a_dataset_names_what_it_lacks():
         Empty()[0]
 
 
-def test_image_dataset_refuses_other_data():
+def test_image_dataset_refuses_other_dtypes_and_shapes():
     images = np.zeros((3, 2, 2), np.uint8)
     with pytest.raises(DtypeError, match="^ImageDataset: images are float64, expected uint8; try TensorDataset$"):
         ImageDataset(images.astype(float), [0, 1, 2])
@@ -688,7 +692,7 @@ def test_image_dataset_refuses_other_data():
         ImageDataset(images, [0, 1])
 
 
-def test_tensor_dataset_refuses_uneven_tensors():
+def test_tensor_dataset_refuses_tensors_of_different_lengths():
     with pytest.raises(ShapeError, match=r"^TensorDataset: shapes \(2,\), \(3,\) are not rows of one length; make"):
         TensorDataset(mg.tensor([1, 2]), mg.tensor([1, 2, 3]))
     with pytest.raises(ShapeError, match=r"^TensorDataset: shapes \(\) are not rows"):
@@ -723,19 +727,19 @@ def test_tensor_dataset_refuses_uneven_tensors():
         ),
     ],
 )
-def test_loader_refuses_settings(setting, error, message):
+def test_loader_refuses_arguments_out_of_range(setting, error, message):
     with pytest.raises(error, match=f"^DataLoader: {message}"):
-        DataLoader(pictures(4, channels=2), **setting)
+        DataLoader(image_dataset(4, channels=2), **setting)
 
 
 @pytest.mark.parametrize("setting", [{"normalize": np.ones(2)}, {"pad": 1}, {"dtype": mg.float64}])
 @pytest.mark.parametrize("dataset", [Numbers(3), TensorDataset(mg.tensor([1.0]))])
-def test_loader_refuses_to_normalise_what_is_no_image(dataset, setting):
+def test_loader_refuses_image_arguments_for_other_samples(dataset, setting):
     with pytest.raises(ValidationError, match=f"^DataLoader: .*, not for samples of {type(dataset).__name__} or"):
         DataLoader(dataset, **setting)
 
 
-def test_loader_refuses_what_is_no_dataset():
+def test_loader_refuses_a_generator_an_empty_dataset_and_an_unknown_device():
     with pytest.raises(DtypeError, match="^DataLoader: generator lacks __len__ or __getitem__; give a Dataset or a"):
         DataLoader(number for number in range(3))
     with pytest.raises(ValidationError, match="^DataLoader: the data set has 0 samples, expected at least 1; was a"):
@@ -744,7 +748,7 @@ def test_loader_refuses_what_is_no_dataset():
         DataLoader(Numbers(3), device="tpu")
 
 
-def test_epoch_is_a_whole_number():
+def test_epoch_below_0_is_refused():
     loader = DataLoader(Numbers(3))
     with pytest.raises(ValidationError, match="^DataLoader: epoch is -1; it must be at least 0$"):
         loader.epoch = -1

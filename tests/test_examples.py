@@ -3,9 +3,11 @@
 import contextlib
 import importlib.util
 import os
+import re
 import struct
 import sys
 import zlib
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +15,11 @@ import pytest
 from PIL import Image, ImageFile, features
 
 import minigrad as mg
-from minigrad import datasets
+from minigrad import data, datasets
 from minigrad.models import LeNet5
 
 FOLDER = Path(__file__).parents[1] / "examples"
-NAMES = ("hand_made_filters", "why_convolution", "rgb_shapes", "predict")
+NAMES = ("hand_made_filters", "why_convolution", "rgb_shapes", "predict", "see_filters")
 
 
 def load(name):
@@ -397,3 +399,28 @@ def test_weights_that_are_no_dict_are_refused(name, monkeypatch, tmp_path, capsy
     mg.save([1, 2], tmp_path / "list.safetensors")
     flags = tmp_path / "photo.png", "--weights", tmp_path / "list.safetensors", "--out", tmp_path
     assert "expected a dict of tensors, got list" in refusal(load(name), monkeypatch, capsys, *flags)
+
+
+# ---- see_filters.py
+
+
+SEE_FILTERS_PICTURES = "early_filters", "deep_filters", "contact_sheet", "feature_maps", "one_pixel"
+
+
+def test_see_filters_leaves_its_pictures_and_its_filters_move(monkeypatch, tmp_path, capsys):
+    """After 60 steps; a whole epoch has 468."""
+    example, whole_epoch = load("see_filters"), data.DataLoader.__iter__
+    monkeypatch.setattr(data.DataLoader, "__iter__", lambda loader: islice(whole_epoch(loader), 60))
+    monkeypatch.setattr(example, "LOOKED_AT", 200)
+    run(example, monkeypatch, "--epochs", 1, "--out", tmp_path)
+    assert are_pictures(*(tmp_path / f"{name}.png" for name in SEE_FILTERS_PICTURES))
+    with Image.open(tmp_path / "evolution.gif") as film:
+        assert film.n_frames == 4  # step 0, 20, 40, 60
+    assert "</html>" in (tmp_path / "report.html").read_text()
+    moved = [float(number) for number in re.findall(r"moved by (\d\.\d\d)", capsys.readouterr().out)]
+    assert len(moved) == 2
+    assert min(moved) > 0.05
+
+
+def test_see_filters_refuses_no_epochs(monkeypatch, capsys):
+    assert "--epochs is 0" in refusal(load("see_filters"), monkeypatch, capsys, "--epochs", 0)

@@ -1,5 +1,6 @@
-"""Random programs, seeded: what is computed plainly, while it is recorded, at a replay, and by PyTorch, where that is
-installed, is the same: through views, writes in place, indexing by tensors, parameters frozen or replaced meanwhile.
+"""Random programs give the same results when called plainly, recorded and replayed by mg.graph, and run by PyTorch.
+
+The programs make views, write in place and index by tensors.  Between calls, parameters are frozen or replaced.
 """
 
 import random
@@ -19,17 +20,17 @@ CALLS = 5
 
 @dataclass
 class Library:
-    """minigrad or PyTorch, and what a program needs of either."""
+    """minigrad or PyTorch, with what a program needs."""
 
     lib: Any
     nn: Any
 
     def tensor(self, values):
-        """A float64 tensor, or an int64 one."""
+        """Return a float64 or int64 tensor."""
         return self.lib.tensor(np.array(values))
 
     def module(self, seed):
-        """Two parameters and a buffer."""
+        """Return a module with two parameters and a buffer."""
         values = np.random.default_rng(seed)
         module = self.nn.Module()
         module.weight = self.nn.Parameter(self.tensor(values.normal(size=(3, 4))))
@@ -43,14 +44,14 @@ MINIGRAD = Library(mg, nn)
 
 
 class Program:
-    """Steps drawn from a seed; the shapes alone decide what can be drawn, so that all libraries run the same ones."""
+    """A program whose steps depend on a seed and on shapes only, so that every library runs the same steps."""
 
     def __init__(self, library, seed):
         self.library, self.seed = library, seed
         self.module = library.module(seed)
 
     def __call__(self, x, places):
-        """One training step without an optimiser: the values of all tensors made, and the gradients."""
+        """Run all steps and a backward pass; return the values of all tensors and the gradients of the parameters."""
         draw, lib, module = random.Random(self.seed), self.library.lib, self.module
         module.zero_grad()
         made = [x * 1, module.weight * 2, module.bias * module.factor, lib.zeros_like(x), module.seen * 1]
@@ -65,12 +66,12 @@ class Program:
         return [value.detach() for value in made], [self.gradient(name) for name in ("weight", "bias")]
 
     def gradient(self, name):
-        """A copy of the gradient of a parameter."""
+        """Return a copy of the gradient of a parameter."""
         grad = getattr(self.module, name).grad
         return None if grad is None else grad.detach() * 1
 
     def step(self, draw, made, places):
-        """Do one thing to one tensor; returns a new tensor or None."""
+        """Apply a random operation to a random tensor; return the new tensor, or None after a write in place."""
         lib, x, other = self.library.lib, draw.choice(made), draw.choice(made)
         what, number, where = draw.choice(STEPS), draw.choice([2.0, -1.5, 0.25]), draw.choice([0, -1])
         rows = x.shape[0] if len(x.shape) else 0
@@ -132,7 +133,7 @@ STEPS = [
 
 
 def change(program, draw):
-    """What a user may do between two calls."""
+    """Change a program at random, as a user may do between two calls."""
     module, library = program.module, program.library
     match draw.choice(["nothing", "nothing", "freeze", "thaw", "replace", "factor", "write", "data", "buffer"]):
         case "freeze":
@@ -153,7 +154,7 @@ def change(program, draw):
 
 
 def run(library, seed, wrap=lambda program: program):
-    """All that some calls return, with changes between them; None after an error, which ends the run."""
+    """Return the results of CALLS calls, with a change after each; an error ends the run and is the last result."""
     program = Program(library, seed)
     call, draw, values = wrap(program), random.Random(seed + 1), np.random.default_rng(seed)
     found = []
@@ -168,17 +169,18 @@ def run(library, seed, wrap=lambda program: program):
     return found
 
 
-def same(a, b, equal):
+def all_equal(a, b, equal):
+    """Whether two lists of arrays are equal pair by pair; None equals only None."""
     pairs = list(zip(a, b, strict=True))
     return all((x is None) is (y is None) and (x is None or equal(x, y)) for x, y in pairs)
 
 
-def close(x, y):
+def are_close(x, y):
     return x.shape == y.shape and np.allclose(x, y, rtol=1e-9, atol=1e-12)
 
 
-def test_a_replay_is_a_plain_call():
-    """A recording may refuse what it could not repeat, in a tenth of the programs at most."""
+def test_replays_of_random_programs_equal_plain_calls():
+    """A recording may be refused in at most a tenth of the programs."""
     refused, compared, recordings = 0, 0, []
 
     def recorded(program):
@@ -191,15 +193,15 @@ def test_a_replay_is_a_plain_call():
                 assert isinstance(expected, tuple) or found[1].startswith("graph: "), (seed, found)
                 refused += not isinstance(expected, tuple)
                 break
-            assert same(expected, found, np.array_equal), seed
+            assert all_equal(expected, found, np.array_equal), seed
             compared += 1
     assert refused <= PROGRAMS // 10
     assert compared > 3 * PROGRAMS
     assert sum(graph._call_count - graph._record_count for graph in recordings) > PROGRAMS  # replays
 
 
-def test_programs_are_pytorchs():
-    """PyTorch refuses more: it frees what was overwritten, where a graph here has kept it."""
+def test_random_programs_equal_pytorchs():
+    """PyTorch may refuse a program that minigrad runs, not the other way round."""
     torch = pytest.importorskip("torch")
     compared = 0
     for seed in range(PROGRAMS):
@@ -207,6 +209,6 @@ def test_programs_are_pytorchs():
             if isinstance(expected, tuple):
                 break
             assert not isinstance(found, tuple), (seed, found)
-            assert same(expected, found, close), seed
+            assert all_equal(expected, found, are_close), seed
             compared += 1
     assert compared > 2 * PROGRAMS

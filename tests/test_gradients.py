@@ -1,9 +1,9 @@
-"""Gradients are right: by complex step at all inputs and entries of every case, by hand at every kink and tie, and by
-central differences for gradients of gradients."""
+"""Gradients: first by the complex step, second and third by central differences, and by hand at kinks and ties."""
 
 import numpy as np
 import pytest
 from cases import CASES, leaf
+from helpers import DEVICES, assert_close, derivative, directional_derivative, random_gradient, with_weights
 from hypothesis import given, settings, strategies as st
 
 import minigrad as mg
@@ -15,98 +15,58 @@ from minigrad.tape import reachable
 STEP = 1e-30
 
 
-def upstream(shape, seed=1):
-    """A random gradient to arrive at a result."""
-    return np.asarray(np.random.default_rng(seed).normal(size=shape))
-
-
 def complex_step(call, weights):
-    """The gradient of (weights * result).sum() by every entry of every input."""
+    """Return the gradients of (weights * result).sum() with respect to every input, entry by entry."""
     gradients = []
     for number, x in enumerate(call.inputs):
         moved, gradient = [np.array(other, complex) for other in call.inputs], np.empty(x.shape)
-        for place in np.ndindex(x.shape):
-            moved[number][place] = x[place] + STEP * 1j
-            gradient[place] = (weights * call.judge(*moved)).sum().imag / STEP
-            moved[number][place] = x[place]
+        for index in np.ndindex(x.shape):
+            moved[number][index] = x[index] + STEP * 1j
+            gradient[index] = (weights * call.reference(*moved)).sum().imag / STEP
+            moved[number][index] = x[index]
         gradients.append(gradient)
     return gradients
 
 
-def assert_close(actual, expected, tolerance, note=""):
-    """Equal but for rounding, as seen against the largest number."""
-    assert actual.shape == expected.shape, note
-    scale = max(1.0, np.abs(expected).max(initial=0.0))
-    np.testing.assert_allclose(actual, expected, rtol=0, atol=tolerance * scale, err_msg=str(note))
-
-
 @pytest.mark.parametrize("name", CASES)
 @given(data=st.data())
-def test_gradient_equals_the_complex_step(name, data):
+def test_backward_gives_the_value_and_the_gradient_of_the_complex_step(name, data):
     call = data.draw(CASES[name])
     inputs = call.leaves()
     out = call.run(*inputs)
-    expected = call.judge(*call.inputs)
-    assert_close(out.detach().numpy(), np.asarray(expected), 1e-12, "the value itself")
-    weights = upstream(out.shape)
+    expected = call.reference(*call.inputs)
+    assert_close(out.detach().numpy(), np.asarray(expected), "float64", 10, "the value itself")
+    weights = random_gradient(out.shape)
     out.backward(mg.tensor(weights))
     for x, gradient in zip(inputs, complex_step(call, weights), strict=True):
-        assert_close(x.grad.numpy(), gradient, 1e-12)
+        assert_close(x.grad.numpy(), gradient, "float64", 10)
 
 
 # ---- gradients of gradients
 
 
-def along(leaves, directions):
-    """The sum over all leaves of gradient * direction, as a tensor; the gradients are taken away."""
-    total = (leaves[-1] * 0.0).sum()  # so that it is recorded even where no gradient depends on anything
-    for x, direction in zip(leaves, directions, strict=True):
-        if x.grad is not None:
-            total = total + (x.grad * mg.as_tensor(direction, device=x.device)).sum()
-        x.grad = None
-    return total
-
-
-def derivative(call, arrays, order, create_graph, device="cpu"):
-    """The derivative of (weights * result).sum() along a direction, the derivative of that along another one, and so
-    on, as a tensor; and the leaves it was made from.  The last array holds the weights, which are an input too."""
-    leaves = [leaf(x, device=device) for x in arrays]
-    directions = [[upstream(x.shape, 10 * turn + seed) for seed, x in enumerate(arrays)] for turn in range(order)]
-    call.run(*leaves[:-1]).backward(leaves[-1], create_graph=create_graph or order > 1)
-    total = along(leaves, directions[0])
-    for turn in range(1, order):
-        total.backward(create_graph=create_graph or turn < order - 1)
-        total = along(leaves, directions[turn])
-    return total, leaves
-
-
 def central_difference(call, arrays, order):
-    """The derivative of one more order, along one more direction, and what it must be by central differences."""
-    moves = [upstream(x.shape, 100 + seed) for seed, x in enumerate(arrays)]
+    """Return the derivative of order + 1 along random directions, and its approximation by central differences."""
+    moves = [random_gradient(x.shape, 100 + seed) for seed, x in enumerate(arrays)]
     total, leaves = derivative(call, arrays, order, create_graph=True)
     total.backward()
     step, ends = 1e-5, []
     for sign in (1, -1):
         moved = [x + sign * step * move for x, move in zip(arrays, moves, strict=True)]
         ends.append(derivative(call, moved, order, create_graph=False)[0].item())
-    return along(leaves, moves).item(), (ends[0] - ends[1]) / (2 * step)
-
-
-def with_weights(call):
-    """The inputs of a call, and weights of its result."""
-    return [*call.inputs, upstream(call.judge(*call.inputs).shape)]
+    return directional_derivative(leaves, moves).item(), (ends[0] - ends[1]) / (2 * step)
 
 
 @pytest.mark.parametrize("name", CASES)
 @settings(max_examples=5)
 @given(data=st.data())
-def test_second_gradient_equals_central_differences(name, data):
+def test_second_gradients_equal_central_differences(name, data):
     call = data.draw(CASES[name])
     found, expected = central_difference(call, with_weights(call), 1)
     assert found == pytest.approx(expected, rel=1e-6, abs=1e-6)
 
 
-# operations whose gradient is an operation of its own, or that bend
+# operations with second derivatives, and piecewise linear ones
 CURVED = ["sigmoid", "tanh", "div", "pow", "std", "softmax", "log_softmax", "linear", "conv2d"]
 BENT = [*CURVED, "max_pool2d", "avg_pool2d", "cross_entropy", "nll_loss", "relu", "amax"]
 
@@ -114,17 +74,17 @@ BENT = [*CURVED, "max_pool2d", "avg_pool2d", "cross_entropy", "nll_loss", "relu"
 @pytest.mark.parametrize("name", BENT)
 @settings(max_examples=3)
 @given(data=st.data())
-def test_third_gradient_equals_central_differences(name, data):
+def test_third_gradients_equal_central_differences(name, data):
     call = data.draw(CASES[name])
     found, expected = central_difference(call, with_weights(call), 2)
     assert found == pytest.approx(expected, rel=1e-5, abs=1e-5)
 
 
-def test_every_operation_with_a_gradient_has_its_second_gradient_tested():
-    """Or one without a gradient is refused by name where a second gradient needs it."""
+def test_every_operation_with_a_backward_formula_has_its_second_gradient_tested():
+    """Every operation with a backward formula is reached by a second backward pass of some case."""
     reached = set()
 
-    def note(end):
+    def note_operations(end):
         reached.update(node.op.name for node in (reachable(end.node) if end.node else []))
         return end
 
@@ -133,16 +93,17 @@ def test_every_operation_with_a_gradient_has_its_second_gradient_tested():
     def run(name, data):
         call = data.draw(CASES[name])
         *inputs, weights = leaves = [leaf(x) for x in with_weights(call)]
-        note(call.run(*inputs)).backward(weights, create_graph=True)
-        note(along(leaves, leaves)).backward(create_graph=True)
-        note(along(leaves, leaves))
+        note_operations(call.run(*inputs)).backward(weights, create_graph=True)
+        note_operations(directional_derivative(leaves, leaves)).backward(create_graph=True)
+        note_operations(directional_derivative(leaves, leaves))
 
     for name in CASES:
         run(name)
-    assert {operation.name for operation in OPS.values() if operation.rule} - reached == {"cast"}  # see below
+    differentiable = {operation.name for operation in OPS.values() if operation.rule}
+    assert differentiable - reached == {"cast"}  # the next test covers it
 
 
-def test_second_gradient_through_a_change_of_dtype():
+def test_second_gradient_through_a_dtype_conversion():
     x = mg.tensor([0.5, -2.0], requires_grad=True)
     (x.double() ** 3).sum().backward(create_graph=True)
     gradient, x.grad = x.grad, None
@@ -151,7 +112,7 @@ def test_second_gradient_through_a_change_of_dtype():
     assert x.grad.tolist() == [3, -12]
 
 
-def test_an_operation_without_a_gradient_is_refused_by_name(monkeypatch):
+def test_backward_names_an_operation_without_a_backward_formula(monkeypatch):
     monkeypatch.setattr(find("relu_backward"), "rule", None)
     x = mg.tensor([1.0, 2.0], requires_grad=True)
     (x * x).relu().sum().backward(create_graph=True)
@@ -159,7 +120,7 @@ def test_an_operation_without_a_gradient_is_refused_by_name(monkeypatch):
         x.grad.sum().backward()
 
 
-def test_third_derivative():
+def test_third_derivative_of_tanh():
     x = mg.tensor([0.3, -1.2], dtype=mg.float64, requires_grad=True)
     x.tanh().sum().backward(create_graph=True)
     for _ in range(2):
@@ -169,8 +130,8 @@ def test_third_derivative():
     np.testing.assert_allclose(x.grad.detach().numpy(), (6 * t**2 - 2) * (1 - t**2), rtol=1e-12)
 
 
-def test_a_gradient_penalty_reaches_the_weights():
-    """The gradient by weights of |gradient by the image| squared, as in saliency training, through two layers."""
+def test_gradient_penalty_through_conv2d_and_linear_equals_central_differences():
+    """The penalty is the squared gradient with respect to the image; it is differentiated by the weights of a layer."""
     random = np.random.default_rng(0)
     image, first, second = (random.normal(size=shape) for shape in ((3, 1, 5, 5), (2, 1, 3, 3), (4, 18)))
 
@@ -192,10 +153,10 @@ def test_a_gradient_penalty_reaches_the_weights():
         assert w1.grad.numpy()[place] == pytest.approx((ends[0] - ends[1]) / 2e-6, rel=1e-5, abs=1e-6)
 
 
-# penalty and gradients below are PyTorch's
+# ---- the values of PyTorch 2.13
 
 
-def test_a_gradient_penalty_on_cross_entropy_is_that_of_pytorch():
+def test_gradient_penalty_on_cross_entropy_equals_pytorchs():
     x = leaf([[0.5, -1.0, 2.0], [1.5, 0.25, -0.5]])
     w = leaf([[0.2, -0.4, 0.6], [-0.3, 0.5, 0.1], [0.7, 0.0, -0.2]])
     F.cross_entropy(F.linear(x, w), mg.tensor([2, 0])).backward(create_graph=True)
@@ -211,7 +172,7 @@ def test_a_gradient_penalty_on_cross_entropy_is_that_of_pytorch():
 
 
 LOGITS = [[1.0, 2.0, 0.5], [0.0, -1.0, 3.0], [1.0, 1.0, 1.0]]
-PENALTIES = {  # reduction and smoothing: the gradient by LOGITS of the squared gradient; image 1 is ignored
+PENALTIES = {  # reduction and smoothing: gradients of the squared gradient by logits 0 and 2; image 1 is ignored
     ("mean", 0.0): [[-0.018604039965, 0.019689159216, -0.001085119251], [8 / 56.25, 8 / 56.25, -16 / 56.25]],
     ("mean", 0.2): [[-0.019804103858, 0.024926777037, -0.005122673178], [0.112987654321, 0.106469135802, -0.21945679]],
     ("sum", 0.0): [[-0.116275249783, 0.123057245102, -0.006781995319], [8 / 9, 8 / 9, -16 / 9]],
@@ -219,9 +180,9 @@ PENALTIES = {  # reduction and smoothing: the gradient by LOGITS of the squared 
 }
 
 
-@pytest.mark.parametrize("device", ["cpu", "numpy"])
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize(("reduction", "smoothing"), [*PENALTIES, ("none", 0.0), ("none", 0.2)])
-def test_logits_that_are_leaves_have_the_second_gradient_of_pytorch(reduction, smoothing, device):
+def test_second_gradient_of_cross_entropy_with_leaf_logits_equals_pytorchs(reduction, smoothing, device):
     weight = mg.tensor(np.array([0.5, 1.0, 2.0]), device=device)
     first, third = PENALTIES["sum" if reduction == "none" else reduction, smoothing]
     for images in (False, True):  # (3, 3), and as pixels of one image: (1, 3, 3, 1)
@@ -239,14 +200,13 @@ def test_logits_that_are_leaves_have_the_second_gradient_of_pytorch(reduction, s
         np.testing.assert_allclose(found, [first, [0, 0, 0], third], rtol=0, atol=1e-8)
 
 
-# ---- kinks and ties: what holds exactly there, on every device
+# ---- kinks and ties
 
-DEVICES = ("cpu", "numpy")
 nan, inf = np.nan, np.inf
 
 
 def gradient_at(function, data, weights=None, device="cpu", dtype=mg.float32):
-    """The gradient of function(x), summed or weighted, as lists."""
+    """Return the gradient of function(x), summed or weighted, as lists."""
     x = mg.tensor(data, dtype=dtype, device=device, requires_grad=True)
     out = function(x)
     out.backward(mg.ones(*out.shape, dtype=dtype, device=device) if weights is None else weights)
@@ -254,20 +214,20 @@ def gradient_at(function, data, weights=None, device="cpu", dtype=mg.float32):
 
 
 @pytest.mark.parametrize("device", DEVICES)
-class TestKinks:
-    def test_relu_at_0_passes_nothing(self, device):
+class TestGradientsAtKinksAndTies:
+    def test_relu_has_gradient_0_at_0(self, device):
         assert gradient_at(mg.relu, [-1.0, -0.0, 0.0, 1.0], device=device) == [0, 0, 0, 1]
 
-    def test_leaky_relu_at_0_takes_the_slope(self, device):
+    def test_leaky_relu_has_the_negative_slope_at_0(self, device):
         assert gradient_at(lambda x: F.leaky_relu(x, 0.25), [-1.0, 0.0, 1.0], device=device) == [0.25, 0.25, 1]
 
-    def test_abs_at_0_has_gradient_0(self, device):
+    def test_abs_has_gradient_0_at_0(self, device):
         assert gradient_at(abs, [-2.0, -0.0, 0.0, 2.0], device=device) == [-1, 0, 0, 1]
 
-    def test_clip_passes_at_its_ends(self, device):
+    def test_clip_has_gradient_1_at_its_bounds(self, device):
         assert gradient_at(lambda x: x.clip(-1, 2), [-1.5, -1.0, 0.0, 2.0, 2.5], device=device) == [0, 1, 1, 1, 0]
 
-    def test_a_tie_of_maximum_gives_each_half(self, device):
+    def test_maximum_and_minimum_give_half_the_gradient_to_each_of_two_equal_numbers(self, device):
         other = mg.tensor([1.0, 1.0, 1.0], device=device, requires_grad=True)
         for function in (mg.maximum, mg.minimum):
             other.grad = None
@@ -275,56 +235,56 @@ class TestKinks:
             assert left[1] == other.grad.tolist()[1] == 0.5
             assert np.add(left, other.grad.tolist()).tolist() == [1, 1, 1]
 
-    def test_equal_largest_elements_share_the_gradient_of_amax(self, device):
+    def test_amax_and_amin_share_the_gradient_among_equal_elements(self, device):
         data = [[3.0, 1.0, 3.0], [2.0, 2.0, 2.0]]
         assert gradient_at(lambda x: x.amax(1), data, device=device) == [[0.5, 0, 0.5], pytest.approx([1 / 3] * 3)]
         assert gradient_at(mg.max, data, device=device) == [[0.5, 0, 0.5], [0, 0, 0]]
         assert gradient_at(mg.amin, data, device=device) == [[0, 1, 0], [0, 0, 0]]
 
-    def test_max_along_a_dim_gives_all_to_the_first(self, device):
+    def test_max_and_min_along_a_dim_give_the_gradient_to_the_first_of_equal_elements(self, device):
         data = [[3.0, 1.0, 3.0], [2.0, 2.0, 2.0]]
         assert gradient_at(lambda x: x.max(dim=1).values, data, device=device) == [[1, 0, 0], [1, 0, 0]]
         assert gradient_at(lambda x: x.min(1)[0], data, device=device) == [[0, 1, 0], [1, 0, 0]]
         assert mg.tensor(data, device=device).max(1).indices.tolist() == [0, 0]
 
-    def test_the_first_maximum_of_a_window_takes_all(self, device):
+    def test_max_pool2d_gives_the_gradient_to_the_first_of_equal_pixels(self, device):
         image = np.ones((1, 1, 4, 4))
         expected = np.zeros((4, 4))
         expected[::2, ::2] = 1
         assert gradient_at(lambda x: F.max_pool2d(x, 2), image, device=device) == [[expected.tolist()]]
 
-    def test_the_first_maximum_counts_from_inside_the_padding(self, device):
-        image = np.zeros((1, 1, 2, 2))  # four windows; each has its own first pixel
+    def test_max_pool2d_gives_no_gradient_to_padding(self, device):
+        image = np.zeros((1, 1, 2, 2))  # four windows with one pixel each
         assert gradient_at(lambda x: F.max_pool2d(x, 2, padding=1), image, device=device) == [[[[1, 1], [1, 1]]]]
 
-    def test_nan_wins_a_window_and_takes_its_gradient(self, device):
+    def test_max_pool2d_gives_the_gradient_to_the_first_nan(self, device):
         image = [[[[1.0, nan], [5.0, nan]]]]
         assert gradient_at(lambda x: F.max_pool2d(x, 2), image, device=device) == [[[[0, 1], [0, 0]]]]
 
-    def test_minus_infinity_can_be_a_largest_pixel(self, device):
+    def test_max_pool2d_of_minus_infinities_is_minus_infinity(self, device):
         image = np.full((1, 1, 2, 2), -inf)
         assert F.max_pool2d(mg.tensor(image, device=device), 2, padding=1).tolist() == [[[[-inf, -inf], [-inf, -inf]]]]
 
-    def test_a_power_of_0_is_flat(self, device):
+    def test_pow_of_base_0_has_the_gradient_of_its_exponent(self, device):
         assert gradient_at(lambda x: x**2, [0.0], device=device) == [0]
         assert gradient_at(lambda x: x**1, [0.0], device=device) == [1]
 
-    def test_the_exponent_of_0_has_gradient_0(self, device):
+    def test_pow_of_base_0_has_gradient_0_with_respect_to_the_exponent(self, device):
         assert gradient_at(lambda b: mg.tensor([0.0], device=device) ** b, [2.0], device=device) == [0]
 
-    def test_an_index_named_twice_gets_both(self, device):
+    def test_index_and_gather_add_the_gradients_of_repeated_indices(self, device):
         assert gradient_at(lambda x: x[[0, 0, 2]], [1.0, 2.0, 3.0], device=device) == [2, 0, 1]
         index = mg.tensor([0, 0, 0, 1], device=device)
         assert gradient_at(lambda x: x.gather(0, index), [1.0, 2.0, 3.0], device=device) == [3, 1, 0]
 
-    def test_ignored_images_get_no_gradient(self, device):
+    def test_cross_entropy_gives_no_gradient_to_ignored_images(self, device):
         labels = mg.tensor([1, -100], device=device)
         first, second = gradient_at(lambda x: F.cross_entropy(x, labels), [[0.0, 0.0], [1.0, 2.0]], device=device)
         assert (first, second) == ([0.5, -0.5], [0, 0])
 
     @pytest.mark.parametrize("loss", [F.cross_entropy, F.nll_loss])
-    def test_ignored_images_add_nothing_whatever_they_hold(self, loss, device):
-        """Nor does a gradient that is not finite reach them."""
+    def test_losses_ignore_images_with_infinite_or_nan_logits(self, loss, device):
+        """Their logits may be infinite or nan; the incoming gradient may be infinite."""
         labels, data = mg.tensor([-100, 0, -100], device=device), [[-inf, inf], [0.0, 0.0], [nan, -inf]]
         for reduction in ("mean", "sum", "none"):
             x = mg.tensor(data, device=device, requires_grad=True)
@@ -336,8 +296,8 @@ class TestKinks:
             assert x.grad.tolist()[1][0] == -inf
 
     @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-    def test_a_batch_of_ignored_images_has_gradient_0(self, smoothing, device):
-        """The mean over nothing is nan, the sum 0; training survives both."""
+    def test_losses_of_ignored_images_only_have_gradient_0(self, smoothing, device):
+        """The mean loss over no images is nan, the sum is 0; the gradient is 0 in both cases."""
         labels = mg.tensor([-100, -100], device=device)
         for reduction, expected in (("mean", nan), ("sum", 0.0), ("none", [0.0, 0.0])):
             found = []
@@ -363,7 +323,7 @@ class TestKinks:
             ([[0, 0], [0, 0]], [0, 0], {"weight": [0.0, 1.0], "reduction": "mean"}, nan, [[nan, nan], [nan, nan]]),
         ],
     )
-    def test_cross_entropy_of_infinite_logits(self, data, labels, settings, losses, gradient, device):
+    def test_cross_entropy_of_infinite_logits_equals_pytorchs(self, data, labels, settings, losses, gradient, device):
         settings = {"reduction": "none", **settings}
         if "weight" in settings:
             settings["weight"] = mg.tensor(settings["weight"], device=device)
@@ -374,7 +334,7 @@ class TestKinks:
         np.testing.assert_allclose(x.grad.tolist(), gradient, rtol=1e-6)
 
     def test_std_of_equal_numbers_has_gradient_0(self, device):
-        """As in PyTorch, where it is smallest; a second gradient stays finite too."""
+        """As in PyTorch.  The second gradient is finite too."""
         data = [[2.0, 2.0, 2.0], [1.0, 2.0, 4.0]]
         flat, steep = gradient_at(lambda x: x.std(1), data, device=device)
         assert flat == [0, 0, 0]
@@ -387,37 +347,37 @@ class TestKinks:
         (gradient * gradient).sum().backward()
         assert np.isfinite(x.grad.numpy()).all()
 
-    def test_std_of_too_few_numbers_is_that_of_pytorch(self, device):
+    def test_std_and_var_of_too_few_numbers_equal_pytorchs(self, device):
         alone, pair = mg.tensor([3.0], device=device), mg.tensor([1.0, 2.0], device=device)
         np.testing.assert_equal([alone.std().item(), alone.var().item()], [nan, nan])
         assert [pair.std(correction=2).item(), pair.var(correction=3).item()] == [inf, inf]
         np.testing.assert_equal(gradient_at(mg.std, [3.0], device=device), [nan])
 
-    def test_maximum_of_nan_passes_the_gradient_to_both(self, device):
+    def test_maximum_and_minimum_of_nan_pass_the_gradient_to_both_inputs(self, device):
         for function in (mg.maximum, mg.minimum):
             other = mg.tensor([nan, 1.0], device=device, requires_grad=True)
             left = gradient_at(lambda x, f=function, o=other: f(x, o), [1.0, nan], device=device)
             assert left == other.grad.tolist() == [1, 1]
 
-    def test_windows_drop_an_infinite_gradient_that_is_not_theirs(self, device):
+    def test_max_pool2d_keeps_an_infinite_gradient_within_its_window(self, device):
         x = mg.tensor([[[[1.0, 2.0, 3.0, 4.0]]]], device=device, requires_grad=True)
         F.max_pool2d(x, (1, 2)).backward(mg.tensor([[[[inf, 1.0]]]], device=device))
         assert x.grad.tolist() == [[[[0, inf, 0, 1]]]]
 
-    def test_a_logit_of_minus_infinity_is_a_class_ruled_out(self, device):
+    def test_cross_entropy_gives_gradient_0_to_a_logit_of_minus_infinity(self, device):
         labels = mg.tensor([1], device=device)
         assert gradient_at(lambda x: F.cross_entropy(x, labels), [[-inf, 0.0, 0.0]], device=device) == [[0, -0.5, 0.5]]
 
-    def test_huge_logits_do_not_overflow(self, device):
+    def test_cross_entropy_of_huge_logits_does_not_overflow(self, device):
         labels = mg.tensor([0], device=device)
         assert gradient_at(lambda x: F.cross_entropy(x, labels), [[-1e4, 1e4]], device=device) == [[-1, 1]]
 
 
-# ---- sizes at the edge
+# ---- batches
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_a_batch_of_no_images_has_gradients_of_0(device):
+def test_parameters_have_gradient_0_for_a_batch_of_no_images(device):
     x = mg.zeros(0, 2, 6, 6, device=device, requires_grad=True)
     w, b = mg.ones(4, 2, 3, 3, device=device, requires_grad=True), mg.ones(4, device=device, requires_grad=True)
     hidden = F.avg_pool2d(F.max_pool2d(F.conv2d(x, w, b, padding=1).relu(), 2), 3)
@@ -428,8 +388,8 @@ def test_a_batch_of_no_images_has_gradients_of_0(device):
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_whole_models_have_the_same_gradient_whatever_the_batch_is_cut_into(device):
-    """The gradient of a sum over 17 images is the sum of the gradients over 1, 3, 6 and 7 of them."""
+def test_gradients_of_a_batch_are_the_sums_over_its_parts(device):
+    """The gradient of a sum over 17 images is the sum of the gradients over parts of 1, 3, 6 and 7 images."""
     random = np.random.default_rng(0)
     images, labels = random.normal(size=(17, 1, 8, 8)), random.integers(0, 4, 17)
     shapes = ((2, 1, 3, 3), (2,), (4, 18), (4,))
@@ -450,5 +410,5 @@ def test_whole_models_have_the_same_gradient_whatever_the_batch_is_cut_into(devi
 
 
 @pytest.mark.parametrize("exponent", [0, mg.tensor([0.0, 0.0])], ids=["number", "tensor"])
-def test_the_power_0_has_gradient_0(exponent):
+def test_pow_with_exponent_0_has_gradient_0(exponent):
     assert gradient_at(lambda x: x**exponent, [0.0, 2.0]) == [0, 0]

@@ -1,5 +1,4 @@
-"""A recorded function does at every replay what it would do if it were called: the same bits, also for random numbers,
-schedules and accumulated gradients; and what could not be repeated is refused."""
+"""mg.graph: a replay gives the bits of a plain call, also for training; a function that cannot be replayed is refused."""
 
 import gc
 import threading
@@ -19,7 +18,8 @@ from minigrad.nn import functional as F
 from minigrad.runtime import threads
 
 
-def replay_of(recorded):
+def only_recording(recorded):
+    """Return the only recording of a recorded function."""
     (replay,) = recorded._replays
     return replay
 
@@ -28,10 +28,10 @@ def replay_of(recorded):
 
 
 def value_and_gradients(run, weights):
-    """A function of arrays that makes leaves of them, and returns the value and all gradients."""
+    """Return a function of tensors that runs a case and backward, and returns the value and all gradients."""
 
-    def function(*arrays):
-        leaves = [array.detach().requires_grad_() for array in arrays]
+    def function(*tensors):
+        leaves = [x.detach().requires_grad_() for x in tensors]
         out = run(*leaves)
         out.backward(mg.tensor(weights, dtype=out.dtype, device=out.device))
         return [out.detach(), *[x.grad for x in leaves]]
@@ -43,28 +43,28 @@ def value_and_gradients(run, weights):
 @pytest.mark.parametrize("name", CASES)
 @settings(max_examples=5)
 @given(data=st.data())
-def test_a_replay_is_the_call(name, device, data):
+def test_replays_give_the_bits_of_plain_calls(name, device, data):
     call = data.draw(CASES[name])
-    weights = np.random.default_rng(1).normal(size=call.judge(*call.inputs).shape)
+    weights = np.random.default_rng(1).normal(size=call.reference(*call.inputs).shape)
     plain = value_and_gradients(call.run, weights)
     recorded = mg.graph(plain)
     for values in (call.inputs, [shuffled(x) for x in call.inputs], call.inputs):
         arrays = [leaf(x, lay, "float32", device).detach() for x, lay in zip(values, call.layouts, strict=True)]
-        dense = [x.clone() for x in arrays]  # as the recording has them; sums over other strides add in another order
+        dense = [x.clone() for x in arrays]  # a recording copies its inputs; the order of a sum depends on the strides
         for again, first in zip(recorded(*arrays), plain(*dense), strict=True):
             np.testing.assert_array_equal(again.numpy(), first.numpy(), strict=True)
     assert len(recorded._replays) == 1
 
 
 def shuffled(x):
-    """The same values in other places."""
+    """Return an array with the same values in another order."""
     return np.random.default_rng(0).permutation(x.ravel()).reshape(x.shape)
 
 
 @pytest.mark.parametrize("name", PLAIN)
 @settings(max_examples=3)
 @given(data=st.data())
-def test_a_replay_is_the_call_for_whole_numbers(name, data):
+def test_replays_of_operations_without_gradients_equal_plain_calls(name, data):
     call = data.draw(PLAIN[name])
     recorded = mg.graph(call.run)
     for dtype in ("float32", "int64"):
@@ -76,7 +76,7 @@ def test_a_replay_is_the_call_for_whole_numbers(name, data):
 # ---- whole training steps
 
 
-def training(seed, make_optimizer, device="cpu", **settings):
+def make_training(seed, make_optimizer, device="cpu", **settings):
     mg.manual_seed(seed)
     model = nn.Sequential(
         nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Dropout(0.3), nn.Flatten(), nn.Linear(64, 5)
@@ -95,7 +95,7 @@ def training(seed, make_optimizer, device="cpu", **settings):
     return model, optimizer, scheduler, step
 
 
-def batches(count, size=9, device="cpu"):
+def make_batches(count, size=9, device="cpu"):
     random = np.random.default_rng(0)
     for _ in range(count):
         x, y = random.normal(size=(size, 1, 8, 8)).astype("f4"), random.integers(0, 5, size)
@@ -112,14 +112,14 @@ OPTIMIZERS = {
 
 @pytest.mark.parametrize("device", ["cpu", "numpy"])
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_training_gives_the_same_weights(name, device):
-    """With dropout and a schedule, and a smaller last batch."""
+def test_recorded_training_gives_the_weights_of_plain_training(name, device):
+    """The model has dropout, the learning rate a schedule, the last batches another size."""
     found = []
     for recorded in (False, True):
-        model, optimizer, scheduler, step = training(0, OPTIMIZERS[name], device)
+        model, optimizer, scheduler, step = make_training(0, OPTIMIZERS[name], device)
         step = mg.graph(step) if recorded else step
         losses = []
-        for x, y in [*batches(6, device=device), *batches(2, size=4, device=device)]:
+        for x, y in [*make_batches(6, device=device), *make_batches(2, size=4, device=device)]:
             result = step(x, y)
             losses.append((result["loss"].item(), result["right"].item()))
             scheduler.step()
@@ -133,7 +133,7 @@ def test_training_gives_the_same_weights(name, device):
             np.testing.assert_array_equal(np.asarray(value), np.asarray(other_state["state"][number][key]))
 
 
-def test_lenet_is_one_program_whatever_the_number_of_threads():
+def test_a_training_step_of_lenet_is_one_program_with_the_same_bits_for_any_number_of_threads():
     random = np.random.default_rng(0)
     pairs = [(random.normal(size=(1, 32, 32)).astype("f4"), n % 10) for n in range(16)]
     images, labels = data.default_collate(pairs)
@@ -154,13 +154,13 @@ def test_lenet_is_one_program_whatever_the_number_of_threads():
 
         for _ in range(3):
             step(images, labels)
-        assert [type(part) for part in replay_of(step).program.parts] == [bytes]
+        assert [type(part) for part in only_recording(step).program.parts] == [bytes]
         weights.append([p.detach().numpy().copy() for p in model.parameters()])
     for a, b in zip(*weights, strict=True):
         np.testing.assert_array_equal(a, b)
 
 
-def test_prediction_can_be_recorded():
+def test_recorded_prediction_equals_plain_prediction():
     model = LeNet5().eval()
     predict = mg.graph(lambda x: model(x).softmax(1))
     with mg.no_grad():
@@ -168,10 +168,10 @@ def test_prediction_can_be_recorded():
             np.testing.assert_array_equal(predict(x).numpy(), model(x).softmax(1).numpy())
 
 
-# ---- what stands outside
+# ---- parameters, modes and gradients outside the function
 
 
-def test_parameters_that_are_changed_in_place_are_seen():
+def test_a_replay_reads_parameters_that_were_changed_in_place():
     w = mg.tensor([1.0, 2.0])
     twice = mg.graph(lambda x: x * w)
     assert twice(mg.ones(2)).tolist() == [1, 2]
@@ -179,7 +179,7 @@ def test_parameters_that_are_changed_in_place_are_seen():
     assert twice(mg.ones(2)).tolist() == [5, 6]
 
 
-def test_parameters_that_are_replaced_are_recorded_anew():
+def test_replaced_parameters_cause_a_new_recording():
     layer = nn.Linear(2, 1, bias=False)
     layer.weight.data = mg.tensor([[1.0, 2.0]])
     outputs = mg.graph(lambda x: layer(x).detach() + layer.weight.detach().sum())
@@ -190,7 +190,7 @@ def test_parameters_that_are_replaced_are_recorded_anew():
     assert outputs(mg.ones(1, 2)).item() == 4
 
 
-def test_train_and_eval_are_recorded_apart():
+def test_train_and_eval_have_their_own_recordings():
     layer = nn.Dropout(0.5)
     drop = mg.graph(lambda x: layer(x))
     assert set(drop(mg.ones(100)).tolist()) == {0, 2}
@@ -198,7 +198,7 @@ def test_train_and_eval_are_recorded_apart():
     assert set(drop(mg.ones(100)).tolist()) == {1}
 
 
-def test_dropout_draws_anew_at_every_replay():
+def test_dropout_draws_a_new_mask_at_every_replay():
     drop = mg.graph(lambda x: F.dropout(x, 0.5))
     masks = [tuple(drop(mg.ones(64)).tolist()) for _ in range(5)]
     assert len(set(masks)) == 5
@@ -206,7 +206,7 @@ def test_dropout_draws_anew_at_every_replay():
     assert tuple(drop(mg.ones(64)).tolist()) == masks[0]
 
 
-def test_gradients_are_added_to_those_from_before():
+def test_a_replay_adds_to_existing_gradients():
     w = mg.tensor([1.0, 2.0], requires_grad=True)
 
     @mg.graph
@@ -221,7 +221,7 @@ def test_gradients_are_added_to_those_from_before():
     assert w.grad.tolist() == [1, 1]
 
 
-def test_a_function_that_is_recorded_at_every_call_says_so():
+def test_a_function_that_is_recorded_often_warns_with_the_reason():
     w = mg.tensor([1.0])
     scale = mg.graph(lambda x: w * x)
 
@@ -237,7 +237,7 @@ def test_a_function_that_is_recorded_at_every_call_says_so():
         call_often(2)
 
 
-def test_gradients_are_added_without_recording_anew():
+def test_accumulated_gradients_cause_no_new_recording():
     w = mg.tensor([1.0], requires_grad=True)
 
     @mg.graph
@@ -250,7 +250,7 @@ def test_gradients_are_added_without_recording_anew():
     assert backward._record_count == 2
 
 
-def test_gradients_are_set_again_after_zero_grad_outside():
+def test_a_replay_sets_a_gradient_that_was_removed_outside():
     w = mg.tensor([1.0], requires_grad=True)
 
     @mg.graph
@@ -264,8 +264,8 @@ def test_gradients_are_set_again_after_zero_grad_outside():
     assert w.grad.tolist() == [3]
 
 
-def test_a_change_counts_in_the_version():
-    """A backward outside that needs the old value refuses."""
+def test_a_replay_counts_as_a_change_of_the_parameters():
+    """Backward of a graph outside, which needs the old value, is refused."""
     w = mg.tensor([1.0], requires_grad=True)
     optimizer = optim.SGD([w], lr=0.1)
 
@@ -282,7 +282,7 @@ def test_a_change_counts_in_the_version():
         loss.backward()
 
 
-def test_a_state_that_is_loaded_is_used():
+def test_a_replay_uses_an_optimizer_state_that_was_loaded():
     found = []
     for recorded in (False, True):
         w = mg.tensor([1.0, 2.0], requires_grad=True)
@@ -305,14 +305,14 @@ def test_a_state_that_is_loaded_is_used():
     assert found[0] == found[1]
 
 
-def test_results_are_new_at_each_call_and_inputs_stay_as_they_are():
+def test_results_of_replays_have_their_own_memory():
     twice = mg.graph(lambda x: x + x)
     x = mg.tensor([1.0, 2.0])
     first, second = twice(x), twice(mg.tensor([3.0, 4.0]))
     assert (first.tolist(), second.tolist(), x.tolist()) == ([2, 4], [6, 8], [1, 2])
 
 
-def test_results_keep_their_form():
+def test_results_keep_their_nested_structure():
     pack = mg.graph(lambda x, name: {"name": name, "parts": [x, (x + 1, None)]})
     for value in (1.0, 2.0):
         found = pack(mg.tensor(value), "a")
@@ -320,12 +320,12 @@ def test_results_keep_their_form():
         assert (found["parts"][0].item(), found["parts"][1][0].item()) == (value, value + 1)
 
 
-def test_arguments_that_are_no_tensors_are_part_of_the_shape():
+def test_other_values_of_plain_arguments_cause_a_new_recording():
     scale = mg.graph(lambda x, factor: x * factor)
     assert [scale(mg.ones(1), factor).item() for factor in (2, 3, 2.0)] == [2, 3, 2]
 
 
-def test_any_layout_is_taken():
+def test_a_replay_takes_arguments_of_any_layout():
     total = mg.graph(lambda x: (x * 2).sum(1))
     array = np.arange(24.0, dtype="f4").reshape(4, 6)
     for view in (array, array.T, array[::2, ::3], np.broadcast_to(array[:1], (3, 6))):
@@ -334,22 +334,22 @@ def test_any_layout_is_taken():
             array += 1
 
 
-def test_two_inputs_in_one_memory():
+def test_two_arguments_may_share_memory():
     both = mg.graph(lambda x, y: x * 10 + y)
     for values in ([1.0, 2.0, 3.0], [4.0, 5.0, 6.0]):
         x = mg.tensor(values)
         assert both(x[:2], x[1:]).tolist() == [values[0] * 10 + values[1], values[1] * 10 + values[2]]
 
 
-def test_a_recorded_function_inside_another_is_part_of_it():
+def test_a_recorded_function_inside_another_becomes_part_of_it():
     inner = mg.graph(lambda x: x + 1)
     outer = mg.graph(lambda x: inner(x) * 2)
     assert [outer(mg.tensor([v])).item() for v in (1.0, 2.0)] == [4, 6]
     assert not inner._replays
 
 
-def test_two_threads_can_call_one_function():
-    chain = mg.graph(lambda x: _chain(x, 20))
+def test_several_threads_may_call_a_recorded_function():
+    chain = mg.graph(lambda x: add_one_repeatedly(x, 20))
     chain(mg.zeros(4096))
     wrong = []
 
@@ -369,31 +369,32 @@ def test_two_threads_can_call_one_function():
 # ---- memory
 
 
-def test_activations_share_memory():
-    """Ten layers of 4 KB need no more than a few of them at once, when nobody looks at what is between."""
-    chain = mg.graph(lambda x: _chain(x, 10))
+def test_intermediate_results_share_the_arena():
+    """Ten results of 4 KB, one computed from the other, need less than 3 of them in memory."""
+    chain = mg.graph(lambda x: add_one_repeatedly(x, 10))
     with mg.no_grad():
         chain(mg.ones(1024))
         assert chain(mg.full((1024,), 2.0))[0].item() == 12
-    assert replay_of(chain).program.arena.nbytes < 3 * 4096
+    assert only_recording(chain).program.arena.nbytes < 3 * 4096
 
 
-def _chain(x, count):
+def add_one_repeatedly(x, count):
+    """Return x + count, computed in `count` operations."""
     for _ in range(count):
         x = x + 1
     return x
 
 
-def test_what_others_hold_keeps_its_memory():
+def test_a_tensor_that_is_kept_outside_keeps_its_memory():
     kept = []
-    step = mg.graph(lambda x: _chain(kept.append(x + 1) or x, 4))
+    step = mg.graph(lambda x: add_one_repeatedly(kept.append(x + 1) or x, 4))
     step(mg.zeros(8))
     step(mg.ones(8))
-    assert kept[0].tolist() == [2] * 8  # seen through a hook, say: the values of the last replay
+    assert kept[0].tolist() == [2] * 8  # the values of the last replay
     assert len(kept) == 1
 
 
-def test_a_recording_does_not_keep_its_inputs_or_its_owner():
+def test_a_recording_does_not_keep_arguments_or_the_function_alive():
     x, model = mg.ones(4), nn.Linear(4, 4)
     step = mg.graph(lambda x: model(x).detach())
     step(x)
@@ -403,7 +404,7 @@ def test_a_recording_does_not_keep_its_inputs_or_its_owner():
     assert [reference() for reference in gone] == [None, None]
 
 
-# ---- what is refused, and leaves no trace
+# ---- refused functions
 
 REFUSED = {
     "reading the values of a tensor": lambda x: x.sum().item(),
@@ -412,10 +413,10 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("what", REFUSED)
-def test_what_would_not_happen_again_is_refused(what):
-    with pytest.raises(GraphError, match=f"graph: {what} inside a recorded function"):
-        mg.graph(REFUSED[what])(mg.ones(3))
+@pytest.mark.parametrize("action", REFUSED)
+def test_actions_that_a_replay_cannot_repeat_are_refused(action):
+    with pytest.raises(GraphError, match=f"graph: {action} inside a recorded function"):
+        mg.graph(REFUSED[action])(mg.ones(3))
     assert threads.local.observer is threads.IDLE
     assert (mg.ones(1) + 1).item() == 2
 
@@ -436,13 +437,13 @@ MESSAGES = [
 
 
 @pytest.mark.parametrize(("run", "error", "message"), MESSAGES)
-def test_messages(run, error, message):
+def test_refused_functions_and_arguments_are_named(run, error, message):
     with pytest.raises(error, match=message):
         run(mg.ones(3))
     assert threads.local.observer is threads.IDLE
 
 
-def test_other_memory_inside_is_not_replayed():
+def test_a_function_that_replaces_data_is_not_replayed():
     w = mg.ones(2)
 
     def swap(x):
@@ -455,7 +456,7 @@ def test_other_memory_inside_is_not_replayed():
     assert not swapped._replays
 
 
-def test_labels_out_of_range_are_refused_before_anything_runs():
+def test_a_replay_refuses_labels_out_of_range_before_it_changes_anything():
     w = mg.ones(2, 3, requires_grad=True)
     optimizer = optim.SGD([w], lr=1.0)
 

@@ -1,7 +1,4 @@
-"""What is saved comes back: plain dicts of tensors as everyone's safetensors, checkpoints with all their types.
-
-And a file is whole or refused, wherever it lies and whatever becomes of its writer.
-"""
+"""save and load: safetensors files, checkpoints of nested Python values, damaged files, interrupted writes."""
 
 import contextlib
 import errno
@@ -47,20 +44,21 @@ checkpoints = st.recursive(
 
 
 def content(array):
+    """Return what must be equal in two arrays."""
     return array.dtype, array.shape, array.tobytes()
 
 
-def same(a, b):
-    """Equal in kind, in order and to the bit."""
+def is_same(a, b):
+    """Whether two values have equal types, orders and bits."""
     if isinstance(a, mg.Tensor):
         return isinstance(b, mg.Tensor) and content(a.numpy()) == content(b.numpy())
     if type(a) is not type(b):
         return False
     if isinstance(a, dict):
-        return same(list(a), list(b)) and same(list(a.values()), list(b.values()))
+        return is_same(list(a), list(b)) and is_same(list(a.values()), list(b.values()))
     if isinstance(a, list | tuple):
-        return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=True))
-    return repr(a) == repr(b)  # nan is nan, -0.0 is not 0.0
+        return len(a) == len(b) and all(is_same(x, y) for x, y in zip(a, b, strict=True))
+    return repr(a) == repr(b)  # nan equals nan, -0.0 does not equal 0.0
 
 
 @pytest.fixture(scope="module")
@@ -70,18 +68,20 @@ def file(tmp_path_factory):
 
 @settings(deadline=None)
 @given(st.dictionaries(names.filter(lambda name: name != "__metadata__"), tensors, max_size=5))
-def test_a_dict_of_tensors_is_plain_safetensors(file, obj):
+def test_save_of_a_dict_of_tensors_writes_plain_safetensors(file, obj):
     save(obj, file)
-    by_others = safetensors.numpy.load_file(file)
-    assert {name: content(a) for name, a in by_others.items()} == {name: content(t.numpy()) for name, t in obj.items()}
-    assert same(load(file), obj)
+    array_by_name = safetensors.numpy.load_file(file)
+    assert {name: content(a) for name, a in array_by_name.items()} == {
+        name: content(t.numpy()) for name, t in obj.items()
+    }
+    assert is_same(load(file), obj)
 
 
 @settings(deadline=None)
 @given(arrays)
-def test_files_of_others_load(file, array):
+def test_load_reads_files_of_the_safetensors_library(file, array):
     safetensors.numpy.save_file({"x.y": array}, file, {"format": "pt"})
-    assert same(load(file), {"x.y": mg.tensor(array)})
+    assert is_same(load(file), {"x.y": mg.tensor(array)})
 
 
 @settings(deadline=None)
@@ -89,12 +89,12 @@ def test_files_of_others_load(file, array):
     checkpoints.filter(lambda obj: not isinstance(obj, dict))
     | st.dictionaries(names, checkpoints).map(lambda obj: {**obj, "epoch": 3})
 )
-def test_checkpoints_come_back_as_they_were(file, obj):
+def test_load_returns_the_values_and_types_that_were_saved(file, obj):
     save(obj, file)
-    assert same(load(file), obj)
+    assert is_same(load(file), obj)
 
 
-def test_tensors_of_a_checkpoint_have_dotted_names(file):
+def test_tensors_of_a_checkpoint_are_named_by_their_path(file):
     x, y = mg.tensor([1.0]), mg.tensor([2.0])
     save({"model": {"fc.bias": x}, "state": {0: (y, 0.5)}}, file)
     assert {name: a.tolist() for name, a in safetensors.numpy.load_file(file).items()} == {
@@ -103,14 +103,14 @@ def test_tensors_of_a_checkpoint_have_dotted_names(file):
     }
 
 
-def test_two_paths_of_one_name_stay_apart(file):
+def test_paths_with_the_same_dotted_name_are_kept_apart(file):
     x, y, z = mg.tensor([1.0]), mg.tensor([2.0]), mg.tensor([3.0])
     obj = {"a": {"b": x}, "a.b": y, "__metadata__": z}
     save(obj, file)
-    assert same(load(file), obj)
+    assert is_same(load(file), obj)
 
 
-def test_any_layout_graph_and_device_is_saved(file):
+def test_save_takes_tensors_of_any_layout_graph_and_device(file):
     x = mg.tensor([[1.0, 2.0], [3.0, 4.0]], device="numpy", requires_grad=True)
     save({"leaf": x, "made": x.T * 2}, file)
     back = load(file)
@@ -120,19 +120,19 @@ def test_any_layout_graph_and_device_is_saved(file):
     assert back["leaf"].device == "cpu"
 
 
-def test_tensors_go_to_the_device_asked_for(file):
+def test_load_puts_tensors_on_the_given_device(file):
     save({"x": mg.tensor([1.0])}, file)
     assert load(file, device="numpy")["x"].device == "numpy"
     with pytest.raises(DeviceError, match=re.escape("device 'abacus' is unknown; use 'cpu', 'cuda' or 'numpy'")):
         load(file, device="abacus")
 
 
-def test_folders_are_made(tmp_path):
+def test_save_makes_missing_folders(tmp_path):
     save({}, tmp_path / "new" / "run 1" / "empty.safetensors")
     assert load(str(tmp_path / "new" / "run 1" / "empty.safetensors")) == {}
 
 
-def test_an_interrupted_save_leaves_the_old_file(tmp_path, monkeypatch):
+def test_an_interrupted_save_keeps_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "weights"
     save({"x": mg.tensor([1.0])}, path)
 
@@ -161,7 +161,7 @@ def test_an_interrupted_save_leaves_the_old_file(tmp_path, monkeypatch):
         ({"n": {-(10**5000): 1}}, "save: n is or has a number of 16610 bits; make it a string"),
     ],
 )
-def test_unsupported_values_are_named_and_nothing_is_written(obj, message, tmp_path):
+def test_save_names_an_unsupported_value_and_writes_nothing(obj, message, tmp_path):
     with pytest.raises(MinigradError, match=re.escape(message)) as caught:
         save(obj, tmp_path / "file")
     assert isinstance(caught.value, TypeError) == ("number of" not in message)
@@ -169,22 +169,23 @@ def test_unsupported_values_are_named_and_nothing_is_written(obj, message, tmp_p
 
 
 def nested(kind, depth):
-    made = 0.5
+    """Return a number inside `depth` containers."""
+    value = 0.5
     for _ in range(depth):
-        made = {"a": made} if kind is dict else kind([made])
-    return made
+        value = {"a": value} if kind is dict else kind([value])
+    return value
 
 
 @pytest.mark.parametrize("kind", [list, tuple, dict])
-def test_a_hundred_containers_in_each_other_come_back_and_more_are_refused(file, kind):
+def test_save_takes_100_nested_containers_and_refuses_more(file, kind):
     save(nested(kind, 100), file)
-    assert same(load(file), nested(kind, 100))
+    assert is_same(load(file), nested(kind, 100))
     for depth in (101, 100_000):
         with pytest.raises(ValidationError, match="is more than 100 containers deep; does one contain itself?"):
             save(nested(kind, depth), file)
 
 
-def test_what_contains_itself_is_refused(file):
+def test_save_refuses_a_container_that_contains_itself(file):
     loop, ring = [1], {"a": {}}
     loop += [loop, loop]
     ring["a"]["b"] = ring
@@ -193,8 +194,8 @@ def test_what_contains_itself_is_refused(file):
             save(obj, file)
 
 
-def test_more_plain_values_than_readers_take_are_refused(file, monkeypatch):
-    """What is written can be read: safetensors' own readers stop at 100 MB of description."""
+def test_save_refuses_more_plain_values_than_readers_accept(file, monkeypatch):
+    """The safetensors library reads at most 100 MB of metadata."""
     save({"x": 1}, file)
     monkeypatch.setattr("minigrad.serialization.LONGEST", 3000)
     with pytest.raises(ValidationError, match=r"take 4,\d\d\d bytes, at most 3,000 can be read again; make long lists"):
@@ -203,24 +204,24 @@ def test_more_plain_values_than_readers_take_are_refused(file, monkeypatch):
 
 
 @pytest.mark.parametrize("path", [3, None, object(), ["a"]])
-def test_what_is_no_path_is_refused(path):
+def test_save_and_load_refuse_a_path_of_another_type(path):
     for call in (lambda: save({}, path), lambda: load(path)):
         with pytest.raises(DtypeError, match=f"path is a {type(path).__name__}; give the name of a file"):
             call()
 
 
-def test_a_missing_file(tmp_path):
+def test_load_names_a_missing_file(tmp_path):
     with pytest.raises(DataError, match=re.escape(f"{tmp_path / 'none'}: no such file; check the folder and the name")):
         load(tmp_path / "none")
 
 
-def test_a_folder_is_no_file(tmp_path):
+def test_load_refuses_a_folder(tmp_path):
     with pytest.raises(DataError, match=re.escape(f"{tmp_path}: cannot be read (")):
         load(tmp_path)
 
 
 @pytest.mark.parametrize("obj", [{"x": mg.tensor([1.0, 2.0])}, {"x": mg.tensor([1.0, 2.0]), "epoch": 3}])
-def test_a_truncated_file(tmp_path, obj):
+def test_load_refuses_a_truncated_file(tmp_path, obj):
     path = tmp_path / "file"
     save(obj, path)
     whole = path.read_bytes()
@@ -230,7 +231,7 @@ def test_a_truncated_file(tmp_path, obj):
             load(path)
 
 
-def test_dtypes_that_tensors_lack_are_named(tmp_path):
+def test_load_names_an_unsupported_dtype(tmp_path):
     path = tmp_path / "half"
     safetensors.numpy.save_file({"w": np.zeros(2, np.float16)}, path)
     message = f"{path}: tensor 'w' is F16, expected one of F32, F64, I64, I32, U8, BOOL; convert it before saving"
@@ -241,7 +242,7 @@ def test_dtypes_that_tensors_lack_are_named(tmp_path):
 @pytest.mark.parametrize(
     "description", ["{", "{}", '{"tensor": "y"}', '{"heap": []}', '{"dict": 3}', '{"crc32": 1}', "1" * 5000]
 )
-def test_a_damaged_description(tmp_path, description):
+def test_load_refuses_a_damaged_description(tmp_path, description):
     path = tmp_path / "file"
     safetensors.numpy.save_file({"x": np.zeros(2)}, path, {"minigrad": description})
     with pytest.raises(DataError, match=re.escape(f"{path}: its description cannot be followed (")):
@@ -249,17 +250,17 @@ def test_a_damaged_description(tmp_path, description):
 
 
 @pytest.mark.parametrize("opening", ["[", '{"dict": [[0, ', '{"crc32": 1, "value": ['])
-def test_a_description_nested_too_deep(tmp_path, opening):
+def test_load_refuses_a_description_that_is_nested_too_deep(tmp_path, opening):
     path = tmp_path / "file"
     safetensors.numpy.save_file({"x": np.zeros(2)}, path, {"minigrad": opening * 100_000})
     with pytest.raises(DataError, match=r"its description is nested \d+00000 deep, save\(\) writes 302 at most"):
         load(path)
 
 
-def test_a_description_from_before_there_were_checksums(tmp_path):
+def test_load_reads_a_description_without_checksum(tmp_path):
     path = tmp_path / "file"
     safetensors.numpy.save_file({"x": np.zeros(2, np.float32)}, path, {"minigrad": '{"list": [{"tensor": "x"}, 3]}'})
-    assert same(load(path), [mg.zeros(2), 3])
+    assert is_same(load(path), [mg.zeros(2), 3])
 
 
 PLAIN = {"fc.weight": mg.tensor([[1.0, 2.0]]), "a": mg.tensor([3, 4]), "mask": mg.tensor([True, False])}
@@ -267,31 +268,32 @@ WHOLE = {"model": PLAIN, "epoch": 3, "loss": [0.1, float("nan")], 7: (None, True
 
 
 @pytest.mark.parametrize("obj", [PLAIN, WHOLE], ids=["plain", "whole"])
-def test_no_changed_bit_is_taken_for_what_was_saved(tmp_path, obj):
-    """Any bit of the file: an error of ours, or all the same the right values."""
+def test_load_of_a_file_with_a_changed_bit_is_refused_or_right(tmp_path, obj):
+    """Each byte has one bit changed in turn."""
     path = tmp_path / "file"
     save(obj, path)
     whole = path.read_bytes()
-    for place in range(len(whole)):
+    for i in range(len(whole)):
         changed = bytearray(whole)
-        changed[place] ^= 1 << place % 8
+        changed[i] ^= 1 << i % 8
         path.write_bytes(changed)
         with contextlib.suppress(DataError):
-            assert same(load(path), obj), place
+            assert is_same(load(path), obj), i
 
 
-def test_the_description_is_json_among_the_metadata(file):
+def test_the_description_is_json_in_the_metadata(file):
     save({"x": mg.tensor([1.0]), 7: (None, [True])}, file)
     with safetensors.safe_open(file, "numpy") as opened:
         note = json.loads(opened.metadata()["minigrad"])
     assert note["value"] == {"dict": [["x", {"tensor": "x"}], [7, {"tuple": [None, {"list": [True]}]}]]}
 
 
-# ---- where a file lies, and what becomes of its writer
+# ---- paths, permissions, interrupted writes
 
 
-def folder_of(tmp_path):
-    return sorted(os.listdir(os.fsencode(tmp_path)))
+def files_in(folder):
+    """Return the names of all files, as bytes."""
+    return sorted(os.listdir(os.fsencode(folder)))
 
 
 NAMES = [b"caf\xe9", b"two\nlines", b".hidden", b"-", b"a b$%", b"x" * 255, "\u00e9".encode() * 127, b"\xff" * 255]
@@ -300,23 +302,23 @@ NAMES = [b"caf\xe9", b"two\nlines", b".hidden", b"-", b"a b$%", b"x" * 255, "\u0
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("kind", [bytes, str, "Path"])
-def test_any_legal_name_is_taken(tmp_path, name, kind):
+def test_save_and_load_take_any_legal_file_name(tmp_path, name, kind):
     path = os.fsencode(tmp_path) + b"/" + name
     path = path if kind is bytes else os.fsdecode(path) if kind is str else tmp_path / os.fsdecode(name)
     for value in (1, 2):
         save({"x": value}, path)
         assert load(path) == {"x": value}
-        assert folder_of(tmp_path) == [name]
+        assert files_in(tmp_path) == [name]
 
 
-def test_names_in_messages_can_be_printed(tmp_path):
+def test_messages_escape_file_names_that_are_not_utf8(tmp_path):
     path = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9")
     with pytest.raises(DataError) as caught:
         load(path)
     assert str(caught.value).encode().endswith(rb"/caf\xe9: no such file; check the folder and the name")
 
 
-def test_a_replaced_file_keeps_its_mode_and_a_new_one_has_the_usual(tmp_path):
+def test_save_keeps_the_mode_of_a_replaced_file_and_follows_the_umask_for_a_new_one(tmp_path):
     path = tmp_path / "file"
     before = os.umask(0o027)
     try:
@@ -331,7 +333,7 @@ def test_a_replaced_file_keeps_its_mode_and_a_new_one_has_the_usual(tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(os, "getuid") or os.getuid() != 0, reason="only root gives files away")
-def test_a_replaced_file_keeps_its_owner(tmp_path):
+def test_save_keeps_the_owner_of_a_replaced_file(tmp_path):
     save({"x": 1}, tmp_path / "file")
     os.chown(tmp_path / "file", 12345, 23456)
     save({"x": 2}, tmp_path / "file")
@@ -339,7 +341,7 @@ def test_a_replaced_file_keeps_its_owner(tmp_path):
     assert (about.st_uid, about.st_gid) == (12345, 23456)
 
 
-def test_a_symbolic_link_is_followed(tmp_path):
+def test_save_and_load_follow_symbolic_links(tmp_path):
     (tmp_path / "there").mkdir()
     for link, target in (("a", "there/file"), ("b", "a"), ("c", "there/new/dangling")):
         (tmp_path / link).symlink_to(target)
@@ -350,7 +352,7 @@ def test_a_symbolic_link_is_followed(tmp_path):
     assert load(tmp_path / "there" / "new" / "dangling") == {"x": 2}
 
 
-def test_what_is_no_regular_file_is_refused_and_stays(tmp_path):
+def test_save_and_load_refuse_what_is_no_regular_file(tmp_path):
     (tmp_path / "folder").mkdir()
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "loop").symlink_to("loop")
@@ -373,7 +375,7 @@ def test_what_is_no_regular_file_is_refused_and_stays(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "spoilt, reason",
+    "fault, reason",
     [
         (
             ("fsync", OSError(errno.ENOSPC, "No space left on device")),
@@ -383,22 +385,22 @@ def test_what_is_no_regular_file_is_refused_and_stays(tmp_path):
         (("access", None), "is write-protected; change its mode, or name another file"),
     ],
 )
-def test_what_cannot_be_written_is_said_and_the_old_file_stays(tmp_path, monkeypatch, spoilt, reason):
+def test_save_names_the_reason_of_a_failed_write_and_keeps_the_old_file(tmp_path, monkeypatch, fault, reason):
     save({"x": 1}, tmp_path / "file")
 
     def fails(*arguments):
-        if spoilt[1] is not None:
-            raise spoilt[1]
+        if fault[1] is not None:
+            raise fault[1]
 
     with monkeypatch.context() as patched:
-        patched.setattr(os, spoilt[0], fails)
+        patched.setattr(os, fault[0], fails)
         with pytest.raises(FileError, match=re.escape(f"{tmp_path / 'file'}: {reason}")) as caught:
             save({"x": 2}, tmp_path / "file")
     assert isinstance(caught.value, OSError)
-    assert load(tmp_path / "file") == {"x": 1} and folder_of(tmp_path) == [b"file"]
+    assert load(tmp_path / "file") == {"x": 1} and files_in(tmp_path) == [b"file"]
 
 
-def test_a_folder_that_cannot_be_made_is_said(tmp_path):
+def test_save_names_the_reason_if_a_folder_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(
         FileError, match="cannot be written \\(Not a directory\\); make room, or name a file in a folder"
@@ -406,16 +408,16 @@ def test_a_folder_that_cannot_be_made_is_said(tmp_path):
         save({}, tmp_path / "file" / "weights")
 
 
-def child(code, *arguments):
-    """A process that runs some code with minigrad's files; its exit status."""
+def run_child(code, *arguments):
+    """Run code that uses write_whole in a new process, which may be killed; return the completed process."""
     head = "import os, signal, sys; from minigrad.runtime.files import write_whole\n"
     return subprocess.run([sys.executable, "-c", head + textwrap.dedent(code), *map(str, arguments)], timeout=300)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no such limits")
-def test_a_full_disk_leaves_the_old_file(tmp_path):
+def test_a_full_disk_keeps_the_old_file(tmp_path):
     (tmp_path / "file").write_bytes(b"old")
-    ended = child(
+    ended = run_child(
         """
         import resource
         resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
@@ -427,52 +429,52 @@ def test_a_full_disk_leaves_the_old_file(tmp_path):
         tmp_path / "file",
     )
     assert ended.returncode == 7
-    assert (tmp_path / "file").read_bytes() == b"old" and folder_of(tmp_path) == [b"file"]
+    assert (tmp_path / "file").read_bytes() == b"old" and files_in(tmp_path) == [b"file"]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no kill -9")
 @pytest.mark.parametrize("moment", ["fsync", "replace", "unlink"])
-def test_a_killed_save_leaves_the_old_file_or_the_new_and_the_next_removes_its_rests(tmp_path, moment):
+def test_a_killed_save_keeps_a_whole_file_and_the_next_save_removes_leftovers(tmp_path, moment):
     (tmp_path / "file").write_bytes(b"old")
     kill = f"os.{moment} = lambda *arguments, **named: os.kill(os.getpid(), signal.SIGKILL); "
-    assert child(kill + "write_whole(sys.argv[1], b'new')", tmp_path / "file").returncode == -signal.SIGKILL
-    found = folder_of(tmp_path)
+    assert run_child(kill + "write_whole(sys.argv[1], b'new')", tmp_path / "file").returncode == -signal.SIGKILL
+    found = files_in(tmp_path)
     assert (tmp_path / "file").read_bytes() == (b"new" if moment == "unlink" else b"old")
     assert len(found) == (1 if moment == "unlink" else 2)
     write_whole(tmp_path / "another", b"more")
-    assert folder_of(tmp_path) == [b"another", b"file"]
+    assert files_in(tmp_path) == [b"another", b"file"]
 
 
 @pytest.mark.skipif(files.fcntl is None, reason="files are not locked here")
-def test_what_another_save_has_in_hand_stays(tmp_path):
-    """In this process, and in one that was forked or started elsewhere: a locked file is no rest."""
+def test_save_does_not_remove_the_temporary_file_of_another_save(tmp_path):
+    """A temporary file of another save is locked, whichever process made it."""
     with files._beside(tmp_path) as (file, beside):
         file.write(b"half")
         write_whole(tmp_path / "file", b"whole")
-        assert child("write_whole(sys.argv[1], b'theirs')", tmp_path / "theirs").returncode == 0
+        assert run_child("write_whole(sys.argv[1], b'theirs')", tmp_path / "theirs").returncode == 0
         assert beside.exists()
         beside.replace(tmp_path / "done")
-    assert folder_of(tmp_path) == [b"done", b"file", b"theirs"]
+    assert files_in(tmp_path) == [b"done", b"file", b"theirs"]
 
 
 @pytest.mark.skipif(files.fcntl is None, reason="files are not locked here")
-def test_a_file_that_is_taken_for_a_rest_before_it_is_locked_is_made_anew(tmp_path, monkeypatch):
+def test_save_makes_a_new_temporary_file_if_its_own_was_removed_before_it_was_locked(tmp_path, monkeypatch):
     lock, taken = files._lock, []
 
-    def removed_first(file, wait):
+    def lock_after_removal(file, wait):
         if wait and not taken:
             taken.append(file.name)
             files._remove_leftovers(tmp_path)
         return lock(file, wait)
 
-    monkeypatch.setattr(files, "_lock", removed_first)
+    monkeypatch.setattr(files, "_lock", lock_after_removal)
     write_whole(tmp_path / "file", b"whole")
     assert (tmp_path / "file").read_bytes() == b"whole"
-    assert taken and folder_of(tmp_path) == [b"file"]
+    assert taken and files_in(tmp_path) == [b"file"]
 
 
-def test_content_is_on_the_disk_before_the_old_file_is_gone(tmp_path, monkeypatch):
-    """And the folder's new entry after."""
+def test_save_syncs_the_content_before_it_replaces_the_old_file(tmp_path, monkeypatch):
+    """The order is: content synced, file renamed, folder synced."""
     done, sync, replace = [], os.fsync, type(tmp_path).replace
     monkeypatch.setattr(os, "fsync", lambda opened: (done.append(stat.S_ISDIR(os.fstat(opened).st_mode)), sync(opened)))
     monkeypatch.setattr(type(tmp_path), "replace", lambda old, new: (done.append("renamed"), replace(old, new)))
@@ -480,5 +482,5 @@ def test_content_is_on_the_disk_before_the_old_file_is_gone(tmp_path, monkeypatc
     assert done == [False, "renamed", True]
 
 
-def test_shown_paths_are_text():
+def test_shown_escapes_bytes_that_are_not_utf8():
     assert shown(os.fsdecode(b"/caf\xe9")) == "/caf\\xe9" and shown("/café") == "/café"

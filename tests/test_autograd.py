@@ -1,4 +1,4 @@
-"""The tape: what is recorded, what is walked, what is refused, what is freed."""
+"""Autograd: what the graph records, what backward computes, frees and refuses, and the gradient modes."""
 
 import asyncio
 import copy
@@ -28,39 +28,39 @@ def ones(*shape, **options):
     return mg.ones(*shape, requires_grad=True, **options)
 
 
-# ---- adding up
+# ---- sums of gradients
 
 
-def test_gradients_of_two_backwards_add_up():
+def test_backward_adds_to_existing_gradients():
     x = mg.tensor([1.0, 2.0], requires_grad=True)
     for _ in range(2):
         (x * x).sum().backward()
     assert x.grad.tolist() == [4, 8]
 
 
-def test_a_tensor_used_several_times_collects_all_contributions():
+def test_a_tensor_used_several_times_gets_the_sum_of_all_gradients():
     x = mg.tensor([2.0], requires_grad=True)
     y = x * x + x + 3 * x
     (y * y * x).backward()
     assert x.grad.item() == pytest.approx(5 * 2**4 + 4 * 8 * 2**3 + 3 * 16 * 2**2)  # (x^2 + 4x)^2 x
 
 
-def test_a_graph_that_parts_and_meets_is_walked_once():
+def test_backward_visits_each_operation_once():
     x = ones(1)
     y = x
     for _ in range(40):
-        y = y + y  # 2**40 paths, 40 nodes
+        y = y + y  # 40 operations, 2**40 paths
     y.backward()
     assert x.grad.item() == 2.0**40
 
 
-def test_a_leaf_can_be_differentiated_by_itself():
+def test_backward_on_a_leaf_sets_its_gradient():
     x = ones(2)
     x.backward(mg.tensor([3.0, 4.0]))
     assert x.grad.tolist() == [3, 4]
 
 
-def test_only_leaves_receive_gradients():
+def test_only_leaves_get_a_grad():
     x = ones(2)
     y = x * 2
     y.sum().backward()
@@ -68,13 +68,13 @@ def test_only_leaves_receive_gradients():
     assert (x.is_leaf, y.is_leaf, x.grad.is_leaf, x.grad.requires_grad) == (True, False, True, False)
 
 
-def test_no_gradient_for_what_does_not_ask_for_it():
+def test_a_tensor_without_requires_grad_gets_no_grad():
     x, constant = ones(2), mg.ones(2)
     (x * constant).sum().backward()
     assert constant.grad is None
 
 
-def test_a_gradient_of_mixed_dtypes_has_the_dtype_of_its_leaf():
+def test_grad_has_the_dtype_of_its_leaf():
     a, b, whole = ones(2), ones(2, dtype=mg.float64), mg.tensor([2, 3])
     (a * b * whole).sum().backward()
     assert (a.grad.dtype, b.grad.dtype) == (mg.float32, mg.float64)
@@ -89,7 +89,7 @@ def test_each_grad_has_its_own_memory():
     assert b.grad.tolist() == seed.tolist() == [1, 1, 1]
 
 
-def test_the_gradient_given_is_not_taken_over():
+def test_backward_copies_the_gradient_it_is_given():
     x, seed = ones(2), mg.ones(2)
     x.backward(seed)
     seed.fill_(7)
@@ -97,15 +97,15 @@ def test_the_gradient_given_is_not_taken_over():
 
 
 @pytest.mark.parametrize("shape", [(2, 3), ()])
-def test_a_grad_can_be_changed_in_place(shape):
+def test_grad_can_be_changed_in_place(shape):
     x = ones(*shape)
-    x.sum().backward()  # one number, spread over all
+    x.sum().backward()  # the gradient of sum is one number, expanded
     x.grad.mul_(2)
     assert x.grad.numpy().sum() == 2 * x.numel()
 
 
-def test_a_grad_is_laid_out_as_its_leaf():
-    x = leaf(np.ones((4, 3)), "mirrored")
+def test_grad_has_the_memory_layout_of_its_leaf():
+    x = leaf(np.ones((4, 3)), "Fortran")
     (x * mg.tensor(np.ones((4, 3)))).sum().backward()
     assert x.grad.array.strides == x.array.strides
 
@@ -113,7 +113,8 @@ def test_a_grad_is_laid_out_as_its_leaf():
 # ---- long chains
 
 
-def chain(length):
+def chain_of_products(length):
+    """Return a leaf, and the result of many multiplications by 1."""
     x = ones(1)
     y = x
     for _ in range(length):
@@ -121,32 +122,32 @@ def chain(length):
     return x, y
 
 
-def test_a_chain_of_20000_operations_is_walked_without_recursion():
-    x, y = chain(20_000)
+def test_backward_through_20000_operations_does_not_recurse():
+    x, y = chain_of_products(20_000)
     y.backward()
     assert x.grad.item() == 1
 
 
-def test_a_chain_of_20000_operations_is_freed_without_recursion():
-    _, y = chain(20_000)
+def test_freeing_a_graph_of_20000_operations_does_not_recurse():
+    _, y = chain_of_products(20_000)
     last = weakref.ref(y)
     del y
     gc.collect()
     assert last() is None
 
 
-def test_a_chain_of_20000_operations_is_walked_for_a_second_gradient():
-    x, y = chain(20_000)
+def test_backward_with_create_graph_through_20000_operations_does_not_recurse():
+    x, y = chain_of_products(20_000)
     y.backward(create_graph=True)
     del y
     gradient, x.grad = x.grad, None
     assert gradient.item() == 1
 
 
-# ---- freeing
+# ---- memory
 
 
-def test_a_graph_is_walked_once():
+def test_a_second_backward_is_refused():
     y = (ones(2) * 2).exp().sum()
     y.backward()
     with pytest.raises(
@@ -157,7 +158,7 @@ def test_a_graph_is_walked_once():
         y.backward()
 
 
-def test_a_retained_graph_is_walked_again():
+def test_retain_graph_allows_a_second_backward():
     x = ones(2)
     y = (x * x).sum()
     y.backward(retain_graph=True)
@@ -167,7 +168,7 @@ def test_a_retained_graph_is_walked_again():
         y.backward()
 
 
-def test_a_shared_part_that_was_freed_is_noticed():
+def test_backward_through_a_part_that_was_freed_is_refused():
     h = ones(2).exp()
     first, second = h.sum(), (h * h).sum()
     first.backward()
@@ -175,17 +176,16 @@ def test_a_shared_part_that_was_freed_is_noticed():
         second.backward()
 
 
-def test_saved_arrays_are_freed_as_the_walk_passes(monkeypatch):
-    """While an early operation's gradient is computed, what the later ones kept is gone already."""
-    early = ones(1000) * 2
-    hidden = early.exp()
+def test_backward_frees_saved_arrays_as_it_goes(monkeypatch):
+    """When backward reaches an early operation, the arrays that later operations saved are gone."""
+    hidden = (ones(1000) * 2).exp()
     array, seen, rule = weakref.ref(hidden.array), [], OPS["mul"].rule
 
-    def watched(*args, **kwargs):
+    def watched_rule(*args, **kwargs):
         first, second = rule(*args, **kwargs)
         return lambda: (seen.append(array() is None), first())[1], second
 
-    monkeypatch.setattr(OPS["mul"], "rule", watched)
+    monkeypatch.setattr(OPS["mul"], "rule", watched_rule)
     total = hidden.sum()
     del hidden
     assert array() is not None
@@ -193,7 +193,7 @@ def test_saved_arrays_are_freed_as_the_walk_passes(monkeypatch):
     assert seen == [True]
 
 
-def test_nothing_is_kept_that_no_gradient_needs():
+def test_an_operation_saves_only_arrays_that_its_gradient_needs():
     x = ones(1000)
     hidden = x * 2
     array = weakref.ref(hidden.array)
@@ -203,7 +203,7 @@ def test_nothing_is_kept_that_no_gradient_needs():
     y.sum().backward()
 
 
-def test_outside_the_graph_nothing_is_kept():
+def test_operations_under_no_grad_save_no_arrays():
     with mg.no_grad():
         hidden = ones(1000).exp()
         array = weakref.ref(hidden.array)
@@ -213,7 +213,7 @@ def test_outside_the_graph_nothing_is_kept():
     assert not y.requires_grad
 
 
-def test_a_graph_needs_no_garbage_collector():
+def test_a_graph_is_freed_without_garbage_collection():
     gc.disable()
     try:
         x = ones(10)
@@ -226,10 +226,10 @@ def test_a_graph_needs_no_garbage_collector():
         gc.enable()
 
 
-# ---- refusals
+# ---- errors of backward and requires_grad
 
 
-def test_backward_of_what_was_not_recorded():
+def test_backward_of_a_tensor_without_a_graph_is_refused():
     for y in (mg.ones(1), mg.ones(2).sum(), ones(2).detach().sum()):
         with pytest.raises(
             GraphError,
@@ -239,60 +239,60 @@ def test_backward_of_what_was_not_recorded():
             y.backward()
 
 
-def test_backward_of_several_numbers_needs_a_gradient():
+def test_backward_of_several_elements_needs_a_gradient():
     with pytest.raises(
         ShapeError, match=r"backward: 6 elements in shape \(2, 3\); give gradient= of that shape, or reduce"
     ):
         (ones(2, 3) * 2).backward()
 
 
-def test_a_gradient_of_another_shape():
+def test_backward_refuses_a_gradient_of_another_shape():
     with pytest.raises(ShapeError, match=r"backward: gradient has shape \(3,\), the tensor \(2,\); make them equal"):
         (ones(2) * 2).backward(mg.ones(3))
 
 
-def test_a_gradient_on_another_device():
+def test_backward_refuses_a_gradient_on_another_device():
     with pytest.raises(
         DeviceError, match=r"backward: gradient is on 'numpy', the tensor on 'cpu'; move it with .to\('cpu'\)"
     ):
         (ones(2) * 2).backward(mg.ones(2, device="numpy"))
 
 
-def test_operands_on_different_devices():
+def test_operands_on_different_devices_are_refused():
     with pytest.raises(DeviceError, match=r"mul: tensors on 'cpu' and 'numpy'; move one with .to\('cpu'\)"):
         mg.ones(2) * mg.ones(2, device="numpy")
 
 
-def test_create_graph_needs_the_graph():
+def test_create_graph_without_retain_graph_is_refused():
     with pytest.raises(GraphError, match="backward: create_graph=True needs the graph; leave out retain_graph=False"):
         (ones(1) * 2).backward(create_graph=True, retain_graph=False)
 
 
 @pytest.mark.parametrize("dtype", [mg.int64, mg.int32, mg.uint8, mg.bool])
-def test_whole_numbers_have_no_gradient(dtype):
+def test_requires_grad_of_integers_and_bool_is_refused(dtype):
     with pytest.raises(DtypeError, match=f"requires_grad: only float tensors have gradients, this one is {dtype}"):
         mg.zeros(2, dtype=dtype, requires_grad=True)
 
 
-def test_what_comes_out_whole_is_not_recorded():
+def test_results_of_integers_or_bool_do_not_require_grad():
     x = ones(3)
     for y in (x > 0, x.argmax(), x.long(), x == x):
         assert not y.requires_grad
 
 
-def test_the_result_of_an_operation_cannot_be_switched_off():
+def test_requires_grad_of_a_result_cannot_be_switched_off():
     with pytest.raises(GraphError, match=r"requires_grad: only leaves can be switched off; use x.detach\(\)"):
         (ones(2) * 2).requires_grad_(False)
 
 
-def test_a_leaf_can_be_switched_on_and_off():
+def test_requires_grad_of_a_leaf_can_be_switched_on_and_off():
     x = mg.ones(2).requires_grad_()
     assert (x * 2).requires_grad
     x.requires_grad = False
     assert not (x * 2).requires_grad
 
 
-def test_a_grad_of_another_shape_or_kind():
+def test_grad_of_another_shape_or_type_is_refused():
     x = ones(2)
     with pytest.raises(ShapeError, match=r"grad: a gradient of shape \(3,\) does not fit a tensor of shape \(2,\)"):
         x.grad = mg.ones(3)
@@ -304,15 +304,15 @@ def test_a_grad_of_another_shape_or_kind():
     assert x.grad is None
 
 
-def test_copies_are_of_leaves_only():
+def test_deepcopy_of_a_result_is_refused():
     with pytest.raises(GraphError, match=r"deepcopy: only leaves can be copied; use x.detach\(\).clone\(\)"):
         copy.deepcopy(ones(2) * 2)
 
 
-# ---- changes in place, outside of the graph
+# ---- changes in place that the graph does not record
 
 
-def test_a_changed_input_that_was_saved_is_refused():
+def test_backward_refuses_if_a_saved_input_was_changed():
     x, w = ones(2), mg.ones(2)
     y = x * w
     w += 1
@@ -324,7 +324,7 @@ def test_a_changed_input_that_was_saved_is_refused():
         y.sum().backward()
 
 
-def test_a_changed_output_that_was_saved_is_refused():
+def test_backward_refuses_if_a_saved_output_was_changed():
     y = ones(2).exp()
     with mg.no_grad():
         y.mul_(2)
@@ -333,7 +333,7 @@ def test_a_changed_output_that_was_saved_is_refused():
         y.sum().backward()
 
 
-def test_a_parameter_changed_between_forward_and_backward_is_refused():
+def test_backward_refuses_if_a_parameter_was_changed():
     x, w = mg.ones(1, 2), ones(3, 2)
     h = x.requires_grad_()
     y = F.linear(h, w)
@@ -358,7 +358,7 @@ def test_a_parameter_changed_between_forward_and_backward_is_refused():
     ],
     ids=["add_", "sub_", "mul_", "div_", "zero_", "fill_", "copy_", "setitem", "+="],
 )
-def test_every_change_in_place_is_counted(change):
+def test_backward_notices_every_kind_of_change_in_place(change):
     x, w = ones(2), mg.ones(2)
     y = x * w
     change(w)
@@ -381,7 +381,7 @@ def test_every_change_in_place_is_counted(change):
     ],
     ids=["detach", "data", "reshape", "T", "row", "slice", "unsqueeze", "flatten", "view of view"],
 )
-def test_a_change_through_a_view_is_counted(seen):
+def test_backward_notices_a_change_through_a_view(seen):
     x, w = ones(2, 2), mg.ones(2, 2)
     y = x * w
     seen(w).fill_(3)
@@ -390,18 +390,18 @@ def test_a_change_through_a_view_is_counted(seen):
         y.sum().backward()
 
 
-def test_a_change_of_what_no_gradient_needs_is_fine():
+def test_backward_allows_a_change_of_values_that_no_gradient_needs():
     x, w = ones(2), mg.ones(2)
     y = x + w
     z = y.relu()
     w += 1
     with mg.no_grad():
-        y.mul_(-5)  # relu kept its output, not its input
+        y.mul_(-5)  # relu saves its output, not its input
     z.sum().backward()
     assert x.grad.tolist() == [1, 1]
 
 
-def test_a_change_after_backward_is_fine():
+def test_a_change_after_backward_is_allowed():
     x, w = ones(2), mg.ones(2)
     (x * w).sum().backward()
     w += 1
@@ -409,7 +409,7 @@ def test_a_change_after_backward_is_fine():
     assert x.grad.tolist() == [3, 3]
 
 
-def test_a_copy_does_not_share_versions():
+def test_backward_allows_a_change_of_the_source_of_a_clone():
     x, w = ones(2), mg.ones(2)
     y = x * w.clone()
     w += 1
@@ -417,7 +417,7 @@ def test_a_copy_does_not_share_versions():
     assert x.grad.tolist() == [1, 1]
 
 
-def test_numpy_shows_memory_and_cannot_change_it():
+def test_numpy_shares_memory_and_is_read_only():
     x = mg.ones(2)
     seen = x.numpy()
     x += 1
@@ -428,7 +428,7 @@ def test_numpy_shows_memory_and_cannot_change_it():
         np.asarray(x)[0] = 5
 
 
-def test_numpy_refuses_what_is_in_a_graph():
+def test_numpy_of_a_tensor_that_requires_grad_is_refused():
     x = ones(2)
     for tensor in (x, x * 2):
         with pytest.raises(GraphError, match=r"numpy: the tensor requires grad; use x.detach\(\).numpy\(\)"):
@@ -445,7 +445,7 @@ def test_detach_shares_memory():
     assert x.tolist() == [4, 4]
 
 
-def test_data_can_be_replaced():
+def test_data_can_be_replaced_by_values_of_the_same_shape():
     x = ones(2)
     x.data = mg.tensor([5.0, 6.0])
     (x * x).sum().backward()
@@ -454,10 +454,10 @@ def test_data_can_be_replaced():
         x.data = mg.ones(3)
 
 
-# ---- changes in place, inside the graph
+# ---- changes in place that the graph records
 
 
-def test_a_leaf_cannot_change_in_the_graph():
+def test_a_leaf_that_requires_grad_cannot_be_changed_in_place():
     x = ones(2)
     for change, name in (
         (lambda: x.add_(1), "add"),
@@ -477,7 +477,7 @@ def test_a_leaf_cannot_change_in_the_graph():
     assert x.requires_grad
 
 
-def test_changes_in_the_graph_keep_the_right_gradients():
+def test_in_place_arithmetic_has_the_right_gradients():
     x, y = mg.tensor([1.0, 2.0], requires_grad=True), mg.tensor([3.0, 4.0], requires_grad=True)
     z = x * y
     z += x  # x*y + x
@@ -489,16 +489,16 @@ def test_changes_in_the_graph_keep_the_right_gradients():
     assert y.grad.tolist() == [(2 * 3 + 1) / 2, (2 * 8 + 2) / 2]
 
 
-def test_a_saved_output_stays_when_its_tensor_goes_on():
+def test_in_place_addition_keeps_the_output_that_exp_saved():
     x = mg.tensor([0.5], requires_grad=True)
     y = x.exp()
-    y += 1  # exp keeps the value that it gave
+    y += 1  # exp saved its old output
     (y * y).sum().backward()
     e = np.exp(0.5)
     assert x.grad.item() == pytest.approx(2 * (e + 1) * e)
 
 
-def test_an_element_written_in_the_graph():
+def test_assignment_to_elements_has_the_right_gradients():
     x, v = mg.tensor([1.0, 2.0, 3.0], requires_grad=True), mg.tensor(5.0, requires_grad=True)
     y = x * x
     y[1] = v * v
@@ -508,7 +508,7 @@ def test_an_element_written_in_the_graph():
     assert v.grad.item() == 10
 
 
-def test_a_buffer_joins_the_graph_when_a_recorded_value_is_written():
+def test_a_plain_tensor_requires_grad_after_assignment_of_a_value_with_a_graph():
     buffer, v = mg.zeros(3), ones(2)
     buffer[:2] = v * 3
     assert buffer.requires_grad
@@ -516,14 +516,14 @@ def test_a_buffer_joins_the_graph_when_a_recorded_value_is_written():
     assert v.grad.tolist() == [3, 3]
 
 
-def test_a_change_in_place_keeps_shape_and_dtype():
+def test_in_place_operations_refuse_to_change_shape_or_dtype():
     with pytest.raises(ShapeError, match=r"add in place: the result has shape \(2, 3\), the tensor \(3,\)"):
         mg.zeros(3).add_(mg.ones(2, 3))
     with pytest.raises(DtypeError, match=r"add in place: the result is float32, the tensor int64; convert it first"):
         mg.zeros(3, dtype=mg.int64).add_(0.5)
 
 
-# ---- recording or not
+# ---- no_grad and enable_grad
 
 
 def test_no_grad_and_enable_grad_nest():
@@ -538,28 +538,28 @@ def test_no_grad_and_enable_grad_nest():
     assert (x * 2).requires_grad
 
 
-def test_no_grad_ends_with_an_error():
+def test_no_grad_ends_when_an_error_leaves_the_block():
     with pytest.raises(ZeroDivisionError), mg.no_grad():
         1 / 0  # noqa: B018
     assert mg.is_grad_enabled()
 
 
-def test_no_grad_and_enable_grad_decorate():
+def test_no_grad_and_enable_grad_decorate_functions():
     @mg.no_grad()
-    def still(x, factor=2):
+    def scale_without_gradient(x, factor=2):
         return x * factor
 
     @mg.enable_grad()
-    def recorded(x):
+    def double_with_gradient(x):
         return x * 2
 
-    assert not still(ones(2), factor=3).requires_grad
-    assert still(ones(2), factor=3).tolist() == [3, 3]
+    assert not scale_without_gradient(ones(2), factor=3).requires_grad
+    assert scale_without_gradient(ones(2), factor=3).tolist() == [3, 3]
     with mg.no_grad():
-        assert recorded(ones(2)).requires_grad
+        assert double_with_gradient(ones(2)).requires_grad
 
 
-def test_no_grad_holds_for_its_own_thread_only():
+def test_no_grad_affects_only_its_own_thread():
     seen = []
     with mg.no_grad():
         thread = threading.Thread(target=lambda: seen.append((ones(2) * 2).requires_grad))
@@ -568,14 +568,14 @@ def test_no_grad_holds_for_its_own_thread_only():
     assert seen == [True]
 
 
-def test_views_are_recorded():
+def test_gradients_flow_through_views():
     x = mg.tensor(np.arange(6.0).reshape(2, 3), requires_grad=True)
     (x.T.reshape(6)[1:3].unsqueeze(0) * mg.tensor([[10.0, 20.0]])).sum().backward()
     assert x.grad.tolist() == [[0, 20, 0], [10, 0, 0]]
 
 
 def modes_seen(decorator):
-    """Whether a generator records at each of its steps: begun, sent to, thrown into, closed."""
+    """Return is_grad_enabled() in a decorated generator at next, send, throw and close, and outside between them."""
     seen = []
 
     @decorator
@@ -615,7 +615,7 @@ def test_enable_grad_decorates_each_step_of_a_generator(decorator):
         assert modes_seen(decorator) == ([True] * 4, [False] * 3)
 
 
-def test_a_decorated_generator_returns_raises_and_delegates():
+def test_a_generator_decorated_by_no_grad_returns_raises_and_delegates():
     @mg.no_grad
     def counted(n, broken=False):
         yield from range(n)
@@ -663,7 +663,7 @@ def test_no_grad_decorates_each_step_of_a_coroutine():
 
 
 @pytest.mark.parametrize("decorator", [mg.no_grad, mg.enable_grad(), mg.no_grad()])
-def test_a_decorated_function_keeps_its_name_docstring_and_signature(decorator):
+def test_no_grad_and_enable_grad_keep_name_docstring_and_signature(decorator):
     def scaled(x, by=2):
         """x times by."""
         return x * by
@@ -673,7 +673,7 @@ def test_a_decorated_function_keeps_its_name_docstring_and_signature(decorator):
         yield from x
 
     async def later(x):
-        """x, in a while."""
+        """x, later."""
 
     for function in (scaled, each, later):
         done = decorator(function)
@@ -715,7 +715,7 @@ def test_no_grad_decorates_methods_partials_and_callable_objects():
 
 
 @pytest.mark.parametrize("error", [KeyError, KeyboardInterrupt, GeneratorExit])
-def test_one_no_grad_used_within_itself_restores_what_was_before(error):
+def test_a_no_grad_object_can_be_entered_again_inside_its_own_block(error):
     once = mg.no_grad()
     with once:
         with once, mg.enable_grad():
@@ -727,7 +727,7 @@ def test_one_no_grad_used_within_itself_restores_what_was_before(error):
     assert mg.is_grad_enabled() and not mode.entered
 
 
-def test_one_no_grad_used_by_two_threads_restores_each():
+def test_a_no_grad_object_can_be_used_by_two_threads():
     once, inside, left = mg.no_grad(), threading.Event(), threading.Event()
     seen = []
 
@@ -747,22 +747,23 @@ def test_one_no_grad_used_by_two_threads_restores_each():
     assert seen == [True]
 
 
-def test_blocks_that_a_generator_leaves_out_of_turn():
+def test_no_grad_inside_a_generator_that_is_closed_in_another_block():
     def holding():
         with mg.no_grad():
             yield
 
     generator = holding()
-    next(generator)  # its block is open, as in PyTorch, until it goes on
+    next(generator)  # its block stays open until the generator goes on, as in PyTorch
     with mg.enable_grad():
         generator.close()
         assert mg.is_grad_enabled()
-    assert not mg.is_grad_enabled()  # what it was when this block began
+    assert not mg.is_grad_enabled()  # the mode when this block began
     mode.grad_enabled = True
     assert not mode.entered
 
 
-async def waves():
+async def agen():
+    """An async generator."""
     yield 1
 
 
@@ -771,10 +772,10 @@ async def waves():
     [
         (dict, "no_grad: dict is a class, expected a function; decorate its methods, one by one"),
         (3, "no_grad: got int, expected a function to decorate; write `with no_grad():` for a block"),
-        (waves, "no_grad: waves is an async generator function, expected another kind; write `with no_grad():` inside"),
+        (agen, "no_grad: agen is an async generator function, expected another kind; write `with no_grad():` inside"),
     ],
 )
-def test_no_grad_refuses_to_decorate(what, message):
+def test_no_grad_refuses_to_decorate_classes_values_and_async_generators(what, message):
     for decorate in (mg.no_grad, mg.no_grad()):
         with pytest.raises(DtypeError, match=re.escape(message)):
             decorate(what)
@@ -784,7 +785,7 @@ def test_no_grad_refuses_to_decorate(what, message):
 
 
 def train(steps=5):
-    """A small network trained by hand; the bytes of its weights."""
+    """Train a small network without an optimiser; return the bytes of its weights."""
     random = np.random.default_rng(0)
     w, v = leaf(random.normal(size=(2, 1, 3, 3))), leaf(random.normal(size=(4, 18)))
     images, labels = mg.tensor(random.normal(size=(17, 1, 8, 8))), mg.tensor(random.integers(0, 4, 17))
@@ -798,7 +799,7 @@ def train(steps=5):
     return w.detach().numpy().tobytes() + v.detach().numpy().tobytes()
 
 
-def test_two_threads_train_at_once_as_one_after_the_other():
+def test_training_in_two_threads_gives_the_bits_of_one():
     expected, found = train(), []
     workers = [threading.Thread(target=lambda: found.extend(train() for _ in range(5))) for _ in range(2)]
     for worker in workers:
@@ -810,7 +811,7 @@ def test_two_threads_train_at_once_as_one_after_the_other():
 
 @pytest.mark.skipif(sys.platform != "linux", reason="forks are safe on Linux only")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_forked_child_trains_as_its_parent_does():
+def test_training_in_a_forked_child_gives_the_bits_of_the_parent():
     expected = train()
     reader, writer = os.pipe()
     child = os.fork()
@@ -826,77 +827,73 @@ def test_a_forked_child_trains_as_its_parent_does():
     assert found == expected
 
 
-# ---- values that a gradient needs, and that could change unseen
+# ---- constants that change between forward and backward
 
 
-def refused(change, y):
-    """The value of y was computed; after the change its backward cannot be right."""
+def assert_backward_refuses(y, change):
+    """Check that backward from y notices the change of a value that it needs."""
     with mg.no_grad():
         change()
     with pytest.raises(GraphError, match="changed in place"):
         y.sum().backward()
 
 
-def unmoved(build, change):
-    """The gradient of x is the same whether the constants that went into y changed in the meantime or not."""
+def assert_gradient_does_not_depend_on(change, build):
+    """Check that x, y = build(), change(), y.backward() gives the same gradient of x with and without the change."""
     gradients = []
-    for meanwhile in (lambda: None, change):
+    for act in (lambda: None, change):
         x, y = build()
         with mg.no_grad():
-            meanwhile()
+            act()
         y.sum().backward()
         gradients.append(x.grad.tolist())
     assert gradients[0] == gradients[1]
 
 
-def test_changed_labels_do_not_move_a_gradient():
+def test_changed_labels_do_not_affect_the_gradient_of_cross_entropy():
     labels = mg.tensor([0, 1, 2])
 
     def build():
         x = ones(3, 4)
         return x, F.cross_entropy(x, labels)
 
-    unmoved(build, lambda: labels.fill_(3))
+    assert_gradient_does_not_depend_on(lambda: labels.fill_(3), build)
 
 
-def test_changed_class_weights_do_not_move_a_gradient():
+def test_changed_class_weights_do_not_affect_the_gradient_of_cross_entropy():
     weight = mg.ones(4)
 
     def build():
         x = ones(3, 4)
         return x, F.cross_entropy(x, mg.tensor([0, 1, 2]), weight, reduction="sum")
 
-    unmoved(build, lambda: weight.fill_(9))
+    assert_gradient_does_not_depend_on(lambda: weight.fill_(9), build)
 
 
-def test_a_changed_index_is_refused():
+def test_backward_refuses_if_an_index_tensor_was_changed():
     x, index = ones(3), mg.tensor([0, 1])
-    refused(lambda: index.fill_(2), x[index])
+    assert_backward_refuses(x[index], lambda: index.fill_(2))
 
 
-def test_a_change_after_a_move_to_another_device_is_refused_or_not_seen():
-    """Either the move copies, and the gradient is 2x of the old value, or the change is noticed."""
+def test_a_change_after_a_move_to_another_device_does_not_affect_the_gradient():
     x = ones(3)
     moved = x.to("numpy")
     y = (moved * moved).sum()
     with mg.no_grad():
         x.mul_(10)
-    try:
-        y.backward()
-    except GraphError:
-        return
+    y.backward()
     assert x.grad.tolist() == [2, 2, 2]
 
 
-def test_a_move_to_another_device_copies():
+def test_to_another_device_copies():
     x = mg.ones(2)
     y = x.to("numpy")
     y += 1
     assert x.tolist() == [1, 1]
 
 
-def test_a_constant_changed_between_two_backwards_does_not_move_the_second():
-    """The second derivative of w x**3 is 6 w x with the w of the first."""
+def test_a_constant_changed_between_two_backwards_does_not_affect_the_second():
+    """The second derivative of w x**3 is 6 w x, with the old value of w."""
     w = mg.ones(2)
 
     def build():
@@ -905,7 +902,7 @@ def test_a_constant_changed_between_two_backwards_does_not_move_the_second():
         gradient, x.grad = x.grad, None
         return x, gradient
 
-    unmoved(build, lambda: w.fill_(9))
+    assert_gradient_does_not_depend_on(lambda: w.fill_(9), build)
 
 
 def test_each_grad_has_its_own_memory_with_create_graph():
@@ -916,7 +913,7 @@ def test_each_grad_has_its_own_memory_with_create_graph():
     assert b.grad.tolist() == [1, 1]
 
 
-def test_a_grad_can_be_changed_in_place_with_create_graph():
+def test_grad_can_be_changed_in_place_with_create_graph():
     x = ones(2, 3)
     x.sum().backward(create_graph=True)
     with mg.no_grad():
@@ -924,7 +921,7 @@ def test_a_grad_can_be_changed_in_place_with_create_graph():
     assert x.grad.tolist() == [[2, 2, 2]] * 2
 
 
-def test_a_copied_selection_does_not_share_versions():
+def test_backward_allows_a_change_of_the_source_of_an_indexed_copy():
     data, w = mg.arange(3.0), ones(2)
     y = data[[0, 1]] * w
     data += 1
@@ -932,11 +929,10 @@ def test_a_copied_selection_does_not_share_versions():
     assert w.grad.tolist() == [0, 1]
 
 
-def test_an_element_of_a_row_of_a_buffer_joins_the_graph():
-    """buffer[0][1] = v writes to a view; it must reach the buffer, or be refused."""
+def test_assignment_to_an_element_of_a_row_reaches_the_whole_tensor_and_its_graph():
+    """buffer[0][1] = v writes to a view of the buffer."""
     buffer, v = mg.zeros(2, 2), mg.tensor(5.0, requires_grad=True)
-    try:
-        buffer[0][1] = v
-    except GraphError:
-        return
+    buffer[0][1] = v
     assert buffer.tolist() == [[0, 5], [0, 0]]
+    (buffer * 3).sum().backward()
+    assert v.grad.item() == 3

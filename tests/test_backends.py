@@ -1,40 +1,23 @@
-"""Device 'cpu' gives what device 'numpy' gives: for every case, values and gradients, in float32 and float64; the same
-bits for any number of threads; and the polynomials of float32 are right to the last digits, special values included."""
+"""The backend cpu equals the reference implementation, the backend numpy, and gives the same bits with any number of
+threads.  Special values and the accuracy of exp, log, tanh and sigmoid are here too."""
 
 import numpy as np
 import pytest
 from cases import CASES, PLAIN, leaf, on_device
+from helpers import DEVICES, TOLERANCES, assert_close, results
 from hypothesis import given, strategies as st
-from test_gradients import upstream
 
 import minigrad as mg
 from minigrad import ops
 from minigrad.nn import functional as F
 from minigrad.ops.op import Op
+from minigrad.runtime import threads
 from minigrad.tape import reachable
-
-TOLERANCES = {"float32": 3e-6, "float64": 1e-13}  # of the largest number in the array, for sums of some dozen terms
-
-
-def results(call, dtype, device):
-    """The value and the gradients, as arrays."""
-    leaves = call.leaves(dtype, device)
-    out = call.run(*leaves)
-    out.backward(mg.tensor(upstream(out.shape), dtype=out.dtype, device=device))
-    assert out.device == device
-    return [out.detach().numpy(), *[x.grad.numpy() for x in leaves]]
-
-
-def assert_close(actual, expected, dtype, slack=1):
-    assert actual.shape == expected.shape
-    assert actual.dtype == expected.dtype
-    scale = max(1.0, np.abs(expected).max(initial=0.0))
-    np.testing.assert_allclose(actual, expected, rtol=0, atol=slack * TOLERANCES[dtype] * scale)
 
 
 @pytest.mark.parametrize("name", CASES)
 @given(data=st.data())
-def test_cpu_equals_numpy(name, data):
+def test_cpu_equals_numpy_and_gives_the_same_bits_with_one_thread(name, data):
     call = data.draw(CASES[name])
     for dtype in TOLERANCES:
         found = results(call, dtype, "cpu")
@@ -48,25 +31,26 @@ def test_cpu_equals_numpy(name, data):
 
 @pytest.mark.parametrize("name", PLAIN)
 @given(data=st.data())
-def test_whole_numbers_equal_numpy_exactly(name, data):
+def test_operations_without_gradients_equal_the_reference_exactly(name, data):
     call = data.draw(PLAIN[name])
-    expected = call.judge(*call.inputs)
+    expected = call.reference(*call.inputs)
     for dtype in ("float32", "float64", "int64", "uint8"):
-        for device in ("cpu", "numpy"):
+        for device in DEVICES:
             inputs = [
                 on_device(abs(x).astype(dtype) if dtype == "uint8" else x.astype(dtype), device) for x in call.inputs
             ]
             if dtype == "uint8":
-                expected = call.judge(*[abs(x) for x in call.inputs])
+                expected = call.reference(*[abs(x) for x in call.inputs])
             np.testing.assert_array_equal(call.run(*inputs).numpy(), expected, strict=True)
 
 
 def most_threads():
-    return mg.set_num_threads.__globals__["numba"].config.NUMBA_NUM_THREADS
+    """Return the largest number of threads that set_num_threads accepts."""
+    return threads.numba.config.NUMBA_NUM_THREADS
 
 
-def test_every_operation_is_in_the_table():
-    """An operation that no case reaches would never be compared."""
+def test_every_public_operation_has_a_case():
+    """An operation without a case would not be compared between backends."""
     reached = set(PLAIN)
 
     @given(data=st.data())
@@ -78,17 +62,17 @@ def test_every_operation_is_in_the_table():
     for name in CASES:
         run(name)
     public = {operation.name for operation in vars(ops).values() if isinstance(operation, Op)}
-    assert public - reached == {"cast", "dropout_mask"}  # in test_tensor.py; and within dropout, with its own judge
+    assert public - reached == {"cast", "dropout_mask"}  # cast: test_tensor.py; dropout_mask: the case "dropout"
 
 
-# ---- the same bits for any number of threads, where there is more than one task
+# ---- the same bits with any number of threads, for more than one task
 
 
 def bits_by_threads(function, *arrays):
-    """The bytes of all results of function(*tensors), for 1 thread and for all."""
+    """Return the bytes of all results of function(*tensors), computed with 1 thread and with all."""
     found = []
-    for threads in (1, most_threads()):
-        mg.set_num_threads(threads)
+    for number in (1, most_threads()):
+        mg.set_num_threads(number)
         mg.manual_seed(3)
         found.append(
             [result.detach().numpy().tobytes() for result in function(*[leaf(x, dtype="float32") for x in arrays])]
@@ -97,7 +81,7 @@ def bits_by_threads(function, *arrays):
 
 
 @pytest.mark.parametrize("name", ["elementwise", "sum over all", "sum over images", "softmax", "matmul", "dropout"])
-def test_bits_do_not_depend_on_threads(name):
+def test_bits_of_an_operation_do_not_depend_on_the_number_of_threads(name):
     function = {
         "elementwise": lambda x: [(x * 1.5 + 2).tanh().exp()],
         "sum over all": lambda x: [x.sum(), x.mean(), x.var(), x.amax()],
@@ -110,7 +94,7 @@ def test_bits_do_not_depend_on_threads(name):
     assert single == several
 
 
-def test_bits_of_a_training_step_do_not_depend_on_threads():
+def test_bits_of_a_training_step_do_not_depend_on_the_number_of_threads():
     random = np.random.default_rng(0)
     shapes = ((64, 3, 12, 12), (6, 3, 3, 3), (6,), (5, 150), (5,))
     labels = random.integers(0, 5, 64)
@@ -125,12 +109,12 @@ def test_bits_of_a_training_step_do_not_depend_on_threads():
     assert single == several
 
 
-# ---- exp, log, tanh, sigmoid in float32: polynomials here, correctly rounded in NumPy's float64
+# ---- exp, log, tanh and sigmoid of float32, which kernels compute by polynomials
 
 ULP = float(np.finfo(np.float32).eps)
 
 
-def spread(low, high, count=200_001):
+def linspace(low, high, count=200_001):
     return np.linspace(low, high, count).astype(np.float32)
 
 
@@ -138,46 +122,47 @@ DENORMALS = np.float32([1e-45, 3e-42, 1.1e-38, -1e-45, -1e-40])
 SPECIAL = np.float32([0.0, -0.0, np.inf, -np.inf, np.nan, *DENORMALS, 3.4e38, -3.4e38, 1.17549435e-38])
 
 
-def true_sigmoid(x):
+def sigmoid(x):
+    """Return the sigmoid of an array of float64."""
     return 1 / (1 + np.exp(-x))
 
 
-POLYNOMIALS = {  # function on tensors, in float64, arguments, largest relative error
-    "exp": (mg.exp, np.exp, spread(-87, 88.7), 3 * ULP),
+POLYNOMIALS = {  # function of tensors, function of float64 arrays, arguments, largest relative error
+    "exp": (mg.exp, np.exp, linspace(-87, 88.7), 3 * ULP),
     "log": (
         mg.log,
         np.log,
-        np.concatenate([spread(0.5, 2), spread(1e-30, 1e30), np.geomspace(1e-37, 1e38, 9999, dtype="f4")]),
+        np.concatenate([linspace(0.5, 2), linspace(1e-30, 1e30), np.geomspace(1e-37, 1e38, 9999, dtype="f4")]),
         3 * ULP,
     ),
-    "tanh": (mg.tanh, np.tanh, np.concatenate([spread(-9, 9), spread(-0.7, 0.7)]), 4 * ULP),
-    "sigmoid": (mg.sigmoid, true_sigmoid, spread(-80, 80), 4 * ULP),
+    "tanh": (mg.tanh, np.tanh, np.concatenate([linspace(-9, 9), linspace(-0.7, 0.7)]), 4 * ULP),
+    "sigmoid": (mg.sigmoid, sigmoid, linspace(-80, 80), 4 * ULP),
 }
 
 
 @pytest.mark.parametrize("name", POLYNOMIALS)
-def test_a_polynomial_is_right_to_the_last_digits(name):
-    function, truth, x, tolerance = POLYNOMIALS[name]
-    expected = truth(x.astype(np.float64))
+def test_exp_log_tanh_and_sigmoid_are_accurate_to_the_last_digits(name):
+    function, reference, x, tolerance = POLYNOMIALS[name]
+    expected = reference(x.astype(np.float64))
     found = function(mg.from_numpy(x)).numpy()
     off = np.abs(found - expected) / np.maximum(np.abs(expected), np.finfo(np.float32).tiny)
     worst = np.argmax(off)
-    assert off[worst] <= tolerance, f"{name}({x[worst]!r}) = {found[worst]!r}, truly {expected[worst]!r}"
+    assert off[worst] <= tolerance, f"{name}({x[worst]!r}) = {found[worst]!r}, expected {expected[worst]!r}"
 
 
 @pytest.mark.usefixtures("ieee")
 @pytest.mark.parametrize("name", POLYNOMIALS)
-def test_a_polynomial_takes_special_values_as_numpy_does(name):
-    function, truth, _, tolerance = POLYNOMIALS[name]
+def test_exp_log_tanh_and_sigmoid_of_special_values_equal_numpys(name):
+    function, reference, _, tolerance = POLYNOMIALS[name]
     with np.errstate(all="ignore"):
-        expected = truth(SPECIAL.astype(np.float64)).astype(np.float32)
+        expected = reference(SPECIAL.astype(np.float64)).astype(np.float32)
     found = function(mg.from_numpy(SPECIAL.copy())).numpy()
     np.testing.assert_allclose(found, expected, rtol=tolerance, atol=2e-45)
 
 
 @pytest.mark.usefixtures("ieee")
-def test_exp_runs_out_gradually():
-    """Down to the smallest denormal number, then 0; up to the largest number, then infinity."""
+def test_exp_underflows_gradually_and_overflows_to_infinity():
+    """exp is a denormal number before it is 0, and the largest finite number before it is infinite."""
     x = np.float32([-87.5, -95, -103, -103.9, -104.1, -200, 88.72, 88.73, 100])
     with np.errstate(all="ignore"):
         expected = np.exp(x.astype(np.float64)).astype(np.float32)
@@ -185,7 +170,7 @@ def test_exp_runs_out_gradually():
 
 
 @pytest.mark.usefixtures("ieee")
-def test_log_of_denormals():
+def test_log_of_denormal_numbers():
     x = np.float32([1e-45, 1e-44, 5e-41, 1.1e-38])
     np.testing.assert_allclose(mg.log(mg.from_numpy(x)).numpy(), np.log(x.astype(np.float64)), rtol=3 * ULP)
 
@@ -196,62 +181,61 @@ UNARY = ["exp", "log", "sqrt", "tanh", "sigmoid", "relu", "abs", "neg"]
 @pytest.mark.usefixtures("ieee")
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", UNARY)
-def test_special_values_are_those_of_numpy(name, dtype):
-    found = [getattr(mg, name)(on_device(SPECIAL.astype(dtype), device)).numpy() for device in ("cpu", "numpy")]
+def test_unary_operations_on_special_values_equal_numpys(name, dtype):
+    found = [getattr(mg, name)(on_device(SPECIAL.astype(dtype), device)).numpy() for device in DEVICES]
     np.testing.assert_allclose(*found, rtol=1e-6, atol=2e-45)
 
 
 @pytest.mark.usefixtures("ieee")
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", ["add", "sub", "mul", "div", "pow", "maximum", "minimum"])
-def test_special_pairs_are_those_of_numpy(name, dtype):
+def test_binary_operations_on_special_values_equal_numpys(name, dtype):
     a, b = (part.ravel().astype(dtype) for part in np.meshgrid(SPECIAL, [*SPECIAL, 2.0, -3.0]))
-    found = [getattr(mg, name)(on_device(a, device), on_device(b, device)).numpy() for device in ("cpu", "numpy")]
+    found = [getattr(mg, name)(on_device(a, device), on_device(b, device)).numpy() for device in DEVICES]
     np.testing.assert_allclose(*found, rtol=1e-6, atol=2e-45)
 
 
 @pytest.mark.usefixtures("ieee")
 @pytest.mark.parametrize("name", ["eq", "ne", "lt", "le", "gt", "ge"])
-def test_comparisons_of_special_pairs_are_those_of_numpy(name):
+def test_comparisons_of_special_values_equal_numpys(name):
     a, b = (part.ravel() for part in np.meshgrid(SPECIAL, SPECIAL))
     found = [
-        getattr(mg.from_numpy(a).to(device), f"__{name}__")(mg.from_numpy(b).to(device)).numpy()
-        for device in ("cpu", "numpy")
+        getattr(mg.from_numpy(a).to(device), f"__{name}__")(mg.from_numpy(b).to(device)).numpy() for device in DEVICES
     ]
     np.testing.assert_array_equal(*found)
 
 
 @pytest.mark.parametrize("place", [0, 3, 20])
 @pytest.mark.parametrize("name", ["amax", "amin", "argmax", "argmin", "sum", "mean"])
-def test_nan_is_not_lost_in_a_reduction(name, place):
+def test_reductions_propagate_nan_as_numpy_does(name, place):
     x = np.arange(40, dtype=np.float32).reshape(2, 20)
     x.flat[place] = np.nan
     for axis in (0, 1):
-        found = [getattr(mg, name)(on_device(x, device), axis).numpy() for device in ("cpu", "numpy")]
+        found = [getattr(mg, name)(on_device(x, device), axis).numpy() for device in DEVICES]
         np.testing.assert_array_equal(*found)
 
 
 @pytest.mark.parametrize("name", ["softmax", "log_softmax"])
-def test_softmax_of_huge_numbers(name):
+def test_softmax_of_huge_logits_equals_numpys_and_is_not_nan(name):
     x = np.float32([[1e30, -1e30, 0], [-np.inf, 0, 1], [88, 89, 90]])
-    found = [getattr(mg, name)(on_device(x, device), 1).numpy() for device in ("cpu", "numpy")]
+    found = [getattr(mg, name)(on_device(x, device), 1).numpy() for device in DEVICES]
     np.testing.assert_allclose(*found, rtol=1e-6)
     assert not np.isnan(found[0]).any()
 
 
-# ---- where the columns could part ways
+# ---- values at which backends could differ
 
 
-@pytest.mark.parametrize("device", ["cpu", "numpy"])
-def test_clip_with_exchanged_ends_gives_the_upper_one(device):
-    """As NumPy and PyTorch do: first the lower end, then the upper."""
+@pytest.mark.parametrize("device", DEVICES)
+def test_clip_gives_max_if_min_is_larger_than_max(device):
+    """As in NumPy and PyTorch."""
     assert mg.tensor([0.0, 1.5, 5.0], device=device).clip(2, 1).tolist() == [1, 1, 1]
 
 
 INF, NAN = np.inf, np.nan
 AT_SPECIAL_VALUES = {  # name: function, inputs, value, a gradient for each input; all as PyTorch 2.13 gives them
-    "a root": (lambda x: x**0.5, [[0.0, -0.0, -INF, INF]], [0, 0, NAN, INF], [[INF, -INF, NAN, 0]]),
-    "one over a root": (lambda x: x**-0.5, [[4.0, -0.0, -INF, INF]], [0.5, -INF, NAN, 0], [[-0.0625, -INF, 0, 0]]),
+    "square root": (lambda x: x**0.5, [[0.0, -0.0, -INF, INF]], [0, 0, NAN, INF], [[INF, -INF, NAN, 0]]),
+    "inverse square root": (lambda x: x**-0.5, [[4.0, -0.0, -INF, INF]], [0.5, -INF, NAN, 0], [[-0.0625, -INF, 0, 0]]),
     "power 0": (lambda x: x**0, [[0.0, INF, NAN]], [1, 1, 1], [[0, 0, 0]]),
     "power 1": (lambda x: x**1, [[0.0, INF, -INF]], [0, INF, -INF], [[1, 1, 1]]),
     "powers": (
@@ -283,10 +267,10 @@ AT_SPECIAL_VALUES = {  # name: function, inputs, value, a gradient for each inpu
 }
 
 
-@pytest.mark.parametrize("device", ["cpu", "numpy"])
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("dtype", TOLERANCES)
 @pytest.mark.parametrize("name", AT_SPECIAL_VALUES)
-def test_values_and_gradients_at_zero_infinity_and_nan_are_those_of_pytorch(name, dtype, device):
+def test_values_and_gradients_at_zero_infinity_and_nan_equal_pytorchs(name, dtype, device):
     run, inputs, value, gradients = AT_SPECIAL_VALUES[name]
     leaves = [leaf(x, dtype=dtype, device=device) for x in inputs]
     out = run(*leaves)
@@ -296,7 +280,7 @@ def test_values_and_gradients_at_zero_infinity_and_nan_are_those_of_pytorch(name
         np.testing.assert_allclose(x.grad.numpy(), gradient, rtol=1e-6)
 
 
-@pytest.mark.parametrize("device", ["cpu", "numpy"])
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize(
     "left, right",
     [
@@ -315,7 +299,7 @@ def test_values_and_gradients_at_zero_infinity_and_nan_are_those_of_pytorch(name
     ],
     ids=str,
 )
-def test_matmul_of_nothing_is_zeros_and_so_are_its_gradients(left, right, device):
+def test_matmul_of_empty_matrices_and_its_gradients_are_zeros(left, right, device):
     a, b = leaf(np.ones(left), device=device), leaf(np.ones(right), device=device)
     out = a @ b
     np.testing.assert_array_equal(out.detach().numpy(), np.matmul(np.ones(left), np.ones(right)), strict=True)
@@ -324,34 +308,34 @@ def test_matmul_of_nothing_is_zeros_and_so_are_its_gradients(left, right, device
         np.testing.assert_array_equal(x.grad.numpy(), np.zeros(x.shape), strict=True)
 
 
-@pytest.mark.parametrize("device", ["cpu", "numpy"])
-def test_linear_of_no_features_is_its_bias(device):
+@pytest.mark.parametrize("device", DEVICES)
+def test_linear_without_features_gives_its_bias(device):
     bias = leaf([1.0, 2.0], device=device)
     for shape in ((0,), (3, 0), (2, 3, 0), (0, 2, 0)):
         out = F.linear(mg.zeros(*shape, dtype=bias.dtype, device=device), leaf(np.ones((2, 0)), device=device), bias)
         np.testing.assert_array_equal(out.detach().numpy(), np.broadcast_to([1.0, 2.0], (*shape[:-1], 2)))
 
 
-@pytest.mark.parametrize("device", ["cpu", "numpy"])
-def test_a_window_without_a_pixel_gives_minus_infinity(device):
-    """Dilation can carry every tap of a window over a small image, as in PyTorch."""
+@pytest.mark.parametrize("device", DEVICES)
+def test_max_pool2d_gives_minus_infinity_for_a_window_without_pixels(device):
+    """With dilation, every tap of a window can lie outside a small image.  As in PyTorch."""
     image = mg.ones(1, 1, 1, 1, device=device)
     assert F.max_pool2d(image, 2, stride=1, padding=1, dilation=2).tolist() == [[[[-np.inf]]]]
 
 
-@pytest.mark.parametrize("device", ["cpu", "numpy"])
-def test_abs_takes_the_sign_off_0(device):
+@pytest.mark.parametrize("device", DEVICES)
+def test_abs_of_minus_zero_is_plus_zero(device):
     assert not np.signbit(mg.tensor([-0.0], device=device).abs().numpy()[0])
 
 
 @pytest.mark.parametrize(
     "name", ["softmax", "log_softmax", "sum", "mean", "amax", "relu", "sigmoid", "tanh", "exp", "log"]
 )
-def test_infinities_and_nans_are_the_same_and_come_without_warnings(name):
-    """A warning is an error here; the gradient that arrives is infinite too."""
+def test_values_and_gradients_of_infinities_and_nans_equal_numpys_without_warnings(name):
+    """The incoming gradient is infinite too.  A warning of NumPy would be an error here."""
     for data in ([np.inf, -np.inf, 1.0], [np.nan, 1.0, -1.0], [-np.inf, 1.0, -1.0]):
         found = []
-        for device in ("cpu", "numpy"):
+        for device in DEVICES:
             x = mg.tensor(data, device=device, requires_grad=True)
             out = getattr(mg, name)(x, 0) if "soft" in name else getattr(mg, name)(x)
             out.backward(mg.full(out.shape, np.inf, device=device))
@@ -360,17 +344,17 @@ def test_infinities_and_nans_are_the_same_and_come_without_warnings(name):
             np.testing.assert_allclose(actual, expected, rtol=1e-6)
 
 
-@pytest.mark.parametrize("device", ["cpu", "numpy"])
-def test_a_sum_of_many_numbers_keeps_its_digits(device):
-    """One running total of float32 loses 0.1 % here; NumPy adds in pairs."""
+@pytest.mark.parametrize("device", DEVICES)
+def test_sum_and_mean_of_many_equal_numbers_stay_accurate(device):
+    """A single running total of float32 would lose 0.1 % here."""
     x = on_device(np.full(3_000_000, 0.1, np.float32), device)
     assert x.sum().item() == pytest.approx(300_000, rel=1e-5)
     assert x.mean().item() == pytest.approx(0.1, rel=1e-5)
 
 
-@pytest.mark.parametrize("device", ["cpu", "numpy"])
-def test_a_common_offset_of_large_logits_costs_no_digits(device):
-    """log_softmax takes the largest off first: x - max must not be added up in another order."""
+@pytest.mark.parametrize("device", DEVICES)
+def test_log_softmax_and_cross_entropy_stay_accurate_with_a_large_common_offset(device):
+    """log_softmax subtracts the largest logit first."""
     x = np.float32([[0.0, 1.0, 2.0], [3.0, 3.0, -1.0]])
     plain, shifted = (on_device(array, device) for array in (x, x + np.float32(4096)))
     np.testing.assert_allclose(shifted.log_softmax(1).numpy(), plain.log_softmax(1).numpy(), rtol=1e-6)

@@ -7,7 +7,7 @@ import sys
 from itertools import islice
 from pathlib import Path
 
-import killed
+import killed_training
 import numpy as np
 import pytest
 
@@ -139,17 +139,17 @@ def test_the_second_ctrl_c_stops_at_once_and_keeps_the_last_checkpoint(short, mo
     ],
 )
 def test_a_killed_run_loses_few_steps_and_ends_with_the_bits_of_one_that_never_was(tmp_path, moment, lost):
-    """tests/killed.py kills at random moments too."""
-    assert killed.started(tmp_path, KILLED_AT=moment).wait() == -signal.SIGKILL
-    assert killed.done_steps(tmp_path) - killed.saved_steps(tmp_path) == lost <= killed.EVERY
-    assert killed.started(tmp_path).wait() == 0
-    assert killed.content(tmp_path) == never_killed(tmp_path.parent / "never killed")
+    """tests/killed_training.py kills at random moments too."""
+    assert killed_training.started(tmp_path, KILLED_AT=moment).wait() == -signal.SIGKILL
+    assert killed_training.done_steps(tmp_path) - killed_training.saved_steps(tmp_path) == lost <= killed_training.EVERY
+    assert killed_training.started(tmp_path).wait() == 0
+    assert killed_training.content(tmp_path) == never_killed(tmp_path.parent / "never killed")
 
 
 def never_killed(folder):
     if not folder.exists():
-        assert killed.started(folder).wait() == 0
-    return killed.content(folder)
+        assert killed_training.started(folder).wait() == 0
+    return killed_training.content(folder)
 
 
 def test_a_finished_run_goes_on_for_more_epochs(short, monkeypatch, tmp_path, capsys):

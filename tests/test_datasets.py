@@ -1,4 +1,4 @@
-"""MNIST and the IDX reader: the shipped digits are the true ones, and every kind of damage is named."""
+"""MNIST and the IDX reader: the shipped digits, folders of the user, and every kind of damaged file."""
 
 import contextlib
 import gzip
@@ -25,7 +25,7 @@ KINDS = {"uint8": 0x08, "int8": 0x09, "int16": 0x0B, "int32": 0x0C, "float32": 0
 
 
 def write_idx(path: Path, array: np.ndarray) -> Path:
-    """Write an array as IDX, gzipped if the name ends so."""
+    """Write an array as IDX, compressed if the name ends in .gz; return the path."""
     header = struct.pack(f">HBB{array.ndim}I", 0, KINDS[array.dtype.name], array.ndim, *array.shape)
     raw = header + array.astype(array.dtype.newbyteorder(">")).tobytes()
     path.write_bytes(gzip.compress(raw, 1) if path.suffix == ".gz" else raw)
@@ -43,23 +43,23 @@ def t10k():
 
 
 @pytest.fixture
-def three(tmp_path):
-    """A folder with three training images of 4 x 5 pixels, and their labels 0, 9 and 4."""
+def three_digits(tmp_path):
+    """Return a folder with three training images of 4 x 5 pixels and their labels 0, 9 and 4."""
     write_idx(tmp_path / "train-images-idx3-ubyte", np.arange(60, dtype=np.uint8).reshape(3, 4, 5))
     write_idx(tmp_path / "train-labels-idx1-ubyte", np.array([0, 9, 4], np.uint8))
     return tmp_path
 
 
-# The shipped digits
+# ---- the shipped digits
 
 
-def test_first_labels(train, t10k):
+def test_mnist_has_the_known_first_labels(train, t10k):
     assert train.labels[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
     assert t10k.labels[:10].tolist() == [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]
 
 
 @pytest.mark.parametrize("name, n", [("train", 60_000), ("t10k", 10_000)])
-def test_shapes_and_kinds(name, n, request):
+def test_mnist_has_the_known_shapes_and_dtypes(name, n, request):
     digits = request.getfixturevalue(name)
     assert isinstance(digits, Dataset)
     assert len(digits) == n
@@ -68,12 +68,12 @@ def test_shapes_and_kinds(name, n, request):
     assert digits.classes == ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"]
 
 
-def test_class_counts(train, t10k):
+def test_mnist_has_the_known_class_counts(train, t10k):
     assert np.bincount(train.labels).tolist() == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
     assert np.bincount(t10k.labels).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
 
 
-def test_mean_and_std_of_train_pixels(train):
+def test_mnist_has_the_known_mean_and_std(train):
     counts = sum(np.bincount(part.ravel(), minlength=256) for part in np.split(train.images, 60))
     values = np.arange(256) / 255
     mean = np.average(values, weights=counts)
@@ -81,7 +81,7 @@ def test_mean_and_std_of_train_pixels(train):
     assert np.sqrt(np.average((values - mean) ** 2, weights=counts)) == pytest.approx(0.3081, abs=5e-5)
 
 
-def test_item_is_scaled_image_and_int(train):
+def test_mnist_item_is_a_scaled_image_and_an_int(train):
     image, label = train[3]
     assert (image.shape, image.dtype) == ((1, 28, 28), np.float32)
     np.testing.assert_array_equal(image[0], train.images[3] / np.float32(255))
@@ -89,47 +89,50 @@ def test_item_is_scaled_image_and_int(train):
     assert type(label) is int and label == 1
 
 
-def test_negative_index_counts_from_the_end(t10k):
+def test_mnist_negative_index_counts_from_the_end(t10k):
     np.testing.assert_array_equal(t10k[-1][0], t10k[9_999][0])
     assert t10k[-10_000][1] == t10k[np.int32(0)][1] == 7
 
 
 @pytest.mark.parametrize("index", [10_000, -10_001])
-def test_index_out_of_range(t10k, index):
+def test_mnist_refuses_an_index_out_of_range(t10k, index):
     with pytest.raises(IndexError, match=f"^MNIST: index {index} is out of range for 10000 images; the last is 9999$"):
         t10k[index]
 
 
 @pytest.mark.parametrize("index, kind", [(slice(3), "slice"), (1.0, "float"), ([1, 2], "list")])
-def test_index_of_wrong_kind(t10k, index, kind):
+def test_mnist_refuses_an_index_that_is_no_whole_number(t10k, index, kind):
     with pytest.raises(
         DtypeError, match=f"^MNIST: index is a {kind}, expected a whole number; for many samples, index .images and"
     ):
         t10k[index]
 
 
-def test_iteration_ends(three):
-    assert [label for _, label in MNIST(root=three)] == [0, 9, 4]
+def test_iteration_over_mnist_ends(three_digits):
+    assert [label for _, label in MNIST(root=three_digits)] == [0, 9, 4]
 
 
-def test_arrays_are_read_only(t10k):
+def test_mnist_arrays_are_read_only(t10k):
     for array in (t10k.images, t10k.labels):
         with pytest.raises(ValueError, match="read-only"):
             array[0] = 0
 
 
-def test_repr_says_what_it_is(t10k, three):
+def test_mnist_repr(t10k, three_digits):
     assert repr(t10k) == "MNIST(train=False): 10,000 images of 28 x 28 pixels, 10 classes, shipped with minigrad"
-    assert repr(MNIST(root=three)) == f"MNIST(train=True): 3 images of 4 x 5 pixels, 10 classes, from {three}"
+    assert (
+        repr(MNIST(root=three_digits))
+        == f"MNIST(train=True): 3 images of 4 x 5 pixels, 10 classes, from {three_digits}"
+    )
 
 
-def test_train_must_be_a_bool():
+def test_mnist_refuses_a_folder_as_train():
     with pytest.raises(DtypeError, match="^MNIST: train is './data', expected True or False; name a folder with root="):
         MNIST("./data")
 
 
 @pytest.mark.parametrize("stem, ndim", [("t10k-images", 3), ("t10k-labels", 1)])
-def test_shipped_file_with_one_changed_byte(tmp_path, monkeypatch, stem, ndim):
+def test_mnist_refuses_a_shipped_file_with_a_changed_byte(tmp_path, monkeypatch, stem, ndim):
     for file in mnist.SHIPPED.glob("t10k-*.gz"):
         shutil.copy(file, tmp_path)
     name = f"{stem}-idx{ndim}-ubyte.gz"
@@ -143,18 +146,18 @@ def test_shipped_file_with_one_changed_byte(tmp_path, monkeypatch, stem, ndim):
         MNIST(train=False)
 
 
-def test_shipped_file_missing(tmp_path, monkeypatch):
+def test_mnist_names_a_missing_shipped_file(tmp_path, monkeypatch):
     monkeypatch.setattr(mnist, "SHIPPED", tmp_path)
     with pytest.raises(DataError, match="no file train-images-idx3-ubyte, with or without .gz; reinstall minigrad$"):
         MNIST()
 
 
-# Files of one's own
+# ---- folders of the user
 
 
 @pytest.mark.parametrize("mark", "-.")
 @pytest.mark.parametrize("end", ["", ".gz"])
-def test_root_takes_every_usual_name(tmp_path, mark, end):
+def test_mnist_root_accepts_the_usual_file_names(tmp_path, mark, end):
     images = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
     write_idx(tmp_path / f"t10k-images{mark}idx3-ubyte{end}", images)
     write_idx(tmp_path / f"t10k-labels{mark}idx1-ubyte{end}", np.array([3, 8], np.uint8))
@@ -163,48 +166,50 @@ def test_root_takes_every_usual_name(tmp_path, mark, end):
     assert own.labels.tolist() == [3, 8]
 
 
-def test_root_without_the_file(three):
-    with pytest.raises(DataError, match=f"^{re.escape(str(three))}: no file t10k-images-idx3-ubyte, .* check root="):
-        MNIST(train=False, root=three)
+def test_mnist_root_without_the_file_is_refused(three_digits):
+    with pytest.raises(
+        DataError, match=f"^{re.escape(str(three_digits))}: no file t10k-images-idx3-ubyte, .* check root="
+    ):
+        MNIST(train=False, root=three_digits)
 
 
-def test_root_is_no_folder(three):
+def test_mnist_root_that_is_no_folder_is_refused(three_digits):
     with pytest.raises(DataError, match="absent: no such folder, so no file train-images-idx3-ubyte, .* check root="):
-        MNIST(root=three / "absent")
+        MNIST(root=three_digits / "absent")
 
 
-def test_label_out_of_range(three):
-    write_idx(three / "train-labels-idx1-ubyte", np.array([0, 10, 200], np.uint8))
+def test_mnist_refuses_a_label_out_of_range(three_digits):
+    write_idx(three_digits / "train-labels-idx1-ubyte", np.array([0, 10, 200], np.uint8))
     with pytest.raises(DataError, match="train-labels-idx1-ubyte: label 1 is 10, expected 0..9; map the classes"):
-        MNIST(root=three)
+        MNIST(root=three_digits)
 
 
-def test_counts_differ(three):
-    write_idx(three / "train-labels-idx1-ubyte", np.array([0, 1], np.uint8))
+def test_mnist_refuses_different_numbers_of_images_and_labels(three_digits):
+    write_idx(three_digits / "train-labels-idx1-ubyte", np.array([0, 1], np.uint8))
     with pytest.raises(DataError, match="idx1-ubyte: 2 labels, but train-images-idx3-ubyte has 3 images; take both"):
-        MNIST(root=three)
+        MNIST(root=three_digits)
 
 
-def test_labels_where_images_belong(three):
-    shutil.copy(three / "train-labels-idx1-ubyte", three / "train-images-idx3-ubyte")
+def test_mnist_refuses_labels_in_the_file_of_images(three_digits):
+    shutil.copy(three_digits / "train-labels-idx1-ubyte", three_digits / "train-images-idx3-ubyte")
     with pytest.raises(DataError, match="idx3-ubyte: number of dimensions is 1, expected 3; were .* swapped"):
-        MNIST(root=three)
+        MNIST(root=three_digits)
 
 
-def test_elements_that_are_not_uint8(three):
-    write_idx(three / "train-images-idx3-ubyte", np.zeros((3, 4, 5), np.float32))
+def test_mnist_refuses_images_that_are_not_uint8(three_digits):
+    write_idx(three_digits / "train-images-idx3-ubyte", np.zeros((3, 4, 5), np.float32))
     with pytest.raises(DataError, match="idx3-ubyte: elements are float32, expected uint8; store pixels as 0..255"):
-        MNIST(root=three)
+        MNIST(root=three_digits)
 
 
-# The IDX reader
+# ---- the IDX reader
 
 
 @given(
     array=st.sampled_from(list(KINDS)).flatmap(lambda kind: hnp.arrays(kind, hnp.array_shapes(min_dims=0, min_side=0))),
     end=st.sampled_from(["", ".gz"]),
 )
-def test_round_trip(tmp_path_factory, array, end):
+def test_read_idx_returns_the_array_that_was_written(tmp_path_factory, array, end):
     path = write_idx(tmp_path_factory.getbasetemp() / f"any-idx{end}", array)
     back = read_idx(path, ndim=array.ndim)
     assert (back.dtype, back.shape) == (array.dtype, array.shape)
@@ -212,22 +217,22 @@ def test_round_trip(tmp_path_factory, array, end):
     np.testing.assert_array_equal(back, array)
 
 
-def test_errors_are_also_value_errors():
+def test_data_error_is_a_value_error():
     assert issubclass(DataError, ValueError) and issubclass(DataError, MinigradError)
 
 
-def test_missing_file(tmp_path):
+def test_read_idx_names_a_missing_file(tmp_path):
     with pytest.raises(DataError, match=f"^{re.escape(str(tmp_path / 'none'))}: no such file; check the folder"):
         read_idx(tmp_path / "none")
 
 
-def test_folder_instead_of_file(tmp_path):
+def test_read_idx_refuses_a_folder(tmp_path):
     with pytest.raises(DataError, match=r"cannot be read \(.+\); give a file that you may read"):
         read_idx(tmp_path)
 
 
 @pytest.mark.parametrize("content, start", [(b"\x00\x00\x08\x01", "0000"), (b"", "nothing")])
-def test_not_gzip(tmp_path, content, start):
+def test_read_idx_refuses_a_gz_file_that_is_not_gzip(tmp_path, content, start):
     (tmp_path / "a.gz").write_bytes(content)
     with pytest.raises(DataError, match=f"a.gz: not gzip: begins with {start}, expected 1f8b; rename it if it is raw"):
         read_idx(tmp_path / "a.gz")
@@ -244,7 +249,7 @@ def test_not_gzip(tmp_path, content, start):
     ],
     ids=["cut short", "cut in its header", "bad data", "bad checksum", "more after it"],
 )
-def test_broken_gzip(tmp_path, damage, reason):
+def test_read_idx_refuses_broken_gzip(tmp_path, damage, reason):
     path = write_idx(tmp_path / "a.gz", np.arange(100, dtype=np.uint8))
     whole = damage(path.read_bytes())
     path.write_bytes(whole)
@@ -253,37 +258,37 @@ def test_broken_gzip(tmp_path, damage, reason):
 
 
 @pytest.mark.parametrize("kept, expected", [(0, 4), (3, 4), (4, 12), (11, 12), (12, 24), (23, 24)])
-def test_truncated(kept, expected):
+def test_parse_idx_refuses_truncated_data(kept, expected):
     raw = bytes.fromhex("00000b02 00000002 00000003") + bytes(12)  # int16, 2 x 3
     with pytest.raises(DataError, match=f"^a: truncated: expected {expected} bytes, found {kept}; copy the file again"):
         parse_idx(raw[:kept], "a")
 
 
-def test_trailing_bytes():
+def test_parse_idx_refuses_trailing_bytes():
     with pytest.raises(DataError, match=r"^a: trailing bytes: expected 9 bytes for sizes \(1,\), found 11; copy"):
         parse_idx(bytes.fromhex("00000801 00000001 05 0004"), "a")
 
 
 @pytest.mark.parametrize("magic", ["89504e47", "00000a03", "00010803", "08030000"])
 @pytest.mark.parametrize("ndim, like", [(3, "00000803"), (None, "00000801")])
-def test_wrong_magic(magic, ndim, like):
+def test_parse_idx_refuses_a_wrong_magic_number(magic, ndim, like):
     with pytest.raises(DataError, match=f"^a: magic is 0x{magic}, expected one like 0x{like}; give an IDX file$"):
         parse_idx(bytes.fromhex(magic) + bytes(12), "a", ndim)
 
 
-def test_wrong_number_of_dimensions():
+def test_parse_idx_refuses_a_wrong_number_of_dimensions():
     with pytest.raises(DataError, match="^a: number of dimensions is 1, expected 3; were images and labels swapped"):
         parse_idx(bytes.fromhex("00000801 00000001 05"), "a", ndim=3)
 
 
-def test_sizes_that_numpy_cannot_hold():
+def test_parse_idx_refuses_more_dimensions_than_numpy_has():
     raw = struct.pack(">HBB255I", 0, 0x08, 255, *[1] * 255) + b"\x05"
     with pytest.raises(DataError, match=r"^a: NumPy cannot hold sizes \(1, .*\) \(.*\); mend the file's header"):
         parse_idx(raw, "a")
 
 
-def most_memory(call):
-    """The most bytes of Python's and NumPy's memory that a call has at one time."""
+def peak_memory(call):
+    """Return the peak memory in bytes that Python and NumPy allocate during a call."""
     tracemalloc.start()
     try:
         call()
@@ -292,56 +297,56 @@ def most_memory(call):
         tracemalloc.stop()
 
 
-ZEROS = 64 << 20  # bytes, 65 KB when zipped
+ZEROS = 64 << 20  # bytes; compressed, they are 65 KB
 
 
 @pytest.mark.parametrize("sizes", [(5,), (1 << 20,)], ids=["a small array", "an array of 1 MB"])
-def test_a_zipped_file_is_unpacked_as_far_as_its_header_says(tmp_path, sizes):
-    """And not to its end, which may be gigabytes away."""
+def test_read_idx_decompresses_only_as_much_as_the_header_says(tmp_path, sizes):
+    """A small compressed file may hold gigabytes."""
     path = tmp_path / "bomb.gz"
     with gzip.open(path, "wb", 1) as file:
         file.write(struct.pack(">HBBI", 0, 0x08, 1, *sizes) + bytes(ZEROS))
 
-    def refused():
+    def read():
         with pytest.raises(DataError, match=rf"bomb.gz: trailing bytes: expected {8 + sizes[0]} .* found \d+ or more;"):
             read_idx(path)
 
-    assert most_memory(refused) < 8 << 20
+    assert peak_memory(read) < 8 << 20
 
 
 @pytest.mark.parametrize("zipped", [True, False])
 @pytest.mark.parametrize(
     "sizes", [(4_000_000_000,), (60_000, 28, 28), (2**32 - 1,) * 255], ids=["4 GB", "47 MB", "no end"]
 )
-def test_sizes_that_a_file_cannot_fill_are_refused_before_memory_is_taken(tmp_path, zipped, sizes):
+def test_read_idx_refuses_sizes_larger_than_the_file_without_allocating_them(tmp_path, zipped, sizes):
     raw = struct.pack(f">HBB{len(sizes)}I", 0, 0x08, len(sizes), *sizes) + bytes(100)
     path = tmp_path / "small"
     path.write_bytes(gzip.compress(raw) if zipped else raw)
     end = "at most " if zipped else ""
 
-    def refused():
+    def read():
         with pytest.raises(
             DataError,
             match=f"small: truncated: expected {4 + 4 * len(sizes) + math.prod(sizes)} bytes, found {end}\\d+; copy",
         ):
             read_idx(path)
 
-    assert most_memory(refused) < 4 << 20
+    assert peak_memory(read) < 4 << 20
 
 
-def test_sizes_that_no_memory_can_hold(tmp_path, monkeypatch):
+def test_read_idx_reports_a_lack_of_memory(tmp_path, monkeypatch):
     path = write_idx(tmp_path / "a", np.zeros(9, np.uint8))
 
-    def none_left(*arguments):
+    def out_of_memory(*arguments):
         raise MemoryError
 
-    monkeypatch.setattr(np, "empty", none_left)
+    monkeypatch.setattr(np, "empty", out_of_memory)
     with pytest.raises(DataError, match="a: its sizes ask for 9 bytes, more than can be had here; cut the file"):
         read_idx(path)
 
 
 @pytest.mark.parametrize("end", ["", ".gz"])
-def test_a_watcher_sees_all_unzipped_bytes_in_order(tmp_path, end):
+def test_read_idx_passes_all_decompressed_bytes_to_watch(tmp_path, end):
     array = np.arange(3 << 20, dtype=np.uint8)
     seen = []
     read_idx(write_idx(tmp_path / f"a{end}", array), watch=lambda piece: seen.append(bytes(piece)))
@@ -349,14 +354,14 @@ def test_a_watcher_sees_all_unzipped_bytes_in_order(tmp_path, end):
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names")
-def test_a_pipe_instead_of_a_file(tmp_path):
+def test_read_idx_refuses_a_pipe(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(DataError, match=r"pipe: cannot be read \(is no regular file\); give a file that you may read"):
         read_idx(tmp_path / "pipe")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
-def test_a_name_that_is_no_utf8(tmp_path):
+def test_read_idx_takes_a_name_that_is_not_utf8(tmp_path):
     path = tmp_path / os.fsdecode(b"caf\xe9")
     np.testing.assert_array_equal(read_idx(write_idx(path, np.arange(3, dtype=np.uint8))), [0, 1, 2])
     path.write_bytes(b"no")
@@ -365,12 +370,12 @@ def test_a_name_that_is_no_utf8(tmp_path):
 
 
 @pytest.mark.parametrize("end", ["", ".gz"])
-def test_no_damage_comes_from_deep_inside(tmp_path, end):
-    """Cut off anywhere, or with any byte changed: an array or an error of ours."""
+def test_read_idx_of_a_damaged_file_returns_an_array_or_raises_data_error(tmp_path, end):
+    """Truncated anywhere, or with any byte changed."""
     path = write_idx(tmp_path / f"a{end}", np.arange(6, dtype=np.int16).reshape(2, 3))
     whole = path.read_bytes()
-    for place in range(len(whole)):
-        for damaged in (whole[:place], whole[:place] + bytes([whole[place] ^ 0x5A]) + whole[place + 1 :]):
+    for i in range(len(whole)):
+        for damaged in (whole[:i], whole[:i] + bytes([whole[i] ^ 0x5A]) + whole[i + 1 :]):
             path.write_bytes(damaged)
             with contextlib.suppress(DataError):
                 assert isinstance(read_idx(path), np.ndarray)

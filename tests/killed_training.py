@@ -1,7 +1,7 @@
 """A short run of examples/train_mnist.py that is killed: at a given moment, or 200 times at random ones.
 
-    python tests/killed.py 200            kill -9 at random moments; after each, --resume goes on
-    python tests/killed.py run FOLDER     one run, which others kill, or which kills itself: KILLED_AT=fsync:3
+    python tests/killed_training.py 200            kill -9 at random moments; after each, --resume goes on
+    python tests/killed_training.py run FOLDER     one run, which others kill, or which kills itself: KILLED_AT=fsync:3
 
 A run appends a byte to the file `steps` in its folder for each step of training.
 """

@@ -1,0 +1,437 @@
+"""Learning rate schedules follow PyTorch's formulas step by step, and resume."""
+
+import copy
+import math
+import re
+
+import numpy as np
+import pytest
+
+import minigrad as mg
+from minigrad.errors import DtypeError, GraphError, StateError, ValidationError
+from minigrad.optim import SGD, Adam, Optimizer, lr_scheduler
+from minigrad.serialization import load, save
+
+
+def leaf(*data, dtype=None):
+    return mg.tensor(list(data), dtype, requires_grad=True)
+
+
+def rates(make, steps, lr=0.5, **options):
+    """The rates of both groups, the second at a tenth, at t = 0 ... steps."""
+    optimizer = SGD([{"params": [leaf(1.0)]}, {"params": [leaf(1.0)], "lr": lr / 10}], lr=lr, **options)
+    scheduler, seen = make(optimizer), []
+    for _ in range(steps + 1):
+        seen.append([group["lr"] for group in optimizer.param_groups])
+        assert scheduler.get_last_lr() == seen[-1]
+        if len(seen) <= steps:
+            scheduler.step()
+    return np.array(seen)
+
+
+def cosine(start, end, share):
+    return end + (start - end) * (1 + math.cos(math.pi * share)) / 2
+
+
+@pytest.mark.parametrize(
+    ("make", "closed"),
+    [
+        (lambda o: lr_scheduler.StepLR(o, 3), lambda base, t: base * 0.1 ** (t // 3)),
+        (lambda o: lr_scheduler.StepLR(o, 1, gamma=2.0), lambda base, t: base * 2.0**t),
+        (
+            lambda o: lr_scheduler.MultiStepLR(o, [7, 2, 2], 0.3),
+            lambda base, t: base * 0.3 ** (2 * (t >= 2) + (t >= 7)),
+        ),
+        (lambda o: lr_scheduler.ExponentialLR(o, 0.9), lambda base, t: base * 0.9**t),
+        (lambda o: lr_scheduler.CosineAnnealingLR(o, 7, 0.01), lambda base, t: cosine(base, 0.01, t / 7)),
+        (lambda o: lr_scheduler.LinearLR(o), lambda base, t: base * (1 / 3 + 2 / 3 * min(t, 5) / 5)),
+        (lambda o: lr_scheduler.LinearLR(o, 1.0, 0.1, 9), lambda base, t: base * (1 - 0.9 * min(t, 9) / 9)),
+    ],
+)
+def test_schedules_follow_their_closed_formulas(make, closed):
+    expected = [[closed(0.5, t), closed(0.05, t)] for t in range(13)]
+    np.testing.assert_allclose(rates(make, 12), expected, rtol=1e-12)
+    optimizer = SGD([{"params": [leaf(1.0)]}, {"params": [leaf(1.0)], "lr": 0.05}], lr=0.5)
+    scheduler = make(optimizer)
+    for t in (12, 3, 0, 7):  # step(epoch) goes there at once
+        scheduler.step(t)
+        assert scheduler.last_epoch == t
+        np.testing.assert_allclose(scheduler.get_last_lr(), expected[t], rtol=1e-12)
+
+
+def test_a_long_cosine_stays_on_its_wave():
+    """Rounding in 600 steps, each made of the last, five times past eta_min."""
+    seen = rates(lambda o: lr_scheduler.CosineAnnealingLR(o, 67, 0.01), 600)[:, 0]
+    np.testing.assert_allclose(seen, [cosine(0.5, 0.01, t / 67) for t in range(601)], rtol=1e-9)
+
+
+def course(steps, *makes, by_hand=None, setting="lr"):
+    """A setting at t = 0 ... steps under schedules that step in turn; `by_hand` is the rate set before the third."""
+    optimizer = SGD([leaf(1.0)], lr=1.0, momentum=0.9)
+    schedulers = [make(optimizer) for make in makes]
+    seen = [optimizer.param_groups[0][setting]]
+    for t in range(steps):
+        if t == 2 and by_hand is not None:
+            optimizer.param_groups[0]["lr"] = by_hand
+        for scheduler in schedulers:
+            scheduler.step()
+        assert schedulers[-1].get_last_lr() == [optimizer.param_groups[0]["lr"]]
+        seen.append(optimizer.param_groups[0][setting])
+    return pytest.approx(seen, rel=1e-12)
+
+
+def step_lr(optimizer):
+    return lr_scheduler.StepLR(optimizer, 2, 0.5)
+
+
+def multi_step(optimizer):
+    return lr_scheduler.MultiStepLR(optimizer, [1, 3, 3, 5], 0.1)
+
+
+def exponential(optimizer):
+    return lr_scheduler.ExponentialLR(optimizer, 0.5)
+
+
+def annealing(optimizer):
+    return lr_scheduler.CosineAnnealingLR(optimizer, 3, 0.01)
+
+
+def linear(optimizer):
+    return lr_scheduler.LinearLR(optimizer, 0.1, total_iters=3)
+
+
+def one_cycle(optimizer):
+    return lr_scheduler.OneCycleLR(optimizer, 1.0, total_steps=6)
+
+
+@pytest.mark.parametrize(
+    ("makes", "pytorch"),
+    [
+        ((exponential, linear), [0.1, 0.2, 0.175, 0.125, 0.0625, 0.03125]),
+        ((linear, annealing), [0.1, 0.3025, 0.183125, 0.01, 0.2575, 0.7525, 1.0, 0.7525]),
+        ((step_lr, multi_step), [1.0, 0.1, 0.05, 0.0005, 0.00025, 2.5e-5, 1.25e-5]),
+        ((one_cycle, exponential), [0.04, 0.49720771772545586, 0.4058728269748815, 0.23131855133348753]),
+        ((exponential, one_cycle), [0.04, 0.9944154354509117, 0.811745653949763, 0.46263710266697505]),
+    ],
+)
+def test_two_schedules_go_on_from_each_other(makes, pytorch):
+    assert course(len(pytorch) - 1, *makes) == pytorch
+
+
+@pytest.mark.parametrize(
+    ("make", "pytorch"),
+    [
+        (step_lr, [1.0, 1.0, 0.5, 0.2, 0.1, 0.1, 0.05]),
+        (lambda o: lr_scheduler.MultiStepLR(o, [3, 4], 0.5), [1.0, 1.0, 1.0, 0.1, 0.05, 0.05, 0.05]),
+        (exponential, [1.0, 0.5, 0.25, 0.1, 0.05, 0.025, 0.0125]),
+        (
+            lambda o: lr_scheduler.CosineAnnealingLR(o, 4, 0.1),
+            [1.0, 0.8681980515339464, 0.55, 0.12928932188134526, 0.1, 0.2318019484660536, 0.55],
+        ),
+        (
+            lambda o: lr_scheduler.LinearLR(o, 0.5, total_iters=4),
+            [0.5, 0.625, 0.75, 0.7 / 3, 0.8 / 3, 0.8 / 3, 0.8 / 3],
+        ),
+        (one_cycle, [0.04, 0.9944154354509117, 0.811745653949763, 0.46263710266697505, 0.1334775301888306, 4e-6]),
+    ],
+)
+def test_a_rate_set_by_hand_is_gone_on_from(make, pytorch):
+    assert course(len(pytorch) - 1, make, by_hand=0.2) == pytorch
+
+
+@pytest.mark.parametrize("make", [step_lr, exponential, linear])
+def test_a_group_added_later_takes_part(make):
+    optimizer = SGD([leaf(1.0)], lr=1.0)
+    scheduler = make(optimizer)
+    scheduler.step()
+    optimizer.add_param_group({"params": [leaf(1.0)], "lr": optimizer.param_groups[0]["lr"] / 2})
+    for _ in range(3):
+        scheduler.step()
+        first, second = scheduler.get_last_lr()
+        assert first == pytest.approx(2 * second, rel=1e-12)
+    assert scheduler.base_lrs == [1.0]
+
+
+def test_a_group_added_later_is_refused_where_its_base_rate_is_needed():
+    for make, steps, epoch in ((annealing, 3, None), (exponential, 3, 5), (one_cycle, 1, None)):
+        optimizer = SGD([leaf(1.0)], lr=1.0, momentum=0.9)
+        scheduler = make(optimizer)
+        optimizer.add_param_group({"params": [leaf(1.0)], "lr": 0.5})
+        for _ in range(steps if make is not one_cycle else 0):
+            scheduler.step()
+        before = copy.deepcopy((scheduler.state_dict(), [group["lr"] for group in optimizer.param_groups]))
+        with pytest.raises(StateError, match=f"^{type(scheduler).__name__}: .* added after the schedule was made"):
+            scheduler.step(epoch)
+        assert (scheduler.state_dict(), [group["lr"] for group in optimizer.param_groups]) == before
+
+
+def test_get_lr_outside_a_step_warns():
+    scheduler = exponential(SGD([leaf(1.0)], lr=1.0))
+    with pytest.warns(UserWarning, match=r"^ExponentialLR: get_lr\(\) outside step\(\) .*; use get_last_lr\(\)$"):
+        assert scheduler.get_lr() == [0.5]
+    assert scheduler.get_last_lr() == [1.0]
+
+
+def test_a_schedule_does_not_step_in_a_recorded_function():
+    optimizer = SGD([leaf(1.0)], lr=1.0)
+    scheduler = exponential(optimizer)
+    with pytest.raises(GraphError, match="^graph: a step of a schedule inside .*; call it after the recorded"):
+        mg.graph(scheduler.step)()
+    assert (scheduler.last_epoch, scheduler.get_last_lr(), optimizer.param_groups[0]["lr"]) == (0, [1.0], 1.0)
+
+
+def test_a_milestone_of_pytorchs_counter_or_of_a_list():
+    optimizer = SGD([leaf(1.0)], lr=1.0)
+    scheduler = multi_step(optimizer)
+    for milestones in ({2: 2}, [2, 2]):
+        scheduler.load_state_dict({**scheduler.state_dict(), "milestones": milestones, "last_epoch": 1})
+        optimizer.param_groups[0]["lr"] = 1.0
+        scheduler.step()
+        assert scheduler.get_last_lr() == [pytest.approx(0.01)]
+
+
+@pytest.mark.parametrize(
+    ("module", "options"),
+    [("StepLR", {"step_size": 5}), ("ExponentialLR", {"gamma": 0.9}), ("CosineAnnealingLR", {"T_max": 7})]
+    + [("LinearLR", {}), ("MultiStepLR", {"milestones": [3, 9, 9, 40]})]
+    + [("OneCycleLR", {"max_lr": 1.0, "total_steps": 300, "three_phase": three}) for three in (False, True)],
+)
+def test_schedules_are_pytorchs_to_the_bit(module, options):
+    """With another schedule beside them, a rate set by hand, and a state that goes from one to the other."""
+    torch = pytest.importorskip("torch")
+
+    def course(library, leaf):
+        optimizer = library.optim.SGD([{"params": [leaf()]}, {"params": [leaf()], "lr": 0.03}], lr=0.7, momentum=0.9)
+        make = getattr(library.optim.lr_scheduler, module)
+        pair = make(optimizer, **options), library.optim.lr_scheduler.ExponentialLR(optimizer, 0.99)
+        for t in range(300):
+            if t == 100:
+                optimizer.param_groups[1]["lr"] = 0.5
+            optimizer.step()  # of no gradients; PyTorch warns without
+            for scheduler in pair:
+                scheduler.step()
+            yield [(group["lr"], group["momentum"]) for group in optimizer.param_groups], pair[0]
+
+    theirs = course(torch, lambda: torch.ones(1, requires_grad=True))
+    for (mine, scheduler), (expected, judge) in zip(course(mg, lambda: leaf(1.0)), theirs, strict=True):
+        assert mine == expected
+        scheduler.load_state_dict(judge.state_dict())
+
+
+def line(start, end, share):
+    return start + (end - start) * share
+
+
+@pytest.mark.parametrize(("strategy", "between"), [("cos", cosine), ("linear", line)])
+def test_one_cycle(strategy, between):
+    climb = 0.3 * 20 - 1  # t of the peak
+    seen = rates(
+        lambda o: lr_scheduler.OneCycleLR(
+            o, [1.0, 0.1], epochs=4, steps_per_epoch=5, div_factor=10, final_div_factor=100, anneal_strategy=strategy
+        ),
+        19,
+    )
+    expected = np.array(
+        [
+            between(0.1, 1.0, t / climb) if t <= climb else between(1.0, 0.001, (t - climb) / (19 - climb))
+            for t in range(20)
+        ]
+    )
+    np.testing.assert_allclose(seen, np.stack([expected, expected / 10], 1), rtol=1e-12)
+
+
+@pytest.mark.parametrize(("share", "peak"), [(0.0, 0), (0.1, 0), (1.0, 9)])
+def test_one_cycle_with_its_peak_at_an_end(share, peak):
+    seen = rates(lambda o: lr_scheduler.OneCycleLR(o, 1.0, total_steps=10, pct_start=share), 10)[:, 0]
+    assert np.isfinite(seen).all()
+    assert seen[peak] == seen.max() if share else seen[0] < 1  # with no climb at all, PyTorch starts just past the peak
+
+
+def test_one_cycle_of_three_phases():
+    def make(optimizer):
+        return lr_scheduler.OneCycleLR(
+            optimizer, [1.0], 10, three_phase=True, base_momentum=[0.8], max_momentum=[0.9], last_epoch=-1
+        )
+
+    assert course(10, make) == [
+        *[0.04, 0.52, 1.0, 0.52, 0.04, 0.0361807218535102, 0.0261817218535102],
+        *[0.013822278146489805, 0.0038232781464898036, 4e-06, 0.0038232781464897993],
+    ]
+    assert course(10, make, setting="momentum") == [0.9, 0.85, 0.8, 0.85, *[0.9] * 7]
+
+
+def test_one_cycle_turns_momentum_the_other_way():
+    optimizer = SGD([leaf(1.0)], momentum=0.5)
+    scheduler = lr_scheduler.OneCycleLR(optimizer, 1.0, total_steps=10, pct_start=0.5)
+    seen = [optimizer.param_groups[0]["momentum"]]
+    for _ in range(9):
+        scheduler.step()
+        seen.append(optimizer.param_groups[0]["momentum"])
+    np.testing.assert_allclose([seen[0], seen[4], seen[9]], [0.95, 0.85, 0.95], rtol=1e-12)
+
+
+def test_one_cycle_turns_the_first_beta_or_nothing():
+    w = leaf(1.0)
+    optimizer = Adam([w])
+    lr_scheduler.OneCycleLR(optimizer, 1.0, total_steps=10)
+    assert optimizer.param_groups[0]["betas"] == (0.95, 0.999)
+    optimizer = Adam([w])
+    lr_scheduler.OneCycleLR(optimizer, 1.0, total_steps=10, cycle_momentum=False)
+    assert optimizer.param_groups[0]["betas"] == (0.9, 0.999)
+
+
+SCHEDULES = [
+    lambda o: lr_scheduler.StepLR(o, 3),
+    lambda o: lr_scheduler.MultiStepLR(o, [2, 5]),
+    lambda o: lr_scheduler.ExponentialLR(o, 0.9),
+    lambda o: lr_scheduler.CosineAnnealingLR(o, 9),
+    lambda o: lr_scheduler.LinearLR(o),
+    lambda o: lr_scheduler.OneCycleLR(o, 1.0, total_steps=12),
+]
+
+
+@pytest.mark.parametrize("make", SCHEDULES)
+def test_schedules_resume(make, tmp_path):
+    w = leaf(1.0)
+    optimizer = SGD([w], lr=0.5, momentum=0.9)
+    scheduler = make(optimizer)
+    for _ in range(4):
+        scheduler.step()
+    save({"optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict()}, tmp_path / "checkpoint")
+    checkpoint = load(tmp_path / "checkpoint")
+    other = SGD([w], lr=0.5, momentum=0.9)
+    resumed = make(other)
+    other.load_state_dict(checkpoint["optimizer"])
+    resumed.load_state_dict(checkpoint["scheduler"])
+    assert other.param_groups == optimizer.param_groups
+    for _ in range(4):
+        scheduler.step()
+        resumed.step()
+        assert other.param_groups == optimizer.param_groups
+
+
+def test_last_epoch_goes_on_from_a_loaded_optimiser():
+    optimizer = SGD([leaf(1.0)], lr=0.5)
+    scheduler = lr_scheduler.ExponentialLR(optimizer, 0.5)
+    scheduler.step()
+    resumed = lr_scheduler.ExponentialLR(optimizer, 0.5, last_epoch=1)
+    assert (resumed.get_last_lr(), resumed.last_epoch, resumed.base_lrs) == ([0.25], 2, [0.5])  # as in PyTorch
+
+
+def test_a_schedule_after_the_loaded_state_begins_with_its_rate():
+    """As in PyTorch: the base is the "initial_lr" of the saved optimiser."""
+    optimizer = SGD([leaf(1.0)], lr=1.0, momentum=0.9)
+    scheduler = exponential(optimizer)
+    for _ in range(3):
+        scheduler.step()
+    other = SGD([leaf(1.0)], lr=0.9, momentum=0.9)
+    other.load_state_dict(optimizer.state_dict())
+    late = exponential(other)
+    assert (late.get_last_lr(), late.base_lrs, late.last_epoch) == ([0.125], [1.0], 0)
+    late.step(3)
+    assert late.get_last_lr() == [0.125]
+    assert one_cycle(other).get_last_lr() == [pytest.approx(0.04)]
+
+
+def test_a_step_after_the_last_changes_nothing():
+    optimizer = SGD([leaf(1.0)], momentum=0.9)
+    scheduler = lr_scheduler.OneCycleLR(optimizer, 1.0, total_steps=2)
+    scheduler.step()
+    scheduler.step()
+    before = scheduler.state_dict(), dict(optimizer.param_groups[0])
+    with pytest.raises(ValidationError, match="OneCycleLR: step 3 of 2; build it with the total_steps of the whole"):
+        scheduler.step()
+    assert (scheduler.state_dict(), optimizer.param_groups[0]) == before
+
+
+class NoMomentum(Optimizer):
+    """An optimiser with a rate and nothing else."""
+
+
+@pytest.mark.parametrize(
+    ("kind", "message", "make"),
+    [
+        (
+            DtypeError,
+            "StepLR: optimizer is a list; give an Optimizer, as SGD(model.parameters(), lr=0.1)",
+            lambda o: lr_scheduler.StepLR([], 3),
+        ),
+        (
+            DtypeError,
+            "OneCycleLR: optimizer is a NoneType; give an Optimizer",
+            lambda o: lr_scheduler.OneCycleLR(None, 1.0, 5),
+        ),
+        (
+            StateError,
+            "ExponentialLR: last_epoch=3, but parameter group 0 has no 'initial_lr'; load the optimiser's",
+            lambda o: lr_scheduler.ExponentialLR(o, 0.9, last_epoch=3),
+        ),
+        (
+            ValidationError,
+            "StepLR: step_size is 0; use a whole number from 1 upwards",
+            lambda o: lr_scheduler.StepLR(o, 0),
+        ),
+        (ValidationError, "StepLR: gamma is -1; use a number from 0 upwards", lambda o: lr_scheduler.StepLR(o, 1, -1)),
+        (ValidationError, "MultiStepLR: gamma is -1; use", lambda o: lr_scheduler.MultiStepLR(o, [1], -1)),
+        (
+            ValidationError,
+            "MultiStepLR: milestones are [1, 2.5]; use whole numbers of steps",
+            lambda o: lr_scheduler.MultiStepLR(o, [1, 2.5]),
+        ),
+        (
+            ValidationError,
+            "OneCycleLR: base_momentum has 3 numbers, the optimiser 1 parameter groups; give one for each",
+            lambda o: lr_scheduler.OneCycleLR(o, 1.0, 5, base_momentum=[0.8] * 3),
+        ),
+        (ValidationError, "ExponentialLR: gamma is -1; use", lambda o: lr_scheduler.ExponentialLR(o, -1)),
+        (ValidationError, "CosineAnnealingLR: T_max is 0; use", lambda o: lr_scheduler.CosineAnnealingLR(o, 0)),
+        (ValidationError, "LinearLR: total_iters is 0; use", lambda o: lr_scheduler.LinearLR(o, total_iters=0)),
+        (
+            ValidationError,
+            "LinearLR: start_factor is 0 and end_factor 1.0; use a start above 0 and both at most 1",
+            lambda o: lr_scheduler.LinearLR(o, 0),
+        ),
+        (
+            ValidationError,
+            "OneCycleLR: total_steps is None, epochs 3 and steps_per_epoch None; give total_steps, or both",
+            lambda o: lr_scheduler.OneCycleLR(o, 1.0, epochs=3),
+        ),
+        (ValidationError, "OneCycleLR: total_steps is 0; use", lambda o: lr_scheduler.OneCycleLR(o, 1.0, 0)),
+        (
+            ValidationError,
+            "OneCycleLR: epochs is 0; use",
+            lambda o: lr_scheduler.OneCycleLR(o, 1.0, epochs=0, steps_per_epoch=2),
+        ),
+        (
+            ValidationError,
+            "OneCycleLR: max_lr has 2 numbers, the optimiser 1 parameter groups; give one for each",
+            lambda o: lr_scheduler.OneCycleLR(o, [1.0, 2.0], 5),
+        ),
+        (
+            ValidationError,
+            "OneCycleLR: pct_start is 1.5; use a share from 0 to 1",
+            lambda o: lr_scheduler.OneCycleLR(o, 1.0, 5, pct_start=1.5),
+        ),
+        (
+            ValidationError,
+            "OneCycleLR: anneal_strategy is 'sine'; use 'cos' or 'linear'",
+            lambda o: lr_scheduler.OneCycleLR(o, 1.0, 5, anneal_strategy="sine"),
+        ),
+        (
+            ValidationError,
+            "OneCycleLR: the optimiser has neither momentum nor betas; use cycle_momentum=False",
+            lambda o: lr_scheduler.OneCycleLR(NoMomentum([leaf(1.0)], {"lr": 1.0}), 1.0, 5),
+        ),
+    ],
+)
+def test_schedules_refuse(kind, message, make):
+    optimizer = SGD([leaf(1.0)])
+    before = copy.deepcopy(optimizer.defaults)
+    with pytest.raises(kind, match=re.escape(message)):
+        make(optimizer)
+    assert {k: v for k, v in optimizer.param_groups[0].items() if k != "params"} == before
+
+
+def test_the_base_schedule_names_what_is_missing():
+    with pytest.raises(NotImplementedError, match=re.escape("LRScheduler: define get_lr()")):
+        lr_scheduler.LRScheduler(SGD([leaf(1.0)]))

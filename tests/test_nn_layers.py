@@ -1,0 +1,186 @@
+"""Layers: each is its function with its settings; pooling takes the windows that PyTorch takes."""
+
+import numpy as np
+import pytest
+from cases import window_starts
+
+import minigrad as mg
+from minigrad import nn
+from minigrad.errors import ValidationError
+from minigrad.nn import functional as F
+
+X = mg.tensor(np.random.default_rng(0).normal(size=(2, 4, 6, 6)).astype(np.float32))
+LABELS = mg.tensor([1, 3])
+WEIGHT = mg.tensor([1.0, 2.0, 3.0, 4.0])
+ROWS = X[:, :, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("layer", "expected"),
+    [
+        (nn.MaxPool2d(3, 2, 1, ceil_mode=True), F.max_pool2d(X, 3, 2, 1, ceil_mode=True)),
+        (nn.MaxPool2d(2, dilation=2), F.max_pool2d(X, 2, dilation=2)),
+        (nn.AvgPool2d(3, 2, 1, count_include_pad=False), F.avg_pool2d(X, 3, 2, 1, count_include_pad=False)),
+        (nn.AvgPool2d(2, divisor_override=3), F.avg_pool2d(X, 2, divisor_override=3)),
+        (nn.ReLU(), F.relu(X)),
+        (nn.LeakyReLU(0.2), F.leaky_relu(X, 0.2)),
+        (nn.Tanh(), F.tanh(X)),
+        (nn.Sigmoid(), F.sigmoid(X)),
+        (nn.Softmax(1), F.softmax(X, 1)),
+        (nn.LogSoftmax(1), F.log_softmax(X, 1)),
+        (nn.Flatten(2), F.flatten(X, 2)),
+        (nn.Identity(), X),
+        (nn.Dropout(0.5).eval(), X),
+    ],
+    ids=lambda case: repr(case) if isinstance(case, nn.Module) else "",
+)
+def test_a_layer_is_its_function(layer, expected):
+    np.testing.assert_array_equal(layer(X).numpy(), expected.numpy())
+
+
+NUMBERED = {  # H, W, kernel_size, stride, padding, dilation: PyTorch's results with ceil_mode for pixels 0, 1, 2, ...
+    (2, 2, 3, 3, 0, 1): ([[3.0]], [[1.5]], [[1.5]]),
+    (2, 2, 3, 2, 0, 1): ([[3.0]], [[1.5]], [[1.5]]),
+    (3, 3, 5, 4, 1, 1): ([[8.0]], [[1.44]], [[4.0]]),
+    (1, 5, 3, 3, 1, 1): ([[1.0, 4.0]], [[1 / 9, 1.0]], [[0.5, 3.0]]),
+    (4, 4, 3, 3, 1, 1): ([[5.0, 7.0], [13.0, 15.0]], [[10 / 9, 2.0], [14 / 3, 50 / 9]], [[2.5, 4.5], [10.5, 12.5]]),
+    (2, 4, 2, 3, 0, 2): ([[2.0, 3.0]], None, None),
+}
+
+
+@pytest.mark.parametrize("device", ["cpu", "numpy"])
+@pytest.mark.parametrize("case", NUMBERED, ids=str)
+def test_ceil_mode_takes_the_windows_that_pytorch_takes(case, device):
+    """Also where no window fits in the image, if fewer pixels than a stride are missing."""
+    H, W, size, stride, padding, dilation = case
+    x = mg.arange(float(H * W), device=device).reshape(1, 1, H, W)
+    largest, counted, uncounted = NUMBERED[case]
+    assert F.max_pool2d(x, size, stride, padding, dilation, ceil_mode=True).tolist() == [[largest]]
+    for include, expected in ((True, counted), (False, uncounted)):
+        if expected:
+            found = F.avg_pool2d(x, size, stride, padding, True, include).numpy()
+            np.testing.assert_allclose(found, [[expected]], rtol=1e-6)
+
+
+def pooled(x, g, window, stride, padding, ceil_mode, divisor):
+    """The largest pixel or, given a divisor, the quotient of every window of one image (H, W), and the gradient of
+    (g * result).sum(), window by window.  divisor(pixels, within padding) or None."""
+    begins = [
+        window_starts(size, k, s, p, p, ceil_mode)
+        for size, k, s, p in zip(x.shape, window, stride, padding, strict=True)
+    ]
+    out, dx = np.zeros([len(side) for side in begins]), np.zeros(x.shape)
+    g = g[: len(begins[0]), : len(begins[1])]
+    for place in np.ndindex(out.shape):
+        taps = [range(side[at], side[at] + k) for side, at, k in zip(begins, place, window, strict=True)]
+        pixels = [(h, w) for h in taps[0] for w in taps[1] if 0 <= h < x.shape[0] and 0 <= w < x.shape[1]]
+        padded = [sum(-p <= t < size + p for t in tap) for tap, size, p in zip(taps, x.shape, padding, strict=True)]
+        if divisor is None:
+            chosen = max(pixels, key=lambda pixel: x[pixel])  # the first of equals
+            out[place] = x[chosen]
+            dx[chosen] += g[place]
+        else:
+            out[place] = sum(x[pixel] for pixel in pixels) / divisor(len(pixels), padded[0] * padded[1])
+            for pixel in pixels:
+                dx[pixel] += g[place] / divisor(len(pixels), padded[0] * padded[1])
+    return out, dx
+
+
+@pytest.mark.parametrize("device", ["cpu", "numpy"])
+@pytest.mark.parametrize("kind", ["max", "avg"])
+def test_pooling_of_small_images_window_by_window(kind, device):
+    """Values and gradients for 150 drawn settings, most with windows that reach over the edge."""
+    random = np.random.default_rng(7)
+    for _ in range(150):
+        window, stride = random.integers(1, 6, 2), random.integers(1, 6, 2)
+        padding = np.minimum(random.integers(0, 3, 2), window // 2)
+        ceil_mode = bool(random.random() < 0.8)
+        fits = window - 2 * padding - (stride - 1) * ceil_mode
+        H, W = np.maximum(fits, 1) + random.integers(0, 4, 2)
+        x, g = np.round(2 * random.normal(size=(H, W))), random.normal(size=(9, 9))
+        given = {"kernel_size": tuple(window), "stride": tuple(stride), "padding": tuple(padding)}
+        divisor = None
+        if kind == "avg":
+            include, override = bool(random.random() < 0.5), random.choice([0, 0, 3])
+            given |= {"count_include_pad": include, "divisor_override": int(override) or None}
+
+            def divisor(inside, padded, override=override, include=include):
+                return override or (padded if include else inside)
+
+        out, dx = pooled(x, g, window, stride, padding, ceil_mode, divisor)
+        leaf = mg.tensor(x.reshape(1, 1, H, W), device=device, requires_grad=True)
+        found = getattr(F, f"{kind}_pool2d")(leaf, ceil_mode=ceil_mode, **given)
+        note = f"{H}x{W} pixels, {given}, ceil_mode={ceil_mode}"
+        np.testing.assert_allclose(found.detach().numpy()[0, 0], out, rtol=1e-12, atol=1e-12, err_msg=note)
+        found.backward(mg.tensor(g[: out.shape[0], : out.shape[1]].reshape(found.shape), device=device))
+        np.testing.assert_allclose(leaf.grad.numpy()[0, 0], dx, rtol=1e-12, atol=1e-12, err_msg=note)
+
+
+@pytest.mark.parametrize("device", ["cpu", "numpy"])
+@pytest.mark.parametrize("images", [1, 17, 64])
+def test_the_average_of_ones_is_1(images, device):
+    """A sum of 41 ones times the inverse of 41 is not."""
+    for side in range(1, 60):
+        assert (F.avg_pool2d(mg.ones(images, 1, 1, side, device=device), (1, side)).numpy() == 1).all(), side
+
+
+def test_a_convolution_uses_all_its_settings():
+    layer = nn.Conv2d(4, 6, 3, stride=2, padding=2, dilation=2, groups=2)
+    expected = F.conv2d(X, layer.weight, layer.bias, stride=2, padding=2, dilation=2, groups=2)
+    np.testing.assert_array_equal(layer(X).detach().numpy(), expected.detach().numpy())
+    assert nn.Conv2d(4, 6, 3, padding="same")(X).shape == (2, 6, 6, 6)
+
+
+def test_parameters_are_made_with_the_given_device_and_dtype():
+    wanted = {"device": "numpy", "dtype": mg.float64}
+    model = nn.Sequential(nn.Linear(2, 2, **wanted), nn.Conv2d(1, 1, 3, **wanted))
+    assert {(param.device.type, param.dtype) for param in model.parameters()} == {("numpy", mg.float64)}
+
+
+def test_dropout_drops_in_training_only():
+    layer = nn.Dropout(0.5)
+    zeros = (layer(mg.ones(1000)) == 0).numpy().mean()
+    assert 0.4 < zeros < 0.6
+    assert layer.eval()(X) is X
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: nn.Linear(0, 3), "Linear: in_features is 0; it must be a whole number of at least 1"),
+        (lambda: nn.Linear(3, 2.5), "Linear: out_features is 2.5; it must be a whole number of at least 1"),
+        (lambda: nn.Conv2d(True, 6, 5), "Conv2d: in_channels is True; it must be a whole number of at least 1"),
+        (lambda: nn.Conv2d(1, 6, 0), "Conv2d: kernel_size is 0; it must be at least 1"),
+        (
+            lambda: nn.Conv2d(1, 6, (3, 3, 3)),
+            r"Conv2d: kernel_size is \(3, 3, 3\); give one whole number or a pair of them",
+        ),
+        (lambda: nn.Conv2d(1, 6, 5, padding=-1), "Conv2d: padding is -1; it must be at least 0"),
+        (
+            lambda: nn.Conv2d(1, 6, 5, padding="full"),
+            "Conv2d: padding is 'full'; use a number, a pair, 'same' or 'valid'",
+        ),
+        (lambda: nn.Conv2d(1, 6, 5, stride=2, padding="same"), "Conv2d: padding='same' needs stride 1"),
+        (
+            lambda: nn.Conv2d(3, 6, 5, groups=2),
+            "Conv2d: groups=2 does not divide in_channels=3 and out_channels=6; use a divisor of both",
+        ),
+        (lambda: nn.MaxPool2d(0), "MaxPool2d: kernel_size is 0; it must be at least 1"),
+        (lambda: nn.MaxPool2d(2, dilation=0), "MaxPool2d: dilation is 0; it must be at least 1"),
+        (lambda: nn.AvgPool2d(2, padding=2), "AvgPool2d: padding 2 is more than half of kernel_size 2; every window"),
+        (lambda: nn.AvgPool2d(2, divisor_override=0), "AvgPool2d: divisor_override is 0; it must be a whole number"),
+        (lambda: nn.Dropout(1.5), "Dropout: p is 1.5; it is a probability, 0 to 1"),
+        (
+            lambda: nn.CrossEntropyLoss(label_smoothing=2),
+            "CrossEntropyLoss: label_smoothing is 2; it is a share, 0 to 1",
+        ),
+        (
+            lambda: nn.CrossEntropyLoss(reduction="avg"),
+            "CrossEntropyLoss: reduction is 'avg'; use 'mean', 'sum' or 'none'",
+        ),
+        (lambda: nn.MSELoss("max"), "MSELoss: reduction is 'max'; use 'mean', 'sum' or 'none'"),
+    ],
+)
+def test_settings_are_checked_when_a_layer_is_built(build, message):
+    with pytest.raises(ValidationError, match=message):
+        build()

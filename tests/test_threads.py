@@ -1,0 +1,147 @@
+"""Threads: launches from several threads, the number of threads, threading layers and their settings."""
+
+import importlib.metadata
+import os
+import threading
+
+import numpy as np
+import pytest
+from helpers import DOUBLE_AND_SUM, error_of_python, run_python
+
+import minigrad as mg
+from minigrad.runtime import threads
+from minigrad.runtime.elementwise import elementwise
+
+square_minus = elementwise(lambda a, b: a * a - b)
+
+
+def test_launches_from_several_threads_do_not_affect_each_other():
+    """Kernels that are launched from several Python threads do not affect each other."""
+    inputs = [np.arange(200_000, dtype=np.float32) + offset for offset in range(4)]
+    expected = [np.empty_like(x) for x in inputs]
+    for x, out in zip(inputs, expected, strict=True):
+        square_minus(x, x, out)
+    different = []
+
+    def work(number):
+        out = np.empty_like(inputs[number])
+        for _ in range(30):
+            square_minus(inputs[number], inputs[number], out)
+            if not np.array_equal(out, expected[number]):
+                different.append(number)
+
+    workers = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert not different
+
+
+def test_set_num_threads_affects_every_python_thread():
+    mg.set_num_threads(1)
+    seen = []
+
+    def note_number():
+        mg.ones(3) * 2
+        seen.append((mg.get_num_threads(), threads.numba.get_num_threads()))
+
+    worker = threading.Thread(target=note_number)
+    worker.start()
+    worker.join()
+    assert seen == [(1, 1)]
+
+
+PROGRAM = """
+    import numpy as np
+    from minigrad.runtime import threads
+    from minigrad.runtime.kernel import Array1, Memory, kernel
+    @kernel
+    def count(task, x: Array1, out: Memory):
+        out[task] = out[task] + x[0]
+    x, sizes = np.ones(1, np.float32), [1, 2, 3, 64, -5, 7, -1, 1000] * 20
+    count(1, x, np.zeros(1, np.float32))
+    arrays = [np.zeros(abs(size), np.float32) for size in sizes]
+    address = count.compiled["f", None]
+    program = b"".join(count.pack(5, address, n, id(x), id(a)) for n, a in zip(sizes, arrays, strict=True))
+    for _ in range(50):
+        threads.execute(program, len(program))
+    print(threads.get_num_threads(), all((array == 50).all() for array in arrays))
+"""
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 8])
+def test_execute_runs_every_task_of_a_program_once_with_any_number_of_threads(number):
+    """Also with more threads than cores, some of which start late."""
+    assert run_python(PROGRAM, NUMBA_NUM_THREADS=str(number)) == [str(number), "True"]
+
+
+def is_installed(package):
+    """Whether a Python distribution is installed."""
+    try:
+        return bool(importlib.metadata.files(package))
+    except importlib.metadata.PackageNotFoundError:
+        return False
+
+
+@pytest.mark.skipif(not is_installed("tbb") or "NUMBA_THREADING_LAYER" in os.environ, reason="needs the package tbb")
+def test_tbb_is_the_default_layer_if_it_is_installed():
+    assert threads.threading_layer() == "tbb"
+
+
+LAUNCHES = """
+    import threading
+    import numpy as np
+    import minigrad as mg
+    from minigrad.runtime import threads
+    x = mg.tensor(np.arange(100_000.0), dtype=mg.float32)
+    expected, wrong, start = x.numpy() * 2, [], threading.Barrier(2)
+    def work():
+        start.wait()
+        for _ in range(500):
+            if not np.array_equal((x + x).numpy(), expected):
+                wrong.append(1)
+    workers = [threading.Thread(target=work) for _ in range(2)]
+    for worker in workers: worker.start()
+    for worker in workers: worker.join()
+    print(threads.threading_layer(), len(wrong))
+"""
+
+
+def test_launches_from_two_threads_take_turns_with_the_layer_workqueue():
+    """The very first launch comes from two threads."""
+    assert run_python(LAUNCHES, NUMBA_THREADING_LAYER="workqueue") == ["workqueue", "0"]
+
+
+@pytest.mark.parametrize(
+    "name, value, kind, advice",
+    [
+        ("NUMBA_NUM_THREADS", "0", "ValidationError", "'0'; unset it, or use a whole number from 1 to 1024"),
+        ("NUMBA_NUM_THREADS", "-2", "ValidationError", "'-2'; unset it"),
+        ("NUMBA_NUM_THREADS", "abc", "ValidationError", "'abc'; unset it"),
+        ("NUMBA_NUM_THREADS", "1000000", "ValidationError", "'1000000'; unset it"),
+        ("NUMBA_THREADING_LAYER", "nonsense", "ValidationError", "'nonsense'; unset it, or use default, tbb, omp"),
+        ("NUMBA_DISABLE_JIT", "1", "DeviceError", "NUMBA_DISABLE_JIT is set"),
+    ],
+)
+def test_invalid_environment_variables_of_numba_are_named(name, value, kind, advice):
+    said = error_of_python(DOUBLE_AND_SUM, **{name: value})
+    assert said.startswith(f"MinigradError {kind} ")
+    assert name in said and advice in said
+
+
+def test_a_threading_layer_that_cannot_be_loaded_is_named(monkeypatch):
+    def fail():
+        raise ValueError("No threading layer could be loaded.")
+
+    monkeypatch.setattr(threads.numba, "get_num_threads", fail)
+    monkeypatch.setattr(threads.numba.config, "THREADING_LAYER", "tbb")
+    with pytest.raises(mg.errors.DeviceError, match="layer 'tbb'; install the package tbb.*could be loaded"):
+        threads._start_layer()
+
+
+@pytest.mark.skipif(not is_installed("tbb"), reason="needs the package tbb")
+@pytest.mark.parametrize("name", ["tbb", "safe"])
+def test_tbb_is_used_if_the_environment_asks_for_it(name):
+    code = DOUBLE_AND_SUM + "\nfrom minigrad.runtime import threads; print(threads.threading_layer())"
+    assert run_python(code, NUMBA_THREADING_LAYER=name) == ["200000.0", "tbb"]
