@@ -59,7 +59,7 @@ def find_kernels():
     return {
         kernel.name: kernel
         for kernel in gc.get_objects()
-        if isinstance(kernel, Kernel) and kernel.source.__module__.startswith("minigrad.")
+        if isinstance(kernel, Kernel) and kernel.module.startswith("minigrad.")
     }
 
 

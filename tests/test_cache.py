@@ -374,7 +374,7 @@ def test_fingerprint_changes_with_the_kinds_of_arguments():
     """The condition of the same loop is an array of bytes or of floats."""
     x, c, out = np.float32([3, 4]), np.array([True, False]), np.empty(2, "f4")
     for kind, first, expected in ((Bytes, c, [3, 0]), (Memory, np.float32([0, 2]), [0, 4])):
-        elementwise(_kept_where, (kind, Memory))(first, x, out)
+        elementwise(_kept_where, (kind, Memory, Memory))(first, x, out)
         assert out.tolist() == expected
 
 

@@ -1,4 +1,4 @@
-"""mg.graph: a replay gives the bits of a plain call, also for training; a function that cannot be replayed is refused."""
+"""mg.graph: a replay gives the bits of a plain call, also in training; what cannot be replayed is refused."""
 
 import gc
 import threading

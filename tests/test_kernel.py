@@ -110,7 +110,7 @@ def _choose(c, a, b):
     return a if c else b
 
 
-square_minus, choose = elementwise(_square_minus), elementwise(_choose, (Bytes, Memory, Memory))
+square_minus, choose = elementwise(_square_minus), elementwise(_choose, (Bytes, Memory, Memory, Memory))
 squared = elementwise(lambda a: a * a)
 
 

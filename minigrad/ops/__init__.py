@@ -11,7 +11,7 @@ from .softmax import softmax
 
 
 def __getattr__(name: str) -> Op:
-    raise AttributeError(f"there is no operation {name!r}")
+    raise AttributeError(f"ops: there is no operation {name!r}; declare it in a file of minigrad/ops")
 
 
 globals().update(OPS)

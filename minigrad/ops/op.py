@@ -29,7 +29,7 @@ from ..runtime.elementwise import Memory, elementwise
 from ..runtime.threads import call_on_host, local
 
 OPS: dict[str, "Op"] = {}
-FORMULA_COMPILERS = {"cpu": elementwise}  # by backend: (name, formula, kinds, out kind) -> implementation
+FORMULA_COMPILERS = {"cpu": elementwise}  # by backend: (formula, kinds, name) -> implementation
 
 
 class Dispatch(dict[str, Callable[..., None]]):
@@ -52,7 +52,7 @@ class Dispatch(dict[str, Callable[..., None]]):
         kinds: tuple[Any, ...] = (),
         floats: int | None = None,
     ):
-        self.name, self.formula = name, formula
+        self.name, self.reference, self.formula = name, reference, formula
         self["numpy"] = on_host = partial(call_on_host, _without_warnings(reference))
         if formula is not None:
             self.kinds = kinds or (Memory,) * (formula.__code__.co_argcount + 1)
@@ -60,7 +60,7 @@ class Dispatch(dict[str, Callable[..., None]]):
         self["cpu"] = on_host if cpu is None else cpu if floats is None else _for_floats(cpu, on_host, floats)
 
     def _compiled(self, backend: str) -> Callable[..., None]:
-        return FORMULA_COMPILERS[backend](self.name, self.formula, self.kinds)
+        return FORMULA_COMPILERS[backend](self.formula, self.kinds, self.name)
 
     def register(self, backend: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
         """A decorator that makes a function the implementation for a backend."""

@@ -27,15 +27,15 @@ class Index:
     """The kind of an operand that is the element's number in C order, whatever the memory layout."""
 
 
-def elementwise(name: str, formula: Callable[..., object], kinds: tuple[type, ...]) -> Callable[..., None]:
+def elementwise(formula: Callable[..., object], kinds: tuple[type, ...] = (), name: str = "") -> Callable[..., None]:
     """The implementation (operands..., out) that fills `out` with formula(a, ...) element by element.
 
     formula   a function of numbers, in the subset of Python that Numba compiles
     kinds     of each operand and of `out`: Memory (floats), Bytes (bool, uint8), Ints (int64); an operand of kind Index
-              takes no argument.  A number may be given for an operand
+              takes no argument.  A number may be given for an operand.  All are Memory if left out
     """
-    *inputs, result = kinds
-    run = _kernel(name, formula, tuple(inputs), result)
+    *inputs, result = kinds or (Memory,) * (formula.__code__.co_argcount + 1)
+    run = _kernel(name or formula.__name__, formula, tuple(inputs), result)
 
     def implementation(*arguments) -> None:
         out, given = arguments[-1], iter(arguments)

@@ -19,7 +19,7 @@ from .kernel import Kernel
 from .math import translated
 
 
-def elementwise(name: str, formula: Callable[..., Any], kinds: tuple[type, ...]) -> Callable[..., None]:
+def elementwise(formula: Callable[..., Any], kinds: tuple[type, ...], name: str) -> Callable[..., None]:
     """The implementation (operands..., out) that fills `out` with formula(a, ...) element by element; see
     ../elementwise.py.  A number may be given for an operand, and a NumPy array, which a replay sends again."""
     full_name = f"{formula.__module__.rpartition('.')[2]}.{name}"
@@ -108,7 +108,7 @@ def kernel(plan, {parameters}):
 
 # ---- copies
 
-_copy = elementwise("copy", lambda x: x, (Memory, Memory))
+_copy = elementwise(lambda x: x, (Memory, Memory), "copy")
 
 
 def assign(target: DeviceArray, source: Any) -> None:
