@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..elementwise import in_memory_order, merged
-from .array import DeviceArray, sent
+from .array import DeviceArray, to_device
 from .driver import cuda
 from .kernel import Kernel
 from .math import translated
@@ -42,7 +42,7 @@ def launch(run: Kernel, operands: list[Any], out: DeviceArray) -> None:
     if not out.size:
         return
     arrays = [value for value in operands if isinstance(value, DeviceArray)]
-    memories = [array.flat() for array in (out, *arrays)]
+    memories = [array.flat_memory() for array in (out, *arrays)]
     plan = _plan(
         out.shape,
         out.strides,
@@ -52,7 +52,7 @@ def launch(run: Kernel, operands: list[Any], out: DeviceArray) -> None:
     )
     flats = iter([flat for flat, _ in memories[1:]])
     values = [next(flats) if isinstance(value, DeviceArray) else value for value in operands]
-    run.each(out.size, plan, *values, memories[0][0])
+    run.launch_over(out.size, plan, *values, memories[0][0])
 
 
 @cache
@@ -63,7 +63,7 @@ def _plan(shape, strides, itemsize, operands, starts) -> DeviceArray:
     numbers = [len(sizes), int(np.prod(sizes, dtype=np.int64)), *starts]
     for axis in reversed(range(len(sizes))):
         numbers += [sizes[axis], *[step[axis] for step in steps]]
-    return sent(np.array(numbers, np.int64))
+    return to_device(np.array(numbers, np.int64))
 
 
 def _walk(arrays: int) -> str:
@@ -120,11 +120,11 @@ def loop(plan, key, limit, scale, out):{_walk(2)}
     def column(key: DeviceArray, limit: int, scale: float, out: DeviceArray) -> None:
         if not out.size:
             return
-        memory, start = out.flat()
+        memory, start = out.flat_memory()
         steps = np.cumprod((1, *out.shape[:0:-1]))[::-1].tolist()[-out.ndim :] if out.ndim else []
         plan = _plan(out.shape, out.strides, out.itemsize, ((out.shape, tuple(steps), 1),), (start, 0))
         run = made(formula)
-        run.each(out.size, plan, key, limit, float(scale), memory)
+        run.launch_over(out.size, plan, key, limit, float(scale), memory)
 
     made = cache(lambda formula: _made(text, formula, f"{_page(formula)}.{formula.__name__}"))
     return column
