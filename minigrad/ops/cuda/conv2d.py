@@ -65,21 +65,21 @@ def _input_pixel(k, position, group, C, H, W, F, OH, OW, KH, KW, SH, SW, top, le
 
 
 @cache
-def sums_kernel(rows: int, cols: int, positions: int, gradient: bool) -> Kernel:
-    """The kernel of the forward or the input gradient: tiles of rows x cols, and `positions` positions in a block."""
+def sums_kernel(rows: int, cols: int, block_positions: int, gradient: bool) -> Kernel:
+    """The kernel of the forward or input gradient: tiles of rows x cols, and `block_positions` positions in a block."""
     tile = register_tile(rows, cols)
     get_weight, get_pixel = (_input_weight, _input_pixel) if gradient else (_forward_weight, _forward_pixel)
-    weights_size, pixels_size = CHUNK * rows, CHUNK * positions
+    weights_size, pixels_size = CHUNK * rows, CHUNK * block_positions
 
     def sums(
-        source, w, b, out, N, M, places, taps, biased, C, H, W, F, OH, OW, KH, KW, SH, SW, top, left, DH, DW
+        source, w, b, out, N, M, positions, taps, biased, C, H, W, F, OH, OW, KH, KW, SH, SW, top, left, DH, DW
     ):  # fmt: skip
-        """out (groups * M, places, N) from source (.., .., N): for each of M rows of a group the sum over its taps of
-        weight times pixel.  C and F are the channels and filters of a group."""
+        """out (groups * M, positions, N) = for each of the M rows of a group the sum over its taps of weight * pixel of
+        source (.., .., N).  C and F are the channels and filters of a group."""
         lane, lanes, thread = cuda.threadIdx.x, cuda.blockDim.x, cuda.threadIdx.y * cuda.blockDim.x + cuda.threadIdx.x
         blocks = (M + rows - 1) // rows
         group, m = cuda.blockIdx.z // blocks, min(cuda.blockIdx.z % blocks * rows, M - rows)  # the last block overlaps
-        first_place, first_image = cuda.blockIdx.x * positions, cuda.blockIdx.y * lanes * cols + lane
+        first_position, first_image = cuda.blockIdx.x * block_positions, cuda.blockIdx.y * lanes * cols + lane
         weights = cuda.shared.array(weights_size, w.dtype)
         pixels = cuda.shared.array(pixels_size, np.int32)
         images = tile.column_offsets(first_image, lanes, N - 1)
@@ -89,73 +89,69 @@ def sums_kernel(rows: int, cols: int, positions: int, gradient: bool) -> Kernel:
             cuda.syncthreads()
             for i in range(thread, count * rows, THREADS):
                 weights[i] = get_weight(start + i // rows, group * M + m + i % rows, w, taps, C, F, KH, KW)
-            for i in range(thread, count * positions, THREADS):
-                k, place = start + i // positions, min(first_place + i % positions, places - 1)
-                pixels[i] = get_pixel(k, place, group, C, H, W, F, OH, OW, KH, KW, SH, SW, top, left, DH, DW)
+            for i in range(thread, count * block_positions, THREADS):
+                k, position = start + i // block_positions, min(first_position + i % block_positions, positions - 1)
+                pixels[i] = get_pixel(k, position, group, C, H, W, F, OH, OW, KH, KW, SH, SW, top, left, DH, DW)
             cuda.syncthreads()
             for k in range(count):
-                pixel = pixels[k * positions + cuda.threadIdx.y]
+                pixel = pixels[k * block_positions + cuda.threadIdx.y]
                 if pixel >= 0:
                     values = tile.gather_cols(source, pixel * N, images)
                     acc = tile.outer_fma(acc, tile.load_rows(weights, k * rows), values)
-        place = first_place + cuda.threadIdx.y
-        if place < places:
+        position = first_position + cuda.threadIdx.y
+        if position < positions:
             count = (N - first_image + lanes - 1) // lanes
-            tile.store(acc, out, ((group * M + m) * places + place) * N, places * N, images, count)
+            tile.store(acc, out, ((group * M + m) * positions + position) * N, positions * N, images, count)
 
-    return Kernel(sums, f"conv2d.{'input' if gradient else 'forward'}-{rows}x{cols}x{positions}")
+    return Kernel(sums, f"conv2d.{'input' if gradient else 'forward'}-{rows}x{cols}x{block_positions}")
 
 
-def _launch_sums(source, w, b, out, M, places, groups, gradient, *sizes):
-    """Choose a tile and launch; each group has M rows of outputs."""
-    N, taps = out.shape[-1], w.size // (M * groups)
+def _choose_tile(M, N, positions, groups):
+    """The rows and columns of a tile, the threads of a block along images and positions, and the grid."""
     lanes = 1
     while lanes < min(N, 32, THREADS):
         lanes *= 2
-    positions = THREADS // lanes
+    block_positions = THREADS // lanes
     for max_rows, cols in TILES:
         rows = split_evenly(M, max_rows)
-        grid = -(-places // positions), -(-N // (lanes * cols)), groups * -(-M // rows)
+        grid = -(-positions // block_positions), -(-N // (lanes * cols)), groups * -(-M // rows)
         enough_blocks = grid[0] * grid[1] * grid[2] >= 2 * current_gpu().multiprocessors
         if enough_blocks and (cols == 1 or lanes * cols <= 2 * N):
             break
-    arrays = [array.reshape(-1) for array in (source, w, w if b is None else b, out)]
-    run = sums_kernel(rows, cols, positions, gradient)[grid, (lanes, positions)]
-    run(*arrays, N, M, places, taps, int(b is not None), *sizes)
+    return rows, cols, (lanes, block_positions), grid
 
 
-def _use_tf32(out, stride, groups, taps):
-    """Whether a convolution with `taps` multiply-adds for each output runs on tensor cores."""
-    return stride == (1, 1) and groups == 1 and tf32.is_worthwhile(out.dtype, out.size * taps)
+def _fill_sums(source, w, b, out, stride, pads, dilation, groups, gradient):
+    """Fill `out` of the forward from x, or dx of the input gradient from g."""
+    if not out.size:
+        return
+    source, w, out = memory.batch_last(source), memory.contiguous(w), memory.batch_last(out)
+    images, outputs = (out, source) if gradient else (source, out)
+    (F, C, KH, KW), (_, H, W, N), (_, OH, OW, _) = w.shape, images.shape, outputs.shape
+    M, taps = (C, F // groups * KH * KW) if gradient else (F // groups, C * KH * KW)
+    if stride == (1, 1) and groups == 1 and tf32.is_worthwhile(out.dtype, out.size * taps):
+        if gradient:
+            tap_table = tf32.input_taps(F, OH, OW, KH, KW, *dilation)
+            tf32.launch_windows(source, tf32.swap_channels(w), b, out, tap_table, -pads[0], -pads[2])
+        else:
+            tap_table = tf32.forward_taps(C, H, W, KH, KW, *dilation)
+            tf32.launch_windows(source, w.reshape(F, -1), b, out, tap_table, pads[0], pads[2])
+        return
+    positions, arrays = out.shape[1] * out.shape[2], [a.reshape(-1) for a in (source, w, w if b is None else b, out)]
+    rows, cols, block, grid = _choose_tile(M, N, positions, groups)
+    sizes = C, H, W, F // groups, OH, OW, KH, KW, *stride, pads[0], pads[2], *dilation
+    run = sums_kernel(rows, cols, block[1], gradient)[grid, block]
+    run(*arrays, N, M, positions, taps, int(b is not None), *sizes)
 
 
 @conv2d_dispatch.register("cuda")
 def conv2d_cuda(x, w, b, stride, pads, dilation, groups, out):
-    if not out.size:
-        return
-    x, w, result = memory.batch_last(x), memory.contiguous(w), memory.batch_last(out)
-    b = None if b is None else memory.contiguous(b)
-    (F, C, KH, KW), (_, H, W, _), (_, OH, OW, _) = w.shape, x.shape, result.shape
-    if _use_tf32(out, stride, groups, C * KH * KW):
-        taps = tf32.forward_taps(C, H, W, KH, KW, *dilation)
-        tf32.launch_windows(x, w.reshape(F, -1), b, result, taps, pads[0], pads[2])
-        return
-    sizes = C, H, W, F // groups, OH, OW, KH, KW, *stride, pads[0], pads[2], *dilation
-    _launch_sums(x, w, b, result, F // groups, OH * OW, groups, False, *sizes)
+    _fill_sums(x, w, None if b is None else memory.contiguous(b), out, stride, pads, dilation, groups, False)
 
 
 @conv2d_input_dispatch.register("cuda")
 def conv2d_input_cuda(g, w, stride, pads, dilation, groups, dx):
-    if not dx.size:
-        return
-    g, w, result = memory.batch_last(g), memory.contiguous(w), memory.batch_last(dx)
-    (F, C, KH, KW), (_, H, W, _), (_, OH, OW, _) = w.shape, result.shape, g.shape
-    if _use_tf32(dx, stride, groups, F * KH * KW):
-        taps = tf32.input_taps(F, OH, OW, KH, KW, *dilation)
-        tf32.launch_windows(g, tf32.swap_channels(w), None, result, taps, -pads[0], -pads[2])
-        return
-    sizes = C, H, W, F // groups, OH, OW, KH, KW, *stride, pads[0], pads[2], *dilation
-    _launch_sums(g, w, None, result, C, H * W, groups, True, *sizes)
+    _fill_sums(g, w, None, dx, stride, pads, dilation, groups, True)
 
 
 # ---- weight gradient

@@ -10,20 +10,10 @@ too many terms loses digits.
 from functools import cache
 
 from ...runtime import memory
-from ...runtime.cuda import driver
+from ...runtime.cuda import driver, tile
 from ...runtime.cuda.driver import cuda
 from ...runtime.cuda.gpu import current_gpu
 from ...runtime.cuda.kernel import Kernel
-from ...runtime.cuda.tile import (
-    define_function,
-    locate_block,
-    locate_elements,
-    make_fetch,
-    make_put,
-    make_store,
-    register_tile,
-    shared_load_lines,
-)
 from ..matmul import LONG, _steps, linear_dispatch, matmul_dispatch
 from . import tf32
 
@@ -38,14 +28,15 @@ def block_side(side: int) -> int:
 @cache
 def gemm_kernel(side: int) -> Kernel:
     """The kernel for tiles of side x side."""
-    across, tile, depth = block_side(side), register_tile(side, side), DEPTH[side]
+    across, registers, depth = block_side(side), tile.register_tile(side, side), DEPTH[side]
     width, threads = across * side, across**2
     row_length, count = width + 4, width * depth // threads
     shared_size = 2 * depth * row_length
     group = min(side, 4)  # consecutive rows (and columns) of a thread; its next four lie beyond those of all others
     offsets = [i // group * across * group + i % group for i in range(side)]
-    fetch, put, store = make_fetch(count), make_put(count), make_store([(m, n) for m in offsets for n in offsets])
-    load = define_function("load(values, at)", shared_load_lines(offsets))
+    fetch, put = tile.make_fetch(count), tile.make_put(count)
+    store = tile.make_store([(m, n) for m in offsets for n in offsets])
+    load = tile.define_function("load(values, at)", tile.shared_load_lines(offsets))
 
     def gemm(a, b, bias, out, M, N, K, a_batch, am, ak, b_batch, bk, bn, biased):
         """out (batch, M, N) = a (batch, M, K) b (batch, K, N), plus bias (M) on each row if `biased` is 1, not 0.
@@ -53,19 +44,19 @@ def gemm_kernel(side: int) -> Kernel:
         a_batch, am, ak, b_batch, bk, bn: strides in elements.
         """
         tx, ty, thread = cuda.threadIdx.x, cuda.threadIdx.y, cuda.threadIdx.y * across + cuda.threadIdx.x
-        m0, n0, batch = locate_block(cuda.blockIdx.x, M, N, width, width)
+        m0, n0, batch = tile.locate_block(cuda.blockIdx.x, M, N, width, width)
         a_shared = cuda.shared.array(shared_size, a.dtype)
         b_shared = cuda.shared.array(shared_size, a.dtype)
-        m, ka, dm, dka = locate_elements(thread, threads, width, depth, ak == 1)
-        n, kb, dn, dkb = locate_elements(thread, threads, width, depth, bk == 1)
-        acc, half = tile.zeros(a), 0
+        m, ka, dm, dka = tile.locate_elements(thread, threads, width, depth, ak == 1)
+        n, kb, dn, dkb = tile.locate_elements(thread, threads, width, depth, bk == 1)
+        acc, half = registers.zeros(a), 0
         next_a = fetch(a, batch * a_batch, m0 + m, dm, M, am, ka, dka, K, ak)
         next_b = fetch(b, batch * b_batch, n0 + n, dn, N, bn, kb, dkb, K, bk)
         row, col = m0 + ty * group, n0 + tx * group
         for start in range(0, K, depth):
             if start and start % LONG == 0:
                 store(acc, out, batch * M * N, row, M, col, N, bias, biased, start > LONG)
-                acc = tile.zeros(a)
+                acc = registers.zeros(a)
             put(next_a, a_shared, half + ka * row_length + m, dka * row_length + dm)
             put(next_b, b_shared, half + kb * row_length + n, dkb * row_length + dn)
             cuda.syncthreads()
@@ -73,7 +64,7 @@ def gemm_kernel(side: int) -> Kernel:
             next_b = fetch(b, batch * b_batch, n0 + n, dn, N, bn, start + depth + kb, dkb, K, bk)
             for k in range(depth):
                 at = half + k * row_length
-                acc = tile.outer_fma(acc, load(a_shared, at + ty * group), load(b_shared, at + tx * group))
+                acc = registers.outer_fma(acc, load(a_shared, at + ty * group), load(b_shared, at + tx * group))
             half = depth * row_length - half
         store(acc, out, batch * M * N, row, M, col, N, bias, biased, K > LONG)
 

@@ -4,6 +4,8 @@ A kernel takes tables of addresses, in which entry i is an array of parameter i,
 updates one piece.
 """
 
+from functools import partial
+
 from ...runtime.cuda.array import array_at, to_device_each_replay, to_device_once
 from ...runtime.cuda.driver import cuda, helper
 from ...runtime.cuda.gpu import current_gpu
@@ -73,16 +75,6 @@ def _launch(kernel, numbers, params, *lists):
     run(pieces.reshape(-1), to_device_each_replay(numbers), *tables)
 
 
-@sgd_dispatch.register("cuda")
-def sgd_cuda(numbers, params, grads):
-    _launch(sgd_kernel, numbers, params, grads)
-
-
-@momentum_dispatch.register("cuda")
-def momentum_cuda(numbers, params, grads, momenta):
-    _launch(momentum_kernel, numbers, params, grads, momenta)
-
-
-@adam_dispatch.register("cuda")
-def adam_cuda(numbers, params, grads, means, squares, largest):
-    _launch(adam_kernel, numbers, params, grads, means, squares, largest)
+sgd_dispatch.register("cuda")(partial(_launch, sgd_kernel))
+momentum_dispatch.register("cuda")(partial(_launch, momentum_kernel))
+adam_dispatch.register("cuda")(partial(_launch, adam_kernel))

@@ -6,6 +6,8 @@ sums as a tree.  B is cut into parts if there are too few threads otherwise, and
 again.  The order of all additions depends only on the shapes and the GPU.  Sums keep the rounding errors of additions.
 """
 
+from functools import partial
+
 from ...runtime import memory
 from ...runtime.cuda.driver import cuda, helper
 from ...runtime.cuda.gpu import current_gpu, limit_threads
@@ -149,16 +151,6 @@ def add_parts(sums, out):
     _sum(1, sums.shape[0], out.size, sums, out)
 
 
-@sum_dispatch.register("cuda")
-def sum_cuda(x, axes, out):
-    _in_memory(_sum, x, axes, out)
-
-
-@amax_dispatch.register("cuda")
-def amax_cuda(x, axes, out):
-    _in_memory(_amax, x, axes, out)
-
-
-@argmax_dispatch.register("cuda")
-def argmax_cuda(x, axes, out):
-    _in_memory(_argmax, x, axes, out)
+sum_dispatch.register("cuda")(partial(_in_memory, _sum))
+amax_dispatch.register("cuda")(partial(_in_memory, _amax))
+argmax_dispatch.register("cuda")(partial(_in_memory, _argmax))

@@ -1,6 +1,8 @@
 """Softmax and its logarithm on the GPU: a thread for each (a, c) of memory (A, B, C); the formulas are in
 ../softmax.py."""
 
+from functools import partial
+
 from ...runtime.cuda.driver import cuda, helper
 from ...runtime.cuda.kernel import kernel
 from ...runtime.cuda.math import added, const, exp, larger, log, settled
@@ -50,11 +52,5 @@ def _launch(kernel, x, axis, out):
     kernel.launch_over(A * C, x.reshape(-1), result.reshape(-1), A * C, B, C)
 
 
-@softmax_dispatch.register("cuda")
-def softmax_cuda(x, axis, out):
-    _launch(softmax_kernel, x, axis, out)
-
-
-@log_softmax_dispatch.register("cuda")
-def log_softmax_cuda(x, axis, out):
-    _launch(log_softmax_kernel, x, axis, out)
+softmax_dispatch.register("cuda")(partial(_launch, softmax_kernel))
+log_softmax_dispatch.register("cuda")(partial(_launch, log_softmax_kernel))

@@ -9,22 +9,12 @@ from functools import cache
 import numpy as np
 
 from ...runtime import memory
-from ...runtime.cuda import driver
+from ...runtime.cuda import driver, tile
 from ...runtime.cuda.array import to_device_once
 from ...runtime.cuda.driver import cuda
 from ...runtime.cuda.gpu import current_gpu
 from ...runtime.cuda.kernel import Kernel
 from ...runtime.cuda.mma import make_multiply, product_cells, to_tf32
-from ...runtime.cuda.tile import (
-    define_function,
-    locate_block,
-    locate_elements,
-    make_fetch,
-    make_put,
-    make_store,
-    return_tuple,
-    zero_lines,
-)
 from ...runtime.precision import get_float32_matmul_precision
 
 MIN_MULTIPLY_ADDS = 2**20  # below, the float32 kernels are used
@@ -53,10 +43,10 @@ def tf32_kernel(windows: bool) -> Kernel:
     a_row, b_row = HEIGHT + 8, WIDTH + 8  # 8 more than needed, so that a warp reads from different banks
     a_size, b_size = 2 * DEPTH * a_row, 2 * DEPTH * b_row
     a_count, b_count = HEIGHT * DEPTH // THREADS, WIDTH * DEPTH // THREADS
-    fetch_a, fetch_b = make_fetch(a_count), _make_fetch_windows(b_count) if windows else make_fetch(b_count)
-    put_a, put_b = make_put(a_count, to_tf32), make_put(b_count, to_tf32)
-    zeros = define_function("zeros(like)", zero_lines(4 * DOWN * ACROSS))
-    multiply, store = make_multiply(DOWN, ACROSS, a_row, b_row), make_store(product_cells(DOWN, ACROSS))
+    fetch_a, fetch_b = tile.make_fetch(a_count), _make_fetch_windows(b_count) if windows else tile.make_fetch(b_count)
+    put_a, put_b = tile.make_put(a_count, to_tf32), tile.make_put(b_count, to_tf32)
+    zeros = tile.define_function("zeros(like)", tile.zero_lines(4 * DOWN * ACROSS))
+    multiply, store = make_multiply(DOWN, ACROSS, a_row, b_row), tile.make_store(product_cells(DOWN, ACROSS))
 
     def product(a, b, bias, out, taps, M, N, K, a_batch, am, ak, b_batch, bk, bn, biased, images, OW, H, W, top, left):
         """out (batch, M, N) = a (batch, M, K) b (batch, K, N), plus bias (M) on each row if `biased` is 1, not 0.
@@ -65,11 +55,11 @@ def tf32_kernel(windows: bool) -> Kernel:
         first pixel of its channel, and its distance down and to the right of the window's corner.
         """
         thread, lane, warp = cuda.threadIdx.x, cuda.threadIdx.x % 32, cuda.threadIdx.x // 32
-        m0, n0, batch = locate_block(cuda.blockIdx.x, M, N, HEIGHT, WIDTH)
+        m0, n0, batch = tile.locate_block(cuda.blockIdx.x, M, N, HEIGHT, WIDTH)
         a_shared = cuda.shared.array(a_size, np.float32)
         b_shared = cuda.shared.array(b_size, np.float32)
-        m, ka, dm, dka = locate_elements(thread, THREADS, HEIGHT, DEPTH, ak == 1)
-        n, kb, dn, dkb = locate_elements(thread, THREADS, WIDTH, DEPTH, bk == 1 and not windows)
+        m, ka, dm, dka = tile.locate_elements(thread, THREADS, HEIGHT, DEPTH, ak == 1)
+        n, kb, dn, dkb = tile.locate_elements(thread, THREADS, WIDTH, DEPTH, bk == 1 and not windows)
         position, image = (n0 + n) // images, (n0 + n) % images
         h, w = position // OW - top, position % OW - left
         warp_m, warp_n = warp // WARPS_ACROSS * WARP_HEIGHT, warp % WARPS_ACROSS * WARP_WIDTH
@@ -107,7 +97,7 @@ def _make_fetch_windows(count):
             f"x[position((taps[position({k})] + {row} * W + {col}) * images + image)] "
             f"if n < N and {k} < K and {row} >= 0 and {row} < H and {col} >= 0 and {col} < W else const(0, x)"
         )
-    return define_function("fetch(x, taps, n, N, k, dk, K, h, w, H, W, image, images)", [return_tuple(items)])
+    return tile.define_function("fetch(x, taps, n, N, k, dk, K, h, w, H, W, image, images)", [tile.return_tuple(items)])
 
 
 def _count_blocks(M, N, batch):

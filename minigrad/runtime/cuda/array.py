@@ -5,7 +5,6 @@ Everything that reads elements is a kernel or a copy to the host.  The class has
 device array is an error.
 """
 
-import ctypes
 from math import prod
 from typing import Any
 
@@ -220,11 +219,7 @@ class _ForeignMemory:
 def wrap_foreign_memory(
     address: int, shape: tuple[int, ...], steps: tuple[int, ...], dtype: np.dtype, release: Any
 ) -> DeviceArray:
-    """An array on memory of another library.
-
-    steps     strides in elements, none below 0
-    release   called when no array uses the memory any more
-    """
+    """An array on memory of another library, which `release` frees; `steps` are strides in elements, none below 0."""
     strides = tuple(step * dtype.itemsize for step in steps)
     nbytes = sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True)) + dtype.itemsize
     owner = _ForeignMemory(address, nbytes, release)
@@ -248,8 +243,7 @@ if driver.SIMULATED:
 
     def array_at(address, count, like):
         """In a kernel: the array of `count` elements at an address, with the dtype of the array `like`."""
-        buffer = (ctypes.c_char * (int(count) * like.dtype.itemsize)).from_address(int(address))
-        return np.ndarray(int(count), like.dtype, buffer)
+        return bytes_at(int(address), int(count) * like.dtype.itemsize).view(like.dtype)
 
 else:
     from numba.cuda.extending import intrinsic

@@ -21,8 +21,6 @@ if driver.SIMULATED:
         """The number `value` in the type of `like`, a number or an array."""
         return (like.dtype.type if hasattr(like, "dtype") else type(like))(value)
 
-    exp, log, tanh, sqrt = np.exp, np.log, np.tanh, np.sqrt
-
 else:
     from numba.cuda.extending import intrinsic
 
@@ -38,25 +36,9 @@ else:
 
         return kind(source, like), generate
 
-    @helper
-    def exp(x):
-        """e to the power of x."""
-        return math.exp(x)
 
-    @helper
-    def log(x):
-        """The natural logarithm of x."""
-        return math.log(x)
-
-    @helper
-    def tanh(x):
-        """The hyperbolic tangent of x."""
-        return math.tanh(x)
-
-    @helper
-    def sqrt(x):
-        """The square root of x."""
-        return math.sqrt(x)
+_library = np if driver.SIMULATED else math  # np keeps float32; Numba compiles math's functions for the type of x
+exp, log, tanh, sqrt = _library.exp, _library.log, _library.tanh, _library.sqrt
 
 
 @helper

@@ -63,10 +63,8 @@ def make_multiply(down: int, across: int, a_row: int, b_row: int) -> Any:
 
     a_row, b_row   the lengths of the rows of a (K, a_row) and b (K, b_row) in shared memory
     """
-    signature = "multiply(acc, a, a_at, b, b_at, lane)"
-    if driver.SIMULATED:
-        return define_function(signature, _simulated_lines(down, across, a_row, b_row))
-    return define_function(signature, fragment_lines(down, across, a_row, b_row), mma=mma)
+    lines, names = (_simulated_lines, {}) if driver.SIMULATED else (fragment_lines, {"mma": mma})
+    return define_function("multiply(acc, a, a_at, b, b_at, lane)", lines(down, across, a_row, b_row), **names)
 
 
 def product_cells(down: int, across: int) -> list[tuple[int, int]]:
@@ -89,15 +87,13 @@ def fragment_lines(down: int, across: int, a_row: int, b_row: int) -> list[str]:
     A thread holds of a (16x8) rows lane // 4 and lane // 4 + 8 in columns lane % 4 and lane % 4 + 4, and of b (8x8)
     rows lane % 4 and lane % 4 + 4 in column lane // 4.
     """
-    lines = [
-        f"a_first, b_first = a_at + lane % 4 * {a_row} + lane // 4, b_at + lane % 4 * {b_row} + lane // 4"
-    ]  # fmt: skip
+    lines = [f"i, j = a_at + lane % 4 * {a_row} + lane // 4, b_at + lane % 4 * {b_row} + lane // 4"]
     for i in range(down):
         steps = [16 * i + number % 2 * 8 + number // 2 * 4 * a_row for number in range(4)]
-        lines += [f"a{i}_{number} = {item('a', f'a_first + {step}')}" for number, step in enumerate(steps)]
+        lines += [f"a{i}_{number} = {item('a', f'i + {step}')}" for number, step in enumerate(steps)]
     for j in range(across):
         steps = [8 * j + number * 4 * b_row for number in range(2)]
-        lines += [f"b{j}_{number} = {item('b', f'b_first + {step}')}" for number, step in enumerate(steps)]
+        lines += [f"b{j}_{number} = {item('b', f'j + {step}')}" for number, step in enumerate(steps)]
     results = []
     for i in range(down):
         for j in range(across):

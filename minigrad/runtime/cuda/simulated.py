@@ -3,6 +3,7 @@
 Functions have the names, arguments and results of those in `cuda.bindings.driver`, so the rest of the backend is the
 same with and without a GPU.  Work runs at once: a stream is a number, and an event is a time.
 """
+# ruff: noqa: N816 - the names are the driver's
 
 import ctypes
 import enum
@@ -42,36 +43,19 @@ class CUstreamCaptureMode(enum.IntEnum):
 ATTRIBUTES = {16: 2, 75: 9, 76: 0}  # 2 multiprocessors, compute capability 9.0
 
 
-def cuInit(flags):
-    return (0,)
+def _return(*values):
+    """A function of the driver that only returns values."""
+    return lambda *arguments: (0, *values)
 
 
-def cuDriverGetVersion():
-    return 0, 0
-
-
-def cuDeviceGetCount():
-    return 0, 1
-
-
-def cuDeviceGet(ordinal):
-    return 0, ordinal
-
-
-def cuDeviceGetName(length, device):
-    return 0, b"Numba's simulator"
+cuInit = cuCtxSetCurrent = cuCtxSynchronize = cuEventSynchronize = _return()
+cuDriverGetVersion = cuDeviceGet = _return(0)
+cuDeviceGetCount = cuDevicePrimaryCtxRetain = _return(1)
+cuDeviceGetName = _return(b"Numba's simulator")
 
 
 def cuDeviceGetAttribute(attribute, device):
     return 0, ATTRIBUTES[int(attribute)]
-
-
-def cuDevicePrimaryCtxRetain(device):
-    return 0, 1
-
-
-def cuCtxSetCurrent(context):
-    return (0,)
 
 
 # ---- memory
@@ -96,10 +80,6 @@ def cuMemFree(address):
     return (0,)
 
 
-def cuCtxSynchronize():
-    return (0,)
-
-
 def cuMemAllocHost(size):
     block = np.zeros(size, np.uint8)
     _pinned[block.ctypes.data] = block
@@ -111,12 +91,12 @@ def cuMemFreeHost(address):
     return (0,)
 
 
-def _copy(target, source, size, stream):
+def cuMemcpyHtoDAsync(target, source, size, stream):
     _run_or_capture(stream, lambda: ctypes.memmove(int(target), int(source), size))
     return (0,)
 
 
-cuMemcpyHtoDAsync = cuMemcpyDtoHAsync = cuMemcpyDtoDAsync = _copy  # noqa: N816
+cuMemcpyDtoHAsync = cuMemcpyHtoDAsync
 
 
 # ---- streams, events and graphs
@@ -143,10 +123,6 @@ def cuEventCreate(flags):
 
 def cuEventRecord(event, stream):
     _events[event] = time.perf_counter()
-    return (0,)
-
-
-def cuEventSynchronize(event):
     return (0,)
 
 
@@ -188,7 +164,7 @@ def cuGraphDestroy(graph):
     return (0,)
 
 
-cuGraphExecDestroy = cuGraphDestroy  # noqa: N816
+cuGraphExecDestroy = cuGraphDestroy
 
 
 def _run_or_capture(stream, work):

@@ -80,37 +80,31 @@ def return_tuple(values: Iterable[str]) -> str:
 @cache
 def register_tile(rows: int, cols: int) -> Any:
     """The functions for a tile, see above."""
-    row_range, col_range = range(rows), range(cols)
-    cells = [(row, col) for row in row_range for col in col_range]
+    R, C = range(rows), range(cols)
+    cells = [(r, c) for r in R for c in C]
+
+    def store_column(c):
+        return "; ".join(f"{item('out', f'at + {r} * row_step + offsets[{c}]')} = acc[{r * cols + c}]" for r in R)
+
     texts = {
         "zeros(like)": zero_lines(len(cells)),
         "broadcast_rows(values, at, step, use)": [
-            *[f"r{r} = {item('values', f'at + {r} * step')} if use else const(0, values)" for r in row_range],
+            *[f"r{r} = {item('values', f'at + {r} * step')} if use else const(0, values)" for r in R],
             return_tuple(f"r{r}" for r, _ in cells),
         ],
         "outer_fma(acc, a, b)": [return_tuple(f"acc[{i}] + a[{r}] * b[{c}]" for i, (r, c) in enumerate(cells))],
-        "load_rows(values, at)": shared_load_lines(row_range),
-        "load_strided_rows(values, at, step)": [return_tuple(item("values", f"at + {r} * step") for r in row_range)],
-        "load_cols(values, at)": [return_tuple(item("values", f"at + {c}") for c in col_range)],
-        "column_offsets(first, step, last)": [return_tuple(f"min(first + {c} * step, last)" for c in col_range)],
-        "gather_cols(values, at, offsets)": [return_tuple(item("values", f"at + offsets[{c}]") for c in col_range)],
-        "store(acc, out, at, row_step, offsets, count)": [
-            line for c in col_range for line in [f"if {c} < count:", *_store_column_lines(c, rows, cols)]
-        ],
-        "store_flat(acc, out, at, step)": [
-            f"{item('out', f'at + {i} * step')} = acc[{i}]" for i in range(len(cells))
-        ],
+        "load_rows(values, at)": shared_load_lines(R),
+        "load_strided_rows(values, at, step)": [return_tuple(item("values", f"at + {r} * step") for r in R)],
+        "load_cols(values, at)": [return_tuple(item("values", f"at + {c}") for c in C)],
+        "column_offsets(first, step, last)": [return_tuple(f"min(first + {c} * step, last)" for c in C)],
+        "gather_cols(values, at, offsets)": [return_tuple(item("values", f"at + offsets[{c}]") for c in C)],
+        "store(acc, out, at, row_step, offsets, count)": [f"if {c} < count: {store_column(c)}" for c in C],
+        "store_flat(acc, out, at, step)": [f"{item('out', f'at + {i} * step')} = acc[{i}]" for i in range(len(cells))],
     }  # fmt: skip
     functions = ModuleType(f"tile_{rows}x{cols}")  # Numba reads attributes of modules, not of other objects
     for signature, lines in texts.items():
         setattr(functions, signature.partition("(")[0], define_function(signature, lines))
     return functions
-
-
-def _store_column_lines(col: int, rows: int, cols: int) -> list[str]:
-    return [
-        f"    {item('out', f'at + {row} * row_step + offsets[{col}]')} = acc[{row * cols + col}]" for row in range(rows)
-    ]
 
 
 def zero_lines(count: int) -> list[str]:
