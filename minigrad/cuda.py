@@ -1,8 +1,8 @@
-"""The GPU: whether there is one, what it is, how much of its memory is used, and waiting for it.
+"""The GPU: whether there is one, its properties, its memory, and waiting for it.
 
-Names are those of `torch.cuda`.  Work on the GPU is ordered and done later: Python waits for it where it reads a value
-(`item()`, `numpy()`, `print`), or in `synchronize()`.  A whole step is best recorded by `mg.graph`, which makes a CUDA
-graph of it.
+Names are those of `torch.cuda`.  The GPU runs work in order, while Python continues.  Python waits for the GPU where it
+reads a value (`item()`, `numpy()`, `print`), and in `synchronize()`.  `mg.graph` records a whole training step as one
+CUDA graph.
 """
 
 from typing import Any
@@ -30,7 +30,7 @@ openers["cuda"] = _open_gpu
 
 
 def is_available() -> bool:
-    """Whether tensors can be moved to "cuda"; `mg.device("cuda")` says why not.
+    """Return whether tensors can be moved to "cuda"; the error of `mg.device("cuda")` says why not.
 
     Example
     >>> is_available() in (True, False)
@@ -44,7 +44,7 @@ def is_available() -> bool:
 
 
 def device_count() -> int:
-    """How many GPUs can be used: 1 or 0.
+    """Return the number of GPUs that can be used: 1 or 0.
 
     Example
     >>> device_count() == is_available()
@@ -53,78 +53,117 @@ def device_count() -> int:
     return int(is_available())
 
 
-def _machine() -> Any:
+def _current_gpu() -> Any:
     device("cuda")
-    from .runtime.cuda.machine import machine
+    from .runtime.cuda.gpu import current_gpu
 
-    return machine()
+    return current_gpu()
 
 
 def get_device_name() -> str:
-    """The name of the GPU.
+    """Return the name of the GPU.
 
-    Raises   DeviceError   there is none
+    Raises   DeviceError   there is no GPU
+    Example
+    >>> is_available() and not get_device_name()
+    False
     """
-    return _machine().name
+    return _current_gpu().name
 
 
 def get_device_capability() -> tuple[int, int]:
-    """The compute capability of the GPU, as (9, 0).
+    """Return the compute capability of the GPU, such as (9, 0).
 
-    Raises   DeviceError   there is none
+    Raises   DeviceError   there is no GPU
+    Example
+    >>> is_available() and get_device_capability() < (7, 5)
+    False
     """
-    return _machine().capability
+    return _current_gpu().capability
 
 
 def report() -> dict[str, Any]:
-    """The GPU, its memory, the driver, and the versions of all packages that take part.
+    """Return the GPU, its memory, and the versions of the driver and the packages.
 
     Raises   DeviceError   there is no GPU
+    Example
+    >>> is_available() and "driver" not in report()
+    False
     """
-    return _machine().report()
+    return _current_gpu().report()
 
 
 def synchronize() -> None:
-    """Wait until all work on the GPU is done.
+    """Wait for all work on the GPU.
 
     Raises   DeviceError       there is no GPU, or a kernel has failed
-             ValidationError   a label that was out of range; whatever else only the GPU could find
+             ValidationError   a kernel has found a label out of range
+    Example
+    >>> if is_available():
+    ...     synchronize()
     """
-    _machine().synchronize()
-    from .runtime.cuda.alarm import raise_alarm
+    _current_gpu().synchronize()
+    from .runtime.cuda.device_error import raise_device_error
 
-    raise_alarm()
+    raise_device_error()
 
 
 def memory_stats() -> dict[str, int]:
-    """Memory of the GPU, in bytes, and how often the driver was asked for some.
+    """Return the use of the GPU's memory by minigrad: bytes, and numbers of calls of the driver.
 
-    in_use        what tensors and recorded functions hold now
-    peak          the most that was in use at once
-    held          what the driver has given: in use, or kept for the next tensor
-    allocations   times that the driver was asked for memory; constant once a training has found its pace
-    frees         times that it was given some back
+    in_use        bytes that tensors and recorded functions hold now
+    peak          bytes, the most that were in use at once
+    held          bytes taken from the driver: in use, or kept for later tensors
+    allocations   requests for memory; constant after the first steps of a training
+    frees         blocks returned
 
     Raises   DeviceError   there is no GPU
+    Example
+    >>> is_available() and "in_use" not in memory_stats()
+    False
     """
-    return dict(vars(_machine().stats))
+    return dict(vars(_current_gpu().stats))
 
 
 def memory_allocated() -> int:
-    """Bytes of the GPU's memory in use."""
+    """Return the bytes of the GPU's memory in use.
+
+    Raises   DeviceError   there is no GPU
+    Example
+    >>> is_available() and memory_allocated() > max_memory_allocated()
+    False
+    """
     return memory_stats()["in_use"]
 
 
 def max_memory_allocated() -> int:
-    """The most bytes of the GPU's memory that were in use at once."""
+    """Return the most bytes of the GPU's memory that were in use at once.
+
+    Raises   DeviceError   there is no GPU
+    Example
+    >>> is_available() and max_memory_allocated() < memory_allocated()
+    False
+    """
     return memory_stats()["peak"]
 
 
 def memory_reserved() -> int:
-    """Bytes of the GPU's memory in use or kept for the next tensor."""
+    """Return the bytes of the GPU's memory in use or kept for later tensors.
+
+    Raises   DeviceError   there is no GPU
+    Example
+    >>> is_available() and memory_reserved() < memory_allocated()
+    False
+    """
     return memory_stats()["held"]
 
 
 def empty_cache() -> None:
-    """Give memory that is kept, but not in use, back to the driver."""
-    _machine().pool.release()
+    """Return memory that is not in use to the driver.
+
+    Raises   DeviceError   there is no GPU
+    Example
+    >>> if is_available():
+    ...     empty_cache()
+    """
+    _current_gpu().pool.release_unused()

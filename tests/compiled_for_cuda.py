@@ -1,10 +1,10 @@
-"""Compile every kernel of device 'cuda' for one compute capability, without a GPU, and look at the machine code.
+"""Compile every kernel of device 'cuda' for one compute capability, without a GPU, and check the machine code.
 
     python compiled_for_cuda.py 9.0
 
-Everything that on_cuda.py tries on float32 is called once more, and everything of LeNet-5, with a driver that launches
-nothing; each kernel that would be launched is compiled to PTX and linked.  Where `ptxas` is found, it says how many
-registers a kernel needs, and whether any are spilt.
+The script calls everything that on_cuda.py tests on float32, and trains LeNet-5, with a driver that launches nothing.
+Each kernel that would be launched is compiled to PTX, linked and checked.  If `ptxas` is found, it is asked for the
+stack and the spilled registers of each kernel.
 """
 
 import re
@@ -34,14 +34,15 @@ from minigrad.models import LeNet5  # noqa: E402
 from minigrad.nn import functional as F  # noqa: E402
 from minigrad.runtime.cuda.kernel import Kernel  # noqa: E402
 
-ALLOWED = ("cuda.alarm", "cuda.movement")  # kernels on whole numbers
-few = settings(max_examples=2, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+two_examples = settings(
+    max_examples=2, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
+)
 problems: list[str] = []
 count = 0
 
 
-def compiled(kernel, kinds):
-    """Compile a kernel, link it, and note what should not be in it."""
+def compile_and_check(kernel, kinds):
+    """Compile and link a kernel, and add what should not be in it to `problems`; replaces Kernel._compile."""
     global count
     ptx, entry = kernel.ptx(kinds, CAPABILITY)
     driver.link(ptx, CAPABILITY)
@@ -52,57 +53,57 @@ def compiled(kernel, kinds):
     if ".local" in ptx:
         problems.append(f"{kernel.name} {kinds}: has arrays in local memory")
     if floats != {"d"}:
-        problems.extend(f"{kernel.name} {kinds}: {found}" for found in spilt(ptx))
+        problems.extend(f"{kernel.name} {kinds}: {spill}" for spill in find_spills(ptx))
     return entry.encode() + b"\n"
 
 
-def ptxas():
-    """NVIDIA's assembler: on the path, or in the package that numba-cuda brings."""
+def find_ptxas():
+    """NVIDIA's assembler: on the path, or in the package that numba-cuda installs."""
     import nvidia
 
     inside = [path for folder in nvidia.__path__ for path in Path(folder).glob("**/bin/ptxas*")]
     return shutil.which("ptxas") or (inside[0] if inside else None)
 
 
-ASSEMBLER = ptxas()
+PTXAS = find_ptxas()
 
 
-def spilt(ptx):
-    """What the assembler says of stack and spills, if it is anything but none."""
-    if ASSEMBLER is None:
+def find_spills(ptx):
+    """The stack and the spills that the assembler reports, if not 0."""
+    if PTXAS is None:
         return
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "kernel.ptx").write_text(ptx)
-        command = [ASSEMBLER, "-v", f"-arch=sm_{CAPABILITY[0]}{CAPABILITY[1]}", "kernel.ptx", "-o", "kernel.cubin"]
-        said = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stderr
-    for number, what in re.findall(r"(\d+) bytes (stack frame|spill stores|spill loads)", said):
+        command = [PTXAS, "-v", f"-arch=sm_{CAPABILITY[0]}{CAPABILITY[1]}", "kernel.ptx", "-o", "kernel.cubin"]
+        report = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stderr
+    for number, what in re.findall(r"(\d+) bytes (stack frame|spill stores|spill loads)", report):
         if int(number):
             yield f"{number} bytes of {what}"
 
 
-def everything():
-    """Every operation of the table, its gradient, and the large shapes that take other kernels."""
+def call_everything():
+    """Call every operation of the tables, its gradient, and the large shapes that use other kernels."""
     for strategy in CASES.values():
 
-        @few
+        @two_examples
         @given(data=st.data())
-        def run(strategy, data):
+        def call_with_gradient(strategy, data):
             call = data.draw(strategy)
             leaves = call.leaves("float32", "cuda")
             call.run(*leaves).sum().backward()
 
-        run(strategy)
+        call_with_gradient(strategy)
     for strategy in PLAIN.values():
 
-        @few
+        @two_examples
         @given(data=st.data())
-        def plain(strategy, data):
+        def call_plain(strategy, data):
             call = data.draw(strategy)
             for dtype in ("float32", "int64"):
                 call.run(*[on_device(x.astype(dtype), "cuda") for x in call.inputs])
 
-        plain(strategy)
-    train(64, 32)
+        call_plain(strategy)
+    train_lenet(64, 32)
     for N, C, F_ in ((1, 3, 8), (64, 64, 64), (256, 6, 16)):
         x, w = (mg.ones(*shape, device="cuda", requires_grad=True) for shape in ((N, C, 28, 28), (F_, C, 3, 3)))
         F.conv2d(x, w, padding=1).sum().backward()
@@ -122,8 +123,8 @@ def everything():
     next(iter(data.DataLoader(pictures, 2, device="cuda", prefetch=0)))
 
 
-def train(N, size):
-    """A step with each optimiser."""
+def train_lenet(N, size):
+    """Take a step with each optimiser."""
     model = LeNet5(image_size=size).to("cuda")
     images, labels = mg.ones(N, 1, size, size, device="cuda"), mg.zeros(N, dtype=mg.int64, device="cuda")
     F.cross_entropy(model(images), labels).backward()
@@ -133,8 +134,8 @@ def train(N, size):
 
 
 if __name__ == "__main__":
-    Kernel._compiled = compiled
-    everything()
-    print(f"{count} kernels compiled for {sys.argv[1]}, {'looked at by ptxas' if ASSEMBLER else 'no ptxas here'}")
+    Kernel._compile = compile_and_check
+    call_everything()
+    print(f"{count} kernels compiled for {sys.argv[1]}, {'checked by ptxas' if PTXAS else 'ptxas not found'}")
     if problems:
         sys.exit("\n".join(problems))

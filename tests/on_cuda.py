@@ -1,4 +1,4 @@
-"""What must hold on device 'cuda'.  test_cuda.py runs this file in Numba's simulator, in a process of its own;
+"""The tests of device 'cuda'.  test_cuda.py runs this file in Numba's simulator, in a separate process;
 `python -m benchmarks.cuda` runs it on a GPU."""
 
 import copy
@@ -18,15 +18,15 @@ from minigrad import data, nn, optim, viz
 from minigrad.errors import DeviceError, DtypeError, GraphError, ValidationError
 from minigrad.models import LeNet5
 from minigrad.nn import functional as F
-from minigrad.ops.cuda.reduction import _parts
+from minigrad.ops.cuda.reduction import split_reduction
 from minigrad.ops.cuda.softmax import softmax_kernel
-from minigrad.runtime.cuda import driver, tensor_core
+from minigrad.runtime.cuda import driver, mma
 from minigrad.runtime.cuda.driver import cuda
+from minigrad.runtime.cuda.gpu import Gpu, current_gpu
 from minigrad.runtime.cuda.kernel import kernel
-from minigrad.runtime.cuda.machine import Machine, machine
+from minigrad.runtime.cuda.tile import define_function
 
-# a GPU divides and adds up in its own order, and its exponentials differ in the last digit
-SLACK = 4
+SLACK = 4  # times the tolerance of the CPU: a GPU adds in another order, and its exponentials differ in the last digit
 EXAMPLES = int(os.environ.get("MINIGRAD_EXAMPLES", "2" if driver.SIMULATED else "25"))
 
 
@@ -34,13 +34,13 @@ EXAMPLES = int(os.environ.get("MINIGRAD_EXAMPLES", "2" if driver.SIMULATED else 
 @pytest.mark.parametrize("name", CASES)
 @settings(max_examples=EXAMPLES)
 @given(data=st.data())
-def test_cuda_equals_numpy(name, dtype, data):
+def test_operations_and_gradients_equal_numpy(name, dtype, data):
     call = data.draw(CASES[name])
     found = results(call, dtype, "cuda")
     for actual, expected in zip(found, results(call, dtype, "numpy"), strict=True):
         assert_close(actual, expected, dtype, SLACK)
-    for again, first in zip(results(call, dtype, "cuda"), found, strict=True):
-        np.testing.assert_array_equal(again, first)
+    for repeated, first in zip(results(call, dtype, "cuda"), found, strict=True):
+        np.testing.assert_array_equal(repeated, first)
 
 
 @pytest.mark.parametrize("name", ["max_pool2d", "avg_pool2d", "cross_entropy", "nll_loss", "std", "conv2d"])
@@ -57,20 +57,20 @@ def test_second_gradients_equal_numpy(name, data):
         assert_close(actual, expected, "float64", SLACK)
 
 
-def test_ignored_images_add_nothing():
-    labels, nothing = (mg.tensor(numbers, device="cuda") for numbers in ([-100, 0], [-100, -100]))
+def test_cross_entropy_and_nll_loss_skip_ignored_labels():
+    labels, all_ignored = (mg.tensor(numbers, device="cuda") for numbers in ([-100, 0], [-100, -100]))
     for loss in (F.cross_entropy, F.nll_loss):
         x = mg.tensor([[-np.inf, np.inf], [0.0, 0.0]], device="cuda", requires_grad=True)
         assert np.isfinite(loss(x, labels).item())
-        (loss(x, labels) + loss(x, nothing)).backward()
+        (loss(x, labels) + loss(x, all_ignored)).backward()
         assert x.grad.tolist()[0] == [0, 0]
-        assert np.isnan(loss(x, nothing).item())
+        assert np.isnan(loss(x, all_ignored).item())
 
 
 @pytest.mark.parametrize("name", PLAIN)
 @settings(max_examples=EXAMPLES)
 @given(data=st.data())
-def test_whole_numbers_equal_numpy_exactly(name, data):
+def test_operations_on_whole_numbers_equal_numpy_exactly(name, data):
     call = data.draw(PLAIN[name])
     for dtype in ("float32", "int64", "uint8"):
         inputs = [abs(x).astype(dtype) if dtype == "uint8" else x.astype(dtype) for x in call.inputs]
@@ -82,8 +82,8 @@ def test_whole_numbers_equal_numpy_exactly(name, data):
 # ---- training
 
 
-class Small(nn.Module):
-    """A convolution, pooling, dropout and a dense layer."""
+class SmallNet(nn.Module):
+    """A convolution, pooling, dropout and a linear layer."""
 
     def __init__(self):
         super().__init__()
@@ -93,7 +93,7 @@ class Small(nn.Module):
         return self.out(self.drop(F.max_pool2d(self.conv(x).relu(), 2).flatten(1)))
 
 
-OPTIMISERS = {
+OPTIMIZERS = {
     "sgd": lambda params: optim.SGD(params, lr=0.1, weight_decay=0.01),
     "momentum": lambda params: optim.SGD(params, lr=0.1, momentum=0.9, nesterov=True),
     "adam": lambda params: optim.Adam(params, lr=0.01, amsgrad=True),
@@ -101,11 +101,13 @@ OPTIMISERS = {
 }
 
 
-def trained(device, optimiser, model=Small, size=6, classes=3, steps=3, batches=(2, 2, 2), wrap=lambda step: step):
-    """The losses and the weights of some steps, on the same numbers for every device."""
+def train(
+    device, make_optimizer, model=SmallNet, size=6, classes=3, steps=3, batches=(2, 2, 2), wrap=lambda step: step
+):
+    """Take some steps, on the same numbers for every device; return the losses and the weights."""
     mg.manual_seed(0)
     random, net = np.random.default_rng(0), model().to(device)
-    optimizer = optimiser(net.parameters())
+    optimizer = make_optimizer(net.parameters())
 
     @wrap
     def step(images, labels):
@@ -122,28 +124,28 @@ def trained(device, optimiser, model=Small, size=6, classes=3, steps=3, batches=
     return losses, [p.detach().cpu().numpy() for p in net.parameters()]
 
 
-def same_training(found, expected, tolerance):
+def assert_same_training(found, expected, tolerance):
     np.testing.assert_allclose(found[0], expected[0], rtol=0, atol=tolerance)
     for mine, other in zip(found[1], expected[1], strict=True):
         np.testing.assert_allclose(mine, other, rtol=0, atol=tolerance)
 
 
-@pytest.mark.parametrize("name", OPTIMISERS)
-def test_training_gives_the_weights_of_the_judge(name):
-    """Dropout included: its random numbers are the same on every device."""
-    found = trained("cuda", OPTIMISERS[name])
-    same_training(found, trained("numpy", OPTIMISERS[name]), 2e-5)
-    again = trained("cuda", OPTIMISERS[name])
-    assert found[0] == again[0]
-    assert all((a == b).all() for a, b in zip(found[1], again[1], strict=True))
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_optimizers_give_the_weights_of_numpy_and_repeat_exactly(name):
+    """With dropout, whose random numbers are the same on every device."""
+    found = train("cuda", OPTIMIZERS[name])
+    assert_same_training(found, train("numpy", OPTIMIZERS[name]), 2e-5)
+    repeated = train("cuda", OPTIMIZERS[name])
+    assert found[0] == repeated[0]
+    assert all((a == b).all() for a, b in zip(found[1], repeated[1], strict=True))
 
 
 @pytest.mark.parametrize("name", ["momentum", "adam"])
-def test_a_graph_trains_as_plain_calls_do_bit_for_bit(name):
-    """Captured once for each batch shape: the smaller last batch has a graph of its own."""
+def test_graph_trains_exactly_as_plain_calls(name):
+    """Each batch shape has its own recording: one for 3 images, one for 1."""
     settings = {"steps": 5, "batches": (3, 3, 3, 1, 3)}
-    plain = trained("cuda", OPTIMISERS[name], **settings)
-    recorded = trained("cuda", OPTIMISERS[name], **settings, wrap=mg.graph)
+    plain = train("cuda", OPTIMIZERS[name], **settings)
+    recorded = train("cuda", OPTIMIZERS[name], **settings, wrap=mg.graph)
     assert plain[0] == recorded[0]
     assert all((a == b).all() for a, b in zip(plain[1], recorded[1], strict=True))
 
@@ -151,8 +153,8 @@ def test_a_graph_trains_as_plain_calls_do_bit_for_bit(name):
 # ---- memory, copies and interchange
 
 
-def test_memory_does_not_grow():
-    """A step frees what it uses: the driver is asked for nothing after the first ones."""
+def test_memory_stats_stay_constant_over_steps():
+    """A step frees what it uses, so later steps allocate nothing from the driver."""
     x, w = mg.randn(4, 3, device="cuda"), mg.randn(2, 3, device="cuda", requires_grad=True)
 
     def step():
@@ -168,8 +170,8 @@ def test_memory_does_not_grow():
     assert after["peak"] >= after["in_use"] > 0
 
 
-def test_a_recording_gives_its_memory_back():
-    mg.ones(1000, device="cuda") * 2 + 1  # tables that stay
+def test_graph_frees_its_memory_when_deleted():
+    mg.ones(1000, device="cuda") * 2 + 1  # allocates tables that stay
     gc.collect()
     before = mg.cuda.memory_allocated()
     double = mg.graph(lambda x: x * 2 + 1)
@@ -180,19 +182,19 @@ def test_a_recording_gives_its_memory_back():
     assert mg.cuda.memory_allocated() == before
 
 
-def test_out_of_memory_says_how_much_and_lets_go_of_what_is_kept():
+def test_allocate_out_of_memory_says_how_much_and_frees_unused_blocks():
     mg.cuda.empty_cache()
-    kept = mg.ones(1 << 20, device="cuda")
-    del kept
+    unused = mg.ones(1 << 20, device="cuda")
+    del unused
     frees, too_much = mg.cuda.memory_stats()["frees"], 1 << 45
-    with pytest.raises(MemoryError, match=r"^device 'cuda': out of memory: [\d,]+ bytes asked for; [\d,]+ in use here"):
+    with pytest.raises(MemoryError, match=r"^device 'cuda': out of memory: [\d,]+ bytes requested; [\d,]+ in use"):
         mg.device("cuda").allocate((too_much,), np.dtype("float32"))
     assert mg.cuda.memory_stats()["frees"] > frees
     assert mg.ones(3, device="cuda").tolist() == [1, 1, 1]
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_arrays_come_back_as_they_were(layout):
+def test_to_and_numpy_round_trip_every_layout(layout):
     array = laid_out(np.arange(24.0).reshape(2, 3, 4), layout)
     moved = mg.from_numpy(array).to("cuda")
     np.testing.assert_array_equal(moved.numpy(), array)
@@ -200,7 +202,7 @@ def test_arrays_come_back_as_they_were(layout):
     np.testing.assert_array_equal(moved.permute(2, 0, 1).cpu().numpy(), array.transpose(2, 0, 1))
 
 
-def test_what_a_script_asks_of_the_gpu():
+def test_mg_cuda_reports_the_gpu_and_its_memory():
     assert mg.cuda.is_available() and mg.cuda.device_count() == 1
     assert mg.cuda.get_device_name() == mg.cuda.report()["device"]
     assert mg.cuda.get_device_capability() >= (7, 5)
@@ -212,15 +214,15 @@ def test_what_a_script_asks_of_the_gpu():
     assert mg.cuda.memory_reserved() >= mg.cuda.memory_allocated()
 
 
-def test_long_thin_products_and_long_reductions_fit_the_grid():
-    """No axis of a grid but the first goes beyond 65,535 blocks."""
-    with pytest.raises(DeviceError, match="^CUDA: cuLaunchKernel says "):
+def test_reductions_of_any_length_fit_the_grid():
+    """All axes of a grid but the first have at most 65,535 blocks."""
+    with pytest.raises(DeviceError, match="^CUDA: cuLaunchKernel returned "):
         softmax_kernel[(1, 70_000), 1](*[mg.ones(1, device="cuda").array] * 2, 1, 1, 1)
-    assert _parts(1, 10**9, 1)[0] <= 65_535
+    assert split_reduction(1, 10**9, 1)[0] <= 65_535
 
 
-def test_weights_travel(tmp_path):
-    model, other = Small().to("cuda"), Small()
+def test_save_deepcopy_and_pickle_keep_weights_and_device(tmp_path):
+    model, other = SmallNet().to("cuda"), SmallNet()
     mg.save(model.state_dict(), tmp_path / "small.safetensors")
     other.load_state_dict(mg.load(tmp_path / "small.safetensors"))
     np.testing.assert_array_equal(other.conv.weight.detach().numpy(), model.conv.weight.detach().numpy())
@@ -229,7 +231,7 @@ def test_weights_travel(tmp_path):
     assert pickle.loads(pickle.dumps(model.out.bias)).device == "cuda"
 
 
-def test_pinned_copies_alternate_and_hold_large_arrays():
+def test_copies_to_the_gpu_of_small_and_large_arrays_in_turn():
     arrays = [np.random.default_rng(i).normal(size=size) for i, size in enumerate((10, 100_000, 3, 70_000, 1))]
     moved = [mg.tensor(array).to("cuda") for array in arrays]
     for tensor, array in zip(moved, arrays, strict=True):
@@ -243,14 +245,14 @@ def test_dlpack_shares_memory_both_ways():
     y += 1
     np.testing.assert_array_equal(x.numpy(), np.arange(1, 13, dtype="f4").reshape(3, 4))
     capsule = x.__dlpack__()
-    del capsule  # consumed by nobody
+    del capsule  # not consumed
     with pytest.raises(GraphError, match=r"^dlpack: the tensor requires grad; give x.detach\(\)$"):
         mg.ones(2, device="cuda", requires_grad=True).__dlpack__()
     assert x.__dlpack_device__() == (2, 0)
 
 
-def test_dlpack_memory_lives_until_the_consumer_has_done():
-    mg.ones(1000, device="cuda").sum()  # tables that stay
+def test_dlpack_memory_lives_until_the_consumer_is_done():
+    mg.ones(1000, device="cuda").sum()  # allocates tables that stay
     gc.collect()
     before = mg.cuda.memory_allocated()
     x = mg.ones(1000, device="cuda")
@@ -273,7 +275,7 @@ def test_cuda_array_interface_shares_memory_both_ways():
     assert not hasattr(x.cpu(), "__cuda_array_interface__")
 
 
-def test_a_dataset_is_batched_on_the_gpu():
+def test_data_loader_batches_on_the_gpu():
     random = np.random.default_rng(0)
     pictures = data.ImageDataset(random.integers(0, 256, (5, 2, 4, 3), np.uint8), random.integers(0, 7, 5))
     for device_batch, host_batch in zip(*[
@@ -285,15 +287,15 @@ def test_a_dataset_is_batched_on_the_gpu():
             np.testing.assert_allclose(mine.numpy(), other.numpy(), rtol=0, atol=1e-6)
 
 
-# ---- what goes wrong
+# ---- errors
 
 
-def test_devices_do_not_mix():
+def test_add_refuses_tensors_on_two_devices():
     with pytest.raises(DeviceError, match=r"^add: tensors on 'cuda' and 'cpu'; move one with .to\('cuda'\)$"):
         mg.ones(2, device="cuda") + mg.ones(2)
 
 
-def test_a_wrong_label_is_told_when_python_waits_and_harms_no_weights():
+def test_cross_entropy_reports_a_wrong_label_once_when_python_waits():
     layer = nn.Linear(2, 3).to("cuda")
     optimizer = optim.SGD(layer.parameters(), lr=0.1)
     loss = F.cross_entropy(layer(mg.ones(2, 2, device="cuda")), mg.tensor([0, 3]).to("cuda"))
@@ -301,10 +303,10 @@ def test_a_wrong_label_is_told_when_python_waits_and_harms_no_weights():
     optimizer.step()
     with pytest.raises(ValidationError, match=r"^cross_entropy: label 3 is out of range for 3 classes \(0 to 2\)"):
         loss.item()
-    assert np.isfinite(layer.weight.detach().numpy()).all()  # and it is told once
+    assert np.isfinite(layer.weight.detach().numpy()).all()  # the error is raised once, and the weights are valid
 
 
-def test_an_error_while_recording_leaves_everything_as_it_was():
+def test_graph_changes_nothing_after_an_error_while_recording():
     w = mg.ones(3, device="cuda", requires_grad=True)
 
     @mg.graph
@@ -319,42 +321,38 @@ def test_an_error_while_recording_leaves_everything_as_it_was():
     assert (w * 2).sum().item() == 6
 
 
-def test_a_recorded_function_uses_one_device():
+def test_graph_refuses_kernels_on_two_devices():
     with pytest.raises(GraphError, match="^graph: the function runs kernels on two devices"):
         mg.graph(lambda x: [x * 2, mg.ones(300) * 2])(mg.ones(3, device="cuda"))
 
 
-def test_an_array_of_the_gpu_cannot_be_read_by_mistake():
+def test_numpy_cannot_read_a_device_array():
     array = mg.ones(3, device="cuda").array
     for read in (np.asarray, np.sum, lambda x: x + 1, lambda x: np.ones(3) * x, np.exp):
         with pytest.raises((DeviceError, TypeError)):
             read(array)
 
 
-def test_a_kernel_takes_arrays_of_the_gpu_only():
+def test_a_kernel_refuses_host_arrays():
     with pytest.raises(
         DtypeError, match=r"^cuda.softmax.softmax_kernel: an argument is a ndarray, expected an array on"
     ):
         softmax_kernel[1, 1](np.ones(3), np.ones(3), 1, 3, 1)
 
 
-def fake(name, value):
-    """A driver that gives another answer to one question."""
-    return lambda *asked: value
+def replace_driver_function(monkeypatch, name, function):
+    """Replace one function of the driver."""
+    monkeypatch.setattr(driver, "api", SimpleNamespace(**{**vars(driver.api), name: function}))
 
 
 @pytest.mark.parametrize(
     "name, answer, message",
     [
-        (
-            "cuDeviceGetCount",
-            (0, 0),
-            "^device 'cuda': looked for an NVIDIA GPU: the driver is here, but it knows of no",
-        ),
+        ("cuDeviceGetCount", (0, 0), "^device 'cuda': looked for an NVIDIA GPU: the driver is here, but it finds no"),
         (
             "cuInit",
             (100,),
-            "^device 'cuda': looked for an NVIDIA GPU: the driver is here, but it says error 100; is CUDA_",
+            "^device 'cuda': looked for an NVIDIA GPU: the driver is here, but it reports error 100; check CUDA_",
         ),
         (
             "cuDeviceGetAttribute",
@@ -363,39 +361,38 @@ def fake(name, value):
         ),
     ],
 )
-def test_a_gpu_that_is_missing_or_too_old(name, answer, message, monkeypatch):
-    monkeypatch.setattr(driver, "api", SimpleNamespace(**{**vars(driver.api), name: fake(name, answer)}))
+def test_gpu_error_if_it_is_missing_or_too_old(name, answer, message, monkeypatch):
+    replace_driver_function(monkeypatch, name, lambda *_: answer)
     with pytest.raises(DeviceError, match=message):
-        Machine()
+        Gpu()
 
 
-def test_a_driver_that_is_not_there(monkeypatch):
+def test_gpu_error_without_a_driver(monkeypatch):
     def missing(*_):
         raise RuntimeError("libcuda.so.1: cannot open shared object file")
 
-    monkeypatch.setattr(driver, "api", SimpleNamespace(**{**vars(driver.api), "cuInit": missing}))
+    replace_driver_function(monkeypatch, "cuInit", missing)
     with pytest.raises(
         DeviceError, match=r"^device 'cuda': looked for NVIDIA's driver \(libcuda\): it is not on this mach"
     ):
-        Machine()
+        Gpu()
 
 
 @pytest.mark.parametrize("code", driver.ADVICE)
-def test_what_the_driver_refuses_comes_with_advice(code, monkeypatch):
-    """A driver older than the compiler, a kernel outside its arrays, ..."""
-    monkeypatch.setattr(driver, "api", SimpleNamespace(cuModuleLoadData=lambda image: (code, None)))
-    with pytest.raises(DeviceError, match=f"^CUDA: cuModuleLoadData says error {code}; ") as raised:
+def test_driver_errors_come_with_advice(code, monkeypatch):
+    replace_driver_function(monkeypatch, "cuModuleLoadData", lambda image: (code, None))
+    with pytest.raises(DeviceError, match=f"^CUDA: cuModuleLoadData returned error {code}; ") as raised:
         driver.call("cuModuleLoadData", b"")
     assert raised.value.code == code
     assert str(raised.value).endswith(driver.ADVICE[code])
 
 
-# ---- what is seen of a model
+# ---- viz
 
 
-def test_the_filter_lab_shows_of_a_model_on_the_gpu_what_it_shows_on_the_cpu(tmp_path):
-    here, there = Small(), Small().to("cuda")
-    there.load_state_dict(here.state_dict())
+def test_viz_shows_the_same_for_a_model_on_the_gpu_and_on_the_cpu(tmp_path):
+    on_cpu, on_gpu = SmallNet(), SmallNet().to("cuda")
+    on_gpu.load_state_dict(on_cpu.state_dict())
     images, labels = np.random.default_rng(0).normal(size=(4, 1, 6, 6)).astype("f4"), np.array([0, 1, 2, 1])
     for show in (
         lambda model: viz.saliency_map(model, images[0], target=0),
@@ -403,23 +400,23 @@ def test_the_filter_lab_shows_of_a_model_on_the_gpu_what_it_shows_on_the_cpu(tmp
         lambda model: str(viz.explain_pixel(model, images[0], "conv", 1, 2, 3)),
         lambda model: str(viz.summary(model, (1, 6, 6))),
     ):
-        np.testing.assert_array_equal(show(there), show(here))
-    viz.report(there, images, labels, tmp_path / "report.html")
-    assert there.conv.weight.device == "cuda" and there.training
+        np.testing.assert_array_equal(show(on_gpu), show(on_cpu))
+    viz.report(on_gpu, images, labels, tmp_path / "report.html")
+    assert on_gpu.conv.weight.device == "cuda" and on_gpu.training
 
 
-# ---- large shapes take other ways than small ones: tiles of every size, parts of long sums
+# ---- large shapes use other kernels than small ones: tiles of every size, parts of long sums
 
 
 @pytest.fixture
-def _processors(request, monkeypatch):
-    """A GPU of so many multiprocessors: the more, the smaller the tiles."""
-    monkeypatch.setattr(machine(), "processors", request.param)
+def _multiprocessors(request, monkeypatch):
+    """A GPU with this number of multiprocessors: the more, the smaller the tiles."""
+    monkeypatch.setattr(current_gpu(), "multiprocessors", request.param)
 
 
-@pytest.mark.parametrize("_processors", [1, 2, 4, 200], indirect=True)
+@pytest.mark.parametrize("_multiprocessors", [1, 2, 4, 200], indirect=True)
 @pytest.mark.parametrize("shapes", [((33, 17), (17, 40)), ((5, 70), (70, 6)), ((2, 9, 20), (2, 20, 33))])
-def test_products_by_tiles_of_every_size(shapes, _processors):
+def test_matmul_with_tiles_of_every_size(shapes, _multiprocessors):
     random = np.random.default_rng(0)
     a, b = (random.normal(size=shape) for shape in shapes)
     for left in (a, np.asfortranarray(a)):
@@ -427,9 +424,9 @@ def test_products_by_tiles_of_every_size(shapes, _processors):
         np.testing.assert_allclose(found.numpy(), a @ b, rtol=0, atol=2e-5)
 
 
-@pytest.mark.parametrize("_processors", [1, 4, 200], indirect=True)
+@pytest.mark.parametrize("_multiprocessors", [1, 4, 200], indirect=True)
 @pytest.mark.parametrize("channels", [(3, 17), (4, 5)])
-def test_convolutions_by_tiles_of_every_size(channels, _processors):
+def test_conv2d_with_tiles_of_every_size(channels, _multiprocessors):
     random = np.random.default_rng(0)
     C, F_ = channels
     arrays = [random.normal(size=shape) for shape in ((5, C, 6, 5), (F_, C, 3, 3), (F_,))]
@@ -445,35 +442,35 @@ def test_convolutions_by_tiles_of_every_size(channels, _processors):
 
 
 @pytest.fixture
-def _tensor_cores(monkeypatch):
-    """TF32 for products of any size."""
-    monkeypatch.setattr("minigrad.ops.cuda.tensor_cores.LARGE", 0)
+def _tf32(monkeypatch):
+    """Use TF32 for products of any size."""
+    monkeypatch.setattr("minigrad.ops.cuda.tf32.MIN_MULTIPLY_ADDS", 0)
     mg.set_float32_matmul_precision("high")
     yield
     mg.set_float32_matmul_precision("highest")
 
 
-def near(found, exact, sizes):
-    """TF32 keeps 10 bits behind the first: the error is below 2**-10 of the sum of all sizes, and it is not 0."""
+def assert_tf32_close(found, exact, sizes):
+    """TF32 has 10 fraction bits: the error is at most 2**-10 of the sum of absolute values, and not 0."""
     error = abs(found.astype(np.float64) - exact)
     assert (error <= 2**-10 * sizes + 1e-6).all()
     assert error.max() > 1e-6
 
 
-@pytest.mark.usefixtures("_tensor_cores")
+@pytest.mark.usefixtures("_tf32")
 @pytest.mark.parametrize("shapes", [((33, 17), (17, 20)), ((5, 70), (70, 6)), ((2, 9, 20), (2, 20, 13))])
-def test_products_in_tf32(shapes):
+def test_matmul_in_tf32(shapes):
     random = np.random.default_rng(0)
     a, b = (random.normal(size=shape).astype("f4").astype("f8") for shape in shapes)
     for left in (a, np.asfortranarray(a)):
         for right in (b, np.asfortranarray(b)):
             found = on_device(left.astype("f4", order="K"), "cuda") @ on_device(right.astype("f4", order="K"), "cuda")
-            near(found.numpy(), a @ b, abs(a) @ abs(b))
+            assert_tf32_close(found.numpy(), a @ b, abs(a) @ abs(b))
 
 
-@pytest.mark.usefixtures("_tensor_cores")
+@pytest.mark.usefixtures("_tf32")
 @pytest.mark.parametrize("pads, dilation", [(0, 1), (1, 1), ((2, 1), (1, 2))])
-def test_convolutions_in_tf32(pads, dilation):
+def test_conv2d_in_tf32(pads, dilation):
     random = np.random.default_rng(0)
     arrays = [random.normal(size=shape).astype("f4").astype("f8") for shape in ((3, 2, 6, 7), (5, 2, 3, 2), (5,))]
 
@@ -486,21 +483,21 @@ def test_convolutions_in_tf32(pads, dilation):
     found = run("cuda", "float32", arrays)
     exact, sizes = run("numpy", "float64", arrays), run("numpy", "float64", [abs(x) for x in arrays])
     for mine, other, size in zip(found, exact, sizes, strict=True):
-        near(mine, other, size)
+        assert_tf32_close(mine, other, size)
 
 
-def test_a_warp_reads_the_fragments_that_a_tensor_core_wants():
-    """As the PTX ISA says for mma.m16n8k8, .tf32: thread `lane` holds a at rows lane / 4 (+ 8 for a1, a3) and columns
-    lane % 4 (+ 4 for a2, a3), b at rows lane % 4 (+ 4 for b1) and column lane / 4."""
-    random, lines = np.random.default_rng(0), (40, 24)
-    left, right = random.normal(size=8 * lines[0]), random.normal(size=8 * lines[1])
+def test_fragment_lines_load_the_fragments_of_the_ptx_isa():
+    """For mma.m16n8k8, .tf32: thread `lane` holds a at rows lane / 4 (+ 8 for a1, a3) and columns lane % 4 (+ 4 for
+    a2, a3), b at rows lane % 4 (+ 4 for b1) and column lane / 4."""
+    random, rows = np.random.default_rng(0), (40, 24)
+    left, right = random.normal(size=8 * rows[0]), random.normal(size=8 * rows[1])
     held = {}
-    scope = {"position": int, "mma": lambda *given: held[lane].append(given[4:]) or (0, 0, 0, 0)}
-    text = tensor_core._by_fragments(2, 2, *lines)
-    exec(f"def multiply(acc, left, at, right, place, lane):\n    {text}", scope)
+    names = {"position": int, "mma": lambda *arguments: held[lane].append(arguments[4:]) or (0, 0, 0, 0)}
+    lines = mma.fragment_lines(2, 2, *rows)
+    multiply = define_function("multiply(acc, a, a_at, b, b_at, lane)", lines, **names)
     for lane in range(32):
         held[lane] = []
-        scope["multiply"]([0] * 16, left, 3, right, 5, lane)
+        multiply([0] * 16, left, 3, right, 5, lane)
     for result, (i, j) in enumerate(np.ndindex(2, 2)):
         a, b = np.zeros((16, 8)), np.zeros((8, 8))
         for lane in range(32):
@@ -512,16 +509,16 @@ def test_a_warp_reads_the_fragments_that_a_tensor_core_wants():
         np.testing.assert_array_equal(b, right.reshape(8, -1)[:, 5 + 8 * j :][:, :8])
 
 
-def test_tf32_is_off_by_default():
+def test_matmul_does_not_use_tf32_by_default():
     assert mg.get_float32_matmul_precision() == "highest"
     x = np.random.default_rng(0).normal(size=(8, 8)).astype("f4")
     np.testing.assert_allclose((on_device(x, "cuda") @ on_device(x, "cuda")).numpy(), x @ x, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("_processors", [1, 50], indirect=True)
+@pytest.mark.parametrize("_multiprocessors", [1, 50], indirect=True)
 @pytest.mark.parametrize("shape, axis", [((1000,), 0), ((2, 700), 1), ((700, 3), 0), ((3, 300, 2), 1)])
-def test_long_sums_are_cut_into_parts(shape, axis, _processors):
-    x = np.random.default_rng(0).normal(size=shape).round(1)  # with equals
+def test_sum_amax_and_argmax_in_parts(shape, axis, _multiprocessors):
+    x = np.random.default_rng(0).normal(size=shape).round(1)  # with equal elements
     mine = on_device(x.astype("f4"), "cuda")
     np.testing.assert_allclose(mine.sum(axis).numpy(), x.sum(axis), rtol=0, atol=1e-3)
     np.testing.assert_array_equal(mine.amax(axis).numpy(), x.astype("f4").max(axis))
@@ -532,17 +529,17 @@ def test_long_sums_are_cut_into_parts(shape, axis, _processors):
 
 @pytest.mark.parametrize("numbers, total", [([np.inf], np.inf), ([np.inf, -np.inf], np.nan), ([3e38, 3e38], np.inf)])
 @pytest.mark.parametrize("shape, axis", [((5,), 0), ((700,), 0), ((2, 300), 1), ((130, 3), 0)])
-def test_sums_of_infinities_and_too_much(shape, axis, numbers, total):
+def test_sum_and_mean_of_infinities_and_overflows(shape, axis, numbers, total):
     x = np.zeros(shape, np.float32)
-    for place, number in enumerate(numbers):
-        x[(slice(None),) * axis + (2 * place,)] = number
+    for i, number in enumerate(numbers):
+        x[(slice(None),) * axis + (2 * i,)] = number
     expected = np.full(x.max(axis).shape, total)
     np.testing.assert_array_equal(on_device(x, "cuda").sum(axis).numpy(), expected)
     np.testing.assert_array_equal(on_device(x, "cuda").mean(axis).numpy(), expected)
 
 
-def test_sums_keep_what_their_running_total_loses():
-    x = np.full((258, 3), 0.25, np.float32)  # 256 quarters and 2 numbers whose neighbours are 2 apart
+def test_sum_and_mean_keep_rounding_errors():
+    x = np.full((258, 3), 0.25, np.float32)  # 256 quarters beside 2**24, where float32 numbers are 2 apart
     x[0], x[1] = 2.0**24, 0
     assert on_device(x, "cuda").sum(0).tolist() == [2**24 + 64] * 3
     line = np.full(5000, 0.1, np.float32)
@@ -550,30 +547,29 @@ def test_sums_keep_what_their_running_total_loses():
 
 
 @pytest.mark.parametrize("K", [511, 512, 513, 1040])
-def test_products_over_a_long_k_are_sums_of_runs(K):
+def test_matmul_and_linear_over_a_long_k(K):
     random = np.random.default_rng(0)
     a, b, c = (random.integers(-2, 3, shape).astype("float32") for shape in ((3, K), (5, K), (5,)))
     np.testing.assert_array_equal((on_device(a, "cuda") @ on_device(b, "cuda").T).numpy(), a @ b.T)
     np.testing.assert_array_equal(F.linear(*[on_device(x, "cuda") for x in (a, b, c)]).numpy(), a @ b.T + c)
 
 
-def test_means_of_ones_are_1_and_quotients_are_correctly_rounded():
+def test_mean_of_ones_is_1_and_div_is_correctly_rounded():
     for n in (41, 47, 55):
         assert mg.ones(n, device="cuda").mean().item() == 1
     x = np.arange(1, 300, dtype=np.float32)
     np.testing.assert_array_equal((on_device(x, "cuda") / 41).numpy(), x / np.float32(41))
 
 
-def test_lenet_gives_the_weights_of_the_judge():
+def test_lenet5_gives_the_weights_of_numpy():
     """Two steps of LeNet-5 on two images."""
     settings = {"model": lambda: LeNet5(image_size=28), "size": 28, "classes": 10, "steps": 2}
-    same_training(
-        trained("cuda", OPTIMISERS["momentum"], **settings), trained("numpy", OPTIMISERS["momentum"], **settings), 1e-5
-    )
+    found, expected = (train(device, OPTIMIZERS["momentum"], **settings) for device in ("cuda", "numpy"))
+    assert_same_training(found, expected, 1e-5)
 
 
-@pytest.mark.skipif(not driver.SIMULATED, reason="of the simulator")
-def test_the_simulator_ends_when_a_thread_fails_or_misses_a_barrier():
+@pytest.mark.skipif(not driver.SIMULATED, reason="tests the simulator")
+def test_simulator_ends_when_a_thread_fails_or_misses_a_barrier():
     @kernel
     def failing(x):
         cuda.syncthreads()
@@ -593,12 +589,12 @@ def test_the_simulator_ends_when_a_thread_fails_or_misses_a_barrier():
         missing[1, 3](x)
 
 
-def test_a_recording_keeps_its_memory_when_the_device_runs_out(monkeypatch):
-    """What it has freed on the way its replays will use again."""
-    mg.ones(1000, device="cuda") * 2 + 1  # tables that stay
+def test_graph_keeps_the_memory_of_its_recording_when_the_device_runs_out(monkeypatch):
+    """The replays use the memory that the recording freed."""
+    mg.ones(1000, device="cuda") * 2 + 1  # allocates tables that stay
     api, refused = driver.api, []
 
-    def once(size):
+    def fail_once(size):
         if not refused:
             refused.append(size)
             return 2, 0
@@ -607,7 +603,7 @@ def test_a_recording_keeps_its_memory_when_the_device_runs_out(monkeypatch):
     @mg.graph
     def function(x):
         y = (x * 2 + 1) * 3  # the first product is freed
-        monkeypatch.setattr(driver, "api", SimpleNamespace(**{**vars(api), "cuMemAlloc": once}))
+        replace_driver_function(monkeypatch, "cuMemAlloc", fail_once)
         z = mg.zeros(2, 12_345, device="cuda") + y.sum()
         monkeypatch.setattr(driver, "api", api)
         return z[0, :2] + y[:2]

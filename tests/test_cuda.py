@@ -1,5 +1,5 @@
-"""Device 'cuda' without a GPU: what must hold on it, in Numba's simulator; that every kernel compiles, to machine code
-without spills, stack or float64; and what a machine without a GPU is told."""
+"""Device 'cuda' without a GPU: on_cuda.py passes in Numba's simulator, every kernel compiles to machine code without
+spills, stack or float64, and a computer without a GPU gets a helpful error."""
 
 import importlib.util
 import os
@@ -16,8 +16,8 @@ from minigrad.errors import DeviceError
 HERE = Path(__file__).parent
 
 
-def in_a_process(*command, **variables):
-    """Run Python with `command` in the tests' folder; returns what it printed."""
+def run_python(*command, **variables):
+    """Run Python with `command` in the folder of the tests, expect success, and return what it printed."""
     done = subprocess.run(
         [sys.executable, *command], cwd=HERE, env={**os.environ, **variables}, capture_output=True, text=True
     )
@@ -25,9 +25,9 @@ def in_a_process(*command, **variables):
     return done.stdout + done.stderr
 
 
-def test_everything_that_must_hold_on_a_gpu_holds_in_the_simulator():
+def test_on_cuda_passes_in_the_simulator():
     options = "-p", "no:cacheprovider", "-W", "error"
-    text = in_a_process("-m", "pytest", "on_cuda.py", *options, NUMBA_ENABLE_CUDASIM="1")
+    text = run_python("-m", "pytest", "on_cuda.py", *options, NUMBA_ENABLE_CUDASIM="1")
     assert re.search(r"\d+ passed", text) and "skipped" not in text
 
 
@@ -35,17 +35,17 @@ def test_everything_that_must_hold_on_a_gpu_holds_in_the_simulator():
     importlib.util.find_spec("numba_cuda") is None, reason='needs the compiler: pip install -e ".[cuda]"'
 )
 @pytest.mark.parametrize("capability", ["8.0", "9.0"])
-def test_every_kernel_compiles_into_registers(capability, tmp_path):
-    text = in_a_process("compiled_for_cuda.py", capability, MINIGRAD_CACHE_DIR=str(tmp_path))
+def test_every_cuda_kernel_compiles_without_spills(capability, tmp_path):
+    text = run_python("compiled_for_cuda.py", capability, MINIGRAD_CACHE_DIR=str(tmp_path))
     assert int(re.search(r"(\d+) kernels compiled", text)[1]) > 100
 
 
 @pytest.mark.skipif(mg.cuda.is_available(), reason="there is a GPU")
-def test_a_machine_without_a_gpu_is_told_what_was_looked_for_and_found():
-    looked = "Python package|NVIDIA's driver|an NVIDIA GPU"
-    with pytest.raises(DeviceError, match=f"^device 'cuda': looked for (the )?({looked}).*: (it|the driver) is "):
+def test_cuda_device_without_a_gpu_says_what_is_missing():
+    parts = "Python package|NVIDIA's driver|an NVIDIA GPU"
+    with pytest.raises(DeviceError, match=f"^device 'cuda': looked for (the )?({parts}).*: (it|the driver) is "):
         mg.ones(2).cuda()
     assert mg.cuda.device_count() == 0
-    for asked in (mg.cuda.synchronize, mg.cuda.memory_stats, mg.cuda.report, mg.cuda.get_device_name):
+    for function in (mg.cuda.synchronize, mg.cuda.memory_stats, mg.cuda.report, mg.cuda.get_device_name):
         with pytest.raises(DeviceError, match="^device 'cuda': looked for"):
-            asked()
+            function()

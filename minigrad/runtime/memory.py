@@ -63,7 +63,7 @@ def empty_batch_last(shape: tuple[int, ...], dtype: np.dtype, device: Any = None
 
 def beside(array: Any, shape: tuple[int, ...], dtype: np.dtype) -> Any:
     """An uninitialised array in C order, on the device of `array`."""
-    return host_memory(shape, dtype) if isinstance(array, np.ndarray) else array.fresh(shape, dtype)
+    return host_memory(shape, dtype) if isinstance(array, np.ndarray) else array.new_empty(shape, dtype)
 
 
 def empty_like(array: Any, dtype: np.dtype | None = None, shape: tuple[int, ...] | None = None) -> Any:

@@ -1,6 +1,11 @@
-"""The cuda columns of the operations, each page beside the one of its name in ops/; loaded when a GPU is first used.
+"""The CUDA kernels of the operations, each file beside the one of the same name in ops/; imported at the first use of
+the GPU.
 
-Operations that compute element by element need none: their formulas serve every device.
+Element-wise operations need none: their kernels are generated from the formulas in ops/.
 """
 
-from . import conv2d, dropout, images, loss, matmul, movement, optimizer, pool2d, reduction, softmax
+from ...runtime.cuda.elementwise import elementwise
+from ..op import FORMULA_COMPILERS
+from . import conv2d, images, loss, matmul, movement, optimizer, pool2d, reduction, softmax
+
+FORMULA_COMPILERS["cuda"] = elementwise

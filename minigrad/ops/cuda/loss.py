@@ -1,27 +1,33 @@
-"""Losses of classification on the GPU: a thread for each image, and one block that adds them up.  The formulas are in
+"""Losses of classification on the GPU: a thread for each image, and one block that adds them up; the formulas are in
 ../loss.py."""
 
 import numpy as np
 
-from ...runtime.cuda.driver import cuda
+from ...runtime.cuda.driver import cuda, helper
+from ...runtime.cuda.gpu import limit_threads
 from ...runtime.cuda.kernel import kernel
-from ...runtime.cuda.machine import threads
 from ...runtime.cuda.math import added, const, exp, larger, log, settled
 from ..loss import cross_entropy_back_dispatch, cross_entropy_dispatch, nll_dispatch, reduce_dispatch
+from .reduction import sum_threads
 
-TEAM = threads(256)  # threads that add up all losses
+REDUCE_THREADS = limit_threads(256)  # that add up all losses
+
+
+@helper
+def _is_counted(label, ignore, K):
+    """Whether an image counts; one whose label is no class, which expect_range reports, does not."""
+    return label != ignore and label >= 0 and label < K
 
 
 @kernel
 def cross_entropy_kernel(x, labels, weight, smoothing, ignore, losses, factors, sums, counted, slopes, K, M):
-    """One image after the other: softmax, the loss from the logarithm of its sum, the sum of the target, and the slope.
-    A label that is no class, which is reported elsewhere, counts as ignored."""
+    """One image after the other: softmax, the loss from the log of its sum, the sum of the target, and the slopes."""
     rest, whole = smoothing / const(K, x), const(0, x)
     for k in range(K):
         whole += rest * weight[k]
     for m in range(cuda.grid(1), M, cuda.gridsize(1)):
         y = labels[m]
-        counted[m] = y != ignore and y >= 0 and y < K
+        counted[m] = _is_counted(y, ignore, K)
         if not counted[m]:
             losses[m] = factors[m] = sums[m] = const(0, x)
             for k in range(K):
@@ -49,41 +55,36 @@ def cross_entropy_kernel(x, labels, weight, smoothing, ignore, losses, factors, 
 @cross_entropy_dispatch.register("cuda")
 def cross_entropy_cuda(x, labels, weight, smoothing, ignore, losses, factors, sums, counted, slopes):
     K, M = x.shape
-    flat = x.reshape(-1), labels, weight, float(smoothing), ignore, losses, factors, sums, counted, slopes.reshape(-1)
-    cross_entropy_kernel.each(M, *flat, K, M)
+    filled = losses, factors, sums, counted, slopes.reshape(-1)
+    cross_entropy_kernel.launch_over(M, x.reshape(-1), labels, weight, float(smoothing), ignore, *filled, K, M)
 
 
 @kernel
-def cross_entropy_back_kernel(g, slopes, counted, total, each, dx, M):
-    """slopes * g / total; `each` is 1 if every image has a gradient of its own, else 0."""
+def cross_entropy_back_kernel(g, slopes, counted, total, step, dx, M):
+    """slopes * g / total; `step` is 1 if each image has its own g, else 0."""
     for i in range(cuda.grid(1), dx.size, cuda.gridsize(1)):
-        dx[i] = slopes[i] * (g[i % M * each] / total[0]) if counted[i % M] else const(0, dx)
+        dx[i] = slopes[i] * (g[i % M * step] / total[0]) if counted[i % M] else const(0, dx)
 
 
 @cross_entropy_back_dispatch.register("cuda")
 def cross_entropy_back_cuda(g, slopes, counted, total, dx):
-    flat = slopes.reshape(-1), counted, total, int(g.size > 1), dx.reshape(-1)
-    cross_entropy_back_kernel.each(dx.size, g, *flat, slopes.shape[1])
+    arrays = slopes.reshape(-1), counted, total
+    cross_entropy_back_kernel.launch_over(dx.size, g, *arrays, int(g.size > 1), dx.reshape(-1), slopes.shape[1])
 
 
 @kernel
 def reduce_kernel(losses, factors, mean, total, out, M):
-    """One block: the sum of the losses divided by that of the factors; a mean over nothing is nan."""
+    """One block: the sum of the losses, divided by that of the factors if `mean` is 1; a mean over nothing is nan."""
     thread = cuda.threadIdx.x
-    sums = cuda.shared.array(TEAM, losses.dtype)
-    divisors = cuda.shared.array(TEAM, losses.dtype)
+    sums = cuda.shared.array(REDUCE_THREADS, losses.dtype)
+    divisors = cuda.shared.array(REDUCE_THREADS, losses.dtype)
     loss, loss_lost, divisor, divisor_lost = const(0, losses), const(0, losses), const(0, losses), const(0, losses)
-    for m in range(thread, M, TEAM):
+    for m in range(thread, M, REDUCE_THREADS):
         loss, loss_lost = added(loss, loss_lost, losses[m])
         divisor, divisor_lost = added(divisor, divisor_lost, factors[m])
     sums[thread], divisors[thread] = settled(loss, loss_lost), settled(divisor, divisor_lost)
-    step = TEAM // 2
-    while step:
-        cuda.syncthreads()
-        if thread < step:
-            sums[thread] += sums[thread + step]
-            divisors[thread] += divisors[thread + step]
-        step //= 2
+    sum_threads(sums, REDUCE_THREADS)
+    sum_threads(divisors, REDUCE_THREADS)
     if not thread:
         total[0] = const(1, losses)
         if mean:
@@ -93,7 +94,7 @@ def reduce_kernel(losses, factors, mean, total, out, M):
 
 @reduce_dispatch.register("cuda")
 def reduce_cuda(losses, factors, mean, total, out):
-    reduce_kernel[1, TEAM](losses, factors, int(mean), total, out.reshape(1), losses.size)
+    reduce_kernel[1, REDUCE_THREADS](losses, factors, int(mean), total, out.reshape(1), losses.size)
 
 
 @kernel
@@ -101,7 +102,7 @@ def nll_kernel(x, labels, weight, ignore, losses, factors, places, counted, K, M
     """One image after the other: its loss, the weight of its class, and its label, or 0 if it is ignored."""
     for m in range(cuda.grid(1), M, cuda.gridsize(1)):
         y = labels[m]
-        counted[m] = y != ignore and y >= 0 and y < K
+        counted[m] = _is_counted(y, ignore, K)
         if counted[m]:
             places[m], factors[m], losses[m] = y, weight[y], -weight[y] * x[y * M + m]
         else:
@@ -112,4 +113,4 @@ def nll_kernel(x, labels, weight, ignore, losses, factors, places, counted, K, M
 @nll_dispatch.register("cuda")
 def nll_cuda(x, labels, weight, ignore, *filled):
     K, M = x.shape
-    nll_kernel.each(M, x.reshape(-1), labels, weight, ignore, *filled, K, M)
+    nll_kernel.launch_over(M, x.reshape(-1), labels, weight, ignore, *filled, K, M)

@@ -1,16 +1,17 @@
-"""Pooling on the GPU: a thread for each output, and for each pixel of a gradient.  The formulas are in ../pool2d.py.
+"""Pooling on the GPU: a thread for each output, or each pixel of a gradient; the formulas are in ../pool2d.py.
 
-Memory is batch-innermost, so neighbouring threads do the same window of neighbouring images.  A gradient is gathered:
-each pixel asks the windows that hold it, so that nothing is added by two threads at once.
+Memory is batch-innermost, so neighbouring threads compute the same window of neighbouring images.  In a gradient each
+pixel reads from the windows that hold it, so that no two threads add to the same pixel.
 """
 
 import numpy as np
 
 from ...runtime import memory
-from ...runtime.cuda.array import constant
+from ...runtime.cuda.array import to_device_once
 from ...runtime.cuda.driver import cuda
+from ...runtime.cuda.index import is_inside, join_index, split_index
 from ...runtime.cuda.kernel import kernel
-from ...runtime.cuda.math import const
+from ...runtime.cuda.math import const, precedes
 from ..pool2d import (
     avg_pool2d_back_dispatch,
     avg_pool2d_dispatch,
@@ -20,23 +21,29 @@ from ..pool2d import (
 )
 
 
-def _flat(*arrays):
-    """The memory behind arrays, batch-innermost."""
-    return [memory.batch_last(array).reshape(-1) for array in arrays]
+def _launch(kernel, arrays, images, outputs, window, stride, pads, dilation=()):
+    """Launch a kernel on arrays, the last of which is filled; images (N, C, H, W), outputs (N, C, OH, OW)."""
+    (N, _, H, W), (_, _, OH, OW) = images.shape, outputs.shape
+    sizes = N, H, W, OH, OW, *window, *stride, pads[0], pads[2], *dilation
+    kernel.launch_over(arrays[-1].size, *[_flatten(array) for array in arrays], *sizes)
+
+
+def _flatten(array):
+    """The memory of an array: batch-innermost for (N, C, H, W), as it is for a table (OH, OW)."""
+    return (memory.batch_last(array) if array.ndim == 4 else array).reshape(-1)
 
 
 @kernel
 def max_pool2d_kernel(x, out, places, N, H, W, OH, OW, KH, KW, SH, SW, top, left, DH, DW):
-    """One window of one image: the largest, and the number of its tap, the first of equals."""
+    """One window of one image: its largest pixel, and the number of that pixel's tap, the first of equals."""
     for i in range(cuda.grid(1), out.size, cuda.gridsize(1)):
-        n, window = i % N, i // N
-        h0, v0, c = window // OW % OH * SH - top, window % OW * SW - left, window // (OW * OH)
+        c, oh, ow, n = split_index(i, OH, OW, N)
         best, place, found = const(-np.inf, x), 0, False
         for k in range(KH * KW):
-            h, v = h0 + k // KW * DH, v0 + k % KW * DW
-            if h >= 0 and h < H and v >= 0 and v < W:
-                value = x[((c * H + h) * W + v) * N + n]
-                if not found or value > best or (value != value and best == best):
+            h, w = oh * SH - top + k // KW * DH, ow * SW - left + k % KW * DW
+            if is_inside(h, w, H, W):
+                value = x[join_index(c, h, w, n, H, W, N)]
+                if not found or precedes(value, best):
                     best, place, found = value, k, True
         out[i] = best
         places[i] = place
@@ -44,22 +51,19 @@ def max_pool2d_kernel(x, out, places, N, H, W, OH, OW, KH, KW, SH, SW, top, left
 
 @max_pool2d_dispatch.register("cuda")
 def max_pool2d_cuda(x, window, stride, pads, dilation, out, places):
-    (N, _, OH, OW), (_, _, H, W) = out.shape, x.shape
-    sizes = N, H, W, OH, OW, *window, *stride, pads[0], pads[2], *dilation
-    max_pool2d_kernel.each(out.size, *_flat(x, out, places), *sizes)
+    _launch(max_pool2d_kernel, (x, out, places), x, out, window, stride, pads, dilation)
 
 
 @kernel
 def max_pool2d_back_kernel(g, places, dx, N, H, W, OH, OW, KH, KW, SH, SW, top, left, DH, DW):
-    """One pixel of one image: what the windows that chose it send back."""
+    """One pixel of one image: the sum of g over the windows whose largest pixel it is."""
     for i in range(cuda.grid(1), dx.size, cuda.gridsize(1)):
-        n, pixel = i % N, i // N
-        h0, v0, c = pixel // W % H + top, pixel % W + left, pixel // (W * H)
+        c, row, column, n = split_index(i, H, W, N)
         total = const(0, g)
         for k in range(KH * KW):
-            h, v = h0 - k // KW * DH, v0 - k % KW * DW
-            if h >= 0 and v >= 0 and h % SH == 0 and v % SW == 0 and h // SH < OH and v // SW < OW:
-                at = ((c * OH + h // SH) * OW + v // SW) * N + n
+            h, w = row + top - k // KW * DH, column + left - k % KW * DW
+            if h >= 0 and w >= 0 and h % SH == 0 and w % SW == 0 and h // SH < OH and w // SW < OW:
+                at = join_index(c, h // SH, w // SW, n, OH, OW, N)
                 if places[at] == k:
                     total += g[at]
         dx[i] = total
@@ -67,67 +71,53 @@ def max_pool2d_back_kernel(g, places, dx, N, H, W, OH, OW, KH, KW, SH, SW, top, 
 
 @max_pool2d_back_dispatch.register("cuda")
 def max_pool2d_back_cuda(g, places, window, stride, pads, dilation, dx):
-    (N, _, H, W), (_, _, OH, OW) = dx.shape, g.shape
-    sizes = N, H, W, OH, OW, *window, *stride, pads[0], pads[2], *dilation
-    max_pool2d_back_kernel.each(dx.size, *_flat(g, places, dx), *sizes)
+    _launch(max_pool2d_back_kernel, (g, places, dx), dx, g, window, stride, pads, dilation)
 
 
 @kernel
-def max_pool2d_taken_kernel(x, places, out, N, H, W, OH, OW, KW, SH, SW, top, left, DH, DW):
-    """One window of one image: the pixel that it chose, or 0 if it holds none."""
+def max_pool2d_taken_kernel(x, places, out, N, H, W, OH, OW, KH, KW, SH, SW, top, left, DH, DW):
+    """One window of one image: the pixel at its place, or 0 if it is outside the image."""
     for i in range(cuda.grid(1), out.size, cuda.gridsize(1)):
-        n, window, place = i % N, i // N, np.int64(places[i])
-        h = window // OW % OH * SH - top + place // KW * DH
-        v, c = window % OW * SW - left + place % KW * DW, window // (OW * OH)
-        inside = h >= 0 and h < H and v >= 0 and v < W
-        out[i] = x[((c * H + h) * W + v) * N + n] if inside else const(0, x)
+        c, oh, ow, n = split_index(i, OH, OW, N)
+        place = np.int64(places[i])
+        h, w = oh * SH - top + place // KW * DH, ow * SW - left + place % KW * DW
+        out[i] = x[join_index(c, h, w, n, H, W, N)] if is_inside(h, w, H, W) else const(0, x)
 
 
 @max_pool2d_taken_dispatch.register("cuda")
 def max_pool2d_taken_cuda(x, places, window, stride, pads, dilation, out):
-    (N, _, OH, OW), (_, _, H, W) = out.shape, x.shape
-    sizes = N, H, W, OH, OW, window[1], *stride, pads[0], pads[2], *dilation
-    x, taken, result = _flat(x, places, out)
-    max_pool2d_taken_kernel.each(out.size, x, taken, result, *sizes)
+    _launch(max_pool2d_taken_kernel, (x, places, out), x, out, window, stride, pads, dilation)
 
 
 @kernel
 def avg_pool2d_kernel(x, divisors, out, N, H, W, OH, OW, KH, KW, SH, SW, top, left):
-    """One window of one image."""
+    """One window of one image: the sum of its pixels, divided."""
     for i in range(cuda.grid(1), out.size, cuda.gridsize(1)):
-        n, window = i % N, i // N
-        h0, v0, c = window // OW % OH * SH - top, window % OW * SW - left, window // (OW * OH)
-        total = const(0, x)
+        c, oh, ow, n = split_index(i, OH, OW, N)
+        h0, w0, total = oh * SH - top, ow * SW - left, const(0, x)
         for h in range(max(h0, 0), min(h0 + KH, H)):
-            for v in range(max(v0, 0), min(v0 + KW, W)):
-                total += x[((c * H + h) * W + v) * N + n]
-        out[i] = total / divisors[window % (OH * OW)]
+            for w in range(max(w0, 0), min(w0 + KW, W)):
+                total += x[join_index(c, h, w, n, H, W, N)]
+        out[i] = total / divisors[oh * OW + ow]
 
 
 @avg_pool2d_dispatch.register("cuda")
 def avg_pool2d_cuda(x, window, stride, pads, divisors, out):
-    (N, _, OH, OW), (_, _, H, W) = out.shape, x.shape
-    sizes = N, H, W, OH, OW, *window, *stride, pads[0], pads[2]
-    x, result = _flat(x, out)
-    avg_pool2d_kernel.each(out.size, x, constant(divisors).reshape(-1), result, *sizes)
+    _launch(avg_pool2d_kernel, (x, to_device_once(divisors), out), x, out, window, stride, pads)
 
 
 @kernel
 def avg_pool2d_back_kernel(g, shares, dx, N, H, W, OH, OW, KH, KW, SH, SW, top, left):
-    """One pixel of one image: its share from every window that holds it."""
+    """One pixel of one image: its share of g from every window that holds it."""
     for i in range(cuda.grid(1), dx.size, cuda.gridsize(1)):
-        n, pixel = i % N, i // N
-        h, v, c = pixel // W % H + top, pixel % W + left, pixel // (W * H)
-        total = const(0, g)
+        c, row, column, n = split_index(i, H, W, N)
+        h, w, total = row + top, column + left, const(0, g)
         for oh in range(max((h - KH + SH) // SH, 0), min(h // SH + 1, OH)):
-            for ow in range(max((v - KW + SW) // SW, 0), min(v // SW + 1, OW)):
-                total += g[((c * OH + oh) * OW + ow) * N + n] * shares[oh * OW + ow]
+            for ow in range(max((w - KW + SW) // SW, 0), min(w // SW + 1, OW)):
+                total += g[join_index(c, oh, ow, n, OH, OW, N)] * shares[oh * OW + ow]
         dx[i] = total
 
 
 @avg_pool2d_back_dispatch.register("cuda")
 def avg_pool2d_back_cuda(g, window, stride, pads, shares, dx):
-    (N, _, H, W), (_, _, OH, OW) = dx.shape, g.shape
-    sizes = N, H, W, OH, OW, *window, *stride, pads[0], pads[2]
-    g, result = _flat(g, dx)
-    avg_pool2d_back_kernel.each(dx.size, g, constant(shares).reshape(-1), result, *sizes)
+    _launch(avg_pool2d_back_kernel, (g, to_device_once(shares), dx), dx, g, window, stride, pads)

@@ -1,23 +1,35 @@
-"""Sums, largest elements and their places on the GPU.  The operations are in ../reduction.py.
+"""Sums, largest elements and their indices on the GPU; the operations are in ../reduction.py.
 
-As on the CPU a reduction is brought to memory (A, B, C), B being reduced.  Where C is more than 1, neighbouring threads
-do neighbouring c, one element of B after the other; where it is 1, the threads of a block share a row among themselves
-and add up their sums as a tree.  B is cut into parts where there would be too few threads, and the results of the parts
-are reduced in turn.  Everything is added in an order that depends on the shapes and the GPU only, the errors of the
-additions too.
+As on the CPU, an array is brought to memory (A, B, C), where B is reduced.  If C is more than 1, neighbouring threads
+reduce neighbouring c, one element of B after the other.  If C is 1, the threads of a block share a row and add up their
+sums as a tree.  B is cut into parts if there are too few threads otherwise, and the results of the parts are reduced
+again.  The order of all additions depends only on the shapes and the GPU.  Sums keep the rounding errors of additions.
 """
 
+from functools import partial
+
 from ...runtime import memory
-from ...runtime.cuda.driver import cuda
+from ...runtime.cuda.driver import cuda, helper
+from ...runtime.cuda.gpu import current_gpu, limit_threads
 from ...runtime.cuda.kernel import kernel
-from ...runtime.cuda.machine import machine, threads
-from ...runtime.cuda.math import added, const, settled
+from ...runtime.cuda.math import added, const, precedes, settled
 from ..reduction import _in_memory, amax_dispatch, argmax_dispatch, sum_dispatch
 
-LEAST = 64  # elements of B in a part
-MOST = 4096  # parts
-WANTED = 1024  # threads for each multiprocessor
-TEAM = threads(128)  # threads that share a row
+MIN_PART = 64  # elements of B
+MAX_PARTS = 4096
+THREADS_PER_MULTIPROCESSOR = 1024  # fewer are too few
+ROW_THREADS = limit_threads(128)  # that share a row
+
+
+@helper
+def sum_threads(shared, threads):
+    """Add up shared (threads) as a tree; the sum is in shared[0].  All threads of the block must call this."""
+    thread, step = cuda.threadIdx.x, threads // 2
+    while step:
+        cuda.syncthreads()
+        if thread < step:
+            shared[thread] += shared[thread + step]
+        step //= 2
 
 
 @kernel
@@ -33,18 +45,13 @@ def sum_kernel(x, out, A, B, C, length):
 
 @kernel
 def row_sum_kernel(x, out, A, B, length):
-    """out (parts, A) = the sums over `length` elements of B of x (A, B); a block for each."""
+    """out (parts, A) = the sums over `length` elements of B of x (A, B), each by one block."""
     a, part, thread = cuda.blockIdx.x, cuda.blockIdx.y, cuda.threadIdx.x
-    shared, total, lost = cuda.shared.array(TEAM, out.dtype), const(0, out), const(0, out)
-    for b in range(part * length + thread, min((part + 1) * length, B), TEAM):
+    shared, total, lost = cuda.shared.array(ROW_THREADS, out.dtype), const(0, out), const(0, out)
+    for b in range(part * length + thread, min((part + 1) * length, B), ROW_THREADS):
         total, lost = added(total, lost, x[a * B + b])
     shared[thread] = settled(total, lost)
-    step = TEAM // 2
-    while step:
-        cuda.syncthreads()
-        if thread < step:
-            shared[thread] += shared[thread + step]
-        step //= 2
+    sum_threads(shared, ROW_THREADS)
     if not thread:
         out[part * A + a] = shared[0]
 
@@ -58,79 +65,85 @@ def amax_kernel(x, out, A, B, C, length):
         best = x[(a * B + start) * C + c]
         for b in range(start + 1, min(start + length, B)):
             value = x[(a * B + b) * C + c]
-            if value > best or value != value:
+            if precedes(value, best):
                 best = value
         out[part * A * C + i] = best
 
 
 @kernel
 def argmax_kernel(x, out, A, B, C, length):
-    """out (parts, A, C) = where on B the first largest of `length` elements of x (A, B, C) is; the first nan if there
-    is one."""
+    """out (parts, A, C) = the index on B of the first largest of `length` elements of x (A, B, C), or of the first
+    nan."""
     i, part = cuda.grid(1), cuda.blockIdx.y
     if i < A * C:
-        a, c, place = i // C, i % C, part * length
-        best = x[(a * B + place) * C + c]
+        a, c, index = i // C, i % C, part * length
+        best = x[(a * B + index) * C + c]
         for b in range(part * length + 1, min((part + 1) * length, B)):
             value = x[(a * B + b) * C + c]
-            if value > best or (value != value and best == best):
-                best, place = value, b
-        out[part * A * C + i] = place
+            if precedes(value, best):
+                best, index = value, b
+        out[part * A * C + i] = index
 
 
 @kernel
-def first_kernel(x, found, out, A, B, C, parts):
-    """out (A, C) = of the places found (parts, A, C), the first whose element of x (A, B, C) is the largest, or nan."""
+def argmax_of_parts_kernel(x, indices, out, A, B, C, parts):
+    """out (A, C) = of the indices (parts, A, C), the first whose element of x (A, B, C) is the largest, or nan."""
     for i in range(cuda.grid(1), A * C, cuda.gridsize(1)):
-        a, c, place = i // C, i % C, found[i]
-        best = x[(a * B + place) * C + c]
+        a, c, index = i // C, i % C, indices[i]
+        best = x[(a * B + index) * C + c]
         for part in range(1, parts):
-            other = found[part * A * C + i]
+            other = indices[part * A * C + i]
             value = x[(a * B + other) * C + c]
-            if value > best or (value != value and best == best):
-                best, place = value, other
-        out[i] = place
+            if precedes(value, best):
+                best, index = value, other
+        out[i] = index
 
 
-def _parts(A, B, C):
-    """Into how many parts B is cut, and their length."""
-    parts = max(min(-(-machine().processors * WANTED // (A * C)), B // LEAST, MOST), 1)
+def split_reduction(A, B, C):
+    """The number of parts of B, and their length."""
+    enough_parts = -(-current_gpu().multiprocessors * THREADS_PER_MULTIPROCESSOR // (A * C))
+    parts = max(min(enough_parts, B // MIN_PART, MAX_PARTS), 1)
     length = -(-B // parts)
     return -(-B // length), length
 
 
-def _in_parts(run, A, B, C, rows, result, again):
-    """Run a kernel on parts of B, and again(1, parts, A * C, their results, result) if there are several."""
-    parts, length = _parts(A, B, C)
-    out, block = memory.beside(result, (parts, A, C), result.dtype) if parts > 1 else result, machine().threads
-    run[(-(-A * C // block), parts), block](rows.reshape(-1), out.reshape(-1), A, B, C, length)
+def _reduce(kernel, A, B, C, x, out, reduce_parts):
+    """Launch a kernel on the parts of B; if there are several, call reduce_parts(1, parts, A * C, partial, out)."""
+    parts, length = split_reduction(A, B, C)
+    partial, threads = _allocate_partial(out, parts, A, C), current_gpu().block_threads
+    kernel[(-(-A * C // threads), parts), threads](x.reshape(-1), partial.reshape(-1), A, B, C, length)
     if parts > 1:
-        again(1, parts, A * C, out, result)
+        reduce_parts(1, parts, A * C, partial, out)
 
 
-def _sum(A, B, C, rows, result):
+def _allocate_partial(out, parts, *shape):
+    """Memory for the results of the parts; `out` itself for one part."""
+    return memory.beside(out, (parts, *shape), out.dtype) if parts > 1 else out
+
+
+def _sum(A, B, C, x, out):
     if not B:
-        memory.copy(result, 0)
-    elif C == 1 and B >= TEAM:
-        parts, length = _parts(A * TEAM, B, C)
-        out = memory.beside(result, (parts, A), result.dtype) if parts > 1 else result
-        row_sum_kernel[(A, parts), TEAM](rows.reshape(-1), out.reshape(-1), A, B, length)
+        memory.copy(out, 0)
+    elif C == 1 and B >= ROW_THREADS:
+        parts, length = split_reduction(A * ROW_THREADS, B, C)
+        partial = _allocate_partial(out, parts, A)
+        row_sum_kernel[(A, parts), ROW_THREADS](x.reshape(-1), partial.reshape(-1), A, B, length)
         if parts > 1:
-            _sum(1, parts, A, out, result)
+            _sum(1, parts, A, partial, out)
     else:
-        _in_parts(sum_kernel, A, B, C, rows, result, _sum)
+        _reduce(sum_kernel, A, B, C, x, out, _sum)
 
 
-def _amax(A, B, C, rows, result):
-    _in_parts(amax_kernel, A, B, C, rows, result, _amax)
+def _amax(A, B, C, x, out):
+    _reduce(amax_kernel, A, B, C, x, out, _amax)
 
 
-def _argmax(A, B, C, rows, result):
-    def first(_, parts, size, found, result):
-        flat = rows.reshape(-1), found.reshape(-1), result.reshape(-1)
-        first_kernel.each(size, *flat, A, B, C, parts)
+def _argmax(A, B, C, x, out):
+    def reduce_parts(_, parts, size, indices, out):
+        arrays = x.reshape(-1), indices.reshape(-1), out.reshape(-1)
+        argmax_of_parts_kernel.launch_over(size, *arrays, A, B, C, parts)
 
-    _in_parts(argmax_kernel, A, B, C, rows, result, first)
+    _reduce(argmax_kernel, A, B, C, x, out, reduce_parts)
 
 
 def add_parts(sums, out):
@@ -138,16 +151,6 @@ def add_parts(sums, out):
     _sum(1, sums.shape[0], out.size, sums, out)
 
 
-@sum_dispatch.register("cuda")
-def sum_cuda(x, axes, out):
-    _in_memory(_sum, x, axes, out)
-
-
-@amax_dispatch.register("cuda")
-def amax_cuda(x, axes, out):
-    _in_memory(_amax, x, axes, out)
-
-
-@argmax_dispatch.register("cuda")
-def argmax_cuda(x, axes, out):
-    _in_memory(_argmax, x, axes, out)
+sum_dispatch.register("cuda")(partial(_in_memory, _sum))
+amax_dispatch.register("cuda")(partial(_in_memory, _amax))
+argmax_dispatch.register("cuda")(partial(_in_memory, _argmax))

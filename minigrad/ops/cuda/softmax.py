@@ -1,15 +1,17 @@
-"""Softmax and its logarithm on the GPU: a thread for each (a, c) of memory (A, B, C).  The formulas are in
+"""Softmax and its logarithm on the GPU: a thread for each (a, c) of memory (A, B, C); the formulas are in
 ../softmax.py."""
 
-from ...runtime.cuda.driver import cuda
-from ...runtime.cuda.kernel import helper, kernel
+from functools import partial
+
+from ...runtime.cuda.driver import cuda, helper
+from ...runtime.cuda.kernel import kernel
 from ...runtime.cuda.math import added, const, exp, larger, log, settled
 from ..softmax import log_softmax_dispatch, softmax_dispatch, three_axes
 
 
 @helper
-def _largest(x, at, B, C):
-    """The largest of a line: x[at], x[at + C], ..."""
+def _find_largest(x, at, B, C):
+    """The largest of the B elements x[at], x[at + C], ..."""
     best = x[at]
     for b in range(1, B):
         best = larger(best, x[at + b * C])
@@ -18,10 +20,10 @@ def _largest(x, at, B, C):
 
 @kernel
 def softmax_kernel(x, out, AC, B, C):
-    """Exponentials of what remains without the largest, their sum, quotient."""
+    """exp(x - the largest), divided by their sum."""
     for i in range(cuda.grid(1), AC, cuda.gridsize(1)):
         at, total, lost = i // C * B * C + i % C, const(0, x), const(0, x)
-        best = _largest(x, at, B, C)
+        best = _find_largest(x, at, B, C)
         for b in range(B):
             e = exp(x[at + b * C] - best)
             out[at + b * C] = e
@@ -33,10 +35,10 @@ def softmax_kernel(x, out, AC, B, C):
 
 @kernel
 def log_softmax_kernel(x, out, AC, B, C):
-    """x minus the largest, minus the logarithm of the sum of exponentials."""
+    """x - the largest - log of the sum of exp(x - the largest)."""
     for i in range(cuda.grid(1), AC, cuda.gridsize(1)):
         at, total, lost = i // C * B * C + i % C, const(0, x), const(0, x)
-        best = _largest(x, at, B, C)
+        best = _find_largest(x, at, B, C)
         for b in range(B):
             total, lost = added(total, lost, exp(x[at + b * C] - best))
         log_total = log(settled(total, lost))
@@ -44,17 +46,11 @@ def log_softmax_kernel(x, out, AC, B, C):
             out[at + b * C] = x[at + b * C] - best - log_total
 
 
-def _run(kernel, x, axis, out):
+def _launch(kernel, x, axis, out):
     x, result = three_axes(x, out, axis=axis)
     A, B, C = result.shape
-    kernel.each(A * C, x.reshape(-1), result.reshape(-1), A * C, B, C)
+    kernel.launch_over(A * C, x.reshape(-1), result.reshape(-1), A * C, B, C)
 
 
-@softmax_dispatch.register("cuda")
-def softmax_cuda(x, axis, out):
-    _run(softmax_kernel, x, axis, out)
-
-
-@log_softmax_dispatch.register("cuda")
-def log_softmax_cuda(x, axis, out):
-    _run(log_softmax_kernel, x, axis, out)
+softmax_dispatch.register("cuda")(partial(_launch, softmax_kernel))
+log_softmax_dispatch.register("cuda")(partial(_launch, log_softmax_kernel))

@@ -1,8 +1,8 @@
-"""The GPU: the driver, memory, arrays that live there, and kernels written with numba.cuda.
+"""The CUDA backend: driver, memory, device arrays, and kernels written with numba.cuda.
 
-Nothing here is imported before a script asks for device "cuda".  From the ground up: `driver` holds every import of
-numba.cuda and of the driver's bindings, `simulated` stands in for a GPU where there is none, `machine` is the GPU in
-use, `pool` its memory, `kernel` compiles and launches, `elementwise` and `tile` are what kernels are made of, `array`
-is memory with a shape, `program` replays what was recorded as a CUDA graph, and `device` is all of it as a place for
-tensors.
+Nothing here is imported before a script asks for device "cuda".  From the bottom up: `driver` holds every import of
+numba.cuda and of the driver's bindings; `simulated` replaces the driver where there is no GPU; `gpu` is the GPU in use
+and `pool` its memory; `array` is memory with a shape; `kernel` compiles and launches; `math`, `index`, `tile` and `mma`
+are what kernels are made of; `elementwise` generates kernels from formulas; `program` replays a recording as a CUDA
+graph; `device_error` reports what only a kernel can detect; `device` is the device behind `mg.device("cuda")`.
 """

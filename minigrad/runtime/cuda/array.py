@@ -1,29 +1,31 @@
-"""Arrays on the device: memory with a shape and strides.
+"""Device arrays: device memory with a shape and strides.
 
-Views (axes exchanged, slices, other shapes) are computed by NumPy on an array that stands at the device's address and
-is never read.  Whatever needs the elements is a kernel or a copy to the host; anything else that is tried with such an
-array is an error, as the class has no such method.
+NumPy computes views (transposes, slices, other shapes) on an array at the device's address, and never reads it.
+Everything that reads elements is a kernel or a copy to the host.  The class has no other methods, so any other use of a
+device array is an error.
 """
 
-import ctypes
 from math import prod
 from typing import Any
 
 import numpy as np
 
 from ...errors import DeviceError
+from ..memory import outermost_first
 from ..threads import local
 from . import driver
-from .machine import machine
-from .pool import Block, at_address
+from .gpu import current_gpu
+from .pool import Block, bytes_at
+
+ADDRESS_WORD = 4  # index of the address among the words of an argument
 
 
 class DeviceArray:
-    """An array of the GPU.
+    """An array on the GPU.
 
-    view     its shape, strides and dtype, at its address; not to be read
-    owner    the block in which it lies, freed with the last array in it
-    address  of its first element, if it is known; else NumPy is asked, which costs a microsecond
+    view     a NumPy array with its shape, strides and dtype, at its address; the host must not read it
+    owner    the block that holds it, freed with the last array in it
+    address  of its first element, if known; otherwise NumPy is asked, which takes a microsecond
     """
 
     __slots__ = ("__weakref__", "_address", "_argument", "owner", "view")
@@ -43,14 +45,14 @@ class DeviceArray:
 
     @property
     def address(self) -> int:
-        """Where the first element lies."""
+        """The address of the first element."""
         if self._address is None:
             self._address = self.view.__array_interface__["data"][0]
         return self._address
 
     @property
     def argument(self) -> tuple[tuple[np.dtype, int], tuple[int, ...]]:
-        """The array as a kernel's argument: its kind, and its words."""
+        """The array as an argument of a kernel: (dtype, ndim), and the words that are passed."""
         if self._argument is None:
             view = self.view
             if not view.flags.c_contiguous:
@@ -61,13 +63,13 @@ class DeviceArray:
 
     @property
     def interface(self) -> dict[str, Any]:
-        """The CUDA array interface, version 3: readers wait for the stream."""
+        """The CUDA array interface, version 3, with the stream that readers must wait for."""
         return {
             "shape": self.shape,
             "typestr": self.dtype.str,
             "data": (self.address, False),
             "strides": None if self.flags.c_contiguous else self.strides,
-            "stream": int(machine().stream),
+            "stream": int(current_gpu().stream),
             "version": 3,
         }
 
@@ -78,177 +80,175 @@ class DeviceArray:
         return f"DeviceArray({self.shape}, {self.dtype})"
 
     def __array__(self, *_: Any, **__: Any) -> np.ndarray:
-        raise DeviceError("an array of device 'cuda' cannot be read by NumPy; copy it to the host first")
+        raise DeviceError("NumPy cannot read an array on device 'cuda'; copy it to the host first")
 
     __array_ufunc__ = None  # arithmetic with NumPy arrays is an error
 
     # ---- views
 
-    def _same(self, view: np.ndarray) -> "DeviceArray":
-        """A view that starts where this array starts."""
+    def _with_view(self, view: np.ndarray) -> "DeviceArray":
+        """A view with the same first element."""
         return DeviceArray(view, self.owner, self._address)
 
     @property
     def T(self) -> "DeviceArray":
-        return self._same(self.view.T)
+        return self._with_view(self.view.T)
 
     def transpose(self, *axes: Any) -> "DeviceArray":
-        """The axes in another order."""
-        return self._same(self.view.transpose(*axes))
+        """A view with its axes in another order."""
+        return self._with_view(self.view.transpose(*axes))
 
     def swapaxes(self, a: int, b: int) -> "DeviceArray":
-        """Two axes exchanged."""
-        return self._same(self.view.swapaxes(a, b))
+        """A view with two axes exchanged."""
+        return self._with_view(self.view.swapaxes(a, b))
 
     def reshape(self, *shape: Any, copy: bool | None = None) -> "DeviceArray":
-        """The elements in another shape: a view where the memory allows it, otherwise a copy.
+        """The elements in another shape: a view if the strides allow it, otherwise a copy.
 
-        Raises   ValueError   copy is False, and a copy would be needed
+        Raises   ValueError   copy is False, and a copy is needed
         """
         try:
-            return self._same(self.view.reshape(*shape, copy=False))
+            return self._with_view(self.view.reshape(*shape, copy=False))
         except ValueError:
             if copy is False:
                 raise
             return self.copy("C").reshape(*shape)
 
     def __getitem__(self, key: Any) -> "DeviceArray":
-        """A view of numbers, slices, None and ...; positions in arrays are `take`, see ops/movement.py."""
+        """The view that numbers, slices, None and ... select; for index arrays see `take` in ops/movement.py."""
         parts = key if isinstance(key, tuple) else (key,)
         return DeviceArray(self.view[parts if Ellipsis in parts else (*parts, Ellipsis)], self.owner)
 
     def spread(self, shape: tuple[int, ...]) -> "DeviceArray":
-        """Sizes of 1 stretched to `shape`."""
-        return self._same(np.broadcast_to(self.view, shape))
+        """A view broadcast to `shape`."""
+        return self._with_view(np.broadcast_to(self.view, shape))
 
-    def flat(self) -> tuple["DeviceArray", int]:
-        """The memory from the lowest element to the highest as one axis, and where in it the first one lies."""
+    def flat_memory(self) -> tuple["DeviceArray", int]:
+        """The memory from the lowest element to the highest as one axis, and the index of the first element in it."""
         view = self.view
         if view.flags.c_contiguous:
-            return self._same(view.reshape(-1)), 0
-        reach = [(n - 1) * step for n, step in zip(view.shape, view.strides, strict=True)]
-        low, high = sum(step for step in reach if step < 0), sum(step for step in reach if step > 0)
+            return self._with_view(view.reshape(-1)), 0
+        extents = [(n - 1) * stride for n, stride in zip(view.shape, view.strides, strict=True)]
+        low, high = sum(extent for extent in extents if extent < 0), sum(extent for extent in extents if extent > 0)
         start, count = self.address + low - self.owner.address, (high - low) // view.itemsize + 1 if view.size else 0
         return DeviceArray(np.ndarray((count,), view.dtype, self.owner.bytes, start), self.owner), -low // view.itemsize
 
     # ---- copies
 
     def copy(self, order: str = "C") -> "DeviceArray":
-        """A copy in C order, or for "K" in the order of this array's memory."""
+        """A copy in C order, or with "K" in the memory order of this array."""
         return self.astype(self.dtype, order)
 
     def astype(self, dtype: Any, order: str = "K", copy: bool = True) -> "DeviceArray":
-        """A copy of another dtype; the array itself where nothing changes and copy is False."""
+        """A copy with another dtype; the array itself if copy is False and the dtype is the same."""
         if not copy and dtype == self.dtype:
             return self
-        axes = _outermost_first(self.view) if order == "K" else tuple(range(self.ndim))
-        fresh = self.fresh(tuple([self.shape[axis] for axis in axes]), np.dtype(dtype)).transpose(np.argsort(axes))
-        fresh.assign(self)
-        return fresh
+        axes = outermost_first(self) if order == "K" else tuple(range(self.ndim))
+        shape = tuple([self.shape[axis] for axis in axes])
+        converted = self.new_empty(shape, np.dtype(dtype)).transpose(np.argsort(axes))
+        converted.assign(self)
+        return converted
 
-    def fresh(self, shape: tuple[int, ...], dtype: np.dtype) -> "DeviceArray":
-        """An uninitialised array in C order, on the same device."""
+    def new_empty(self, shape: tuple[int, ...], dtype: np.dtype) -> "DeviceArray":
+        """An uninitialised array in C order on the same device."""
         return empty(shape, dtype)
 
-    assign: Any  # (source): overwrite with an array that broadcasts, or a number; the kernel is in elementwise.py
+    assign: Any  # (source): overwrite with an array that broadcasts, or a number; set by elementwise.py
 
-    def send(self, source: np.ndarray) -> None:
-        """Overwrite with a host array of the same shape; this one is in C order."""
+    def copy_from_host(self, source: np.ndarray) -> None:
+        """Overwrite this C-contiguous array with a host array of the same shape."""
         if self.size:
-            machine().send(self.address, np.ascontiguousarray(source, self.dtype))
+            current_gpu().copy_to_device(self.address, np.ascontiguousarray(source, self.dtype))
 
-    def fetch(self) -> np.ndarray:
-        """The elements as a host array, laid out as here; waits for all work before."""
-        axes = _outermost_first(self.view)
-        inside = self.transpose(axes)
-        dense = inside if inside.flags.c_contiguous else inside.copy()
+    def copy_to_host(self) -> np.ndarray:
+        """The elements as a host array in the same memory order; waits for all earlier work."""
+        axes = outermost_first(self)
+        ordered = self.transpose(axes)
+        dense = ordered if ordered.flags.c_contiguous else ordered.copy()
         host = np.empty(dense.shape, dense.dtype)
         if self.size:
-            machine().fetch(host, dense.address)
+            current_gpu().copy_to_host(host, dense.address)
         return host.transpose(np.argsort(axes))
-
-
-def _outermost_first(view: np.ndarray) -> tuple[int, ...]:
-    """The axes in the order of the memory."""
-    return tuple(sorted(range(view.ndim), key=lambda axis: -abs(view.strides[axis])))
 
 
 def empty(shape: tuple[int, ...], dtype: np.dtype) -> DeviceArray:
     """An uninitialised array in C order."""
-    block = machine().memory(prod(shape) * dtype.itemsize)
+    block = current_gpu().allocate(prod(shape) * dtype.itemsize)
     return DeviceArray(np.ndarray(shape, dtype, block.bytes), block, block.address)
 
 
-def sent(array: np.ndarray) -> DeviceArray:
-    """A host array on the device, in memory that no recording reuses."""
-    block = machine().pool.block(array.nbytes)
-    fresh = DeviceArray(np.ndarray(array.shape, array.dtype, block.bytes), block)
-    fresh.send(array)
-    return fresh
+def to_device(array: np.ndarray) -> DeviceArray:
+    """Copy a host array to the device, into memory that no recording reuses."""
+    block = current_gpu().pool.allocate(array.nbytes)
+    copied = DeviceArray(np.ndarray(array.shape, array.dtype, block.bytes), block)
+    copied.copy_from_host(array)
+    return copied
 
 
-class _Foreign:
-    """Memory of another library, in the place of a block; `release` is called when it is no longer used."""
+def to_device_each_replay(array: np.ndarray) -> DeviceArray:
+    """Copy a host array whose numbers change to the device; each replay copies it again."""
+    copied = to_device(array)
+    local.observer.host_call(DeviceArray.copy_from_host, (copied, array))
+    return copied
+
+
+_cached: dict[int, tuple[np.ndarray, DeviceArray]] = {}
+
+
+def to_device_once(array: np.ndarray) -> DeviceArray:
+    """Copy a host array that never changes, such as a table of offsets, to the device; later calls reuse the copy."""
+    if id(array) not in _cached:
+        _cached[id(array)] = array, to_device(array)
+    return _cached[id(array)][1]
+
+
+class _ForeignMemory:
+    """Memory of another library, with the attributes of a Block; `release` is called when it is deleted."""
 
     pool = None
 
     def __init__(self, address: int, nbytes: int, release: Any):
-        self.bytes, self.nbytes, self.release = at_address(address, max(nbytes, 1)), nbytes, release
+        self.bytes, self.nbytes, self.release = bytes_at(address, max(nbytes, 1)), nbytes, release
         self.address = address
 
     def __del__(self) -> None:
         self.release()
 
 
-def foreign(address: int, shape: tuple[int, ...], steps: tuple[int, ...], dtype: np.dtype, release: Any) -> DeviceArray:
-    """An array on another library's memory; `steps` are strides in elements, none below 0."""
+def wrap_foreign_memory(
+    address: int, shape: tuple[int, ...], steps: tuple[int, ...], dtype: np.dtype, release: Any
+) -> DeviceArray:
+    """An array on memory of another library, which `release` frees; `steps` are strides in elements, none below 0."""
     strides = tuple(step * dtype.itemsize for step in steps)
-    reach = sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True)) + dtype.itemsize
-    owner = _Foreign(address, reach, release)
+    nbytes = sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True)) + dtype.itemsize
+    owner = _ForeignMemory(address, nbytes, release)
     if 0 in shape:
         return empty(shape, dtype)
     return DeviceArray(np.ndarray(shape, dtype, owner.bytes, 0, strides), owner)  # type: ignore[arg-type]
 
 
-_constants: dict[int, tuple[np.ndarray, DeviceArray]] = {}
-
-
-def constant(array: np.ndarray) -> DeviceArray:
-    """A host array that never changes, as the tables of a plan are, on the device; sent once."""
-    if id(array) not in _constants:
-        _constants[id(array)] = array, sent(array)
-    return _constants[id(array)][1]
-
-
-def resent(array: np.ndarray) -> DeviceArray:
-    """A host array whose numbers may be others each time, on the device; a replay sends it again."""
-    moved = sent(array)
-    local.observer.host_call(DeviceArray.send, (moved, array))
-    return moved
-
-
 class Arrays:
-    """Arrays of one dtype, each in C order, as a table of their addresses, `elements` of which a kernel takes."""
+    """A list of C-contiguous arrays of one dtype, passed to a kernel as a table of addresses; see `array_at`."""
 
     def __init__(self, arrays: list[DeviceArray]):
         self.arrays = arrays
-        self.table = sent(np.array([array.argument[1][4] for array in arrays], np.int64))
+        addresses = [array.argument[1][ADDRESS_WORD] for array in arrays]  # an error if one is not in C order
+        self.table = to_device(np.array(addresses, np.int64))
         local.observer.keep(self)
 
 
 if driver.SIMULATED:
 
-    def elements(address, count, like):
-        """In a kernel: `count` elements at an address, of the dtype of the array `like`."""
-        buffer = (ctypes.c_char * (int(count) * like.dtype.itemsize)).from_address(int(address))
-        return np.ndarray(int(count), like.dtype, buffer)
+    def array_at(address, count, like):
+        """In a kernel: the array of `count` elements at an address, with the dtype of the array `like`."""
+        return bytes_at(int(address), int(count) * like.dtype.itemsize).view(like.dtype)
 
 else:
     from numba.cuda.extending import intrinsic
 
     @intrinsic
-    def elements(typing, address, count, like):
-        """In a kernel: `count` elements at an address, of the dtype of the array `like`."""
+    def array_at(typing, address, count, like):
+        """In a kernel: the array of `count` elements at an address, with the dtype of the array `like`."""
         from numba.cuda import types
 
         pointer = types.CPointer(like.dtype)

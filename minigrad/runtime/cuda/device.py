@@ -1,4 +1,4 @@
-"""Device "cuda": where tensors live on the GPU, and how they get there and back."""
+"""The device "cuda": tensors on the GPU, and how they get there and back."""
 
 from collections.abc import Callable
 from functools import cache
@@ -8,18 +8,19 @@ import numpy as np
 
 from .. import dlpack
 from ..device import device
+from ..memory import outermost_first
 from ..threads import local
 from . import (
     driver,
-    elementwise,  # noqa: F401 - arrays can copy themselves from here on
+    elementwise,  # noqa: F401 - sets DeviceArray.assign
 )
-from .alarm import expect_range, raise_alarm
-from .array import Arrays, DeviceArray, empty, foreign, sent
-from .machine import machine
+from .array import Arrays, DeviceArray, empty, to_device, wrap_foreign_memory
+from .device_error import expect_range, raise_device_error
+from .gpu import current_gpu
 
 
 class CudaDevice(device):
-    """The GPU as a place for tensors."""
+    """The GPU as a device for tensors."""
 
     type, index = "cuda", 0
 
@@ -28,51 +29,52 @@ class CudaDevice(device):
         return empty(shape, dtype)
 
     def arrays(self, arrays: list[DeviceArray]) -> Arrays:
-        """Arrays of one dtype, each in C order, as one argument of a kernel."""
+        """A list of C-contiguous arrays of one dtype, as one argument of a kernel."""
         return Arrays(arrays)
 
     def lend(self, array: DeviceArray, **asked: Any) -> Any:
-        """A DLPack capsule for an array; all work on it is done."""
-        machine().synchronize()
-        return dlpack.lend(array)
+        """A DLPack capsule for an array, after all work on it."""
+        current_gpu().synchronize()
+        return dlpack.export_capsule(array)
 
     def borrow(self, capsule: Any) -> DeviceArray:
-        """The array of another library's DLPack capsule, on the same memory."""
-        driver.call("cuCtxSynchronize")  # whatever stream the other library works on
-        return foreign(*dlpack.borrow(capsule))
+        """An array on the memory of another library's DLPack capsule."""
+        driver.call("cuCtxSynchronize")  # the other library may use any stream
+        return wrap_foreign_memory(*dlpack.import_capsule(capsule))
 
     def adopt(self, interface: dict[str, Any], holder: Any) -> DeviceArray:
-        """An array on the memory that a CUDA array interface describes, which `holder` keeps."""
+        """An array on the memory that a CUDA array interface describes; it keeps `holder` alive."""
         driver.call("cuCtxSynchronize")
         dtype, shape = np.dtype(interface["typestr"]), tuple(interface["shape"])
-        strides = interface.get("strides") or np.empty(shape, np.bool_).strides
-        unit = dtype.itemsize if interface.get("strides") else 1
-        steps = tuple(stride // unit for stride in strides)
-        return foreign(interface["data"][0], shape, steps, dtype, lambda holder=holder: None)
+        strides = interface.get("strides")
+        steps = tuple(stride // dtype.itemsize for stride in strides) if strides else dlpack.dense_strides(shape)
+        return wrap_foreign_memory(interface["data"][0], shape, steps, dtype, lambda holder=holder: None)
 
     def from_host(self, array: np.ndarray) -> DeviceArray:
-        """A NumPy array as an array of the GPU, in the same memory order."""
-        axes = sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis]))
-        inside = array.transpose(axes)
-        moved = sent(inside)
-        local.observer.keep(moved)
-        return moved.transpose(np.argsort(axes))
+        """Copy a NumPy array to the GPU, in the same memory order."""
+        axes = outermost_first(array)
+        copied = to_device(array.transpose(axes))
+        local.observer.keep(copied)
+        return copied.transpose(np.argsort(axes))
 
     def receive(self, array: np.ndarray) -> DeviceArray:
-        """A copy of a NumPy array on the GPU; a replay sends it again."""
-        moved = self.from_host(array)
-        local.observer.host_call(DeviceArray.send, (moved, array))
-        return moved
+        """A copy of a NumPy array on the GPU; a replay copies again."""
+        copied = self.from_host(array)
+        local.observer.host_call(_send, (copied, array))
+        return copied
 
     def to_host(self, array: DeviceArray) -> np.ndarray:
-        """An array of the GPU as a NumPy array; waits for the work before it."""
+        """Copy an array to a NumPy array; waits for all earlier work.
+
+        Raises   the error that a kernel has reported, see device_error.py
+        """
         local.observer.refuse("copying a tensor from the GPU", "return the tensor, and copy it outside")
-        values = array.fetch()
-        raise_alarm()
+        values = array.copy_to_host()
+        raise_device_error()
         return values
 
     def full(self, shape: tuple[int, ...], value: Any, dtype: np.dtype) -> DeviceArray:
-        """An array full of one number."""
+        """An array filled with one number."""
         array = empty(shape, dtype)
         array.assign(value)
         return array
@@ -80,7 +82,8 @@ class CudaDevice(device):
     def expect_range(
         self, values: Any, low: int, high: int, ignore: int, error: Callable[..., Exception], *about: Any
     ) -> None:
-        """As on the host; a value on the GPU is noted there, and the error raised when Python next waits for it."""
+        """Check values on the host at once; values on the GPU are checked there, and Python raises the error when it
+        next waits for the GPU."""
         if isinstance(values, DeviceArray):
             expect_range(values, low, high, ignore, error, *about)
         else:
@@ -89,9 +92,15 @@ class CudaDevice(device):
 
 @cache
 def cuda_device() -> CudaDevice:
-    """The device, the same for all who ask.
+    """The one CudaDevice.
 
-    Raises   DeviceError   there is none, and why
+    Raises   DeviceError   there is no GPU; the message says what is missing
     """
-    machine()  # an error here says what is missing
+    current_gpu()  # raises an error that says what is missing
     return object.__new__(CudaDevice)
+
+
+def _send(target: DeviceArray, array: np.ndarray) -> None:
+    """Copy again, to the array that from_host returned, whose axes may be in another order than its memory."""
+    axes = outermost_first(array)
+    target.transpose(axes).copy_from_host(array.transpose(axes))

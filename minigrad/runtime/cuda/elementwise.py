@@ -13,7 +13,7 @@ import numpy as np
 from ..elementwise import Index, c_order_steps, in_memory_order, merged
 from ..kernel import Memory
 from ..source import define
-from .array import DeviceArray, resent, sent
+from .array import DeviceArray, to_device, to_device_each_replay
 from .driver import cuda
 from .kernel import Kernel
 from .math import translated
@@ -28,7 +28,7 @@ def elementwise(formula: Callable[..., Any], kinds: tuple[type, ...], name: str)
         out, given = arguments[-1], iter(arguments)
         if not out.size:
             return
-        memory, start = out.flat()
+        memory, start = out.flat_memory()
         letters, values, layouts, starts = "", [], [], [start]
         for kind in kinds[:-1]:
             value = _as_operand(next(given), kind, out) if kind is not Index else None
@@ -38,13 +38,13 @@ def elementwise(formula: Callable[..., Any], kinds: tuple[type, ...], name: str)
                 starts.append(0)
             elif isinstance(value, DeviceArray):
                 layouts.append((value.shape, value.strides, value.itemsize))
-                flat, start = value.flat()
+                flat, start = value.flat_memory()
                 values.append(flat)
                 starts.append(start)
             else:
                 values.append(value)
         plan = _plan(out.shape, out.strides, out.itemsize, tuple(layouts), tuple(starts))
-        _kernel(formula, full_name, letters).each(out.size, plan, *values, memory)
+        _kernel(formula, full_name, letters).launch_over(out.size, plan, *values, memory)
 
     return implementation
 
@@ -54,7 +54,7 @@ def _as_operand(value: Any, kind: type, out: DeviceArray) -> Any:
     if isinstance(value, DeviceArray):
         return value
     if isinstance(value, np.ndarray) and value.ndim:
-        return resent(value)
+        return to_device_each_replay(value)
     number = value.item() if hasattr(value, "item") else value
     floats = isinstance(number, float) or (out.dtype.kind == "f" and kind is Memory)
     return float(number) if floats else int(number)
@@ -68,7 +68,7 @@ def _plan(shape, strides, itemsize, operands, starts) -> DeviceArray:
     numbers = [len(sizes), int(np.prod(sizes, dtype=np.int64)), *starts]
     for axis in reversed(range(len(sizes))):
         numbers += [sizes[axis], *[step[axis] for step in steps]]
-    return sent(np.array(numbers, np.int64))
+    return to_device(np.array(numbers, np.int64))
 
 
 @cache

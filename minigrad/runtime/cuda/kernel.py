@@ -1,5 +1,4 @@
-"""How a function written for numba.cuda becomes a kernel: compiled once for the dtypes it meets, kept on disk,
-launched.
+"""Compiles a function written for numba.cuda once per argument types, caches it on disk, and launches it.
 
     @kernel
     def scale_kernel(x, factor, out):
@@ -9,10 +8,10 @@ launched.
 
     scale_kernel[blocks, threads](x, 2.0, out)
 
-Arguments are arrays of the device in C order, whole numbers (int64 in the kernel), and floats (of the dtype of the
-first array of floats).  Inside, an array has a shape and is indexed as in NumPy, but without checks.  All arguments of
-a launch are eight-byte words, an array being the seven and more that Numba expects: two for owners that it does not
-use, size, item size, address, shape and strides.
+Arguments are C-contiguous device arrays, whole numbers (int64 in the kernel), and floats (of the dtype of the first
+float array).  Inside a kernel an array has a shape and is indexed as in NumPy, without bounds checks.  A launch passes
+its arguments as eight-byte words.  An array is the words that Numba expects: two for owners, which are not used, then
+size, item size, address, shape and strides.
 """
 
 import ctypes
@@ -30,84 +29,79 @@ from .. import cache, kernel as host_kernels
 from ..fingerprint import fingerprint
 from ..threads import IDLE, local
 from . import driver
-from .driver import cuda
-from .machine import machine
+from .gpu import current_gpu
 from .program import CudaProgram
 
 INT = np.dtype(np.int64)
+BLOCKS_PER_MULTIPROCESSOR = 16  # of a grid-stride launch, at most
+MAX_WORDS = 512  # of a launch: 4096 bytes, the limit of all GPUs
 
 
-def helper(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function that kernels call.  One that uses `cuda` must stand in the file of the kernel."""
-    return function if driver.SIMULATED else cuda.jit(device=True)(function)
-
-
-BLOCKS = 16  # for each multiprocessor, where a kernel's threads do one element after the other
-MOST = 512  # words of a launch: 4096 bytes, what all GPUs take
-
-
-class _Words(threading.local):
-    """Where a Python thread puts the words of a launch, and the address of each; the driver copies them as it
-    returns."""
+class _ArgumentBuffer(threading.local):
+    """The words of a launch and the address of each, per Python thread; the driver copies them before it returns."""
 
     def __init__(self) -> None:
-        self.memory = ctypes.create_string_buffer(8 * MOST)
+        self.memory = ctypes.create_string_buffer(8 * MAX_WORDS)
         self.start = ctypes.addressof(self.memory)
-        self.places = (ctypes.c_void_p * MOST)(*range(self.start, self.start + 8 * MOST, 8))
-        self.addresses = ctypes.addressof(self.places)
+        self.words = (ctypes.c_void_p * MAX_WORDS)(*range(self.start, self.start + 8 * MAX_WORDS, 8))
+        self.addresses = ctypes.addressof(self.words)
 
 
-_words = _Words()
+_buffer = _ArgumentBuffer()
 
 
-class Form(NamedTuple):
-    """A kernel compiled for the kinds of its arguments: the driver's function, and how words are packed."""
+class CompiledKernel(NamedTuple):
+    """A kernel compiled for the types of its arguments: the driver's function, and one that packs argument words."""
 
     function: Any
     pack: Callable[..., bytes]
 
 
 class Launch(NamedTuple):
-    """One launch, ready: everything but the stream."""
+    """A launch, ready except for its stream."""
 
-    form: Form
+    compiled: CompiledKernel
     grid: tuple[int, int, int]
     block: tuple[int, int, int]
     packed: bytes
 
-    def on(self, stream: Any) -> None:
-        """Order it."""
-        ctypes.memmove(_words.start, self.packed, len(self.packed))
-        driver.call("cuLaunchKernel", self.form.function, *self.grid, *self.block, 0, stream, _words.addresses, 0)
+    def enqueue(self, stream: Any) -> None:
+        """Launch on a stream."""
+        ctypes.memmove(_buffer.start, self.packed, len(self.packed))
+        function = self.compiled.function
+        driver.call("cuLaunchKernel", function, *self.grid, *self.block, 0, stream, _buffer.addresses, 0)
 
 
 class Kernel:
-    """A kernel and its compiled forms, by the kinds of its arguments.
+    """A kernel and its compiled versions, by the types of its arguments.
 
-    name   of the kernel, if not the function's own: kernels made by a factory add their sizes
+    name   replaces the function's name; kernels made by a factory add their tile sizes
     """
 
-    program = CudaProgram  # what a recording of such kernels becomes
+    program = CudaProgram  # the class that replays recordings of such kernels
 
     def __init__(self, function: Callable[..., None], name: str = ""):
         self.function, self.__doc__ = function, function.__doc__
-        page = function.__module__.rpartition(".")[2]
-        self.name = f"cuda.{name or f'{page}.{function.__name__}'}"
-        self.forms: dict[tuple[Any, ...], Form] = {}
+        file = function.__module__.rpartition(".")[2]
+        self.name = f"cuda.{name or f'{file}.{function.__name__}'}"
+        self.compiled: dict[tuple[Any, ...], CompiledKernel] = {}
 
     def __getitem__(self, sizes: tuple[Any, Any]) -> Callable[..., None]:
         """kernel[grid, block](arguments): each a number, or a tuple of up to three."""
         return partial(self.launch, *sizes)
 
-    def each(self, count: int, *arguments: Any) -> None:
-        """Run a kernel that goes from cuda.grid(1) in steps of cuda.gridsize(1), with a thread for each of `count`
-        elements, or as many as keep the GPU busy."""
-        threads = machine().threads
-        self.launch(min(-(-count // threads), BLOCKS * machine().processors), threads, *arguments)
+    def launch_over(self, count: int, *arguments: Any) -> None:
+        """Launch a grid-stride kernel (`for i in range(cuda.grid(1), count, cuda.gridsize(1))`) over `count` elements.
+
+        Each element has its own thread, up to a number of blocks that keeps the GPU busy.
+        """
+        gpu = current_gpu()
+        blocks = min(-(-count // gpu.block_threads), BLOCKS_PER_MULTIPROCESSOR * gpu.multiprocessors)
+        self.launch(blocks, gpu.block_threads, *arguments)
 
     def launch(self, grid: Any, block: Any, *arguments: Any) -> None:
-        """Run the kernel; nothing is run by an empty grid."""
-        kinds, words, floats = [], [], None
+        """Launch the kernel; an empty grid launches nothing."""
+        kinds, words, float_dtype = [], [], None
         for value in arguments:
             if type(value) is int:
                 kinds.append(INT)
@@ -116,24 +110,23 @@ class Kernel:
                 kinds.append(None)
                 words.append(value)
             else:
-                kind, more = self._array(value)
+                kind, array_words = self._array_argument(value)
                 kinds.append(kind)
-                words += more
-                if floats is None and kind[0].kind == "f":
-                    floats = kind[0]
-        key = tuple([floats if kind is None else kind for kind in kinds])
-        form = self.forms.get(key) or self.prepare(key)
-        grid, block = _three(grid), _three(block)
-        if form is None or 0 in grid:
+                words += array_words
+                if float_dtype is None and kind[0].kind == "f":
+                    float_dtype = kind[0]
+        key = tuple([float_dtype if kind is None else kind for kind in kinds])
+        compiled = self.compiled.get(key) or self.prepare(key)
+        grid, block = _three_sizes(grid), _three_sizes(block)
+        if compiled is None or 0 in grid:
             return
-        launch = Launch(form, grid, block, form.pack(*words))
+        launch = Launch(compiled, grid, block, compiled.pack(*words))
         if local.observer is IDLE:
-            machine().enter()
-            launch.on(machine().stream)
+            self.replay(launch, 0, arguments)
         else:
             local.observer.launch(self, launch, 0, arguments)
 
-    def _array(self, value: Any) -> tuple[tuple[np.dtype, int], tuple[int, ...]]:
+    def _array_argument(self, value: Any) -> tuple[tuple[np.dtype, int], tuple[int, ...]]:
         try:
             return value.argument
         except AttributeError:
@@ -142,70 +135,71 @@ class Kernel:
             ) from None
 
     def args_to_keep(self, arguments: tuple[Any, ...], memory: Any) -> tuple[Any, ...]:
-        """What a recording keeps of the arguments of a launch: arrays outside the memory that is its own."""
+        """The arguments that a recording must keep alive: arrays outside its own pool, `memory`."""
         return tuple([value for value in arguments if hasattr(value, "owner") and value.owner.pool is not memory])
 
     def replay(self, launch: Launch, tasks: int, arguments: Any) -> None:
-        """Run a launch that a recording was given."""
-        machine().enter()
-        launch.on(machine().stream)
+        """Run a prepared launch; `tasks` and `arguments` are for CPU kernels."""
+        current_gpu().make_current()
+        launch.enqueue(current_gpu().stream)
 
-    def prepare(self, kinds: tuple[Any, ...]) -> Form | None:
-        """The form for arguments of these kinds: from disk, or compiled and kept; None where a rehearsal only notes
-        it."""
+    def prepare(self, kinds: tuple[Any, ...]) -> CompiledKernel | None:
+        """Load the version for these argument types from disk, or compile it; None during a rehearsal, which lists it
+        to be compiled later."""
         if driver.SIMULATED:
             image: Any = self.function, kinds
             name = self.name
         else:
-            data = cache.load_bytes(self._file(kinds))
+            data = cache.load_bytes(self._file_name(kinds))
             if data is None:
                 if type(local.observer) is host_kernels.Rehearsal:
                     local.observer.jobs[self, kinds] = lambda: self.prepare(kinds)
                     return None
-                data = self._compiled(kinds)
+                data = self._compile(kinds)
             name, _, image = data.partition(b"\n")
-        machine().enter()
+        current_gpu().make_current()
         function = driver.call("cuModuleGetFunction", driver.call("cuModuleLoadData", image), name)
-        form = self.forms[kinds] = Form(function, _packer(kinds))
-        return form
+        compiled = self.compiled[kinds] = CompiledKernel(function, _make_packer(kinds))
+        return compiled
 
-    def _compiled(self, kinds: tuple[Any, ...]) -> bytes:
+    def _compile(self, kinds: tuple[Any, ...]) -> bytes:
         start = time.perf_counter()
-        ptx, entry = self.ptx(kinds, target())
-        data = entry.encode() + b"\n" + driver.link(ptx, target())
-        cache.save_bytes(self._file(kinds), data)
+        ptx, entry = self.ptx(kinds, target_capability())
+        data = entry.encode() + b"\n" + driver.link(ptx, target_capability())
+        cache.save_bytes(self._file_name(kinds), data)
         for listener in host_kernels.listeners:
             listener(self.name, time.perf_counter() - start)
         return data
 
     def ptx(self, kinds: tuple[Any, ...], capability: tuple[int, int]) -> tuple[str, str]:
-        """The kernel in NVIDIA's assembly language, for a GPU of this compute capability, and the name of its entry."""
+        """The kernel in PTX for a GPU of this compute capability, and the name of its entry."""
         return driver.compile_kernel(self.function, kinds, capability)
 
-    def _file(self, kinds):
-        forms = "".join(f"{kind[0].char}{kind[1]}" if isinstance(kind, tuple) else kind.char for kind in kinds)
+    def _file_name(self, kinds: tuple[Any, ...]) -> str:
+        types = "".join(f"{kind[0].char}{kind[1]}" if isinstance(kind, tuple) else kind.char for kind in kinds)
         version = driver.versions()["numba-cuda"]
-        return f"{self.name}-{forms}-sm{''.join(map(str, target()))}-{version}-{fingerprint(self.function)}"
+        capability = "".join(map(str, target_capability()))
+        return f"{self.name}-{types}-sm{capability}-{version}-{fingerprint(self.function)}"
 
 
 kernel = Kernel
 
 
-def target() -> tuple[int, int]:
-    """For which compute capability kernels are compiled: the GPU's, or the newest that the compiler knows."""
-    return min(machine().capability, driver.newest_capability())
+def target_capability() -> tuple[int, int]:
+    """The compute capability to compile for: the GPU's, or the newest that the compiler supports."""
+    return min(current_gpu().capability, driver.newest_capability())
 
 
-def _three(sizes: Any) -> tuple[int, int, int]:
+def _three_sizes(sizes: Any) -> tuple[int, int, int]:
     sizes = sizes if isinstance(sizes, tuple) else (sizes,)
     return (*sizes, 1, 1)[:3]
 
 
-def _packer(kinds: tuple[Any, ...]) -> Callable[..., bytes]:
-    """Words as bytes: eight each, a float32 in the first four."""
-    forms = {"f": "f4x", "d": "d"}
-    words = ["q" * (5 + 2 * kind[1]) if isinstance(kind, tuple) else forms.get(kind.char, "q") for kind in kinds]
+def _make_packer(kinds: tuple[Any, ...]) -> Callable[..., bytes]:
+    """A function that packs argument words: eight bytes each, a float32 in the first four."""
+    formats = {"f": "f4x", "d": "d"}
+    words = ["q" * (5 + 2 * kind[1]) if isinstance(kind, tuple) else formats.get(kind.char, "q") for kind in kinds]
     packer = struct.Struct("<" + "".join(words))
-    if packer.size > 8 * MOST:
-        raise DtypeError(f"kernel: {packer.size} bytes of arguments, of which a launch takes {8 * MOST}; give fewer")
+    if packer.size > 8 * MAX_WORDS:
+        raise DtypeError(f"kernel: {packer.size} bytes of arguments, but a launch takes {8 * MAX_WORDS}; pass fewer")
     return packer.pack

@@ -1,5 +1,5 @@
-"""Numbers of the right type and elementary functions in CUDA kernels; and the formulas of the CPU's kernels made to use
-them, so that an operation's formula is written once.
+"""Typed constants and elementary functions for CUDA kernels, and the formulas of the CPU kernels compiled to use them,
+so that each operation's formula is written once.
 """
 
 import math
@@ -13,6 +13,7 @@ import numpy as np
 
 from .. import math as host_math
 from . import driver
+from .driver import helper
 
 if driver.SIMULATED:
 
@@ -20,17 +21,8 @@ if driver.SIMULATED:
         """The number `value` in the type of `like`, a number or an array."""
         return (like.dtype.type if hasattr(like, "dtype") else type(like))(value)
 
-    exp, log, tanh, sqrt = np.exp, np.log, np.tanh, np.sqrt
-    larger, smaller = max, min
-
-    def settled(total, lost):
-        """total + lost, see host_math.added; total alone where lost is infinite or nan, as it is once total is."""
-        return total + lost if lost - lost == 0 else total
-
 else:
     from numba.cuda.extending import intrinsic
-
-    from .driver import cuda
 
     @intrinsic
     def const(typing, value, like):
@@ -44,40 +36,33 @@ else:
 
         return kind(source, like), generate
 
-    @cuda.jit(device=True)
-    def exp(x):
-        """e to the power of x."""
-        return math.exp(x)
 
-    @cuda.jit(device=True)
-    def log(x):
-        """The natural logarithm of x."""
-        return math.log(x)
+_library = np if driver.SIMULATED else math  # np keeps float32; Numba compiles math's functions for the type of x
+exp, log, tanh, sqrt = _library.exp, _library.log, _library.tanh, _library.sqrt
 
-    @cuda.jit(device=True)
-    def tanh(x):
-        """The hyperbolic tangent of x."""
-        return math.tanh(x)
 
-    @cuda.jit(device=True)
-    def sqrt(x):
-        """The square root of x."""
-        return math.sqrt(x)
+@helper
+def larger(a, b):
+    """The larger of two numbers of one type."""
+    return a if a > b else b
 
-    @cuda.jit(device=True)
-    def larger(a, b):
-        """The larger of two numbers of one kind."""
-        return a if a > b else b
 
-    @cuda.jit(device=True)
-    def smaller(a, b):
-        """The smaller of two numbers of one kind."""
-        return a if a < b else b
+@helper
+def smaller(a, b):
+    """The smaller of two numbers of one type."""
+    return a if a < b else b
 
-    @cuda.jit(device=True)
-    def settled(total, lost):
-        """total + lost, see host_math.added; total alone where lost is infinite or nan, as it is once total is."""
-        return total + lost if lost - lost == 0 else total
+
+@helper
+def precedes(value, best):
+    """Whether `value` replaces `best` in a search for the first largest: it is larger, or the first nan."""
+    return value > best or (value != value and best == best)
+
+
+@helper
+def settled(total, lost):
+    """total + lost, see host_math.added; total alone where `lost` is infinite or nan, as it is once total is."""
+    return total + lost if lost - lost == 0 else total
 
 
 INSTEAD = {id(host_math.const): const, id(host_math.larger): larger, id(host_math.smaller): smaller}
@@ -85,8 +70,7 @@ INSTEAD = {id(host_math.const): const, id(host_math.larger): larger, id(host_mat
 
 @cache
 def translated(formula: Callable[..., Any]) -> Callable[..., Any]:
-    """A formula written for the CPU's kernels as a function for those of the GPU: the same instructions, with the
-    functions of this file."""
+    """Compile a formula of the CPU kernels for CUDA kernels: the same instructions with the functions of this file."""
     formula = getattr(formula, "py_func", formula)
     names = formula.__code__.co_names
     scope: dict[str, Any] = {"__builtins__": __builtins__, "__name__": formula.__module__}
@@ -101,7 +85,7 @@ def translated(formula: Callable[..., Any]) -> Callable[..., Any]:
         elif value is not None:
             scope[name] = value
     function = types.FunctionType(formula.__code__, scope, formula.__name__)
-    return function if driver.SIMULATED else driver.cuda.jit(device=True)(function)
+    return helper(function)
 
 
 added = translated(host_math.added)

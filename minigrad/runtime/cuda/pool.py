@@ -1,9 +1,10 @@
-"""Device memory, kept when it is freed: asking the driver costs as much as a small kernel, and stops the GPU.
+"""A pool of device memory: freed blocks are kept, because an allocation by the driver stops the GPU.
 
-All work runs on one stream, in order, so memory that is freed can be given out again at once: what used it runs before.
-A pool of its own holds the memory of a recorded function, at the addresses that its replays will use.
+All work runs on one stream, in order, so a freed block can be reused at once: the work that used it runs before the
+work that uses it next.  Each recording has its own pool, which holds memory at the addresses that its replays use.
 """
 
+import ctypes
 import threading
 from collections import defaultdict
 
@@ -13,32 +14,35 @@ from ...errors import DeviceError
 from .. import fork
 from . import driver
 
-STEP = 512  # bytes: what addresses are multiples of
-_lock = threading.RLock()  # a block may be freed by the garbage collector while another is made
+ALIGNMENT = 512  # bytes: all addresses are multiples
+_lock = threading.RLock()  # the garbage collector may free a block while this thread allocates another
 fork.wait_for(lambda: _lock)
 
 
 class OutOfMemoryError(DeviceError, MemoryError):
-    """The GPU has no memory left."""
+    """The GPU has no free memory."""
 
 
 class Stats:
-    """Bytes and calls of all pools."""
+    """Bytes and driver calls, summed over all pools."""
 
     def __init__(self) -> None:
         self.in_use = self.peak = self.held = self.allocations = self.frees = 0
 
-    def use(self, size: int) -> None:
-        """Note memory given out, or given back where `size` is negative."""
+    def add_in_use(self, size: int) -> None:
+        """Count memory that was allocated, or freed if `size` is negative."""
         self.in_use += size
         self.peak = max(self.peak, self.in_use)
 
 
-Memory = tuple[int, np.ndarray]  # an address, and an array of bytes there
+Memory = tuple[int, np.ndarray]  # an address, and an array of bytes at it
 
 
 class Block:
-    """Memory of the device; gives itself back.  `bytes` is an array at its address, never to be read by the host."""
+    """Device memory that returns to its pool when deleted.
+
+    bytes   an array at its address; the host must not read it
+    """
 
     __slots__ = ("__weakref__", "address", "bytes", "nbytes", "pool")
 
@@ -46,90 +50,83 @@ class Block:
         self.pool, self.address, self.bytes, self.nbytes = pool, *memory, nbytes
 
     def __del__(self) -> None:
-        if _lock is not None:  # else Python is ending, and the driver frees everything
-            self.pool.take_back((self.address, self.bytes))
+        if _lock is not None:  # None while Python exits; the driver then frees everything
+            self.pool.recycle((self.address, self.bytes))
 
 
 class Pool:
-    """Memory by size: `block` gives some out, which comes back by itself."""
+    """Free memory, by size."""
 
     def __init__(self, stats: Stats, parent: "Pool | None" = None):
         self.stats, self.parent = stats, parent
         self.free: dict[int, list[Memory]] = defaultdict(list)
 
-    def block(self, nbytes: int) -> Block:
-        """Uninitialised memory of at least so many bytes.
+    def allocate(self, nbytes: int) -> Block:
+        """Return uninitialised memory of at least `nbytes` bytes.
 
-        Raises   OutOfMemoryError   there is not enough, not even after everything that is kept was let go
+        Raises   OutOfMemoryError   there is not enough, even after all unused memory was returned to the driver
         """
-        size = rounded(nbytes)
+        size = round_up(nbytes)
         with _lock:
-            kept = self.free[size]
-            memory = kept.pop() if kept else self._ask(size)
-            self.stats.use(size)
+            unused = self.free[size]
+            memory = unused.pop() if unused else self._allocate_from_driver(size)
+            self.stats.add_in_use(size)
         return Block(self, memory, nbytes)
 
-    def _ask(self, size: int) -> Memory:
+    def _allocate_from_driver(self, size: int) -> Memory:
         try:
             address = driver.call("cuMemAlloc", size)
         except DeviceError as error:
             if getattr(error, "code", None) != driver.OUT_OF_MEMORY:
                 raise
-            (self.parent or self).release()  # what a recording has freed is still used by its replays
-            address = self._ask_again(size)
+            (self.parent or self).release_unused()  # not a recording's own: its replays use the memory that it freed
+            address = self._retry(size)
         self.stats.held += size
         self.stats.allocations += 1
-        return int(address), at_address(int(address), size)
+        return int(address), bytes_at(int(address), size)
 
-    def _ask_again(self, size: int):
+    def _retry(self, size: int):
         try:
             return driver.call("cuMemAlloc", size)
         except DeviceError:
             free, total = driver.call("cuMemGetInfo")
             raise OutOfMemoryError(
-                f"device 'cuda': out of memory: {size:,} bytes asked for; {self.stats.in_use:,} in use here, "
-                f"{free:,} of {total:,} free on the device; use a smaller batch, or let go of tensors"
+                f"device 'cuda': out of memory: {size:,} bytes requested; {self.stats.in_use:,} in use by minigrad, "
+                f"{free:,} of {total:,} free on the device; use a smaller batch, or delete tensors"
             ) from None
 
-    def take_back(self, memory: Memory) -> None:
-        """Keep memory for the next who asks."""
+    def recycle(self, memory: Memory) -> None:
+        """Keep memory for a later allocation of its size."""
         size = memory[1].nbytes
         with _lock:
-            self.stats.use(-size)
+            self.stats.add_in_use(-size)
             self.free[size].append(memory)
 
-    def release(self) -> None:
-        """Give what is kept back to the driver, once all work that may use it is done."""
+    def release_unused(self) -> None:
+        """Return all unused memory to the driver, after the work that may use it."""
         with _lock:
-            kept = [memory for same in self.free.values() for memory in same]
+            unused = [memory for same_size in self.free.values() for memory in same_size]
             self.free.clear()
-            if kept:
+            if unused:
                 driver.call("cuCtxSynchronize")
-            for address, memory in kept:
+            for address, memory in unused:
                 driver.call("cuMemFree", address)
                 self.stats.held -= memory.nbytes
                 self.stats.frees += 1
 
     def __del__(self) -> None:
-        if self.parent is not None and _lock is not None:  # of a recording that is gone
+        if self.parent is not None and _lock is not None:  # the pool of a deleted recording
             with _lock:
-                for size, kept in self.free.items():
-                    self.parent.free[size] += kept
+                for size, unused in self.free.items():
+                    self.parent.free[size] += unused
 
 
-def rounded(nbytes: int) -> int:
-    """A size of block: at most an eighth more than asked for, so that similar sizes share blocks."""
-    unit = max(STEP, 1 << max(nbytes.bit_length() - 4, 0))
+def round_up(nbytes: int) -> int:
+    """The block size for `nbytes`: at most an eighth larger, or ALIGNMENT, so that similar sizes share blocks."""
+    unit = max(ALIGNMENT, 1 << max(nbytes.bit_length() - 4, 0))
     return max(-(-nbytes // unit), 1) * unit
 
 
-class _At:
-    """An address, as NumPy asks for it."""
-
-    def __init__(self, address: int, size: int):
-        self.__array_interface__ = {"data": (address, False), "shape": (size,), "typestr": "|u1", "version": 3}
-
-
-def at_address(address: int, size: int) -> np.ndarray:
-    """An array of bytes at an address; NumPy does not look at them."""
-    return np.asarray(_At(address, size))
+def bytes_at(address: int, size: int) -> np.ndarray:
+    """An array of the bytes at an address, which this does not read."""
+    return np.ndarray(size, np.uint8, (ctypes.c_char * size).from_address(address))

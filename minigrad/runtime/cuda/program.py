@@ -1,12 +1,12 @@
-"""Programs on the GPU: what a function launched, noted while it ran, captured as CUDA graphs and replayed.
+"""Programs on the GPU: the launches of a recording, captured as a CUDA graph and replayed.
 
-While a function is recorded its memory comes from a pool of the recording: what is freed on the way is given out again,
-always in the same order, so the addresses of all launches stay right for every replay.  What is noted are launches with
-packed arguments; capturing orders them once more, on a stream of its own.  So nothing can go wrong inside a capture
-that did not go wrong before it.
+While a function is recorded, its memory comes from the recording's own pool.  Later launches reuse what earlier ones
+freed, in the same order in every replay, so the addresses in all launches stay valid.  A recording holds launches with
+packed arguments; the capture launches them again, on a separate stream.  They have run before, so a capture adds no new
+way to fail.
 
-Calls of `host` send numbers that Python works out anew for every replay: keys of dropout, settings of optimisers.  They
-come first, into memory that the pool of the recording does not give out.
+Calls of Python functions come first.  They send numbers that change with each replay, such as dropout keys and the
+settings of optimisers, into memory that the recording's pool does not reuse.
 """
 
 from collections.abc import Sequence
@@ -15,31 +15,34 @@ from typing import Any
 from ..memory import copy
 from ..program import Launch
 from . import driver
-from .machine import machine
+from .gpu import current_gpu
 
 
 class CudaProgram:
-    """A recording, to be run again on other inputs.
+    """A recording that can be replayed on other inputs.
 
-    recording   what was noted; emptied
-    inputs      the arrays that stood for the inputs meanwhile, into which new ones are copied
+    recording           the recorded steps; emptied
+    inputs              the arrays that the launches read; each replay copies its inputs into them
+    readable_in_place   ignored: all inputs are copied
     """
 
     def __init__(self, recording: Any, inputs: list[Any], readable_in_place: list[bool]):
         self.inputs, self.pool, self.kept = inputs, recording.memory, recording.kept
-        self.before = [step for step in recording.steps if not isinstance(step, Launch)]
+        self.host_calls = [step for step in recording.steps if not isinstance(step, Launch)]
         self.launches = [step for step in recording.steps if isinstance(step, Launch)]
         recording.steps.clear()
-        self.graph = machine().capture(lambda stream: [step.address.on(stream) for step in self.launches])
+        self.graph = current_gpu().capture_graph(
+            lambda stream: [step.address.enqueue(stream) for step in self.launches]
+        )
 
     def __call__(self, inputs: Sequence[Any]) -> None:
-        """Run on inputs of the same shapes, strides and dtypes; not twice at once."""
-        for mine, given in zip(self.inputs, inputs, strict=True):
-            copy(mine, given)
-        for function, arguments in self.before:
+        """Run on inputs of the same shapes, strides and dtypes; by one thread at a time."""
+        for target, source in zip(self.inputs, inputs, strict=True):
+            copy(target, source)
+        for function, arguments in self.host_calls:
             function(*arguments)
-        machine().replay(self.graph)
+        current_gpu().launch_graph(self.graph)
 
     def __del__(self) -> None:
-        if hasattr(self, "graph") and driver is not None:  # else Python is ending
+        if hasattr(self, "graph") and driver is not None:  # None while Python exits
             driver.call("cuGraphExecDestroy", self.graph)

@@ -1,9 +1,9 @@
-"""The functions of the CUDA driver that minigrad calls, without a GPU: memory is the host's, and a kernel is a Python
-function that Numba's simulator runs, thread by thread.
+"""Replaces the CUDA driver where there is no GPU: device memory is host memory, and kernels run as Python functions.
 
-Names, arguments and results are those of `cuda.bindings.driver`, so that all above is the same with and without a GPU.
-Work happens at once: a stream is only a number, an event a time.
+Functions have the names, arguments and results of those in `cuda.bindings.driver`, so the rest of the backend is the
+same with and without a GPU.  Work runs at once: a stream is a number, and an event is a time.
 """
+# ruff: noqa: N816 - the names are the driver's
 
 import ctypes
 import enum
@@ -14,19 +14,20 @@ from typing import Any
 
 import numpy as np
 
-TOTAL = 2**30  # bytes of the device, to try what happens when they run out
-FILL = 0xFF  # of memory that holds nothing yet: as floats, nan
+TOTAL_BYTES = 2**30  # of device memory, so that tests can run out of it
+FILL_BYTE = 0xFF  # of uninitialised memory: as floats, nan
 
 _numbers = count(1)
 _lock = threading.RLock()  # the simulator runs one kernel at a time
-_memory: dict[int, np.ndarray] = {}
-_streams: dict[int, list[Any] | None] = {}  # what a stream has captured, None if it runs at once
+_memory: dict[int, np.ndarray] = {}  # by address
+_pinned: dict[int, np.ndarray] = {}  # by address
+_streams: dict[int, list[Any] | None] = {}  # the work that a stream has captured; None if it does not capture
 _graphs: dict[int, list[Any]] = {}
 _events: dict[int, float] = {}
 
 
 class CUdevice_attribute(enum.IntEnum):
-    """What is asked of a device."""
+    """Properties of a device."""
 
     CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT = 16
     CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR = 75
@@ -34,58 +35,41 @@ class CUdevice_attribute(enum.IntEnum):
 
 
 class CUstreamCaptureMode(enum.IntEnum):
-    """Whose other calls a capture forbids."""
+    """In which threads a capture forbids other calls."""
 
     CU_STREAM_CAPTURE_MODE_THREAD_LOCAL = 1
 
 
-ATTRIBUTES = {16: 2, 75: 9, 76: 0}
+ATTRIBUTES = {16: 2, 75: 9, 76: 0}  # 2 multiprocessors, compute capability 9.0
 
 
-def cuInit(flags):
-    return (0,)
+def _return(*values):
+    """A function of the driver that only returns values."""
+    return lambda *arguments: (0, *values)
 
 
-def cuDriverGetVersion():
-    return 0, 0
-
-
-def cuDeviceGetCount():
-    return 0, 1
-
-
-def cuDeviceGet(ordinal):
-    return 0, ordinal
-
-
-def cuDeviceGetName(length, device):
-    return 0, b"Numba's simulator"
+cuInit = cuCtxSetCurrent = cuCtxSynchronize = cuEventSynchronize = _return()
+cuDriverGetVersion = cuDeviceGet = _return(0)
+cuDeviceGetCount = cuDevicePrimaryCtxRetain = _return(1)
+cuDeviceGetName = _return(b"Numba's simulator")
 
 
 def cuDeviceGetAttribute(attribute, device):
     return 0, ATTRIBUTES[int(attribute)]
 
 
-def cuDevicePrimaryCtxRetain(device):
-    return 0, 1
-
-
-def cuCtxSetCurrent(context):
-    return (0,)
-
-
 # ---- memory
 
 
 def cuMemGetInfo():
-    return 0, TOTAL - sum(block.nbytes for block in _memory.values()), TOTAL
+    return 0, TOTAL_BYTES - sum(block.nbytes for block in _memory.values()), TOTAL_BYTES
 
 
 def cuMemAlloc(size):
     with _lock:
         if size > cuMemGetInfo()[1]:
             return 2, 0
-        block = np.full(size, FILL, np.uint8)
+        block = np.full(size, FILL_BYTE, np.uint8)
         _memory[block.ctypes.data] = block
         return 0, block.ctypes.data
 
@@ -93,10 +77,6 @@ def cuMemAlloc(size):
 def cuMemFree(address):
     with _lock:
         del _memory[int(address)]
-    return (0,)
-
-
-def cuCtxSynchronize():
     return (0,)
 
 
@@ -111,15 +91,12 @@ def cuMemFreeHost(address):
     return (0,)
 
 
-_pinned: dict[int, np.ndarray] = {}
-
-
-def _copy(target, source, size, stream):
-    _do(stream, lambda: ctypes.memmove(int(target), int(source), size))
+def cuMemcpyHtoDAsync(target, source, size, stream):
+    _run_or_capture(stream, lambda: ctypes.memmove(int(target), int(source), size))
     return (0,)
 
 
-cuMemcpyHtoDAsync = cuMemcpyDtoHAsync = cuMemcpyDtoDAsync = _copy  # noqa: N816
+cuMemcpyDtoHAsync = cuMemcpyHtoDAsync
 
 
 # ---- streams, events and graphs
@@ -149,10 +126,6 @@ def cuEventRecord(event, stream):
     return (0,)
 
 
-def cuEventSynchronize(event):
-    return (0,)
-
-
 def cuEventDestroy(event):
     _events.pop(event, None)
     return (0,)
@@ -174,9 +147,9 @@ def cuStreamEndCapture(stream):
 
 
 def cuGraphInstantiate(graph, flags):
-    made = next(_numbers)
-    _graphs[made] = _graphs[graph]
-    return 0, made
+    executable = next(_numbers)
+    _graphs[executable] = _graphs[graph]
+    return 0, executable
 
 
 def cuGraphLaunch(graph, stream):
@@ -191,11 +164,11 @@ def cuGraphDestroy(graph):
     return (0,)
 
 
-cuGraphExecDestroy = cuGraphDestroy  # noqa: N816
+cuGraphExecDestroy = cuGraphDestroy
 
 
-def _do(stream, work):
-    """Run something now, or keep it where the stream is being captured."""
+def _run_or_capture(stream, work):
+    """Run work now, or add it to the capture of its stream."""
     if _streams[stream] is not None:
         _streams[stream].append(work)
     else:
@@ -206,8 +179,17 @@ def _do(stream, work):
 # ---- kernels
 
 
+def make_cuda():
+    """What kernels see as `cuda`: Numba's fake module, which each launch sets to its own grid and block."""
+    global _cuda
+    from numba.cuda.simulator.kernelapi import FakeCUDAModule
+
+    _cuda = FakeCUDAModule((1, 1, 1), (1, 1, 1), 0)
+    return _cuda
+
+
 def cuModuleLoadData(image):
-    """Here the image is the Python function and the kinds of its arguments."""
+    """The image is a Python function and the types of its arguments."""
     return 0, image
 
 
@@ -219,30 +201,25 @@ def cuLaunchKernel(function, gx, gy, gz, bx, by, bz, shared, stream, addresses, 
     if gx > 2**31 - 1 or max(gy, gz) > 65_535 or bx * by * bz > 1024 or min(gx, gy, gz, bx, by, bz) < 1:
         return (1,)
     body, kinds = function
-    arguments = _decoded(kinds, addresses)
-    _do(stream, lambda: _run(body, (gx, gy, gz), (bx, by, bz), arguments))
+    arguments = _unpack_arguments(kinds, addresses)
+    _run_or_capture(stream, lambda: _run_kernel(body, (gx, gy, gz), (bx, by, bz), arguments))
     return (0,)
 
 
-def _run(body, grid, block, arguments):
+def _run_kernel(body, grid, block, arguments):
     """Run all blocks one after the other; the threads of a block take turns, from one barrier to the next.
 
-    Numba's own simulator starts threads for each block and asks them again and again whether they have come to a
-    barrier, which takes ten times as long.  What a kernel sees of `cuda` is its.
+    Numba's own simulator starts new threads for each block and polls them for barriers, which takes ten times as long.
     """
-    from numba.cuda.simulator.kernel import _push_kernel_context
-    from numba.cuda.simulator.kernelapi import FakeCUDAModule, swapped_cuda_module
-
-    module = FakeCUDAModule(grid, block, 0)
+    _cuda.__init__(grid, block, 0)  # also discards the shared memory of the last launch
     team: list[_Thread] = []
     for z, y, x in np.ndindex(*reversed(block)):
         team.append(_Thread(team, (x, y, z), grid, body, arguments))
-    with _push_kernel_context(module), swapped_cuda_module(body, module):
-        for thread in team:
-            thread.start()
-        team[0].turn.release()
-        for thread in team:
-            thread.join()
+    for thread in team:
+        thread.start()
+    team[0].turn.release()
+    for thread in team:
+        thread.join()
     errors = [thread.error for thread in team if thread.error is not None]
     if errors:
         raise next((error for error in errors if type(error) is not RuntimeError), errors[0])
@@ -250,74 +227,74 @@ def _run(body, grid, block, arguments):
 
 
 class _Thread(threading.Thread):
-    """One thread of a block, for all blocks; it runs while it has the turn."""
+    """One thread index, in all blocks; it runs while it has the turn."""
 
-    def __init__(self, team, place, grid, body, arguments):
+    def __init__(self, team, index, grid, body, arguments):
         from numba.cuda.simulator.kernelapi import Dim3
 
         super().__init__(daemon=True)
         self.team, self.number, self.grid, self.body, self.arguments = team, len(team), grid, body, arguments
-        self.threadIdx, self.thread_id, self.dim3 = Dim3(*place), self.number, Dim3
+        self.threadIdx, self.thread_id, self.dim3 = Dim3(*index), self.number, Dim3
         self.turn, self.barriers, self.error, self.done = threading.Lock(), 0, None, False
         self.turn.acquire()
 
     def run(self):
-        """All blocks, with a barrier between one and the next."""
+        """Run all blocks, with a barrier after each."""
         self.turn.acquire()
         try:
             with np.errstate(all="ignore"):
-                for place in np.ndindex(*self.grid):
-                    self.blockIdx = self.dim3(*place)
+                for index in np.ndindex(*self.grid):
+                    self.blockIdx = self.dim3(*index)
                     self.body(*self.arguments)
                     self.syncthreads()
         except BaseException as error:
             self.error = error
         self.done = True
-        self._pass_on()
+        self._pass_turn()
 
     def syncthreads(self):
-        """Let all others come as far."""
+        """Wait until all other threads have reached this barrier."""
         self.barriers += 1
-        self._pass_on()
+        self._pass_turn()
         self.turn.acquire()
         if any(thread.error for thread in self.team):
             raise RuntimeError("another thread of the block failed")
 
-    def _pass_on(self):
-        """Give the turn to the next thread that has not ended, perhaps this one."""
-        behind = self.team[self.number + 1 :] + self.team[: self.number + 1]
-        waiting = [thread for thread in behind if not thread.done]
+    def _pass_turn(self):
+        """Give the turn to the next thread that is not done, which may be this one."""
+        following = self.team[self.number + 1 :] + self.team[: self.number + 1]
+        waiting = [thread for thread in following if not thread.done]
         if waiting:
             waiting[0].turn.release()
 
 
-def _decoded(kinds, addresses):
-    """The arguments of a launch from the addresses of its words, laid out as Numba's kernels read them."""
+def _unpack_arguments(kinds, addresses):
+    """The arguments of a launch from the addresses of its words, in the layout that Numba's kernels read."""
     from numba.cuda.simulator.cudadrv.devicearray import FakeCUDAArray
     from numba.cuda.simulator.kernel import FakeWithinKernelCUDAArray
 
-    words = iter((ctypes.c_void_p * _words(kinds)).from_address(addresses))
+    words = iter((ctypes.c_void_p * _count_words(kinds)).from_address(addresses))
 
-    def word(kind=ctypes.c_int64):
+    def read_word(kind=ctypes.c_int64):
         return kind.from_address(next(words)).value
 
-    found = []
+    arguments = []
     for kind in kinds:
         if not isinstance(kind, tuple):
-            found.append(np.dtype(kind).type(word(np.ctypeslib.as_ctypes_type(kind))))
+            arguments.append(np.dtype(kind).type(read_word(np.ctypeslib.as_ctypes_type(kind))))
             continue
         dtype, ndim = kind
-        _, _, size, itemsize, data = (word() for _ in range(5))
-        shape, strides = tuple([word() for _ in range(ndim)]), tuple([word() for _ in range(ndim)])
+        _, _, size, itemsize, data = (read_word() for _ in range(5))
+        shape, strides = tuple([read_word() for _ in range(ndim)]), tuple([read_word() for _ in range(ndim)])
         assert itemsize == dtype.itemsize
         array = np.empty(shape, dtype)
         if size:
             buffer = (ctypes.c_char * (size * itemsize)).from_address(data)
             array = np.ndarray(shape, dtype, buffer)
         assert array.strides == strides or not size, "kernels take arrays in C order"
-        found.append(FakeWithinKernelCUDAArray(FakeCUDAArray(array)))
-    return [int(value) if isinstance(value, np.integer) else value for value in found]
+        arguments.append(FakeWithinKernelCUDAArray(FakeCUDAArray(array)))
+    return [int(value) if isinstance(value, np.integer) else value for value in arguments]
 
 
-def _words(kinds):
+def _count_words(kinds):
     return sum(5 + 2 * kind[1] if isinstance(kind, tuple) else 1 for kind in kinds)

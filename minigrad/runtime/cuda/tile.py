@@ -1,21 +1,22 @@
-"""Register tiles: rows x cols running sums that a thread keeps in registers, as a tuple.
+"""Register tiles: rows x cols accumulators that a thread keeps in registers, as a tuple.
 
-A tuple indexed by a loop's counter would be put in memory, so these functions are written out for each size, once for
-each; a kernel's factory asks for those it needs.  Positions are unsigned: a signed one would be tested for counting
-from the end.
+A tile has these functions.  Offsets and `at` count elements; `acc` is the tuple of accumulators, row by row.
 
-    zeros(like)                               all sums 0
-    start(values, at, step, use)              a row's sums start from values[at + row * step], or 0 where use is 0
-    fma(acc, a, b)                            acc + the outer product of a (rows) and b (cols)
-    neighbours(values, at)                    rows values behind each other, in shared memory
-    beside(values, at)                        cols values behind each other
-    apart(values, at, step)                   rows values, `step` from one to the next
-    places(first, step, last)                 cols positions, `step` from one to the next, none beyond `last`
-    pick(values, at, places)                  cols values, at those positions behind `at`
-    store(acc, out, at, row, places, count)   each sum to its place; of the columns the first `count`
-    spill(acc, out, at, step)                 all sums, `step` from one to the next
+    zeros(like)                                  all accumulators 0
+    broadcast_rows(values, at, step, use)        values[at + row * step] in each column, or 0 if `use` is 0
+    outer_fma(acc, a, b)                         acc + the outer product of a (rows) and b (cols)
+    load_rows(values, at)                        rows consecutive values of shared memory
+    load_strided_rows(values, at, step)          rows values, `step` apart
+    load_cols(values, at)                        cols consecutive values
+    column_offsets(first, step, last)            cols offsets, `step` apart, at most `last`
+    gather_cols(values, at, offsets)             cols values at `at` + each offset
+    store(acc, out, at, row_step, offsets, count)   each accumulator; of the columns only the first `count`
+    store_flat(acc, out, at, step)               all accumulators, `step` apart
+
+The file also makes the functions with which the kernels of matrix products move elements.
 """
 
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from types import ModuleType
 from typing import Any
@@ -23,13 +24,13 @@ from typing import Any
 import numpy as np
 
 from . import driver
-from .kernel import helper
+from .driver import helper
 from .math import const
 
 if driver.SIMULATED:
 
-    def four(values, at):
-        """Four neighbours in shared memory, from a multiple of four on, by one read."""
+    def load_four(values, at):
+        """Four consecutive elements of shared memory by one read; `at` is a multiple of four."""
         assert at % 4 == 0
         return values[at], values[at + 1], values[at + 2], values[at + 3]
 
@@ -39,8 +40,8 @@ else:
     from numba.cuda.extending import intrinsic
 
     @intrinsic
-    def four(typing, values, at):
-        """Four neighbours in shared memory, from a multiple of four on, by one read."""
+    def load_four(typing, values, at):
+        """Four consecutive elements of shared memory by one read; `at` is a multiple of four."""
 
         def generate(context, builder, signature, args):
             kind = signature.args[0]
@@ -53,84 +54,134 @@ else:
         return types.UniTuple(values.dtype, 4)(values, types.uint64), generate
 
 
+def define_function(signature: str, lines: Iterable[str], **names: Any) -> Any:
+    """Define a function that kernels call, from text that uses `const`, `position`, `load_four` and the given names.
+
+    Text is needed because the functions are unrolled for each tile size: an accumulator stays in a register only if its
+    index is a constant, and a loop over a tuple would put it in memory.  `position` makes an index unsigned; a signed
+    index would be tested for counting from the end.
+    """
+    scope: dict[str, Any] = {"const": const, "position": np.uint64, "load_four": load_four, **names}
+    scope["__name__"] = "generated"  # no file of the project, so a kernel's fingerprint includes the text
+    exec("\n    ".join([f"def {signature}:", *lines]), scope)
+    return helper(scope[signature.partition("(")[0]])
+
+
+def item(array: str, index: str) -> str:
+    """The text of an element of an array."""
+    return f"{array}[position({index})]"
+
+
+def return_tuple(values: Iterable[str]) -> str:
+    """The text that returns a tuple."""
+    return f"return ({', '.join(values)},)"
+
+
 @cache
-def tile(rows: int, cols: int) -> Any:
-    """The functions for a tile."""
-    each = [(r, c) for r in range(rows) for c in range(cols)]
+def register_tile(rows: int, cols: int) -> Any:
+    """The functions for a tile, see above."""
+    R, C = range(rows), range(cols)
+    cells = [(r, c) for r in R for c in C]
+
+    def store_column(c):
+        return "; ".join(f"{item('out', f'at + {r} * row_step + offsets[{c}]')} = acc[{r * cols + c}]" for r in R)
+
     texts = {
-        "zeros(like)": "zero = const(0, like)\n    return " + _tuple("zero" for _ in each),
-        "start(values, at, step, use)": _starts(rows, cols),
-        "fma(acc, a, b)": "return " + _tuple(f"acc[{i}] + a[{r}] * b[{c}]" for i, (r, c) in enumerate(each)),
-        "neighbours(values, at)": together(range(rows)),
-        "beside(values, at)": "return " + _tuple(_item("values", f"at + {c}") for c in range(cols)),
-        "apart(values, at, step)": "return " + _tuple(_item("values", f"at + {r} * step") for r in range(rows)),
-        "places(first, step, last)": "return " + _tuple(f"min(first + {c} * step, last)" for c in range(cols)),
-        "pick(values, at, places)": "return " + _tuple(_item("values", f"at + places[{c}]") for c in range(cols)),
-        "store(acc, out, at, row, places, count)": "\n    ".join(_stores(rows, cols)),
-        "spill(acc, out, at, step)": "\n    ".join(
-            f"{_item('out', f'at + {i} * step')} = acc[{i}]" for i in range(len(each))
-        ),
-    }
-    functions = ModuleType(f"tile_{rows}x{cols}")  # of all that has attributes, Numba knows modules
-    for head, text in texts.items():
-        setattr(functions, head.partition("(")[0], written(head, text))
+        "zeros(like)": zero_lines(len(cells)),
+        "broadcast_rows(values, at, step, use)": [
+            *[f"r{r} = {item('values', f'at + {r} * step')} if use else const(0, values)" for r in R],
+            return_tuple(f"r{r}" for r, _ in cells),
+        ],
+        "outer_fma(acc, a, b)": [return_tuple(f"acc[{i}] + a[{r}] * b[{c}]" for i, (r, c) in enumerate(cells))],
+        "load_rows(values, at)": shared_load_lines(R),
+        "load_strided_rows(values, at, step)": [return_tuple(item("values", f"at + {r} * step") for r in R)],
+        "load_cols(values, at)": [return_tuple(item("values", f"at + {c}") for c in C)],
+        "column_offsets(first, step, last)": [return_tuple(f"min(first + {c} * step, last)" for c in C)],
+        "gather_cols(values, at, offsets)": [return_tuple(item("values", f"at + offsets[{c}]") for c in C)],
+        "store(acc, out, at, row_step, offsets, count)": [f"if {c} < count: {store_column(c)}" for c in C],
+        "store_flat(acc, out, at, step)": [f"{item('out', f'at + {i} * step')} = acc[{i}]" for i in range(len(cells))],
+    }  # fmt: skip
+    functions = ModuleType(f"tile_{rows}x{cols}")  # Numba reads attributes of modules, not of other objects
+    for signature, lines in texts.items():
+        setattr(functions, signature.partition("(")[0], define_function(signature, lines))
     return functions
 
 
-def written(head: str, text: str, **named: Any) -> Any:
-    """A function that kernels call, from its text, in which `const`, `position` and what is `named` can be used."""
-    scope: dict[str, Any] = {"const": const, "position": np.uint64, "four": four, "__name__": __name__, **named}
-    exec(f"def {head}:\n    {text}", scope)
-    return helper(scope[head.partition("(")[0]])
+def zero_lines(count: int) -> list[str]:
+    """The text that returns `count` zeros of the type of `like`."""
+    return ["zero = const(0, like)", return_tuple(["zero"] * count)]
 
 
-def fetching(each: int) -> Any:
-    """A function that fetches `each` elements of a matrix for a product: from row m and column k on, dm and dk apart,
-    am and ak being the steps from one row and column to the next; 0 beyond M rows and K columns."""
-    items = [
-        f"{_item('a', f'at + (m + {i} * dm) * am + (k + {i} * dk) * ak')} "
-        f"if m + {i} * dm < M and k + {i} * dk < K else const(0, a)"
-        for i in range(each)
-    ]
-    return written("fetch(a, at, m, dm, M, am, k, dk, K, ak)", "return " + _tuple(items))
+def shared_load_lines(offsets: Sequence[int]) -> list[str]:
+    """The text that returns the values at `at` + each offset in shared memory, by fours where the offsets allow it."""
+    groups = [list(offsets[i : i + 4]) for i in range(0, len(offsets), 4)]
+    if any(group != list(range(group[0], group[0] + 4)) or group[0] % 4 for group in groups):
+        return [return_tuple(item("values", f"at + {offset}") for offset in offsets)]
+    loads = [f"q{i} = load_four(values, position(at + {group[0]}))" for i, group in enumerate(groups)]
+    return [*loads, return_tuple(f"q{i}[{number}]" for i in range(len(groups)) for number in range(4))]
 
 
-def together(places: Any) -> str:
-    """The text that reads values at `at` + each place from shared memory, as a tuple: by fours where the places are
-    fours of neighbours."""
-    places = list(places)
-    quarters = [places[i : i + 4] for i in range(0, len(places), 4)]
-    if any(quarter != list(range(quarter[0], quarter[0] + 4)) or quarter[0] % 4 for quarter in quarters):
-        return "return " + _tuple(_item("values", f"at + {place}") for place in places)
-    reads = [f"q{i} = four(values, position(at + {quarter[0]}))" for i, quarter in enumerate(quarters)]
-    values = _tuple(f"q{i}[{number}]" for i in range(len(quarters)) for number in range(4))
-    return "\n    ".join([*reads, "return " + values])
-
-
-def _tuple(values: Any) -> str:
-    return "(" + ", ".join(values) + ",)"
-
-
-def _item(array: str, place: str) -> str:
-    return f"{array}[position({place})]"
-
-
-def _starts(rows: int, cols: int) -> str:
-    reads = "\n    ".join(
-        f"r{r} = {_item('values', f'at + {r} * step')} if use else const(0, values)" for r in range(rows)
-    )
-    return reads + "\n    return " + _tuple(f"r{r}" for r in range(rows) for _ in range(cols))
-
-
-def _stores(rows: int, cols: int) -> list[str]:
-    lines = []
-    for c in range(cols):
-        lines.append(f"if {c} < count:")
-        lines += [f"    {_item('out', f'at + {r} * row + places[{c}]')} = acc[{r * cols + c}]" for r in range(rows)]
-    return lines
-
-
-def split(size: int, most: int) -> int:
-    """The rows of a tile for `size` of them: at most `most`, and blocks as even as can be."""
-    blocks = -(-size // most)
+def split_evenly(size: int, limit: int) -> int:
+    """The rows of a tile for `size` rows: at most `limit`, and such that all blocks are about equally full."""
+    blocks = -(-size // limit)
     return -(-size // blocks)
+
+
+# ---- matrix products: from memory to registers, from there to shared memory, and from accumulators to memory
+
+
+@helper
+def locate_block(block, M, N, height, width):
+    """The first row and column of a block's part of the product (M, N), and the number of the product in its batch."""
+    across, down = (N + width - 1) // width, (M + height - 1) // height
+    return block // across % down * height, block % across * width, block // (across * down)
+
+
+@helper
+def locate_elements(thread, threads, length, depth, along_k):
+    """Which of a step's length x depth elements a thread moves: its first element (i, k), and the distance (di, dk) to
+    its next one.  Neighbouring threads move neighbours on k if `along_k`, otherwise on i."""
+    if along_k:
+        return thread // depth, thread % depth, threads // depth, 0
+    return thread % length, thread // length, 0, threads // length
+
+
+def make_fetch(count: int) -> Any:
+    """A function that reads a thread's `count` elements of a matrix of M rows and K columns.
+
+    They start at row m and column k and are dm and dk apart; am and ak are the strides of rows and columns.  Elements
+    outside the matrix are 0.
+    """
+    items = [
+        f"{item('a', f'at + (m + {i} * dm) * am + (k + {i} * dk) * ak')} "
+        f"if m + {i} * dm < M and k + {i} * dk < K else const(0, a)"
+        for i in range(count)
+    ]
+    return define_function("fetch(a, at, m, dm, M, am, k, dk, K, ak)", [return_tuple(items)])
+
+
+def make_put(count: int, convert: Callable[[Any], Any] | None = None) -> Any:
+    """A function that writes a thread's `count` values, `step` apart, to shared memory, each converted."""
+    value, names = ("values[{}]", {}) if convert is None else ("convert(values[{}])", {"convert": convert})
+    lines = [f"{item('out', f'at + {i} * step')} = {value.format(i)}" for i in range(count)]
+    return define_function("put(values, out, at, step)", lines, **names)
+
+
+def make_store(cells: Sequence[tuple[int, int]]) -> Any:
+    """A function that stores accumulators, or adds them to what is stored if `accumulate`.
+
+    cells   the row and column of each accumulator, counted from m and n
+    """
+    lines = []
+    for row in dict.fromkeys(row for row, _ in cells):
+        lines += [
+            f"if m + {row} < M:",
+            f"    start = bias[position((m + {row}) * biased)] if biased else const(0, bias)",
+        ]
+        for i, col in [(i, cell[1]) for i, cell in enumerate(cells) if cell[0] == row]:
+            lines += [
+                f"    if n + {col} < N:",
+                f"        i = position(at + (m + {row}) * N + n + {col})",
+                f"        out[i] = acc[{i}] + (out[i] if accumulate else start)",
+            ]
+    return define_function("store(acc, out, at, m, M, n, N, bias, biased, accumulate)", lines)

@@ -1,0 +1,201 @@
+"""The GPU in use: its properties, its memory, copies, and the one stream on which all work runs in order."""
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ...errors import DeviceError
+from .. import fork
+from ..threads import local
+from . import driver
+from .pool import Block, Pool, Stats, bytes_at
+
+STAGING_BUFFERS = 2  # Python fills one while the GPU copies from the other
+NON_BLOCKING = 1  # flag of cuStreamCreate: no waiting for the default stream
+DISABLE_TIMING = 2  # flag of cuEventCreate
+
+
+def limit_threads(count: int) -> int:
+    """The threads of a block: `count`, but few in the simulator, where each is a thread of Python."""
+    return min(count, 16) if driver.SIMULATED else count
+
+
+class Gpu:
+    """The first GPU that CUDA_VISIBLE_DEVICES allows.
+
+    Raises   DeviceError   no driver, no GPU, or one that is too old
+    """
+
+    def __init__(self) -> None:
+        driver.check_driver()
+        device = driver.call("cuDeviceGet", 0)
+        self.name = driver.call("cuDeviceGetName", 256, device).rstrip(b"\0").decode()
+        self.capability = tuple(_get_attribute(device, f"COMPUTE_CAPABILITY_{part}") for part in ("MAJOR", "MINOR"))
+        self.multiprocessors = _get_attribute(device, "MULTIPROCESSOR_COUNT")
+        if self.capability < driver.OLDEST_CAPABILITY:
+            raise DeviceError(
+                f"device 'cuda': looked for a GPU of compute capability {_dotted(driver.OLDEST_CAPABILITY)} or more: "
+                f"found {self.name} with {_dotted(self.capability)}; use device 'cpu'"
+            )
+        self.context = driver.call("cuDevicePrimaryCtxRetain", device)
+        self._current = threading.local()
+        self.make_current()
+        self.stream = driver.call("cuStreamCreate", NON_BLOCKING)
+        self.stats = Stats()
+        self.pool = Pool(self.stats)
+        self._staging = [_StagingBuffer() for _ in range(STAGING_BUFFERS)]
+        self._copying = threading.Lock()
+        self.block_threads = limit_threads(256)  # of kernels that share nothing within a block
+
+    def make_current(self) -> None:
+        """Make the GPU's context current in this Python thread."""
+        if not hasattr(self._current, "done"):
+            driver.call("cuCtxSetCurrent", self.context)
+            self._current.done = True
+
+    def allocate(self, nbytes: int) -> Block:
+        """Return uninitialised memory, from the pool of the recording if a function is being recorded."""
+        self.make_current()
+        return local.observer.pool(self).allocate(nbytes)
+
+    def new_pool(self) -> Pool:
+        """A pool for a recording."""
+        return Pool(self.stats, self.pool)
+
+    def copy_to_device(self, address: int, array: np.ndarray) -> None:
+        """Copy a C-contiguous host array to the device, through pinned memory: the array may change at once."""
+        self.make_current()
+        with self._copying:
+            self._staging.append(buffer := self._staging.pop(0))
+            driver.call("cuMemcpyHtoDAsync", address, buffer.fill(array), array.nbytes, self.stream)
+            buffer.record_copy(self.stream)
+
+    def copy_to_host(self, array: np.ndarray, address: int) -> None:
+        """Copy from the device to a C-contiguous host array, and wait for the copy."""
+        self.make_current()
+        driver.call("cuMemcpyDtoHAsync", array.__array_interface__["data"][0], address, array.nbytes, self.stream)
+        self.synchronize()
+
+    def synchronize(self) -> None:
+        """Wait for all work."""
+        self.make_current()
+        driver.call("cuStreamSynchronize", self.stream)
+
+    def capture_graph(self, work: Callable[[Any], object]) -> Any:
+        """Return the launches of work(stream) as a graph.
+
+        They are captured on a new stream, so that other threads can continue on theirs.
+        """
+        self.make_current()
+        stream = driver.call("cuStreamCreate", NON_BLOCKING)
+        driver.call("cuStreamBeginCapture", stream, driver.api.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL)
+        try:
+            work(stream)
+        finally:
+            graph = driver.call("cuStreamEndCapture", stream)
+            driver.call("cuStreamDestroy", stream)
+        executable = driver.call("cuGraphInstantiate", graph, 0)
+        driver.call("cuGraphDestroy", graph)
+        return executable
+
+    def launch_graph(self, graph: Any) -> None:
+        """Launch a captured graph."""
+        self.make_current()
+        driver.call("cuGraphLaunch", graph, self.stream)
+
+    def measure_seconds(self, work: Callable[[], object], times: int = 1) -> float:
+        """The seconds that the GPU takes to run `work` `times` times, by its own clock."""
+        self.make_current()
+        start, end = driver.call("cuEventCreate", 0), driver.call("cuEventCreate", 0)
+        driver.call("cuEventRecord", start, self.stream)
+        for _ in range(times):
+            work()
+        driver.call("cuEventRecord", end, self.stream)
+        driver.call("cuEventSynchronize", end)
+        seconds = driver.call("cuEventElapsedTime", start, end) / 1e3
+        driver.call("cuEventDestroy", start)
+        driver.call("cuEventDestroy", end)
+        return seconds
+
+    def report(self) -> dict[str, Any]:
+        """The GPU, its memory, and the versions of the driver and the packages."""
+        free, total = driver.call("cuMemGetInfo")
+        version = driver.call("cuDriverGetVersion")
+        return {
+            "device": self.name,
+            "compute capability": _dotted(self.capability),
+            "multiprocessors": self.multiprocessors,
+            "memory": f"{free / 2**30:.1f} of {total / 2**30:.1f} GiB free",
+            "driver": f"CUDA {version // 1000}.{version % 1000 // 10}",
+            **driver.versions(),
+        }
+
+
+class _StagingBuffer:
+    """Pinned host memory, and an event that marks the end of the last copy from it."""
+
+    def __init__(self) -> None:
+        self.size, self.event = 0, None
+
+    def fill(self, array: np.ndarray) -> int:
+        """Wait for the last copy, copy the bytes of an array into the buffer, and return its address."""
+        if self.event is not None:
+            driver.call("cuEventSynchronize", self.event)
+        if array.nbytes > self.size:
+            if self.size:
+                driver.call("cuMemFreeHost", self.address)
+            self.size = max(array.nbytes, 4096)
+            self.address = int(driver.call("cuMemAllocHost", self.size))
+            self.bytes = bytes_at(self.address, self.size)
+        self.bytes[: array.nbytes] = array.reshape(-1).view(np.uint8)
+        return self.address
+
+    def record_copy(self, stream: Any) -> None:
+        """Record the event after a copy from the buffer."""
+        if self.event is None:
+            self.event = driver.call("cuEventCreate", DISABLE_TIMING)
+        driver.call("cuEventRecord", self.event, stream)
+
+
+def _get_attribute(device: Any, name: str) -> int:
+    attribute = getattr(driver.api.CUdevice_attribute, f"CU_DEVICE_ATTRIBUTE_{name}")
+    return int(driver.call("cuDeviceGetAttribute", attribute, device))
+
+
+def _dotted(capability: tuple[int, int]) -> str:
+    return "{}.{}".format(*capability)
+
+
+class _UnusableAfterFork:
+    """Replaces the GPU in a process that was forked after its parent had used the GPU."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise DeviceError(
+            "device 'cuda': this process was forked from one that used the GPU, which CUDA does not support; start it "
+            "with multiprocessing's method 'spawn', or use device 'cpu'"
+        )
+
+
+def _disable_after_fork() -> None:
+    if _gpus:
+        _gpus[0] = _UnusableAfterFork()
+
+
+_gpus: list[Any] = []  # the GPU, after its first use
+_opening = threading.Lock()
+fork.wait_for(lambda: _opening)
+fork.at_fork(after_in_child=_disable_after_fork)
+
+
+def current_gpu() -> Gpu:
+    """The GPU; opened by the first call.
+
+    Raises   DeviceError   see Gpu
+    """
+    if not _gpus:
+        with _opening:
+            if not _gpus:
+                _gpus.append(Gpu())
+    return _gpus[0]
