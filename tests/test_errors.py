@@ -556,8 +556,8 @@ LATER = [
     (
         lambda: x2[[0], 0, 0],
         ShapeError,
-        "index: the key names 3 axes and has '...' 0 times, but the shape is (2,); name at most 1 axes, and write '...' at "
-        "most once",
+        "index: the key names 3 axes and has '...' 0 times, but the shape is (2,); name at most 1 axes, and write "
+        "'...' at most once",
     ),
     (lambda: x2[[0, [1]],], ShapeError, "index: the rows have different lengths; make the nested lists rectangular"),
     (lambda: mg.arange(0, 1, 0), ValidationError, "arange: step is 0; give a step up or down"),
