@@ -17,7 +17,7 @@ from PIL import Image, ImageFilter, ImageOps
 import minigrad as mg
 from minigrad.models import LeNet5
 from minigrad.viz import save, style
-from minigrad.viz.words import plain
+from minigrad.viz.formatting import plain
 
 MEAN, STD = 0.1307, 0.3081  # as in train_mnist.py
 SIDE, BOX, STROKE = 28, 20, 2.5  # pixels: MNIST's images, the digits in them, and the pen that wrote them

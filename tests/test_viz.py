@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import matplotlib
 import numpy as np
 import pytest
+from figures import CLASSES, drawn_texts, expect_readable, images, texts
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from pictures import CLASSES, drawn_texts, expect_readable, images, texts
 
 import minigrad as mg
 from minigrad import viz

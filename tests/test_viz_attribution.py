@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
+from figures import expect_readable
 from matplotlib.colors import to_rgb
-from pictures import expect_readable
 
 import minigrad as mg
 import minigrad.nn.functional as F
@@ -12,7 +12,7 @@ from minigrad.errors import MinigradError, ShapeError, ValidationError
 from minigrad.models import LeNet5
 from minigrad.viz import style
 from minigrad.viz.attribution import grad_cam, grad_cam_map, occlusion, occlusion_map, saliency, saliency_map
-from minigrad.viz.excite import (
+from minigrad.viz.excitation import (
     activation_images,
     maximize_activation,
     patch_places,
@@ -20,7 +20,7 @@ from minigrad.viz.excite import (
     prototypes,
     top_patches,
 )
-from minigrad.viz.trace import trace
+from minigrad.viz.tracing import trace
 
 RNG = np.random.default_rng(0)
 QUICK = {"steps": 3}

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from pictures import expect_readable, images, texts
+from figures import expect_readable, images, texts
 
 import minigrad as mg
 import minigrad.nn.functional as F

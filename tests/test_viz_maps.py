@@ -4,7 +4,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from pictures import expect_readable, texts
+from figures import expect_readable, texts
 
 import minigrad as mg
 import minigrad.nn.functional as F
@@ -14,7 +14,7 @@ from minigrad.models import LeNet5
 from minigrad.viz import style
 from minigrad.viz.maps import feature_maps
 from minigrad.viz.pixel import explain_pixel
-from minigrad.viz.trace import trace
+from minigrad.viz.tracing import trace
 
 RNG = np.random.default_rng(0)
 

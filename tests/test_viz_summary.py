@@ -4,9 +4,9 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+from figures import CLASSES, expect_readable, images, texts
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
-from pictures import CLASSES, expect_readable, images, texts
 
 import minigrad as mg
 import minigrad.nn.functional as F
@@ -14,9 +14,9 @@ from minigrad import nn
 from minigrad.errors import DtypeError, GraphError, ShapeError, ValidationError
 from minigrad.models import LeNet5
 from minigrad.viz.autograd import graph
-from minigrad.viz.mistakes import mistakes
-from minigrad.viz.summary import summary
+from minigrad.viz.model_summary import summary
 from minigrad.viz.volumes import draw
+from minigrad.viz.wrong_answers import mistakes
 
 RNG = np.random.default_rng(0)
 

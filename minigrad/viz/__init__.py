@@ -2,7 +2,7 @@
 
 from minigrad.viz.attribution import grad_cam, grad_cam_map, occlusion, occlusion_map, saliency, saliency_map
 from minigrad.viz.autograd import graph
-from minigrad.viz.excite import (
+from minigrad.viz.excitation import (
     activation_images,
     maximize_activation,
     patch_places,
@@ -10,17 +10,17 @@ from minigrad.viz.excite import (
     prototypes,
     top_patches,
 )
-from minigrad.viz.film import FilterTape
-from minigrad.viz.filters import filters
+from minigrad.viz.filter_grid import filters
+from minigrad.viz.filter_tape import FilterTape
 from minigrad.viz.health import FilterHealth, HealthReport, filter_health
+from minigrad.viz.html_report import report
 from minigrad.viz.maps import feature_maps
-from minigrad.viz.mistakes import mistakes
+from minigrad.viz.model_summary import Summary, summary
 from minigrad.viz.pixel import PixelExplanation, explain_pixel
-from minigrad.viz.report import report
 from minigrad.viz.style import save
-from minigrad.viz.summary import Summary, summary
 from minigrad.viz.training import confusion_counts, confusion_matrix, training_curves
 from minigrad.viz.volumes import draw
+from minigrad.viz.wrong_answers import mistakes
 
 __all__ = [
     "FilterHealth",

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from minigrad.errors import ValidationError
 from minigrad.viz import probe, style
-from minigrad.viz.trace import Field, Fields, batch, convolutions, find
+from minigrad.viz.tracing import Field, Fields, batch, convolutions, find
 
 PANEL = 3.6  # inches across
 

@@ -15,8 +15,8 @@ from minigrad.nn import Module
 from minigrad.tape import Node, reachable
 from minigrad.tensors import Tensor
 from minigrad.viz import style
-from minigrad.viz.trace import expect_module
-from minigrad.viz.words import counted, times
+from minigrad.viz.formatting import counted, times
+from minigrad.viz.tracing import expect_module
 
 MOST, WIDEST = 40, 24  # operations drawn; inches
 LETTER, HIGH, ROW = 0.082, 0.42, 0.72  # inches: width of a small letter, height of a box, distance of rows

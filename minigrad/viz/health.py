@@ -15,10 +15,10 @@ from minigrad.runtime.threads import Observer, local
 from minigrad.tape import no_grad
 from minigrad.tensors import Tensor, tensor
 from minigrad.viz import probe, style
-from minigrad.viz.arrays import as_array, class_numbers, conv_weight
-from minigrad.viz.filters import draw_cell, strongest
-from minigrad.viz.trace import Layer, chosen_convolutions, device_of, in_use, is_convolution, trace
-from minigrad.viz.words import counted, table
+from minigrad.viz.filter_grid import draw_cell, strongest
+from minigrad.viz.formatting import counted, table
+from minigrad.viz.inputs import as_array, class_numbers, conv_weight
+from minigrad.viz.tracing import Layer, chosen_convolutions, device_of, in_use, is_convolution, trace
 
 ACTIVATIONS = {"relu", "leaky_relu", "sigmoid", "tanh"}
 PASSING = {

@@ -14,9 +14,9 @@ from matplotlib.patches import Rectangle
 
 from minigrad.errors import ValidationError
 from minigrad.viz import probe, style
-from minigrad.viz.filters import FILLED, strongest
-from minigrad.viz.trace import Layer, find, trace
-from minigrad.viz.words import counted
+from minigrad.viz.filter_grid import FILLED, strongest
+from minigrad.viz.formatting import counted
+from minigrad.viz.tracing import Layer, find, trace
 
 MOST_MAPS, ACROSS = 16, 8
 MOST_UNITS, MOST_CLASSES = 128, 12

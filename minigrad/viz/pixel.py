@@ -13,10 +13,10 @@ from matplotlib.patches import Rectangle
 
 from minigrad.errors import ValidationError
 from minigrad.viz import probe, style
-from minigrad.viz.filters import strongest
+from minigrad.viz.filter_grid import strongest
+from minigrad.viz.formatting import counted
 from minigrad.viz.maps import colours, finite, number_scale, shades
-from minigrad.viz.trace import Layer, Step, find, is_convolution, trace
-from minigrad.viz.words import counted
+from minigrad.viz.tracing import Layer, Step, find, is_convolution, trace
 
 MOST_CHANNELS = 3  # input channels that are drawn and written out
 MOST_NUMBERS = 7  # pixels across a window whose cells carry their numbers

@@ -11,8 +11,8 @@ from minigrad.ops.op import ArrayOps
 from minigrad.tape import Node, enable_grad, no_grad, reachable, walk_back
 from minigrad.tensors import Tensor, tensor
 from minigrad.viz import style
-from minigrad.viz.arrays import as_array
-from minigrad.viz.trace import HIDDEN, Layer, Watcher, batch, device_of, expect_module, in_use, trace
+from minigrad.viz.inputs import as_array
+from minigrad.viz.tracing import HIDDEN, Layer, Watcher, batch, device_of, expect_module, in_use, trace
 
 PART = 256  # images that run at once
 

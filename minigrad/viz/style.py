@@ -16,7 +16,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.text import Text
 from numpy.typing import ArrayLike
 
-from minigrad.viz.words import plain
+from minigrad.viz.formatting import plain
 
 # Told apart with every common form of colour blindness.  Source: Okabe & Ito 2008, "Color Universal Design"
 BLUE, VERMILION, GREEN, ORANGE = "#0072B2", "#D55E00", "#009E73", "#E69F00"

@@ -10,8 +10,8 @@ from matplotlib.ticker import LogLocator, MaxNLocator
 
 from minigrad.errors import ShapeError, ValidationError
 from minigrad.viz import style
-from minigrad.viz.arrays import as_array, class_numbers
-from minigrad.viz.words import plain
+from minigrad.viz.formatting import plain
+from minigrad.viz.inputs import as_array, class_numbers
 
 MOST_COUNTED = 30  # classes up to which every cell of a confusion matrix carries its count
 

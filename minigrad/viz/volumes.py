@@ -12,9 +12,9 @@ from matplotlib.patches import Polygon
 
 from minigrad.errors import ValidationError
 from minigrad.viz import style
-from minigrad.viz.summary import run, summarised
-from minigrad.viz.trace import WINDOWS, Layer
-from minigrad.viz.words import times
+from minigrad.viz.formatting import times
+from minigrad.viz.model_summary import run, summarised
+from minigrad.viz.tracing import WINDOWS, Layer
 
 MOST = 60  # volumes in a picture
 WIDEST = 12.5  # inches of a row

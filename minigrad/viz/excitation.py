@@ -14,8 +14,8 @@ from matplotlib.patches import Rectangle
 from minigrad.data import DataLoader, Dataset
 from minigrad.errors import ShapeError, ValidationError
 from minigrad.viz import probe, style
-from minigrad.viz.arrays import as_array, image_shape
-from minigrad.viz.trace import Layer, find, trace
+from minigrad.viz.inputs import as_array, image_shape
+from minigrad.viz.tracing import Layer, find, trace
 
 ACROSS = 8  # pictures in a row
 CELL = 1.4  # inches across

@@ -13,9 +13,9 @@ from matplotlib.patches import Rectangle
 from minigrad.errors import ShapeError, ValidationError
 from minigrad.nn import Module
 from minigrad.viz import style
-from minigrad.viz.arrays import conv_weight
-from minigrad.viz.trace import convolutions
-from minigrad.viz.words import counted
+from minigrad.viz.formatting import counted
+from minigrad.viz.inputs import conv_weight
+from minigrad.viz.tracing import convolutions
 
 MOST_THUMBNAILS, THUMBNAILS_ACROSS = 64, 8
 MOST_FILTERS, MOST_CHANNELS = 16, 12

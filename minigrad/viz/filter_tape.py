@@ -19,11 +19,11 @@ from minigrad.errors import DataError, StateError, ValidationError
 from minigrad.runtime.files import write_whole
 from minigrad.runtime.threads import local
 from minigrad.viz import style
-from minigrad.viz.arrays import as_array
-from minigrad.viz.filters import Sheet, draw_cell, plan_sheet, say_what_is_left_out, strongest, weight_bar
-from minigrad.viz.trace import chosen_convolutions
+from minigrad.viz.filter_grid import Sheet, draw_cell, plan_sheet, say_what_is_left_out, strongest, weight_bar
+from minigrad.viz.formatting import counted
+from minigrad.viz.inputs import as_array
+from minigrad.viz.tracing import chosen_convolutions
 from minigrad.viz.training import falls_tenfold
-from minigrad.viz.words import counted
 
 MOST_MOMENTS, MOST_ROWS = 10, 16  # columns and rows of a contact sheet
 NAMED = 8  # filters up to which every curve has a colour of its own; of more, half as many are named

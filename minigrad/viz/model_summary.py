@@ -8,9 +8,9 @@ import numpy as np
 from minigrad.nn import Module, Parameter
 from minigrad.ops.op import find
 from minigrad.viz import probe
-from minigrad.viz.arrays import image_shape
-from minigrad.viz.trace import Layer, Step, trace
-from minigrad.viz.words import counted, table, times
+from minigrad.viz.formatting import counted, table, times
+from minigrad.viz.inputs import image_shape
+from minigrad.viz.tracing import Layer, Step, trace
 
 HEAD = ("layer", "kind", "output", "parameters", "multiply-adds", "bytes", "sees")
 WORDS = {0, 1, 2}  # columns of words, the others hold numbers

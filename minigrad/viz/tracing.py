@@ -19,7 +19,7 @@ from minigrad.runtime.memory import is_array, overwrite, shares
 from minigrad.runtime.threads import Observer, local
 from minigrad.tape import no_grad
 from minigrad.tensors import tensor
-from minigrad.viz.arrays import as_array
+from minigrad.viz.inputs import as_array
 
 HIDDEN = {"permute", "transfer", "cast", "expand", "clone"}  # operations that only turn or copy what is there
 

@@ -10,7 +10,7 @@ import minigrad.nn.functional as F
 from minigrad import nn
 from minigrad.errors import ShapeError, ValidationError
 from minigrad.models import LeNet5, Subsampling
-from minigrad.viz.trace import Field, batch, convolutions, find, is_convolution, trace
+from minigrad.viz.tracing import Field, batch, convolutions, find, is_convolution, trace
 
 RNG = np.random.default_rng(0)
 

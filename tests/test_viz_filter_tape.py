@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from pictures import expect_readable, images, texts
+from figures import expect_readable, images, texts
 from PIL import Image
 
 import minigrad as mg
@@ -13,7 +13,7 @@ import minigrad.nn.functional as F
 from minigrad import nn, optim
 from minigrad.errors import DataError, GraphError, StateError, ValidationError
 from minigrad.viz import style
-from minigrad.viz.film import FASTEST, MOST_MOMENTS, FilterTape, _cells, _screen
+from minigrad.viz.filter_tape import FASTEST, MOST_MOMENTS, FilterTape, _cells, _screen
 
 
 class Net(nn.Module):

@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 
 from minigrad.errors import ValidationError
 from minigrad.viz import probe, style
-from minigrad.viz.arrays import images_and_labels
-from minigrad.viz.words import plain
+from minigrad.viz.formatting import plain
+from minigrad.viz.inputs import images_and_labels
 
 ACROSS, MOST = 8, 64
 LETTER = 0.085  # inches, width of a small letter

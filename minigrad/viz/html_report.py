@@ -14,20 +14,20 @@ from matplotlib.figure import Figure
 from minigrad.errors import ValidationError
 from minigrad.runtime.files import write_whole
 from minigrad.viz import probe
-from minigrad.viz.arrays import images_and_labels
 from minigrad.viz.attribution import grad_cam, occlusion, saliency
-from minigrad.viz.excite import prototypes, top_patches
-from minigrad.viz.film import FilterTape
-from minigrad.viz.filters import filters
+from minigrad.viz.excitation import prototypes, top_patches
+from minigrad.viz.filter_grid import filters
+from minigrad.viz.filter_tape import FilterTape
+from minigrad.viz.formatting import plain
 from minigrad.viz.health import filter_health
+from minigrad.viz.inputs import images_and_labels
 from minigrad.viz.maps import feature_maps
-from minigrad.viz.mistakes import mistakes
+from minigrad.viz.model_summary import summary
 from minigrad.viz.pixel import explain_pixel
-from minigrad.viz.summary import summary
-from minigrad.viz.trace import convolutions, find, trace
+from minigrad.viz.tracing import convolutions, find, trace
 from minigrad.viz.training import confusion_matrix, training_curves
 from minigrad.viz.volumes import draw
-from minigrad.viz.words import plain
+from minigrad.viz.wrong_answers import mistakes
 
 SEARCHED = 1000  # images in which patches are looked for and on which filters are judged
 
