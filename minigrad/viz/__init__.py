@@ -1,7 +1,7 @@
-"""Pictures: each function takes arrays or models and returns a matplotlib Figure, or the numbers that one shows."""
+"""Pictures of models: functions of arrays or a model that return a matplotlib Figure, or the numbers behind it."""
 
 from minigrad.viz.attribution import grad_cam, grad_cam_map, occlusion, occlusion_map, saliency, saliency_map
-from minigrad.viz.autograd import graph
+from minigrad.viz.autograd import autograd_graph
 from minigrad.viz.excitation import (
     activation_images,
     maximize_activation,
@@ -29,6 +29,7 @@ __all__ = [
     "PixelExplanation",
     "Summary",
     "activation_images",
+    "autograd_graph",
     "confusion_counts",
     "confusion_matrix",
     "draw",
@@ -38,7 +39,6 @@ __all__ = [
     "filters",
     "grad_cam",
     "grad_cam_map",
-    "graph",
     "maximize_activation",
     "mistakes",
     "occlusion",
@@ -54,3 +54,7 @@ __all__ = [
     "top_patches",
     "training_curves",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,6 +1,6 @@
-"""Pictures of convolution filters: what each one looks for, before and after training."""
+"""Pictures of convolution filters, before and after training."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,28 +13,40 @@ from matplotlib.patches import Rectangle
 from minigrad.errors import ShapeError, ValidationError
 from minigrad.nn import Module
 from minigrad.viz import style
-from minigrad.viz.formatting import counted
-from minigrad.viz.inputs import conv_weight
-from minigrad.viz.tracing import convolutions
+from minigrad.viz.formatting import format_count
+from minigrad.viz.inputs import as_conv_weight
+from minigrad.viz.tracing import named_convolutions
 
 MOST_THUMBNAILS, THUMBNAILS_ACROSS = 64, 8
-MOST_FILTERS, MOST_CHANNELS = 16, 12
-FILLED = 0.8  # share of its place that a cell covers; the rest keeps cells apart and holds their labels
+MOST_FILTERS, MOST_CHANNELS = 16, 12  # of filters that read other than 1 or 3 channels
+CELL_SHARE = 0.8  # share of its place that a filter covers; the rest separates filters and holds their labels
 
 
 class Sheet(NamedTuple):
-    """Which filters and input channels a panel shows, and in how many places."""
+    """The filters and input channels that a panel shows, and its layout.
+
+    filters, channels   indices of those shown
+    rows, columns       number of places
+    place               inches, side of a place
+    labels              inches for the axis labels, beside and below the places
+    """
 
     filters: np.ndarray
     channels: np.ndarray
     rows: int
     columns: int
-    place: float  # inches across
-    labels: float  # inches beside and under the places for the axis labels
+    place: float
+    labels: float
 
 
 class _Layer(NamedTuple):
-    """The weights of one layer, before training if known and after it, and how they are drawn."""
+    """A layer to draw.
+
+    name     path of the layer; empty for a single one
+    stages   its weights before training, if known, and after it
+    draw     function that draws a stage
+    sheet    layout of a stage
+    """
 
     name: str
     stages: list[np.ndarray]
@@ -43,41 +55,41 @@ class _Layer(NamedTuple):
 
     @property
     def grid(self) -> tuple[int, int]:
-        """Panels below and beside each other: wide ones below."""
+        """Rows and columns of panels, one for each stage: wide panels are stacked."""
         n = len(self.stages)
         return (n, 1) if self.sheet.columns > self.sheet.rows else (1, n)
 
     @property
     def width(self) -> float:
-        """Inches."""
+        """Width in inches."""
         return self.grid[1] * (self.sheet.columns * self.sheet.place + self.sheet.labels) + 1.0
 
     @property
     def height(self) -> float:
-        """Inches."""
+        """Height in inches."""
         return self.grid[0] * (self.sheet.rows * self.sheet.place + self.sheet.labels + 0.4) + 0.4
 
     @property
     def heading(self) -> str:
-        """How many filters of what size, as in `conv1: 6 filters of 5×5 weights, 1 input channel`."""
+        """Heading as in `conv1: 6 filters of 5×5 weights, 1 input channel`."""
         F, C, KH, KW = self.stages[-1].shape
         name = f"{self.name}: " if self.name else ""
-        return f"{name}{counted(F, 'filter')} of {KH}×{KW} weights, {counted(C, 'input channel')}"
+        return f"{name}{format_count(F, 'filter')} of {KH}×{KW} weights, {format_count(C, 'input channel')}"
 
 
 def filters(source: Any, init: Any = None, title: str | None = None) -> Figure:
     """Show the filters of a convolution, or of all convolutions of a model, on a colour scale with zero in its middle.
 
-    source   a layer, its weight (F, C, KH, KW) as an array or tensor, or a model: one layer below the other
-    init     the same before training, shown beside it: for a model its state_dict() from then; None shows source alone
-    title    heading; None says how many filters there are and of what size
+    source   a layer, its weight (F, C, KH, KW) as an array or tensor, or a model
+    init     the same before training, shown beside it; for a model, its state_dict() from before training
+    title    heading; if None, the number and size of the filters
     returns  Figure
 
-    With C = 1 each filter is one map, blue below zero and red above; with C = 3 it is one colour image, grey at zero;
-    a deeper filter fills a row, with a cell for every input channel.  Of many, those with the largest sum of squares
-    are shown, and the picture says so.
+    A filter with C = 1 is one map, blue below zero and red above.  A filter with C = 3 is one colour image, grey at
+    zero.  Other filters fill a row, with a cell for each input channel.  If there are too many, those with the largest
+    sum of squares are shown, and the picture says so.
 
-    Raises   DtypeError       weight holds no numbers, as in a layer without weights
+    Raises   DtypeError       weight is not numeric, as in a layer without weights
              ShapeError       weight is not 4-dimensional, or init has another shape
              ValidationError  a weight is NaN or infinite, a model has no convolution, or init lacks one of its weights
 
@@ -85,116 +97,133 @@ def filters(source: Any, init: Any = None, title: str | None = None) -> Figure:
     >>> len(figure.axes[0].images)
     6
     """
-    layers = _layers(source, init)
-    one, heights = len(layers) == 1, [layer.height for layer in layers]
-    heading = title or (layers[0].heading if one else f"The filters of {counted(len(layers), 'convolution')}")
-    width, height = max(5.0, *(layer.width for layer in layers)), sum(heights) + 0.6 * len(layers) * (not one)
-    figure = style.figure(width, height, heading, compress=one)
-    if one:
+    layers = _collect_layers(source, init)
+    single, heights = len(layers) == 1, [layer.height for layer in layers]
+    heading = title or (layers[0].heading if single else f"The filters of {format_count(len(layers), 'convolution')}")
+    width, height = max(5.0, *(layer.width for layer in layers)), sum(heights) + 0.6 * len(layers) * (not single)
+    figure = style.figure(width, height, heading, compress=single)
+    if single:
         _draw_layer(figure, layers[0])
         return figure
-    places = figure.subfigures(len(layers), 1, squeeze=False, height_ratios=heights).ravel()
-    for place, layer in zip(places, layers, strict=True):
-        place.suptitle(layer.heading + "\n", fontsize=style.LABEL)
-        _draw_layer(place, layer)
+    parts = figure.subfigures(len(layers), 1, squeeze=False, height_ratios=heights).ravel()
+    for part, layer in zip(parts, layers, strict=True):
+        part.suptitle(layer.heading + "\n", fontsize=style.LABEL)
+        _draw_layer(part, layer)
     return figure
 
 
-def _layers(source: Any, init: Any) -> list[_Layer]:
-    """What is to be drawn."""
+# ---- layers
+
+
+def _collect_layers(source: Any, init: Any) -> list[_Layer]:
     if not isinstance(source, Module) or not any(True for _ in source.children()):
-        return [_layer("", source, init)]
-    found = convolutions("filters", source)
+        return [_make_layer("", source, init)]
+    found = named_convolutions("filters", source)
     for name, _ in found:
         if init is not None and f"{name}.weight" not in init:
             raise ValidationError(
                 f"filters: init has no {name + '.weight'!r}; pass the model's state_dict() from before training"
             )
-    return [_layer(name, layer, init and init[f"{name}.weight"]) for name, layer in found]
+    return [_make_layer(name, layer, init and init[f"{name}.weight"]) for name, layer in found]
 
 
-def _layer(name: str, weight: Any, init: Any) -> _Layer:
-    stages = _stages(weight, init)
+def _make_layer(name: str, weight: Any, init: Any) -> _Layer:
+    stages = _collect_stages(weight, init)
     return _Layer(name, stages, *plan_sheet(stages[-1]))
 
 
+def _collect_stages(weight: Any, init: Any) -> list[np.ndarray]:
+    """Return the weight before training, if given, and after it."""
+    trained = as_conv_weight("filters", weight)
+    if init is None:
+        return [trained]
+    initial = as_conv_weight("filters(init)", init)
+    if initial.shape != trained.shape:
+        raise ShapeError(
+            f"filters: init has shape {initial.shape} but weight has {trained.shape}; pass the weight of the same "
+            "layer, copied before training"
+        )
+    return [initial, trained]
+
+
+# ---- selection and layout, also for other pictures of filters
+
+
+def plan_sheet(weight: np.ndarray) -> tuple[Callable[..., None], Sheet]:
+    """Return the function that draws a panel of filters, and the panel's layout."""
+    if weight.shape[1] in (1, 3):
+        shown = strongest_indices(weight, 0, MOST_THUMBNAILS)
+        columns = min(len(shown), THUMBNAILS_ACROSS)
+        rows = -(-len(shown) // columns)
+        return _draw_thumbnails, Sheet(shown, np.arange(weight.shape[1]), rows, columns, place=1.0, labels=0.1)
+    shown = strongest_indices(weight, 0, MOST_FILTERS)
+    channels = strongest_indices(weight[shown], 1, MOST_CHANNELS)
+    return _draw_slices, Sheet(shown, channels, len(shown), len(channels), place=0.45, labels=0.6)
+
+
+def strongest_indices(values: np.ndarray, axis: int, most: int) -> np.ndarray:
+    """Return at most `most` indices along an axis, those with the largest sums of squares, in ascending order."""
+    others = tuple(other for other in range(values.ndim) if other != axis)
+    strength = np.square(values, dtype=np.float64).sum(axis=others)
+    return np.sort(np.argsort(-strength, kind="stable")[:most])
+
+
+def to_cell(weight: np.ndarray, norm: Normalize, channel: int = 0) -> np.ndarray:
+    """Return a filter (C, KH, KW) as a picture: a colour image if C is 3, otherwise the slice of one channel."""
+    return np.moveaxis(norm(weight).data, 0, -1) if len(weight) == 3 else weight[channel]
+
+
+# ---- drawing
+
+
 def _draw_layer(figure: Figure | SubFigure, layer: _Layer) -> None:
-    """The panels of a layer and their scale."""
-    panels = figure.subplots(*layer.grid, squeeze=False).ravel()
+    """Draw the stages of a layer and their colour scale."""
+    panels = list(figure.subplots(*layer.grid, squeeze=False).ravel())
     norm, shape = style.zero_centred(*layer.stages), layer.stages[-1].shape
     for panel, stage in zip(panels, layer.stages, strict=True):
         layer.draw(panel, stage, layer.sheet, norm)
     for panel, when in zip(panels, ("before", "after") if len(panels) > 1 else (), strict=False):
         panel.set_title(f"{when} training", fontsize=style.LABEL, pad=14)
-    weight_bar(figure, panels, norm, colour=shape[1] == 3)
-    say_what_is_left_out(figure, shape, layer.sheet)
+    add_weight_scale(figure, panels, norm, colour=shape[1] == 3)
+    note_omissions(figure, shape, layer.sheet)
 
 
-def _stages(weight: Any, init: Any) -> list[np.ndarray]:
-    """The weights to show, in order of time."""
-    learned = conv_weight("filters", weight)
-    if init is None:
-        return [learned]
-    initial = conv_weight("filters(init)", init)
-    if initial.shape != learned.shape:
-        raise ShapeError(
-            f"filters: init has shape {initial.shape} but weight has {learned.shape}; pass the same layer's weight, "
-            "copied before training"
-        )
-    return [initial, learned]
-
-
-def plan_sheet(weight: np.ndarray) -> tuple[Callable[..., None], Sheet]:
-    """The function that draws a panel, and the sheet it fills."""
-    if weight.shape[1] in (1, 3):
-        shown = strongest(weight, 0, MOST_THUMBNAILS)
-        columns = min(len(shown), THUMBNAILS_ACROSS)
-        rows = -(-len(shown) // columns)
-        return _thumbnails, Sheet(shown, np.arange(weight.shape[1]), rows, columns, place=1.0, labels=0.1)
-    shown = strongest(weight, 0, MOST_FILTERS)
-    channels = strongest(weight[shown], 1, MOST_CHANNELS)
-    return _slices, Sheet(shown, channels, len(shown), len(channels), place=0.45, labels=0.6)
-
-
-def strongest(weight: np.ndarray, axis: int, most: int) -> np.ndarray:
-    """The indices along an axis with the largest sums of squares, at most so many, in rising order."""
-    others = tuple(other for other in range(weight.ndim) if other != axis)
-    strength = np.square(weight, dtype=np.float64).sum(axis=others)
-    return np.sort(np.argsort(-strength, kind="stable")[:most])
-
-
-def _thumbnails(axes: Axes, weight: np.ndarray, sheet: Sheet, norm: Normalize) -> None:
-    """Each filter as one picture under its number, rows filled from the left."""
-    _open(axes, sheet)
+def _draw_thumbnails(axes: Axes, weight: np.ndarray, sheet: Sheet, norm: Normalize) -> None:
+    """Draw each filter as one picture below its number, row by row."""
+    set_places(axes, sheet.rows, sheet.columns)
     axes.set_axis_off()
     for place, f in enumerate(sheet.filters):
         row, column = divmod(place, sheet.columns)
-        pixels = weight[f, 0] if len(weight[f]) == 1 else np.moveaxis(norm(weight[f]).data, 0, -1)
-        draw_cell(axes, row, column, pixels, norm)
+        draw_cell(axes, row, column, to_cell(weight[f], norm), norm)
         axes.text(column + 0.5, row + 0.08, f"filter {f}", ha="center", va="bottom", fontsize=style.SMALL)
 
 
-def _slices(axes: Axes, weight: np.ndarray, sheet: Sheet, norm: Normalize) -> None:
-    """A row for every filter, a column for every input channel."""
-    _open(axes, sheet)
+def _draw_slices(axes: Axes, weight: np.ndarray, sheet: Sheet, norm: Normalize) -> None:
+    """Draw a row for each filter with a cell for each input channel."""
+    set_places(axes, sheet.rows, sheet.columns)
     for row, column in np.ndindex(sheet.rows, sheet.columns):
         draw_cell(axes, row, column, weight[sheet.filters[row], sheet.channels[column]], norm)
-    axes.set_xticks(np.arange(sheet.columns) + 0.5, sheet.channels)
-    axes.set_yticks(np.arange(sheet.rows) + 0.5, sheet.filters)
+    label_places(axes, sheet.filters, sheet.channels)
     axes.set_xlabel("input channel", fontsize=style.LABEL)
     axes.set_ylabel("filter", fontsize=style.LABEL)
+
+
+def set_places(axes: Axes, rows: int, columns: int) -> None:
+    """Scale axes to square places of one unit, numbered from the upper left."""
+    axes.set(xlim=(0, columns), ylim=(rows, 0), aspect="equal", autoscale_on=False)
+
+
+def label_places(axes: Axes, rows: Sequence[Any] | np.ndarray, columns: Sequence[Any] | np.ndarray) -> None:
+    """Label the rows and columns of places, without ticks and frame."""
+    axes.set_xticks(np.arange(len(columns)) + 0.5, [str(name) for name in columns])
+    axes.set_yticks(np.arange(len(rows)) + 0.5, [str(name) for name in rows])
     axes.tick_params(length=0, labelsize=style.SMALL)
     axes.spines[:].set_visible(False)
 
 
-def _open(axes: Axes, sheet: Sheet) -> None:
-    """Places of one unit each, counted from the upper left."""
-    axes.set(xlim=(0, sheet.columns), ylim=(sheet.rows, 0), aspect="equal", autoscale_on=False)
-
-
 def draw_cell(axes: Axes, row: int, column: int, pixels: np.ndarray, norm: Normalize) -> None:
-    """One slice in the middle of its place, square pixels, with a thin frame."""
-    height, width = np.array(pixels.shape[:2]) / max(pixels.shape[:2]) * FILLED
+    """Draw a picture in the middle of its place, with square pixels and a thin frame."""
+    height, width = np.array(pixels.shape[:2]) / max(pixels.shape[:2]) * CELL_SHARE
     left, top = column + (1 - width) / 2, row + (1 - height) / 2
     axes.imshow(
         pixels, cmap=style.SIGNED, norm=norm, interpolation="nearest", extent=(left, left + width, top + height, top)
@@ -202,18 +231,18 @@ def draw_cell(axes: Axes, row: int, column: int, pixels: np.ndarray, norm: Norma
     axes.add_patch(Rectangle((left, top), width, height, fill=False, edgecolor=style.GREY, linewidth=0.8))
 
 
-def weight_bar(figure: Figure | SubFigure, panels: np.ndarray, norm: Normalize, colour: bool) -> None:
-    """The scale: blue to red for maps, grey levels where red, green and blue are the three input channels."""
+def add_weight_scale(figure: Figure | SubFigure, panels: list[Axes], norm: Normalize, colour: bool) -> None:
+    """Add the colour scale of weights: blue to red, or grey levels for colour images."""
     label = "weight on each of\nred, green, blue" if colour else "weight"
     scale = ScalarMappable(norm, "gray" if colour else style.SIGNED)
-    bar = style.colour_bar(figure, scale, list(panels), label)
+    bar = style.colour_bar(figure, scale, panels, label)
     low, high = float(norm.vmin or 0), float(norm.vmax or 0)
     bar.set_ticks([low, 0, high], labels=[f"−{high:.2g}", "0", f"+{high:.2g}"])
 
 
-def say_what_is_left_out(figure: Figure | SubFigure, shape: tuple[int, ...], sheet: Sheet) -> None:
-    """A line under the panels naming what was too much to show."""
+def note_omissions(figure: Figure | SubFigure, shape: tuple[int, ...], sheet: Sheet) -> None:
+    """Write below the panels how many filters and input channels are not shown."""
     counts = (len(sheet.filters), shape[0], "filters"), (len(sheet.channels), shape[1], "input channels")
-    left_out = [f"the {n} strongest of {of} {what}" for n, of, what in counts if n < of]
-    if left_out:
-        figure.supxlabel("shown: " + ", ".join(left_out), fontsize=style.SMALL)
+    omitted = [f"the {n} strongest of {of} {what}" for n, of, what in counts if n < of]
+    if omitted:
+        figure.supxlabel("shown: " + ", ".join(omitted), fontsize=style.SMALL)

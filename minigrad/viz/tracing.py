@@ -1,8 +1,8 @@
-"""What a model did to an image: its layers by name and in order, with what each made and what it was made from.
+"""Trace a model: the layers that ran on an image, in order, with the arrays they read and made.
 
-Layers of our own are known by hooks; functions in a forward, such as F.relu, by watching the operations.  Names are
-those of torch.fx: a layer's path ("features.0", "conv1"), a function's name below its module's path ("relu"), and a
-number from the second use on ("relu_1").
+Modules are found by forward hooks; functions called in a forward, such as F.relu, are found by observing operations.
+Names are those of torch.fx: a module has its path ("features.0", "conv1"), a function has its own name below the path
+of its module ("relu"), and a name that repeats gets a number ("relu_1").
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,65 +12,78 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minigrad.errors import ShapeError, ValidationError
+from minigrad.errors import ValidationError
 from minigrad.nn import Conv2d, Module
+from minigrad.ops import conv2d
+from minigrad.ops.op import Op
 from minigrad.runtime.device import CPU
 from minigrad.runtime.memory import is_array, overwrite, shares
 from minigrad.runtime.threads import Observer, local
 from minigrad.tape import no_grad
 from minigrad.tensors import tensor
-from minigrad.viz.inputs import as_array
-
-HIDDEN = {"permute", "transfer", "cast", "expand", "clone"}  # operations that only turn or copy what is there
+from minigrad.viz.inputs import as_image_batch, check_module
 
 
 class Field(NamedTuple):
-    """Which input pixels an output pixel depends on, along one side: pixel i on `size` of them from start + i*jump on.
+    """The receptive fields of a map along one axis: output i depends on `size` pixels of the image from start + i*jump.
 
-    Before clipping to the image; outside it lies padding.
+    The range is not clipped to the image; pixels outside it are padding.
     """
 
     start: int
     jump: int
     size: int
 
-    def through(self, window: int, stride: int, before: int, dilation: int) -> "Field":
-        """The field behind a sliding window."""
-        reach = (window - 1) * dilation + 1
-        return Field(self.start - before * self.jump, self.jump * stride, self.size + (reach - 1) * self.jump)
+    def after_window(self, window: int, stride: int, padding: int, dilation: int) -> "Field":
+        """Return the field of a sliding window that reads this map; `padding` is that before the first pixel."""
+        reach = (window - 1) * dilation
+        return Field(self.start - padding * self.jump, self.jump * stride, self.size + reach * self.jump)
 
-    def joined(self, other: "Field") -> "Field":
-        """The field of a sum of two maps."""
+    def union(self, other: "Field") -> "Field":
+        """Return the field of an output that depends on two maps of the same jump."""
         start = min(self.start, other.start)
         return Field(start, self.jump, max(self.start + self.size, other.start + other.size) - start)
 
     def pixels(self, i: int, length: int) -> range:
-        """The input pixels of output pixel i, of an image so long."""
+        """Return the pixels of an image of `length` pixels that output i depends on."""
         first = self.start + i * self.jump
         return range(max(first, 0), min(first + self.size, length))
 
 
-Fields = tuple[Field, Field] | None  # by rows and by columns; None where an output may see the whole image
+Fields = tuple[Field, Field] | None  # along rows and columns; None where an output may depend on the whole image
 
 
 class Step(NamedTuple):
-    """One operation: its name, arrays (None where an input is left out) and settings, the array it made, and on which
-    pixels of the image that depends."""
+    """One operation that ran.
 
-    operation: str
+    op        the operation
+    inputs    its arrays; None for an optional input that is missing
+    sources   positions of the inputs that depend on the images
+    settings  its settings, by name
+    output    the array it made
+    fields    receptive fields of the output
+    """
+
+    op: Op
     inputs: tuple[Any, ...]
+    sources: tuple[int, ...]
     settings: dict[str, Any]
     output: np.ndarray
     fields: Fields
 
+    @property
+    def window(self) -> tuple[int, int]:
+        """(KH, KW) of a sliding-window operation."""
+        return self.settings.get("window") or self.inputs[1].shape[2:]
+
 
 class Layer(NamedTuple):
-    """What one layer, or one function in a forward, did.
+    """One module without children that ran, or one function called in a forward.
 
-    name    path, or name of the function
-    kind    "Conv2d", "ReLU", "relu": class of the layer or name of the function
-    module  the layer; None for a function
-    steps   its operations, the first that reads and the last that writes
+    name    path of the module, or name of the function
+    kind    class of the module, or name of the function: "Conv2d", "relu"
+    module  the module; None for a function
+    steps   its operations, in order
     """
 
     name: str
@@ -80,51 +93,46 @@ class Layer(NamedTuple):
 
     @property
     def input(self) -> np.ndarray:
-        """What went in, (N, ...)."""
+        """The array that the layer read, (N, ...)."""
         return self.steps[0].inputs[0]
 
     @property
     def output(self) -> np.ndarray:
-        """What came out, (N, ...)."""
+        """The array that the layer made, (N, ...)."""
         return self.steps[-1].output
 
     @property
     def fields(self) -> Fields:
-        """Its receptive fields by rows and by columns; None where an output may see the whole image."""
+        """The receptive fields of the output; None where an output may depend on the whole image."""
         return self.steps[-1].fields
 
 
 def trace(where: str, model: Any, images: Any) -> list[Layer]:
-    """Run a model, in eval mode and without gradients, and return its layers in the order in which they ran.
+    """Run a model in eval mode without gradients and return its layers in the order in which they ran.
 
-    where   name of the public function, for errors
-    model   a Module; its mode, hooks, gradients and parameters stay as they are
-    images  (N, C, H, W), or one image (C, H, W) or (H, W)
+    where    name of the public function, for error messages
+    model    a Module; its mode, hooks, gradients and parameters do not change
+    images   (N, C, H, W), or one image (C, H, W) or (H, W)
+    returns  list of Layer
 
-    Raises   ValidationError  model is no Module, or it did nothing to the images
+    Raises   ValidationError  model is no Module, or it runs no operation on the images
              ShapeError       images have another number of axes, or do not fit the model
     """
-    expect_module(where, model)
-    x = tensor(batch(where, images), device=device_of(model))
-    watcher = Watcher(model, x.array)
-    with in_use(model), watcher, no_grad():
+    check_module(where, model)
+    x = tensor(as_image_batch(where, images), device=tracing_device(model))
+    observer = LayerObserver(model, x.array)
+    with evaluating(model), observer, no_grad():
         model(x)
-    if not watcher.layers:
+    if not observer.layers:
         raise ValidationError(
-            f"{where}: {type(model).__name__} did nothing to the images; return what forward computes"
+            f"{where}: {type(model).__name__} ran no operation on the images; return the result of one from forward"
         )
-    return watcher.finished()
-
-
-def expect_module(where: str, model: Any) -> None:
-    """Refuse what is no Module."""
-    if not isinstance(model, Module):
-        raise ValidationError(f"{where}: model is a {type(model).__name__}; pass an nn.Module")
+    return observer.finished_layers()
 
 
 @contextmanager
-def in_use(model: Module) -> Iterator[None]:
-    """Eval mode, and every module's own mode again afterwards; a model on a GPU is on the CPU meanwhile."""
+def evaluating(model: Module) -> Iterator[None]:
+    """Set eval mode, and move a model from a GPU to the CPU; restore mode and device at the end."""
     modes = [(module, module.training) for module in model.modules()]
     tensors = [*model.parameters(), *model.buffers()]
     moved = [(tensor, tensor.array, tensor.device) for tensor in tensors if tensor.device.index is not None]
@@ -140,34 +148,35 @@ def in_use(model: Module) -> Iterator[None]:
             module.training = training
 
 
-def batch(where: str, images: Any) -> np.ndarray:
-    """Images as floats (N, C, H, W)."""
-    array = as_array(images)
-    if array.ndim not in (2, 3, 4) or array.size == 0:
-        raise ShapeError(
-            f"{where}: image has shape {array.shape}; pass (H, W), (C, H, W) or (N, C, H, W) with sizes of 1 or more"
-        )
-    array = array if array.dtype.kind == "f" else array.astype(np.float32)
-    return array.reshape((1,) * (4 - array.ndim) + array.shape)
+def tracing_device(model: Module) -> Any:
+    """Return the device on which a model runs inside `evaluating`."""
+    for parameter in model.parameters():
+        return parameter.device if parameter.device.index is None else CPU
+    return CPU
 
 
-def find(where: str, layers: Sequence[Layer], name: str) -> int:
-    """The place of the layer called `name`.
+def layer_index(where: str, layers: Sequence[Layer], name: str) -> int:
+    """Return the index of the layer called `name`.
 
-    Raises   ValidationError   there is none; those that there are, are listed
+    Raises   ValidationError   no layer has this name
     """
     names = [layer.name for layer in layers]
     if name not in names:
-        raise ValidationError(f"{where}: there is no layer {name!r}; there are {', '.join(names)}")
+        raise ValidationError(f"{where}: there is no layer {name!r}; choose one of {', '.join(names)}")
     return names.index(name)
 
 
-def convolutions(where: str, model: Any) -> list[tuple[str, Conv2d]]:
-    """The paths and layers of all convolutions of a model, in order.
+def is_convolution(layer: Layer) -> bool:
+    """Return whether a layer runs a convolution."""
+    return any(step.op is conv2d for step in layer.steps)
 
-    Raises   ValidationError   model is no Module or has no convolution
+
+def named_convolutions(where: str, model: Any) -> list[tuple[str, Conv2d]]:
+    """Return path and module of every Conv2d of a model.
+
+    Raises   ValidationError   model is no Module or has no Conv2d
     """
-    expect_module(where, model)
+    check_module(where, model)
     found = [(name, module) for name, module in model.named_modules() if isinstance(module, Conv2d)]
     if not found:
         kinds = sorted({type(module).__name__ for module in model.modules()} - {type(model).__name__})
@@ -175,92 +184,82 @@ def convolutions(where: str, model: Any) -> list[tuple[str, Conv2d]]:
     return found
 
 
-def chosen_convolutions(where: str, model: Any, layers: str | Sequence[str] | None) -> dict[str, Conv2d]:
-    """The convolutions that `layers` names, by path; all if it is None.
+def select_convolutions(where: str, model: Any, layers: str | Sequence[str] | None) -> dict[str, Conv2d]:
+    """Return the Conv2d modules at the paths in `layers`, by path; all if it is None.
 
-    Raises   ValidationError   as convolutions, and where a name is none of theirs
+    Raises   ValidationError   as named_convolutions; or a path is no Conv2d, or layers is empty
     """
-    found = dict(convolutions(where, model))
-    wanted = list(found) if layers is None else [layers] if isinstance(layers, str) else list(layers)
-    for name in wanted:
+    found = dict(named_convolutions(where, model))
+    names = list(found) if layers is None else [layers] if isinstance(layers, str) else list(layers)
+    for name in names:
         if name not in found:
-            raise ValidationError(f"{where}: there is no convolution {name!r}; there are {', '.join(found)}")
-    if not wanted:
+            raise ValidationError(f"{where}: there is no convolution {name!r}; choose from {', '.join(found)}")
+    if not names:
         raise ValidationError(f"{where}: layers names 0 of {len(found)} convolutions; name one or more, or give None")
-    return {name: found[name] for name in wanted}
+    return {name: found[name] for name in names}
 
 
-def is_convolution(layer: Layer) -> bool:
-    """Whether a layer, or a function in a forward, is a convolution."""
-    return any(step.operation == "conv2d" for step in layer.steps)
-
-
-def device_of(model: Module) -> Any:
-    """Where a model runs while it is looked at."""
-    for parameter in model.parameters():
-        return parameter.device if parameter.device.index is None else CPU
-    return CPU
-
-
-class Watcher(Observer):
-    """Sees every operation between `with`, and which module it belongs to."""
+class LayerObserver(Observer):
+    """Inside `with`, note every operation and the module that ran it."""
 
     def __init__(self, model: Module, image: Any):
-        self.layers: list[Any] = []
+        self.layers: list[Any] = []  # Layers whose steps are still lists
         self._fields: dict[int, tuple[Any, Fields]] = {id(image): (image, (Field(0, 1, 1), Field(0, 1, 1)))}
-        # modules whose forward runs, outermost first, and which call; what hooks of the model do is the model's own
-        self._open: list[tuple[str, Module, int]] = [("", model, 0)]
-        self._entered = 0  # calls of modules so far
-        self._last: int | None = None  # the call that the last layer belongs to
-        self._names: set[str] = set()  # of the layers so far
+        # (path, module, number of the call) of the forwards that are running, outermost first.  The first entry is for
+        # operations in hooks of the model itself.
+        self._running: list[tuple[str, Module, int]] = [("", model, 0)]
+        self._calls = 0  # number of module calls so far
+        self._last_call: int | None = None  # the call of the last layer, if that is a module without children
+        self._names: set[str] = set()  # names of the layers so far
         self._paths = {path for path, _ in model.named_modules()}
         self._model = model
         self._handles: list[Any] = []
 
-    def __enter__(self) -> "Watcher":
-        self._before, local.observer = local.observer, self
+    def __enter__(self) -> "LayerObserver":
+        self._previous, local.observer = local.observer, self
         for path, module in self._model.named_modules():
-            self._handles.append(module.register_forward_pre_hook(self._entering(path)))
-            self._handles.append(module.register_forward_hook(self._leaving))
+            self._handles.append(module.register_forward_pre_hook(self._make_enter_hook(path)))
+            self._handles.append(module.register_forward_hook(self._leave_module))
         return self
 
     def __exit__(self, *_: object) -> None:
-        local.observer = self._before
+        local.observer = self._previous
         for handle in self._handles:
             handle.remove()
 
-    def finished(self) -> list[Layer]:
-        """The layers, with their steps for good."""
+    def finished_layers(self) -> list[Layer]:
+        """Return the layers with their steps as tuples."""
         return [layer._replace(steps=tuple(layer.steps)) for layer in self.layers]
 
-    def _entering(self, path: str) -> Any:
-        def hook(module: Module, args: Any) -> None:
-            self._entered += 1
-            self._open.append((path, module, self._entered))
+    def _make_enter_hook(self, path: str) -> Any:
+        def enter_module(module: Module, args: Any) -> None:
+            self._calls += 1
+            self._running.append((path, module, self._calls))
 
-        return hook
+        return enter_module
 
-    def _leaving(self, module: Module, args: Any, out: Any) -> None:
-        self._open.pop()
+    def _leave_module(self, module: Module, args: Any, out: Any) -> None:
+        self._running.pop()
 
     def run(self, operation: Any, device: Any, arrays: Any, settings: dict[str, Any]) -> Any:
-        """Run an operation and note what it did."""
+        """Run an operation and note its step; operations that only move elements are left out."""
         local.observer = None
         try:
             result = operation.forward(device, *arrays, **settings)
         finally:
             local.observer = self
         out = result[0] if type(result) is tuple else result
-        known = {i: self._fields[id(array)][1] for i, array in enumerate(arrays) if id(array) in self._fields}
-        fields = _fields_of(operation.name, settings, arrays, out, known)
-        if known:
-            self._fields[id(out)] = out, fields  # keeps the array, so that no other can have its id
-        if operation.name not in HIDDEN:
-            self._note(Step(operation.name, tuple(arrays), dict(settings), out, fields))
+        sources = tuple(i for i, array in enumerate(arrays) if id(array) in self._fields)
+        step = Step(operation, tuple(arrays), sources, dict(settings), out, None)
+        step = step._replace(fields=_fields_of(step, [self._fields[id(arrays[i])][1] for i in sources]))
+        if sources:
+            self._fields[id(out)] = out, step.fields  # a reference to the array keeps its id unique
+        if not operation.moves:
+            self._add_step(step)
         return result
 
     def writes(self, tensor: Any) -> None:
-        """Keep the values that a change in place overwrites: steps have read and made them."""
+        """Copy the values that an in-place change overwrites into the steps that read or made them."""
         steps = [step for layer in self.layers for step in layer.steps]
         seen = {id(array): array for step in steps for array in (*step.inputs, step.output) if is_array(array)}
         for array in seen.values():
@@ -268,72 +267,57 @@ class Watcher(Observer):
                 before = array.copy(order="K")
                 if id(array) in self._fields:
                     self._fields[id(before)] = before, self._fields[id(array)][1]
-                self._exchange(array, before)
+                self._replace_array(array, before)
 
     def host_call(self, function: Any, arguments: tuple[Any, ...]) -> None:
-        """An array changed in place is the output of the step that made what was written to it."""
+        """Make an array that was overwritten the output of the step that computed its new values."""
         if function is overwrite and id(arguments[1]) in self._fields:
             self._fields[id(arguments[0])] = arguments[0], self._fields[id(arguments[1])][1]
-            self._exchange(arguments[1], arguments[0])
+            self._replace_array(arguments[1], arguments[0])
 
-    def _exchange(self, old: Any, new: Any) -> None:
-        """Put one array in place of another in all steps."""
+    def _replace_array(self, old: Any, new: Any) -> None:
+        """Replace an array in all steps."""
         for layer in self.layers:
             for i, step in enumerate(layer.steps):
                 inputs = tuple([new if array is old else array for array in step.inputs])
                 layer.steps[i] = step._replace(inputs=inputs, output=new if step.output is old else step.output)
 
-    def _note(self, step: Step) -> None:
-        path, module, call = self._open[-1]
+    def _add_step(self, step: Step) -> None:
+        """Add a step to the last layer if the same call of a module ran both, otherwise to a new layer."""
+        path, module, call = self._running[-1]
         leaf = not any(True for _ in module.children())
-        if leaf and self._last == call:
+        if leaf and self._last_call == call:
             self.layers[-1].steps.append(step)
             return
-        self._last = call if leaf else None
-        name = path or type(module).__name__.lower() if leaf else f"{path}.{step.operation}".lstrip(".")
-        kind = type(module).__name__ if leaf else step.operation
-        name = self._unused(name, path if leaf else "")
-        self.layers.append(Layer(name, kind, module if leaf else None, [step]))  # type: ignore[arg-type]  # a tuple in the end
+        self._last_call = call if leaf else None
+        name = path or type(module).__name__.lower() if leaf else f"{path}.{step.op.name}".lstrip(".")
+        kind = type(module).__name__ if leaf else step.op.name
+        name = self._unique_name(name, path if leaf else "")
+        self.layers.append(Layer(name, kind, module if leaf else None, [step]))  # type: ignore[arg-type]  # see finished_layers
 
-    def _unused(self, name: str, path: str) -> str:
-        """The name, with a number from its second use on; never that of another layer or module."""
+    def _unique_name(self, name: str, path: str) -> str:
+        """Return the name with the first number that makes it unique among layers and among paths of other modules."""
         numbered = (f"{name}_{use}" if use else name for use in count())
-        free = next(n for n in numbered if n not in self._names and (n == path or n not in self._paths))
-        self._names.add(free)
-        return free
+        unique = next(n for n in numbered if n not in self._names and (n == path or n not in self._paths))
+        self._names.add(unique)
+        return unique
 
 
-# ---- receptive fields
-
-WINDOWS = {"conv2d", "max_pool2d", "avg_pool2d"}
-ELEMENTWISE = {
-    "abs", "add", "cast", "clip", "clone", "div", "dropout_mask", "exp", "leaky_relu", "log", "maximum", "minimum",
-    "mul", "neg", "pow", "relu", "sigmoid", "sqrt", "sub", "tanh", "transfer", "where",
-}  # fmt: skip
-
-
-def _fields_of(
-    operation: str, settings: dict[str, Any], inputs: Sequence[Any], output: Any, known: dict[int, Fields]
-) -> Fields:
-    """The fields of an operation's output, from those of its inputs that come from the image, by position."""
-    pairs = [pair for pair in known.values() if pair is not None]
-    if not known or len(pairs) < len(known) or output.ndim != 4:
-        return None
-    if operation in WINDOWS:
-        if set(known) != {0}:  # weights made from the image
-            return None
-        window = settings.get("window") or inputs[1].shape[2:]
-        (rows, cols), dilation = pairs[0], settings.get("dilation", (1, 1))
-        stride, pads = settings["stride"], settings["pads"]
-        return (
-            rows.through(window[0], stride[0], pads[0], dilation[0]),
-            cols.through(window[1], stride[1], pads[2], dilation[1]),
-        )
-    spread = any(inputs[i].shape[-2:] != output.shape[-2:] for i in known)  # one pixel for several
-    uneven = any(pair[axis].jump != pairs[0][axis].jump for pair in pairs for axis in (0, 1))
-    if operation not in ELEMENTWISE or spread or uneven:
+def _fields_of(step: Step, known: list[Fields]) -> Fields:
+    """Return the receptive fields of a step's output from those of the inputs that depend on the image."""
+    pairs = [pair for pair in known if pair is not None]
+    if not known or len(pairs) < len(known) or step.output.ndim != 4:
         return None
     rows, cols = pairs[0]
-    for pair in pairs[1:]:
-        rows, cols = rows.joined(pair[0]), cols.joined(pair[1])
+    if step.op.sliding_window:
+        if step.sources != (0,):  # the weight depends on the image
+            return None
+        (KH, KW), dilation = step.window, step.settings.get("dilation", (1, 1))
+        stride, (top, _, left, _) = step.settings["stride"], step.settings["pads"]
+        return rows.after_window(KH, stride[0], top, dilation[0]), cols.after_window(KW, stride[1], left, dilation[1])
+    broadcast = any(step.inputs[i].shape[-2:] != step.output.shape[-2:] for i in step.sources)
+    if not step.op.elementwise or broadcast or any((r.jump, c.jump) != (rows.jump, cols.jump) for r, c in pairs):
+        return None
+    for other_rows, other_cols in pairs[1:]:
+        rows, cols = rows.union(other_rows), cols.union(other_cols)
     return rows, cols
