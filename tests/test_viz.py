@@ -91,8 +91,8 @@ def test_filters_shows_other_filters_as_rows_of_input_channels():
     w = weight(5, 4, 3, 3)
     figure = viz.filters(w)
     np.testing.assert_array_equal(image_arrays(figure), w.reshape(20, 3, 3))
-    places = [tuple(np.floor(image.get_extent())[[2, 0]]) for image in figure.axes[0].images]
-    assert places == list(np.ndindex(5, 4))
+    positions = [tuple(np.floor(image.get_extent())[[2, 0]]) for image in figure.axes[0].images]
+    assert positions == list(np.ndindex(5, 4))
 
 
 def test_filters_shows_init_before_the_trained_filters():

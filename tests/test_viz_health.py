@@ -38,7 +38,7 @@ def pictures(n=40, channels=1):
     return rng.normal(size=(n, channels, 8, 8)).astype(np.float32), rng.integers(0, 3, n)
 
 
-def plant(layer, f, weight, bias=0.0):
+def set_filter(layer, f, weight, bias=0.0):
     with mg.no_grad():
         layer.weight[f] = mg.tensor(np.broadcast_to(weight, layer.weight.shape[1:]).astype(np.float32))
         layer.bias[f] = bias
@@ -48,7 +48,7 @@ def accuracy_without(model, path, f, x, y):
     """Return the accuracy when the weights and the bias of a filter, and so its output, are zero."""
     layer = getattr(model, path)
     weight, bias = layer.weight.detach().numpy().copy(), layer.bias.detach().numpy().copy()
-    plant(layer, f, 0.0)
+    set_filter(layer, f, 0.0)
     with mg.no_grad():
         right = (model(mg.tensor(x)).argmax(1).numpy() == y).mean()
         layer.weight.copy_(mg.tensor(weight))
@@ -154,8 +154,8 @@ def test_filter_health_runs_the_model_at_most_twice_more_than_there_are_filters(
 
 def test_filter_health_finds_dead_filters():
     model = LeNet5()
-    plant(model.conv1, 2, 0.01, bias=-50)
-    plant(model.conv2, 7, 0.0, bias=0)
+    set_filter(model.conv1, 2, 0.01, bias=-50)
+    set_filter(model.conv2, 7, 0.0, bias=0)
     x, y = mg.randn(50, 1, 28, 28), np.zeros(50, int)
     report = filter_health(model, (x, y))
     inside = model.pool1(F.relu(model.conv1(x)))
@@ -172,7 +172,7 @@ def test_filter_health_does_not_call_a_filter_dead_that_has_one_nonzero_pixel():
     x[33, 0, 4, 4] = 100
     centre = np.zeros((5, 5))
     centre[2, 2] = 1
-    plant(model.stem, 1, centre, bias=-99)
+    set_filter(model.stem, 1, centre, bias=-99)
     assert not any(row.dead for row in filter_health(model, (x, y), batch_size=8, layers="stem").rows)
     x[33, 0, 4, 4] = 98
     assert [row.filter for row in filter_health(model, (x, y), layers="stem").rows if row.dead] == [1]
@@ -180,15 +180,15 @@ def test_filter_health_does_not_call_a_filter_dead_that_has_one_nonzero_pixel():
 
 def test_filter_health_does_not_call_a_negative_filter_dead_without_relu():
     model = nn.Sequential(nn.Conv2d(1, 3, 3), nn.Tanh(), nn.Flatten())
-    plant(model[0], 0, 0.01, bias=-3)
+    set_filter(model[0], 0, 0.01, bias=-3)
     assert not any(row.dead for row in filter_health(model, pictures()).rows)
 
 
 def test_filter_health_finds_duplicates_of_any_norm():
     model = LeNet5()
     w = model.conv1.weight.detach().numpy().copy()
-    plant(model.conv1, 4, 3 * w[1] + 0.001)
-    plant(model.conv1, 5, -w[0])
+    set_filter(model.conv1, 4, 3 * w[1] + 0.001)
+    set_filter(model.conv1, 5, -w[0])
     report = filter_health(model, datasets.MNIST(train=False), max_images=20, layers="conv1")
     assert [row.twin for row in report.rows] == [None, 4, None, None, 1, None], "an opposite is no duplicate"
     assert report.rows[1].remark == "like filter 4" and report.rows[1].similarity > 0.99
@@ -200,8 +200,8 @@ def test_filter_health_finds_duplicates_of_any_norm():
 
 def test_filter_health_similar_sets_the_cosine_of_duplicates():
     model, (x, y) = Net(), pictures()
-    plant(model.stem, 0, SOBEL.sum() + np.eye(5))
-    plant(model.stem, 1, np.eye(5) + 0.2)
+    set_filter(model.stem, 0, SOBEL.sum() + np.eye(5))
+    set_filter(model.stem, 1, np.eye(5) + 0.2)
     cosine = filter_health(model, (x, y), layers="stem").rows[0].similarity
     for similar, twin in (cosine - 0.01, 1), (cosine + 0.01, None):
         assert filter_health(model, (x, y), layers="stem", similar=similar).rows[0].twin == twin
@@ -239,7 +239,7 @@ CLASSICS = {
 def test_filter_health_finds_classic_filters_at_any_position(name, place):
     model, window = Net(), np.zeros((5, 5))
     window[place[0] : place[0] + 3, place[1] : place[1] + 3] = 0.3 * CLASSICS[name]
-    plant(model.stem, 2, window)
+    set_filter(model.stem, 2, window)
     row = filter_health(model, pictures(), layers="stem").rows[2]
     assert row.classic == name
     assert row.score == pytest.approx(1, abs=1e-6)
@@ -249,8 +249,8 @@ def test_filter_health_finds_classic_filters_at_any_position(name, place):
 def test_filter_health_finds_classic_filters_in_noise_and_in_many_channels(name):
     model, (x, y) = Net(channels=3, size=3), pictures(channels=3)
     noise = np.random.default_rng(1).normal(0, 0.1, (3, 3, 3))
-    plant(model.stem, 0, np.array([1.0, -0.5, 0.2])[:, None, None] * CLASSICS[name])
-    plant(model.stem, 1, CLASSICS[name] + noise)
+    set_filter(model.stem, 0, np.array([1.0, -0.5, 0.2])[:, None, None] * CLASSICS[name])
+    set_filter(model.stem, 1, CLASSICS[name] + noise)
     rows = filter_health(model, (x, y), layers="stem").rows
     assert [row.classic for row in rows[:2]] == [name, name]
     assert rows[0].score == pytest.approx(1, abs=1e-6) and 0.9 < rows[1].score < 1
@@ -259,7 +259,7 @@ def test_filter_health_finds_classic_filters_in_noise_and_in_many_channels(name)
 def test_filter_health_score_is_the_cosine_and_chance_is_below_it():
     model, (x, y) = Net(size=3), pictures()
     mixed = SOBEL / np.linalg.norm(SOBEL) + 0.5 * np.ones((3, 3)) / 3
-    plant(model.stem, 0, mixed)
+    set_filter(model.stem, 0, mixed)
     report = filter_health(model, (x, y), layers="stem")
     assert report.rows[0].classic == "Sobel 0°"
     assert report.rows[0].score == pytest.approx(1 / np.sqrt(1.25))
@@ -270,7 +270,7 @@ def test_filter_health_finds_gabor_filters():
     x, y = np.meshgrid(np.arange(5) - 2, np.arange(5) - 2)
     stripes = np.sin(2 * np.pi * x / 3) * np.exp(-(x**2 + y**2) / 4)
     model = Net()
-    plant(model.stem, 0, stripes)
+    set_filter(model.stem, 0, stripes)
     row = filter_health(model, pictures(), layers="stem").rows[0]
     assert row.classic == "Gabor 0° sine" and row.score > 0.95
 
@@ -278,7 +278,7 @@ def test_filter_health_finds_gabor_filters():
 @pytest.mark.parametrize("size", [1, 2])
 def test_filter_health_finds_no_classic_filter_for_small_windows_and_zero_filters(size):
     model = nn.Sequential(nn.Conv2d(1, 3, size), nn.ReLU(), nn.Conv2d(3, 2, 3), nn.Flatten())
-    plant(model[2], 1, 0.0)
+    set_filter(model[2], 1, 0.0)
     rows = filter_health(model, pictures()).rows
     assert [row.classic for row in rows[:3]] == ["none"] * 3 and np.isnan([row.score for row in rows[:3]]).all()
     assert rows[4].classic == "none" and rows[4].score == 0 and np.isnan(rows[4].similarity)
@@ -307,8 +307,8 @@ def test_filter_health_takes_max_images_evenly_spaced():
     y = np.repeat([0, 1], 20)
     x[:] = np.where(y == 0, -1, 1)[:, None, None, None]
     model = nn.Sequential(nn.Conv2d(1, 2, 8), nn.Flatten())
-    plant(model[0], 0, -1.0)
-    plant(model[0], 1, 1.0)
+    set_filter(model[0], 0, -1.0)
+    set_filter(model[0], 1, 1.0)
     report = filter_health(model, (x, y), max_images=10)
     assert report.images == 10 and report.accuracy == 1
     report = filter_health(model, (x, 0 * y), max_images=10)
@@ -360,7 +360,7 @@ def test_filter_health_refuses_a_model_without_convolutions_or_scores():
 
 def test_filter_health_refuses_weights_that_are_not_finite():
     model = Net()
-    plant(model.stem, 0, np.nan)
+    set_filter(model.stem, 0, np.nan)
     with pytest.raises(ValidationError, match="filter_health: 25 of 100 weights are NaN or infinite; lower"):
         filter_health(model, pictures())
 
@@ -368,16 +368,16 @@ def test_filter_health_refuses_weights_that_are_not_finite():
 # --- table and picture
 
 
-def planted():
+def model_with_bad_filters():
     model = Net()
-    plant(model.stem, 0, np.pad(SOBEL, 1))
-    plant(model.stem, 1, np.pad(SOBEL, 1), bias=0.1)
-    plant(model.block, 2, -1.0, bias=-50)
+    set_filter(model.stem, 0, np.pad(SOBEL, 1))
+    set_filter(model.stem, 1, np.pad(SOBEL, 1), bias=0.1)
+    set_filter(model.block, 2, -1.0, bias=-50)
     return model
 
 
 def test_health_report_prints_a_line_for_each_filter():
-    report = filter_health(planted(), pictures())
+    report = filter_health(model_with_bad_filters(), pictures())
     lines = str(report).splitlines()
     assert lines[0].startswith("8 filters: 1 dead, 2 with a near-duplicate; accuracy ")
     assert lines[0].endswith(" % on 40 images")
@@ -393,7 +393,7 @@ def test_health_report_prints_a_line_for_each_filter():
 
 
 def test_health_report_figure_shows_filters_classic_filters_scores_and_worth():
-    model = planted()
+    model = model_with_bad_filters()
     report = filter_health(model, pictures())
     stem, likeness, worth = report.figure.axes[:3]
     shown = image_arrays(report.figure)
@@ -410,7 +410,7 @@ def test_health_report_figure_shows_filters_classic_filters_scores_and_worth():
 
 def test_health_report_figure_shows_the_strongest_filters_and_those_with_a_remark():
     model = Net(filters=40)
-    plant(model.stem, 3, 0.0, bias=-1)
+    set_filter(model.stem, 3, 0.0, bias=-1)
     report = filter_health(model, pictures(), layers="stem")
     shown = [label.get_text() for label in report.figure.axes[0].get_yticklabels()]
     assert len(shown) == 16 and "filter 3" in shown
@@ -418,7 +418,7 @@ def test_health_report_figure_shows_the_strongest_filters_and_those_with_a_remar
 
 
 FIGURES = {
-    "residual": (planted, pictures),
+    "residual": (model_with_bad_filters, pictures),
     "3 channels": (lambda: Net(3), lambda: pictures(channels=3)),
     "1x1": (lambda: Net(size=1), pictures),
     "many": (lambda: Net(filters=40), pictures),

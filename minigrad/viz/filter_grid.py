@@ -19,23 +19,23 @@ from minigrad.viz.tracing import named_convolutions
 
 MOST_THUMBNAILS, THUMBNAILS_ACROSS = 64, 8
 MOST_FILTERS, MOST_CHANNELS = 16, 12  # of filters that read other than 1 or 3 channels
-CELL_SHARE = 0.8  # share of its place that a filter covers; the rest separates filters and holds their labels
+CELL_SHARE = 0.8  # share of its slot that a filter covers; the rest separates filters and holds their labels
 
 
 class Sheet(NamedTuple):
     """The filters and input channels that a panel shows, and its layout.
 
     filters, channels   indices of those shown
-    rows, columns       number of places
-    place               inches, side of a place
-    labels              inches for the axis labels, beside and below the places
+    rows, columns       number of slots
+    slot                inches, side of a slot
+    labels              inches for the axis labels, beside and below the slots
     """
 
     filters: np.ndarray
     channels: np.ndarray
     rows: int
     columns: int
-    place: float
+    slot: float
     labels: float
 
 
@@ -62,12 +62,12 @@ class _Layer(NamedTuple):
     @property
     def width(self) -> float:
         """Width in inches."""
-        return self.grid[1] * (self.sheet.columns * self.sheet.place + self.sheet.labels) + 1.0
+        return self.grid[1] * (self.sheet.columns * self.sheet.slot + self.sheet.labels) + 1.0
 
     @property
     def height(self) -> float:
         """Height in inches."""
-        return self.grid[0] * (self.sheet.rows * self.sheet.place + self.sheet.labels + 0.4) + 0.4
+        return self.grid[0] * (self.sheet.rows * self.sheet.slot + self.sheet.labels + 0.4) + 0.4
 
     @property
     def heading(self) -> str:
@@ -155,10 +155,10 @@ def plan_sheet(weight: np.ndarray) -> tuple[Callable[..., None], Sheet]:
         shown = strongest_indices(weight, 0, MOST_THUMBNAILS)
         columns = min(len(shown), THUMBNAILS_ACROSS)
         rows = -(-len(shown) // columns)
-        return _draw_thumbnails, Sheet(shown, np.arange(weight.shape[1]), rows, columns, place=1.0, labels=0.1)
+        return _draw_thumbnails, Sheet(shown, np.arange(weight.shape[1]), rows, columns, slot=1.0, labels=0.1)
     shown = strongest_indices(weight, 0, MOST_FILTERS)
     channels = strongest_indices(weight[shown], 1, MOST_CHANNELS)
-    return _draw_slices, Sheet(shown, channels, len(shown), len(channels), place=0.45, labels=0.6)
+    return _draw_slices, Sheet(shown, channels, len(shown), len(channels), slot=0.45, labels=0.6)
 
 
 def strongest_indices(values: np.ndarray, axis: int, most: int) -> np.ndarray:
@@ -190,31 +190,31 @@ def _draw_layer(figure: Figure | SubFigure, layer: _Layer) -> None:
 
 def _draw_thumbnails(axes: Axes, weight: np.ndarray, sheet: Sheet, norm: Normalize) -> None:
     """Draw each filter as one picture below its number, row by row."""
-    set_places(axes, sheet.rows, sheet.columns)
+    set_slots(axes, sheet.rows, sheet.columns)
     axes.set_axis_off()
-    for place, f in enumerate(sheet.filters):
-        row, column = divmod(place, sheet.columns)
+    for i, f in enumerate(sheet.filters):
+        row, column = divmod(i, sheet.columns)
         draw_cell(axes, row, column, to_cell(weight[f], norm), norm)
         axes.text(column + 0.5, row + 0.08, f"filter {f}", ha="center", va="bottom", fontsize=style.SMALL)
 
 
 def _draw_slices(axes: Axes, weight: np.ndarray, sheet: Sheet, norm: Normalize) -> None:
     """Draw a row for each filter with a cell for each input channel."""
-    set_places(axes, sheet.rows, sheet.columns)
+    set_slots(axes, sheet.rows, sheet.columns)
     for row, column in np.ndindex(sheet.rows, sheet.columns):
         draw_cell(axes, row, column, weight[sheet.filters[row], sheet.channels[column]], norm)
-    label_places(axes, sheet.filters, sheet.channels)
+    label_slots(axes, sheet.filters, sheet.channels)
     axes.set_xlabel("input channel", fontsize=style.LABEL)
     axes.set_ylabel("filter", fontsize=style.LABEL)
 
 
-def set_places(axes: Axes, rows: int, columns: int) -> None:
-    """Scale axes to square places of one unit, numbered from the upper left."""
+def set_slots(axes: Axes, rows: int, columns: int) -> None:
+    """Scale axes to square slots of one unit, numbered from the upper left."""
     axes.set(xlim=(0, columns), ylim=(rows, 0), aspect="equal", autoscale_on=False)
 
 
-def label_places(axes: Axes, rows: Sequence[Any] | np.ndarray, columns: Sequence[Any] | np.ndarray) -> None:
-    """Label the rows and columns of places, without ticks and frame."""
+def label_slots(axes: Axes, rows: Sequence[Any] | np.ndarray, columns: Sequence[Any] | np.ndarray) -> None:
+    """Label the rows and columns of slots, without ticks and frame."""
     axes.set_xticks(np.arange(len(columns)) + 0.5, [str(name) for name in columns])
     axes.set_yticks(np.arange(len(rows)) + 0.5, [str(name) for name in rows])
     axes.tick_params(length=0, labelsize=style.SMALL)
@@ -222,7 +222,7 @@ def label_places(axes: Axes, rows: Sequence[Any] | np.ndarray, columns: Sequence
 
 
 def draw_cell(axes: Axes, row: int, column: int, pixels: np.ndarray, norm: Normalize) -> None:
-    """Draw a picture in the middle of its place, with square pixels and a thin frame."""
+    """Draw a picture in the middle of its slot, with square pixels and a thin frame."""
     height, width = np.array(pixels.shape[:2]) / max(pixels.shape[:2]) * CELL_SHARE
     left, top = column + (1 - width) / 2, row + (1 - height) / 2
     axes.imshow(

@@ -23,10 +23,10 @@ from minigrad.viz.filter_grid import (
     Sheet,
     add_weight_scale,
     draw_cell,
-    label_places,
+    label_slots,
     note_omissions,
     plan_sheet,
-    set_places,
+    set_slots,
     strongest_indices,
     to_cell,
 )
@@ -39,7 +39,7 @@ MOST_MOMENTS, MOST_ROWS = 10, 16  # columns and rows of a contact sheet
 MOST_NAMED = 8  # up to this number, every curve has its own colour; of more filters, half this number is named
 CHART_HEIGHT = 3.0  # inches, of the loss chart in an animation
 CHARTS_ACROSS = 3  # charts of distances beside each other
-PLACE = 0.8  # inches for one filter at one moment
+SLOT = 0.8  # inches for one filter at one moment
 NEARLY_WHITE = 248  # of 255, in the darkest of red, green and blue
 TEXT_COLOURS, CURVE_COLOURS = 32, 16  # GIF colours for black on white, and for each of the two colours of the chart
 GIF_DOTS_PER_INCH = 90  # lower than in other pictures, because a GIF stores every frame
@@ -260,14 +260,14 @@ class FilterTape:
         channels = np.square(last, dtype=np.float64).sum(axis=(2, 3)).argmax(axis=1)
         down, across, deep = len(shown), len(film.steps), last.shape[1] not in (1, 3)
         title = f"{film.layer}: {format_count(len(last), 'filter')} during training"
-        figure = style.figure(max(5.0, PLACE * across + 2.2), PLACE * down + 1.5, title)
+        figure = style.figure(max(5.0, SLOT * across + 2.2), SLOT * down + 1.5, title)
         axes, norm = figure.subplots(), style.zero_centred(film.weights)
-        set_places(axes, down, across)
+        set_slots(axes, down, across)
         for row, column in np.ndindex(down, across):
             f = shown[row]
             draw_cell(axes, row, column, to_cell(film.weights[column, f], norm, channels[f]), norm)
         names = [f"filter {f},\nchannel {channels[f]}" if deep else f"filter {f}" for f in shown]
-        label_places(axes, names, [f"{step:,}" for step in film.steps])
+        label_slots(axes, names, [f"{step:,}" for step in film.steps])
         axes.set_xlabel("training step", fontsize=style.LABEL)
         add_weight_scale(figure, [axes], norm, colour=last.shape[1] == 3)
         notes = [
@@ -388,10 +388,10 @@ def _draw_distances(axes: Axes, film: _Film, distance: np.ndarray) -> None:
     """Draw a curve for each filter, and their mean."""
     named = _select_named(distance[-1])
     others = np.setdiff1d(np.arange(distance.shape[1]), named)
-    for place, f in enumerate(named):
-        axes.plot(film.steps, distance[:, f], color=style.PALETTE[place], linewidth=1.5, label=f"filter {f}")
-    for place, f in enumerate(others):
-        label = "the others" if place == 0 else None
+    for i, f in enumerate(named):
+        axes.plot(film.steps, distance[:, f], color=style.PALETTE[i], linewidth=1.5, label=f"filter {f}")
+    for i, f in enumerate(others):
+        label = "the others" if i == 0 else None
         axes.plot(film.steps, distance[:, f], color=style.GREY, linewidth=0.7, alpha=0.5, zorder=1, label=label)
     known = ~np.isnan(distance[0])
     if known.any():
@@ -479,7 +479,7 @@ def _plan_gif_sheet(weight: np.ndarray) -> tuple[Any, Sheet]:
     if weight.shape[1] in (1, 3):
         columns = math.ceil(math.sqrt(len(sheet.filters)))
         rows = -(-len(sheet.filters) // columns)
-        sheet = sheet._replace(rows=rows, columns=columns, place=max(0.85, 2.4 / rows))
+        sheet = sheet._replace(rows=rows, columns=columns, slot=max(0.85, 2.4 / rows))
     return draw, sheet
 
 
@@ -493,7 +493,7 @@ def _make_cells(weight: np.ndarray, sheet: Sheet, norm: Any) -> list[np.ndarray]
 def _make_gif_figure(film: _Film, sheet: Sheet, title: str | None) -> tuple[Figure, Axes, Axes]:
     """Make a figure with axes for the filters on the left and for the loss chart on the right."""
     _, F, _, KH, KW = film.weights.shape
-    width, height = sheet.columns * sheet.place + sheet.labels, sheet.rows * sheet.place + sheet.labels
+    width, height = sheet.columns * sheet.slot + sheet.labels, sheet.rows * sheet.slot + sheet.labels
     title = title or f"{film.layer}: {format_count(F, 'filter')} of {KH}×{KW} weights"
     figure = style.figure(width + 5.6, max(3.4, height + 1.2), title)
     figure.set_dpi(GIF_DOTS_PER_INCH)

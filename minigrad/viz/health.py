@@ -17,7 +17,7 @@ from minigrad.tape import no_grad
 from minigrad.tensors import Tensor, tensor
 from minigrad.viz import probe, style
 from minigrad.viz.classic_filters import ANGLES, best_pattern, chance_score, match_classic_filters
-from minigrad.viz.filter_grid import draw_cell, label_places, set_places, strongest_indices
+from minigrad.viz.filter_grid import draw_cell, label_slots, set_slots, strongest_indices
 from minigrad.viz.formatting import format_count, format_number, format_table
 from minigrad.viz.inputs import as_array, as_class_numbers, as_conv_weight, check_scores, whole_number
 from minigrad.viz.tracing import Layer, evaluating, is_convolution, select_convolutions, trace, tracing_device
@@ -384,7 +384,7 @@ def _draw_layer(panels: np.ndarray, rows: list[FilterHealth], weight: np.ndarray
 def _draw_pairs(axes: Axes, rows: list[FilterHealth], weight: np.ndarray) -> None:
     """Draw the strongest channel of each filter, and beside it the classic filter at its best position."""
     norm, pattern_norm = style.zero_centred(weight), style.zero_centred(1.0)
-    set_places(axes, len(rows), 2)
+    set_slots(axes, len(rows), 2)
     axes.set_anchor("W")
     for i, row in enumerate(rows):
         w = weight[row.filter]
@@ -392,15 +392,15 @@ def _draw_pairs(axes: Axes, rows: list[FilterHealth], weight: np.ndarray) -> Non
         pattern = best_pattern(w)
         if pattern is not None:
             draw_cell(axes, i, 1, pattern / np.abs(pattern).max(), pattern_norm)
-    label_places(axes, [f"filter {row.filter}" for row in rows], ["filter", "like"])
+    label_slots(axes, [f"filter {row.filter}" for row in rows], ["filter", "like"])
     deep = "\nof each filter its strongest channel" if weight.shape[1] > 1 else ""
     axes.set_title(f"{rows[0].layer}: red above 0, blue below{deep}", fontsize=style.LABEL)
 
 
 def _draw_bars(axes: Axes, values: list[float], colours: list[str], form: str) -> None:
     """Draw a bar for each row, with its number at the end."""
-    lengths, places = np.nan_to_num(np.array(values)), np.arange(len(values)) + 0.5
-    bars = axes.barh(places, lengths, height=0.6, color=colours)
+    lengths, positions = np.nan_to_num(np.array(values)), np.arange(len(values)) + 0.5
+    bars = axes.barh(positions, lengths, height=0.6, color=colours)
     numbers = ["" if np.isnan(value) else format_number(value, form) for value in values]
     background = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}  # no line crosses a number
     axes.bar_label(bars, numbers, padding=3, fontsize=style.SMALL, bbox=background)

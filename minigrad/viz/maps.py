@@ -21,7 +21,7 @@ from minigrad.viz.tracing import Layer, layer_index, trace
 
 MOST_MAPS, MAPS_ACROSS = 16, 8
 MOST_UNITS, MOST_CLASSES = 128, 12
-PLACE, NAME = 1.1, 0.28  # inches across for a map; share of that for the number above it
+SLOT, NAME = 1.1, 0.28  # inches across for a map; share of that for the number above it
 STRIP, BARS = 0.5, 1.3  # inches, heights of a dense layer and of the scores
 ABOVE, BELOW = 0.4, 0.3  # inches for the heading of a panel, and for the numbers below units
 LEAST_ASPECT, MOST_ASPECT = 0.25, 2.0  # height by width of a map as it is drawn
@@ -54,8 +54,8 @@ class _Panel(NamedTuple):
         return not self.kind and len(self.values) == 3
 
     @property
-    def place_height(self) -> float:
-        """Height of a map and its number, in widths of a place."""
+    def slot_height(self) -> float:
+        """Height of a map and its number, in widths of a slot."""
         _, H, W = self.values.shape
         return min(max(H / W, LEAST_ASPECT), MOST_ASPECT) * CELL_SHARE + NAME
 
@@ -64,7 +64,7 @@ class _Panel(NamedTuple):
         """Height in inches, without heading and numbers."""
         if self.is_flat:
             return STRIP if self.probabilities is None else BARS
-        return (1 if self.is_colour_image else -(-len(self.shown) // MAPS_ACROSS)) * self.place_height * PLACE
+        return (1 if self.is_colour_image else -(-len(self.shown) // MAPS_ACROSS)) * self.slot_height * SLOT
 
     @property
     def heading(self) -> str:
@@ -109,8 +109,8 @@ def feature_maps(model: Any, image: Any, layers: str | Sequence[str] | None = No
     heights = [panel.height for panel in panels]
     title = f"What the layers of {type(model).__name__} make of one image"
     total = sum(heights) + sum(ABOVE + BELOW * panel.is_flat for panel in panels) + 0.5
-    figure = style.figure(MAPS_ACROSS * PLACE + 1.3, total, title)
-    widths = [MAPS_ACROSS * PLACE, 0.2]
+    figure = style.figure(MAPS_ACROSS * SLOT + 1.3, total, title)
+    widths = [MAPS_ACROSS * SLOT, 0.2]
     rows = figure.subplots(len(panels), 2, width_ratios=widths, height_ratios=heights, squeeze=False)
     for (axes, beside), panel in zip(rows, panels, strict=True):
         _draw_panel(figure, axes, beside, panel)
@@ -207,11 +207,11 @@ def _draw_panel(figure: Figure, axes: Axes, beside: Axes, panel: _Panel) -> None
 
 def _draw_cells(axes: Axes, panel: _Panel, pictures: dict[str, np.ndarray], settings: dict[str, Any]) -> None:
     """Draw pictures of one size below their names, row by row."""
-    axes.set(xlim=(0, MAPS_ACROSS), ylim=(panel.height / PLACE, 0), aspect="equal", anchor="W", autoscale_on=False)
+    axes.set(xlim=(0, MAPS_ACROSS), ylim=(panel.height / SLOT, 0), aspect="equal", anchor="W", autoscale_on=False)
     axes.set_axis_off()
     for i, (name, pixels) in enumerate(pictures.items()):
         row, left = divmod(i, MAPS_ACROSS)
-        top, bottom = row * panel.place_height + NAME, (row + 1) * panel.place_height
+        top, bottom = row * panel.slot_height + NAME, (row + 1) * panel.slot_height
         axes.imshow(pixels, extent=(left, left + CELL_SHARE, bottom, top), **settings)
         frame = Rectangle((left, top), CELL_SHARE, bottom - top, fill=False, edgecolor=style.GREY, linewidth=0.8)
         axes.add_patch(frame).set_clip_on(False)
@@ -230,11 +230,11 @@ def _draw_units(axes: Axes, panel: _Panel, scale: ScalarMappable) -> None:
 
 def _draw_scores(axes: Axes, panel: _Panel, probabilities: np.ndarray) -> None:
     """Draw the score of each class as a bar above its number and probability; the most probable in another colour."""
-    places, scores = np.arange(len(panel.shown)), panel.values[panel.shown].ravel()
+    positions, scores = np.arange(len(panel.shown)), panel.values[panel.shown].ravel()
     best = panel.shown == probabilities.argmax()
-    axes.bar(places, scores, 0.6, color=np.where(best, style.VERMILION, style.BLUE))
+    axes.bar(positions, scores, 0.6, color=np.where(best, style.VERMILION, style.BLUE))
     axes.axhline(0, color=style.GREY, linewidth=0.8)
-    axes.set_xticks(places, [f"class {c}\n{100 * probabilities[c]:.1f} %" for c in panel.shown])
+    axes.set_xticks(positions, [f"class {c}\n{100 * probabilities[c]:.1f} %" for c in panel.shown])
     axes.set_ylabel("score", fontsize=style.SMALL)
     axes.tick_params(labelsize=style.SMALL, length=2)
     style.tidy(axes)
