@@ -17,7 +17,7 @@ from PIL import Image, ImageFilter, ImageOps
 import minigrad as mg
 from minigrad.models import LeNet5
 from minigrad.viz import save, style
-from minigrad.viz.words import plain
+from minigrad.viz.formatting import format_name
 
 MEAN, STD = 0.1307, 0.3081  # as in train_mnist.py
 SIDE, BOX, STROKE = 28, 20, 2.5  # pixels: MNIST's images, the digits in them, and the pen that wrote them
@@ -33,9 +33,9 @@ def main():
         probabilities, decided = read(args.model, digit)
         order = np.argsort(-probabilities)
         likely = ", ".join(f"{d} {probabilities[d]:.1%}" for d in order[:3])
-        name = f"{number}_{plain(path.stem)[:50]}.png"
+        name = f"{number}_{format_name(path.stem)[:50]}.png"
         picture = save(draw(path.name, photograph, digit, probabilities, decided), args.out / name)
-        print(f"  {plain(path)}: {likely}; see {plain(picture)}")
+        print(f"  {format_name(path)}: {likely}; see {format_name(picture)}")
 
 
 def arguments():

@@ -1,4 +1,4 @@
-"""The pictures: what they show, that all their text can be read, and what they say about bad input."""
+"""viz.filters, training_curves, confusion_matrix, confusion_counts, save, and names in all figures."""
 
 import subprocess
 import sys
@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import matplotlib
 import numpy as np
 import pytest
+from figures import CLASSES, check_readable, drawn_strings, drawn_texts, image_arrays
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from pictures import CLASSES, drawn_texts, expect_readable, images, texts
 
 import minigrad as mg
 from minigrad import viz
@@ -47,7 +47,7 @@ FIGURES = {
     **{f"filters {s} and init": lambda s=s: viz.filters(weight(*s), weight(*s)) for s in WEIGHTS},
     "filters of a model": lambda: viz.filters(LeNet5()),
     "filters of a model and init": lambda: viz.filters(LeNet5(), LeNet5().state_dict()),
-    "filters, long title": lambda: viz.filters(weight(6, 1, 5, 5), title="conv1 of a network with a long story " * 4),
+    "filters, long title": lambda: viz.filters(weight(6, 1, 5, 5), title="conv1 of a network with a long title " * 4),
     "curves, 1 epoch": lambda: viz.training_curves(history(1, 2800)),
     "curves, 3 epochs": lambda: viz.training_curves(history(3, 938)),
     "curves, 20 epochs": lambda: viz.training_curves(history(20, 140)),
@@ -67,105 +67,105 @@ FIGURES = {
 
 @pytest.mark.parametrize("name", FIGURES)
 @pytest.mark.filterwarnings("error")
-def test_every_text_lies_on_the_canvas_and_on_no_other_text(name):
-    expect_readable(FIGURES[name]())
+def test_filters_training_curves_and_confusion_matrix_have_readable_text(name):
+    check_readable(FIGURES[name]())
 
 
 # --- filters
 
 
-def test_filters_of_one_channel_are_signed_maps_in_order():
+def test_filters_shows_one_input_channel_as_maps_in_order():
     w = weight(6, 1, 5, 4)
-    np.testing.assert_array_equal(images(viz.filters(w)), w[:, 0])
+    np.testing.assert_array_equal(image_arrays(viz.filters(w)), w[:, 0])
 
 
-def test_filters_of_three_channels_are_colour_images_with_grey_at_zero():
+def test_filters_shows_three_input_channels_as_colour_images_with_grey_at_zero():
     w = weight(8, 3, 3, 5)
     w[0, :, 0, 0] = 0
-    shown = np.stack(images(viz.filters(w)))
+    shown = np.stack(image_arrays(viz.filters(w)))
     np.testing.assert_allclose(shown, np.moveaxis(0.5 + w / (2 * np.abs(w).max()), 1, -1))
     np.testing.assert_array_equal(shown[0, 0, 0], 0.5)
 
 
-def test_deep_filters_are_rows_of_input_channels():
+def test_filters_shows_other_filters_as_rows_of_input_channels():
     w = weight(5, 4, 3, 3)
     figure = viz.filters(w)
-    np.testing.assert_array_equal(images(figure), w.reshape(20, 3, 3))
-    places = [tuple(np.floor(image.get_extent())[[2, 0]]) for image in figure.axes[0].images]
-    assert places == list(np.ndindex(5, 4))
+    np.testing.assert_array_equal(image_arrays(figure), w.reshape(20, 3, 3))
+    positions = [tuple(np.floor(image.get_extent())[[2, 0]]) for image in figure.axes[0].images]
+    assert positions == list(np.ndindex(5, 4))
 
 
-def test_initial_filters_stand_before_the_learned_ones():
+def test_filters_shows_init_before_the_trained_filters():
     w, init = weight(6, 1, 5, 5), weight(6, 1, 5, 5)
     figure = viz.filters(w, init)
-    np.testing.assert_array_equal(images(figure, 0), init[:, 0])
-    np.testing.assert_array_equal(images(figure, 1), w[:, 0])
+    np.testing.assert_array_equal(image_arrays(figure, 0), init[:, 0])
+    np.testing.assert_array_equal(image_arrays(figure, 1), w[:, 0])
     assert [axes.get_title() for axes in figure.axes[:2]] == ["before training", "after training"]
 
 
 @pytest.mark.parametrize("shape", [(6, 1, 5, 5), (4, 5, 3, 3)])
-def test_all_filters_share_one_colour_scale_with_zero_in_its_middle(shape):
+def test_filters_uses_one_colour_scale_with_zero_in_its_middle(shape):
     w, init = weight(*shape), weight(*shape)
     init[1, 0, 2, 2] = -0.75
     figure = viz.filters(w, init)
     assert {image.get_clim() for axes in figure.axes[:2] for image in axes.images} == {(-0.75, 0.75)}
-    assert {"−0.75", "0", "+0.75", "weight"} <= set(texts(figure))
+    assert {"−0.75", "0", "+0.75", "weight"} <= set(drawn_strings(figure))
 
 
-def test_zero_filters_have_a_colour_scale_too():
+def test_filters_has_a_colour_scale_if_all_weights_are_zero():
     assert viz.filters(np.zeros((2, 1, 3, 3))).axes[0].images[0].get_clim() == (-1, 1)
 
 
-def test_every_filter_is_numbered():
-    assert {f"filter {f}" for f in range(6)} <= set(texts(viz.filters(weight(6, 1, 5, 5))))
+def test_filters_numbers_every_filter():
+    assert {f"filter {f}" for f in range(6)} <= set(drawn_strings(viz.filters(weight(6, 1, 5, 5))))
     deep = viz.filters(weight(16, 6, 5, 5)).axes[0]
     assert [label.get_text() for label in deep.get_yticklabels()] == [str(f) for f in range(16)]
     assert [label.get_text() for label in deep.get_xticklabels()] == [str(c) for c in range(6)]
 
 
-def test_of_many_deep_filters_the_strongest_are_shown():
+def test_filters_shows_the_strongest_of_many_deep_filters():
     w = weight(64, 32, 3, 3)
     strong_filters, strong_channels = np.arange(3, 64, 4), np.arange(1, 25, 2)
     w[np.ix_(strong_filters, strong_channels)] *= 100
     figure = viz.filters(w)
-    np.testing.assert_array_equal(images(figure), w[np.ix_(strong_filters, strong_channels)].reshape(-1, 3, 3))
+    np.testing.assert_array_equal(image_arrays(figure), w[np.ix_(strong_filters, strong_channels)].reshape(-1, 3, 3))
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == [str(f) for f in strong_filters]
-    assert "shown: the 16 strongest of 64 filters, the 12 strongest of 32 input channels" in texts(figure)
+    assert "shown: the 16 strongest of 64 filters, the 12 strongest of 32 input channels" in drawn_strings(figure)
 
 
-def test_of_many_single_channel_filters_the_strongest_are_shown():
+def test_filters_shows_the_strongest_of_many_filters_of_one_channel():
     w = weight(70, 1, 3, 3)
     w[:6] /= 100
     figure = viz.filters(w)
-    np.testing.assert_array_equal(images(figure), w[6:, 0])
-    assert "shown: the 64 strongest of 70 filters" in texts(figure)
+    np.testing.assert_array_equal(image_arrays(figure), w[6:, 0])
+    assert "shown: the 64 strongest of 70 filters" in drawn_strings(figure)
 
 
-def test_the_heading_counts_filters_unless_given():
+def test_filters_counts_filters_in_its_title_unless_one_is_given():
     assert viz.filters(weight(1, 1, 5, 3)).get_suptitle() == "1 filter of 5×3 weights, 1 input channel"
     assert viz.filters(weight(16, 6, 5, 5)).get_suptitle() == "16 filters of 5×5 weights, 6 input channels"
     assert viz.filters(weight(6, 1, 5, 5), title="conv1").get_suptitle() == "conv1"
 
 
-def test_a_model_shows_all_its_convolutions():
+def test_filters_shows_all_convolutions_of_a_model():
     model = LeNet5()
     figure = viz.filters(model, LeNet5().state_dict())
     assert [place.get_suptitle().strip() for place in figure.subfigs] == [
         "conv1: 6 filters of 5×5 weights, 1 input channel",
         "conv2: 16 filters of 5×5 weights, 6 input channels",
     ]
-    shown = np.stack(images(SimpleNamespace(axes=figure.axes[1:2])))
+    shown = np.stack(image_arrays(SimpleNamespace(axes=figure.axes[1:2])))
     np.testing.assert_array_equal(shown, model.conv1.weight.detach().numpy()[:, 0])
 
 
-def test_a_model_without_filters_is_refused():
+def test_filters_refuses_a_model_without_convolutions_and_an_incomplete_init():
     with pytest.raises(ValidationError, match=r"filters: the model has no Conv2d, only Flatten, Linear; pass a CNN"):
         viz.filters(Sequential(Flatten(), Linear(4, 2)))
     with pytest.raises(ValidationError, match=r"filters: init has no 'conv2.weight'; pass the model's state_dict"):
         viz.filters(LeNet5(), {"conv1.weight": LeNet5().conv1.weight})
 
 
-def test_filters_take_layers():
+def test_filters_accepts_a_layer_on_any_device():
     class OnDevice:
         def __init__(self, array, attached=True):
             self.array, self.attached = array, attached
@@ -178,10 +178,10 @@ def test_filters_take_layers():
             return self.array
 
     w = weight(6, 1, 5, 5)
-    np.testing.assert_array_equal(images(viz.filters(SimpleNamespace(weight=OnDevice(w)))), w[:, 0])
+    np.testing.assert_array_equal(image_arrays(viz.filters(SimpleNamespace(weight=OnDevice(w)))), w[:, 0])
 
 
-def test_filters_refuse_what_is_no_convolution_weight():
+def test_filters_refuses_arrays_that_are_no_convolution_weight():
     with pytest.raises(ShapeError, match=r"filters: weight has shape \(10, 84\), not \(F, C, KH, KW\) with 4 sizes"):
         viz.filters(weight(10, 84))
     with pytest.raises(ShapeError, match=r"shape \(0, 1, 5, 5\), not .* 1 or more; pass a Conv2d layer or its weight"):
@@ -190,12 +190,14 @@ def test_filters_refuse_what_is_no_convolution_weight():
         viz.filters(SimpleNamespace(bias=1))
     with pytest.raises(DtypeError, match="filters: SimpleNamespace has no numeric weight"):
         viz.filters(SimpleNamespace(weight=None))
-    with pytest.raises(ShapeError, match=r"init has shape \(6, 1, 3, 3\) but weight has \(6, 1, 5, 5\); pass the same"):
+    with pytest.raises(
+        ShapeError, match=r"init has shape \(6, 1, 3, 3\) but weight has \(6, 1, 5, 5\); pass the weight"
+    ):
         viz.filters(weight(6, 1, 5, 5), weight(6, 1, 3, 3))
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_filters_refuse_weights_that_are_not_finite(bad):
+def test_filters_refuses_weights_that_are_not_finite(bad):
     w = weight(2, 1, 3, 3)
     w[1, 0, 0, :2] = bad
     with pytest.raises(ValidationError, match="filters: 2 of 18 weights are NaN or infinite; lower the learning rate"):
@@ -211,7 +213,7 @@ def curves(axes):
     return {line.get_label(): line.get_ydata() for line in axes.lines}
 
 
-def test_the_loss_is_shown_raw_and_smoothed():
+def test_training_curves_shows_the_loss_and_its_moving_mean():
     loss = RNG.random(300)
     shown = curves(viz.training_curves({"loss": loss}).axes[0])
     np.testing.assert_array_equal(shown["each step"], loss)
@@ -220,35 +222,35 @@ def test_the_loss_is_shown_raw_and_smoothed():
         assert shown["mean of 6 steps"][step] == pytest.approx(around.mean())
 
 
-def test_final_loss_and_accuracy_are_written_out():
+def test_training_curves_writes_final_loss_and_accuracy():
     figure = viz.training_curves({"loss": [2.0, 1.5, 1.25], "accuracy": [0.5, 0.9876]})
-    assert {"1.25", "98.76 %", "Training: 3 steps, 2 epochs"} <= set(texts(figure))
+    assert {"1.25", "98.76 %", "Training: 3 steps, 2 epochs"} <= set(drawn_strings(figure))
 
 
-def test_accuracy_is_shown_in_percent_after_each_epoch():
+def test_training_curves_shows_accuracy_in_percent_after_each_epoch():
     line = viz.training_curves({"loss": [1.0], "accuracy": [0.5, 0.75]}).axes[1].lines[0]
     np.testing.assert_array_equal(line.get_xydata(), [[1, 50], [2, 75]])
 
 
-def test_axes_are_named_with_units():
+def test_training_curves_labels_its_axes():
     figure = viz.training_curves({"loss": [2.0, 1.0], "accuracy": [0.5], "steps_per_epoch": 2})
-    assert {"step", "epoch", "training loss", "test accuracy (%)"} <= set(texts(figure))
+    assert {"step", "epoch", "training loss", "test accuracy (%)"} <= set(drawn_strings(figure))
 
 
-def test_epochs_are_marked_above_the_steps():
+def test_training_curves_adds_a_scale_of_epochs_above_the_steps():
     figure = viz.training_curves({"loss": np.ones(300), "steps_per_epoch": 100})
     FigureCanvasAgg(figure).draw()
     (epochs,) = figure.axes[0].child_axes
     np.testing.assert_allclose(epochs.get_xlim(), np.array(figure.axes[0].get_xlim()) / 100)
 
 
-def test_a_loss_that_falls_tenfold_gets_a_log_scale():
+def test_training_curves_uses_a_log_scale_if_the_loss_falls_tenfold():
     assert viz.training_curves({"loss": [2.0, 0.1]}).axes[0].get_yscale() == "log"
     assert viz.training_curves({"loss": [2.0, 0.5]}).axes[0].get_yscale() == "linear"
     assert viz.training_curves({"loss": [2.0, 0.1, -1.0]}).axes[0].get_yscale() == "linear"
 
 
-def test_losses_that_are_not_finite_leave_a_gap_and_are_named():
+def test_training_curves_leaves_a_gap_for_losses_that_are_not_finite():
     loss = np.ones(100)
     loss[[40, 41]] = np.nan, np.inf
     axes = viz.training_curves({"loss": loss}).axes[0]
@@ -262,18 +264,18 @@ def test_losses_that_are_not_finite_leave_a_gap_and_are_named():
         ({}, ValidationError, r"history has keys \[\], not 'loss'; add the loss of each step"),
         ({"losses": [1]}, ValidationError, r"history has keys \['losses'\], not 'loss'"),
         ({"loss": []}, ShapeError, r"history\['loss'\] has 0 entries, not 1 or more; add the loss"),
-        ({"loss": 1.0}, ShapeError, r"history\['loss'\] has shape \(\), not \(n,\); give a list of numbers"),
+        ({"loss": 1.0}, ShapeError, r"history\['loss'\] has shape \(\), not \(n,\); pass a list of numbers"),
         ({"loss": [1], "accuracy": [[0.5]]}, ShapeError, r"history\['accuracy'\] has shape \(1, 1\), not \(n,\)"),
         (
             {"loss": [1], "accuracy": [98.7]},
             ValidationError,
-            "accuracy 98.7 is not from 0 to 1; give shares, not percent",
+            "accuracy 98.7 is not from 0 to 1; pass shares, not percent",
         ),
         ({"loss": [1], "accuracy": [np.nan]}, ValidationError, "accuracy nan is not from 0 to 1"),
-        ({"loss": [1], "steps_per_epoch": 0}, ValidationError, "steps_per_epoch is 0, not 1 or more; give the number"),
+        ({"loss": [1], "steps_per_epoch": 0}, ValidationError, "steps_per_epoch is 0, not 1 or more; pass the number"),
     ],
 )
-def test_training_curves_refuse_a_bad_history(history, error, message):
+def test_training_curves_refuses_a_bad_history(history, error, message):
     with pytest.raises(error, match="training_curves: " + message):
         viz.training_curves(history)
 
@@ -281,7 +283,7 @@ def test_training_curves_refuse_a_bad_history(history, error, message):
 # --- confusion matrix
 
 
-def test_confusion_counts_equal_counting_one_by_one():
+def test_confusion_counts_equals_a_loop():
     labels, predictions = guesses(500, 7, 0.5)
     expected = np.zeros((8, 8), int)
     for label, prediction in zip(labels, predictions, strict=True):
@@ -289,12 +291,12 @@ def test_confusion_counts_equal_counting_one_by_one():
     np.testing.assert_array_equal(viz.confusion_counts(labels, predictions, 8), expected)
 
 
-def test_confusion_counts_do_not_overflow_small_integers():
+def test_confusion_counts_does_not_overflow_small_integers():
     counts = viz.confusion_counts(np.array([25], np.uint8), np.array([24], np.int8), 26)
     assert counts[25, 24] == counts.sum() == 1
 
 
-def test_the_confusion_matrix_writes_every_count_and_colours_errors_by_share_of_the_row():
+def test_confusion_matrix_writes_every_count_and_colours_errors_by_share_of_the_row():
     figure = viz.confusion_matrix([0, 0, 0, 0, 1, 1], [0, 0, 0, 1, 1, 2])
     axes = figure.axes[0]
     assert [text.get_text() for text in axes.texts] == ["3", "1", "0", "0", "1", "1", "0", "0", "0"]
@@ -302,16 +304,16 @@ def test_the_confusion_matrix_writes_every_count_and_colours_errors_by_share_of_
     np.testing.assert_array_equal(np.ma.getmaskarray(shown), np.eye(3, dtype=bool))
     np.testing.assert_array_equal(shown.filled(0), [[0, 25, 0], [0, 0, 50], [0, 0, 0]])
     assert axes.images[0].get_clim() == (0, 50)
-    assert {"true class", "predicted class", "errors, % of the true class"} <= set(texts(figure))
+    assert {"true class", "predicted class", "errors, % of the true class"} <= set(drawn_strings(figure))
 
 
-def test_the_confusion_matrix_names_accuracy_and_classes():
+def test_confusion_matrix_shows_accuracy_and_class_names():
     figure = viz.confusion_matrix([0, 0, 1], [0, 1, 1], ["cat", "dog"])
     assert figure.get_suptitle() == "Accuracy 66.67 %: 2 of 3 right (blue)"
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["cat", "dog"]
 
 
-def test_one_error_in_ten_thousand_can_be_seen():
+def test_confusion_matrix_makes_one_error_in_ten_thousand_visible():
     labels = np.arange(10_000) % 10
     predictions = labels.copy()
     predictions[0] = 3
@@ -321,7 +323,7 @@ def test_one_error_in_ten_thousand_can_be_seen():
 
 
 @pytest.mark.parametrize("call", [viz.confusion_matrix, lambda *pair: viz.confusion_counts(*pair, 2)])
-def test_labels_and_predictions_must_be_two_lists_of_class_numbers(call):
+def test_confusion_matrix_and_counts_refuse_bad_labels_and_predictions(call):
     with pytest.raises(ShapeError, match="3 labels but 2 predictions; pass one prediction for each label"):
         call([0, 1, 1], [0, 1])
     with pytest.raises(ShapeError, match=r"predictions has shape \(2, 10\), not \(N,\) with N > 0; take argmax\(1\)"):
@@ -338,9 +340,9 @@ def test_labels_and_predictions_must_be_two_lists_of_class_numbers(call):
         call([0, 1], [0, -1])
 
 
-def test_every_class_number_needs_a_class():
+def test_confusion_matrix_refuses_a_class_number_without_a_name():
     with pytest.raises(
-        ValidationError, match="run from 0 to 2 but 2 classes are numbered 0 to 1; count from 0 and allow"
+        ValidationError, match="run from 0 to 2 but 2 classes are numbered 0 to 1; count from 0 and pass"
     ):
         viz.confusion_matrix([0, 1, 2], [0, 1, 1], ["cat", "dog"])
 
@@ -348,23 +350,28 @@ def test_every_class_number_needs_a_class():
 # --- style
 
 
-def test_save_makes_the_folders_on_its_way(tmp_path):
+def test_save_creates_missing_folders(tmp_path):
     path = viz.save(style.figure(2, 1, "Loss"), tmp_path / "run 1" / "pictures" / "loss.png")
     assert path.read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_figure_shows_itself_in_a_notebook():
+def test_figure_has_a_png_representation_for_notebooks():
     assert style.figure(2, 1)._repr_png_().startswith(b"\x89PNG")
 
 
-def test_pictures_leave_matplotlib_settings_alone():
+def test_viz_does_not_change_matplotlib_settings():
     before = dict(matplotlib.rcParams)
     for draw in FIGURES["filters (6, 1, 5, 5)"], FIGURES["curves, 3 epochs"], FIGURES["confusion, 99 %"]:
         FigureCanvasAgg(draw()).draw()
     assert dict(matplotlib.rcParams) == before
 
 
-def test_matplotlib_is_loaded_by_viz_alone_and_pyplot_never():
+def test_dir_of_viz_lists_public_names_only():
+    assert dir(viz) == sorted(viz.__all__)
+    assert all(callable(getattr(viz, name)) for name in viz.__all__)
+
+
+def test_only_viz_imports_matplotlib_and_nothing_imports_pyplot():
     script = """
 import sys, minigrad
 assert "matplotlib" not in sys.modules
@@ -375,26 +382,26 @@ assert "matplotlib.pyplot" not in sys.modules
     subprocess.run([sys.executable, "-c", script], check=True)
 
 
-# ---- names as they are
+# --- names in figures
 
 
-class Kind:
+class Named:
     def __str__(self):
-        return "kind"
+        return "named"
 
 
 NAMES = {
     "money": ["$", "a $ b", "$x$", r"$\frac{$", r"\$5", "{$}^"],
     "whole numbers": [3, 10, 200, -1, 0, 7],
-    "objects": [Kind(), 0.5, None, True, ("a", 1), np.int64(4)],
+    "objects": [Named(), 0.5, None, True, ("a", 1), np.int64(4)],
     "names of files": ["caf\udce9", "\ud83d", "a", "b", "c", "d"],
     "empty": ["", " ", "", "", "", ""],
 }
 
 
-def named(classes):
+def figures_with_names(classes):
     model, labels = Sequential(Flatten(), Linear(16, 6)), [0, 1, 2, 3, 4, 5]
-    with mg.no_grad():  # the answer is always class 0
+    with mg.no_grad():  # the model always predicts class 0
         model[1].weight.zero_()
         model[1].bias.copy_(mg.tensor([5.0, 0, 0, 0, 0, 0]))
     yield viz.confusion_matrix(labels, labels[::-1], classes)
@@ -402,18 +409,18 @@ def named(classes):
 
 
 @pytest.mark.parametrize("kind", NAMES)
-def test_names_of_classes_are_drawn_as_they_are(kind):
-    """`$` begins no formula, whatever has a str() is a name, and half a surrogate pair is written out."""
+def test_confusion_matrix_and_mistakes_draw_class_names_literally(kind):
+    """A `$` starts no formula, any object with a str() is a name, and a lone surrogate is escaped."""
     expected = {str(name).encode("utf-8", "backslashreplace").decode() for name in NAMES[kind]} - {"", " "}
-    for figure in named(NAMES[kind]):
-        expect_readable(figure)
+    for figure in figures_with_names(NAMES[kind]):
+        check_readable(figure)
         drawn = drawn_texts(figure)
         assert not any(text.get_parse_math() for text in drawn)
-        said = "\n".join(text.get_text() for text in drawn)
-        assert all(name in said for name in expected)
+        shown = "\n".join(text.get_text() for text in drawn)
+        assert all(name in shown for name in expected)
 
 
-def test_names_of_layers_tensors_and_titles_are_drawn_as_they_are():
+def test_figures_draw_names_of_layers_tensors_and_titles_literally():
     name = r"$\frac{$"
     model = Sequential(OrderedDict([(name, Conv2d(1, 2, 3)), ("flat", Flatten()), ("out", Linear(32, 3))]))
     image = RNG.random((1, 6, 6))
@@ -431,10 +438,10 @@ def test_names_of_layers_tensors_and_titles_are_drawn_as_they_are():
         viz.filter_health(model, (RNG.random((9, 1, 6, 6)), [0, 1, 2] * 3)).figure,
         tape.contact_sheet(),
         tape.distances(),
-        viz.graph(model(mg.randn(1, 1, 6, 6)).sum(), names={name: model[0].weight}),
+        viz.autograd_graph(model(mg.randn(1, 1, 6, 6)).sum(), names={name: model[0].weight}),
         style.figure(4, 3, "50 $ and $ 60"),
     ]
     for figure in figures:
         FigureCanvasAgg(figure).draw()
         assert not any(text.get_parse_math() for text in drawn_texts(figure))
-    assert texts(figures[-1]) == ["50 $ and $ 60"]
+    assert drawn_strings(figures[-1]) == ["50 $ and $ 60"]

@@ -1,9 +1,9 @@
-"""Pictures of decisions and of what excites a unit: judged by mathematics, by what they show and what they leave."""
+"""viz.saliency, grad_cam, occlusion, maximize_activation, prototypes, top_patches and the numbers behind them."""
 
 import numpy as np
 import pytest
+from figures import check_readable
 from matplotlib.colors import to_rgb
-from pictures import expect_readable
 
 import minigrad as mg
 import minigrad.nn.functional as F
@@ -12,7 +12,7 @@ from minigrad.errors import MinigradError, ShapeError, ValidationError
 from minigrad.models import LeNet5
 from minigrad.viz import style
 from minigrad.viz.attribution import grad_cam, grad_cam_map, occlusion, occlusion_map, saliency, saliency_map
-from minigrad.viz.excite import (
+from minigrad.viz.excitation import (
     activation_images,
     maximize_activation,
     patch_places,
@@ -20,7 +20,7 @@ from minigrad.viz.excite import (
     prototypes,
     top_patches,
 )
-from minigrad.viz.trace import trace
+from minigrad.viz.tracing import trace
 
 RNG = np.random.default_rng(0)
 QUICK = {"steps": 3}
@@ -42,7 +42,7 @@ class Small(nn.Module):
 
 
 class Mean(nn.Module):
-    """One convolution, and the mean of each of its maps as the scores: every number can be worked out by hand."""
+    """One convolution, and the mean of each of its maps as a score: every number can be calculated by hand."""
 
     def __init__(self, weight, **settings):
         super().__init__()
@@ -94,14 +94,14 @@ def _first(model):
 
 @pytest.mark.parametrize("name", CALLS)
 @pytest.mark.parametrize("kind", MODELS)
-def test_every_text_lies_on_the_canvas_and_on_no_other_text(kind, name):
+def test_attribution_and_excitation_figures_have_readable_text(kind, name):
     make, channels, sizes = MODELS[kind]
     figure = CALLS[name](make(), channels, sizes)
-    expect_readable(figure)
+    check_readable(figure)
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_the_model_stays_as_it_was(name):
+def test_attribution_and_excitation_do_not_change_the_model(name):
     model = Small()
     model.second.eval()
     F.cross_entropy(model(mg.tensor(photo(n=2))), mg.tensor([0, 1])).backward()
@@ -125,14 +125,14 @@ def test_the_model_stays_as_it_was(name):
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_a_model_stays_as_it_was_after_an_error_too(name):
+def test_attribution_and_excitation_do_not_change_the_model_after_an_error(name):
     model = Small()
     with pytest.raises(MinigradError, match="channels"):
         CALLS[name](model, 2, (12, 16))
     assert all(module.training and not module._forward_hooks for module in model.modules())
 
 
-def test_gradients_are_recorded_within_no_grad_too():
+def test_saliency_map_works_inside_no_grad():
     model, image = Small(), photo()
     with mg.no_grad():
         inside = saliency_map(model, image)
@@ -143,7 +143,7 @@ def test_gradients_are_recorded_within_no_grad_too():
 
 
 @pytest.mark.parametrize("target", [None, 1])
-def test_saliency_equals_finite_differences(target):
+def test_saliency_map_equals_finite_differences(target):
     model, image = Small().double(), photo().astype(np.float64)
     k = scores(model, image).argmax() if target is None else target
     slopes = saliency_map(model, image, target)
@@ -156,7 +156,7 @@ def test_saliency_equals_finite_differences(target):
         assert slopes[pixel] == pytest.approx(difference, rel=1e-5, abs=1e-9)
 
 
-def test_saliency_shows_the_sum_of_channels_on_one_scale_around_zero_beside_the_image():
+def test_saliency_shows_the_sum_of_channels_on_a_scale_around_zero_beside_the_image():
     model, image = Small(), photo()
     figure = saliency(model, image, target=2)
     total = saliency_map(model, image, target=2).sum(0)
@@ -167,7 +167,7 @@ def test_saliency_shows_the_sum_of_channels_on_one_scale_around_zero_beside_the_
     assert figure.axes[2].get_ylabel() == "change of the score\nper 1 of pixel value,\nsum of channels"
 
 
-def test_titles_name_the_class_its_probability_and_the_predicted_class():
+def test_saliency_and_occlusion_titles_name_target_probability_and_predicted_class():
     model, image = Small(), photo()
     chances = np.exp(scores(model, image)[0])
     chances *= 100 / chances.sum()
@@ -179,14 +179,14 @@ def test_titles_name_the_class_its_probability_and_the_predicted_class():
     assert occlusion(model, image, target=int(worst)).get_suptitle() == f"{other}\n{predicted}"
 
 
-def test_probabilities_of_a_model_that_ends_in_softmax_are_its_scores():
+def test_saliency_takes_scores_of_a_softmax_as_probabilities():
     model = nn.Sequential(Small(), nn.Softmax(1))
     image = photo()
     best = scores(model, image).max()
     assert f"probability {100 * best:.1f} %" in saliency(model, image).get_suptitle()
 
 
-def test_images_may_have_two_three_or_four_axes_and_whole_numbers():
+def test_saliency_map_accepts_two_three_or_four_axes_and_integers():
     model = Small(1)
     image = RNG.integers(0, 255, (12, 16), dtype=np.uint8)
     expected = saliency_map(model, image)
@@ -197,16 +197,16 @@ def test_images_may_have_two_three_or_four_axes_and_whole_numbers():
 # --- Grad-CAM
 
 
-def test_grad_cam_of_known_weights():
-    """Scores are means of maps, so that map k alone has a gradient, 1 / 12 at each place."""
+def test_grad_cam_map_of_known_weights():
+    """Scores are means of maps, so only map k has a gradient, 1 / 12 at each pixel."""
     model, image = Mean([[[[1.0]]], [[[-2.0]]]]), RNG.normal(size=(3, 4))
     expected = np.maximum(-2 * image, 0) / 12
     np.testing.assert_allclose(grad_cam_map(model, image, "conv", target=1), expected, rtol=1e-5)
     np.testing.assert_allclose(grad_cam_map(model, image, target=0), np.maximum(image, 0) / 12, rtol=1e-5)
 
 
-def test_grad_cam_stands_over_what_the_layer_sees():
-    """A bright pixel and a window of one pixel with stride 3: outputs lie on pixels 0, 3 and 6."""
+def test_grad_cam_map_is_centred_on_receptive_fields():
+    """With a window of one pixel and stride 3, outputs lie on pixels 0, 3 and 6; one pixel is bright."""
     model, image = Mean([[[[1.0]]]], stride=3), np.zeros((7, 7))
     image[3, 6] = 9
     heat = grad_cam_map(model, image)
@@ -214,7 +214,7 @@ def test_grad_cam_stands_over_what_the_layer_sees():
     np.testing.assert_allclose(heat, slope, atol=1e-6)
 
 
-def test_grad_cam_in_a_deep_model_equals_the_formula():
+def test_grad_cam_equals_the_formula_in_a_deep_model():
     model, image = Small().double(), photo().astype(np.float64)
     maps = next(layer for layer in trace("test", model, image) if layer.name == "relu").output[0]
     weight = model.last.weight.detach().numpy()[2].reshape(maps.shape).mean((1, 2))
@@ -222,23 +222,23 @@ def test_grad_cam_in_a_deep_model_equals_the_formula():
     figure = grad_cam(model, image, target=2)
 
     def hats(length, count):
-        """Pixel p lies (p - 0.5) / 4 outputs from the first: one sees 8 pixels of a side, from -3 + 4 i on."""
+        """Interpolation weights: output i depends on 8 pixels from -3 + 4 i on, so pixel p is output (p - 0.5) / 4."""
         along = ((np.arange(length) - 0.5) / 4).clip(0, count - 1)
         return np.maximum(1 - abs(along[:, None] - np.arange(count)), 0)
 
     np.testing.assert_allclose(shown(figure, 1), hats(12, 3) @ heat @ hats(16, 4).T, atol=1e-12)
-    assert figure.axes[1].get_title() == "what relu saw"
+    assert figure.axes[1].get_title() == "evidence in relu"
     assert figure.axes[1].images[0].get_clim() == (0, shown(figure, 1).max())
 
 
-def test_grad_cam_says_where_nothing_speaks_for_the_class():
+def test_grad_cam_title_says_if_there_is_no_evidence():
     model = Mean([[[[-1.0]]]])
-    assert grad_cam(model, np.ones((4, 4))).axes[1].get_title() == "what conv saw: nothing for this class"
+    assert grad_cam(model, np.ones((4, 4))).axes[1].get_title() == "evidence in conv: none for this class"
 
 
-def test_grad_cam_needs_maps():
+def test_grad_cam_refuses_layers_without_maps():
     model, image = Small(), photo()
-    with pytest.raises(ValidationError, match="grad_cam: there is no layer 'third'; there are first, tanh"):
+    with pytest.raises(ValidationError, match="grad_cam: there is no layer 'third'; choose one of first, tanh"):
         grad_cam(model, image, "third")
     with pytest.raises(
         ValidationError, match=r"'last' makes \(1, 4\), no maps .* choose one of first, tanh, .*, relu$"
@@ -255,7 +255,7 @@ def test_grad_cam_needs_maps():
 
 
 @pytest.mark.parametrize("size, stride, fill", [(4, 3, 0.0), (12, 1, -1.0), (1, 1, 2.0), (5, 5, 0.5)])
-def test_occlusion_equals_hiding_one_square_after_the_other(size, stride, fill):
+def test_occlusion_map_equals_hiding_one_square_at_a_time(size, stride, fill):
     model, image = Small().double(), photo().astype(np.float64)
     total, count = np.zeros((12, 16)), np.zeros((12, 16))
     for top in sorted({*range(0, 12 - size + 1, stride), 12 - size}):
@@ -280,16 +280,16 @@ def test_occlusion_shows_the_fall_of_the_score_on_a_scale_around_zero():
 
 
 @pytest.mark.parametrize("size, stride, wrong", [(13, 1, "size is 13"), (0, 1, "size is 0"), (4, 5, "stride is 5")])
-def test_the_square_fits_the_image_and_leaves_no_gaps(size, stride, wrong):
-    with pytest.raises(ValidationError, match=f"occlusion: {wrong}; use a whole number of pixels from 1 to"):
+def test_occlusion_refuses_size_and_stride_out_of_range(size, stride, wrong):
+    with pytest.raises(ValidationError, match=f"occlusion: {wrong}; use a whole number from 1 to"):
         occlusion(Small(), photo(), size=size, stride=stride)
 
 
-# --- what all three refuse
+# --- errors of all three
 
 
 @pytest.mark.parametrize("call", [saliency, saliency_map, grad_cam, grad_cam_map, occlusion, occlusion_map])
-def test_one_image_that_fits_and_one_class_that_there_is(call):
+def test_attribution_refuses_bad_images_targets_and_models(call):
     model = Small()
     where = call.__name__
     for target in (4, -1, 1.5):
@@ -305,36 +305,38 @@ def test_one_image_that_fits_and_one_class_that_there_is(call):
         call(model, np.zeros(3))
     with pytest.raises(ValidationError, match=f"{where}: model is a int; pass an nn.Module"):
         call(3, photo())
-    with pytest.raises(ShapeError, match=rf"{where}: the model returns shape \(1, 2, 4, 4\), not \(N, classes\)"):
+    with pytest.raises(
+        ShapeError, match=rf"{where}: the model returns shape \(1, 2, 4, 4\) for 1 image, not \(N, classes\)"
+    ):
         call(nn.Sequential(nn.Conv2d(1, 2, 1)), np.ones((4, 4)))
 
 
-def test_a_model_whose_answer_has_no_gradient_is_refused():
+def test_saliency_refuses_a_model_without_gradient():
     class Constant(nn.Module):
         def forward(self, x):
             return mg.ones(1, 2)
 
-    class Unseeing(nn.Linear):
+    class Detached(nn.Linear):
         def forward(self, x):
             return (x.detach() * 0).flatten(1).sum(1, keepdim=True) + self.bias
 
-    for model in Constant(), Unseeing(4, 2):
+    for model in Constant(), Detached(4, 2):
         with pytest.raises(ValidationError, match="saliency: what the model returns does not depend on the image"):
             saliency(model, np.ones((2, 2)))
 
 
-# --- what excites a unit
+# --- inputs that excite a unit
 
 
 def activations(model, layer, images):
-    """The largest value of every channel, (N, channels)."""
+    """Return the largest value of every channel, (N, channels)."""
     made = next(found for found in trace("test", model, np.asarray(images, np.float32)) if found.name == layer).output
     return made.reshape(*made.shape[:2], -1).max(2)
 
 
 @pytest.mark.parametrize("layer, channel", [("first", 3), ("tanh", 1), ("second", 4), ("last", 2)])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_the_input_excites_its_unit_more_than_random_inputs_do(channels, layer, channel):
+def test_activation_images_excite_a_unit_more_than_random_images(channels, layer, channel):
     model = Small(channels)
     image = activation_images(model, layer, channel, (channels, 12, 16), smooth=0, shrink=0.01)
     assert image.shape == (1, channels, 12, 16)
@@ -343,7 +345,7 @@ def test_the_input_excites_its_unit_more_than_random_inputs_do(channels, layer, 
     assert best - np.median(others) > 1.1 * (others.max() - np.median(others))
 
 
-def test_the_input_of_a_linear_unit_is_its_filter():
+def test_maximize_activation_finds_the_filter_of_a_linear_unit():
     weight = RNG.normal(size=(1, 1, 5, 5))
     image = activation_images(Mean(weight), "conv", 0, (1, 15, 15), smooth=0, shrink=1, limits=(-9, 9))
     figure = maximize_activation(Mean(weight), "conv", 0, (1, 15, 15), smooth=0, shrink=1, limits=(-9, 9))
@@ -353,7 +355,7 @@ def test_the_input_of_a_linear_unit_is_its_filter():
     assert figure.axes[0].get_title() == f"channel 0\nactivation {activation:.3g}"
 
 
-def test_a_class_prototype_scores_higher_than_digits():
+def test_prototype_images_score_higher_than_digits():
     digits, normal = datasets.MNIST(train=False), (0.1307, 0.3081)
     model = LeNet5()
     optimizer = optim.Adam(model.parameters(), lr=2e-3)
@@ -371,18 +373,20 @@ def test_a_class_prototype_scores_higher_than_digits():
     assert (activations(model, "conv2", units).diagonal() > 1.2 * activations(model, "conv2", images).max(0)).all()
 
 
-def test_a_seed_fixes_the_result_and_the_global_one_stays():
+def test_activation_images_depend_on_their_seed_only():
     model = Small()
     mg.manual_seed(5)
     expected = mg.rand(3).numpy()
     mg.manual_seed(5)
-    first, again, other = (activation_images(model, "last", 1, (3, 12, 16), seed=seed, steps=5) for seed in (1, 1, 2))
-    np.testing.assert_array_equal(first, again)
+    first, repeated, other = (
+        activation_images(model, "last", 1, (3, 12, 16), seed=seed, steps=5) for seed in (1, 1, 2)
+    )
+    np.testing.assert_array_equal(first, repeated)
     assert (first != other).any()
     np.testing.assert_array_equal(mg.rand(3).numpy(), expected)
 
 
-def test_smoothness_and_limits_do_what_they_say():
+def test_activation_images_respect_smooth_and_limits():
     model = Small()
     rough = activation_images(model, "last", 0, (3, 12, 16), smooth=0)
     smooth = activation_images(model, "last", 0, (3, 12, 16), smooth=5)
@@ -395,7 +399,7 @@ def test_smoothness_and_limits_do_what_they_say():
 
 
 @pytest.mark.parametrize("channels, meaning", [(1, "pixel value"), (3, "red, green, blue"), (5, "5 channels")])
-def test_prototypes_share_one_scale_around_zero_and_name_score_and_probability(channels, meaning):
+def test_prototypes_share_one_scale_around_zero_and_show_score_and_probability(channels, meaning):
     model = Small(channels)
     figure = prototypes(model, (channels, 12, 16), **QUICK)
     images = prototype_images(model, (channels, 12, 16), **QUICK)
@@ -411,14 +415,14 @@ def test_prototypes_share_one_scale_around_zero_and_name_score_and_probability(c
     assert figure.axes[-1].get_ylabel().endswith(meaning)
 
 
-def test_what_cannot_be_excited_is_refused():
+def test_maximize_activation_and_prototypes_refuse_bad_arguments():
     model, shape = Small(), (3, 12, 16)
     for channel in (6, -1):
         with pytest.raises(ValidationError, match=f"channel is {channel} but layer 'second' has 6; .* from 0 to 5"):
             maximize_activation(model, "second", channel, shape)
-    with pytest.raises(ValidationError, match="there is no layer 'third'; there are first, tanh"):
+    with pytest.raises(ValidationError, match="there is no layer 'third'; choose one of first, tanh"):
         maximize_activation(model, "third", 0, shape)
-    with pytest.raises(ShapeError, match=r"input_shape is \(1, 3, 12, 16\), not \(C, H, W\) .*; leave out the number"):
+    with pytest.raises(ShapeError, match=r"input_shape is \(1, 3, 12, 16\), not \(C, H, W\) .* without the number"):
         maximize_activation(model, "first", 0, (1, *shape))
     with pytest.raises(ShapeError, match=r"prototype_images: input_shape is \(12, 16\), not \(C, H, W\)"):
         prototypes(model, (12, 16))
@@ -428,27 +432,27 @@ def test_what_cannot_be_excited_is_refused():
         maximize_activation(model, "first", 0, shape, smooth=-1)
     with pytest.raises(ValidationError, match=r"activation_images: limits are \(2, 1\); put the lower one first"):
         maximize_activation(model, "first", 0, shape, limits=(2, 1))
-    with pytest.raises(
-        ValidationError, match="prototypes: 21 pictures are too many for one picture; choose at most 20"
-    ):
+    with pytest.raises(ValidationError, match="prototypes: 21 pictures are too many; choose at most 20"):
         prototypes(Small(classes=21), shape, steps=0)
     with pytest.raises(
-        ShapeError, match=r"prototype_images: the model returns shape \(1, 2, 4, 4\), not \(N, classes\)"
+        ShapeError, match=r"prototype_images: the model returns shape \(1, 2, 4, 4\) for 1 image, not \(N, classes\)"
     ):
         prototypes(nn.Sequential(nn.Conv2d(1, 2, 1)), (1, 4, 4))
 
 
-def test_a_layer_that_the_answer_does_not_depend_on_is_refused():
+def test_activation_images_refuse_a_layer_without_effect_on_the_scores():
     class Aside(Mean):
         def forward(self, x):
             F.relu(x)
             return super().forward(x)
 
-    with pytest.raises(ValidationError, match="the scores do not depend on layer 'relu' by .*; choose another layer"):
+    with pytest.raises(
+        ValidationError, match="the scores do not depend on layer 'relu' through .*; choose another layer"
+    ):
         activation_images(Aside([[[[1.0]]]]), "relu", 0, (1, 4, 4))
 
 
-def test_a_layer_without_channels_is_refused():
+def test_activation_images_refuse_a_layer_without_channels():
     class Total(nn.Module):
         def forward(self, x):
             return x.sum((1, 2, 3))
@@ -461,7 +465,7 @@ def test_a_layer_without_channels_is_refused():
 
 
 @pytest.mark.parametrize("padding, stride", [(0, 1), (2, 1), (1, 3)])
-def test_top_patches_equal_a_search_over_all_places(padding, stride):
+def test_patch_places_equals_a_search_over_all_positions(padding, stride):
     weight, images = RNG.normal(size=(2, 3, 4, 3)), photo(n=300)
     padded = np.pad(images, ((0, 0), (0, 0), (padding, padding), (padding, padding)))
     found = []
@@ -482,7 +486,7 @@ def test_top_patches_equal_a_search_over_all_places(padding, stride):
         np.testing.assert_allclose((np.nan_to_num(patch.cut()) * weight[1]).sum(), -value, rtol=1e-4)
 
 
-def test_top_patches_are_shown_with_where_they_come_from():
+def test_top_patches_shows_patches_and_their_positions():
     images = photo(1, n=20)
     model = Small(1)
     figure = top_patches(model, images, "second", 2, n=4)
@@ -503,14 +507,14 @@ def test_top_patches_are_shown_with_where_they_come_from():
         assert frame.get_y() + frame.get_height() == min(patch.rows.stop, 12) - 0.5
 
 
-def test_patches_of_a_dense_layer_are_whole_images():
+def test_patch_places_of_a_dense_layer_are_whole_images():
     images = photo(n=5)
     patches = patch_places(Small(), images, "last", 0, n=2)
     assert [(patch.rows, patch.columns) for patch in patches] == [(range(12), range(16))] * 2
     np.testing.assert_array_equal(patches[0].cut(), images[patches[0].image])
 
 
-def test_patches_of_a_dataset_are_those_of_its_images():
+def test_patch_places_reads_a_dataset():
     pixels = RNG.integers(0, 256, (300, 3, 12, 16), dtype=np.uint8)
     model = Small()
     found = patch_places(model, data.ImageDataset(pixels, np.zeros(300, int)), "second", 1, normalize=(0.5, 0.25))
@@ -519,7 +523,7 @@ def test_patches_of_a_dataset_are_those_of_its_images():
     np.testing.assert_allclose(found[0].pixels, expected[0].pixels, atol=1e-5)
 
 
-def test_what_cannot_be_searched_is_refused():
+def test_patch_places_and_top_patches_refuse_bad_arguments():
     model, images = Small(), photo(n=2)
     with pytest.raises(ValidationError, match="patch_places: there are 0 images; pass 1 or more"):
         top_patches(model, images[:0], "first", 0)
@@ -527,13 +531,11 @@ def test_what_cannot_be_searched_is_refused():
         top_patches(model, data.ImageDataset(np.zeros((0, 12, 16), np.uint8), np.zeros(0, int)), "first", 0)
     with pytest.raises(ValidationError, match="patch_places: channel is 5 but layer 'first' has 5; .* from 0 to 4"):
         top_patches(model, images, "first", 5)
-    with pytest.raises(ValidationError, match="patch_places: there is no layer 'third'; there are first, tanh"):
+    with pytest.raises(ValidationError, match="patch_places: there is no layer 'third'; choose one of first, tanh"):
         top_patches(model, images, "third", 0)
-    with pytest.raises(ValidationError, match="patch_places: n is 0; use 1 or more"):
+    with pytest.raises(ValidationError, match="top_patches: n is 0; use a whole number from 1 to 20"):
         top_patches(model, images, "first", 0, n=0)
-    with pytest.raises(
-        ValidationError, match="top_patches: 21 patches are too many for one picture; choose at most 20"
-    ):
+    with pytest.raises(ValidationError, match="top_patches: n is 21; use a whole number from 1 to 20"):
         top_patches(model, images, "first", 0, n=21)
     with pytest.raises(
         ShapeError, match=r"images have shape \(12, 16\); pass \(N, C, H, W\), \(N, H, W\) or a Dataset"

@@ -1,8 +1,8 @@
-"""The health of filters: what is planted is found, and what a filter is worth is what a run without it loses."""
+"""viz.filter_health: ablation, dead and duplicated filters, classic filters, the table and the figure."""
 
 import numpy as np
 import pytest
-from pictures import expect_readable, images, texts
+from figures import check_readable, drawn_strings, image_arrays
 
 import minigrad as mg
 import minigrad.nn.functional as F
@@ -16,7 +16,7 @@ SOBEL = np.array([[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]])
 
 
 class Net(nn.Module):
-    """A residual network with a shared activation, and a layer that is used twice."""
+    """A residual network with a shared activation, and a layer that runs twice."""
 
     def __init__(self, channels=1, filters=4, size=5):
         super().__init__()
@@ -38,17 +38,17 @@ def pictures(n=40, channels=1):
     return rng.normal(size=(n, channels, 8, 8)).astype(np.float32), rng.integers(0, 3, n)
 
 
-def plant(layer, f, weight, bias=0.0):
+def set_filter(layer, f, weight, bias=0.0):
     with mg.no_grad():
         layer.weight[f] = mg.tensor(np.broadcast_to(weight, layer.weight.shape[1:]).astype(np.float32))
         layer.bias[f] = bias
 
 
 def accuracy_without(model, path, f, x, y):
-    """The accuracy when the weights and the bias of a filter are zero: its output is, then."""
+    """Return the accuracy when the weights and the bias of a filter, and so its output, are zero."""
     layer = getattr(model, path)
     weight, bias = layer.weight.detach().numpy().copy(), layer.bias.detach().numpy().copy()
-    plant(layer, f, 0.0)
+    set_filter(layer, f, 0.0)
     with mg.no_grad():
         right = (model(mg.tensor(x)).argmax(1).numpy() == y).mean()
         layer.weight.copy_(mg.tensor(weight))
@@ -61,21 +61,21 @@ def accuracy_without(model, path, f, x, y):
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("batch_size", [7, 40])
-def test_a_filter_is_worth_what_a_run_without_it_loses(channels, batch_size):
+def test_filter_health_worth_equals_brute_force(channels, batch_size):
     model, (x, y) = Net(channels).eval(), pictures(channels=channels)
     with mg.no_grad():
-        model.head.bias.sub_(model(mg.tensor(x)).mean(0))  # or all images would be of one class
+        model.head.bias.sub_(model(mg.tensor(x)).mean(0))  # otherwise all images would be of one class
         y = np.where(np.arange(40) % 5, model(mg.tensor(x)).argmax(1).numpy(), 0)
     report = filter_health(model, (x, y), batch_size=batch_size)
     whole = (model(mg.tensor(x)).argmax(1).numpy() == y).mean()
     assert report.accuracy == pytest.approx(whole)
     expected = [whole - accuracy_without(model, row.layer, row.filter, x, y) for row in report.rows]
     assert [row.worth for row in report.rows] == pytest.approx(expected)
-    assert len({round(worth, 6) for worth in expected}) > 2, "or the test would show nothing"
+    assert len({round(worth, 6) for worth in expected}) > 2, "otherwise the test is too weak"
 
 
 @pytest.mark.parametrize("classic", [False, True])
-def test_worth_equals_brute_force_for_lenet(classic):
+def test_filter_health_worth_equals_brute_force_for_lenet(classic):
     model, digits = LeNet5(classic=classic).eval(), datasets.MNIST(train=False)
     x = ((digits.images[:60, None] / 255 - NORMAL[0]) / NORMAL[1]).astype(np.float32)
     with mg.no_grad():
@@ -87,17 +87,17 @@ def test_worth_equals_brute_force_for_lenet(classic):
     assert max(expected) > 0
 
 
-def test_what_comes_before_the_filter_runs_once_a_batch(monkeypatch):
-    """Ten filters behind three convolutions: of the four layers, only what follows the last runs for each filter."""
+def test_filter_health_runs_the_layers_before_the_filters_once(monkeypatch):
+    """Of four convolutions, the last with ten filters, none runs once more for each filter."""
     model = nn.Sequential(*[nn.Conv2d(1, 1, 3, padding=1) for _ in range(3)], nn.Conv2d(1, 10, 8), nn.Flatten())
     runs = []
     forward = ops.conv2d.forward
     monkeypatch.setattr(ops.conv2d, "forward", lambda *args, **settings: runs.append(1) or forward(*args, **settings))
     filter_health(model, pictures(), layers="3")
-    assert len(runs) == 3 * 4, "once to look, once to count what is right, once to ablate"
+    assert len(runs) == 3 * 4, "once to trace, once to count right answers, once to ablate"
 
 
-def test_the_model_is_left_as_it_was():
+def test_filter_health_does_not_change_the_model():
     model = Net()
     model.block.eval()
     hooks = [(dict(m._forward_hooks), dict(m._forward_pre_hooks)) for m in model.modules()]
@@ -113,7 +113,7 @@ def test_the_model_is_left_as_it_was():
         np.testing.assert_array_equal(tensor.numpy(), before[name])
 
 
-def test_a_model_that_changes_tensors_in_place_is_examined_too():
+def test_filter_health_accepts_a_model_with_in_place_operations():
     class InPlace(Net):
         def forward(self, x):
             x = self.stem(x)
@@ -134,14 +134,13 @@ def test_a_model_that_changes_tensors_in_place_is_examined_too():
     assert [report.accuracy - row.worth for row in report.rows] == pytest.approx(expected)
 
 
-def test_a_model_on_another_device_gives_the_same():
+def test_filter_health_is_the_same_on_another_device():
     model, given = Net(), pictures()
     before = str(filter_health(model, given))
     assert str(filter_health(model.to("numpy"), given)) == before
 
 
-def test_a_thousand_digits_go_through_the_model_once_for_each_filter_and_twice_more():
-    """Which is what the report takes its time for."""
+def test_filter_health_runs_the_model_at_most_twice_more_than_there_are_filters():
     model, digits, seen = LeNet5(), datasets.MNIST(train=False), []
     hook = model.conv1.register_forward_hook(lambda module, inputs, output: seen.append(len(output)))
     report = filter_health(model, digits, normalize=NORMAL)
@@ -150,13 +149,13 @@ def test_a_thousand_digits_go_through_the_model_once_for_each_filter_and_twice_m
     assert sum(seen) <= (22 + 2) * 1000
 
 
-# --- dead and doubled
+# --- dead and duplicated filters
 
 
-def test_a_dead_filter_is_found():
+def test_filter_health_finds_dead_filters():
     model = LeNet5()
-    plant(model.conv1, 2, 0.01, bias=-50)
-    plant(model.conv2, 7, 0.0, bias=0)
+    set_filter(model.conv1, 2, 0.01, bias=-50)
+    set_filter(model.conv2, 7, 0.0, bias=0)
     x, y = mg.randn(50, 1, 28, 28), np.zeros(50, int)
     report = filter_health(model, (x, y))
     inside = model.pool1(F.relu(model.conv1(x)))
@@ -168,30 +167,30 @@ def test_a_dead_filter_is_found():
     assert f" {sum(dead)} dead, 0 with a near-duplicate" in str(report)
 
 
-def test_a_filter_that_lives_for_a_single_pixel_is_not_dead():
+def test_filter_health_does_not_call_a_filter_dead_that_has_one_nonzero_pixel():
     model, (x, y) = Net(), pictures()
     x[33, 0, 4, 4] = 100
     centre = np.zeros((5, 5))
     centre[2, 2] = 1
-    plant(model.stem, 1, centre, bias=-99)
+    set_filter(model.stem, 1, centre, bias=-99)
     assert not any(row.dead for row in filter_health(model, (x, y), batch_size=8, layers="stem").rows)
     x[33, 0, 4, 4] = 98
     assert [row.filter for row in filter_health(model, (x, y), layers="stem").rows if row.dead] == [1]
 
 
-def test_without_relu_a_negative_filter_is_not_dead():
+def test_filter_health_does_not_call_a_negative_filter_dead_without_relu():
     model = nn.Sequential(nn.Conv2d(1, 3, 3), nn.Tanh(), nn.Flatten())
-    plant(model[0], 0, 0.01, bias=-3)
+    set_filter(model[0], 0, 0.01, bias=-3)
     assert not any(row.dead for row in filter_health(model, pictures()).rows)
 
 
-def test_duplicates_are_found_at_any_size_and_named():
+def test_filter_health_finds_duplicates_of_any_norm():
     model = LeNet5()
     w = model.conv1.weight.detach().numpy().copy()
-    plant(model.conv1, 4, 3 * w[1] + 0.001)
-    plant(model.conv1, 5, -w[0])
+    set_filter(model.conv1, 4, 3 * w[1] + 0.001)
+    set_filter(model.conv1, 5, -w[0])
     report = filter_health(model, datasets.MNIST(train=False), max_images=20, layers="conv1")
-    assert [row.twin for row in report.rows] == [None, 4, None, None, 1, None], "an opposite is no twin"
+    assert [row.twin for row in report.rows] == [None, 4, None, None, 1, None], "an opposite is no duplicate"
     assert report.rows[1].remark == "like filter 4" and report.rows[1].similarity > 0.99
     flat = model.conv1.weight.detach().numpy().reshape(6, -1).astype(np.float64)
     cosines = flat @ flat.T / np.outer(*[np.linalg.norm(flat, axis=1)] * 2) - 2 * np.eye(6)
@@ -199,16 +198,16 @@ def test_duplicates_are_found_at_any_size_and_named():
     np.testing.assert_allclose([row.norm for row in report.rows], np.linalg.norm(flat, axis=1))
 
 
-def test_the_cosine_that_makes_a_twin_can_be_set():
+def test_filter_health_similar_sets_the_cosine_of_duplicates():
     model, (x, y) = Net(), pictures()
-    plant(model.stem, 0, SOBEL.sum() + np.eye(5))
-    plant(model.stem, 1, np.eye(5) + 0.2)
+    set_filter(model.stem, 0, SOBEL.sum() + np.eye(5))
+    set_filter(model.stem, 1, np.eye(5) + 0.2)
     cosine = filter_health(model, (x, y), layers="stem").rows[0].similarity
     for similar, twin in (cosine - 0.01, 1), (cosine + 0.01, None):
         assert filter_health(model, (x, y), layers="stem", similar=similar).rows[0].twin == twin
 
 
-def test_a_single_filter_has_no_twin():
+def test_filter_health_finds_no_duplicate_of_a_single_filter():
     model = nn.Sequential(nn.Conv2d(1, 1, 8), nn.Flatten())
     (row,) = filter_health(model, (pictures()[0], np.zeros(40, int))).rows
     assert row.twin is None and np.isnan(row.similarity)
@@ -217,14 +216,14 @@ def test_a_single_filter_has_no_twin():
 # --- classic filters
 
 
-def turned(angle):
-    """Sobel's filter, bright towards an angle that is a multiple of 45 degrees."""
+def sobel(angle):
+    """Return Sobel's filter, bright towards an angle that is a multiple of 45 degrees."""
     diagonal = np.array([[0.0, 1, 2], [-1, 0, 1], [-2, -1, 0]])
     return np.rot90(SOBEL if angle % 90 == 0 else diagonal, angle // 90)
 
 
 CLASSICS = {
-    **{f"Sobel {angle}°": turned(angle) for angle in range(0, 360, 45)},
+    **{f"Sobel {angle}°": sobel(angle) for angle in range(0, 360, 45)},
     "Laplacian": np.array([[0.0, -1, 0], [-1, 4, -1], [0, -1, 0]]),
     "−Laplacian": np.array([[1.0, 1, 1], [1, -8, 1], [1, 1, 1]]),
     "blur": np.array([[1.0, 2, 1], [2, 4, 2], [1, 2, 1]]),
@@ -237,49 +236,49 @@ CLASSICS = {
 
 @pytest.mark.parametrize("place", [(0, 0), (1, 1), (2, 0)])
 @pytest.mark.parametrize("name", CLASSICS)
-def test_a_planted_classic_filter_is_found_wherever_it_lies(name, place):
+def test_filter_health_finds_classic_filters_at_any_position(name, place):
     model, window = Net(), np.zeros((5, 5))
     window[place[0] : place[0] + 3, place[1] : place[1] + 3] = 0.3 * CLASSICS[name]
-    plant(model.stem, 2, window)
+    set_filter(model.stem, 2, window)
     row = filter_health(model, pictures(), layers="stem").rows[2]
     assert row.classic == name
     assert row.score == pytest.approx(1, abs=1e-6)
 
 
 @pytest.mark.parametrize("name", ["Sobel 0°", "Laplacian"])
-def test_a_classic_filter_is_found_under_noise_and_in_many_channels(name):
+def test_filter_health_finds_classic_filters_in_noise_and_in_many_channels(name):
     model, (x, y) = Net(channels=3, size=3), pictures(channels=3)
     noise = np.random.default_rng(1).normal(0, 0.1, (3, 3, 3))
-    plant(model.stem, 0, np.array([1.0, -0.5, 0.2])[:, None, None] * CLASSICS[name])
-    plant(model.stem, 1, CLASSICS[name] + noise)
+    set_filter(model.stem, 0, np.array([1.0, -0.5, 0.2])[:, None, None] * CLASSICS[name])
+    set_filter(model.stem, 1, CLASSICS[name] + noise)
     rows = filter_health(model, (x, y), layers="stem").rows
     assert [row.classic for row in rows[:2]] == [name, name]
     assert rows[0].score == pytest.approx(1, abs=1e-6) and 0.9 < rows[1].score < 1
 
 
-def test_the_score_is_the_cosine_and_knows_what_chance_gives():
+def test_filter_health_score_is_the_cosine_and_chance_is_below_it():
     model, (x, y) = Net(size=3), pictures()
     mixed = SOBEL / np.linalg.norm(SOBEL) + 0.5 * np.ones((3, 3)) / 3
-    plant(model.stem, 0, mixed)
+    set_filter(model.stem, 0, mixed)
     report = filter_health(model, (x, y), layers="stem")
     assert report.rows[0].classic == "Sobel 0°"
     assert report.rows[0].score == pytest.approx(1 / np.sqrt(1.25))
     assert 0.5 < report.chance["stem"] < 0.95
 
 
-def test_gabor_stripes_are_found():
+def test_filter_health_finds_gabor_filters():
     x, y = np.meshgrid(np.arange(5) - 2, np.arange(5) - 2)
     stripes = np.sin(2 * np.pi * x / 3) * np.exp(-(x**2 + y**2) / 4)
     model = Net()
-    plant(model.stem, 0, stripes)
+    set_filter(model.stem, 0, stripes)
     row = filter_health(model, pictures(), layers="stem").rows[0]
     assert row.classic == "Gabor 0° sine" and row.score > 0.95
 
 
 @pytest.mark.parametrize("size", [1, 2])
-def test_small_windows_and_zero_filters_resemble_nothing(size):
+def test_filter_health_finds_no_classic_filter_for_small_windows_and_zero_filters(size):
     model = nn.Sequential(nn.Conv2d(1, 3, size), nn.ReLU(), nn.Conv2d(3, 2, 3), nn.Flatten())
-    plant(model[2], 1, 0.0)
+    set_filter(model[2], 1, 0.0)
     rows = filter_health(model, pictures()).rows
     assert [row.classic for row in rows[:3]] == ["none"] * 3 and np.isnan([row.score for row in rows[:3]]).all()
     assert rows[4].classic == "none" and rows[4].score == 0 and np.isnan(rows[4].similarity)
@@ -288,7 +287,7 @@ def test_small_windows_and_zero_filters_resemble_nothing(size):
 # --- data
 
 
-def test_pairs_datasets_and_loaders_give_the_same():
+def test_filter_health_is_the_same_for_arrays_datasets_and_loaders():
     model, digits = LeNet5(), datasets.MNIST(train=False)
     x = ((digits.images[:50, None] / 255 - NORMAL[0]) / NORMAL[1]).astype(np.float32)
     first = data.Subset(digits, np.arange(50))
@@ -303,35 +302,35 @@ def test_pairs_datasets_and_loaders_give_the_same():
     assert len({str(report) for report in reports}) == 1
 
 
-def test_images_are_capped_and_taken_from_everywhere():
+def test_filter_health_takes_max_images_evenly_spaced():
     x, y = pictures()
     y = np.repeat([0, 1], 20)
     x[:] = np.where(y == 0, -1, 1)[:, None, None, None]
     model = nn.Sequential(nn.Conv2d(1, 2, 8), nn.Flatten())
-    plant(model[0], 0, -1.0)
-    plant(model[0], 1, 1.0)
+    set_filter(model[0], 0, -1.0)
+    set_filter(model[0], 1, 1.0)
     report = filter_health(model, (x, y), max_images=10)
     assert report.images == 10 and report.accuracy == 1
     report = filter_health(model, (x, 0 * y), max_images=10)
-    assert report.accuracy == 0.5, "five of each half"
+    assert report.accuracy == 0.5, "five images of each half"
 
 
 @pytest.mark.parametrize(
     "given, error, message",
     [
-        ((np.zeros((0, 1, 8, 8)), []), ValidationError, r"images have shape \(0, 1, 8, 8\), 0 numbers; give 1"),
-        ([], ValidationError, "the dataset has 0 images; give"),
-        (7, ValidationError, r"data is a int; give \(images, labels\), a Dataset or a DataLoader with 1 or more"),
+        ((np.zeros((0, 1, 8, 8)), []), ValidationError, r"images have shape \(0, 1, 8, 8\), 0 numbers; pass 1"),
+        ([], ValidationError, "the dataset has 0 images; pass"),
+        (7, ValidationError, r"data is a int; pass \(images, labels\), a Dataset or a DataLoader with 1 or more"),
         (
             (np.zeros((4, 1, 8, 8)), [0, 1, 2]),
             ShapeError,
-            r"images have shape \(4, 1, 8, 8\) and labels \(3,\), not \(N, C, H, W\) and \(N,\); give one label",
+            r"images have shape \(4, 1, 8, 8\) and labels \(3,\), not \(N, C, H, W\) and \(N,\); pass one label",
         ),
         ((np.zeros((2, 8, 8)), [0, 1]), ShapeError, r"images have shape \(2, 8, 8\) and labels \(2,\), not"),
         ((np.zeros((2, 1, 8, 8)), [0.0, 1.0]), DtypeError, "labels holds float64, not whole class numbers"),
     ],
 )
-def test_images_and_labels_are_checked(given, error, message):
+def test_filter_health_refuses_bad_images_and_labels(given, error, message):
     with pytest.raises(error, match="filter_health: " + message):
         filter_health(Net(), given)
 
@@ -339,29 +338,29 @@ def test_images_and_labels_are_checked(given, error, message):
 @pytest.mark.parametrize(
     "settings, message",
     [
-        ({"layers": "conv9"}, "there is no convolution 'conv9'; there are stem, block"),
+        ({"layers": "conv9"}, "there is no convolution 'conv9'; choose from stem, block"),
         ({"layers": ()}, "layers names 0 of 2 convolutions; name one or more, or give None"),
-        ({"similar": 0}, "similar is 0, not above 0 and at most 1; try 0.95"),
-        ({"max_images": 0}, "max_images is 0, not 1 or more; try 250"),
-        ({"batch_size": -1}, "batch_size is -1, not 1 or more; try 250"),
-        ({"normalize": NORMAL}, r"normalize is \(0.1307, 0.3081\) for a tuple, whose images are taken as they are"),
+        ({"similar": 0}, "similar is 0; use a cosine above 0 and at most 1"),
+        ({"max_images": 0}, "max_images is 0; use a whole number of 1 or more"),
+        ({"batch_size": -1}, "batch_size is -1; use a whole number of 1 or more"),
+        ({"normalize": NORMAL}, r"normalize is \(0.1307, 0.3081\) but the images of a tuple are not normalised"),
     ],
 )
-def test_settings_are_checked(settings, message):
+def test_filter_health_refuses_settings_out_of_range(settings, message):
     with pytest.raises(ValidationError, match="filter_health: " + message):
         filter_health(Net(), pictures(), **settings)
 
 
-def test_a_model_must_have_convolutions_and_give_scores():
+def test_filter_health_refuses_a_model_without_convolutions_or_scores():
     with pytest.raises(ValidationError, match="filter_health: the model has no Conv2d, only Linear; pass a CNN"):
         filter_health(nn.Sequential(nn.Linear(2, 2)), pictures())
-    with pytest.raises(ShapeError, match=r"the model gives scores \(40, 2, 6, 6\) for 40 images, not \(N, classes\)"):
+    with pytest.raises(ShapeError, match=r"the model returns shape \(40, 2, 6, 6\) for 40 images, not \(N, classes\)"):
         filter_health(nn.Sequential(nn.Conv2d(1, 2, 3)), pictures())
 
 
-def test_weights_must_be_finite():
+def test_filter_health_refuses_weights_that_are_not_finite():
     model = Net()
-    plant(model.stem, 0, np.nan)
+    set_filter(model.stem, 0, np.nan)
     with pytest.raises(ValidationError, match="filter_health: 25 of 100 weights are NaN or infinite; lower"):
         filter_health(model, pictures())
 
@@ -369,16 +368,16 @@ def test_weights_must_be_finite():
 # --- table and picture
 
 
-def planted():
+def model_with_bad_filters():
     model = Net()
-    plant(model.stem, 0, np.pad(SOBEL, 1))
-    plant(model.stem, 1, np.pad(SOBEL, 1), bias=0.1)
-    plant(model.block, 2, -1.0, bias=-50)
+    set_filter(model.stem, 0, np.pad(SOBEL, 1))
+    set_filter(model.stem, 1, np.pad(SOBEL, 1), bias=0.1)
+    set_filter(model.block, 2, -1.0, bias=-50)
     return model
 
 
-def test_the_table_has_a_line_for_each_filter():
-    report = filter_health(planted(), pictures())
+def test_health_report_prints_a_line_for_each_filter():
+    report = filter_health(model_with_bad_filters(), pictures())
     lines = str(report).splitlines()
     assert lines[0].startswith("8 filters: 1 dead, 2 with a near-duplicate; accuracy ")
     assert lines[0].endswith(" % on 40 images")
@@ -393,31 +392,33 @@ def test_the_table_has_a_line_for_each_filter():
     assert repr(report) == "HealthReport(8 filters of stem, block)"
 
 
-def test_the_picture_shows_filters_their_likes_scores_and_worth():
-    model = planted()
+def test_health_report_figure_shows_filters_classic_filters_scores_and_worth():
+    model = model_with_bad_filters()
     report = filter_health(model, pictures())
     stem, likeness, worth = report.figure.axes[:3]
-    shown = images(report.figure)
+    shown = image_arrays(report.figure)
     np.testing.assert_array_equal(shown[0], model.stem.weight.detach().numpy()[0, 0])
     np.testing.assert_allclose(shown[1], np.pad(SOBEL, 1) / 2)
     assert [bar.get_width() for bar in likeness.patches] == [row.score for row in report.rows[:4]]
     assert [bar.get_width() for bar in worth.patches] == pytest.approx([100 * row.worth for row in report.rows[:4]])
     assert [label.get_text() for label in likeness.get_yticklabels()] == [row.classic for row in report.rows[:4]]
-    assert {"like filter 1", "like filter 0", "dead", "accuracy lost without it (points)"} <= set(texts(report.figure))
+    assert {"like filter 1", "like filter 0", "dead", "accuracy lost without it (points)"} <= set(
+        drawn_strings(report.figure)
+    )
     assert report.figure is report.figure
 
 
-def test_of_a_large_layer_the_strongest_and_the_sick_are_shown():
+def test_health_report_figure_shows_the_strongest_filters_and_those_with_a_remark():
     model = Net(filters=40)
-    plant(model.stem, 3, 0.0, bias=-1)
+    set_filter(model.stem, 3, 0.0, bias=-1)
     report = filter_health(model, pictures(), layers="stem")
     shown = [label.get_text() for label in report.figure.axes[0].get_yticklabels()]
     assert len(shown) == 16 and "filter 3" in shown
-    assert any(text.startswith("shown: 16 of 40 filters") for text in texts(report.figure))
+    assert any(text.startswith("shown: 16 of 40 filters") for text in drawn_strings(report.figure))
 
 
 FIGURES = {
-    "residual": (planted, pictures),
+    "residual": (model_with_bad_filters, pictures),
     "3 channels": (lambda: Net(3), lambda: pictures(channels=3)),
     "1x1": (lambda: Net(size=1), pictures),
     "many": (lambda: Net(filters=40), pictures),
@@ -427,7 +428,7 @@ FIGURES = {
 
 @pytest.mark.parametrize("name", FIGURES)
 @pytest.mark.filterwarnings("error")
-def test_every_text_lies_on_the_canvas_and_on_no_other_text(name):
+def test_health_report_figure_has_readable_text(name):
     model, given = FIGURES[name]
     figure = filter_health(model(), given()).figure
-    expect_readable(figure)
+    check_readable(figure)

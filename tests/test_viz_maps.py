@@ -1,10 +1,10 @@
-"""What layers make of an image, as pictures, and one pixel of it calculated by hand."""
+"""viz.feature_maps and viz.explain_pixel."""
 
 from itertools import product
 
 import numpy as np
 import pytest
-from pictures import expect_readable, texts
+from figures import check_readable, drawn_strings
 
 import minigrad as mg
 import minigrad.nn.functional as F
@@ -14,7 +14,7 @@ from minigrad.models import LeNet5
 from minigrad.viz import style
 from minigrad.viz.maps import feature_maps
 from minigrad.viz.pixel import explain_pixel
-from minigrad.viz.trace import trace
+from minigrad.viz.tracing import trace
 
 RNG = np.random.default_rng(0)
 
@@ -24,7 +24,7 @@ def noise(*shape):
 
 
 class Residual(nn.Module):
-    """Functions in a forward, groups, stride, dilation and a convolution without bias."""
+    """Functions in its forward, groups, stride, dilation and a convolution without bias."""
 
     def __init__(self):
         super().__init__()
@@ -74,21 +74,24 @@ PIXELS = {
 ASKED = [(name, *asked) for name, pixels in PIXELS.items() for asked in pixels]
 
 
-def made(name):
+def model_and_image(name):
     model, shape = MODELS[name]
     mg.manual_seed(0)
     return model(), noise(*shape)
 
 
 FIGURES = {
-    **{f"maps of {name}": lambda name=name: feature_maps(*made(name)) for name in MODELS},
-    **{f"pixel of {asked}": lambda asked=asked: explain_pixel(*made(asked[0]), *asked[1:]).figure for asked in ASKED},
+    **{f"maps of {name}": lambda name=name: feature_maps(*model_and_image(name)) for name in MODELS},
+    **{
+        f"pixel of {asked}": lambda asked=asked: explain_pixel(*model_and_image(asked[0]), *asked[1:]).figure
+        for asked in ASKED
+    },
 }
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_every_text_lies_on_the_canvas_and_on_no_other_text(name):
-    expect_readable(FIGURES[name]())
+def test_feature_maps_and_explain_pixel_have_readable_text(name):
+    check_readable(FIGURES[name]())
 
 
 # --- feature maps
@@ -103,8 +106,8 @@ def images(axes):
     return np.stack([image.get_array() for image in axes.images])
 
 
-def test_layers_stand_in_the_order_in_which_they_ran():
-    assert list(panels(feature_maps(*made("residual")))) == [
+def test_feature_maps_shows_layers_in_the_order_in_which_they_ran():
+    assert list(panels(feature_maps(*model_and_image("residual")))) == [
         "image: 3 channels of 13×32",
         "a (Conv2d): 8 maps of 13×32",
         "leaky_relu: 8 maps of 13×32",
@@ -118,8 +121,8 @@ def test_layers_stand_in_the_order_in_which_they_ran():
     ]
 
 
-def test_maps_are_what_the_layer_makes():
-    model, image = made("LeNet-5")
+def test_feature_maps_shows_the_output_of_each_layer():
+    model, image = model_and_image("LeNet-5")
     shown = panels(feature_maps(model, image))
     conv1 = model.conv1(mg.tensor(image.reshape(1, 1, 28, 28))).detach().numpy()
     np.testing.assert_array_equal(images(shown["image: 1 channel of 28×28"])[0], image)
@@ -128,8 +131,8 @@ def test_maps_are_what_the_layer_makes():
     np.testing.assert_array_equal(images(shown["fc1 (Linear): 120 units"])[0], fc1)
 
 
-def test_the_maps_of_a_layer_share_a_scale_centred_on_zero_where_signed():
-    shown = panels(feature_maps(*made("LeNet-5")))
+def test_feature_maps_uses_one_scale_for_a_layer_centred_on_zero_if_signed():
+    shown = panels(feature_maps(*model_and_image("LeNet-5")))
     conv1, relu = shown["conv1 (Conv2d): 6 maps of 28×28"], shown["activation (ReLU): 6 maps of 14×14"]
     assert {image.get_clim() for image in conv1.images} == {(-abs(images(conv1)).max(), abs(images(conv1)).max())}
     assert {image.get_clim() for image in relu.images} == {(0, images(relu).max())}
@@ -137,15 +140,15 @@ def test_the_maps_of_a_layer_share_a_scale_centred_on_zero_where_signed():
     assert {image.get_cmap().name for image in relu.images} == {style.AMOUNT.name}
 
 
-def test_an_image_of_three_channels_is_shown_in_colours():
-    model, image = made("residual")
+def test_feature_maps_shows_an_image_of_three_channels_in_colours():
+    model, image = model_and_image("residual")
     (shown,) = images(panels(feature_maps(model, image))["image: 3 channels of 13×32"])
     low, high = image.min(), image.max()
     np.testing.assert_allclose(shown, np.moveaxis((image - low) / (high - low), 0, -1), atol=1e-6)
 
 
-def test_of_many_maps_and_units_the_strongest_are_shown():
-    model, image = made("64 channels, 2 in")
+def test_feature_maps_shows_the_strongest_of_many_maps_and_units():
+    model, image = model_and_image("64 channels, 2 in")
     figure = feature_maps(model, image)
     maps = trace("test", model, image)[2].output[0]
     strongest = np.sort(np.argsort(-np.square(maps).sum((1, 2)), kind="stable")[:16])
@@ -156,7 +159,7 @@ def test_of_many_maps_and_units_the_strongest_are_shown():
 
 
 @pytest.mark.parametrize("end", [None, nn.Softmax(1), nn.LogSoftmax(1)])
-def test_scores_are_bars_with_the_probability_of_each_class(end):
+def test_feature_maps_shows_scores_with_the_probability_of_each_class(end):
     model = nn.Sequential(nn.Flatten(), nn.Linear(4, 3), *([end] if end else []))
     model[1].load_state_dict({"weight": mg.zeros(3, 4), "bias": mg.tensor([0.0, float(np.log(2)), 0.0])})
     axes = feature_maps(model, np.ones((2, 2))).axes[-2]
@@ -165,22 +168,22 @@ def test_scores_are_bars_with_the_probability_of_each_class(end):
     ]  # fmt: skip
 
 
-def test_of_many_classes_the_most_probable_are_shown():
-    model, image = made("64 channels, 2 in")
+def test_feature_maps_shows_the_most_probable_of_many_classes():
+    model, image = model_and_image("64 channels, 2 in")
     scores = model(mg.tensor(image[None])).detach().numpy()[0]
     axes = panels(feature_maps(model, image))["7 (Linear): 1000 scores, the 12 highest shown"]
     shown = [label.get_text().split()[1] for label in axes.get_xticklabels()]
     assert shown == [str(c) for c in sorted(np.argsort(-scores)[:12])]
 
 
-def test_numbers_that_are_no_scores_get_no_probability():
+def test_feature_maps_shows_no_probability_for_outputs_that_are_no_scores():
     model = nn.Sequential(nn.Flatten(), nn.Linear(4, 3), nn.Sigmoid())
     assert list(panels(feature_maps(model, noise(2, 2))))[-1] == "2 (Sigmoid): 3 units"
-    assert list(panels(feature_maps(*made("no convolution"))))[-1] == "1 (Linear): 1 unit"
+    assert list(panels(feature_maps(*model_and_image("no convolution"))))[-1] == "1 (Linear): 1 unit"
 
 
-def test_layers_can_be_chosen():
-    model, image = made("LeNet-5")
+def test_feature_maps_shows_the_given_layers():
+    model, image = model_and_image("LeNet-5")
     names = [
         heading.split()[0].rstrip(":") for heading in panels(feature_maps(model, image, ["fc3", "conv2", "reshape"]))
     ]
@@ -188,8 +191,8 @@ def test_layers_can_be_chosen():
     assert len(panels(feature_maps(model, image, "conv2"))) == 2
 
 
-def test_the_model_stays_as_it_is():
-    model, image = made("residual")
+def test_feature_maps_and_explain_pixel_do_not_change_the_model():
+    model, image = model_and_image("residual")
     model.fc.eval()
     before = {name: value.numpy().copy() for name, value in model.state_dict().items()}
     feature_maps(model, image), explain_pixel(model, image, "a", 0, 0, 0)
@@ -198,9 +201,9 @@ def test_the_model_stays_as_it_is():
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
-def test_feature_maps_refuse_what_cannot_be_shown():
-    model, image = made("LeNet-5")
-    with pytest.raises(ValidationError, match="feature_maps: there is no layer 'conv9'; there are conv1, pool1, activ"):
+def test_feature_maps_refuses_bad_layers_images_and_models():
+    model, image = model_and_image("LeNet-5")
+    with pytest.raises(ValidationError, match="feature_maps: there is no layer 'conv9'; choose one of conv1, pool1"):
         feature_maps(model, image, ["conv1", "conv9"])
     with pytest.raises(
         ValidationError, match="feature_maps: layers holds 0 names, not 1 or more; name a layer, or pass"
@@ -225,8 +228,8 @@ def test_feature_maps_refuse_what_cannot_be_shown():
 
 
 @pytest.mark.parametrize("name, layer, channel, row, col", ASKED)
-def test_the_value_is_what_the_layer_computes(name, layer, channel, row, col):
-    model, image = made(name)
+def test_explain_pixel_value_equals_the_output_of_the_layer(name, layer, channel, row, col):
+    model, image = model_and_image(name)
     pixel = explain_pixel(model, image, layer, channel, row, col)
     (output,) = [step.output for step in trace("test", model, image) if step.name == layer]
     assert pixel.value == pytest.approx(output[0, channel, row, col], abs=1e-5)
@@ -234,7 +237,7 @@ def test_the_value_is_what_the_layer_computes(name, layer, channel, row, col):
     assert pixel.sum == pytest.approx((pixel.patch * pixel.kernel).sum())
 
 
-def test_every_pixel_of_a_strided_dilated_grouped_padded_convolution_agrees():
+def test_explain_pixel_equals_every_output_of_a_strided_dilated_grouped_padded_convolution():
     model = nn.Sequential(nn.Conv2d(4, 4, (3, 2), stride=(2, 1), padding=(3, 1), dilation=(2, 3), groups=2))
     image = noise(4, 6, 7)
     output = trace("test", model, image)[0].output[0]
@@ -242,41 +245,41 @@ def test_every_pixel_of_a_strided_dilated_grouped_padded_convolution_agrees():
     np.testing.assert_allclose(values, output.ravel(), atol=1e-5)
 
 
-def test_padding_is_zero_and_marked():
+def test_explain_pixel_marks_padding():
     pixel = explain_pixel(nn.Sequential(nn.Conv2d(1, 1, 3, padding=1)), np.ones((4, 4)), "0", 0, 0, 3)
     np.testing.assert_array_equal(pixel.inside, [[0, 0, 0], [1, 1, 0], [1, 1, 0]])
     np.testing.assert_array_equal(pixel.patch[0], pixel.inside)
     assert "rows −1 to 1, columns 2 to 4, 5 of 9 pixels are zero padding" in pixel.text
     assert "     pad pad pad " in pixel.text
-    assert "hatched: zero padding outside of what the layer reads" in "\n".join(texts(pixel.figure))
+    assert "hatched: zero padding around the input of the layer" in "\n".join(drawn_strings(pixel.figure))
 
 
-def test_a_window_may_lie_in_the_padding_as_a_whole():
+def test_explain_pixel_of_a_window_inside_the_padding():
     pixel = explain_pixel(nn.Sequential(nn.Conv2d(1, 1, 1, padding=2)), noise(3, 3), "0", 0, 6, 0)
     assert (pixel.value, len(pixel.rows), len(pixel.cols)) == (pixel.bias, 0, 0)
     assert "In the image: no row, no column" in pixel.text
-    assert "no row\nno column" in texts(pixel.figure)
+    assert "no row\nno column" in drawn_strings(pixel.figure)
 
 
-def test_a_filter_of_a_group_reads_its_own_channels():
-    model, image = made("residual")
+def test_explain_pixel_of_a_filter_in_a_group():
+    model, image = model_and_image("residual")
     pixel = explain_pixel(model, image, "b", 5, 0, 0)
     assert pixel.channels == range(4, 6)
-    assert "of what b reads: channels 4 to 5 of 13×32" in pixel.text
+    assert "in the input of b: channels 4 to 5 of 13×32" in pixel.text
 
 
-def test_only_an_activation_that_follows_at_once_is_applied():
-    model, image = made("residual")
+def test_explain_pixel_applies_only_an_activation_that_reads_the_pixel():
+    model, image = model_and_image("residual")
     pixel = explain_pixel(model, image, "a", 0, 5, 5)
     assert (pixel.activation, pixel.following) == ("leaky_relu", "leaky_relu")
     assert pixel.activated == pytest.approx(pixel.value * (0.1 if pixel.value < 0 else 1), abs=1e-6)
-    assert "No activation follows at once; next is add" in explain_pixel(model, image, "c", 0, 0, 0).text
+    assert "No activation reads it; the next layer is add" in explain_pixel(model, image, "c", 0, 0, 0).text
     last = explain_pixel(nn.Sequential(nn.Conv2d(1, 1, 1)), noise(2, 2), "0", 0, 0, 0)
     assert (last.activation, last.activated, last.following) == (None, None, None)
 
 
 @pytest.mark.parametrize("layer, value", [(nn.ReLU(), 0.0), (nn.Tanh(), -0.7615942), (nn.Sigmoid(), 0.2689414)])
-def test_the_text_goes_from_products_to_activation(layer, value):
+def test_explain_pixel_text_goes_from_products_to_activation(layer, value):
     model = nn.Sequential(nn.Conv2d(1, 1, 2), layer)
     nn.init.constant_(model[0].weight, 0.5)
     nn.init.constant_(model[0].bias, -3.0)
@@ -294,18 +297,18 @@ def test_the_text_goes_from_products_to_activation(layer, value):
         assert line in str(pixel)
 
 
-def test_of_many_input_channels_the_strongest_are_drawn_and_the_others_summed():
-    pixel = explain_pixel(*made("64 channels, 20 in"), "2", 0, 0, 0)
+def test_explain_pixel_shows_the_strongest_of_many_input_channels_and_sums_the_others():
+    pixel = explain_pixel(*model_and_image("64 channels, 20 in"), "2", 0, 0, 0)
     strength = np.square(pixel.products).sum((1, 2))
     shown = sorted(np.argsort(-strength)[:3])
     rest = f"{np.delete(pixel.products, shown, 0).sum():.4g}".replace("-", "−")
     assert f"the other 61 input channels, sum {rest}" in pixel.text
     assert [axes.get_ylabel() for axes in pixel.figure.axes[3:12:3]] == [f"channel {c}" for c in shown]
-    assert "No bias" in explain_pixel(*made("residual"), "c", 0, 0, 0).text
+    assert "No bias" in explain_pixel(*model_and_image("residual"), "c", 0, 0, 0).text
 
 
-def test_an_explanation_prints_its_text():
-    pixel = explain_pixel(*made("LeNet-5"), "conv1", 0, 0, 0)
+def test_explain_pixel_str_and_repr():
+    pixel = explain_pixel(*model_and_image("LeNet-5"), "conv1", 0, 0, 0)
     assert str(pixel) == pixel.text
     assert repr(pixel) == f"PixelExplanation(layer conv1, channel 0, row 0, column 0: {pixel.value:.6g})"
 
@@ -313,8 +316,8 @@ def test_an_explanation_prints_its_text():
 # --- receptive fields
 
 
-def seen(model, image, name):
-    """(OH, OW, H, W): whether some channel of a layer's output changes with a pixel, whichever way that is changed."""
+def pixel_effects(model, image, name):
+    """Return (OH, OW, H, W): whether any change of a pixel changes some channel of a layer's output."""
     (_, H, W), changes = image.shape, (-100.0, -1.0, 1.0, 100.0)
     before = next(layer for layer in trace("test", model, image) if layer.name == name).output
     found = np.zeros((*before.shape[2:], H, W), bool)
@@ -328,28 +331,28 @@ def seen(model, image, name):
 
 
 def hull(pixels):
-    """First to last row and column of a map (H, W) of booleans."""
+    """Return the ranges of rows and columns from the first to the last True in (H, W)."""
     rows, cols = np.flatnonzero(pixels.any(1)), np.flatnonzero(pixels.any(0))
     return range(rows[0], rows[-1] + 1), range(cols[0], cols[-1] + 1)
 
 
 @pytest.mark.parametrize("name, places", [("conv1", [0, 1, 13, 26, 27]), ("conv2", range(10))])
-def test_the_receptive_fields_of_lenet_are_what_changes(name, places):
+def test_explain_pixel_receptive_fields_of_lenet_equal_brute_force(name, places):
     model, image = LeNet5(), noise(1, 28, 28)
-    found = seen(model, image, name)
+    found = pixel_effects(model, image, name)
     for row, col in product(places, places):
         pixel = explain_pixel(model, image, name, 0, row, col)
         assert (pixel.rows, pixel.cols) == hull(found[row, col])
 
 
-def test_the_receptive_fields_of_a_strided_dilated_padded_network_are_what_changes():
-    """Where padding cuts a dilated window off, the first pixel inside may lie between two of its taps."""
+def test_explain_pixel_receptive_fields_of_a_strided_dilated_padded_network_equal_brute_force():
+    """Where a dilated window reaches into padding, the first pixel inside may lie between two pixels that it reads."""
     model = nn.Sequential(
         nn.Conv2d(2, 3, 3, padding=1), nn.Tanh(), nn.Conv2d(3, 3, 3, stride=2, padding=1), nn.AvgPool2d(2, stride=1),
         nn.Conv2d(3, 4, (3, 2), padding=(2, 1), dilation=(2, 1)),
     ).double()  # fmt: skip
     image = RNG.normal(0, 0.1, (2, 14, 13))
-    found = seen(model, image, "4")
+    found = pixel_effects(model, image, "4")
     for row, col in np.ndindex(found.shape[:2]):
         pixel = explain_pixel(model, image, "4", 0, row, col)
         rows, cols = hull(found[row, col])
@@ -359,8 +362,8 @@ def test_the_receptive_fields_of_a_strided_dilated_padded_network_are_what_chang
             assert pixel.rows == rows
 
 
-def test_without_a_known_field_the_whole_image_counts():
-    class Turned(nn.Module):
+def test_explain_pixel_gives_the_whole_image_if_the_field_is_unknown():
+    class Reshaped(nn.Module):
         def __init__(self):
             super().__init__()
             self.conv = nn.Conv2d(1, 1, 1)
@@ -368,18 +371,16 @@ def test_without_a_known_field_the_whole_image_counts():
         def forward(self, x):
             return self.conv(x.reshape(1, 1, 6, 4))
 
-    pixel = explain_pixel(Turned(), noise(4, 6), "conv", 0, 0, 0)
+    pixel = explain_pixel(Reshaped(), noise(4, 6), "conv", 0, 0, 0)
     assert (pixel.rows, pixel.cols) == (range(4), range(6))
 
 
-# --- bad input
+# --- errors
 
 
 def test_explain_pixel_refuses_layers_that_are_no_convolution():
-    model, image = made("LeNet-5")
-    with pytest.raises(
-        ValidationError, match="explain_pixel: there is no layer 'conv3'; there are conv1, pool1, activa"
-    ):
+    model, image = model_and_image("LeNet-5")
+    with pytest.raises(ValidationError, match="explain_pixel: there is no layer 'conv3'; choose one of conv1, pool1"):
         explain_pixel(model, image, "conv3", 0, 0, 0)
     with pytest.raises(
         ValidationError, match="explain_pixel: fc1 is a Linear, no convolution; choose one of conv1, con"
@@ -388,7 +389,7 @@ def test_explain_pixel_refuses_layers_that_are_no_convolution():
     with pytest.raises(
         ValidationError, match="explain_pixel: the model ran 0 convolutions, only Flatten, Linear; pass a"
     ):
-        explain_pixel(*made("no convolution"), "1", 0, 0, 0)
+        explain_pixel(*model_and_image("no convolution"), "1", 0, 0, 0)
 
 
 @pytest.mark.parametrize(
@@ -400,20 +401,18 @@ def test_explain_pixel_refuses_layers_that_are_no_convolution():
         ((0, 0, 1.5), "col is 1.5 but the output of conv2 has 10"),
     ],
 )
-def test_explain_pixel_refuses_pixels_that_there_are_not(asked, message):
+def test_explain_pixel_refuses_positions_out_of_range(asked, message):
     with pytest.raises(ValidationError, match="explain_pixel: " + message):
-        explain_pixel(*made("LeNet-5"), "conv2", *asked)
+        explain_pixel(*model_and_image("LeNet-5"), "conv2", *asked)
 
 
 def test_explain_pixel_refuses_images_that_do_not_fit():
-    model, image = made("LeNet-5")
+    model, image = model_and_image("LeNet-5")
     with pytest.raises(ShapeError, match=r"explain_pixel: image has shape \(784,\); pass \(H, W\), \(C, H, W\) or"):
         explain_pixel(model, image.ravel(), "conv1", 0, 0, 0)
     with pytest.raises(ShapeError, match="weight reads 1 channels but x has 3"):
         explain_pixel(model, noise(3, 28, 28), "conv1", 0, 0, 0)
-    with pytest.raises(
-        ValidationError, match="explain_pixel: 784 of 784 values of what conv1 reads are NaN or infinite"
-    ):
+    with pytest.raises(ValidationError, match="explain_pixel: 784 of 784 values that conv1 reads are NaN or infinite"):
         explain_pixel(model, image * np.nan, "conv1", 0, 0, 0)
     nn.init.constant_(model.conv1.weight, np.nan)
     with pytest.raises(ValidationError, match="explain_pixel: 150 of 150 values of the weight of conv1 are NaN"):

@@ -1,4 +1,4 @@
-"""The report: one file that holds everything, asks the network for nothing, and opens in a browser."""
+"""viz.report: one HTML file with all pictures, which needs no network and opens in a browser."""
 
 import base64
 import re
@@ -30,8 +30,8 @@ TITLES = [
 ]
 
 
-class Page(HTMLParser):
-    """The headings, pictures, tables and addresses of a page."""
+class Report(HTMLParser):
+    """The headings, pictures, tables and addresses in an HTML file."""
 
     def __init__(self, text):
         super().__init__()
@@ -57,7 +57,7 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def subject():
-    """A small network that has learned a little, its images and labels, and the tape of that."""
+    """A small trained network with its images, labels, history and tape."""
     mg.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(27, 3))
     labels = np.arange(60) % 3
@@ -84,35 +84,35 @@ def path(subject, tmp_path_factory):
     return viz.report(**subject, path=tmp_path_factory.mktemp("report") / "new folder" / "report.html")
 
 
-def test_every_section_has_its_pictures(path):
-    page = Page(path.read_text())
-    assert page.headings == TITLES
-    assert len(page.tables) == 3  # layers, one pixel, filter health
-    assert all(picture["alt"] for picture in page.pictures)
-    for picture in page.pictures:
+def test_report_has_all_sections_with_their_pictures(path):
+    report = Report(path.read_text())
+    assert report.headings == TITLES
+    assert len(report.tables) == 3  # layers, one pixel, filter health
+    assert all(picture["alt"] for picture in report.pictures)
+    for picture in report.pictures:
         kind, data = re.fullmatch(r"data:image/(png|gif);base64,(.+)", picture["src"]).groups()
         with Image.open(BytesIO(base64.b64decode(data))) as image:
             assert image.format == kind.upper()
             assert len(np.unique(np.asarray(image.convert("L")))) > 10
 
 
-def test_nothing_is_fetched(path):
-    page = Page(path.read_text())
-    assert all(address.startswith(("data:", "#s")) for address in page.addresses)
+def test_report_loads_nothing_from_the_network(path):
+    report = Report(path.read_text())
+    assert all(address.startswith(("data:", "#s")) for address in report.addresses)
     assert "default-src 'none'" in path.read_text()
     assert "<script" not in path.read_text()
 
 
-def test_names_are_written_as_they_are_meant(subject, tmp_path):
+def test_report_escapes_its_title_and_omits_optional_sections(subject, tmp_path):
     path = viz.report(**{**subject, "tape": None, "init": None, "history": None}, path=tmp_path / "a.html", title="<b>")
     text = path.read_text()
     assert "<title>&lt;b&gt;</title>" in text
-    assert Page(text).headings == [
+    assert Report(text).headings == [
         title for title in TITLES if title not in ("How it learned", "How the filters changed")
     ]
 
 
-def test_the_model_is_left_as_it_was(subject, tmp_path):
+def test_report_does_not_change_the_model(subject, tmp_path):
     model = subject["model"]
     before = {name: value.numpy().copy() for name, value in model.state_dict().items()}
     model.train()
@@ -124,7 +124,7 @@ def test_the_model_is_left_as_it_was(subject, tmp_path):
 
 @pytest.mark.skipif(BROWSER is None, reason="needs Chromium or Chrome")
 @pytest.mark.parametrize("width", [390, 1200], ids=["phone", "desk"])
-def test_a_browser_shows_it_without_scrolling_sideways(path, tmp_path, width):
+def test_report_fits_the_width_of_a_browser(path, tmp_path, width):
     quiet = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"]
     quiet += ["--no-first-run", "--hide-scrollbars", f"--user-data-dir={tmp_path / 'profile'}"]
     shot = tmp_path / "shot.png"
@@ -132,27 +132,31 @@ def test_a_browser_shows_it_without_scrolling_sideways(path, tmp_path, width):
     subprocess.run(command, check=True, capture_output=True)
     pixels = np.asarray(Image.open(shot).convert("L"))
     assert pixels.shape[1] == width
-    assert (pixels < 128).any(axis=1).sum() > 1000  # rows with something to see
-    assert (pixels[:, -8:] > 230).all()  # and nothing that runs out of the page
+    assert (pixels < 128).any(axis=1).sum() > 1000  # rows with content
+    assert (pixels[:, -8:] > 230).all()  # nothing overflows to the right
 
 
 @pytest.mark.parametrize(
     "change, error, message",
     [
         ({"labels": np.zeros(59, int)}, ShapeError, "60 images but 59 labels"),
-        ({"labels": np.full(60, 3)}, ValidationError, "labels run from 3 to 3, the model answers 0 to 2"),
+        (
+            {"labels": np.full(60, 3)},
+            ValidationError,
+            "labels run from 3 to 3 but the model scores 3 classes, numbered 0 to 2",
+        ),
         ({"model": nn.Sequential(nn.Flatten(), nn.Linear(64, 3))}, ValidationError, "no Conv2d"),
         ({"images": np.zeros((60, 2, 8, 8), np.float32)}, ShapeError, "weight reads 1 channels but x has 2"),
     ],
 )
-def test_what_does_not_fit_is_refused_and_writes_nothing(subject, tmp_path, change, error, message):
+def test_report_refuses_bad_input_and_writes_nothing(subject, tmp_path, change, error, message):
     with pytest.raises(error, match=message):
         viz.report(**{**subject, **change}, path=tmp_path / "report.html")
     assert not list(tmp_path.iterdir())
 
 
-def test_names_and_titles_are_written_as_they_are(tmp_path):
-    """`$`, HTML, whole numbers, and halves of surrogate pairs from names of files."""
+def test_report_writes_class_names_and_title_literally(tmp_path):
+    """Names with `$` or HTML, integers, and lone surrogates from file names."""
     model, images, labels = (
         nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(32, 3)),
         mg.randn(6, 1, 6, 6),

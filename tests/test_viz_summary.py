@@ -1,22 +1,22 @@
-"""Models and graphs described: the table, the drawn network, the recorded graph, and what a model misread."""
+"""viz.summary, draw, autograd_graph and mistakes."""
 
 from itertools import combinations
 
 import numpy as np
 import pytest
+from figures import CLASSES, check_readable, drawn_strings, image_arrays
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
-from pictures import CLASSES, expect_readable, images, texts
 
 import minigrad as mg
 import minigrad.nn.functional as F
 from minigrad import nn
 from minigrad.errors import DtypeError, GraphError, ShapeError, ValidationError
 from minigrad.models import LeNet5
-from minigrad.viz.autograd import graph
-from minigrad.viz.mistakes import mistakes
-from minigrad.viz.summary import summary
+from minigrad.viz.autograd import autograd_graph
+from minigrad.viz.model_summary import summary
 from minigrad.viz.volumes import draw
+from minigrad.viz.wrong_answers import mistakes
 
 RNG = np.random.default_rng(0)
 
@@ -36,7 +36,7 @@ def dense():
 
 
 class Net(nn.Module):
-    """Shortcuts, a layer that is used twice, a parameter that a function uses, and one that nothing does."""
+    """Shortcuts, a layer that runs twice, a parameter that a function uses, and a layer that is not used."""
 
     def __init__(self):
         super().__init__()
@@ -53,7 +53,7 @@ class Net(nn.Module):
 
 
 class Scores(nn.Module):
-    """The image itself as scores: what is answered, and how surely, is known."""
+    """Take the pixels of the image as scores, so that answers and probabilities are known."""
 
     def __init__(self, last=None):
         super().__init__()
@@ -67,8 +67,8 @@ def loss(model, shape):
     return F.cross_entropy(model(mg.zeros(*shape)), mg.zeros(shape[0]).long())
 
 
-def misread(n, classes):
-    """Scores as images (N, 1, 1, K), and labels, half of which are not the largest score."""
+def half_wrong(n, classes):
+    """Return scores as images (N, 1, 1, K), and labels, half of which have the largest score."""
     scores = RNG.normal(size=(n, 1, 1, classes)).astype(np.float32)
     labels = scores.reshape(n, classes).argmax(1)
     return scores, np.where(np.arange(n) % 2, labels, (labels + 1) % classes)
@@ -82,14 +82,14 @@ FIGURES = {
     "draw shortcuts": lambda: draw(Net(), (1, 8, 8)),
     "draw one layer": lambda: draw(nn.Conv2d(3, 512, (7, 1), stride=(2, 1), dilation=2), (3, 224, 16)),
     "draw large and small": lambda: draw(nn.Conv2d(1, 1, 224), (1, 224, 224)),
-    "graph of LeNet-5": lambda: graph(loss(LeNet5(), (64, 1, 28, 28)), model=LeNet5()),
-    "graph of six convolutions": lambda: graph(loss(vgg(), (2, 3, 32, 32))),
-    "graph without convolutions": lambda: graph(dense()(mg.zeros(64, 1, 28, 28))),
-    "graph with shortcuts": lambda: graph(Net()(mg.zeros(5, 1, 8, 8)), model=Net()),
-    "graph, cut": lambda: graph(loss(vgg(), (2, 3, 32, 32)), most=8),
-    "mistakes, many": lambda: mistakes(Scores(), *misread(80, 10), n=64),
-    "mistakes, named": lambda: mistakes(Scores(), *misread(20, 10), classes=CLASSES),
-    "mistakes, one": lambda: mistakes(Scores(), *misread(1, 10)),
+    "autograd graph of LeNet-5": lambda: autograd_graph(loss(LeNet5(), (64, 1, 28, 28)), model=LeNet5()),
+    "autograd graph of six convolutions": lambda: autograd_graph(loss(vgg(), (2, 3, 32, 32))),
+    "autograd graph without convolutions": lambda: autograd_graph(dense()(mg.zeros(64, 1, 28, 28))),
+    "autograd graph with shortcuts": lambda: autograd_graph(Net()(mg.zeros(5, 1, 8, 8)), model=Net()),
+    "autograd graph, cut": lambda: autograd_graph(loss(vgg(), (2, 3, 32, 32)), most=8),
+    "mistakes, many": lambda: mistakes(Scores(), *half_wrong(80, 10), n=64),
+    "mistakes, named": lambda: mistakes(Scores(), *half_wrong(20, 10), classes=CLASSES),
+    "mistakes, one": lambda: mistakes(Scores(), *half_wrong(1, 10)),
     "mistakes, tall": lambda: mistakes(LeNet5(), np.zeros((9, 28, 28)), np.arange(9), n=3),
     "mistakes, none": lambda: mistakes(Scores(), np.eye(3).reshape(3, 1, 1, 3), [0, 1, 2]),
 }
@@ -97,14 +97,14 @@ FIGURES = {
 
 @pytest.mark.parametrize("name", FIGURES)
 @pytest.mark.filterwarnings("error")
-def test_every_text_lies_on_the_canvas_and_on_no_other_text(name):
-    expect_readable(FIGURES[name]())
+def test_draw_autograd_graph_and_mistakes_have_readable_text(name):
+    check_readable(FIGURES[name]())
 
 
 # --- summary
 
 
-def test_lenet_is_counted_as_by_hand():
+def test_summary_of_lenet_equals_hand_calculation():
     found = summary(LeNet5(), (1, 28, 28))
     assert (found.parameters, found.multiply_adds, found.unused) == (61_706, 416_520, {})
     rows = {row.name: row for row in found.rows}
@@ -115,18 +115,18 @@ def test_lenet_is_counted_as_by_hand():
     assert found.bytes == sum(row.bytes for row in found.rows)
 
 
-def test_a_view_needs_no_memory():
+def test_summary_counts_no_bytes_for_a_view():
     rows = {row.name: row for row in summary(LeNet5(), (1, 28, 28)).rows}
     assert (rows["reshape"].shape, rows["reshape"].bytes) == ((400,), 0)
 
 
-def test_groups_strides_and_float64_are_counted():
+def test_summary_counts_groups_strides_and_float64():
     model = nn.Sequential(nn.Conv2d(4, 6, (3, 2), stride=2, groups=2, bias=False)).double()
     (row,) = summary(model, (4, 9, 8)).rows
     assert row == ("0", "Conv2d", (6, 4, 4), 6 * 2 * 6, 6 * 16 * 2 * 6, 8 * 96, (3, 2))
 
 
-def test_parameters_are_counted_where_they_are_used_first_and_those_that_are_not_are_named():
+def test_summary_counts_parameters_at_their_first_use_and_names_unused_ones():
     found = summary(Net(), (1, 8, 8))
     counts = {row.name: row.parameters for row in found.rows if row.parameters}
     assert counts == {"stem": 40, "block": 148, "matmul": 12}
@@ -136,13 +136,13 @@ def test_parameters_are_counted_where_they_are_used_first_and_those_that_are_not
     assert str(found).splitlines()[-1] == "the total has 15 parameters that no layer used: spare.weight, spare.bias"
 
 
-def test_a_parameter_of_two_layers_is_counted_once():
+def test_summary_counts_a_shared_parameter_once():
     model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Flatten())
     model[1].weight = model[0].weight
     assert [row.parameters for row in summary(model, (2, 3, 4)).rows[:2]] == [20, 4]
 
 
-def test_the_table_is_aligned_and_ends_with_the_total():
+def test_summary_prints_an_aligned_table_with_a_total():
     lines = str(summary(LeNet5(), (1, 28, 28))).splitlines()
     assert lines[0] == "LeNet5 on one image of 1×28×28"
     assert lines[4].split() == ["conv1", "Conv2d", "6×28×28", "156", "117,600", "18,816", "5×5"]
@@ -153,7 +153,7 @@ def test_the_table_is_aligned_and_ends_with_the_total():
 
 
 @pytest.mark.parametrize("call", [summary, draw])
-def test_bad_models_and_shapes_are_refused(call):
+def test_summary_and_draw_refuse_bad_models_and_shapes(call):
     where = call.__name__
     for shape in (28, 28), (1, 28, 28, 1), (0, 28, 28), (1, -28, 28), (1.0, 28, 28), (True, 28, 28), 28:
         with pytest.raises(
@@ -172,16 +172,18 @@ def test_bad_models_and_shapes_are_refused(call):
 
 
 def boxes(figure):
-    """Height and width of the front of every volume."""
+    """Return the width and height of the front of every volume."""
     fronts = [patch.get_xy() for patch in figure.axes[0].patches]
-    return [tuple(np.ptp(xy, axis=0)) for xy in fronts if len(np.unique(xy.round(9), axis=0)) == 4 and _upright(xy)]
+    return [
+        tuple(np.ptp(xy, axis=0)) for xy in fronts if len(np.unique(xy.round(9), axis=0)) == 4 and _is_rectangle(xy)
+    ]
 
 
-def _upright(xy):
+def _is_rectangle(xy):
     return len(np.unique(xy[:, 0].round(9))) == 2 and len(np.unique(xy[:, 1].round(9))) == 2
 
 
-def test_volumes_follow_channels_and_map_sizes():
+def test_draw_sizes_volumes_by_channels_and_map_sizes():
     image, conv1, pool1, conv2, pool2, flat, fc1, fc2, fc3 = boxes(draw(LeNet5(), (1, 28, 28)))
     widths, heights = zip(image, conv1, conv2, strict=True)
     assert list(widths) == sorted(set(widths)) and conv1[0] == pytest.approx(pool1[0])
@@ -190,26 +192,26 @@ def test_volumes_follow_channels_and_map_sizes():
     assert flat[1] > fc1[1] > fc2[1] > fc3[1]
 
 
-def test_volumes_have_names_shapes_windows_and_strides():
-    shown = texts(draw(LeNet5(), (1, 28, 28)))
+def test_draw_writes_names_shapes_windows_and_strides():
+    shown = drawn_strings(draw(LeNet5(), (1, 28, 28)))
     assert {"image", "1×28×28", "conv1", "Conv2d", "6×28×28", "pool2", "16×5×5", "fc3", "10"} <= set(shown)
     assert shown.count("5×5\nstride 1\npadding 2") == shown.count("5×5\nstride 1") == 1
     assert shown.count("2×2\nstride 2") == 2
     assert shown.count("+ ReLU") == 4
 
 
-def test_settings_that_are_unusual_are_written_too():
+def test_draw_writes_dilation_and_groups():
     model = nn.Conv2d(4, 4, (3, 1), stride=(2, 1), padding=(0, 1), dilation=2, groups=2)
-    assert "3×1\nstride 2×1\npadding 0×1\ndilation 2\n2 groups" in texts(draw(model, (4, 9, 9)))
+    assert "3×1\nstride 2×1\npadding 0×1\ndilation 2\n2 groups" in drawn_strings(draw(model, (4, 9, 9)))
 
 
-def test_a_network_of_too_many_volumes_is_refused():
+def test_draw_refuses_too_many_volumes():
     model = nn.Sequential(*[nn.Conv2d(1, 1, 1) for _ in range(60)])
-    with pytest.raises(ValidationError, match="draw: 61 volumes, more than 60; draw a part, as model.features"):
+    with pytest.raises(ValidationError, match="draw: 61 volumes, more than 60; draw a part of the model, such as"):
         draw(model, (1, 4, 4))
 
 
-# --- graph
+# --- autograd_graph
 
 
 def labels(figure):
@@ -220,9 +222,9 @@ def arrows(figure):
     return [patch for patch in figure.axes[0].patches if isinstance(patch, FancyArrowPatch)]
 
 
-def test_the_graph_has_operations_with_shapes_and_leaves_with_names():
+def test_autograd_graph_shows_operations_with_shapes_and_leaves_with_names():
     model = LeNet5()
-    figure = graph(loss(model, (64, 1, 28, 28)), model=model)
+    figure = autograd_graph(loss(model, (64, 1, 28, 28)), model=model)
     shown = labels(figure)
     assert {"conv2d\n64×6×28×28", "reshape\n64×400", "linear\n64×10", "cross_entropy\none number"} <= set(shown)
     assert {"conv1.weight\n6×1×5×5", "fc3.bias\n10", "x\n64×1×28×28", "labels\n64"} <= set(shown)
@@ -230,23 +232,27 @@ def test_the_graph_has_operations_with_shapes_and_leaves_with_names():
     assert len(shown) == 13 + 10 + 2 and len(arrows(figure)) == 12 + 10 + 2
 
 
-def test_leaves_without_names_and_results_with_names():
+def test_autograd_graph_shows_given_names_of_leaves_and_results():
     w = mg.ones(2, requires_grad=True)
     half = w * 2
-    assert sorted(labels(graph(half.sum(), names={"half": half}))) == ["leaf\n2", "mul: half\n2", "sum\none number"]
-    assert "w\n2" in labels(graph(half, names={"w": w}))
+    assert sorted(labels(autograd_graph(half.sum(), names={"half": half}))) == [
+        "leaf\n2",
+        "mul: half\n2",
+        "sum\none number",
+    ]
+    assert "w\n2" in labels(autograd_graph(half, names={"w": w}))
 
 
-def test_a_leaf_that_is_used_twice_is_one_box_with_two_arrows():
+def test_autograd_graph_draws_a_leaf_that_is_used_twice_as_one_box_with_two_arrows():
     w = mg.ones(3, requires_grad=True)
-    figure = graph((w * w).sum())
+    figure = autograd_graph((w * w).sum())
     assert sorted(labels(figure)) == ["leaf\n3", "mul\n3", "sum\none number"]
     assert len(arrows(figure)) == 3
 
 
 @pytest.mark.parametrize("model, shape", [(Net, (5, 1, 8, 8)), (vgg, (2, 3, 32, 32)), (LeNet5, (2, 1, 28, 28))])
-def test_boxes_do_not_overlap_and_every_one_stands_below_what_it_is_made_from(model, shape):
-    figure = graph(model()(mg.zeros(*shape)))
+def test_autograd_graph_boxes_do_not_overlap_and_stand_below_their_inputs(model, shape):
+    figure = autograd_graph(model()(mg.zeros(*shape)))
     FigureCanvasAgg(figure).draw()
     extents = [box.get_window_extent() for box in figure.axes[0].patches if isinstance(box, FancyBboxPatch)]
     assert not any(one.overlaps(other) for one, other in combinations(extents, 2))
@@ -255,8 +261,8 @@ def test_boxes_do_not_overlap_and_every_one_stands_below_what_it_is_made_from(mo
         assert start > end
 
 
-def test_arrows_pass_beside_boxes():
-    figure = graph(Net()(mg.zeros(5, 1, 8, 8)))
+def test_autograd_graph_arrows_do_not_cross_boxes():
+    figure = autograd_graph(Net()(mg.zeros(5, 1, 8, 8)))
     FigureCanvasAgg(figure).draw()
     inner = [box.get_window_extent().padded(-2) for box in figure.axes[0].patches if isinstance(box, FancyBboxPatch)]
     for arrow in arrows(figure):
@@ -264,61 +270,65 @@ def test_arrows_pass_beside_boxes():
         assert not any(box.count_contains(line) for box in inner)
 
 
-def test_of_a_large_graph_the_last_operations_are_shown():
+def test_autograd_graph_shows_the_last_operations_of_a_large_graph():
     x = mg.ones(2, requires_grad=True)
     for _ in range(50):
         x = x * 2
-    figure = graph(x)
+    figure = autograd_graph(x)
     assert figure.get_suptitle() == "Autograd graph: 50 operations, the last 40 shown, 0 leaves"
     assert labels(figure).count("earlier\nmul") == 1
-    assert len(labels(graph(x, most=3))) == 4
+    assert len(labels(autograd_graph(x, most=3))) == 4
 
 
-def test_graphs_that_are_not_there_are_refused():
+def test_autograd_graph_refuses_bad_tensors_models_and_sizes():
     w = mg.ones(3, requires_grad=True)
-    with pytest.raises(DtypeError, match="graph: expected a Tensor, got float; pass the loss, before backward"):
-        graph(1.0)
+    with pytest.raises(
+        DtypeError, match="autograd_graph: expected a Tensor, got float; pass the loss, before backward"
+    ):
+        autograd_graph(1.0)
     for tensor in w, mg.ones(3), w.detach() * 2:
-        with pytest.raises(GraphError, match=r"graph: nothing was recorded for this tensor of shape \(3,\); make it"):
-            graph(tensor)
+        with pytest.raises(
+            GraphError, match=r"autograd_graph: nothing was recorded for this tensor of shape \(3,\); make it"
+        ):
+            autograd_graph(tensor)
     total = (w * w).sum()
     total.backward()
     with pytest.raises(GraphError, match=r"backward has freed the graph; draw it before, or call .*retain_graph=True"):
-        graph(total)
-    with pytest.raises(ValidationError, match="graph: model is a list; pass an nn.Module"):
-        graph(w * w, model=[])
+        autograd_graph(total)
+    with pytest.raises(ValidationError, match="autograd_graph: model is a list; pass an nn.Module"):
+        autograd_graph(w * w, model=[])
     for most in 0, 2.5, True:
-        with pytest.raises(ValidationError, match=f"graph: most is {most}; use a whole number of 1 or more"):
-            graph(w * w, most=most)
-    with pytest.raises(ValidationError, match=r"picture would be \d+ inches wide, more than 24; draw fewer operations"):
-        graph(mg.cat([mg.ones(3, requires_grad=True) for _ in range(60)]))
+        with pytest.raises(ValidationError, match=f"autograd_graph: most is {most}; use a whole number of 1 or more"):
+            autograd_graph(w * w, most=most)
+    with pytest.raises(ValidationError, match=r"picture would be \d+ inches wide, more than 24; pass a smaller most"):
+        autograd_graph(mg.cat([mg.ones(3, requires_grad=True) for _ in range(60)]))
 
 
 # --- mistakes
 
 
-def test_the_surest_mistakes_come_first_with_their_probabilities():
+def test_mistakes_shows_the_most_certain_errors_first_with_their_probabilities():
     scores = np.log(np.array([[0.7, 0.2, 0.1], [0.1, 0.9, 0.0001], [0.25, 0.25, 0.5], [0.1, 0.1, 0.8]]))
     figure = mistakes(Scores(), scores.reshape(4, 1, 1, 3), [1, 0, 0, 2], n=2, classes=["cat", "dog", "owl"])
-    assert figure.get_suptitle() == "Mistakes: 3 of 4 images (75.00 %), the 2 surest shown"
+    assert figure.get_suptitle() == "Mistakes: 3 of 4 images (75.00 %); the 2 most certain"
     assert [axes.get_title() for axes in figure.axes] == ["image 1", "image 0"]
     assert figure.axes[0].get_xlabel() == "true: cat\nanswer: dog\n90.0 % sure"
     assert figure.axes[1].get_xlabel() == "true: dog\nanswer: cat\n70.0 % sure"
-    np.testing.assert_allclose(images(figure, 1)[0], scores[:1], rtol=1e-6)
+    np.testing.assert_allclose(image_arrays(figure, 1)[0], scores[:1], rtol=1e-6)
 
 
-def test_probabilities_of_a_model_that_gives_them_are_taken_as_they_are():
+def test_mistakes_takes_scores_of_a_softmax_as_probabilities():
     figure = mistakes(Scores(nn.Softmax(1)), np.log([[[0.6, 0.4]]]), [1])
     assert figure.axes[0].get_xlabel() == "true: 1\nanswer: 0\n60.0 % sure"
 
 
-def test_where_there_is_no_mistake_the_least_certain_answers_are_shown():
+def test_mistakes_shows_the_least_certain_answers_if_all_are_right():
     figure = mistakes(Scores(), np.diag([3.0, 1, 2]).reshape(3, 1, 3), [0, 1, 2], n=2)
     assert figure.get_suptitle() == "No mistakes: all 3 right; the 2 least certain answers"
     assert [axes.get_title() for axes in figure.axes] == ["image 1", "image 2"]
 
 
-def test_mistakes_leave_the_model_as_it_is():
+def test_mistakes_does_not_change_the_model():
     model = nn.Sequential(LeNet5(), nn.Dropout())
     model[0].eval()
     mistakes(model, np.zeros((2, 28, 28)), [0, 1])
@@ -326,7 +336,7 @@ def test_mistakes_leave_the_model_as_it_is():
     assert all(p.grad is None for p in model.parameters())
 
 
-def test_images_and_labels_that_do_not_fit_are_refused():
+def test_mistakes_refuses_bad_images_labels_classes_and_models():
     x = np.zeros((3, 28, 28))
     with pytest.raises(ShapeError, match="mistakes: 3 images but 2 labels; pass one label for each image"):
         mistakes(LeNet5(), x, [0, 1])
@@ -350,7 +360,9 @@ def test_images_and_labels_that_do_not_fit_are_refused():
             mistakes(LeNet5(), x, [0, 1, 2], n=n)
     with pytest.raises(ShapeError, match="conv1: conv2d: weight reads 1 channels but x has 3"):
         mistakes(LeNet5(), np.zeros((2, 3, 28, 28)), [0, 1])
-    with pytest.raises(ShapeError, match=r"mistakes: the model returns shape \(2, 6, 26, 26\), not \(N, K\)"):
+    with pytest.raises(
+        ShapeError, match=r"mistakes: the model returns shape \(2, 6, 26, 26\) for 2 images, not \(N, classes\)"
+    ):
         mistakes(nn.Conv2d(1, 6, 3), x[:2], [0, 1])
     with pytest.raises(ValidationError, match="mistakes: model is a builtin_function_or_method; pass an nn.Module"):
         mistakes(max, x, [0, 1, 2])

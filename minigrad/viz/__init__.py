@@ -1,8 +1,8 @@
-"""Pictures: each function takes arrays or models and returns a matplotlib Figure, or the numbers that one shows."""
+"""Pictures of models: functions of arrays or a model that return a matplotlib Figure, or the numbers behind it."""
 
 from minigrad.viz.attribution import grad_cam, grad_cam_map, occlusion, occlusion_map, saliency, saliency_map
-from minigrad.viz.autograd import graph
-from minigrad.viz.excite import (
+from minigrad.viz.autograd import autograd_graph
+from minigrad.viz.excitation import (
     activation_images,
     maximize_activation,
     patch_places,
@@ -10,17 +10,17 @@ from minigrad.viz.excite import (
     prototypes,
     top_patches,
 )
-from minigrad.viz.film import FilterTape
-from minigrad.viz.filters import filters
+from minigrad.viz.filter_grid import filters
+from minigrad.viz.filter_tape import FilterTape
 from minigrad.viz.health import FilterHealth, HealthReport, filter_health
+from minigrad.viz.html_report import report
 from minigrad.viz.maps import feature_maps
-from minigrad.viz.mistakes import mistakes
+from minigrad.viz.model_summary import Summary, summary
 from minigrad.viz.pixel import PixelExplanation, explain_pixel
-from minigrad.viz.report import report
 from minigrad.viz.style import save
-from minigrad.viz.summary import Summary, summary
 from minigrad.viz.training import confusion_counts, confusion_matrix, training_curves
 from minigrad.viz.volumes import draw
+from minigrad.viz.wrong_answers import mistakes
 
 __all__ = [
     "FilterHealth",
@@ -29,6 +29,7 @@ __all__ = [
     "PixelExplanation",
     "Summary",
     "activation_images",
+    "autograd_graph",
     "confusion_counts",
     "confusion_matrix",
     "draw",
@@ -38,7 +39,6 @@ __all__ = [
     "filters",
     "grad_cam",
     "grad_cam_map",
-    "graph",
     "maximize_activation",
     "mistakes",
     "occlusion",
@@ -54,3 +54,7 @@ __all__ = [
     "top_patches",
     "training_curves",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,4 +1,4 @@
-"""Pictures of a decision: which pixels of an image speak for a class, by gradients, by a layer's maps, by hiding."""
+"""Pictures of a decision: which pixels speak for a class, by gradients, by the maps of a layer, or by occlusion."""
 
 from itertools import product
 from typing import Any
@@ -10,23 +10,25 @@ from matplotlib.figure import Figure
 
 from minigrad.errors import ValidationError
 from minigrad.viz import probe, style
-from minigrad.viz.trace import Field, Fields, batch, convolutions, find
+from minigrad.viz.inputs import as_image_batch, as_single_image, whole_number
+from minigrad.viz.probe import Prediction, Run
+from minigrad.viz.tracing import Field, Fields, layer_index, named_convolutions
 
-PANEL = 3.6  # inches across
+PANEL = 3.6  # inches, longer side of a picture
 
 
 def saliency(model: Any, image: Any, target: int | None = None) -> Figure:
     """Show how the score of a class would change if a pixel became brighter, beside the image.
 
     model    a Module that scores classes, (N, C, H, W) -> (N, classes)
-    image    (H, W), (C, H, W) or (1, C, H, W)  as the model takes it
-    target   class number; None takes the predicted class
+    image    (H, W), (C, H, W) or (1, C, H, W)
+    target   class number; the predicted class if None
     returns  Figure
 
-    Red pixels speak for the class, blue ones against it.  Where an image has several channels, all become brighter.
+    Red pixels speak for the class, blue pixels against it.  In an image of several channels, all become brighter.
 
-    Raises   ShapeError        more than one image, one that does not fit the model, or a model without scores
-             ValidationError   no Module, or there is no such class
+    Raises   ShapeError        not one image, an image that does not fit the model, or a model without scores
+             ValidationError   model is no Module, or target is no class
     Source   Simonyan, Vedaldi & Zisserman 2014, "Deep inside convolutional networks", section 3
 
     >>> from minigrad.models import LeNet5
@@ -34,9 +36,9 @@ def saliency(model: Any, image: Any, target: int | None = None) -> Figure:
     >>> [axes.get_title() for axes in figure.axes[:2]]
     ['image', 'gradient of the score']
     """
-    slopes, answer = _saliency("saliency", model, image, target)
-    label = "change of the score\nper 1 of pixel value" + (",\nsum of channels" if len(slopes) > 1 else "")
-    return _signed("Saliency", image, slopes.sum(0), "gradient of the score", label, answer)
+    gradient, prediction = _compute_saliency("saliency", model, image, target)
+    label = "change of the score\nper 1 of pixel value" + (",\nsum of channels" if len(gradient) > 1 else "")
+    return _draw_signed("Saliency", image, gradient.sum(0), "gradient of the score", label, prediction)
 
 
 def saliency_map(model: Any, image: Any, target: int | None = None) -> np.ndarray:
@@ -49,45 +51,45 @@ def saliency_map(model: Any, image: Any, target: int | None = None) -> np.ndarra
 
     >>> from minigrad.nn import Flatten, Linear, Sequential
     >>> model = Sequential(Flatten(), Linear(4, 2))
-    >>> slopes = saliency_map(model, np.zeros((1, 2, 2)), target=1)
-    >>> bool((slopes.ravel() == model[1].weight[1].detach().numpy()).all())
+    >>> gradient = saliency_map(model, np.zeros((1, 2, 2)), target=1)
+    >>> bool((gradient.ravel() == model[1].weight[1].detach().numpy()).all())
     True
     """
-    return _saliency("saliency_map", model, image, target)[0]
+    return _compute_saliency("saliency_map", model, image, target)[0]
 
 
 def grad_cam(model: Any, image: Any, layer: str | None = None, target: int | None = None) -> Figure:
-    """Show where a layer saw what speaks for a class, beside the image.
+    """Show where a layer found evidence for a class, beside the image.
 
     model    a Module that scores classes, (N, C, H, W) -> (N, classes)
-    image    (H, W), (C, H, W) or (1, C, H, W)  as the model takes it
-    layer    name of a layer that makes maps; None takes the last one of more than a pixel
-    target   class number; None takes the predicted class
+    image    (H, W), (C, H, W) or (1, C, H, W)
+    layer    name of a layer that makes maps; the last one with maps of more than one pixel if None
+    target   class number; the predicted class if None
     returns  Figure
 
-    The maps of the layer are added, each by the mean gradient of the score by it; what is negative is left out.
+    The heat is the sum of the layer's maps, each weighted by its mean gradient of the score; negative sums become 0.
 
-    Raises   ShapeError        more than one image, one that does not fit the model, or a model without scores
-             ValidationError   no Module, no convolution, no such layer or class, or a layer that makes no maps
+    Raises   ShapeError        not one image, an image that does not fit the model, or a model without scores
+             ValidationError   model is no Module or has no convolution, layer makes no maps, or target is no class
     Source   Selvaraju et al. 2017, "Grad-CAM: visual explanations from deep networks", equations 1 and 2
 
     >>> from minigrad.models import LeNet5
     >>> figure = grad_cam(LeNet5(), np.eye(28), "conv1", target=3)
     >>> [axes.get_title() for axes in figure.axes[:2]]
-    ['image', 'what conv1 saw']
+    ['image', 'evidence in conv1']
     """
-    heat, answer, layer = _grad_cam("grad_cam", model, image, layer, target)
+    heat, prediction, layer = _compute_grad_cam("grad_cam", model, image, layer, target)
     norm = Normalize(0, heat.max() or 1.0)
     label = "sum of its maps ×\ntheir mean gradients"
-    title = f"what {layer} saw" + ("" if heat.any() else ": nothing for this class")
-    return _picture(_heading("Grad-CAM", answer), image, heat, title, label, norm, style.AMOUNT)
+    title = f"evidence in {layer}" + ("" if heat.any() else ": none for this class")
+    return _draw(_title("Grad-CAM", prediction), image, heat, title, label, norm, style.AMOUNT)
 
 
 def grad_cam_map(model: Any, image: Any, layer: str | None = None, target: int | None = None) -> np.ndarray:
-    """Compute the weighted sum of a layer's maps, without what is negative, for every pixel of the image.
+    """Compute the weighted sum of a layer's maps, with negative sums set to 0, at every pixel of the image.
 
     model, image, layer, target   as for grad_cam
-    returns   (H, W)   0 and above; between the middles of the layer's receptive fields it is interpolated
+    returns   (H, W)   0 and above; interpolated between the centres of the layer's receptive fields
 
     Raises   as grad_cam
 
@@ -95,7 +97,7 @@ def grad_cam_map(model: Any, image: Any, layer: str | None = None, target: int |
     >>> grad_cam_map(LeNet5(), np.zeros((28, 28)), "conv1").shape
     (28, 28)
     """
-    return _grad_cam("grad_cam_map", model, image, layer, target)[0]
+    return _compute_grad_cam("grad_cam_map", model, image, layer, target)[0]
 
 
 def occlusion(
@@ -109,17 +111,17 @@ def occlusion(
     """Show how much the score of a class falls when a part of the image is hidden, beside the image.
 
     model    a Module that scores classes, (N, C, H, W) -> (N, classes)
-    image    (H, W), (C, H, W) or (1, C, H, W)  as the model takes it
-    target   class number; None takes the predicted class
+    image    (H, W), (C, H, W) or (1, C, H, W)
+    target   class number; the predicted class if None
     size     pixels   side of the square that hides; a sixth of the shorter side of the image if None
-    stride   pixels   step between its places; a quarter of its size if None
+    stride   pixels   step between positions of the square, at most its size; a quarter of its size if None
     fill              pixel value of the square; 0 is the mean of normalised images
     returns  Figure
 
-    Red is what the score needs: hiding it makes the score fall.  Hiding what is blue makes it rise.
+    Hiding red pixels makes the score fall; hiding blue pixels makes it rise.
 
-    Raises   ShapeError        more than one image, one that does not fit the model, or a model without scores
-             ValidationError   no Module, no such class, or a size or stride out of its range
+    Raises   ShapeError        not one image, an image that does not fit the model, or a model without scores
+             ValidationError   model is no Module, target is no class, or size or stride is out of range
     Source   Zeiler & Fergus 2014, "Visualizing and understanding convolutional networks", section 4.2
 
     >>> from minigrad.models import LeNet5
@@ -127,10 +129,9 @@ def occlusion(
     >>> [axes.get_title() for axes in figure.axes[:2]]
     ['image', 'hidden by 7×7 pixels']
     """
-    falls, answer, side = _occlusion("occlusion", model, image, target, size, stride, fill)
-    return _signed(
-        "Occlusion", image, falls, f"hidden by {side}×{side} pixels", "fall of the score\nwhen hidden", answer
-    )
+    falls, prediction, size = _compute_occlusion("occlusion", model, image, target, size, stride, fill)
+    title, label = f"hidden by {size}×{size} pixels", "fall of the score\nwhen hidden"
+    return _draw_signed("Occlusion", image, falls, title, label, prediction)
 
 
 def occlusion_map(
@@ -141,12 +142,12 @@ def occlusion_map(
     stride: int | None = None,
     fill: float = 0.0,
 ) -> np.ndarray:
-    """Compute how much the score of a class falls while each pixel is hidden: the mean over the squares that hide it.
+    """Compute how much the score of a class falls when a pixel is hidden: the mean over all squares that hide it.
 
     model, image, target, size, stride, fill   as for occlusion
     returns   (H, W)   fall of the score
 
-    The last square of a row or column ends at the edge of the image, so that every pixel is hidden by one or more.
+    The last square of a row or column ends at the edge of the image, so every pixel is hidden at least once.
 
     Raises   as occlusion
 
@@ -154,151 +155,146 @@ def occlusion_map(
     >>> bool((abs(occlusion_map(LeNet5(), np.zeros((28, 28)))) < 1e-6).all())
     True
     """
-    return _occlusion("occlusion_map", model, image, target, size, stride, fill)[0]
+    return _compute_occlusion("occlusion_map", model, image, target, size, stride, fill)[0]
 
 
-# ---- the numbers
+# ---- numbers
 
 
-def _saliency(where: str, model: Any, image: Any, target: int | None) -> tuple[np.ndarray, probe.Answer]:
-    run = probe.run(where, model, probe.one(where, image))
-    answer = probe.answer(where, run, target)
-    return probe.slope(where, run.root, _only(run, answer), by=run.image)[0], answer
+def _compute_saliency(where: str, model: Any, image: Any, target: int | None) -> tuple[np.ndarray, Prediction]:
+    run = probe.run_recorded(where, model, as_single_image(where, image))
+    prediction = probe.predict(where, run, target)
+    return probe.compute_gradient(where, run.root, _target_weights(run, prediction), by=run.image)[0], prediction
 
 
-def _only(run: probe.Run, answer: probe.Answer) -> np.ndarray:
-    """Weights of the scores, (1, classes): 1 for the target."""
+def _target_weights(run: Run, prediction: Prediction) -> np.ndarray:
+    """Return weights of the scores, (1, classes): 1 for the target, 0 for the others."""
     weights = np.zeros(run.scores.shape, run.scores.dtype)
-    weights[0, answer.target] = 1
+    weights[0, prediction.target] = 1
     return weights
 
 
-def _grad_cam(
+def _compute_grad_cam(
     where: str, model: Any, image: Any, layer: str | None, target: int | None
-) -> tuple[np.ndarray, probe.Answer, str]:
-    convolutions(where, model)
-    run = probe.run(where, model, probe.one(where, image))
-    layer = _last_maps(run) if layer is None else layer
-    place = find(where, run.layers, layer)
-    maps = np.array(run.layers[place].output)
-    if layer not in _with_maps(run):
+) -> tuple[np.ndarray, Prediction, str]:
+    """Return the heat (H, W), the prediction and the name of the layer."""
+    named_convolutions(where, model)
+    run = probe.run_recorded(where, model, as_single_image(where, image))
+    layer = _last_layer_with_maps(run) if layer is None else layer
+    index = layer_index(where, run.layers, layer)
+    maps = np.array(run.layers[index].output)
+    if layer not in _layers_with_maps(run):
         raise ValidationError(
             f"{where}: layer {layer!r} makes {maps.shape}, no maps (1, C, H, W) that the scores depend on; "
-            f"choose one of {', '.join(_with_maps(run))}"
+            f"choose one of {', '.join(_layers_with_maps(run))}"
         )
-    answer = probe.answer(where, run, target)
-    slopes = probe.slope(where, run.root, _only(run, answer), by=probe.node(where, run, place))
-    heat = np.maximum(np.einsum("c,chw->hw", slopes[0].mean((1, 2)), maps[0]), 0)
-    return _spread(heat, run.layers[place].fields, run.image.shape[2:]), answer, layer
+    prediction = probe.predict(where, run, target)
+    node = probe.layer_node(where, run, index)
+    gradient = probe.compute_gradient(where, run.root, _target_weights(run, prediction), by=node)
+    heat = np.maximum(np.einsum("c,chw->hw", gradient[0].mean((1, 2)), maps[0]), 0)
+    return _interpolate(heat, run.layers[index].fields, run.image.shape[2:]), prediction, layer
 
 
-def _last_maps(run: probe.Run) -> str:
-    """The last layer whose maps have more than one pixel; of all layers with maps where none has."""
+def _last_layer_with_maps(run: Run) -> str:
+    """Return the last layer whose maps have more than one pixel, or the last layer with maps if there is none."""
     larger = [layer.name for layer in run.layers if np.prod(layer.output.shape[2:]) > 1]
-    names = _with_maps(run)
+    names = _layers_with_maps(run)
     return ([name for name in names if name in larger] or names)[-1]
 
 
-def _with_maps(run: probe.Run) -> list[str]:
+def _layers_with_maps(run: Run) -> list[str]:
     pairs = zip(run.layers, run.nodes, strict=True)
     return [layer.name for layer, node in pairs if layer.output.ndim == 4 and node is not None]
 
 
-def _spread(heat: np.ndarray, fields: Fields, sizes: tuple[int, ...]) -> np.ndarray:
-    """A layer's map for every pixel: interpolated between the middles of receptive fields, constant beyond the last."""
+def _interpolate(heat: np.ndarray, fields: Fields, sizes: tuple[int, ...]) -> np.ndarray:
+    """Interpolate a map between the centres of its receptive fields; it is constant beyond the outermost centres."""
     for axis, length in enumerate(sizes):
-        middles = _middles(None if fields is None else fields[axis], len(heat), length)
-        heat = np.array([np.interp(np.arange(length), middles, line) for line in heat.T])
+        centres = _field_centres(None if fields is None else fields[axis], len(heat), length)
+        heat = np.array([np.interp(np.arange(length), centres, line) for line in heat.T])
     return heat
 
 
-def _middles(field: Field | None, count: int, length: int) -> np.ndarray:
-    """The pixel in the middle of what each output of a map sees; of equal parts of the image where that is all."""
+def _field_centres(field: Field | None, count: int, length: int) -> np.ndarray:
+    """Return the centre of each output's receptive field, or of equal parts of the image if the field is unknown."""
     outputs = np.arange(count)
     if field is None:
         return (outputs + 0.5) * length / count - 0.5
     return field.start + outputs * field.jump + (field.size - 1) / 2
 
 
-def _occlusion(
+def _compute_occlusion(
     where: str, model: Any, image: Any, target: int | None, size: int | None, stride: int | None, fill: float
-) -> tuple[np.ndarray, probe.Answer, int]:
-    """The falls of the score, and the side of the square."""
-    image = probe.one(where, image)
-    answer = probe.answer(where, probe.run(where, model, image), target)
-    side = min(image.shape[2:])
-    size = _whole(where, "size", max(1, round(side / 6)) if size is None else size, side)
-    stride = _whole(where, "stride", max(1, size // 4) if stride is None else stride, size)
+) -> tuple[np.ndarray, Prediction, int]:
+    """Return the falls of the score (H, W), the prediction and the side of the square."""
+    image = as_single_image(where, image)
+    prediction = probe.predict(where, probe.run_recorded(where, model, image), target)
     H, W = image.shape[2:]
+    size = whole_number(where, "size", max(1, round(min(H, W) / 6)) if size is None else size, 1, min(H, W))
+    stride = whole_number(where, "stride", max(1, size // 4) if stride is None else stride, 1, size)
     squares = [
         np.s_[top : top + size, left : left + size]
-        for top, left in product(_starts(H, size, stride), _starts(W, size, stride))
+        for top, left in product(_square_starts(H, size, stride), _square_starts(W, size, stride))
     ]
     total, count = np.zeros((H, W)), np.zeros((H, W))
-    for first in range(0, len(squares), probe.PART):
-        part = squares[first : first + probe.PART]
-        hidden = probe.scores(where, model, _hidden(image, part, fill))[:, answer.target]
-        for square, score in zip(part, hidden, strict=True):
-            total[square] += answer.scores[answer.target] - score
+    for first in range(0, len(squares), probe.BATCH):
+        batch = squares[first : first + probe.BATCH]
+        scores = probe.compute_scores(where, model, _hide_squares(image, batch, fill))[:, prediction.target]
+        for square, score in zip(batch, scores, strict=True):
+            total[square] += prediction.scores[prediction.target] - score
             count[square] += 1
-    return total / count, answer, size
+    return total / count, prediction, size
 
 
-def _hidden(image: np.ndarray, squares: list[Any], fill: float) -> np.ndarray:
-    """Copies of an image (1, C, H, W), one square of each filled."""
+def _hide_squares(image: np.ndarray, squares: list[Any], fill: float) -> np.ndarray:
+    """Return a copy of an image (1, C, H, W) for each square, with the square filled."""
     copies = np.repeat(image, len(squares), axis=0)
     for copy, square in zip(copies, squares, strict=True):
         copy[:, *square] = fill
     return copies
 
 
-def _starts(length: int, size: int, stride: int) -> list[int]:
-    """Where the squares begin along one side; the last one ends at the edge."""
+def _square_starts(length: int, size: int, stride: int) -> list[int]:
+    """Return where the squares start along one axis; the last one ends at the edge."""
     return [*range(0, length - size, stride), length - size]
 
 
-def _whole(where: str, what: str, value: int, most: int) -> int:
-    """A whole number of pixels from 1 to `most`."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or not 1 <= value <= most:
-        raise ValidationError(f"{where}: {what} is {value!r}; use a whole number of pixels from 1 to {most}")
-    return int(value)
+# ---- drawing
 
 
-# ---- the pictures
+def _draw_signed(method: str, image: Any, values: np.ndarray, title: str, label: str, prediction: Prediction) -> Figure:
+    return _draw(_title(method, prediction), image, values, title, label, style.zero_centred(values), style.SIGNED)
 
 
-def _signed(what: str, image: Any, values: np.ndarray, title: str, label: str, answer: probe.Answer) -> Figure:
-    return _picture(_heading(what, answer), image, values, title, label, style.zero_centred(values), style.SIGNED)
-
-
-def _picture(
+def _draw(
     heading: str, image: Any, values: np.ndarray, title: str, label: str, norm: Normalize, colours: Colormap
 ) -> Figure:
-    """The image, and beside it a map of the same size with its colour scale."""
-    original = batch("picture", image)[0]
+    """Draw the image, and beside it a map (H, W) with its colour scale."""
+    original = as_image_batch("attribution", image)[0]
     height, width = np.array(values.shape) * PANEL / max(values.shape)
     figure = style.figure(2 * max(width, 2.0) + 1.8, max(height, 2.0) + 1.1, heading)
     left, right = figure.subplots(1, 2)
-    probe.show(left, probe.pixels(original))
+    style.show_image(left, original)
     left.set_title("image", fontsize=style.LABEL)
     shown = right.imshow(values, cmap=colours, norm=norm, interpolation="nearest")
     right.set_title(title, fontsize=style.LABEL)
-    probe.frame(right)
-    _outline(right, original.mean(0))
+    style.draw_thin_frame(right)
+    _draw_outline(right, original.mean(0))
     style.colour_bar(figure, shown, [right], label)
     return figure
 
 
-def _outline(axes: Axes, brightness: np.ndarray) -> None:
-    """A thin line around what is brighter than the middle between the darkest and the brightest pixel."""
+def _draw_outline(axes: Axes, brightness: np.ndarray) -> None:
+    """Draw the contour halfway between the darkest and the brightest pixel."""
     low, high = brightness.min(), brightness.max()
     if low < high and min(brightness.shape) > 1:
         axes.contour(brightness, levels=[(low + high) / 2], colors="black", linewidths=0.9, alpha=0.7)
 
 
-def _heading(what: str, answer: probe.Answer) -> str:
-    """As in `Saliency: class 7, probability 99.9 %`; names the predicted class too where that is another."""
-    asked = f"{what}: class {answer.target}, probability {100 * answer.probabilities[answer.target]:.1f} %"
-    if answer.target == answer.predicted:
-        return asked
-    return asked + f"\nPredicted: class {answer.predicted}, {100 * answer.probabilities[answer.predicted]:.1f} %"
+def _title(method: str, prediction: Prediction) -> str:
+    """Return a title as in `Saliency: class 7, probability 99.9 %`, with the predicted class if that is another."""
+    target, predicted, _, probabilities = prediction
+    title = f"{method}: class {target}, probability {100 * probabilities[target]:.1f} %"
+    if target == predicted:
+        return title
+    return f"{title}\nPredicted: class {predicted}, {100 * probabilities[predicted]:.1f} %"

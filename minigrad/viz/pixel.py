@@ -1,4 +1,4 @@
-"""One pixel of a feature map, calculated by hand: window times kernel, summed, plus bias, through the activation."""
+"""Calculate one pixel of a feature map by hand: window times kernel, the sum, the bias and the activation."""
 
 import math
 from dataclasses import dataclass
@@ -12,23 +12,25 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from minigrad.errors import ValidationError
+from minigrad.ops import conv2d
+from minigrad.ops.op import find
 from minigrad.viz import probe, style
-from minigrad.viz.filters import strongest
-from minigrad.viz.maps import colours, finite, number_scale, shades
-from minigrad.viz.trace import Layer, Step, find, is_convolution, trace
-from minigrad.viz.words import counted
+from minigrad.viz.filter_grid import strongest_indices
+from minigrad.viz.formatting import format_count, format_number
+from minigrad.viz.inputs import check_finite, check_index
+from minigrad.viz.maps import ADVICE, choose_scale, imshow_settings, label_scale
+from minigrad.viz.tracing import Layer, Step, is_convolution, layer_index, trace
 
 MOST_CHANNELS = 3  # input channels that are drawn and written out
-MOST_NUMBERS = 7  # pixels across a window whose cells carry their numbers
-CELL, PANEL = 0.62, 2.4  # inches: a cell with its number, and a picture or a window without numbers
-ACTIVATIONS = {"relu": "ReLU", "leaky_relu": "leaky ReLU", "sigmoid": "sigmoid", "tanh": "tanh"}
+MOST_NUMBERS = 7  # pixels across the largest window whose cells hold their numbers
+CELL, PANEL = 0.62, 2.4  # inches: a cell with its number; a picture, or a window without numbers
 
 
-class _Place(NamedTuple):
-    """Where the window of an output pixel lies on the layer's input.
+class _Window(NamedTuple):
+    """The position of an output pixel's window on the layer's input.
 
-    rows, cols   (KH,), (KW,)   of its taps; outside the input lies padding
-    inside       (KH, KW)       whether a tap lies on the input
+    rows, cols   (KH,), (KW,)   of its pixels; outside the input lies padding
+    inside       (KH, KW)       whether a pixel lies on the input
     channels     range          of the input channels that the filter reads
     """
 
@@ -40,27 +42,27 @@ class _Place(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class PixelExplanation:
-    """How one output pixel of a convolution came to be.  print() shows `text`; the arrays are float64.
+    """The calculation of one output pixel of a convolution.  print() shows `text`; arrays are float64.
 
-    layer, channel, row, col    which pixel it is
-    patch       (C, KH, KW)  pixels in its window, for each input channel that the filter reads; 0 where padded
-    inside      (KH, KW)     whether a pixel of the window lies on the input, or is padding
+    layer, channel, row, col    position of the pixel
+    patch       (C, KH, KW)  pixels in its window, for each input channel that the filter reads; 0 in the padding
+    inside      (KH, KW)     whether a pixel of the window lies on the input, not in the padding
     kernel      (C, KH, KW)  weights of filter `channel`
     products    (C, KH, KW)  patch * kernel
     sum                      of all products
     bias                     of the filter; None if the layer has none
     value                    sum + bias
     computed                 the same pixel, as the layer computed it
-    activation               "relu", "leaky_relu", "sigmoid" or "tanh" where that follows at once; None else
-    activated                its result; None without activation
+    activation               name of the activation that reads the pixel next, such as "relu"; None if it is none
+    activated                result of the activation; None if there is none
     following                name of the layer that reads the pixel next; None if there is none
     channels                 numbers of the input channels that the filter reads
     rows, cols               ranges of image pixels, from the first to the last that the value depends on
     text                     the calculation, step by step
-    figure                   the same as a matplotlib Figure
+    figure                   the calculation as a matplotlib Figure
 
-    With more than three input channels, text and figure show those with the largest sum of squared products, and the
-    sum of the others.
+    Of more than three input channels, text and figure show those with the largest sum of squared products, and the sum
+    of the others.
     """
 
     layer: str
@@ -82,7 +84,7 @@ class PixelExplanation:
     _image: np.ndarray
     _input: np.ndarray
     _output: np.ndarray
-    _place: _Place
+    _window: _Window
 
     @cached_property
     def sum(self) -> float:
@@ -104,12 +106,12 @@ class PixelExplanation:
     def text(self) -> str:
         """The calculation, step by step."""
         lines = [*_window_lines(self), *_product_lines(self), *_value_lines(self)]
-        return "\n".join([f"{self._name}: {_number(self.value)}", "", *lines])
+        return "\n".join([f"{self._name}: {format_number(self.value)}", "", *lines])
 
     @cached_property
     def figure(self) -> Figure:
-        """Where the window lies, and for each input channel window × kernel = products."""
-        return _figure(self)
+        """The position of the window, and window × kernel = products for each input channel."""
+        return _draw(self)
 
     @property
     def _name(self) -> str:
@@ -117,27 +119,32 @@ class PixelExplanation:
 
     @property
     def _shown(self) -> np.ndarray:
-        """Places of the input channels that are drawn."""
-        return strongest(self.products, 0, MOST_CHANNELS)
+        """Indices of the input channels that are shown."""
+        return strongest_indices(self.products, 0, MOST_CHANNELS)
 
     @property
-    def _rest(self) -> float:
-        """Sum of the products of the channels that are not drawn."""
+    def _sum_of_others(self) -> float:
+        """Sum of the products of the channels that are not shown."""
         return float(np.delete(self.products, self._shown, axis=0).sum())
+
+    @property
+    def _has_numbers(self) -> bool:
+        """Whether cells are large enough for their numbers."""
+        return max(self.inside.shape) <= MOST_NUMBERS
 
 
 def explain_pixel(model: Any, image: Any, layer: str, channel: int, row: int, col: int) -> PixelExplanation:
     """Calculate one output pixel of a convolution by hand, from its window to its activation.
 
-    model      a Module, which stays as it is
-    image      (H, W), (C, H, W) or (1, C, H, W)  as the model takes it
-    layer      name of a convolution: its path, or the name of a function in a forward
+    model      a Module; it does not change
+    image      (H, W), (C, H, W) or (1, C, H, W)
+    layer      name of a convolution: its path, or the name of a function called in a forward
     channel    map of its output, from 0
     row, col   pixel of that map, from 0
     returns    PixelExplanation
 
-    Raises   ShapeError        more than one image, or one that does not fit the model
-             ValidationError   no Module, no convolution, no such layer, or a channel, row or col out of range
+    Raises   ShapeError        not one image, or an image that does not fit the model
+             ValidationError   model is no Module, layer is no convolution, or channel, row or col is out of range
 
     >>> from minigrad.nn import Conv2d, Sequential, init
     >>> model = Sequential(Conv2d(1, 1, 3, padding=1))
@@ -149,58 +156,58 @@ def explain_pixel(model: Any, image: Any, layer: str, channel: int, row: int, co
     (range(0, 2), range(0, 2))
     """
     where = "explain_pixel"
-    image = probe.fitting(where, model, probe.one(where, image))
+    image = probe.prepare_image(where, model, image)
     layers = trace(where, model, image)
-    found = _convolution(where, layers, layer)
-    step = [step for step in found.steps if step.operation == "conv2d"][-1]
-    asked = {"channel": channel, "row": row, "col": col}
-    numbers = [
-        probe.number(where, what, value, count, f"the output of {layer}")
-        for (what, value), count in zip(asked.items(), step.output.shape[1:], strict=True)
+    found = _find_convolution(where, layers, layer)
+    step = [step for step in found.steps if step.op is conv2d][-1]
+    position = [
+        check_index(where, name, value, count, f"the output of {layer}")
+        for name, value, count in zip(
+            ("channel", "row", "col"), (channel, row, col), step.output.shape[1:], strict=True
+        )
     ]
-    return _explanation(layers, found, step, image[0], *numbers)
+    return _explain(layers, found, step, image[0], *position)
 
 
-# ---- the numbers
+# ---- numbers
 
 
-def _convolution(where: str, layers: list[Layer], name: str) -> Layer:
-    """The convolution called so."""
+def _find_convolution(where: str, layers: list[Layer], name: str) -> Layer:
     names = [layer.name for layer in layers if is_convolution(layer)]
     if not names:
         kinds = sorted({layer.kind for layer in layers})
         raise ValidationError(f"{where}: the model ran 0 convolutions, only {', '.join(kinds)}; pass a CNN")
-    layer = layers[find(where, layers, name)]
+    layer = layers[layer_index(where, layers, name)]
     if not is_convolution(layer):
         raise ValidationError(f"{where}: {name} is a {layer.kind}, no convolution; choose one of {', '.join(names)}")
     return layer
 
 
-def _explanation(
+def _explain(
     layers: list[Layer], layer: Layer, step: Step, image: np.ndarray, channel: int, row: int, col: int
 ) -> PixelExplanation:
     x, weight, bias = step.inputs
-    finite("explain_pixel", f"what {layer.name} reads", np.asarray(x))
-    finite("explain_pixel", f"the weight of {layer.name}", np.asarray(weight))
-    place = _place(step, channel, row, col)
-    patch = _patch(np.asarray(x)[0], place)
+    check_finite("explain_pixel", f"values that {layer.name} reads", np.asarray(x), ADVICE)
+    check_finite("explain_pixel", f"values of the weight of {layer.name}", np.asarray(weight), ADVICE)
+    window = _locate_window(step, channel, row, col)
+    patch = _read_patch(np.asarray(x)[0], window)
     kernel = np.asarray(weight)[channel].astype(np.float64)
-    following, reader = _reader(layers, step)
-    activation = reader.operation if reader is not None and reader.operation in ACTIVATIONS else None
-    rows, cols = _field(step, image.shape, row, col)
+    following, reader = _find_reader(layers, step)
+    activation = None if reader is None or reader.op.activation is None else reader
+    rows, cols = _receptive_field(step, image.shape, row, col)
     return PixelExplanation(
         layer=layer.name, channel=channel, row=row, col=col,
-        patch=patch, inside=place.inside, kernel=kernel, products=patch * kernel,
+        patch=patch, inside=window.inside, kernel=kernel, products=patch * kernel,
         bias=None if bias is None else float(np.asarray(bias)[channel]),
         computed=float(step.output[0, channel, row, col]),
-        activation=activation,
-        activated=float(reader.output[0, channel, row, col]) if reader is not None and activation else None,
-        following=following, channels=place.channels, rows=rows, cols=cols,
-        _image=image, _input=np.array(x[0]), _output=np.array(step.output[0, channel]), _place=place,
+        activation=None if activation is None else activation.op.name,
+        activated=None if activation is None else float(activation.output[0, channel, row, col]),
+        following=following, channels=window.channels, rows=rows, cols=cols,
+        _image=image, _input=np.array(x[0]), _output=np.array(step.output[0, channel]), _window=window,
     )  # fmt: skip
 
 
-def _place(step: Step, channel: int, row: int, col: int) -> _Place:
+def _locate_window(step: Step, channel: int, row: int, col: int) -> _Window:
     _, _, H, W = step.inputs[0].shape
     F, C, KH, KW = step.inputs[1].shape
     stride, pads, dilation = (step.settings[name] for name in ("stride", "pads", "dilation"))
@@ -208,19 +215,19 @@ def _place(step: Step, channel: int, row: int, col: int) -> _Place:
     cols = col * stride[1] - pads[2] + dilation[1] * np.arange(KW)
     inside = ((rows >= 0) & (rows < H))[:, None] & ((cols >= 0) & (cols < W))
     first = channel // (F // step.settings["groups"]) * C
-    return _Place(rows, cols, inside, range(first, first + C))
+    return _Window(rows, cols, inside, range(first, first + C))
 
 
-def _patch(x: np.ndarray, place: _Place) -> np.ndarray:
-    """The pixels of x (C, H, W) in the window; 0 outside."""
+def _read_patch(x: np.ndarray, window: _Window) -> np.ndarray:
+    """Return the pixels of x (C, H, W) in the window; 0 in the padding."""
     _, H, W = x.shape
-    taken = x[place.channels.start : place.channels.stop]
-    taken = taken[:, place.rows.clip(0, H - 1)[:, None], place.cols.clip(0, W - 1)]
-    return np.where(place.inside, taken, 0).astype(np.float64)
+    channels = x[window.channels.start : window.channels.stop]
+    patch = channels[:, window.rows.clip(0, H - 1)[:, None], window.cols.clip(0, W - 1)]
+    return np.where(window.inside, patch, 0).astype(np.float64)
 
 
-def _reader(layers: list[Layer], step: Step) -> tuple[str | None, Step | None]:
-    """The first operation that reads what a step made, and its layer's name."""
+def _find_reader(layers: list[Layer], step: Step) -> tuple[str | None, Step | None]:
+    """Return the first step that reads the output of a step, after the name of its layer."""
     for layer in layers:
         for other in layer.steps:
             if any(array is step.output for array in other.inputs):
@@ -228,125 +235,130 @@ def _reader(layers: list[Layer], step: Step) -> tuple[str | None, Step | None]:
     return None, None
 
 
-def _field(step: Step, shape: tuple[int, ...], row: int, col: int) -> tuple[range, range]:
-    """The rows and columns of the image (C, H, W) that an output pixel depends on; all where that is not known."""
+def _receptive_field(step: Step, shape: tuple[int, ...], row: int, col: int) -> tuple[range, range]:
+    """Return rows and columns of the image (C, H, W) that an output pixel depends on; all if the field is unknown."""
     _, H, W = shape
     if step.fields is None:
         return range(H), range(W)
     return step.fields[0].pixels(row, H), step.fields[1].pixels(col, W)
 
 
-# ---- in words
+# ---- text
 
 
-def _number(value: float, digits: int = 4) -> str:
-    """So many digits, and a real minus sign."""
-    return f"{value + 0.0:.{digits}g}".replace("-", "−")
+def _format_term(value: float) -> str:
+    """Return a number for use after a plus sign: in brackets if negative."""
+    return f"({format_number(value)})" if value < 0 else format_number(value)
 
 
-def _term(value: float) -> str:
-    """A number behind a plus sign: in brackets where negative."""
-    return f"({_number(value)})" if value < 0 else _number(value)
-
-
-def _span(what: str, numbers: Any) -> str:
-    """As in `rows 3 to 7`, `rows 3 to 7 in steps of 2`, `row 3`, or `no row`."""
+def _format_span(noun: str, numbers: Any) -> str:
+    """Return text as in `rows 3 to 7`, `rows 3 to 7 in steps of 2`, `row 3`, or `no row`."""
     if not len(numbers):
-        return f"no {what}"
+        return f"no {noun}"
     first, last = int(numbers[0]), int(numbers[-1])
     if first == last:
-        return f"{what} {_number(first)}"
+        return f"{noun} {format_number(first)}"
     step = int(numbers[1]) - first
-    return f"{what}s {_number(first)} to {_number(last)}" + (f" in steps of {step}" if step > 1 else "")
+    return f"{noun}s {format_number(first)} to {format_number(last)}" + (f" in steps of {step}" if step > 1 else "")
 
 
 def _window_lines(pixel: PixelExplanation) -> list[str]:
-    """Where the window lies, on the layer's input and on the image."""
+    """Return the position of the window, on the layer's input and on the image."""
     C, H, W = pixel._input.shape
     padded = int((~pixel.inside).sum())
     padding = f", {padded} of {pixel.inside.size} pixels are zero padding" if padded else ""
-    read = _span("channel", pixel.channels) if len(pixel.channels) < C else counted(C, "channel")
+    channels = _format_span("channel", pixel.channels) if len(pixel.channels) < C else format_count(C, "channel")
     return [
-        f"1. Window: {_span('row', pixel._place.rows)}, {_span('column', pixel._place.cols)}{padding}",
-        f"   of what {pixel.layer} reads: {read} of {H}×{W}",
-        f"   In the image: {_span('row', pixel.rows)}, {_span('column', pixel.cols)}",
+        f"1. Window: {_format_span('row', pixel._window.rows)}, {_format_span('column', pixel._window.cols)}{padding}",
+        f"   in the input of {pixel.layer}: {channels} of {H}×{W}",
+        f"   In the image: {_format_span('row', pixel.rows)}, {_format_span('column', pixel.cols)}",
     ]
 
 
 def _product_lines(pixel: PixelExplanation) -> list[str]:
-    """Patch × kernel = products of the strongest input channels, and the sum of the others."""
+    """Return patch × kernel = products of the strongest input channels, and the sum of the others."""
     KH, KW = pixel.inside.shape
-    unwritten = "" if _numbered(pixel) else f" ({KH}×{KW} of them: see .patch, .kernel, .products)"
-    lines = [f"2. Products of patch and kernel, pixel by pixel{unwritten}"]
+    hidden = "" if pixel._has_numbers else f" ({KH}×{KW} numbers: see .patch, .kernel, .products)"
+    lines = [f"2. Products of patch and kernel, pixel by pixel{hidden}"]
     for c in pixel._shown:
-        lines.append(f"   input channel {pixel.channels[c]}, sum {_number(pixel.products[c].sum())}")
-        lines += _table(pixel, c) if _numbered(pixel) else []
-    return lines + ([f"   {_others(pixel)}, sum {_number(pixel._rest)}"] if _others(pixel) else [])
+        lines.append(f"   input channel {pixel.channels[c]}, sum {format_number(pixel.products[c].sum())}")
+        lines += _number_lines(pixel, c) if pixel._has_numbers else []
+    others = _name_others(pixel)
+    return lines + ([f"   {others}, sum {format_number(pixel._sum_of_others)}"] if others else [])
 
 
-def _table(pixel: PixelExplanation, c: int) -> list[str]:
-    """The three windows of an input channel beside each other."""
-    patch = [
-        [_number(value, 3) if inside else "pad" for value, inside in zip(*line, strict=True)]
-        for line in zip(pixel.patch[c], pixel.inside, strict=True)
+def _number_lines(pixel: PixelExplanation, c: int) -> list[str]:
+    """Return patch, kernel and products of an input channel side by side."""
+    windows = [
+        [[format_number(value, ".3g") for value in line] for line in window[c]]
+        for window in (pixel.patch, pixel.kernel, pixel.products)
     ]
-    others = [
-        [[_number(value, 3) for value in line] for line in window[c]] for window in (pixel.kernel, pixel.products)
-    ]
-    middle = len(patch) // 2
-    rows = zip(*(_aligned(window) for window in (patch, *others)), strict=True)
+    for row, col in np.argwhere(~pixel.inside):
+        windows[0][row][col] = "pad"
+    middle = len(windows[0]) // 2
     return [
-        f"     {left}  {'×' if i == middle else ' '} {kernel}  {'=' if i == middle else ' '} {right}"
-        for i, (left, kernel, right) in enumerate(rows)
+        f"     {patch}  {'×' if i == middle else ' '} {kernel}  {'=' if i == middle else ' '} {products}"
+        for i, (patch, kernel, products) in enumerate(zip(*map(_align, windows), strict=True))
     ]
 
 
-def _aligned(window: list[list[str]]) -> list[str]:
-    """Its lines, every number as wide as the widest."""
+def _align(window: list[list[str]]) -> list[str]:
+    """Return the lines of a window, every number as wide as the widest."""
     width = max(len(cell) for line in window for cell in line)
     return [" ".join(cell.rjust(width) for cell in line) for line in window]
 
 
-def _others(pixel: PixelExplanation) -> str:
-    """As in `the other 3 input channels`; empty if all are shown."""
-    left = len(pixel.channels) - len(pixel._shown)
-    return f"the other {counted(left, 'input channel')}" if left else ""
+def _name_others(pixel: PixelExplanation) -> str:
+    """Return text as in `the other 3 input channels`; empty if all are shown."""
+    n = len(pixel.channels) - len(pixel._shown)
+    return f"the other {format_count(n, 'input channel')}" if n else ""
 
 
 def _value_lines(pixel: PixelExplanation) -> list[str]:
-    """Sum, bias, activation, and what the layer itself computed."""
+    """Return sum, bias, activation, and the value that the layer computed."""
     return [
-        f"3. Sum of all products: {_number(pixel.sum)}",
-        f"4. {_bias(pixel)}",
-        f"5. {_next(pixel)}",
-        f"{pixel.layer} itself computed {_number(pixel.computed)}: "
+        f"3. Sum of all products: {format_number(pixel.sum)}",
+        f"4. {_describe_bias(pixel)}",
+        f"5. {_describe_next(pixel)}",
+        f"{pixel.layer} itself computed {format_number(pixel.computed)}: "
         f"a difference of {abs(pixel.value - pixel.computed):.1g} by rounding",
     ]
 
 
-def _bias(pixel: PixelExplanation) -> str:
+def _describe_bias(pixel: PixelExplanation) -> str:
     if pixel.bias is None:
-        return f"No bias: the value is {_number(pixel.value)}"
-    return f"Plus bias: {_number(pixel.sum)} + {_term(pixel.bias)} = {_number(pixel.value)}"
+        return f"No bias: the value is {format_number(pixel.value)}"
+    return f"Plus bias: {format_number(pixel.sum)} + {_format_term(pixel.bias)} = {format_number(pixel.value)}"
 
 
-def _next(pixel: PixelExplanation) -> str:
-    if pixel.activated is not None:
-        name = ACTIVATIONS[pixel.activation or ""]
-        return f"Activation by {pixel.following}: {name}({_number(pixel.value)}) = {_number(pixel.activated)}"
-    return "No activation follows at once; " + (f"next is {pixel.following}" if pixel.following else "it is the end")
+def _describe_next(pixel: PixelExplanation) -> str:
+    if pixel.activation is not None and pixel.activated is not None:
+        label = find(pixel.activation).activation
+        result = f"{label}({format_number(pixel.value)}) = {format_number(pixel.activated)}"
+        return f"Activation by {pixel.following}: {result}"
+    return f"No activation reads it; the next layer is {pixel.following}" if pixel.following else "No layer reads it"
 
 
-# ---- drawn
+def _describe_sum(pixel: PixelExplanation) -> str:
+    """Return the sum of all products as a sum over input channels."""
+    first, *others = [pixel.products[c].sum() for c in pixel._shown]
+    terms = [format_number(first), *map(_format_term, others)]
+    if _name_others(pixel):
+        terms.append(f"{_format_term(pixel._sum_of_others)} from {_name_others(pixel)}")
+    total = f" = {format_number(pixel.sum)}" if len(terms) > 1 else ""
+    return f"Sum of all products: {' + '.join(terms)}{total}"
 
 
-def _figure(pixel: PixelExplanation) -> Figure:
-    shown, (width, height) = pixel._shown, _size(pixel)
-    title = f"{pixel._name}: {_number(pixel.value)}"
-    tall = PANEL + 3.4 + len(shown) * (height + 0.5)
-    figure = style.figure(3 * width + 2.2, tall, title, compress=False)  # or one narrow picture made all columns narrow
+# ---- drawing
+
+
+def _draw(pixel: PixelExplanation) -> Figure:
+    shown, (width, height) = pixel._shown, _window_size(pixel)
+    title = f"{pixel._name}: {format_number(pixel.value)}"
+    total = PANEL + 3.4 + len(shown) * (height + 0.5)
+    figure = style.figure(3 * width + 2.2, total, title, compress=False)  # compressed, a narrow picture narrows all
     panels = figure.subplots(1 + len(shown), 3, height_ratios=[PANEL] + [height] * len(shown))
-    scales = _scales(pixel)
+    scales = _choose_scales(pixel)
     _draw_image(panels[0, 0], pixel)
     _draw_input(panels[0, 1], pixel, scales[0])
     _draw_output(panels[0, 2], pixel)
@@ -354,65 +366,63 @@ def _figure(pixel: PixelExplanation) -> Figure:
         _draw_products(line, pixel, c, scales)
     for column, (scale, label) in enumerate(zip(scales, ("pixel", "weight", "product"), strict=True)):
         bar = figure.colorbar(scale, ax=list(panels[1:, column]), location="bottom", aspect=16, shrink=0.7)
-        number_scale(bar, scale)
+        label_scale(bar, scale)
         bar.set_label(label, fontsize=style.SMALL)
-    figure.supxlabel(_equation(pixel), fontsize=style.LABEL)
+    padding = "" if pixel.inside.all() else "hatched: zero padding around the input of the layer"
+    lines = (padding, _describe_sum(pixel), _describe_bias(pixel), _describe_next(pixel))
+    figure.supxlabel("\n".join(filter(None, lines)), fontsize=style.LABEL)
     return figure
 
 
-def _size(pixel: PixelExplanation) -> tuple[float, float]:
-    """Inches for a window, as wide as a picture, or wider where its numbers need it."""
+def _window_size(pixel: PixelExplanation) -> tuple[float, float]:
+    """Return width and height of a drawn window in inches: as wide as a picture, or wider if its numbers need it."""
     KH, KW = pixel.inside.shape
-    cell = max(PANEL / max(KH, KW), CELL if _numbered(pixel) else 0)
+    cell = max(PANEL / max(KH, KW), CELL if pixel._has_numbers else 0)
     return max(KW * cell, PANEL), max(KH * cell, CELL)
 
 
-def _numbered(pixel: PixelExplanation) -> bool:
-    """Whether cells are large enough for their numbers."""
-    return max(pixel.inside.shape) <= MOST_NUMBERS
-
-
-def _scales(pixel: PixelExplanation) -> list[ScalarMappable]:
-    """The colours of pixels, of weights and of products, each the same for all channels that are drawn."""
-    reads = pixel._input[[pixel.channels[c] for c in pixel._shown]]
-    signed = [style.zero_centred(values[pixel._shown]) for values in (pixel.kernel, pixel.products)]
-    return [ScalarMappable(*shades(reads)), *(ScalarMappable(norm, style.SIGNED) for norm in signed)]
+def _choose_scales(pixel: PixelExplanation) -> list[ScalarMappable]:
+    """Return the colour scales of pixels, weights and products, the same for all channels that are shown."""
+    shown = pixel._shown
+    signed = [style.zero_centred(values[shown]) for values in (pixel.kernel, pixel.products)]
+    pixels = choose_scale(pixel._input[[pixel.channels[c] for c in shown]])
+    return [pixels, *(ScalarMappable(norm, style.SIGNED) for norm in signed)]
 
 
 def _draw_image(axes: Axes, pixel: PixelExplanation) -> None:
-    """The image, and on it a frame around what the value depends on."""
-    probe.show(axes, probe.pixels(pixel._image))
+    """Draw the image with a frame around the pixels that the value depends on."""
+    style.show_image(axes, pixel._image)
     of = "" if len(pixel._image) in (1, 3) else f", mean of {len(pixel._image)} channels"
     _caption(axes, f"the image{of}, framed:\nwhat the value depends on", pixel.rows, pixel.cols)
 
 
 def _draw_input(axes: Axes, pixel: PixelExplanation, scale: ScalarMappable) -> None:
-    """The strongest input channel with the window; where that stands out, hatched padding."""
-    c, place = pixel.channels[strongest(pixel.products, 0, 1)[0]], pixel._place
-    axes.imshow(pixel._input[c], **colours(scale))
-    probe.frame(axes)
-    _caption(axes, f"what the layer reads,\nchannel {c}: window framed", place.rows, place.cols)
+    """Draw the strongest input channel with the window, and hatched padding if the window reaches it."""
+    c, window = pixel.channels[strongest_indices(pixel.products, 0, 1)[0]], pixel._window
+    axes.imshow(pixel._input[c], **imshow_settings(scale))
+    style.draw_thin_frame(axes)
+    _caption(axes, f"input of the layer,\nchannel {c}: window framed", window.rows, window.cols)
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
-    left, right = min(left, place.cols[0] - 1), max(right, place.cols[-1] + 1)
-    top, bottom = min(top, place.rows[0] - 1), max(bottom, place.rows[-1] + 1)
+    left, right = min(left, window.cols[0] - 1), max(right, window.cols[-1] + 1)
+    top, bottom = min(top, window.rows[0] - 1), max(bottom, window.rows[-1] + 1)
     _hatch(axes, left, top, right, bottom)
     axes.set(xlim=(left, right), ylim=(bottom, top))
-    if any(len(taps) > 1 and taps[1] - taps[0] > 1 for taps in (place.rows, place.cols)):
-        x, y = np.meshgrid(place.cols, place.rows)
+    if any(len(pixels) > 1 and pixels[1] - pixels[0] > 1 for pixels in (window.rows, window.cols)):  # dilated
+        x, y = np.meshgrid(window.cols, window.rows)
         axes.plot(x.ravel(), y.ravel(), "s", color=style.GREEN, markersize=3)
 
 
 def _draw_output(axes: Axes, pixel: PixelExplanation) -> None:
-    """The map that the layer makes, and on it the pixel in question."""
-    axes.imshow(pixel._output, **colours(ScalarMappable(*shades(pixel._output))))
-    probe.frame(axes)
-    _caption(axes, f"what the layer makes,\nchannel {pixel.channel}: pixel framed", [pixel.row], [pixel.col])
+    """Draw the map that the layer makes, with a frame around the pixel."""
+    axes.imshow(pixel._output, **imshow_settings(choose_scale(pixel._output)))
+    style.draw_thin_frame(axes)
+    _caption(axes, f"output of the layer,\nchannel {pixel.channel}: pixel framed", [pixel.row], [pixel.col])
 
 
 def _caption(axes: Axes, title: str, rows: Any, cols: Any) -> None:
-    """A title, a frame around rows and columns if there are any, and their numbers under the picture."""
+    """Add a title, a frame around rows and columns if there are any, and their numbers below the picture."""
     axes.set_title(title, fontsize=style.LABEL)
-    axes.set_xlabel(f"{_span('row', rows)}\n{_span('column', cols)}", fontsize=style.SMALL)
+    axes.set_xlabel(f"{_format_span('row', rows)}\n{_format_span('column', cols)}", fontsize=style.SMALL)
     if not len(rows) or not len(cols):
         return
     corner, width, height = (cols[0] - 0.5, rows[0] - 0.5), cols[-1] - cols[0] + 1, rows[-1] - rows[0] + 1
@@ -420,15 +430,15 @@ def _caption(axes: Axes, title: str, rows: Any, cols: Any) -> None:
 
 
 def _draw_products(line: np.ndarray, pixel: PixelExplanation, c: int, scales: list[ScalarMappable]) -> None:
-    """Patch × kernel = products, for one input channel."""
+    """Draw patch × kernel = products of one input channel."""
     windows = np.ma.array(pixel.patch[c], mask=~pixel.inside), pixel.kernel[c], pixel.products[c]
-    titles = "patch", "kernel", f"products, sum {_number(pixel.products[c].sum())}"
+    titles = "patch", "kernel", f"products, sum {format_number(pixel.products[c].sum())}"
     for axes, window, title, scale in zip(line, windows, titles, scales, strict=True):
-        axes.imshow(window, **colours(scale))
+        axes.imshow(window, **imshow_settings(scale))
         axes.set_title(title, fontsize=style.LABEL)
-        probe.frame(axes)
-        if _numbered(pixel):
-            _write(axes, np.ma.getdata(window), scale)
+        style.draw_thin_frame(axes)
+        if pixel._has_numbers:
+            _write_numbers(axes, np.ma.getdata(window), scale)
     line[0].set_ylabel(f"channel {pixel.channels[c]}", fontsize=style.LABEL)
     for axes, sign in zip(line[1:], "×=", strict=True):
         axes.set_ylabel(sign, fontsize=2 * style.TITLE, rotation=0, ha="right", va="center")
@@ -436,43 +446,24 @@ def _draw_products(line: np.ndarray, pixel: PixelExplanation, c: int, scales: li
         _hatch(line[0], col - 0.5, row - 0.5, col + 0.5, row + 0.5)
 
 
-def _write(axes: Axes, window: np.ndarray, scale: ScalarMappable) -> None:
-    """The number in every cell, white where that is dark."""
-    largest = np.abs(scale.get_clim()).max()
+def _write_numbers(axes: Axes, window: np.ndarray, scale: ScalarMappable) -> None:
+    """Write the number in every cell, white on dark cells."""
+    form = _number_format(np.abs(scale.get_clim()).max())
     for (row, col), value in np.ndenumerate(window):
         red, green, blue, _ = scale.to_rgba(value)
         colour = "white" if 0.3 * red + 0.6 * green + 0.1 * blue < 0.5 else "black"
-        axes.text(col, row, _written(value, largest), ha="center", va="center", fontsize=style.SMALL, color=colour)
+        text = format_number(value, form)
+        axes.text(col, row, text, ha="center", va="center", fontsize=style.SMALL, color=colour)
 
 
-def _written(value: float, largest: float) -> str:
-    """A number as short as a cell, with as many decimals as give the largest number three digits."""
+def _number_format(largest: float) -> str:
+    """Return the format of numbers in cells: as many decimals as give the largest number three digits, at most 4."""
     decimals = 2 - math.floor(math.log10(largest))
-    if not 0 <= decimals <= 5:
-        return _number(value, 1)
-    decimals = min(decimals, 4)
-    return f"{round(value, decimals) + 0.0:.{decimals}f}".replace("-", "−")
+    return f".{min(decimals, 4)}f" if 0 <= decimals <= 5 else ".1g"
 
 
 def _hatch(axes: Axes, left: float, top: float, right: float, bottom: float) -> None:
-    """Padding, behind the pixels."""
-    look: dict[str, Any] = {
-        "fill": False,
-        "edgecolor": style.GREY,
-        "hatch": "////",
-        "linewidth": 0,
-        "alpha": 0.4,
-        "zorder": -1,
-    }
-    axes.add_patch(Rectangle((left, top), right - left, bottom - top, **look))
-
-
-def _equation(pixel: PixelExplanation) -> str:
-    """The lines under the picture: the sum over channels, the bias, the activation."""
-    first, *others = [pixel.products[c].sum() for c in pixel._shown]
-    sums = [_number(first), *map(_term, others)]
-    if _others(pixel):
-        sums.append(f"{_term(pixel._rest)} from {_others(pixel)}")
-    total = " + ".join(sums) + (f" = {_number(pixel.sum)}" if len(sums) > 1 else "")
-    padding = "" if pixel.inside.all() else "hatched: zero padding outside of what the layer reads"
-    return "\n".join(filter(None, (padding, f"Sum of all products: {total}", _bias(pixel), _next(pixel))))
+    """Hatch a rectangle of padding, behind the pixels."""
+    rectangle = Rectangle((left, top), right - left, bottom - top, fill=False, linewidth=0, zorder=-1)
+    rectangle.set(edgecolor=style.GREY, hatch="////", alpha=0.4)
+    axes.add_patch(rectangle)

@@ -1,4 +1,4 @@
-"""The look that every picture shares: palette, colour maps, letter sizes, and how a figure is made and saved."""
+"""The style of all pictures: palette, colour maps, font sizes, and functions to make, label and save figures."""
 
 import textwrap
 from io import BytesIO
@@ -14,27 +14,28 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.text import Text
+from matplotlib.ticker import LogLocator
 from numpy.typing import ArrayLike
 
-from minigrad.viz.words import plain
+from minigrad.viz.formatting import format_name
 
-# Told apart with every common form of colour blindness.  Source: Okabe & Ito 2008, "Color Universal Design"
+# Distinguishable with every common form of colour blindness.  Source: Okabe & Ito 2008, "Color Universal Design"
 BLUE, VERMILION, GREEN, ORANGE = "#0072B2", "#D55E00", "#009E73", "#E69F00"
 SKY, PURPLE, YELLOW, GREY = "#56B4E9", "#CC79A7", "#F0E442", "#888888"
-PALE = "#DCE9F3"  # a ground behind black letters
+PALE = "#DCE9F3"  # background of black text
 PALETTE = (BLUE, VERMILION, GREEN, ORANGE, SKY, PURPLE, YELLOW, GREY)
 
 SIGNED = colormaps["RdBu_r"]  # blue below zero, white at zero, red above
-AMOUNT = colormaps["YlOrBr"]  # pale for little, dark brown for much
+AMOUNT = colormaps["YlOrBr"]  # pale for small values, dark brown for large ones
 
-TITLE, LABEL, SMALL = 13, 11, 9  # letter sizes in points
+TITLE, LABEL, SMALL = 13, 11, 9  # font sizes in points
 DOTS_PER_INCH = 120
 
 
 class Picture(Figure):
     """A matplotlib Figure that a notebook shows by itself, without pyplot.
 
-    Text is drawn as it stands: names of classes, layers and files may hold a `$`, which begins no formula here.
+    Text is drawn literally: names of classes, layers and files may contain a `$`, which starts no formula here.
     """
 
     def draw(self, renderer: RendererBase) -> None:
@@ -52,8 +53,8 @@ def figure(width: float, height: float, title: str | None = None, compress: bool
     """Make an empty figure whose layout leaves room for every label.
 
     width, height  inches
-    title          heading of the whole figure, broken into lines where it is too long for the width
-    compress       whether panels of a fixed shape move together; in subfigures labels are lost so
+    title          heading of the figure; wrapped if it is longer than the width
+    compress       whether panels of a fixed aspect ratio move together; False where subfigures would lose labels
     returns        Picture, a matplotlib Figure made without pyplot
 
     >>> figure(4, 3, "Loss").get_suptitle()
@@ -62,16 +63,16 @@ def figure(width: float, height: float, title: str | None = None, compress: bool
     layout = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08, wspace=0.04, compress=compress)
     picture = Picture(figsize=(width, height), dpi=DOTS_PER_INCH, layout=layout)
     if title:
-        picture.suptitle(_broken(plain(title), letters=int(width * 72 / (0.6 * TITLE))), fontsize=TITLE)
+        picture.suptitle(_wrap(format_name(title), letters=int(width * 72 / (0.6 * TITLE))), fontsize=TITLE)
     return picture
 
 
 def save(figure: Figure, path: str | Path) -> Path:
-    """Write a figure to a file, making the folders on its way.
+    """Write a figure to a file and create missing folders.
 
     figure   any matplotlib Figure
-    path     file whose ending names the format: .png .svg .pdf
-    returns  Path of the written file
+    path     the file; its extension selects the format: .png .svg .pdf
+    returns  Path of the file
 
     >>> from tempfile import mkdtemp
     >>> save(Picture(), mkdtemp() + "/run 1/filters.png").name
@@ -84,10 +85,10 @@ def save(figure: Figure, path: str | Path) -> Path:
 
 
 def zero_centred(*arrays: ArrayLike) -> Normalize:
-    """Make the colour scale, as wide below zero as above, that holds every value of the arrays.
+    """Make a colour scale from -m to m, where m is the largest absolute value of all arrays, or 1 if that is zero.
 
     arrays   any shapes, finite
-    returns  Normalize from -m to m, where m is the largest absolute value, or 1 if all are zero
+    returns  Normalize
 
     >>> zero_centred([-3.0, 1.0], [2.0]).vmax
     3.0
@@ -97,10 +98,17 @@ def zero_centred(*arrays: ArrayLike) -> Normalize:
 
 
 def tidy(axes: Axes) -> None:
-    """Take the frame's upper and right side off a chart and lay a faint grid behind its curves."""
+    """Remove the upper and right side of a chart's frame and draw a faint grid behind its curves."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color=GREY, alpha=0.25, linewidth=0.6)
     axes.set_axisbelow(True)
+
+
+def use_log_scale(axes: Axes, label: str) -> None:
+    """Give a chart a logarithmic vertical scale with plain numbers."""
+    axes.set(yscale="log", ylabel=f"{label} (log scale)")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 3)))
+    axes.yaxis.set_major_formatter("{x:g}")
 
 
 def colour_bar(figure: Figure | SubFigure, scale: ScalarMappable, axes: list[Axes], label: str) -> Colorbar:
@@ -111,6 +119,44 @@ def colour_bar(figure: Figure | SubFigure, scale: ScalarMappable, axes: list[Axe
     return bar
 
 
-def _broken(text: str, letters: int) -> str:
-    """The text in lines of at most so many letters; its own line breaks stay."""
+def grid_shape(n: int, most_columns: int) -> tuple[int, int]:
+    """Return the smallest number of rows for n panels, and the number of columns that fills them most evenly.
+
+    >>> grid_shape(10, most_columns=8)
+    (2, 5)
+    """
+    rows = -(-n // most_columns)
+    return rows, -(-n // rows)
+
+
+def add_panels(figure: Figure, rows: int, columns: int, n: int) -> list[Axes]:
+    """Add a grid of panels to a figure and return the first n; the others stay blank."""
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    for panel in panels[n:]:
+        panel.set_axis_off()
+    return list(panels[:n])
+
+
+def to_rgb_or_grey(image: np.ndarray) -> np.ndarray:
+    """Return an image (C, H, W) for imshow: (H, W, 3) from 0 to 1 if C is 3, otherwise (H, W), the mean of channels."""
+    if len(image) != 3:
+        return image.mean(0)
+    low, high = image.min(), image.max()
+    return np.moveaxis((image - low) / ((high - low) or 1), 0, -1)
+
+
+def show_image(axes: Axes, image: np.ndarray) -> None:
+    """Draw an image (C, H, W) in its own brightness range, in colours if C is 3."""
+    axes.imshow(to_rgb_or_grey(image), cmap="gray", interpolation="nearest")
+    draw_thin_frame(axes)
+
+
+def draw_thin_frame(axes: Axes) -> None:
+    """Draw a thin frame without ticks."""
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set(color=GREY, linewidth=0.8)
+
+
+def _wrap(text: str, letters: int) -> str:
+    """Wrap text to lines of at most `letters` letters; keep its line breaks."""
     return "\n".join(textwrap.fill(line, letters) for line in text.splitlines())

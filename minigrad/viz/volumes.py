@@ -1,4 +1,4 @@
-"""A network as a row of volumes: maps as boxes, dense layers as bars, and what leads from each to the next."""
+"""Draw a network as volumes: maps as boxes, dense layers as bars, with arrows between them."""
 
 from collections.abc import Sequence
 from math import log2, prod
@@ -12,30 +12,31 @@ from matplotlib.patches import Polygon
 
 from minigrad.errors import ValidationError
 from minigrad.viz import style
-from minigrad.viz.summary import run, summarised
-from minigrad.viz.trace import WINDOWS, Layer
-from minigrad.viz.words import times
+from minigrad.viz.formatting import format_shape
+from minigrad.viz.model_summary import summarise, trace_blank_image
+from minigrad.viz.tracing import Layer, is_convolution
 
-MOST = 60  # volumes in a picture
-WIDEST = 12.5  # inches of a row
+MOST_VOLUMES = 60  # in a picture
+ROW_WIDTH = 12.5  # inches
 LETTER, LINE = 0.078, 0.16  # inches, width and height of a small letter
-TALLEST, SLANT = 1.7, np.array([0.42, 0.3])  # inches, height and depth of the largest map
-LEAST = 0.12  # share of the largest map and of the largest bar below which none is drawn
+MAP_HEIGHT, MAP_DEPTH = 1.7, np.array([0.42, 0.3])  # inches, of the largest map; depth is (right, up)
+LEAST_SHARE = 0.12  # size of the smallest map and bar, as a share of the largest
 BAR = 0.16  # inches across
 SPACE, ARROW = 0.16, 0.45  # inches between texts, and length of the shortest arrow
-DENSE = {"linear", "matmul"}
-COLOURS = {"image": style.GREY, "window": style.SKY, "pool": style.GREEN, "dense": style.ORANGE, "other": style.PALE}
+COLOURS = {
+    "image": style.GREY, "convolution": style.SKY, "pooling": style.GREEN, "dense": style.ORANGE, "other": style.PALE,
+}  # fmt: skip
 KEY = (
     "blue: convolution, green: pooling, orange: dense\n"
-    "height and depth: size of the maps, width: channels; not in proportion"
+    "height and depth: size of the maps, width: number of channels; not to scale"
 )
 
 
 class _Volume(NamedTuple):
     """One box or bar.
 
-    caption  lines below it: name, kind, shape, and what follows without another shape
-    arrow    lines above the arrow that leads to it
+    caption  lines below it: name, kind, shape, and the layers that follow without changing the shape
+    arrow    lines above the arrow that points to it
     shape    (C, H, W), or (n,) for a bar
     kind     key of COLOURS
     """
@@ -47,50 +48,57 @@ class _Volume(NamedTuple):
 
 
 class _Body(NamedTuple):
-    """Inches: width and height of the front, and where the back lies from it, (right, up)."""
+    """The size of a volume in inches: width and height of the front, and depth as (right, up)."""
 
     width: float
     height: float
-    slant: np.ndarray
+    depth: np.ndarray
 
     @property
-    def across(self) -> float:
-        return self.width + float(self.slant[0])
+    def total_width(self) -> float:
+        """Width of front and depth."""
+        return self.width + float(self.depth[0])
 
 
 def draw(model: Any, input_shape: Sequence[int]) -> Figure:
     """Draw a network as volumes in the order in which its layers run.
 
-    model        a Module, which stays as it is
-    input_shape  (C, H, W)   channels, height and width of an image, as the model takes it
+    model        a Module; it does not change
+    input_shape  (C, H, W)   channels, height and width of an image
     returns      Figure
 
-    Maps are boxes: height and depth follow their size, width their number, on scales so gentle that the smallest can
-    be seen.  Layers without height and width are bars.  Windows, strides and padding stand above the arrows; what
-    changes no shape, as an activation, is named below its volume.  Branches and shortcuts are not drawn.
+    Maps are boxes: height and depth show their size, width their number, on compressed scales so that the smallest are
+    visible.  Layers without height and width are bars.  Windows, strides and padding stand above the arrows.  A layer
+    that does not change the shape, such as an activation, is named below the volume.  Branches are not drawn.
 
     Raises   ShapeError        input_shape is not three whole numbers of 1 or more, or does not fit the model
-             ValidationError   model is no Module, did nothing to the image, or has more than 60 volumes
-    Source   the manner of LeCun et al. 1998, "Gradient-based learning applied to document recognition", figure 2
+             ValidationError   model is no Module, runs no operation on the image, or has more than 60 volumes
+    Source   the style of LeCun et al. 1998, "Gradient-based learning applied to document recognition", figure 2
 
     >>> from minigrad.models import LeNet5
     >>> draw(LeNet5(), (1, 28, 28)).get_suptitle()
     'LeNet5: 61,706 parameters, 416,520 multiply-adds for an image'
     """
-    layers = run("draw", model, input_shape)
-    volumes = [_Volume(("image", times(input_shape)), (), tuple(input_shape), "image"), *_volumes(layers)]
-    if len(volumes) > MOST:
-        raise ValidationError(f"draw: {len(volumes)} volumes, more than {MOST}; draw a part, as model.features")
-    counts = summarised(model, layers, input_shape)
+    layers = trace_blank_image("draw", model, input_shape)
+    image = _Volume(("image", format_shape(input_shape)), (), tuple(input_shape), "image")
+    volumes = [image, *_make_volumes(layers)]
+    if len(volumes) > MOST_VOLUMES:
+        raise ValidationError(
+            f"draw: {len(volumes)} volumes, more than {MOST_VOLUMES}; draw a part of the model, such as model.features"
+        )
+    counts = summarise(model, layers, input_shape)
     numbers = f"{counts.parameters:,} parameters, {counts.multiply_adds:,} multiply-adds for an image"
-    return _picture(f"{type(model).__name__}: {numbers}", volumes, _bodies(volumes))
+    return _draw(f"{type(model).__name__}: {numbers}", volumes, _size_bodies(volumes))
 
 
 # ---- what to draw
 
 
-def _volumes(layers: list[Layer]) -> list[_Volume]:
-    """A volume for each layer that moves windows, is dense, or changes the shape; others are named below the last."""
+def _make_volumes(layers: list[Layer]) -> list[_Volume]:
+    """Return a volume for each layer that slides a window, is dense, or changes the shape.
+
+    The other layers are named below the volume before them.
+    """
     volumes: list[_Volume] = []
     for layer in layers:
         kind, shape = _kind(layer), tuple(layer.output.shape[1:])
@@ -98,89 +106,87 @@ def _volumes(layers: list[Layer]) -> list[_Volume]:
             volumes[-1] = volumes[-1]._replace(caption=(*volumes[-1].caption, f"+ {layer.kind}"))
         else:
             names = (layer.name,) if layer.name == layer.kind else (layer.name, layer.kind)
-            volumes.append(_Volume((*names, times(shape)), _settings(layer), shape, kind))
+            volumes.append(_Volume((*names, format_shape(shape)), _describe_windows(layer), shape, kind))
     return volumes
 
 
 def _kind(layer: Layer) -> str:
-    operations = {step.operation for step in layer.steps}
-    if "conv2d" in operations:
-        return "window"
-    if operations & WINDOWS:
-        return "pool"
-    return "dense" if operations & DENSE else "other"
+    if is_convolution(layer):
+        return "convolution"
+    if any(step.op.sliding_window for step in layer.steps):
+        return "pooling"
+    return "dense" if any(step.op.flops is not None for step in layer.steps) else "other"  # a matrix product
 
 
-def _settings(layer: Layer) -> tuple[str, ...]:
-    """As in ("5×5", "stride 1", "padding 2")."""
+def _describe_windows(layer: Layer) -> tuple[str, ...]:
+    """Return the settings of sliding windows, as in ("5×5", "stride 1", "padding 2")."""
     lines: list[str] = []
     for step in layer.steps:
-        if step.operation in WINDOWS:
-            window = step.settings.get("window") or step.inputs[1].shape[2:]
-            top, bottom, left, right = step.settings["pads"]
-            lines += [times(window), f"stride {_pair(step.settings['stride'])}"]
-            lines += [f"padding {_pair((top, left))}"] if top or left or bottom or right else []
-            lines += [f"dilation {_pair(step.settings['dilation'])}"] if _dilated(step.settings) else []
-            lines += [f"{step.settings['groups']} groups"] if step.settings.get("groups", 1) > 1 else []
+        if step.op.sliding_window:
+            settings = step.settings
+            top, bottom, left, right = settings["pads"]
+            dilation, groups = tuple(settings.get("dilation", (1, 1))), settings.get("groups", 1)
+            lines += [format_shape(step.window), f"stride {_format_pair(settings['stride'])}"]
+            lines += [f"padding {_format_pair((top, left))}"] if top or left or bottom or right else []
+            lines += [f"dilation {_format_pair(dilation)}"] if dilation != (1, 1) else []
+            lines += [f"{groups} groups"] if groups > 1 else []
     return tuple(lines)
 
 
-def _dilated(settings: dict[str, Any]) -> bool:
-    return tuple(settings.get("dilation", (1, 1))) != (1, 1)
+def _format_pair(sizes: Sequence[int]) -> str:
+    return str(sizes[0]) if sizes[0] == sizes[1] else format_shape(sizes)
 
 
-def _pair(sizes: Sequence[int]) -> str:
-    return str(sizes[0]) if sizes[0] == sizes[1] else times(sizes)
+# ---- sizes and positions
 
 
-# ---- where to draw it
-
-
-def _bodies(volumes: list[_Volume]) -> list[_Body]:
-    """Boxes and bars beside the largest of their sort."""
+def _size_bodies(volumes: list[_Volume]) -> list[_Body]:
+    """Return the size of every volume relative to the largest box and the largest bar."""
     shapes = [volume.shape for volume in volumes]
     side = max(max(shape[1:]) for shape in shapes if len(shape) == 3)
     units = max((prod(shape) for shape in shapes if len(shape) != 3), default=1)
-    return [_box(shape, side) if len(shape) == 3 else _bar(prod(shape), units) for shape in shapes]
+    return [_size_box(shape, side) if len(shape) == 3 else _size_bar(prod(shape), units) for shape in shapes]
 
 
-def _box(shape: tuple[int, ...], side: int) -> _Body:
+def _size_box(shape: tuple[int, ...], side: int) -> _Body:
     C, H, W = shape
-    height, depth = (max((size / side) ** 0.6, LEAST) for size in (H, W))
-    return _Body(0.06 + 0.08 * log2(C), TALLEST * height, SLANT * depth)
+    height, depth = (max((size / side) ** 0.6, LEAST_SHARE) for size in (H, W))
+    return _Body(0.06 + 0.08 * log2(C), MAP_HEIGHT * height, MAP_DEPTH * depth)
 
 
-def _bar(n: int, units: int) -> _Body:
-    return _Body(BAR, TALLEST * max((n / units) ** 0.35, LEAST), np.zeros(2))
+def _size_bar(n: int, units: int) -> _Body:
+    return _Body(BAR, MAP_HEIGHT * max((n / units) ** 0.35, LEAST_SHARE), np.zeros(2))
 
 
-def _wide(lines: Sequence[str]) -> float:
+def _text_width(lines: Sequence[str]) -> float:
+    """Return the width of lines of text in inches."""
     return LETTER * max(map(len, lines), default=0)
 
 
-def _rows(volumes: list[_Volume], bodies: list[_Body]) -> list[dict[int, float]]:
-    """For each row of the picture, the middles of its volumes in inches, by their number."""
+def _place_in_rows(volumes: list[_Volume], bodies: list[_Body]) -> list[dict[int, float]]:
+    """Return, for each row of the picture, the centres of its volumes in inches, by their number."""
     rows: list[dict[int, float]] = [{}]
-    end = text_end = 0.0  # of the last volume and its caption
+    end = text_end = 0.0  # right edges of the last volume and of its caption
     for i, (volume, body) in enumerate(zip(volumes, bodies, strict=True)):
-        arrow, half = max(ARROW, _wide(volume.arrow) + SPACE) if i else 0.0, _wide(volume.caption) / 2
-        middle = max(end + arrow + body.across / 2, text_end + SPACE + half)
-        if rows[-1] and max(middle + body.across / 2, middle + half) > WIDEST:
+        arrow, half = max(ARROW, _text_width(volume.arrow) + SPACE) if i else 0.0, _text_width(volume.caption) / 2
+        centre = max(end + arrow + body.total_width / 2, text_end + SPACE + half)
+        if rows[-1] and max(centre + body.total_width / 2, centre + half) > ROW_WIDTH:
             rows.append({})
-            middle = max(arrow + body.across / 2, SPACE + half)
-        rows[-1][i] = middle
-        end, text_end = middle + body.across / 2, middle + half
+            centre = max(arrow + body.total_width / 2, SPACE + half)
+        rows[-1][i] = centre
+        end, text_end = centre + body.total_width / 2, centre + half
     return rows
 
 
-# ---- the picture
+# ---- drawing
 
 
-def _picture(title: str, volumes: list[_Volume], bodies: list[_Body]) -> Figure:
-    rows = _rows(volumes, bodies)
-    ends = [middle + max(bodies[i].across, _wide(volumes[i].caption)) / 2 for row in rows for i, middle in row.items()]
-    heights = [_height([volumes[i] for i in row], [bodies[i] for i in row]) for row in rows]
-    width, height = max(ends) + 0.1, sum(above + below for above, below in heights)
+def _draw(title: str, volumes: list[_Volume], bodies: list[_Body]) -> Figure:
+    rows = _place_in_rows(volumes, bodies)
+    widths = [max(body.total_width, _text_width(volume.caption)) for volume, body in zip(volumes, bodies, strict=True)]
+    heights = [_measure_row([volumes[i] for i in row], [bodies[i] for i in row]) for row in rows]
+    width = max(centre + widths[i] / 2 for row in rows for i, centre in row.items()) + 0.1
+    height = sum(above + below for above, below in heights)
     figure = style.figure(max(width + 0.2, 6.0), height + 1.0, title)
     axes = figure.subplots()
     axes.set(xlim=(0, width), ylim=(-height, 0), aspect="equal", autoscale_on=False)
@@ -193,57 +199,54 @@ def _picture(title: str, volumes: list[_Volume], bodies: list[_Body]) -> Figure:
     return figure
 
 
-def _height(volumes: list[_Volume], bodies: list[_Body]) -> tuple[float, float]:
-    """Inches of a row above its middle line and below it."""
-    above = max(body.height / 2 + float(body.slant[1]) for body in bodies)
-    letters = max(LINE * len(volume.arrow) for volume in volumes) + 0.1
+def _measure_row(volumes: list[_Volume], bodies: list[_Body]) -> tuple[float, float]:
+    """Return the inches of a row above its centre line and below it."""
+    above = max(body.height / 2 + float(body.depth[1]) for body in bodies)
+    text = max(LINE * len(volume.arrow) for volume in volumes) + 0.1
     below = max(body.height / 2 for body in bodies) + LINE * max(len(volume.caption) for volume in volumes)
-    return max(above, letters) + 0.1, below + 0.3
+    return max(above, text) + 0.1, below + 0.3
 
 
 def _draw_row(axes: Axes, row: dict[int, float], y: float, volumes: list[_Volume], bodies: list[_Body]) -> None:
-    """Volumes around the line y, with their captions below the tallest."""
-    text = y - max(bodies[i].height for i in row) / 2 - 0.08
+    """Draw volumes around the line y, with their captions below the tallest."""
+    caption_y = y - max(bodies[i].height for i in row) / 2 - 0.08
     end = 0.0
-    for i, middle in row.items():
-        left = middle - bodies[i].across / 2
+    for i, centre in row.items():
+        left = centre - bodies[i].total_width / 2
         _draw_body(axes, left, y, bodies[i], COLOURS[volumes[i].kind])
-        _write(axes, middle, text, volumes[i].caption)
+        _write_caption(axes, centre, caption_y, volumes[i].caption)
         if i:
             _draw_arrow(axes, end + 0.05, left - 0.05, y, volumes[i].arrow)
-        end = left + bodies[i].across
+        end = left + bodies[i].total_width
 
 
 def _draw_body(axes: Axes, x: float, y: float, body: _Body, colour: str) -> None:
-    """Front, upper and right side, the front in the colour itself, the others lighter and darker."""
+    """Draw the front, and for a box the top in a lighter and the right side in a darker colour."""
     bottom, top = y - body.height / 2, y + body.height / 2
     left_up, right_up, right_down = np.array([(x, top), (x + body.width, top), (x + body.width, bottom)])
-    _face(axes, [(x, bottom), left_up, right_up, right_down], _mixed(colour, "white", 0.15))
-    if body.slant.any():
-        _face(axes, [left_up, left_up + body.slant, right_up + body.slant, right_up], _mixed(colour, "white", 0.5))
-        _face(
-            axes, [right_down, right_up, right_up + body.slant, right_down + body.slant], _mixed(colour, "black", 0.2)
-        )
+    _draw_face(axes, [(x, bottom), left_up, right_up, right_down], _mix(colour, "white", 0.15))
+    if body.depth.any():
+        lighter, darker = _mix(colour, "white", 0.5), _mix(colour, "black", 0.2)
+        _draw_face(axes, [left_up, left_up + body.depth, right_up + body.depth, right_up], lighter)
+        _draw_face(axes, [right_down, right_up, right_up + body.depth, right_down + body.depth], darker)
 
 
-def _face(axes: Axes, corners: Sequence[Any], colour: tuple[float, ...]) -> None:
+def _draw_face(axes: Axes, corners: Sequence[Any], colour: tuple[float, ...]) -> None:
     axes.add_patch(Polygon(np.array(corners), facecolor=colour, edgecolor="black", linewidth=0.7, joinstyle="round"))
 
 
-def _mixed(colour: str, other: str, share: float) -> tuple[float, ...]:
+def _mix(colour: str, other: str, share: float) -> tuple[float, ...]:
     return tuple((1 - share) * np.array(to_rgb(colour)) + share * np.array(to_rgb(other)))
 
 
-def _write(axes: Axes, x: float, y: float, caption: Sequence[str]) -> None:
-    """The name in bold, the other lines below it."""
+def _write_caption(axes: Axes, x: float, y: float, caption: Sequence[str]) -> None:
+    """Write the name in bold and the other lines below it."""
     for i, line in enumerate(caption):
-        axes.text(
-            x, y - i * LINE, line, ha="center", va="top", fontsize=style.SMALL, fontweight="normal" if i else "bold"
-        )
+        weight = "normal" if i else "bold"
+        axes.text(x, y - i * LINE, line, ha="center", va="top", fontsize=style.SMALL, fontweight=weight)
 
 
 def _draw_arrow(axes: Axes, start: float, end: float, y: float, lines: Sequence[str]) -> None:
-    axes.annotate(
-        "", (end, y), (start, y), arrowprops={"arrowstyle": "-|>", "color": "black", "shrinkA": 0, "shrinkB": 0}
-    )
+    arrow = {"arrowstyle": "-|>", "color": "black", "shrinkA": 0, "shrinkB": 0}
+    axes.annotate("", (end, y), (start, y), arrowprops=arrow)
     axes.text((start + end) / 2, y + 0.06, "\n".join(lines), ha="center", va="bottom", fontsize=style.SMALL)

@@ -1,11 +1,11 @@
-"""The tape of filters: it holds the weights of the steps it names, costs little, and its pictures show them."""
+"""viz.FilterTape: recording, files, distances, contact sheet and GIF."""
 
 import contextlib
 from itertools import pairwise
 
 import numpy as np
 import pytest
-from pictures import expect_readable, images, texts
+from figures import check_readable, drawn_strings, image_arrays
 from PIL import Image
 
 import minigrad as mg
@@ -13,7 +13,7 @@ import minigrad.nn.functional as F
 from minigrad import nn, optim
 from minigrad.errors import DataError, GraphError, StateError, ValidationError
 from minigrad.viz import style
-from minigrad.viz.film import FASTEST, MOST_MOMENTS, FilterTape, _cells, _screen
+from minigrad.viz.filter_tape import MOST_FRAMES_PER_SECOND, MOST_MOMENTS, FilterTape, _make_cells, _plan_gif_sheet
 
 
 class Net(nn.Module):
@@ -29,8 +29,8 @@ class Net(nn.Module):
         return self.third(F.relu(self.second(F.relu(self.first(x))))).mean((2, 3))
 
 
-def training(model, graph):
-    """A function that does one step on random images and returns the loss."""
+def make_step(model, graph):
+    """Return a function that trains one step on random images and returns the loss."""
     optimizer = optim.SGD(model.parameters(), lr=0.1)
     C = model.first.weight.shape[1]
 
@@ -49,24 +49,24 @@ def weights_of(model):
     return {name: getattr(model, name).weight.detach().numpy().copy() for name in ("first", "second", "third")}
 
 
-def recorded(channels=1, steps=12, every=2, filters=4, **settings):
+def recorded_tape(channels=1, steps=12, every=2, filters=4, **settings):
     model = Net(channels, filters)
-    tape, step = FilterTape(model, every, **settings), training(model, graph=True)
+    tape, step = FilterTape(model, every, **settings), make_step(model, graph=True)
     for _ in range(steps):
         tape.step(step())
     return tape
 
 
-def moved(tape, by):
-    """The tape with every frame of weights changed by a function of its number and its weights."""
+def change_frames(tape, change):
+    """Replace every frame of weights by a function of its number and its weights."""
     for frames in tape._weights.values():
-        frames[:] = [by(t, w) for t, w in enumerate(frames)]
+        frames[:] = [change(t, w) for t, w in enumerate(frames)]
     return tape
 
 
-def broken(tape):
-    """The tape with weights of NaN from its fifth frame on."""
-    return moved(tape, lambda t, w: w if t < 4 else w * np.nan)
+def break_from_fifth_frame(tape):
+    """Set the weights to NaN from the fifth frame on."""
+    return change_frames(tape, lambda t, w: w if t < 4 else w * np.nan)
 
 
 # --- recording
@@ -74,9 +74,9 @@ def broken(tape):
 
 @pytest.mark.parametrize("graph", [False, True])
 @pytest.mark.parametrize("channels", [1, 3, 5])
-def test_the_tape_holds_the_weights_and_losses_of_the_steps_it_names(graph, channels):
+def test_filter_tape_records_weights_and_losses_of_its_steps(graph, channels):
     model = Net(channels)
-    step, tape = training(model, graph), FilterTape(model, every=3)
+    step, tape = make_step(model, graph), FilterTape(model, every=3)
     weights, losses = [weights_of(model)], []
     for _ in range(10):
         losses.append(step())
@@ -91,7 +91,7 @@ def test_the_tape_holds_the_weights_and_losses_of_the_steps_it_names(graph, chan
 
 
 @pytest.mark.parametrize("limit", [2, 3, 8])
-def test_memory_is_bounded_and_frames_stay_evenly_spread(limit):
+def test_filter_tape_respects_its_limit_and_keeps_frames_evenly_spaced(limit):
     model = nn.Conv2d(1, 1, 1)
     tape = FilterTape(model, every=2, limit=limit)
     for step in range(1, 301):
@@ -104,7 +104,7 @@ def test_memory_is_bounded_and_frames_stay_evenly_spread(limit):
     assert tape.weights[""].ravel()[1:].tolist() == tape.steps[1:].tolist() == tape.losses[1:].tolist()
 
 
-def test_a_loss_is_read_for_frames_only():
+def test_filter_tape_reads_the_loss_for_frames_only():
     class Loss:
         reads = 0
 
@@ -115,19 +115,19 @@ def test_a_loss_is_read_for_frames_only():
     tape = FilterTape(Net(), every=10)
     for _ in range(25):
         tape.step(Loss())
-    assert Loss.reads == 3, "the first, the 10th and the 20th"
+    assert Loss.reads == 3, "at steps 1, 10 and 20"
 
 
-def test_layers_can_be_chosen():
+def test_filter_tape_records_the_given_layers():
     assert FilterTape(Net(), layers="second").layers == ["second"]
     assert FilterTape(Net(), layers=["third", "first"]).layers == ["third", "first"]
 
 
-def test_a_tape_says_what_it_holds():
+def test_filter_tape_repr():
     assert repr(FilterTape(Net(), every=5)) == "FilterTape(1 frame, every 5 steps, of first, second, third)"
 
 
-def test_step_cannot_be_part_of_a_graph():
+def test_filter_tape_step_refuses_to_run_inside_mg_graph():
     tape = FilterTape(Net())
 
     @mg.graph
@@ -142,19 +142,19 @@ def test_step_cannot_be_part_of_a_graph():
 @pytest.mark.parametrize(
     "settings, message",
     [
-        ({"every": 0}, "every is 0 steps, not a whole number of 1 or more; try 50"),
-        ({"every": 2.5}, "every is 2.5 steps, not a whole number"),
-        ({"limit": 1}, "limit is 1 frames, not a whole number of 2 or more; try 100"),
-        ({"layers": "conv9"}, "there is no convolution 'conv9'; there are first, second, third"),
+        ({"every": 0}, "every is 0; use a whole number of 1 or more"),
+        ({"every": 2.5}, "every is 2.5; use a whole number of 1 or more"),
+        ({"limit": 1}, "limit is 1; use a whole number of 2 or more"),
+        ({"layers": "conv9"}, "there is no convolution 'conv9'; choose from first, second, third"),
         ({"layers": []}, "layers names 0 of 3 convolutions; name one or more, or give None"),
     ],
 )
-def test_settings_are_checked(settings, message):
+def test_filter_tape_refuses_settings_out_of_range(settings, message):
     with pytest.raises(ValidationError, match="FilterTape: " + message):
         FilterTape(Net(), **settings)
 
 
-def test_a_model_needs_a_convolution():
+def test_filter_tape_refuses_a_model_without_convolutions():
     with pytest.raises(ValidationError, match="FilterTape: the model has no Conv2d, only Linear; pass a CNN"):
         FilterTape(nn.Sequential(nn.Linear(2, 2)))
     with pytest.raises(ValidationError, match=r"FilterTape: model is a list; pass an nn.Module"):
@@ -162,21 +162,21 @@ def test_a_model_needs_a_convolution():
 
 
 @pytest.mark.parametrize("ask", ["contact_sheet", "distance", "distances", "gif"])
-def test_without_a_frame_after_the_start_there_is_nothing_to_show(ask, tmp_path):
+def test_filter_tape_refuses_pictures_of_a_single_frame(ask, tmp_path):
     tape = FilterTape(Net(), every=50)
     for _ in range(12):
         tape.step(1.0)
     arguments = [tmp_path / "film.gif"] if ask == "gif" else []
     with pytest.raises(
-        StateError, match=f"FilterTape.{ask}: no frames yet: 12 steps of 50 before the first; call step"
+        StateError, match=f"FilterTape.{ask}: the tape has only its first frame, after 12 steps of 50; call step"
     ):
         getattr(tape, ask)(*arguments)
     assert not list(tmp_path.iterdir())
 
 
-def test_a_layer_that_is_not_on_the_tape_is_refused(tmp_path):
-    tape = recorded(layers=["first", "third"])
-    message = "there is no layer 'second' on the tape; there are first, third"
+def test_filter_tape_refuses_pictures_of_a_layer_that_it_does_not_record(tmp_path):
+    tape = recorded_tape(layers=["first", "third"])
+    message = "there is no layer 'second' on the tape; choose one of first, third"
     for ask in tape.contact_sheet, tape.distance, lambda layer: tape.gif(tmp_path / "film.gif", layer):
         with pytest.raises(ValidationError, match=message):
             ask("second")
@@ -185,7 +185,7 @@ def test_a_layer_that_is_not_on_the_tape_is_refused(tmp_path):
 # --- files
 
 
-def same(one, other):
+def check_equal(one, other):
     assert (one.layers, one.every, one.limit) == (other.layers, other.every, other.limit)
     np.testing.assert_array_equal(one.steps, other.steps)
     np.testing.assert_array_equal(one.losses, other.losses)
@@ -193,28 +193,28 @@ def same(one, other):
         np.testing.assert_array_equal(frames, other.weights[name])
 
 
-def test_the_file_holds_the_tape_after_every_frame(tmp_path):
+def test_filter_tape_saves_to_its_path_after_every_frame(tmp_path):
     path = tmp_path / "new" / "tape.npz"
     model = Net()
-    tape, step = FilterTape(model, every=2, path=path, limit=4), training(model, graph=True)
+    tape, step = FilterTape(model, every=2, path=path, limit=4), make_step(model, graph=True)
     for _ in range(20):
-        same(FilterTape.load(path), tape)
+        check_equal(FilterTape.load(path), tape)
         tape.step(step())
     assert [file.name for file in path.parent.iterdir()] == ["tape.npz"]
 
 
-def test_a_save_that_fails_leaves_the_old_tape_whole(tmp_path, monkeypatch):
-    path = recorded().save(tmp_path / "tape.npz")
+def test_filter_tape_save_keeps_the_old_file_if_it_fails(tmp_path, monkeypatch):
+    path = recorded_tape().save(tmp_path / "tape.npz")
     before = path.read_bytes()
     monkeypatch.setattr(type(path), "replace", lambda *_: (_ for _ in ()).throw(OSError("the disk is full")))
     with pytest.raises(OSError, match="the disk is full"):
-        recorded().save(path)
+        recorded_tape().save(path)
     assert path.read_bytes() == before and len(list(tmp_path.iterdir())) == 1
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "text", "another archive", "frames missing"])
-def test_a_damaged_file_is_refused(damage, tmp_path):
-    path = recorded().save(tmp_path / "tape.npz")
+def test_filter_tape_load_refuses_a_damaged_file(damage, tmp_path):
+    path = recorded_tape().save(tmp_path / "tape.npz")
     data = bytearray(path.read_bytes())
     flipped = data.copy()
     flipped[data.index(b"steps.npy") + 200] ^= 255
@@ -233,13 +233,13 @@ def test_a_damaged_file_is_refused(damage, tmp_path):
         FilterTape.load(path)
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path):
+def test_filter_tape_load_refuses_a_missing_file(tmp_path):
     with pytest.raises(DataError, match="tape.npz: no such file; check the folder and the name"):
         FilterTape.load(tmp_path / "tape.npz")
 
 
-def test_a_loaded_tape_records_no_more(tmp_path):
-    tape = FilterTape.load(recorded().save(tmp_path / "tape.npz"))
+def test_filter_tape_step_refuses_a_loaded_tape(tmp_path):
+    tape = FilterTape.load(recorded_tape().save(tmp_path / "tape.npz"))
     with pytest.raises(StateError, match=r"this tape of 7 frames was read from a file and has no model; make one with"):
         tape.step(1.0)
 
@@ -247,27 +247,27 @@ def test_a_loaded_tape_records_no_more(tmp_path):
 # --- distances
 
 
-def test_distance_is_the_way_from_the_start_over_the_norm_there():
-    tape = recorded()
+def test_filter_tape_distance_is_relative_to_the_initial_norm():
+    tape = recorded_tape()
     w = tape.weights["second"].astype(np.float64)
     expected = [[np.sqrt(((w[t, f] - w[0, f]) ** 2).sum() / (w[0, f] ** 2).sum()) for f in range(3)] for t in range(7)]
     np.testing.assert_allclose(tape.distance("second"), expected)
     np.testing.assert_array_equal(tape.distance(), tape.distance("first"))
 
 
-def test_a_filter_that_starts_at_zero_has_no_distance():
-    tape = recorded(layers="first")
+def test_filter_tape_distance_is_nan_for_a_filter_that_starts_at_zero():
+    tape = recorded_tape(layers="first")
     start = tape.weights["first"][0]
     start[1] = 0
     tape._weights["first"] = [start * (1 + t) for t in range(7)]
     tape._weights["first"][6][1] = 1
     assert np.isnan(tape.distance()[:, 1]).all()
     np.testing.assert_allclose(tape.distance()[:, 0], np.arange(7), rtol=1e-6)
-    assert "filter 1" not in texts(tape.distances())
+    assert "filter 1" not in drawn_strings(tape.distances())
 
 
-def test_distances_are_drawn_for_every_layer():
-    tape = recorded()
+def test_filter_tape_distances_draws_every_layer():
+    tape = recorded_tape()
     panels = tape.distances().axes
     assert [axes.get_title() for axes in panels] == ["first: 4 filters", "second: 3 filters", "third: 2 filters"]
     for axes, layer in zip(panels, tape.layers, strict=True):
@@ -278,11 +278,11 @@ def test_distances_are_drawn_for_every_layer():
         np.testing.assert_allclose(drawn["mean of all"].get_ydata(), tape.distance(layer).mean(axis=1))
 
 
-def test_of_many_filters_those_that_moved_most_and_least_are_named():
-    tape = recorded(filters=20, layers="first")
+def test_filter_tape_distances_names_the_filters_that_moved_most_and_least():
+    tape = recorded_tape(filters=20, layers="first")
     start = tape.weights["first"][0]
     speed = np.roll(np.linspace(0.1, 2, 20), 5)[:, None, None, None]
-    moved(tape, lambda t, w: start * (1 + t * speed))
+    change_frames(tape, lambda t, w: start * (1 + t * speed))
     axes = tape.distances().axes[0]
     named = [line.get_label() for line in axes.lines if line.get_label().startswith("filter")]
     assert named == ["filter 4", "filter 3", "filter 6", "filter 5"]
@@ -293,11 +293,11 @@ def test_of_many_filters_those_that_moved_most_and_least_are_named():
 
 
 @pytest.mark.parametrize("channels", [1, 3, 5])
-def test_the_contact_sheet_has_a_row_for_each_filter_and_a_column_for_each_moment(channels):
-    tape = recorded(channels)
+def test_contact_sheet_has_a_row_for_each_filter_and_a_column_for_each_moment(channels):
+    tape = recorded_tape(channels)
     w = tape.weights["first"]
     norm = np.abs(w).max()
-    shown = images(tape.contact_sheet("first"))
+    shown = image_arrays(tape.contact_sheet("first"))
     strongest = np.square(w[-1]).sum(axis=(2, 3)).argmax(axis=1)
     for place, (f, t) in enumerate(np.ndindex(4, 7)):
         expected = 0.5 + np.moveaxis(w[t, f], 0, -1) / (2 * norm) if channels == 3 else w[t, f, strongest[f]]
@@ -308,34 +308,32 @@ def test_the_contact_sheet_has_a_row_for_each_filter_and_a_column_for_each_momen
     assert names == [f"filter {f}" for f in range(4)]
 
 
-def test_many_moments_are_thinned_and_many_filters_chosen():
-    tape = recorded(filters=20, steps=40, every=1)
+def test_contact_sheet_selects_moments_and_filters():
+    tape = recorded_tape(filters=20, steps=40, every=1)
     figure = tape.contact_sheet("first")
     steps = [int(label.get_text()) for label in figure.axes[0].get_xticklabels()]
     assert len(steps) == MOST_MOMENTS and steps[0] == 0 and steps[-1] == 40
     assert all(3 <= later - earlier <= 5 for earlier, later in pairwise(steps))
     strong = np.sort(np.argsort(-np.square(tape.weights["first"][-1]).sum(axis=(1, 2, 3)))[:16])
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == [f"filter {f}" for f in strong]
-    assert "shown: the 16 strongest of 20 filters" in texts(figure)
+    assert "shown: the 16 strongest of 20 filters" in drawn_strings(figure)
 
 
-def test_weights_that_are_not_finite_end_the_pictures_and_are_named():
-    tape = broken(recorded())
+def test_contact_sheet_ends_before_weights_that_are_not_finite():
+    tape = break_from_fifth_frame(recorded_tape())
     sheet = tape.contact_sheet()
     assert [label.get_text() for label in sheet.axes[0].get_xticklabels()] == ["0", "2", "4", "6"]
-    assert "from step 8 on, weights are NaN or infinite" in texts(sheet)
-    with pytest.raises(
-        StateError, match="first has NaN or infinite weights in all 7 frames from step 0 on; initialise"
-    ):
-        moved(tape, lambda t, w: w * np.inf).contact_sheet()
+    assert "from step 8 on, weights are NaN or infinite" in drawn_strings(sheet)
+    with pytest.raises(StateError, match="first has NaN or infinite weights in the first of 7 frames; initialise"):
+        change_frames(tape, lambda t, w: w * np.inf).contact_sheet()
 
 
-# --- film
+# --- GIF
 
 
 @pytest.mark.parametrize("channels", [1, 3, 5])
-def test_the_film_has_a_picture_for_each_frame_and_holds_the_last(channels, tmp_path):
-    tape = recorded(channels, steps=8)
+def test_gif_has_a_picture_for_each_frame_and_holds_the_last(channels, tmp_path):
+    tape = recorded_tape(channels, steps=8)
     path = tape.gif(tmp_path / "new" / "film.gif", frames_per_second=10, hold=1.5)
     with Image.open(path) as film:
         assert film.n_frames == 5 and film.info["loop"] == 0
@@ -349,12 +347,12 @@ def test_the_film_has_a_picture_for_each_frame_and_holds_the_last(channels, tmp_
     ((width, height),) = sizes
     assert 500 <= width <= 1000 and 250 <= height <= width
     for one, other in pairwise(pictures):
-        assert (one != other).any(axis=-1).sum() > 100, "the marker moves and weights change"
-    assert all((picture[0, 0] == 255).all() for picture in pictures), "a white ground"
+        assert (one != other).any(axis=-1).sum() > 100, "the marker and the weights change"
+    assert all((picture[0, 0] == 255).all() for picture in pictures), "the background is white"
 
 
-def test_the_film_shows_the_weights_in_the_colours_of_their_scale(tmp_path):
-    """One filter of one weight goes from deep blue over white to deep red."""
+def test_gif_shows_weights_in_the_colours_of_their_scale(tmp_path):
+    """A weight that rises from -1 over 0 to 1 changes from blue over white to red."""
     model = nn.Conv2d(1, 1, 1)
     tape = FilterTape(model, every=1)
     for value in -1.0, 0.0, 1.0:
@@ -372,53 +370,56 @@ def test_the_film_shows_the_weights_in_the_colours_of_their_scale(tmp_path):
 
 
 @pytest.mark.parametrize("shape", [(6, 1, 5, 5), (5, 3, 3, 3), (4, 5, 3, 2), (80, 20, 3, 3)])
-def test_a_new_frame_fills_the_cells_in_the_order_in_which_they_are_drawn(shape):
+def test_gif_cells_have_the_order_in_which_they_are_drawn(shape):
     weight = np.random.default_rng(0).normal(size=shape)
-    draw, sheet = _screen(weight)
+    draw, sheet = _plan_gif_sheet(weight)
     axes, norm = style.figure(4, 4).subplots(), style.zero_centred(weight)
     draw(axes, weight, sheet, norm)
     shown = [np.asarray(image.get_array()) for image in axes.images]
-    np.testing.assert_array_equal(shown, _cells(weight, sheet, norm))
+    np.testing.assert_array_equal(shown, _make_cells(weight, sheet, norm))
 
 
 @pytest.mark.parametrize(
     "settings, message",
     [
-        ({"frames_per_second": 0}, f"frames_per_second is 0, not above 0 and at most {FASTEST}; try 8"),
-        ({"frames_per_second": 100}, "frames_per_second is 100, not above"),
-        ({"hold": -1}, "hold is -1 seconds, not 0 or more; try 2"),
+        (
+            {"frames_per_second": 0},
+            f"frames_per_second is 0; use a number above 0 and at most {MOST_FRAMES_PER_SECOND}",
+        ),
+        ({"frames_per_second": 100}, "frames_per_second is 100; use a number above 0"),
+        ({"hold": -1}, "hold is -1; use a number of seconds of 0 or more"),
     ],
 )
-def test_the_speed_of_a_film_is_checked(settings, message, tmp_path):
+def test_gif_refuses_speed_and_hold_out_of_range(settings, message, tmp_path):
     with pytest.raises(ValidationError, match="FilterTape.gif: " + message):
-        recorded().gif(tmp_path / "film.gif", **settings)
+        recorded_tape().gif(tmp_path / "film.gif", **settings)
 
 
-# --- all pictures
+# --- readable text, damaged files
 
 
 FIGURES = {
-    "sheet, 1 channel": lambda: recorded(1).contact_sheet(),
-    "sheet, 3 channels": lambda: recorded(3).contact_sheet(),
-    "sheet, 5 channels": lambda: recorded(5).contact_sheet(),
-    "sheet, many": lambda: recorded(1, 4000, 100, filters=20).contact_sheet(),
-    "sheet, 1x1": lambda: recorded(1).contact_sheet("third"),
-    "sheet, broken": lambda: broken(recorded(filters=20)).contact_sheet("second"),
-    "distances": lambda: recorded().distances(),
-    "distances, many": lambda: recorded(filters=20).distances(),
-    "distances, one": lambda: recorded(layers="first").distances(),
-    "distances, broken": lambda: broken(recorded()).distances(),
+    "sheet, 1 channel": lambda: recorded_tape(1).contact_sheet(),
+    "sheet, 3 channels": lambda: recorded_tape(3).contact_sheet(),
+    "sheet, 5 channels": lambda: recorded_tape(5).contact_sheet(),
+    "sheet, many": lambda: recorded_tape(1, 4000, 100, filters=20).contact_sheet(),
+    "sheet, 1x1": lambda: recorded_tape(1).contact_sheet("third"),
+    "sheet, broken": lambda: break_from_fifth_frame(recorded_tape(filters=20)).contact_sheet("second"),
+    "distances": lambda: recorded_tape().distances(),
+    "distances, many": lambda: recorded_tape(filters=20).distances(),
+    "distances, one": lambda: recorded_tape(layers="first").distances(),
+    "distances, broken": lambda: break_from_fifth_frame(recorded_tape()).distances(),
 }
 
 
 @pytest.mark.parametrize("name", FIGURES)
 @pytest.mark.filterwarnings("error")
-def test_every_text_lies_on_the_canvas_and_on_no_other_text(name):
-    expect_readable(FIGURES[name]())
+def test_filter_tape_figures_have_readable_text(name):
+    check_readable(FIGURES[name]())
 
 
-def test_no_damage_of_a_tape_comes_from_deep_inside(tmp_path):
-    """Any byte changed, each in turn to two others: a tape, or an error of ours."""
+def test_filter_tape_load_raises_only_data_errors_for_any_changed_byte(tmp_path):
+    """A file with any one byte changed gives a tape or a DataError."""
     path = FilterTape(nn.Sequential(nn.Conv2d(1, 1, 1))).save(tmp_path / "tape.npz")
     whole = path.read_bytes()
     for place in range(len(whole)):

@@ -1,4 +1,4 @@
-"""What a model did to an image: names, order and operations of its layers, and what each pixel was made from."""
+"""viz.tracing: names, order and operations of the layers that ran, and the receptive field of each pixel."""
 
 from itertools import pairwise
 
@@ -10,13 +10,14 @@ import minigrad.nn.functional as F
 from minigrad import nn
 from minigrad.errors import ShapeError, ValidationError
 from minigrad.models import LeNet5, Subsampling
-from minigrad.viz.trace import Field, batch, convolutions, find, is_convolution, trace
+from minigrad.viz.inputs import as_image_batch
+from minigrad.viz.tracing import Field, is_convolution, layer_index, named_convolutions, trace
 
 RNG = np.random.default_rng(0)
 
 
 class Net(nn.Module):
-    """A residual network with a shared activation, a layer that is used twice, and functions in the forward."""
+    """A residual network with a shared activation, a layer that runs twice, and functions in its forward."""
 
     def __init__(self):
         super().__init__()
@@ -59,7 +60,7 @@ def last(model, *shape):
 # --- names and order
 
 
-def test_layers_are_named_by_path_and_stand_in_the_order_in_which_they_ran():
+def test_trace_names_layers_by_path_in_the_order_in_which_they_ran():
     layers = trace("test", LeNet5(), photo(28, 28))
     assert [layer.name for layer in layers] == [
         "conv1", "pool1", "activation", "conv2", "pool2", "activation_1", "reshape", "fc1", "activation_2", "fc2",
@@ -68,7 +69,7 @@ def test_layers_are_named_by_path_and_stand_in_the_order_in_which_they_ran():
     assert [layer.kind for layer in layers[:3]] == ["Conv2d", "MaxPool2d", "ReLU"]
 
 
-def test_functions_are_named_after_themselves_and_numbered_from_the_second_use_on():
+def test_trace_numbers_functions_from_their_second_use_on():
     def forward(layer, x):
         return F.relu(F.tanh(F.relu(F.relu(layer(x)))) + 1)
 
@@ -78,23 +79,23 @@ def test_functions_are_named_after_themselves_and_numbered_from_the_second_use_o
     assert [layer.module is None for layer in layers] == [False] + 5 * [True]
 
 
-def test_residual_networks_and_layers_that_are_used_twice():
+def test_trace_names_layers_of_a_residual_network_that_run_twice():
     assert names(Net(), 8, 8) == [
         "stem", "activation", "block", "activation_1", "add", "block_1", "activation_2", "add_1", "tanh", "mean",
         "head",
     ]  # fmt: skip
 
 
-def test_functions_within_a_nested_module_are_named_below_its_path():
+def test_trace_names_functions_below_the_path_of_their_module():
     inner = Function(lambda layer, x: F.relu(F.relu(layer(x))))
     assert names(nn.Sequential(nn.Sequential(inner), nn.ReLU()), 5, 5) == ["0.0.layer", "0.0.relu", "0.0.relu_1", "1"]
 
 
-def test_a_model_that_is_one_layer_is_named_after_its_class():
+def test_trace_names_a_model_of_one_layer_after_its_class():
     assert names(nn.Conv2d(1, 2, 3), 5, 5) == ["conv2d"]
 
 
-def test_no_two_layers_have_one_name_and_a_path_belongs_to_its_module():
+def test_trace_gives_unique_names_and_keeps_paths_for_their_modules():
     model = Function(lambda layer, x: F.relu(model.relu_1(F.relu(model.relu(layer(x))))))
     model.relu, model.relu_1 = nn.ReLU(), nn.Tanh()
     layers = trace("test", model, photo(5, 5))
@@ -102,20 +103,20 @@ def test_no_two_layers_have_one_name_and_a_path_belongs_to_its_module():
     assert layers[3].module is model.relu_1
 
 
-def test_a_module_at_two_paths_has_the_first():
+def test_trace_names_a_module_at_two_paths_by_the_first():
     shared = nn.ReLU()
     assert names(nn.Sequential(shared, nn.Conv2d(1, 1, 3), shared), 5, 5) == ["0", "1", "0_1"]
 
 
-def test_a_leaf_module_of_several_operations_is_one_layer():
+def test_trace_returns_one_layer_for_a_module_of_several_operations():
     image = photo(1, 6, 4, 4)
     (layer,) = trace("test", Subsampling(6), image)
-    assert [step.operation for step in layer.steps] == ["avg_pool2d", "mul", "add", "tanh"]
+    assert [step.op.name for step in layer.steps] == ["avg_pool2d", "mul", "add", "tanh"]
     np.testing.assert_array_equal(layer.input, image)
     np.testing.assert_array_equal(layer.output, Subsampling(6)(mg.tensor(image)).detach().numpy())
 
 
-def test_two_calls_of_a_leaf_module_in_a_row_are_two_layers():
+def test_trace_returns_two_layers_for_two_calls_of_a_module():
     model = Function(lambda layer, x: layer(layer(x)), Subsampling(1))
     assert [(layer.name, len(layer.steps)) for layer in trace("test", model, photo(4, 4))] == [
         ("layer", 4),
@@ -123,7 +124,7 @@ def test_two_calls_of_a_leaf_module_in_a_row_are_two_layers():
     ]
 
 
-def test_what_a_layer_made_is_what_the_next_one_reads():
+def test_trace_output_of_a_layer_is_the_input_of_the_next():
     model, image = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()), photo(3, 1, 6, 6)
     layers = trace("test", model, image)
     np.testing.assert_array_equal(layers[0].input, image)
@@ -143,8 +144,8 @@ def chained(inplace):
     )
 
 
-@pytest.mark.parametrize("recorded", [False, True], ids=["no_grad", "recorded"])
-def test_layers_that_work_in_place_are_seen_before_and_after(recorded):
+@pytest.mark.parametrize("recorded", [False, True], ids=["no_grad", "grad"])
+def test_trace_keeps_inputs_and_outputs_of_in_place_layers(recorded):
     image = photo(1, 1, 6, 6)
     runs = []
     for inplace in (False, True):
@@ -157,36 +158,36 @@ def test_layers_that_work_in_place_are_seen_before_and_after(recorded):
         np.testing.assert_array_equal(after.input.reshape(-1), before.output.reshape(-1))
 
 
-def test_dropout_is_off():
+def test_trace_turns_dropout_off():
     assert names(nn.Sequential(nn.Dropout(0.9), nn.ReLU()), 5, 5) == ["1"]
 
 
-def test_what_hooks_of_the_model_compute_is_its_own():
+def test_trace_names_operations_in_hooks_as_functions_of_the_model():
     model = nn.Sequential(nn.Conv2d(1, 1, 3))
     model.register_forward_pre_hook(lambda module, args: (args[0] * 2,))
     model.register_forward_hook(lambda module, args, out: out + 1)
     assert names(model, 5, 5) == ["mul", "0", "add"]
 
 
-def test_images_of_any_form_become_a_batch_of_floats():
+def test_as_image_batch_accepts_two_three_or_four_axes_and_integers():
     for shape in (5, 4), (1, 5, 4), (1, 1, 5, 4):
-        assert batch("test", np.zeros(shape, np.uint8)).shape == (1, 1, 5, 4)
-    assert batch("test", np.zeros((2, 2), np.uint8)).dtype == np.float32
-    assert batch("test", mg.zeros(3, 2, 5, 4)).shape == (3, 2, 5, 4)
+        assert as_image_batch("test", np.zeros(shape, np.uint8)).shape == (1, 1, 5, 4)
+    assert as_image_batch("test", np.zeros((2, 2), np.uint8)).dtype == np.float32
+    assert as_image_batch("test", mg.zeros(3, 2, 5, 4)).shape == (3, 2, 5, 4)
 
 
-def test_layers_are_found_by_name_and_convolutions_by_what_they_do():
+def test_layer_index_is_convolution_and_named_convolutions():
     layers = trace("test", Function(lambda layer, x: F.conv2d(layer(x), mg.ones(1, 1, 2, 2))), photo(6, 6))
-    assert find("test", layers, "conv2d") == 1
+    assert layer_index("test", layers, "conv2d") == 1
     assert all(map(is_convolution, layers))
-    assert [name for name, _ in convolutions("test", LeNet5())] == ["conv1", "conv2"]
+    assert [name for name, _ in named_convolutions("test", LeNet5())] == ["conv1", "conv2"]
 
 
 # --- receptive fields
 
 
 def brute_force(model, sizes):
-    """For each output pixel, the hull of the input pixels whose change changes it: ((first, last), (first, last))."""
+    """Return for each output pixel the range of input pixels that change it: ((first, last), (first, last))."""
     image = np.zeros((1, 1, *sizes))
     with mg.no_grad():
         before = model(mg.tensor(image)).numpy()
@@ -200,14 +201,14 @@ def brute_force(model, sizes):
 
 
 def positive(model):
-    """Weights above zero, so that no change is hidden by ReLU or cancels."""
+    """Make all weights positive, so that ReLU hides no change and none cancels."""
     for parameter in model.parameters():
         parameter.data = mg.tensor(RNG.uniform(0.1, 1, parameter.shape))
     return model.double().eval()
 
 
 def increment(layer, x):
-    """In place: an array that is written to sees what the other sees."""
+    """Add in place: the array that is written to depends on what both arrays depend on."""
     y = F.relu(x)
     y += F.avg_pool2d(x, 5, 1, 2)
     return layer(y)
@@ -226,7 +227,7 @@ MODELS = {
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_receptive_fields_equal_brute_force(name):
+def test_trace_receptive_fields_equal_brute_force(name):
     model, sizes = positive(MODELS[name]()), (10, 12)
     layer = trace("test", model, np.zeros(sizes))[-1]
     for place, hull in brute_force(model, sizes).items():
@@ -234,11 +235,11 @@ def test_receptive_fields_equal_brute_force(name):
             assert field.pixels(i, length) == range(first, final + 1)
 
 
-def test_max_pooling_sees_its_window():
+def test_trace_receptive_field_of_max_pooling():
     assert last(nn.MaxPool2d(3, stride=2, padding=1), 8, 8).fields == 2 * (Field(-1, 2, 3),)
 
 
-def test_fields_of_lenet():
+def test_trace_receptive_fields_of_lenet():
     sizes = [layer.fields and layer.fields[0].size for layer in trace("test", LeNet5(), photo(28, 28))]
     assert sizes[:6] == [5, 6, 6, 14, 16, 16]
     assert sizes[6:] == 6 * [None]
@@ -254,13 +255,13 @@ def test_fields_of_lenet():
         lambda layer, x: F.avg_pool2d(x, 2) + x[:, :, :3, :3],
         lambda layer, x: x.permute(0, 1, 3, 2),
     ],
-    ids=["mean", "weights from the image", "only the weights", "one pixel spread", "two strides", "turned"],
+    ids=["mean", "weights from the image", "only the weights", "broadcast pixel", "two strides", "permute"],
 )
-def test_where_an_output_may_see_the_whole_image_there_is_no_field(forward):
+def test_trace_gives_no_field_where_an_output_may_depend_on_the_whole_image(forward):
     assert last(Function(lambda layer, x: F.relu(forward(layer, x))), 6, 6).fields is None
 
 
-# --- the model stays as it is
+# --- the model does not change
 
 
 def state(model):
@@ -273,7 +274,7 @@ def state(model):
     )
 
 
-def test_the_model_stays_as_it_is():
+def test_trace_does_not_change_the_model():
     model = Net()
     model.block.eval()
     model.stem.register_forward_hook(lambda module, args, out: None)
@@ -286,7 +287,7 @@ def test_the_model_stays_as_it_is():
 
 
 @pytest.mark.parametrize("error", [KeyError, ShapeError])
-def test_the_model_stays_as_it_is_after_an_error_in_its_forward(error):
+def test_trace_does_not_change_the_model_after_an_error_in_forward(error):
     def forward(layer, x):
         layer(x)
         raise error("inside")
@@ -297,56 +298,56 @@ def test_the_model_stays_as_it_is_after_an_error_in_its_forward(error):
     with pytest.raises(error, match="inside"):
         trace("test", model, photo(5, 5))
     assert state(model) == before and mg.is_grad_enabled()
-    assert names(nn.Sequential(nn.ReLU()), 5, 5) == ["0"], "and the next trace is a new one"
+    assert names(nn.Sequential(nn.ReLU()), 5, 5) == ["0"], "the next trace is independent"
 
 
-def test_a_trace_within_a_profile_leaves_that_at_work():
+def test_trace_inside_profile_keeps_the_profile_active():
     with mg.profile(quiet=True) as profile:
         assert names(nn.ReLU(), 5, 5) == ["relu"]
         mg.ones(3) * 2
     assert profile.rows["mul"].calls == 1 and "relu" not in profile.rows
 
 
-def test_a_function_of_mg_graph_is_traced():
+def test_trace_sees_operations_inside_mg_graph():
     doubled = mg.graph(lambda x: F.relu(x) * 2)
     assert names(Function(lambda layer, x: doubled(layer(x))), 5, 5) == ["layer", "relu", "mul"]
 
 
 @pytest.mark.parametrize("device", ["cpu", "numpy"])
-def test_a_model_is_traced_on_its_device(device):
+def test_trace_runs_a_model_on_its_device(device):
     assert last(LeNet5().to(device), 28, 28).output.shape == (1, 10)
 
 
-# --- what is refused
+# --- errors
 
 
-def test_what_is_no_module_is_refused():
-    for call in lambda: trace("test", max, photo(5, 5)), lambda: convolutions("test", max):
+def test_trace_and_named_convolutions_refuse_what_is_no_module():
+    for call in lambda: trace("test", max, photo(5, 5)), lambda: named_convolutions("test", max):
         with pytest.raises(ValidationError, match="test: model is a builtin_function_or_method; pass an nn.Module"):
             call()
 
 
-def test_a_model_that_does_nothing_is_refused():
-    with pytest.raises(ValidationError, match="test: Identity did nothing to the images; return what forward computes"):
+def test_trace_refuses_a_model_that_runs_no_operation():
+    with pytest.raises(ValidationError, match="test: Identity ran no operation on the images; return the result"):
         trace("test", nn.Identity(), photo(5, 5))
 
 
 @pytest.mark.parametrize("shape", [(5,), (1, 1, 1, 5, 5), (0, 5), (0, 1, 5, 5)])
-def test_images_of_another_form_are_refused(shape):
+def test_trace_refuses_images_with_another_number_of_axes(shape):
     with pytest.raises(ShapeError, match=r"test: image has shape \(.*\); pass \(H, W\), \(C, H, W\) or \(N, C, H, W\)"):
         trace("test", nn.ReLU(), np.zeros(shape))
 
 
-def test_images_that_do_not_fit_are_refused_by_the_layer_itself():
+def test_trace_passes_on_the_error_of_a_layer_that_refuses_the_images():
     with pytest.raises(ShapeError, match="0.conv1: conv2d: weight reads 1 channels but x has 3"):
         trace("test", nn.Sequential(LeNet5()), photo(3, 28, 28))
 
 
-def test_layers_that_are_not_there_are_refused():
+def test_layer_index_and_named_convolutions_refuse_what_does_not_exist():
     layers = trace("test", nn.Sequential(nn.ReLU(), nn.Flatten()), photo(5, 5))
-    with pytest.raises(ValidationError, match="test: there is no layer '7'; there are 0, 1"):
-        find("test", layers, "7")
+    with pytest.raises(ValidationError, match="test: there is no layer '7'; choose one of 0, 1"):
+        layer_index("test", layers, "7")
     with pytest.raises(ValidationError, match="test: the model has no Conv2d, only Flatten, ReLU; pass a CNN"):
-        convolutions("test", nn.Sequential(nn.ReLU(), nn.Flatten()))
+        named_convolutions("test", nn.Sequential(nn.ReLU(), nn.Flatten()))
     with pytest.raises(ValidationError, match="the model has no Conv2d, only itself"):
-        convolutions("test", nn.ReLU())
+        named_convolutions("test", nn.ReLU())

@@ -1,0 +1,532 @@
+"""FilterTape records the filters of a model during training, and shows them in pictures and as an animation."""
+
+import io
+import json
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from PIL import Image
+
+from minigrad.errors import DataError, StateError, ValidationError
+from minigrad.runtime.files import write_whole
+from minigrad.runtime.threads import local
+from minigrad.viz import style
+from minigrad.viz.filter_grid import (
+    Sheet,
+    add_weight_scale,
+    draw_cell,
+    label_slots,
+    note_omissions,
+    plan_sheet,
+    set_slots,
+    strongest_indices,
+    to_cell,
+)
+from minigrad.viz.formatting import format_count
+from minigrad.viz.inputs import as_array, whole_number
+from minigrad.viz.tracing import select_convolutions
+from minigrad.viz.training import falls_tenfold
+
+MOST_MOMENTS, MOST_ROWS = 10, 16  # columns and rows of a contact sheet
+MOST_NAMED = 8  # up to this number, every curve has its own colour; of more filters, half this number is named
+CHART_HEIGHT = 3.0  # inches, of the loss chart in an animation
+CHARTS_ACROSS = 3  # charts of distances beside each other
+SLOT = 0.8  # inches for one filter at one moment
+NEARLY_WHITE = 248  # of 255, in the darkest of red, green and blue
+TEXT_COLOURS, CURVE_COLOURS = 32, 16  # GIF colours for black on white, and for each of the two colours of the chart
+GIF_DOTS_PER_INCH = 90  # lower than in other pictures, because a GIF stores every frame
+MOST_FRAMES_PER_SECOND = 50  # browsers slow down a faster GIF
+
+
+class FilterTape:
+    """Record the weights of convolutions during training, and show how they change.
+
+    model    a Module with one or more Conv2d
+    every    steps     between two frames; doubled whenever the tape is full
+    layers   path of a convolution, or a list of paths; all if None
+    path     file to which the tape is saved after every frame, usually .npz; None keeps it in memory only
+    limit    frames    a full tape drops every second frame, so it holds at most `limit` copies of the weights
+
+    The constructor records the first frame, step 0.  Call step(loss) after each training step, outside of a function
+    that mg.graph records.
+
+    layers   the recorded paths
+    steps    (T,)  number of training steps before each frame
+    losses   (T,)  loss of that step; for frame 0, the loss of the first step, which the initial weights gave
+    weights  path -> (T, F, C, KH, KW)
+
+    Raises   ValidationError   no convolution, no such layer, every below 1 or limit below 2
+    Example
+    >>> from minigrad.models import LeNet5
+    >>> tape = FilterTape(LeNet5(), every=2)
+    >>> for loss in 2.3, 2.2, 2.1, 2.0:
+    ...     tape.step(loss)
+    >>> tape.steps.tolist(), tape.losses.tolist()
+    ([0, 2, 4], [2.3, 2.2, 2.0])
+    >>> tape.weights["conv1"].shape
+    (3, 6, 1, 5, 5)
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        every: int = 50,
+        layers: str | Sequence[str] | None = None,
+        path: str | Path | None = None,
+        limit: int = 64,
+    ):
+        self.every = whole_number("FilterTape", "every", every, 1)
+        self.limit = whole_number("FilterTape", "limit", limit, 2)
+        self.path = None if path is None else Path(path)
+        self._modules = select_convolutions("FilterTape", model, layers)
+        self._count = 0  # training steps so far
+        self._steps: list[int] = []
+        self._losses: list[float] = []
+        self._weights: dict[str, list[np.ndarray]] = {name: [] for name in self._modules}
+        self._record_frame(np.nan)
+
+    # ---- recording
+
+    def step(self, loss: Any) -> None:
+        """Count one training step; at every `every`-th step, record a frame.
+
+        loss   number, or Tensor of one element; read only at the first step and for frames
+
+        Raises   StateError   the tape was read from a file and has no model
+                 GraphError   called inside a function that mg.graph records, where it would run only once
+        """
+        local.observer.refuse("FilterTape.step", "call it outside, with the loss that the function returns")
+        if not self._modules:
+            raise StateError(
+                f"FilterTape.step: this tape of {len(self._steps)} frames was read from a file and has no model; "
+                "make one with FilterTape(model)"
+            )
+        self._count += 1
+        if self._count == 1:
+            self._losses[0] = float(loss)
+            self._save_to_path()
+        if self._count % self.every == 0:
+            self._drop_frames_if_full()
+        if self._count % self.every == 0:
+            self._record_frame(float(loss))
+
+    def _drop_frames_if_full(self) -> None:
+        """Drop every second frame of a full tape and double the distance between frames."""
+        if len(self._steps) >= self.limit:
+            self.every *= 2
+            for frames in (self._steps, self._losses, *self._weights.values()):
+                del frames[1::2]  # type: ignore[attr-defined]  # all are lists
+
+    def _record_frame(self, loss: float) -> None:
+        self._steps.append(self._count)
+        self._losses.append(loss)
+        for name, module in self._modules.items():
+            self._weights[name].append(np.array(as_array(module.weight), order="C"))
+        self._save_to_path()
+
+    def _save_to_path(self) -> None:
+        if self.path is not None:
+            self.save(self.path)
+
+    # ---- frames
+
+    @property
+    def layers(self) -> list[str]:
+        """The recorded paths."""
+        return list(self._weights)
+
+    @property
+    def steps(self) -> np.ndarray:
+        """(T,) int64, the number of training steps before each frame."""
+        return np.array(self._steps, np.int64)
+
+    @property
+    def losses(self) -> np.ndarray:
+        """(T,) float64, the loss at each frame; NaN before the first step."""
+        return np.array(self._losses, np.float64)
+
+    @property
+    def weights(self) -> dict[str, np.ndarray]:
+        """Path -> (T, F, C, KH, KW), copies."""
+        return {name: np.stack(frames) for name, frames in self._weights.items()}
+
+    def __len__(self) -> int:
+        return len(self._steps)
+
+    def __repr__(self) -> str:
+        return f"FilterTape({format_count(len(self), 'frame')}, every {self.every} steps, of {', '.join(self.layers)})"
+
+    # ---- files
+
+    def save(self, path: str | Path) -> Path:
+        """Write the tape to a file; an error leaves the old file unchanged.
+
+        path     file to write, usually .npz; missing folders are created
+        returns  Path of the file
+        """
+        path = Path(path)
+        about = json.dumps({"layers": self.layers, "every": self.every, "limit": self.limit, "count": self._count})
+        buffer = io.BytesIO()
+        arrays = {f"weights{i}": frames for i, frames in enumerate(self.weights.values())}
+        np.savez(buffer, about=np.array(about), steps=self.steps, losses=self.losses, **arrays)  # type: ignore[arg-type]
+        write_whole(path, buffer.getvalue())
+        return path
+
+    @classmethod
+    def load(cls, path: str | Path) -> "FilterTape":
+        """Read a tape from a file; it can be shown but records no more.
+
+        path     file written by save(), or by a tape with a path
+        returns  FilterTape without a model
+
+        Raises   DataError   the file is missing, damaged, or no tape
+        Example
+        >>> from tempfile import mkdtemp
+        >>> from minigrad.models import LeNet5
+        >>> FilterTape.load(FilterTape(LeNet5(), layers="conv1").save(mkdtemp() + "/tape.npz"))
+        FilterTape(1 frame, every 50 steps, of conv1)
+        """
+        about, arrays = _read_tape(Path(path))
+        tape = cls.__new__(cls)
+        tape.every, tape.limit, tape._count = about["every"], about["limit"], about["count"]
+        tape.path, tape._modules = None, {}
+        tape._steps, tape._losses = arrays["steps"].tolist(), arrays["losses"].tolist()
+        tape._weights = {name: list(arrays[f"weights{i}"]) for i, name in enumerate(about["layers"])}
+        return tape
+
+    # ---- distances
+
+    def distance(self, layer: str | None = None) -> np.ndarray:
+        """Compute how far each filter has moved from its initial weights, relative to their norm.
+
+        layer    path of a recorded convolution; the first if None
+        returns  (T, F)  |w(t) - w(0)| / |w(0)|, with |.| the root of the sum of squares; NaN for a filter whose initial
+                 weights are zero
+
+        Raises   ValidationError   no such layer on the tape
+                 StateError        the tape has only its first frame
+        """
+        weights = self._stack_frames("distance", layer).astype(np.float64)
+        flat = weights.reshape(*weights.shape[:2], -1)
+        start = np.linalg.norm(flat[0], axis=-1)
+        moved = np.linalg.norm(flat - flat[0], axis=-1)
+        return np.divide(moved, start, out=np.full(moved.shape, np.nan), where=start > 0)
+
+    def distances(self) -> Figure:
+        """Show how far the filters of every layer have moved, with a chart for each layer.
+
+        returns   Figure
+
+        The black curve is the mean of a layer.  If a layer has many filters, those that moved most and least are named.
+
+        Raises   StateError   the tape has only its first frame, or weights that are not finite from the first frame on
+        """
+        films = [self._finite_film("distances", layer) for layer in self.layers]
+        across = min(len(films), CHARTS_ACROSS)
+        down = -(-len(films) // across)
+        title = "How far the filters moved from their initial weights"
+        figure = style.figure(max(5.2, 4.8 * across), 3.8 * down + 0.4, title)
+        for panel, film in zip(style.add_panels(figure, down, across, len(films)), films, strict=True):
+            _draw_distances(panel, film, self.distance(film.layer)[: len(film.steps)])
+        return figure
+
+    # ---- pictures
+
+    def contact_sheet(self, layer: str | None = None) -> Figure:
+        """Show the filters of a layer over time: a row for each filter, a column for each moment.
+
+        layer    path of a recorded convolution; the first if None
+        returns  Figure
+
+        All filters share one colour scale with zero in its middle.  A filter with 3 input channels is a colour image;
+        of a filter with other than 1 or 3, the channel with the largest final weights is shown.  If there are many
+        filters, the strongest are shown.
+
+        Raises   ValidationError   no such layer on the tape
+                 StateError        the tape has only its first frame, or weights that are not finite from there on
+        """
+        film = _select_moments(self._finite_film("contact_sheet", layer))
+        last = film.weights[-1]
+        shown = strongest_indices(last, 0, MOST_ROWS)
+        channels = np.square(last, dtype=np.float64).sum(axis=(2, 3)).argmax(axis=1)
+        down, across, deep = len(shown), len(film.steps), last.shape[1] not in (1, 3)
+        title = f"{film.layer}: {format_count(len(last), 'filter')} during training"
+        figure = style.figure(max(5.0, SLOT * across + 2.2), SLOT * down + 1.5, title)
+        axes, norm = figure.subplots(), style.zero_centred(film.weights)
+        set_slots(axes, down, across)
+        for row, column in np.ndindex(down, across):
+            f = shown[row]
+            draw_cell(axes, row, column, to_cell(film.weights[column, f], norm, channels[f]), norm)
+        names = [f"filter {f},\nchannel {channels[f]}" if deep else f"filter {f}" for f in shown]
+        label_slots(axes, names, [f"{step:,}" for step in film.steps])
+        axes.set_xlabel("training step", fontsize=style.LABEL)
+        add_weight_scale(figure, [axes], norm, colour=last.shape[1] == 3)
+        notes = [
+            f"shown: the {down} strongest of {len(last)} filters" if down < len(last) else "",
+            "of each filter, the input channel with the largest final weights" if deep else "",
+            film.note,
+        ]
+        figure.supxlabel("\n".join(filter(None, notes)), fontsize=style.SMALL)
+        return figure
+
+    def gif(
+        self,
+        path: str | Path,
+        layer: str | None = None,
+        frames_per_second: float = 8,
+        hold: float = 2.0,
+        title: str | None = None,
+    ) -> Path:
+        """Write an animated GIF of the filters of a layer, with the loss and a moving marker beside them.
+
+        path               file to write; missing folders are created
+        layer              path of a recorded convolution; the first if None
+        frames_per_second  above 0, at most 50
+        hold               seconds added to the last frame before the animation starts again
+        title              heading; the number and size of the filters if None
+        returns            Path of the file
+
+        Raises   ValidationError   no such layer on the tape, or frames_per_second or hold is out of range
+                 StateError        the tape has only its first frame, or weights that are not finite from there on
+        """
+        if not 0 < frames_per_second <= MOST_FRAMES_PER_SECOND:
+            raise ValidationError(
+                f"FilterTape.gif: frames_per_second is {frames_per_second}; use a number above 0 and at most "
+                f"{MOST_FRAMES_PER_SECOND}"
+            )
+        if not 0 <= hold < np.inf:
+            raise ValidationError(f"FilterTape.gif: hold is {hold}; use a number of seconds of 0 or more")
+        film = self._finite_film("gif", layer)
+        images = list(_render_gif_frames(film, self.losses[: len(film.steps)], title))
+        centiseconds = max(2, round(100 / frames_per_second))
+        durations = [10 * centiseconds] * len(images)  # milliseconds
+        durations[-1] += 10 * round(100 * hold)
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        images[0].save(path, "GIF", save_all=True, append_images=images[1:], duration=durations, loop=0, optimize=False)
+        return path
+
+    def _stack_frames(self, method: str, layer: str | None) -> np.ndarray:
+        """Return all frames of a layer, (T, F, C, KH, KW)."""
+        layer = self.layers[0] if layer is None else layer
+        if layer not in self._weights:
+            raise ValidationError(
+                f"FilterTape.{method}: there is no layer {layer!r} on the tape; choose one of {', '.join(self.layers)}"
+            )
+        if len(self) < 2:
+            raise StateError(
+                f"FilterTape.{method}: the tape has only its first frame, after {format_count(self._count, 'step')} "
+                f"of {self.every}; call step(loss) after each training step, or use a smaller every"
+            )
+        return np.stack(self._weights[layer])
+
+    def _finite_film(self, method: str, layer: str | None) -> "_Film":
+        """Return the frames of a layer up to the first weight that is NaN or infinite."""
+        layer = self.layers[0] if layer is None else layer
+        weights = self._stack_frames(method, layer)
+        broken = np.flatnonzero(~np.isfinite(weights).all(axis=(1, 2, 3, 4)))
+        if not broken.size:
+            return _Film(layer, self.steps, weights, "")
+        end = broken[0]
+        if end == 0:
+            raise StateError(
+                f"FilterTape.{method}: {layer} has NaN or infinite weights in the first of {len(self)} frames; "
+                "initialise the model again"
+            )
+        note = f"from step {self._steps[end]:,} on, weights are NaN or infinite"
+        return _Film(layer, self.steps[:end], weights[:end], note)
+
+
+class _Film(NamedTuple):
+    """The frames of one layer that can be drawn, because all weights are finite.
+
+    layer    path
+    steps    (T,)
+    weights  (T, F, C, KH, KW)
+    note     text about frames that are left out; empty if there are none
+    """
+
+    layer: str
+    steps: np.ndarray
+    weights: np.ndarray
+    note: str
+
+
+def _read_tape(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Return the settings and the arrays of a tape in a file."""
+    try:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        about = json.loads(arrays.pop("about").item())
+        names = ["steps", "losses", *(f"weights{i}" for i in range(len(about["layers"])))]
+        lengths = {len(arrays[name]) for name in names}
+        if len(lengths) != 1:
+            raise ValueError(f"arrays of {sorted(lengths)} frames")
+        return {name: about[name] for name in ("layers", "every", "limit", "count")}, arrays
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; check the folder and the name") from None
+    except Exception as error:  # for damaged files, the readers of zip and npy raise errors of almost any type
+        size = path.stat().st_size
+        raise DataError(
+            f"{path}: damaged, or no filter tape: {size} bytes ({error}); copy it again, or record a new one"
+        ) from error
+
+
+# ---- distances
+
+
+def _draw_distances(axes: Axes, film: _Film, distance: np.ndarray) -> None:
+    """Draw a curve for each filter, and their mean."""
+    named = _select_named(distance[-1])
+    others = np.setdiff1d(np.arange(distance.shape[1]), named)
+    for i, f in enumerate(named):
+        axes.plot(film.steps, distance[:, f], color=style.PALETTE[i], linewidth=1.5, label=f"filter {f}")
+    for i, f in enumerate(others):
+        label = "the others" if i == 0 else None
+        axes.plot(film.steps, distance[:, f], color=style.GREY, linewidth=0.7, alpha=0.5, zorder=1, label=label)
+    known = ~np.isnan(distance[0])
+    if known.any():
+        axes.plot(film.steps, distance[:, known].mean(axis=1), color="black", linewidth=2.2, label="mean of all")
+    axes.set_title(f"{film.layer}: {format_count(distance.shape[1], 'filter')}", fontsize=style.LABEL)
+    axes.set_ylabel("distance from the initial weights\n÷ their norm", fontsize=style.LABEL)
+    _label_steps(axes, film)
+    axes.set_ylim(bottom=0)
+    axes.legend(fontsize=style.SMALL, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+
+
+def _select_named(last: np.ndarray) -> np.ndarray:
+    """Return the filters to name, from the largest to the smallest distance: all, or of many those at both ends."""
+    known = np.flatnonzero(~np.isnan(last))
+    order = known[np.argsort(-last[known], kind="stable")]
+    if len(last) <= MOST_NAMED:
+        return order
+    n = MOST_NAMED // 4
+    return np.concatenate([order[:n], order[n:][-n:]])
+
+
+# ---- the contact sheet
+
+
+def _select_moments(film: _Film) -> _Film:
+    """Return at most MOST_MOMENTS frames, evenly spaced, with the first and the last."""
+    kept = np.unique(np.linspace(0, len(film.steps) - 1, MOST_MOMENTS).round().astype(int))
+    return film._replace(steps=film.steps[kept], weights=film.weights[kept])
+
+
+# ---- the animation
+
+
+def _render_gif_frames(film: _Film, losses: np.ndarray, title: str | None) -> Iterator[Image.Image]:
+    """Render the frames of the GIF, all with the same 256 colours so that nothing flickers."""
+    frames = list(_render_frames(film, losses, title))
+    palette = Image.new("P", (1, 1))
+    palette.putpalette(_make_palette(frames[:: max(1, len(frames) // 6)], film.weights.shape[2] == 3).tobytes())
+    for frame in frames:
+        yield frame.quantize(palette=palette, dither=Image.Dither.NONE)
+
+
+def _make_palette(frames: list[Image.Image], colour: bool) -> np.ndarray:
+    """Return (256, 3) uint8: shades of text and chart, and the colour map of the filters or their common colours."""
+    shades = (("black", TEXT_COLOURS), (style.BLUE, CURVE_COLOURS), (style.VERMILION, CURVE_COLOURS))
+    ramps = [_ramp_from_white(hue, n) for hue, n in shades]
+    left = 256 - sum(map(len, ramps))
+    if not colour:
+        return np.concatenate([*ramps, style.SIGNED(np.linspace(0, 1, left), bytes=True)[:, :3]])
+    pixels = np.concatenate([np.asarray(frame).reshape(-1, 3) for frame in frames])
+    coloured = pixels[pixels.min(axis=1) < NEARLY_WHITE]  # the white background must keep its own colour
+    common = Image.fromarray(coloured[None]).quantize(left).getpalette() or []
+    return np.concatenate([*ramps, np.resize(np.array(common, np.uint8).reshape(-1, 3), (left, 3))])
+
+
+def _ramp_from_white(hue: str, n: int) -> np.ndarray:
+    """Return (n, 3) uint8, from white to a colour."""
+    return np.linspace(255, 255 * np.array(to_rgb(hue)), n).round().astype(np.uint8)
+
+
+def _render_frames(film: _Film, losses: np.ndarray, title: str | None) -> Iterator[Image.Image]:
+    """Lay out one figure, then render it with the filters and the marker of each frame."""
+    last, norm = film.weights[-1], style.zero_centred(film.weights)
+    draw, sheet = _plan_gif_sheet(last)
+    figure, left, right = _make_gif_figure(film, sheet, title)
+    draw(left, last, sheet, norm)
+    add_weight_scale(figure, [left], norm, colour=last.shape[1] == 3)
+    note_omissions(figure, last.shape, sheet)
+    past, marker = _draw_loss(right, film, losses)
+    canvas = FigureCanvasAgg(figure)
+    _show_moment(right, past, marker, film.steps, losses, len(losses) - 1)
+    canvas.draw()
+    figure.set_layout_engine("none")
+    for t, weight in enumerate(film.weights):
+        for image, cell in zip(left.images, _make_cells(weight, sheet, norm), strict=True):
+            image.set_data(cell)  # faster than drawing every cell again
+        _show_moment(right, past, marker, film.steps, losses, t)
+        canvas.draw()
+        yield Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])
+
+
+def _plan_gif_sheet(weight: np.ndarray) -> tuple[Any, Sheet]:
+    """Return the drawing function and the layout of the filters: thumbnails form a square, so the chart is not flat."""
+    draw, sheet = plan_sheet(weight)
+    if weight.shape[1] in (1, 3):
+        columns = math.ceil(math.sqrt(len(sheet.filters)))
+        rows = -(-len(sheet.filters) // columns)
+        sheet = sheet._replace(rows=rows, columns=columns, slot=max(0.85, 2.4 / rows))
+    return draw, sheet
+
+
+def _make_cells(weight: np.ndarray, sheet: Sheet, norm: Any) -> list[np.ndarray]:
+    """Return the cells of a sheet of (F, C, KH, KW) weights in the order in which they are drawn."""
+    if weight.shape[1] in (1, 3):
+        return [to_cell(weight[f], norm) for f in sheet.filters]
+    return [weight[f, c] for f in sheet.filters for c in sheet.channels]
+
+
+def _make_gif_figure(film: _Film, sheet: Sheet, title: str | None) -> tuple[Figure, Axes, Axes]:
+    """Make a figure with axes for the filters on the left and for the loss chart on the right."""
+    _, F, _, KH, KW = film.weights.shape
+    width, height = sheet.columns * sheet.slot + sheet.labels, sheet.rows * sheet.slot + sheet.labels
+    title = title or f"{film.layer}: {format_count(F, 'filter')} of {KH}×{KW} weights"
+    figure = style.figure(width + 5.6, max(3.4, height + 1.2), title)
+    figure.set_dpi(GIF_DOTS_PER_INCH)
+    below = [height - CHART_HEIGHT] if height > CHART_HEIGHT + 1 else []  # blank, so that the chart is not too tall
+    heights = [CHART_HEIGHT, *below]
+    grid = figure.add_gridspec(len(heights), 2, width_ratios=[max(width, 1.5), 3.8], height_ratios=heights)
+    left, right = figure.add_subplot(grid[:, 0]), figure.add_subplot(grid[0, 1])
+    return figure, left, right
+
+
+def _draw_loss(axes: Axes, film: _Film, losses: np.ndarray) -> tuple[Any, Any]:
+    """Draw the whole curve faintly; return the line and the marker that each frame moves."""
+    axes.plot(film.steps, losses, color=style.BLUE, alpha=0.3, linewidth=1.5)
+    (past,) = axes.plot([], [], color=style.BLUE, linewidth=2)
+    (marker,) = axes.plot([], [], "o", color=style.VERMILION, markersize=9, clip_on=False, zorder=3)
+    axes.set_ylabel("training loss", fontsize=style.LABEL)
+    if falls_tenfold(losses, losses):
+        style.use_log_scale(axes, "training loss")
+    _label_steps(axes, film)
+    return past, marker
+
+
+def _show_moment(axes: Axes, past: Any, marker: Any, steps: np.ndarray, losses: np.ndarray, t: int) -> None:
+    """Draw the curve up to frame t, the marker at its end, and step and loss above the chart."""
+    past.set_data(steps[: t + 1], losses[: t + 1])
+    marker.set_data(steps[t : t + 1], losses[t : t + 1])
+    axes.set_title(f"step {steps[t]:,}: loss {losses[t]:.3g}", fontsize=style.LABEL, pad=10)
+
+
+def _label_steps(axes: Axes, film: _Film) -> None:
+    """Give a chart a horizontal scale of whole training steps."""
+    axes.set_xlim(0, film.steps[-1] or 1)
+    axes.set_xlabel("\n".join(filter(None, ("training step", film.note))), fontsize=style.LABEL)
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.tick_params(which="both", labelsize=style.SMALL)
+    style.tidy(axes)
