@@ -263,17 +263,25 @@ LAYERS = [
         "conv2d: bias has shape (2,), weight has 4 filters; use shape (4,)",
     ),
     (lambda: F.conv2d(image, weight, groups=0), ValidationError, "conv2d: groups is 0; it must be at least 1"),
-    (lambda: F.conv2d(image, weight, stride=0), ValidationError, "conv2d: stride is 0; it must be at least 1"),
+    (
+        lambda: F.conv2d(image, weight, stride=0),
+        ValidationError,
+        "conv2d: stride is 0; use a whole number of 1 or more, or a pair of them",
+    ),
     (
         lambda: F.conv2d(image, weight, dilation=(1, 0)),
         ValidationError,
-        "conv2d: dilation is (1, 0); it must be at least 1",
+        "conv2d: dilation is (1, 0); use a whole number of 1 or more, or a pair of them",
     ),
-    (lambda: F.conv2d(image, weight, padding=-1), ValidationError, "conv2d: padding is -1; it must be at least 0"),
+    (
+        lambda: F.conv2d(image, weight, padding=-1),
+        ValidationError,
+        "conv2d: padding is -1; use a whole number of 0 or more, or a pair of them",
+    ),
     (
         lambda: F.conv2d(image, weight, stride=(1, 2, 3)),
         ValidationError,
-        "conv2d: stride is (1, 2, 3); give one whole number or a pair of them",
+        "conv2d: stride is (1, 2, 3); use a whole number of 1 or more, or a pair of them",
     ),
     (
         lambda: F.conv2d(image, weight, padding="full"),
@@ -283,7 +291,7 @@ LAYERS = [
     (
         lambda: F.conv2d(image, weight, stride=2, padding="same"),
         ValidationError,
-        "conv2d: padding='same' needs stride 1, got stride (2, 2)",
+        "conv2d: padding='same' needs stride 1, but stride is (2, 2); use stride=1, or padding in pixels",
     ),
     (
         lambda: F.conv2d(image, weight, dilation=4),
@@ -311,7 +319,11 @@ LAYERS = [
         ValidationError,
         "avg_pool2d: padding 2 is more than half of the window's width 2; every window must hold a pixel",
     ),
-    (lambda: F.max_pool2d(image, 0), ValidationError, "max_pool2d: kernel_size is 0; it must be at least 1"),
+    (
+        lambda: F.max_pool2d(image, 0),
+        ValidationError,
+        "max_pool2d: kernel_size is 0; use a whole number of 1 or more, or a pair of them",
+    ),
     (
         lambda: F.max_pool2d(image, 9),
         ShapeError,

@@ -186,9 +186,9 @@ def test_members_are_reached_by_their_path():
         (lambda model: model.get_submodule("features.7"), "Sequential has no attribute '7'"),
         (
             lambda model: model.get_submodule("fc.weight"),
-            "get_submodule: 'weight' in 'fc.weight' is a Parameter, no Module",
+            "get_submodule: 'weight' in 'fc.weight' is a Parameter, not a Module",
         ),
-        (lambda model: model.get_parameter("fc"), "get_parameter: 'fc' is a Linear, no Parameter"),
+        (lambda model: model.get_parameter("fc"), "get_parameter: 'fc' is a Linear, not a Parameter"),
         (lambda model: model.get_parameter("fc.wieght"), "Linear has no attribute 'wieght'; did you mean 'weight'?"),
     ],
 )
@@ -239,9 +239,13 @@ def test_assigning_before_init_is_an_error():
             mg.ones(3),
             "Scaled: 'weight' is a Parameter, so it cannot be a plain Tensor; wrap it in nn.Parameter",
         ),
-        ("weight", 3, "Scaled: 'weight' is a Parameter, so it cannot be of type int; use None"),
-        ("mean", [0.0], "Scaled: 'mean' is a Tensor, so it cannot be of type list; use None"),
-        ("fc", nn.ReLU, r"Scaled: 'fc' is a Module, so it cannot be the class ReLU; make one of it: ReLU\(\.\.\.\)"),
+        ("weight", 3, "Scaled: 'weight' is a Parameter, so it cannot be an int; use None"),
+        ("mean", [0.0], "Scaled: 'mean' is a Tensor, so it cannot be a list; use None"),
+        (
+            "fc",
+            nn.ReLU,
+            r"Scaled: 'fc' is a Module, so it cannot be the class ReLU; create an instance: ReLU\(\.\.\.\)",
+        ),
     ],
 )
 def test_a_member_takes_its_own_kind_only(name, value, message):
@@ -252,7 +256,9 @@ def test_a_member_takes_its_own_kind_only(name, value, message):
 
 
 def test_a_layer_that_is_a_class_is_refused():
-    with pytest.raises(DtypeError, match="Sequential: '1' is a Module, so it cannot be the class ReLU; make one of it"):
+    with pytest.raises(
+        DtypeError, match="Sequential: '1' is a Module, so it cannot be the class ReLU; create an instance"
+    ):
         nn.Sequential(nn.Linear(1, 1), nn.ReLU)
 
 
@@ -285,10 +291,10 @@ def test_a_module_without_forward_says_so():
     class Empty(nn.Module):
         pass
 
-    message = r"Empty: there is nothing to compute; define forward\(self, x\) in class Empty"
+    message = r"Empty: there is no forward; define forward\(self, x\) in class Empty"
     with pytest.raises(NotImplementedError, match=message):
         Empty()(mg.ones(1))
-    with pytest.raises(NotImplementedError, match="ModuleList: there is nothing to compute"):
+    with pytest.raises(NotImplementedError, match="ModuleList: there is no forward"):
         nn.ModuleList()(mg.ones(1))
 
 
@@ -382,11 +388,11 @@ def test_an_error_of_the_model_itself_has_no_path():
         ),
         (
             mg.zeros(2, 16, 4, 4, requires_grad=True).flatten(1),
-            "Linear expects 400 features = 16x5x5, got 256 = 16x4x4; did a layer before it lose its padding",
+            "Linear expects 400 features = 16x5x5, got 256 = 16x4x4; check the padding of the layers before it",
         ),
         (
             mg.zeros(2, 3, 4, 4, requires_grad=True).flatten(1),
-            "Linear expects 400 features, got 48 = 3x4x4; did a layer",
+            "Linear expects 400 features, got 48 = 3x4x4; check the padding",
         ),
         (
             mg.zeros(4, requires_grad=True).reshape(1, 4),
@@ -412,7 +418,7 @@ def test_train_and_eval_reach_every_module():
     assert model.eval() is model
     assert not any(module.training for module in model.modules())
     assert all(module.training for module in model.train().modules())
-    with pytest.raises(DtypeError, match="train: mode is 10, expected True or False; this switches layers"):
+    with pytest.raises(DtypeError, match=r"train: mode is 10, expected True or False; train\(\) sets the mode"):
         model.train(10)
 
 
@@ -452,7 +458,9 @@ def test_a_move_that_changes_nothing_leaves_the_graph_alone():
 
 def test_moving_to_whole_numbers_or_nowhere_changes_nothing():
     layer = nn.Linear(2, 2)
-    with pytest.raises(DtypeError, match="to: a module can only become float32 or float64"):
+    with pytest.raises(
+        DtypeError, match="to: a module cannot become int64, because it learns fractions; use float32 or float64"
+    ):
         layer.to(mg.int64)
     with pytest.raises(DeviceError, match="'tpu' is unknown"):
         layer.to("tpu")
@@ -543,7 +551,7 @@ def test_all_that_does_not_fit_is_told_at_once_and_nothing_changes():
         "  unexpected: fc9.bias\n"
         "  features.0.weight: a list in the state, (4, 1, 3, 3) in the model\n"
         "  fc.weight: (10, 64) in the state, (3, 64) in the model\n"
-        "build the model with the settings it was saved with; strict=False leaves out missing and unexpected keys"
+        "build the model with the settings it was saved with; strict=False skips missing and unexpected keys"
     )
     np.testing.assert_equal(values(model), before)
 
@@ -570,7 +578,7 @@ def test_values_that_are_not_numbers_change_nothing():
 
 
 def test_a_state_must_be_a_dict():
-    with pytest.raises(StateError, match="load_state_dict: expected a dict of tensors, got str; give it"):
+    with pytest.raises(StateError, match="load_state_dict: expected a dict of tensors, got a str; give the state_dict"):
         Net().load_state_dict("model.safetensors")
 
 
@@ -683,8 +691,30 @@ def test_rows_of_modules_behave_as_lists(kind):
     assert list(row[:2]) == [a, b]
     row[-1] = a
     assert list(row.extend([b])) == [a, b, a, b]
-    with pytest.raises(IndexError, match=f"{type(row).__name__}: index 4 is out of range for 4 modules"):
+    with pytest.raises(IndexError, match=f"{type(row).__name__}: index 4 is out of range for 4 modules; use -4 to 3"):
         row[4]
+    with pytest.raises(DtypeError, match=f"{type(row).__name__}: index is '0'; use a whole number or a slice"):
+        row["0"]
+
+
+def test_deleted_modules_leave_their_numbers_to_the_next():
+    a, b, c, d = (nn.Linear(1, 1) for _ in range(4))
+    row = nn.ModuleList([a, b, c, d])
+    del row[0]
+    assert names(row.named_children()) == ["0", "1", "2"]
+    assert list(row) == [b, c, d]
+    del row[-1:]
+    assert list(row) == [b, c]
+    with pytest.raises(IndexError, match="ModuleList: index 2 is out of range for 2 modules; use -2 to 1"):
+        del row[2]
+    named = nn.Sequential(OrderedDict(conv=a, act=b, last=c))
+    del named[1]
+    assert names(named.named_children()) == ["conv", "last"]
+
+
+def test_append_to_a_slice_replaces_no_module():
+    model = nn.Sequential(nn.ReLU(), nn.Tanh(), nn.Sigmoid())[1:]
+    assert len(model.append(nn.Flatten())) == 3
 
 
 def test_a_slice_shares_its_layers():
@@ -868,15 +898,18 @@ def test_dropout_drops_in_training_only():
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: nn.Linear(0, 3), "Linear: in_features is 0; it must be a whole number of at least 1"),
-        (lambda: nn.Linear(3, 2.5), "Linear: out_features is 2.5; it must be a whole number of at least 1"),
-        (lambda: nn.Conv2d(True, 6, 5), "Conv2d: in_channels is True; it must be a whole number of at least 1"),
-        (lambda: nn.Conv2d(1, 6, 0), "Conv2d: kernel_size is 0; it must be at least 1"),
+        (lambda: nn.Linear(0, 3), "Linear: in_features is 0; use a whole number of 1 or more"),
+        (lambda: nn.Linear(3, 2.5), "Linear: out_features is 2.5; use a whole number of 1 or more"),
+        (lambda: nn.Conv2d(True, 6, 5), "Conv2d: in_channels is True; use a whole number of 1 or more"),
+        (lambda: nn.Conv2d(1, 6, 0), "Conv2d: kernel_size is 0; use a whole number of 1 or more, or a pair of them"),
         (
             lambda: nn.Conv2d(1, 6, (3, 3, 3)),
-            r"Conv2d: kernel_size is \(3, 3, 3\); give one whole number or a pair of them",
+            r"Conv2d: kernel_size is \(3, 3, 3\); use a whole number of 1 or more, or a pair of them",
         ),
-        (lambda: nn.Conv2d(1, 6, 5, padding=-1), "Conv2d: padding is -1; it must be at least 0"),
+        (
+            lambda: nn.Conv2d(1, 6, 5, padding=-1),
+            "Conv2d: padding is -1; use a whole number of 0 or more, or a pair of them",
+        ),
         (
             lambda: nn.Conv2d(1, 6, 5, padding="full"),
             "Conv2d: padding is 'full'; use a number, a pair, 'same' or 'valid'",
@@ -886,14 +919,20 @@ def test_dropout_drops_in_training_only():
             lambda: nn.Conv2d(3, 6, 5, groups=2),
             "Conv2d: groups=2 does not divide in_channels=3 and out_channels=6; use a divisor of both",
         ),
-        (lambda: nn.MaxPool2d(0), "MaxPool2d: kernel_size is 0; it must be at least 1"),
-        (lambda: nn.MaxPool2d(2, dilation=0), "MaxPool2d: dilation is 0; it must be at least 1"),
-        (lambda: nn.AvgPool2d(2, padding=2), "AvgPool2d: padding 2 is more than half of kernel_size 2; every window"),
-        (lambda: nn.AvgPool2d(2, divisor_override=0), "AvgPool2d: divisor_override is 0; it must be a whole number"),
-        (lambda: nn.Dropout(1.5), "Dropout: p is 1.5; it is a probability, 0 to 1"),
+        (lambda: nn.MaxPool2d(0), "MaxPool2d: kernel_size is 0; use a whole number of 1 or more"),
+        (lambda: nn.MaxPool2d(2, dilation=0), "MaxPool2d: dilation is 0; use a whole number of 1 or more"),
+        (
+            lambda: nn.AvgPool2d(2, padding=2),
+            "AvgPool2d: padding 2 is more than half of kernel_size 2; use less padding",
+        ),
+        (
+            lambda: nn.AvgPool2d(2, divisor_override=0),
+            "AvgPool2d: divisor_override is 0; use a whole number of 1 or more",
+        ),
+        (lambda: nn.Dropout(1.5), "Dropout: p is 1.5; use a number from 0 to 1"),
         (
             lambda: nn.CrossEntropyLoss(label_smoothing=2),
-            "CrossEntropyLoss: label_smoothing is 2; it is a share, 0 to 1",
+            "CrossEntropyLoss: label_smoothing is 2; use a number from 0 to 1",
         ),
         (
             lambda: nn.CrossEntropyLoss(reduction="avg"),

@@ -15,6 +15,9 @@ from ..shapes import padding_2d, pair
 from ..tape import is_grad_enabled
 from ..tensors import Tensor, apply
 
+__all__ = ["avg_pool2d", "conv2d", "cross_entropy", "dropout", "flatten", "leaky_relu", "linear", "log_softmax"]
+__all__ += ["max_pool2d", "mse_loss", "nll_loss", "pad", "relu", "sigmoid", "softmax", "tanh"]
+
 Size = int | tuple[int, int]
 
 sigmoid = Tensor.sigmoid
@@ -375,3 +378,7 @@ def _check_weight(weight: Tensor | None, where: str) -> None:
 def _check_reduction(reduction: str, where: str) -> None:
     if reduction not in ("mean", "sum", "none"):
         raise ValidationError(f"{where}: reduction is {reduction!r}; use 'mean', 'sum' or 'none'")
+
+
+def __dir__() -> list[str]:
+    return __all__
