@@ -96,15 +96,16 @@ def test_negative_index_counts_from_the_end(t10k):
 
 @pytest.mark.parametrize("index", [10_000, -10_001])
 def test_index_out_of_range(t10k, index):
-    with pytest.raises(IndexError, match=f"^MNIST: index {index} is out of range for 10000 images; the last is 9999$"):
+    with pytest.raises(
+        IndexError, match=f"^MNIST: index {index} is out of range for 10000 images; use -10000 to 9999$"
+    ):
         t10k[index]
 
 
-@pytest.mark.parametrize("index, kind", [(slice(3), "slice"), (1.0, "float"), ([1, 2], "list")])
-def test_index_of_wrong_kind(t10k, index, kind):
-    with pytest.raises(
-        DtypeError, match=f"^MNIST: index is a {kind}, expected a whole number; for many samples, index .images and"
-    ):
+@pytest.mark.parametrize("index", [slice(3), 1.0, [1, 2]])
+def test_index_of_wrong_kind(t10k, index):
+    message = f"MNIST: index is {index!r}; use a whole number; for many samples, index .images and .labels"
+    with pytest.raises(DtypeError, match=f"^{re.escape(message)}$"):
         t10k[index]
 
 

@@ -1,6 +1,7 @@
 """Layers.  Each checks its settings when it is built, holds its parameters, and calls a function of nn.functional."""
 
 from math import isqrt, prod
+from typing import TYPE_CHECKING
 
 from numpy.typing import DTypeLike
 
@@ -17,15 +18,19 @@ from .parameter import Parameter
 
 
 class _Layer(Module):
-    """A layer whose repr() shows the attributes named in `_shown`."""
+    """A layer from a tensor to a tensor, whose repr() shows the attributes named in `_shown`."""
 
     _shown: tuple[str, ...] = ()
+
+    if TYPE_CHECKING:
+
+        def __call__(self, x: Tensor) -> Tensor: ...
 
     def extra_repr(self) -> str:
         return ", ".join(f"{name}={getattr(self, name)}" for name in self._shown)
 
 
-class _WeightedLayer(Module):
+class _WeightedLayer(_Layer):
     """A layer with `weight` and an optional `bias`."""
 
     weight: Parameter
@@ -123,7 +128,7 @@ class Flatten(_Layer):
         return x.flatten(self.start_dim, self.end_dim)
 
 
-class Identity(Module):
+class Identity(_Layer):
     """Return the input unchanged; all settings are accepted and ignored."""
 
     def __init__(self, *args: object, **kwargs: object):
@@ -304,7 +309,7 @@ class AvgPool2d(_Pool2d):
 # ---- activations
 
 
-class ReLU(Module):
+class ReLU(_Layer):
     """Return max(x, 0); inplace=True writes the result to x.
 
     Example
@@ -324,7 +329,7 @@ class ReLU(Module):
         return "inplace=True" if self.inplace else ""
 
 
-class LeakyReLU(Module):
+class LeakyReLU(_Layer):
     """Return x where it is positive and negative_slope * x elsewhere; inplace=True writes the result to x.
 
     Example
@@ -344,14 +349,14 @@ class LeakyReLU(Module):
         return f"negative_slope={self.negative_slope}" + (", inplace=True" if self.inplace else "")
 
 
-class Tanh(Module):
+class Tanh(_Layer):
     """Return the hyperbolic tangent, between -1 and 1."""
 
     def forward(self, x: Tensor) -> Tensor:
         return F.tanh(x)
 
 
-class Sigmoid(Module):
+class Sigmoid(_Layer):
     """Return 1 / (1 + e**-x), between 0 and 1."""
 
     def forward(self, x: Tensor) -> Tensor:

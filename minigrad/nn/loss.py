@@ -1,5 +1,7 @@
 """Losses as modules.  Each checks its settings when it is built and calls a function of nn.functional."""
 
+from typing import TYPE_CHECKING
+
 from ..checks import number_in_range
 from ..errors import ValidationError
 from ..tensors import Tensor
@@ -9,6 +11,10 @@ from .module import Module
 
 class _Loss(Module):
     """A loss with a reduction."""
+
+    if TYPE_CHECKING:
+
+        def __call__(self, x: Tensor, target: Tensor) -> Tensor: ...
 
     def __init__(self, reduction: str = "mean"):
         super().__init__()
