@@ -66,7 +66,8 @@ def type_with_article(value: Any) -> str:
     ('an int', 'a list')
     """
     name = type(value).__name__
-    return "None" if value is None else f"{'an' if name[0] in 'aeiouAEIO' else 'a'} {name}"
+    article = "an" if name[0] in "aeiouAEIO" or name == "ndarray" else "a"
+    return "None" if value is None else f"{article} {name}"
 
 
 def _as_int(value: Any) -> int | None:

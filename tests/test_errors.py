@@ -423,7 +423,7 @@ RUNTIME = [
     (
         lambda: mg.set_float32_matmul_precision("medium"),
         ValidationError,
-        "set_float32_matmul_precision: 'medium' is unknown; use 'highest' or 'high'",
+        "set_float32_matmul_precision: precision is 'medium'; use 'highest' or 'high'",
     ),
     (lambda: mg.manual_seed(-1), ValidationError, "manual_seed: seed is -1; use a whole number from 0 to 2**64 - 1"),
     (lambda: mg.manual_seed(1.0), ValidationError, "manual_seed: seed is 1.0; use a whole number from 0 to 2**64 - 1"),

@@ -125,7 +125,7 @@ def test_repr_says_what_it_is(t10k, three):
 
 
 def test_train_must_be_a_bool():
-    with pytest.raises(DtypeError, match="^MNIST: train is './data', expected True or False; name a folder with root="):
+    with pytest.raises(DtypeError, match="^MNIST: train is './data', expected True or False; give a folder as root="):
         MNIST("./data")
 
 
@@ -146,7 +146,9 @@ def test_shipped_file_with_one_changed_byte(tmp_path, monkeypatch, stem, ndim):
 
 def test_shipped_file_missing(tmp_path, monkeypatch):
     monkeypatch.setattr(mnist, "SHIPPED", tmp_path)
-    with pytest.raises(DataError, match="no file train-images-idx3-ubyte, with or without .gz; reinstall minigrad$"):
+    with pytest.raises(
+        DataError, match="has no file train-images-idx3-ubyte, with or without .gz; reinstall minigrad$"
+    ):
         MNIST()
 
 
@@ -165,12 +167,14 @@ def test_root_takes_every_usual_name(tmp_path, mark, end):
 
 
 def test_root_without_the_file(three):
-    with pytest.raises(DataError, match=f"^{re.escape(str(three))}: no file t10k-images-idx3-ubyte, .* check root="):
+    with pytest.raises(
+        DataError, match=f"^{re.escape(str(three))}: has no file t10k-images-idx3-ubyte, .* check root="
+    ):
         MNIST(train=False, root=three)
 
 
 def test_root_is_no_folder(three):
-    with pytest.raises(DataError, match="absent: no such folder, so no file train-images-idx3-ubyte, .* check root="):
+    with pytest.raises(DataError, match="absent: no such folder; copy the files there, or check root="):
         MNIST(root=three / "absent")
 
 
@@ -188,7 +192,10 @@ def test_counts_differ(three):
 
 def test_labels_where_images_belong(three):
     shutil.copy(three / "train-labels-idx1-ubyte", three / "train-images-idx3-ubyte")
-    with pytest.raises(DataError, match="idx3-ubyte: number of dimensions is 1, expected 3; were .* swapped"):
+    with pytest.raises(
+        DataError,
+        match="idx3-ubyte: number of dimensions is 1, expected 3; check that images and labels are not swapped",
+    ):
         MNIST(root=three)
 
 
@@ -273,13 +280,15 @@ def test_wrong_magic(magic, ndim, like):
 
 
 def test_wrong_number_of_dimensions():
-    with pytest.raises(DataError, match="^a: number of dimensions is 1, expected 3; were images and labels swapped"):
+    with pytest.raises(
+        DataError, match="^a: number of dimensions is 1, expected 3; check that images and labels are not swapped"
+    ):
         parse_idx(bytes.fromhex("00000801 00000001 05"), "a", ndim=3)
 
 
 def test_sizes_that_numpy_cannot_hold():
     raw = struct.pack(">HBB255I", 0, 0x08, 255, *[1] * 255) + b"\x05"
-    with pytest.raises(DataError, match=r"^a: NumPy cannot hold sizes \(1, .*\) \(.*\); mend the file's header"):
+    with pytest.raises(DataError, match=r"^a: NumPy cannot hold sizes \(1, .*\) \(.*\); correct the file's header"):
         parse_idx(raw, "a")
 
 
@@ -337,7 +346,7 @@ def test_sizes_that_no_memory_can_hold(tmp_path, monkeypatch):
         raise MemoryError
 
     monkeypatch.setattr(np, "empty", none_left)
-    with pytest.raises(DataError, match="a: its sizes ask for 9 bytes, more than can be had here; cut the file"):
+    with pytest.raises(DataError, match="a: its sizes need 9 bytes, more than can be allocated; split the file"):
         read_idx(path)
 
 
@@ -352,7 +361,9 @@ def test_a_watcher_sees_all_unzipped_bytes_in_order(tmp_path, end):
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names")
 def test_a_pipe_instead_of_a_file(tmp_path):
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(DataError, match=r"pipe: cannot be read \(is no regular file\); give a file that you may read"):
+    with pytest.raises(
+        DataError, match=r"pipe: cannot be read \(it is not a regular file\); give a file that you may read"
+    ):
         read_idx(tmp_path / "pipe")
 
 

@@ -1,5 +1,9 @@
-"""Data sets that work offline."""
+"""Data sets that need no download."""
 
-from minigrad.datasets.mnist import MNIST
+from .mnist import MNIST
 
 __all__ = ["MNIST"]
+
+
+def __dir__() -> list[str]:
+    return __all__
