@@ -944,3 +944,13 @@ def test_dropout_drops_in_training_only():
 def test_settings_are_checked_when_a_layer_is_built(build, message):
     with pytest.raises(ValidationError, match=message):
         build()
+
+
+@pytest.mark.parametrize(
+    "package",
+    [nn, F, nn.init, mg.optim, mg.optim.lr_scheduler, mg.data, mg.datasets],
+    ids=lambda package: package.__name__,
+)
+def test_dir_of_a_package_lists_its_public_names(package):
+    assert dir(package) == sorted(package.__all__)
+    assert all(hasattr(package, name) and not name.startswith("_") for name in package.__all__)

@@ -257,7 +257,7 @@ def test_a_damaged_description(tmp_path, description):
 def test_a_description_nested_too_deep(tmp_path, opening):
     path = tmp_path / "file"
     safetensors.numpy.save_file({"x": np.zeros(2)}, path, {"minigrad": opening * 100_000})
-    with pytest.raises(DataError, match=r"its description is nested \d+00000 deep, but save\(\) nests at most 302"):
+    with pytest.raises(DataError, match=r"its description is nested too deep; save it"):
         load(path)
 
 

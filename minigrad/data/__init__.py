@@ -5,7 +5,4 @@ from .dataset import Dataset, ImageDataset, Subset, TensorDataset, random_split
 from .loader import DataLoader
 
 __all__ = ["DataLoader", "Dataset", "ImageDataset", "Subset", "TensorDataset", "default_collate", "random_split"]
-
-
-def __dir__() -> list[str]:
-    return __all__
+__dir__ = __all__.copy

@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     from typing_extensions import TypeVar
 
     Sample = TypeVar("Sample", covariant=True, default=Any)  # so that Dataset means Dataset[Any]
+    Batch = TypeVar("Batch", covariant=True, default=Any)
 else:
     from typing import TypeVar
 
-    Sample = TypeVar("Sample", covariant=True)
+    Sample, Batch = TypeVar("Sample", covariant=True), TypeVar("Batch", covariant=True)
 
 
 class SampleSource(Protocol[Sample]):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypedDict, Unpack, overload
+from typing import Any, Generic, TypeAlias, TypedDict, Unpack, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
@@ -22,24 +22,15 @@ from ..runtime.threads import local
 from ..tape import mode
 from ..tensors import Tensor, _known_dtype, _make, float32, float64
 from .collate import default_collate
-from .dataset import ImageDataset, Sample, SampleSource, Subset, TensorDataset
+from .dataset import Batch, ImageDataset, Sample, SampleSource, Subset, TensorDataset
 from .order import choose_seed, draw_order
-
-if TYPE_CHECKING:
-    from typing_extensions import TypeVar
-
-    Batch = TypeVar("Batch", covariant=True, default=Any)  # so that DataLoader means DataLoader[Any]
-else:
-    from typing import TypeVar
-
-    Batch = TypeVar("Batch", covariant=True)
 
 Column: TypeAlias = Tensor | np.ndarray | np.generic | float  # what default_collate stacks into one tensor
 Normalize: TypeAlias = tuple[ArrayLike, ArrayLike] | None
 Reader: TypeAlias = Callable[[np.ndarray], Any]  # reads the samples of these numbers into a batch
 
 
-class _Settings(TypedDict, total=False):
+class _Settings(TypedDict, total=False):  # keyword arguments of DataLoader for type checkers
     seed: int | None
     drop_last: bool
     normalize: Normalize
@@ -68,7 +59,7 @@ class DataLoader(Generic[Batch]):
     them.  A TensorDataset is read by rows, any other data set sample by sample, in the prefetch thread.
     `len(loader)` is the number of batches.  `loader.epoch` is the number of epochs begun; set it to resume.
     A change in the data set, as of its length, takes effect in the next epoch.  Images that were copied, to the GPU or
-    because they are not contiguous, are copied again if the data set has got another array.
+    because they are not contiguous, are copied again if the data set has another array.
 
     Random numbers that __getitem__ and collate_fn draw from minigrad depend only on the seed, the epoch and the number
     of the batch.  They do not depend on prefetch or on other random numbers of the program.  For other libraries,
@@ -105,16 +96,6 @@ class DataLoader(Generic[Batch]):
     def __init__(
         self: "DataLoader[tuple[Tensor, ...]]",
         dataset: SampleSource[tuple[Column, ...]],
-        batch_size: int = 1,
-        shuffle: bool = False,
-        *,
-        collate_fn: None = None,
-        **settings: Unpack[_Settings],
-    ) -> None: ...
-    @overload
-    def __init__(
-        self: "DataLoader[Tensor]",
-        dataset: SampleSource[Column],
         batch_size: int = 1,
         shuffle: bool = False,
         *,

@@ -3,7 +3,4 @@
 from .mnist import MNIST
 
 __all__ = ["MNIST"]
-
-
-def __dir__() -> list[str]:
-    return __all__
+__dir__ = __all__.copy

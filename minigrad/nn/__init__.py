@@ -24,7 +24,4 @@ from .parameter import Parameter
 __all__ = ["AvgPool2d", "Conv2d", "Dropout", "Flatten", "Identity", "LeakyReLU", "Linear", "LogSoftmax", "MaxPool2d"]
 __all__ += ["CrossEntropyLoss", "MSELoss", "NLLLoss", "ReLU", "Sigmoid", "Softmax", "Tanh"]
 __all__ += ["Module", "ModuleDict", "ModuleList", "Parameter", "Sequential", "functional", "init"]
-
-
-def __dir__() -> list[str]:
-    return __all__
+__dir__ = __all__.copy

@@ -169,13 +169,10 @@ class ModuleDict(Module):
         return iter(self._modules)
 
     def keys(self) -> KeysView[str]:
-        """Return the names."""
         return self._modules.keys()
 
     def values(self) -> ValuesView[Module]:
-        """Return the modules."""
         return self._modules.values()
 
     def items(self) -> ItemsView[str, Module]:
-        """Return pairs (name, module)."""
         return self._modules.items()

@@ -17,6 +17,7 @@ from ..tensors import Tensor, apply
 
 __all__ = ["avg_pool2d", "conv2d", "cross_entropy", "dropout", "flatten", "leaky_relu", "linear", "log_softmax"]
 __all__ += ["max_pool2d", "mse_loss", "nll_loss", "pad", "relu", "sigmoid", "softmax", "tanh"]
+__dir__ = __all__.copy
 
 Size = int | tuple[int, int]
 
@@ -378,7 +379,3 @@ def _check_weight(weight: Tensor | None, where: str) -> None:
 def _check_reduction(reduction: str, where: str) -> None:
     if reduction not in ("mean", "sum", "none"):
         raise ValidationError(f"{where}: reduction is {reduction!r}; use 'mean', 'sum' or 'none'")
-
-
-def __dir__() -> list[str]:
-    return __all__

@@ -16,6 +16,7 @@ from ..tensors import Tensor
 
 __all__ = ["calculate_gain", "constant_", "kaiming_normal_", "kaiming_uniform_", "normal_", "ones_", "uniform_"]
 __all__ += ["xavier_normal_", "xavier_uniform_", "zeros_"]
+__dir__ = __all__.copy
 
 GAINS = {  # by the name of the activation
     "linear": 1.0,
@@ -88,9 +89,7 @@ def ones_(tensor: Tensor) -> Tensor:
 
 
 def xavier_uniform_(tensor: Tensor, gain: float = 1.0) -> Tensor:
-    """Draw from the uniform distribution in +-gain * sqrt(6 / (fan_in + fan_out)).
-
-    Signals and gradients then keep their size in linear layers.
+    """Draw from the uniform distribution in +-gain * sqrt(6 / (fan_in + fan_out)), for linear layers.
 
     tensor   weights (OUT, IN) or (F, C, KH, KW)
 
@@ -103,10 +102,7 @@ def xavier_uniform_(tensor: Tensor, gain: float = 1.0) -> Tensor:
 
 
 def xavier_normal_(tensor: Tensor, gain: float = 1.0) -> Tensor:
-    """Draw from the normal distribution with standard deviation gain * sqrt(2 / (fan_in + fan_out)).
-
-    Arguments, errors and source are those of xavier_uniform_.
-    """
+    """Draw from the normal distribution with std gain * sqrt(2 / (fan_in + fan_out)); otherwise as xavier_uniform_."""
     return normal_(tensor, 0.0, gain * sqrt(2 / sum(fans(tensor))))
 
 
@@ -132,10 +128,7 @@ def kaiming_uniform_(tensor: Tensor, a: float = 0, mode: str = "fan_in", nonline
 
 
 def kaiming_normal_(tensor: Tensor, a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu") -> Tensor:
-    """Draw from the normal distribution with standard deviation gain / sqrt(fan).
-
-    Arguments, errors and source are those of kaiming_uniform_.
-    """
+    """Draw from the normal distribution with standard deviation gain / sqrt(fan); otherwise as kaiming_uniform_."""
     return normal_(tensor, 0.0, _kaiming_std(tensor, a, mode, nonlinearity))
 
 
@@ -174,7 +167,3 @@ def fans(tensor: Tensor) -> tuple[int, int]:
 def _write(tensor: Tensor, values: np.ndarray) -> Tensor:
     with no_grad():
         return tensor.copy_(Tensor(values, dtype=tensor.dtype, device=tensor.device))
-
-
-def __dir__() -> list[str]:
-    return __all__

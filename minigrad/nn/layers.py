@@ -295,15 +295,8 @@ class AvgPool2d(_Pool2d):
         self.count_include_pad, self.divisor_override = count_include_pad, divisor_override
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.avg_pool2d(
-            x,
-            self.kernel_size,
-            self.stride,
-            self.padding,
-            self.ceil_mode,
-            self.count_include_pad,
-            self.divisor_override,
-        )
+        windows = self.kernel_size, self.stride, self.padding, self.ceil_mode
+        return F.avg_pool2d(x, *windows, self.count_include_pad, self.divisor_override)
 
 
 # ---- activations

@@ -161,20 +161,13 @@ class Module(Dependency):
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
         """Add a tensor that is not learned but moves with the module.
 
-        persistent   whether state_dict includes it
-
-        Raises   ValidationError   the name is empty, has a dot, or is taken
-                 DtypeError        tensor is not a Tensor
+        persistent   whether state_dict includes it; errors as register_parameter
         """
         self._register(self._buffers, Tensor, name, tensor)
         (self._non_persistent.discard if persistent else self._non_persistent.add)(name)
 
     def add_module(self, name: str, module: "Module | None") -> None:
-        """Add a module under a name.
-
-        Raises   ValidationError   the name is empty, has a dot, or is taken
-                 DtypeError        module is not a Module
-        """
+        """Add a module under a name; errors as register_parameter."""
         self._register(self._modules, Module, name, module)
 
     register_module = add_module
@@ -292,11 +285,7 @@ class Module(Dependency):
         return (module for _, module in self.named_modules())
 
     def named_modules(self, memo: "set[Module] | None" = None, prefix: str = "") -> "Iterator[tuple[str, Module]]":
-        """Return pairs (path, module) of this module and all modules inside it.
-
-        memo     modules to leave out
-        prefix   the path of this module
-        """
+        """Return pairs (path, module) of this module, whose path is `prefix`, and all inside it; skip those in memo."""
         memo = set() if memo is None else memo
         if self in memo:
             return

@@ -6,7 +6,4 @@ from .optimizer import Optimizer
 from .sgd import SGD
 
 __all__ = ["SGD", "Adam", "AdamW", "Optimizer", "lr_scheduler"]
-
-
-def __dir__() -> list[str]:
-    return __all__
+__dir__ = __all__.copy

@@ -18,6 +18,7 @@ from ..runtime.threads import local
 from .optimizer import Optimizer
 
 __all__ = ["CosineAnnealingLR", "ExponentialLR", "LRScheduler", "LinearLR", "MultiStepLR", "OneCycleLR", "StepLR"]
+__dir__ = __all__.copy
 
 
 class LRScheduler:
@@ -33,11 +34,10 @@ class LRScheduler:
              StateError   last_epoch is given, but a group has no "initial_lr"
     Example
     >>> import minigrad as mg
-    >>> from minigrad.optim import SGD
     >>> class Halving(LRScheduler):
     ...     def get_lr(self):
     ...         return [base / 2**self.last_epoch for base in self.base_lrs]
-    >>> scheduler = Halving(SGD([mg.tensor([1.0])], lr=0.8))
+    >>> scheduler = Halving(mg.optim.SGD([mg.tensor([1.0])], lr=0.8))
     >>> scheduler.step()
     >>> scheduler.get_last_lr()
     [0.4]
@@ -155,8 +155,7 @@ class StepLR(_FactorLR):
     Raises   ValidationError   a setting is out of its range
     Example
     >>> import minigrad as mg
-    >>> from minigrad.optim import SGD
-    >>> scheduler = StepLR(SGD([mg.tensor([1.0])], lr=1.0), step_size=2, gamma=0.5)
+    >>> scheduler = StepLR(mg.optim.SGD([mg.tensor([1.0])], lr=1.0), step_size=2, gamma=0.5)
     >>> [scheduler.step() or scheduler.get_last_lr()[0] for _ in range(4)]
     [1.0, 0.5, 0.5, 0.25]
     """
@@ -182,8 +181,7 @@ class MultiStepLR(_FactorLR):
     Raises   ValidationError   gamma is below 0, or a milestone is not a whole number
     Example
     >>> import minigrad as mg
-    >>> from minigrad.optim import SGD
-    >>> scheduler = MultiStepLR(SGD([mg.tensor([1.0])], lr=1.0), milestones=[1, 3], gamma=0.5)
+    >>> scheduler = MultiStepLR(mg.optim.SGD([mg.tensor([1.0])], lr=1.0), milestones=[1, 3], gamma=0.5)
     >>> [scheduler.step() or scheduler.get_last_lr()[0] for _ in range(4)]
     [0.5, 0.5, 0.25, 0.25]
     """
@@ -214,8 +212,7 @@ class ExponentialLR(_FactorLR):
     Raises   ValidationError   gamma is below 0
     Example
     >>> import minigrad as mg
-    >>> from minigrad.optim import SGD
-    >>> scheduler = ExponentialLR(SGD([mg.tensor([1.0])], lr=1.0), gamma=0.5)
+    >>> scheduler = ExponentialLR(mg.optim.SGD([mg.tensor([1.0])], lr=1.0), gamma=0.5)
     >>> [scheduler.step() or scheduler.get_last_lr()[0] for _ in range(3)]
     [0.5, 0.25, 0.125]
     """
@@ -242,8 +239,7 @@ class CosineAnnealingLR(LRScheduler):
     Source   Loshchilov & Hutter 2017, equation 5, without restarts
     Example
     >>> import minigrad as mg
-    >>> from minigrad.optim import SGD
-    >>> scheduler = CosineAnnealingLR(SGD([mg.tensor([1.0])], lr=1.0), T_max=2)
+    >>> scheduler = CosineAnnealingLR(mg.optim.SGD([mg.tensor([1.0])], lr=1.0), T_max=2)
     >>> [round(scheduler.step() or scheduler.get_last_lr()[0], 6) for _ in range(3)]
     [0.5, 0.0, 0.5]
     """
@@ -282,8 +278,7 @@ class LinearLR(_FactorLR):
     Raises   ValidationError   a setting is out of its range
     Example
     >>> import minigrad as mg
-    >>> from minigrad.optim import SGD
-    >>> scheduler = LinearLR(SGD([mg.tensor([1.0])], lr=1.0), start_factor=0.5, total_iters=2)
+    >>> scheduler = LinearLR(mg.optim.SGD([mg.tensor([1.0])], lr=1.0), start_factor=0.5, total_iters=2)
     >>> [scheduler.step() or scheduler.get_last_lr()[0] for _ in range(3)]
     [0.75, 1.0, 1.0]
     """
@@ -340,8 +335,7 @@ class OneCycleLR(LRScheduler):
     Source   Smith & Topin 2018, section 3
     Example
     >>> import minigrad as mg
-    >>> from minigrad.optim import SGD
-    >>> optimizer = SGD([mg.tensor([1.0])], lr=1.0, momentum=0.9)
+    >>> optimizer = mg.optim.SGD([mg.tensor([1.0])], lr=1.0, momentum=0.9)
     >>> scheduler = OneCycleLR(optimizer, max_lr=1.0, total_steps=5, pct_start=0.6, anneal_strategy="linear")
     >>> [round(scheduler.step() or scheduler.get_last_lr()[0], 6) for _ in range(4)]
     [0.52, 1.0, 0.500002, 4e-06]
@@ -473,7 +467,3 @@ def _count_steps(total_steps: int | None, epochs: int | None, steps_per_epoch: i
     return whole_number("OneCycleLR", "epochs", epochs, least=1) * whole_number(
         "OneCycleLR", "steps_per_epoch", steps_per_epoch, least=1
     )
-
-
-def __dir__() -> list[str]:
-    return __all__
