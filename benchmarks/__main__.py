@@ -1,8 +1,8 @@
-"""All benchmarks one after the other, each in a process of its own, from the project's root.
+"""Run all benchmarks, each in a new process, from the project's root.
 
     python -m benchmarks [--quick] [--seconds S]
 
-Tables are printed; JSON and pictures are left in benchmarks/results/.
+They print tables, and write JSON files and pictures to benchmarks/results/.
 """
 
 import subprocess
@@ -13,7 +13,7 @@ SCRIPTS = ("lenet", "kernels", "scaling", "mnist99")
 
 
 def main():
-    """Run every script, also after one failed, and end with how many failed."""
+    """Run every script, even if one fails; the exit message names those that failed."""
     codes = {}
     for name in SCRIPTS:
         script = Path(__file__).with_name(f"{name}.py")

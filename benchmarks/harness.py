@@ -1,7 +1,7 @@
-"""What all benchmarks share: the machine, its two limits, rivals taking turns, tables, results on disk.
+"""Shared by all benchmarks: the machine and its limits, timing of rivals in turns, tables, and results.
 
-Each script checks that the rivals compute the same, lets them take turns by `alternate`, prints a table by `table`, and
-leaves `results/<name>.json` and `.png`; with --quick these go to `results/quick/`, where they replace no real ones.
+Each script checks that the rivals compute the same, times them with `alternate`, prints a table with `table`, and
+writes `results/<name>.json` and `.png`; with --quick it writes them to `results/quick/` instead.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from importlib import import_module, metadata, util
 from pathlib import Path
 from typing import NamedTuple
 
-if util.find_spec("torch"):  # loaded first: minigrad's first launch makes OpenMP wait passively, PyTorch half as fast
+if util.find_spec("torch"):  # before minigrad makes OpenMP wait passively, with which PyTorch takes twice as long
     import_module("torch")
 
 import numpy as np
@@ -32,18 +32,18 @@ from minigrad.runtime.tile import choose, lanes, outer_fma, store, zeros
 RESULTS = Path(__file__).parent / "results"
 RIVALS = ("torch", "jax")
 FLOAT = np.dtype("float32")
-REST = 0.1  # seconds: threads of OpenMP and BLAS spin on for a while and would slow the next rival down
-BLOCK = 0.1  # seconds of one rival's turn, or a tenth of all if that is less
-PEAK_REPEAT = 0.02  # seconds, at least, of one measurement of a limit
+REST = 0.1  # seconds between turns, in which the spinning threads of OpenMP and BLAS come to rest
+TURN = 0.1  # seconds of a turn, or a tenth of the whole time if that is less
+PEAK_REPEAT = 0.02  # seconds of one measurement of a limit, at least
 REPEATS = 15
-COPIED = 4 * 2**20  # floats: 16 MiB, as the largest feature maps here; more than a core's own cache
+COPIED = 4 * 2**20  # floats: 16 MiB, the size of the largest feature maps here, more than a core's cache
 
 
 def arguments(docstring, seconds):
-    """The command line of a script: --seconds for each comparison, and --quick."""
+    """Parse the command line of a script: --seconds for each comparison, and --quick."""
     parser = argparse.ArgumentParser(description=docstring.splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=seconds, help=f"of timing for each comparison ({seconds})")
-    parser.add_argument("--quick", action="store_true", help="check, and time a few cases for a moment")
+    parser.add_argument("--seconds", type=float, default=seconds, help=f"seconds per comparison ({seconds})")
+    parser.add_argument("--quick", action="store_true", help="check everything, but time only a few cases, briefly")
     args = parser.parse_args()
     if args.quick:
         args.seconds = 0.3
@@ -54,7 +54,7 @@ def arguments(docstring, seconds):
 
 
 def version(package):
-    """The installed version of a package, None where there is none."""
+    """Return the installed version of a package, or None."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
@@ -62,26 +62,31 @@ def version(package):
 
 
 def cpu_name():
-    """The processor's name as Linux knows it, elsewhere as Python does."""
+    """Return the processor's name from Linux, or elsewhere from Python."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return platform.processor() or platform.machine()
     return next((line.split(": ", 1)[1] for line in lines if line.startswith("model name")), platform.machine())
 
 
 def cores():
-    """How many cores this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
+def threads_text(number):
+    """Return the text '1 thread' or '2 threads'."""
+    return "1 thread" if number == 1 else f"{number} threads"
+
+
 def load():
-    """The machine's load average over the last minute, None where it has none."""
+    """Return the load average of the last minute, or None if the system has none."""
     return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
 
 
 def machine():
-    """All that a figure depends on, as a dictionary; call it before anything else runs."""
+    """Return the properties of the machine and the software on which results depend; call it before any work."""
     blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
     return {
         "date": datetime.now().isoformat(timespec="minutes"),
@@ -98,26 +103,26 @@ def machine():
 
 
 def introduce(title):
-    """Print what runs where, and which rivals are missing; returns the machine with its limits."""
+    """Print the machine and the versions of the rivals; return the machine with its limits."""
     here = machine()
     here["fma_peak_gflops"], here["copy_gb_s"] = round(fma_peak(), 1), round(copy_bandwidth(), 1)
     print(f"\n{title}")
     print(f"{here['cpu']}, {here['cores']} cores, {here['threads']} threads ({here['threading_layer']}), ", end="")
     print(f"{here['blas']} on {here['blas_threads']} threads, load {here['load_before']} before, {here['date']}")
     print(", ".join(f"{name} {here[name]}" for name in ("python", "numpy", "numba", *RIVALS) if here[name]))
-    print(f"limits: {here['fma_peak_gflops']} GFLOP/s in registers, {here['copy_gb_s']} GB/s read + written by a copy")
+    print(f"limits: {here['fma_peak_gflops']} GFLOP/s in registers, a copy reads + writes {here['copy_gb_s']} GB/s")
     absent = [name for name in RIVALS if here[name] is None]
     if absent:
         print(f"rivals not installed: {', '.join(absent)}")
     return here
 
 
-# ---- its two limits
+# ---- the limits of the machine
 
 
 @kernel
 def peak_kernel(task, a: Memory, out: Memory, steps, tile: Tile):
-    """Multiply-adds on registers alone."""
+    """Multiply and add in registers only."""
     acc = zeros(tile)
     for _ in range(steps):
         acc = outer_fma(acc, a, 0, 1, a, tile.width, tile.width)
@@ -128,7 +133,7 @@ copy_dispatch = elementwise(lambda x: x)
 
 
 def fma_peak():
-    """GFLOP/s of a loop that only multiplies and adds, one task for each thread."""
+    """Return the GFLOP/s of a loop that only multiplies and adds, with one task for each thread."""
     threads, tile = mg.get_num_threads(), choose(6, 1000, FLOAT)
     size = tile[0] * tile[1] * lanes(FLOAT)
     a, out = np.full(size, 1e-3, FLOAT), np.empty(threads * size, FLOAT)
@@ -136,7 +141,7 @@ def fma_peak():
 
 
 def copy_bandwidth():
-    """GB/s, read and written bytes together, of an elementwise copy on all threads."""
+    """Return the GB/s, read and written together, of an elementwise copy on all threads."""
     source, target = np.ones(COPIED, FLOAT), np.empty(COPIED, FLOAT)
 
     def copy(times):
@@ -147,29 +152,29 @@ def copy_bandwidth():
 
 
 def rate(run):
-    """How often a second `run(times)` does its work: the median of repeats of 20 ms and more.
+    """Return the number of repetitions per second of `run(times)`, as the median of measurements of 20 ms or more.
 
-    Trials come first: they compile the kernel and let the clocks rise.
+    The first calls compile the kernel and raise the clock frequency, and do not count.
     """
     times = 1
     run(times)
-    while once(run, times) < PEAK_REPEAT:
+    while measure(run, times) < PEAK_REPEAT:
         times *= 2
-    return times / float(np.median([once(run, times) for _ in range(REPEATS)]))
+    return times / float(np.median([measure(run, times) for _ in range(REPEATS)]))
 
 
-def once(call, *arguments):
-    """Seconds of one call."""
+def measure(call, *arguments):
+    """Return the seconds of one call."""
     start = time.perf_counter()
     call(*arguments)
     return time.perf_counter() - start
 
 
-# ---- rivals taking turns
+# ---- timing of rivals in turns
 
 
 class Timing(NamedTuple):
-    """Seconds of a call: the median and the quartiles around it."""
+    """The seconds of a call: median and quartiles."""
 
     median: float
     low: float
@@ -178,30 +183,30 @@ class Timing(NamedTuple):
 
 
 def alternate(calls, seconds):
-    """Time callables {name: callable} in turns: a rest, a block of calls of one, a rest, a block of the next.
+    """Time callables {name: callable} in turns, with a rest before each turn.
 
-    seconds   of timing, all together; every rival has at least two turns
+    seconds   of timing in total; every rival has at least two turns
     returns   {name: Timing}
 
-    A callable with a method `begin` has it called before each of its turns.
+    If a callable has a method `begin`, it is called before each of its turns.
     """
     times = {name: [] for name in calls}
     end, turns = time.perf_counter() + seconds, 0
     while turns < 2 or time.perf_counter() < end:
         for name, call in calls.items():
             time.sleep(REST)
-            times[name] += turn(call, min(BLOCK, seconds / 10))
+            times[name] += time_turn(call, min(TURN, seconds / 10))
         turns += 1
     return {name: Timing(*quartiles(values), len(values)) for name, values in times.items()}
 
 
-def turn(call, seconds):
-    """Seconds of each call in one rival's turn; the first fetches its arrays and is not counted."""
+def time_turn(call, seconds):
+    """Return the seconds of each call in a turn, except the first call, which loads its arrays into the cache."""
     getattr(call, "begin", lambda: None)()
     call()
     times, end = [], time.perf_counter() + seconds
     while not times or time.perf_counter() < end:
-        times.append(once(call))
+        times.append(measure(call))
     return times
 
 
@@ -212,20 +217,20 @@ def quartiles(values):
 
 @contextmanager
 def busy_process():
-    """Another process that keeps one core busy, inside."""
-    spinning = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    """Keep one core busy with another process inside a `with` block."""
+    process = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     try:
         yield
     finally:
-        spinning.kill()
-        spinning.wait()
+        process.kill()
+        process.wait()
 
 
 # ---- results
 
 
 def table(head, rows):
-    """Print rows of text under a head; the first column to the left, the others to the right."""
+    """Print rows of text below a head, with the first column aligned to the left and the others to the right."""
     lines = [head, *rows]
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
     print()
@@ -235,17 +240,18 @@ def table(head, rows):
 
 
 def place(name, quick):
-    """Where a result is kept."""
+    """Return the path of a result."""
     folder = RESULTS / "quick" if quick else RESULTS
     folder.mkdir(parents=True, exist_ok=True)
     return folder / name
 
 
 def write(name, here, rows, quick):
-    """Keep the rows, dictionaries, and the machine they were measured on."""
-    place(f"{name}.json", quick).write_text(json.dumps({"machine": here, "rows": rows}, indent=1) + "\n")
+    """Write the rows, dictionaries, and the machine to a JSON file."""
+    text = json.dumps({"machine": here, "rows": rows}, indent=1) + "\n"
+    place(f"{name}.json", quick).write_text(text, encoding="utf-8")
 
 
 def draw(name, picture, quick):
-    """Keep a picture."""
+    """Write a picture."""
     viz.save(picture, place(f"{name}.png", quick))

@@ -1,11 +1,12 @@
-"""Every heavy kernel against the machine's limits, against its NumPy column and against PyTorch.
+"""Compare every expensive kernel with the machine's limits, with NumPy and with PyTorch.
 
     python benchmarks/kernels.py [--seconds 1] [--quick]
 
-GFLOP/s count multiplications and additions, of max-pooling comparisons, of cross-entropy five for each logit; bytes are
-those of all arrays read and written, each once.  Arrays that fit a core's own cache may move faster than the copy that
-100 % stands for.  NumPy is im2col + BLAS for convolutions and BLAS for dense layers; PyTorch is eager, on contiguous
-NCHW and on channels_last arrays, of which the better is shown.
+The number of floating-point operations counts multiplications and additions; max-pooling counts comparisons, and
+cross-entropy five operations for each logit.  The number of bytes counts every array that is read or written once.
+Arrays that fit in a core's cache may move faster than the copy that is the limit.  NumPy computes convolutions by
+im2col + BLAS and dense layers by BLAS.  PyTorch is eager, with contiguous NCHW or channels_last arrays; the faster one
+is shown.
 """
 
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from functools import partial
 from typing import NamedTuple
 
 import numpy as np
-from harness import FLOAT, alternate, arguments, cores, draw, introduce, table, version, write
+from harness import FLOAT, alternate, arguments, cores, draw, introduce, table, threads_text, version, write
 from matplotlib.ticker import LogLocator
 from rivals import SHAPES
 
@@ -27,17 +28,19 @@ from minigrad.viz import style
 if version("torch"):
     import torch
 
-MINE, PLAIN, NCHW, LAST = "minigrad", "NumPy", "contiguous", "channels_last"
-DEVICES = {MINE: CPU, PLAIN: NUMPY}
-PICTURED = 64  # the batch size whose kernels are drawn
+THREADS = threads_text(cores())
+MINIGRAD, BLAS = "minigrad", f"NumPy im2col + BLAS, {THREADS}"
+CONTIGUOUS, CHANNELS_LAST = f"PyTorch eager, contiguous, {THREADS}", f"PyTorch eager, channels_last, {THREADS}"
+DEVICES = {MINIGRAD: CPU, BLAS: NUMPY}
+DRAWN_BATCH = 64  # the batch size whose kernels are drawn
 random = np.random.default_rng(0)
 
 
 class Case(NamedTuple):
-    """A kernel: what it does, on how much, and a callable for each rival that returns its result or results.
+    """A kernel, its size, and a callable for each rival that returns the result or results.
 
-    label   its layer; together with the family its name
-    batch   images, None where there are none
+    family, label   the kernel and the layer; together they identify the case
+    batch           number of images, or None
     """
 
     family: str
@@ -51,16 +54,15 @@ class Case(NamedTuple):
 def main():
     args = arguments(__doc__, seconds=1)
     here = introduce("Kernels")
-    rows = [measured(case, args.seconds, here) for case in cases(args.quick)]
-    print(f"NumPy: im2col + BLAS; PyTorch: {version('torch') or 'not installed'}, eager; each on {cores()} threads")
-    head = ("kernel", "us", "GFLOP/s", "of FMA peak", "GB/s", "of copy", "NumPy us", "PyTorch us", "layout", "ratio")
+    rows = [measure_case(case, args.seconds, here) for case in cases(args.quick)]
+    head = ("kernel", "us", "GFLOP/s", "of FMA peak", "GB/s", "of copy", f"{BLAS}, us", "PyTorch us", "which", "ratio")
     table(head, [cells(row) for row in rows])
     write("kernels", here, rows, args.quick)
     draw("kernels", picture(rows, here), args.quick)
 
 
 def cases(quick):
-    """All kernels, or with --quick one of each kind."""
+    """Yield all cases, or with --quick one of each kind."""
     convolutions = CONVOLUTIONS[:2] if quick else CONVOLUTIONS
     for N in (64,) if quick else (64, 32):
         for spec in convolutions:
@@ -77,56 +79,57 @@ def cases(quick):
 # ---- checking and timing
 
 
-def measured(case, seconds, here):
-    """A row: the times of a kernel's rivals, after they were found to agree."""
-    agree(case)
+def measure_case(case, seconds, here):
+    """Check that the rivals agree, time them, and return a row."""
+    check_agreement(case)
     timings = alternate(case.calls, seconds)
     rates = {name: case.flops / timing.median / 1e9 for name, timing in timings.items()}
-    moved = case.bytes / timings[MINE].median / 1e9
+    moved = case.bytes / timings[MINIGRAD].median / 1e9
     return {
         **{field: getattr(case, field) for field in ("family", "label", "batch", "flops", "bytes")},
         "seconds": {name: timing._asdict() for name, timing in timings.items()},
         "gflops": rates,
-        "of_fma_peak": rates[MINE] / here["fma_peak_gflops"],
+        "of_fma_peak": rates[MINIGRAD] / here["fma_peak_gflops"],
         "gb_s": moved,
         "of_copy": moved / here["copy_gb_s"],
     }
 
 
-def agree(case):
-    """Every rival's first call gives what NumPy's gives."""
-    found = {name: results(call) for name, call in case.calls.items()}
-    for name, arrays in found.items():
-        for mine, right in zip(arrays, found[PLAIN], strict=True):
-            atol = 1e-4 * float(np.abs(right).max())
-            np.testing.assert_allclose(mine, right, rtol=1e-3, atol=atol, err_msg=f"{case.family} {case.label}: {name}")
+def check_agreement(case):
+    """Check that the first call of every rival returns the same as NumPy."""
+    results = {name: call_once(call) for name, call in case.calls.items()}
+    for name, arrays in results.items():
+        for array, expected in zip(arrays, results[BLAS], strict=True):
+            atol = 1e-4 * float(np.abs(expected).max())
+            message = f"{case.family} {case.label}: {name}"
+            np.testing.assert_allclose(array, expected, rtol=1e-3, atol=atol, err_msg=message)
 
 
-def results(call):
-    """What a call returns, as a list of arrays of its own."""
+def call_once(call):
+    """Return copies of the results of a call, as a list of arrays."""
     values = call()
     return [np.asarray(value).copy() for value in (values if isinstance(values, list | tuple) else (values,))]
 
 
-def torch_best(numbers):
-    """PyTorch's better layout, None where it is not installed."""
+def fastest_torch(numbers):
+    """Return the name of PyTorch's faster layout, or None if it is not installed."""
     return min((name for name in numbers if name not in DEVICES), key=numbers.get, default=None)
 
 
 def cells(row):
     medians = {name: 1e6 * timing["median"] for name, timing in row["seconds"].items()}
-    best = torch_best(medians)
+    best = fastest_torch(medians)
     return (
         f"{row['family']}, {row['label']}" + (f", batch {row['batch']}" if row["batch"] else ""),
-        f"{medians[MINE]:.1f}",
-        f"{row['gflops'][MINE]:.1f}",
+        f"{medians[MINIGRAD]:.1f}",
+        f"{row['gflops'][MINIGRAD]:.1f}",
         f"{row['of_fma_peak']:.0%}",
         f"{row['gb_s']:.1f}",
         f"{row['of_copy']:.0%}",
-        f"{medians[PLAIN]:.1f}",
+        f"{medians[BLAS]:.1f}",
         f"{medians[best]:.1f}" if best else "-",
         best or "-",
-        f"{medians[best] / medians[MINE]:.2f}" if best else "-",
+        f"{medians[best] / medians[MINIGRAD]:.2f}" if best else "-",
     )
 
 
@@ -134,30 +137,30 @@ def cells(row):
 
 
 def normal(*shape):
-    """Random numbers, batch-innermost in memory."""
+    """Return random numbers in the batch-innermost layout."""
     array = memory.empty_batch_last(shape, FLOAT)
     array[...] = random.normal(size=shape)
     return array
 
 
-def plain(*shape):
-    """Random numbers in C order, as weights are."""
+def normal_c_order(*shape):
+    """Return random numbers in C order, the layout of weights."""
     return random.normal(size=shape).astype(FLOAT)
 
 
 def on_devices(operation, *arrays, **settings):
-    """The calls of an operation on the compiled and on the plain column."""
+    """Return the calls of an operation on the cpu backend and on the numpy backend."""
     return {name: partial(operation, device, *arrays, **settings) for name, device in DEVICES.items()}
 
 
 def on_torch(function, *arrays):
-    """The calls of a function of PyTorch tensors in both layouts; one for tensors that are not images."""
+    """Return the calls of a PyTorch function in both layouts, or in one if no tensor holds images."""
     if not version("torch"):
         return {}
     tensors = [torch.from_numpy(np.array(array, order="C")) for array in arrays]
-    calls = {NCHW: partial(function, *tensors)}
+    calls = {CONTIGUOUS: partial(function, *tensors)}
     if any(tensor.ndim == 4 for tensor in tensors):
-        calls[LAST] = partial(function, *[channels_last(tensor) for tensor in tensors])
+        calls[CHANNELS_LAST] = partial(function, *[channels_last(tensor) for tensor in tensors])
     return calls
 
 
@@ -167,7 +170,7 @@ def channels_last(tensor):
 
 # ---- convolutions
 
-CONVOLUTIONS = [  # label, channels, filters, side of the image, of the window, stride, padding
+CONVOLUTIONS = [  # label, channels, filters, side of the image, side of the window, stride, padding
     ("LeNet conv1", 1, 6, 32, 5, 1, 0),
     ("LeNet conv2", 6, 16, 14, 5, 1, 0),
     *[
@@ -180,9 +183,9 @@ CONVOLUTIONS = [  # label, channels, filters, side of the image, of the window, 
 
 
 def convolution_cases(N, label, C, F, H, K, step, pad):
-    """Forward, and the gradients by input and weight."""
+    """Yield the cases of forward and of the gradients by input and weight."""
     OH = (H + 2 * pad - K) // step + 1
-    x, w, b, g = normal(N, C, H, H), plain(F, C, K, K), plain(F), normal(N, F, OH, OH)
+    x, w, b, g = normal(N, C, H, H), normal_c_order(F, C, K, K), normal_c_order(F), normal(N, F, OH, OH)
     settings = {"stride": (step, step), "pads": (pad,) * 4, "dilation": (1, 1), "groups": 1}
     flops, size = 2 * g.size * w[0].size, x.nbytes + w.nbytes + g.nbytes
     backward = partial(torch_convolution_back, step, pad)
@@ -205,7 +208,7 @@ def convolution_cases(N, label, C, F, H, K, step, pad):
 
 
 def torch_convolution_back(step, pad, wanted, g, x, w):
-    """What PyTorch's autograd calls: the gradient by the input (0) or the weight (1)."""
+    """Return the gradient by the input (0) or the weight (1), with the function that PyTorch's autograd calls."""
     mask = [wanted == 0, wanted == 1, False]
     back = torch.ops.aten.convolution_backward
     return back(g, x, w, None, (step, step), (pad, pad), (1, 1), False, (0, 0), 1, mask)[wanted]
@@ -217,8 +220,8 @@ DENSE = [("400-120", 400, 120), ("1024-1024", 1024, 1024)]
 
 
 def dense_cases(N, label, IN, OUT):
-    """Forward, and the gradients by input and weight."""
-    x, w, b, g = normal(N, IN), plain(OUT, IN), plain(OUT), normal(N, OUT)
+    """Yield the cases of forward and of the gradients by input and weight."""
+    x, w, b, g = normal(N, IN), normal_c_order(OUT, IN), normal_c_order(OUT), normal(N, OUT)
     flops, size = 2 * N * IN * OUT, x.nbytes + w.nbytes + g.nbytes
     matmul = OPS["matmul"]
     kinds = {
@@ -230,13 +233,13 @@ def dense_cases(N, label, IN, OUT):
         yield Case(family, label, N, flops, size, ours | theirs)
 
 
-# ---- what memory limits
+# ---- kernels limited by memory
 
 FEATURE_MAPS = [("LeNet 6x28x28", (64, 6, 28, 28)), ("64x28x28", (64, 64, 28, 28))]
 
 
 def map_cases(label, shape):
-    """Pooling and ReLU of a feature map, and their gradients."""
+    """Yield the cases of pooling and ReLU of a feature map, and of their gradients."""
     N, C, H, W = shape
     x, g, small = normal(*shape), normal(*shape), normal(N, C, H // 2, W // 2)
     settings = {"window": (2, 2), "stride": (2, 2), "pads": (0,) * 4, "dilation": (1, 1)}
@@ -272,7 +275,7 @@ def map_cases(label, shape):
 
 
 def torch_pool_back(g, x):
-    """PyTorch's gradient of max-pooling, for the places that its forward keeps."""
+    """Return the calls of PyTorch's gradient of max-pooling, for the indices that its forward returns."""
     if not version("torch"):
         return {}
     windows = ((2, 2), (2, 2), (0, 0), (1, 1), False)
@@ -284,7 +287,7 @@ def torch_pool_back(g, x):
 
 
 def cross_entropy_case(N):
-    """The loss of logits and its gradient."""
+    """Return the case of the loss of logits with its gradient."""
     x, labels = normal(N, 10), random.integers(0, 10, N)
     settings, one = {"ignore": -100, "smoothing": 0.0, "reduction": "mean"}, np.ones((), FLOAT)
 
@@ -305,32 +308,34 @@ PARAMETERS = [size for shape in SHAPES.values() for size in (shape, shape[:1])]
 
 
 def optimizer_case(label, operations, moved, kind, settings):
-    """A step on LeNet-5's parameters, by the whole optimiser; `operations` and floats `moved` are for each of them."""
-    weights, gradients = ([plain(*shape) for shape in PARAMETERS] for _ in range(2))
+    """Return the case of an optimiser's step on LeNet-5, with `operations` and `moved` floats per parameter."""
+    weights, gradients = ([normal_c_order(*shape) for shape in PARAMETERS] for _ in range(2))
     size = sum(array.size for array in weights)
     calls = {name: optimizer_step(kind, weights, gradients, device, settings) for name, device in DEVICES.items()}
     if version("torch"):
-        calls[NCHW] = torch_optimizer_step(kind.__name__, weights, gradients, settings)
+        calls[CONTIGUOUS] = torch_optimizer_step(kind.__name__, weights, gradients, settings)
     return Case(label, "LeNet", None, operations * size, moved * FLOAT.itemsize * size, calls)
 
 
 def optimizer_step(kind, weights, gradients, device, settings):
-    """The call of a step of minigrad's optimiser; returns the weights."""
+    """Return a function that does a step of minigrad's optimiser and returns the weights."""
     params = [mg.tensor(w, device=device, requires_grad=True) for w in weights]
     for p, g in zip(params, gradients, strict=True):
         p.grad = mg.tensor(g, device=device)
-    return stepping(kind(params, **settings), [p.array for p in params])
+    return step_function(kind(params, **settings), [p.array for p in params])
 
 
 def torch_optimizer_step(name, weights, gradients, settings):
-    """The call of a step of PyTorch's optimiser, fused; returns the weights."""
+    """Return a function that does a step of PyTorch's fused optimiser and returns the weights."""
     params = [torch.from_numpy(w.copy()).requires_grad_() for w in weights]
     for p, g in zip(params, gradients, strict=True):
         p.grad = torch.from_numpy(g.copy())
-    return stepping(getattr(torch.optim, name)(params, fused=True, **settings), [p.detach().numpy() for p in params])
+    return step_function(
+        getattr(torch.optim, name)(params, fused=True, **settings), [p.detach().numpy() for p in params]
+    )
 
 
-def stepping(optimizer, arrays):
+def step_function(optimizer, arrays):
     def step():
         optimizer.step()
         return arrays
@@ -345,14 +350,14 @@ PANELS = {
     "gradient by the input": ("conv input gradient", "dense input gradient"),
     "gradient by the weight": ("conv weight gradient", "dense weight gradient"),
 }
-MARKERS = {MINE: ("o", style.BLUE), "PyTorch": ("s", style.VERMILION)}
-APART = 0.035  # of the width, from one label to the next
+MARKERS = {MINIGRAD: ("o", style.BLUE), "PyTorch": ("s", style.VERMILION)}
+LABEL_GAP = 0.035  # between two labels, as a share of the width
 
 
 def picture(rows, here):
-    """The roofline: what the two limits allow at each kernel's operations a byte, and what was reached."""
-    chart = style.figure(13, 12, f"Kernels at batch {PICTURED} under the machine's two limits")
-    drawn = [row for row in rows if row["batch"] in (PICTURED, None)]
+    """Draw the roofline: the two limits at each kernel's operations per byte, and the measured speeds."""
+    chart = style.figure(13, 12, f"Kernels at batch {DRAWN_BATCH} under the machine's two limits")
+    drawn = [row for row in rows if row["batch"] in (DRAWN_BATCH, None)]
     groups = {title: [row for row in drawn if row["family"] in families] for title, families in PANELS.items()}
     groups["limited by memory"] = [row for row in drawn if not row["family"].startswith(("conv", "dense"))]
     for axes, (title, group) in zip(chart.subplots(2, 2).flat, groups.items(), strict=True):
@@ -366,20 +371,20 @@ def intensity(row):
 
 
 def panel(axes, title, rows, here):
-    """One panel: the roofs, and over each label the points of a kernel."""
+    """Draw a panel with the limits, and the points of a kernel above each label."""
     peak, bandwidth = here["fma_peak_gflops"], here["copy_gb_s"]
     low, high = intensity(rows[0]) / 1.5, intensity(rows[-1]) * 1.5
-    x = np.geomspace(low, high, 200)
-    roof = np.minimum(peak, bandwidth * x)
-    axes.plot(x, roof, color="black", label=f"limits: {peak:.0f} GFLOP/s, {bandwidth:.0f} GB/s")
-    places = side_by_side([intensity(row) for row in rows], (high / low) ** APART)
-    reached = [number for place, row in zip(places, rows, strict=True) for number in points(axes, place, row)]
-    bottom, top = min(reached), 1.5 * max(*reached, roof[-1])
-    axes.set(xscale="log", yscale="log", xlim=(low, high), ylim=(bottom**2 / top, top))  # labels have the lower half
-    for place, row in zip(places, rows, strict=True):
+    grid = np.geomspace(low, high, 200)
+    roof = np.minimum(peak, bandwidth * grid)
+    axes.plot(grid, roof, color="black", label=f"limits: {peak:.0f} GFLOP/s, {bandwidth:.0f} GB/s")
+    positions = spread([intensity(row) for row in rows], (high / low) ** LABEL_GAP)
+    speeds = [number for x, row in zip(positions, rows, strict=True) for number in points(axes, x, row)]
+    bottom, top = min(speeds), 1.5 * max(*speeds, roof[-1])  # the labels are in the lower half
+    axes.set(xscale="log", yscale="log", xlim=(low, high), ylim=(bottom**2 / top, top))
+    for x, row in zip(positions, rows, strict=True):
         text = row["label"] if title in PANELS else f"{row['family']}, {row['label']}"
         inside = axes.get_xaxis_transform()
-        axes.text(place, 0.02, text, transform=inside, rotation=90, ha="center", va="bottom", fontsize=style.SMALL)
+        axes.text(x, 0.02, text, transform=inside, rotation=90, ha="center", va="bottom", fontsize=style.SMALL)
     axes.set_title(title, fontsize=style.LABEL)
     axes.set_xlabel("FLOP/byte", fontsize=style.SMALL)
     axes.set_ylabel("GFLOP/s", fontsize=style.SMALL)
@@ -390,24 +395,24 @@ def panel(axes, title, rows, here):
     style.tidy(axes)
 
 
-def points(axes, place, row):
-    """Draw what minigrad and PyTorch reach at one kernel, joined by a line; returns their GFLOP/s."""
-    best = torch_best({name: timing["median"] for name, timing in row["seconds"].items()})
-    values = {MINE: row["gflops"][MINE]} | ({"PyTorch": row["gflops"][best]} if best else {})
-    axes.plot([place] * len(values), list(values.values()), color=style.GREY, linewidth=1, zorder=1)
+def points(axes, x, row):
+    """Draw the speeds of minigrad and PyTorch for a kernel, joined by a line; return their GFLOP/s."""
+    best = fastest_torch({name: timing["median"] for name, timing in row["seconds"].items()})
+    values = {MINIGRAD: row["gflops"][MINIGRAD]} | ({"PyTorch": row["gflops"][best]} if best else {})
+    axes.plot([x] * len(values), list(values.values()), color=style.GREY, linewidth=1, zorder=1)
     known = axes.get_legend_handles_labels()[1]
     for name, value in values.items():
         marker, colour = MARKERS[name]
-        axes.plot(place, value, marker, color=colour, markersize=6, label=None if name in known else name)
+        axes.plot(x, value, marker, color=colour, markersize=6, label=None if name in known else name)
     return list(values.values())
 
 
-def side_by_side(values, step):
-    """Ascending values, each at least `step` times the last: kernels of one intensity stand beside each other."""
-    places = values[:1]
+def spread(values, step):
+    """Return ascending values, each at least `step` times the previous one, so that no labels overlap."""
+    positions = values[:1]
     for value in values[1:]:
-        places.append(max(value, step * places[-1]))
-    return places
+        positions.append(max(value, step * positions[-1]))
+    return positions
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
-"""LeNet-5: a training step and a prediction in minigrad, in plain NumPy and in other frameworks.
+"""Compare a training step and a prediction of LeNet-5 in minigrad, NumPy, PyTorch and JAX.
 
     python benchmarks/lenet.py [--seconds 20] [--quick]
 
-A training step is forward, cross-entropy, backward and SGD with momentum on MNIST images in memory, several batches in
-rotation.  Rivals start from the same weights, must give the same losses over five steps, and then take turns.  Further
-tables: how long the first step takes from the start of a process, and what a second thread and a busy neighbour do.
+A training step is forward, cross-entropy, backward and SGD with momentum, on several batches of MNIST images in memory
+in rotation.  The rivals start from the same weights, must compute the same losses in five steps, and then take turns.
+Other tables show the time from the start of a process to the end of its first step, and the effects of a second thread
+and of another busy process.
 """
 
 import os
@@ -15,13 +16,25 @@ import time
 
 import numpy as np
 import rivals
-from harness import FLOAT, alternate, arguments, busy_process, cores, draw, introduce, table, version, write
+from harness import (
+    FLOAT,
+    alternate,
+    arguments,
+    busy_process,
+    cores,
+    draw,
+    introduce,
+    table,
+    threads_text,
+    version,
+    write,
+)
 
 from minigrad.datasets import MNIST
 from minigrad.viz import style
 
 TRAINING = (64, 128, 256, 1, 7, 33, 100)
-STEPS = 5  # on which the rivals must agree
+STEPS = 5  # in which the rivals must agree
 CONDITION_BATCH = 128
 QUICK_TRAINING = (64, 7)
 NUMPY = "NumPy im2col + BLAS"
@@ -43,67 +56,63 @@ def main():
 
 
 def compare(work, N, args, here):
-    """Check the rivals, let them take turns, print their table; returns its rows."""
+    """Check and time the rivals, and print a table; return its rows."""
     found = contestants(batches(N), work == "training", compiled=not args.quick)
-    timings = alternate(agreeing(found), args.seconds)
+    timings = alternate(check_agreement(found), args.seconds)
     rows = [row(work, N, name, timing, here) for name, timing in timings.items()]
     show(f"{work}, batch {N}", rows)
     return rows
 
 
 def contestants(batches, training, compiled):
-    """{name: rival} of all that are installed here, minigrad with mg.graph first."""
+    """Return {name: rival} of all installed rivals, with minigrad and mg.graph first."""
     weights, many = rivals.weights(), cores()
-    made = {
-        f"minigrad, mg.graph, {counted(many)}": rivals.Graph(weights, batches, training, many),
-        f"minigrad, {counted(many)}": rivals.Minigrad(weights, batches, training, many),
-        f"{NUMPY}, {counted(many)}": rivals.Numpy(weights, batches, training, many),
+    found = {
+        f"minigrad, mg.graph, {threads_text(many)}": rivals.Graph(weights, batches, training, many),
+        f"minigrad, {threads_text(many)}": rivals.Minigrad(weights, batches, training, many),
+        f"{NUMPY}, {threads_text(many)}": rivals.Numpy(weights, batches, training, many),
     }
     if version("torch"):
         for threads in sorted({many, 1}, reverse=True):
-            name = f"PyTorch {short('torch')} eager, {counted(threads)}"
-            made[name] = rivals.Torch(weights, batches, training, threads)
+            name = f"PyTorch {short_version('torch')} eager, {threads_text(threads)}"
+            found[name] = rivals.Torch(weights, batches, training, threads)
         if compiled:
-            name = f"PyTorch {short('torch')} torch.compile, {counted(many)}"
-            made[name] = rivals.Compiled(weights, batches, training, many)
+            name = f"PyTorch {short_version('torch')} torch.compile, {threads_text(many)}"
+            found[name] = rivals.Compiled(weights, batches, training, many)
     if version("jax"):
-        made[f"JAX {short('jax')} jit"] = rivals.Jax(weights, batches, training)
-    return made
+        found[f"JAX {short_version('jax')} jit"] = rivals.Jax(weights, batches, training)
+    return found
 
 
-def counted(threads):
-    return "1 thread" if threads == 1 else f"{threads} threads"
-
-
-def short(package):
-    """Its version without the last number."""
+def short_version(package):
+    """Return the version of a package without the last number."""
     return ".".join(version(package).split(".")[:2])
 
 
 def batches(N):
-    """Test digits with a margin of two pixels, as (images (N, 1, 32, 32), labels (N)); at least eight batches."""
+    """Return eight batches of test digits with a margin of two pixels: (images (N, 1, 32, 32), labels (N))."""
     digits = MNIST(train=False)
     pixels, labels = np.asarray(digits.images), np.array(digits.labels, np.int64)
     mean, std = rivals.MNIST
-    made = []
+    result = []
     for start in range(0, 8 * N, N):
         images = (pixels[start : start + N].reshape(N, 1, 28, 28) / 255 - mean) / std
         margin = ((0, 0), (0, 0), (2, 2), (2, 2))
-        made.append((np.pad(images, margin, constant_values=-mean / std).astype(FLOAT), labels[start : start + N]))
-    return made
+        result.append((np.pad(images, margin, constant_values=-mean / std).astype(FLOAT), labels[start : start + N]))
+    return result
 
 
-def agreeing(found):
-    """The rivals, once all gave the same losses, or the same logits, on the same batches."""
+def check_agreement(found):
+    """Return the rivals that run, after a check that their losses or logits on the same batches agree."""
     results = {name: values for name, rival in found.items() if (values := first_values(name, rival)) is not None}
-    judge = next(value for name, value in results.items() if name.startswith(NUMPY))
+    expected = next(value for name, value in results.items() if name.startswith(NUMPY))
     for name, values in results.items():
-        np.testing.assert_allclose(values, judge, rtol=1e-3, atol=1e-4, err_msg=f"{name} against {NUMPY}")
+        np.testing.assert_allclose(values, expected, rtol=1e-3, atol=1e-4, err_msg=f"{name} against {NUMPY}")
     return {name: found[name] for name in results}
 
 
 def first_values(name, rival):
-    """What the first calls return; None where torch.compile does not work, as without a C++ compiler."""
+    """Return the results of the first calls; None if torch.compile fails, as without a C++ compiler."""
     rival.begin()
     try:
         return np.array([rival.values() for _ in range(STEPS)])
@@ -114,15 +123,15 @@ def first_values(name, rival):
 
 
 def row(work, N, name, timing, here):
-    """What is kept of a measurement."""
+    """Return a row of the results."""
     rate = N / timing.median
     share = 2e-9 * rivals.multiply_adds(work == "training") * rate / here["fma_peak_gflops"]
     return {"work": work, "batch": N, "rival": name, **timing._asdict(), "images_per_s": rate, "of_fma_peak": share}
 
 
 def show(title, rows):
-    """Print rows; the first is what the others are compared with."""
-    head = (title, "ms", "quartiles", "images/s", "of FMA peak", "times as long")
+    """Print rows; the last column compares them with the first."""
+    head = (title, "ms", "quartiles", "images/s", "of FMA peak", "relative time")
     table(head, [cells(row, rows[0]) for row in rows])
 
 
@@ -141,9 +150,9 @@ def cells(row, first):
 
 
 def first_steps(quick):
-    """Seconds from the start of a process to the end of its first training step: with an empty cache, and once more.
+    """Measure the seconds from the start of a process to the end of its first training step, and again with its cache.
 
-    With --quick for minigrad alone, and from its usual cache.
+    With --quick for minigrad alone, with its usual cache.
     """
     names = [name for name, kind in rivals.KINDS.items() if version(kind.package)]
     rows = []
@@ -158,21 +167,21 @@ def first_steps(quick):
 
 
 def first_step(name, caches):
-    """Seconds from the start of a process until it says that its first step is done."""
+    """Return the seconds from the start of a process until it prints that its first step is done."""
     command, start = [sys.executable, rivals.__file__, name], time.perf_counter()
-    with subprocess.Popen(command, env={**os.environ, **caches}, stdout=subprocess.PIPE, text=True) as process:
-        said = process.stdout.readline()
+    with subprocess.Popen(command, env={**os.environ, **caches}, stdout=subprocess.PIPE, encoding="utf-8") as process:
+        line = process.stdout.readline()
         seconds = time.perf_counter() - start
-    if said != "done\n":
+    if line != "done\n":
         raise SystemExit(f"{name}: its first step failed, see above")
     return seconds
 
 
-# ---- threads and neighbours
+# ---- threads and other processes
 
 
 def conditions(seconds, here):
-    """Every rival, and minigrad on one thread, alone and beside a process that keeps a core busy."""
+    """Time every rival, and minigrad on one thread, alone and while another process keeps a core busy."""
     given = batches(CONDITION_BATCH)
     found = contestants(given, training=True, compiled=False)
     found["minigrad, mg.graph, 1 thread"] = rivals.Graph(rivals.weights(), given, threads=1)
@@ -185,7 +194,7 @@ def conditions(seconds, here):
         for condition, found in timings.items()
         for name, timing in found.items()
     ]
-    show(f"threads and neighbours, batch {CONDITION_BATCH}", rows)
+    show(f"threads and other processes, batch {CONDITION_BATCH}", rows)
     return [{**row, "work": "conditions"} for row in rows]
 
 
@@ -195,19 +204,19 @@ MEASURED = ("training", "prediction")
 
 
 def picture(rows):
-    """Images a second of every rival, a group of bars for each batch size."""
+    """Draw the images per second of every rival, with a group of bars for each batch size."""
     rates = {
         (row["rival"], MEASURED.index(row["work"]), row["batch"]): row["images_per_s"]
         for row in rows
         if row["work"] in MEASURED
     }
     names, groups = list(dict.fromkeys(key[0] for key in rates)), sorted({key[1:] for key in rates})
-    chart = style.figure(2 + 1.3 * len(groups), 5, "LeNet-5, images a second")
+    chart = style.figure(2 + 1.3 * len(groups), 5, "LeNet-5, images per second")
     axes, width = chart.subplots(), 0.8 / len(names)
     for number, name in enumerate(names):
-        own = [i for i, group in enumerate(groups) if (name, *group) in rates]
-        places = [i + (number - len(names) / 2 + 0.5) * width for i in own]
-        axes.bar(places, [rates[name, *groups[i]] for i in own], width, label=name, color=style.PALETTE[number])
+        present = [i for i, group in enumerate(groups) if (name, *group) in rates]
+        positions = [i + (number - len(names) / 2 + 0.5) * width for i in present]
+        axes.bar(positions, [rates[name, *groups[i]] for i in present], width, label=name, color=style.PALETTE[number])
     axes.set_xticks(range(len(groups)), [f"{MEASURED[work]}\nbatch {N}" for work, N in groups])
     axes.set_yscale("log")
     axes.set_ylabel("images/s", fontsize=style.LABEL)

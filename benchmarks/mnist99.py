@@ -1,8 +1,9 @@
-"""Seconds from the start of a process until it reads 99 % of MNIST's test digits, over seeds.
+"""Measure the seconds from the start of a process until it reads 99 % of MNIST's test digits, for several seeds.
 
     python benchmarks/mnist99.py [--quick]
 
-Runs examples/train_mnist.py, whose kernels an untimed run before has compiled.  With --quick one seed, to 90 %.
+It runs examples/train_mnist.py, whose kernels were compiled by a run that is not timed.  With --quick it runs one seed,
+to 90 %.
 """
 
 import re
@@ -34,12 +35,12 @@ def main():
 
 
 def run(target, seed):
-    """Train with a seed to a target, a share of the test digits; returns seconds, epochs and accuracy."""
+    """Train with a seed to a target accuracy; return seconds, epochs and accuracy."""
     with tempfile.TemporaryDirectory() as folder:
         settings = {"--target": target, "--seed": seed, "--out": folder}
         command = [sys.executable, str(SCRIPT), *[str(part) for pair in settings.items() for part in pair]]
         start = time.perf_counter()
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8") as process:
             shares = [(time.perf_counter() - start, float(found[1]) / 100) for found in epochs(process.stdout)]
             message = process.stderr.read()
         whole = time.perf_counter() - start
@@ -58,12 +59,12 @@ def run(target, seed):
 
 
 def epochs(lines):
-    """The lines that end an epoch, as they come."""
+    """Yield matches of the lines that end an epoch."""
     return filter(None, map(EPOCH.match, lines))
 
 
 def report(rows):
-    """Print each seed, the mean and the worst."""
+    """Print the row of each seed, the mean and the worst time."""
     seconds = [row["seconds"] for row in rows]
     lines = [
         (
@@ -78,13 +79,13 @@ def report(rows):
     ]
     ends = [(name, f"{choose(seconds):.2f}", "", "", "", "") for name, choose in (("mean", np.mean), ("worst", max))]
     table(
-        ("seed", "s to the target", "with pictures", "epochs", "accuracy", f"{rows[0]['target']:.0%} reached"),
+        ("seed", "s to the target", "s with pictures", "epochs", "accuracy", f"{rows[0]['target']:.0%} reached"),
         lines + ends,
     )
 
 
 def picture(rows):
-    """Seconds of each seed, and their mean."""
+    """Draw the seconds of each seed, and their mean."""
     chart = style.figure(6, 4, f"Seconds from process start to {rows[0]['target']:.0%} of the test digits")
     axes, seconds = chart.subplots(), [row["seconds"] for row in rows]
     bars = axes.bar(

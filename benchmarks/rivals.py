@@ -1,8 +1,8 @@
-"""LeNet-5 in each framework, from the same weights on the same batches; called, a rival does one step.
+"""LeNet-5 in each framework, with the same weights and batches; a call of a rival does one step.
 
-    python benchmarks/rivals.py "JAX jit"      one training step, then "done": how long does a first step take?
+    python benchmarks/rivals.py "JAX jit"      does one training step, then prints "done", to time a first step
 
-Each framework gets its arrays in the layout it likes, and is imported by its own rivals only.
+Each framework gets its arrays in its preferred layout, and only its own rivals import it.
 """
 
 import itertools
@@ -12,21 +12,23 @@ from collections import OrderedDict
 import numpy as np
 
 SHAPES = {"conv1": (6, 1, 5, 5), "conv2": (16, 6, 5, 5), "fc1": (120, 400), "fc2": (84, 120), "fc3": (10, 84)}
-POSITIONS = {"conv1": 28 * 28, "conv2": 10 * 10}  # where a filter is applied; a dense layer's weights are used once
+POSITIONS = {"conv1": 28 * 28, "conv2": 10 * 10}  # number of positions of a filter; a dense layer uses its weights once
 LR, MOMENTUM = 0.01, 0.9
 MNIST = (0.1307, 0.3081)  # mean and deviation of its pixels
 
 
 def multiply_adds(training):
-    """Of one image: forward, and for training as much for the gradient by the weights and by the input of each layer,
-    but for the image's own."""
+    """Return the multiply-adds for one image: forward, and for training also the gradients by weights and inputs.
+
+    Each gradient needs as many as forward; there is no gradient by the image itself.
+    """
     forward = {name: int(np.prod(shape)) * POSITIONS.get(name, 1) for name, shape in SHAPES.items()}
     total = sum(forward.values())
     return 3 * total - forward["conv1"] if training else total
 
 
 def weights(seed=0):
-    """{name: array} of LeNet-5, with PyTorch's names and its initial spread."""
+    """Return {name: array} of LeNet-5, with PyTorch's names and initial distribution."""
     random = np.random.default_rng(seed)
     drawn = {}
     for name, shape in SHAPES.items():
@@ -37,7 +39,7 @@ def weights(seed=0):
 
 
 def noise(size, count=1):
-    """Batches of random pixels (N, 1, 32, 32) and labels (N), for when it does not matter what is learned."""
+    """Return batches of random pixels (N, 1, 32, 32) and labels (N), for timing only."""
     random = np.random.default_rng(0)
     return [
         (random.normal(size=(size, 1, 32, 32)).astype(np.float32), random.integers(0, 10, size)) for _ in range(count)
@@ -45,12 +47,12 @@ def noise(size, count=1):
 
 
 class Rival:
-    """A model and its batches in rotation, so that no step can be left out as known.
+    """A model, and its batches in rotation, so that no framework can reuse a result.
 
     weights   {name: array}
     batches   [(images (N, 1, 32, 32) float32, labels (N) int64)]
-    training  True: a call is one training step and returns the loss; False: one prediction, and returns the logits
-    threads   how many it may use; None leaves that to the framework
+    training  True: a call does a training step and returns the loss; False: it predicts and returns the logits
+    threads   number of threads; None: the framework's default
     """
 
     package = "minigrad"
@@ -70,15 +72,15 @@ class Rival:
         """Import the framework."""
 
     def begin(self):
-        """Before a turn: set the threads."""
+        """Set the number of threads; called before each turn."""
 
     def values(self):
-        """What a call returns, as an array."""
+        """Return the result of a call as an array."""
         return np.asarray(self())
 
 
 class Minigrad(Rival):
-    """minigrad as its user writes it, without mg.graph."""
+    """minigrad without mg.graph."""
 
     device = "cpu"
 
@@ -125,13 +127,13 @@ class Graph(Minigrad):
 
 
 class Numpy(Minigrad):
-    """minigrad's plain NumPy column: im2col and matrix products by BLAS."""
+    """minigrad's numpy backend: im2col and matrix products by BLAS."""
 
     device = "numpy"
 
 
 class Torch(Rival):
-    """PyTorch eager, with its fused SGD."""
+    """PyTorch eager, with fused SGD."""
 
     package = "torch"
 
@@ -168,17 +170,17 @@ class Torch(Rival):
 
 
 class Compiled(Torch):
-    """PyTorch with model and loss through torch.compile, for one shape."""
+    """PyTorch with torch.compile of model and loss, for one shape."""
 
     def build(self, weights):
         super().build(weights)
-        self.torch.compiler.reset()  # what was compiled for other shapes would count against its limit
+        self.torch.compiler.reset()  # functions compiled for other shapes would count towards its limit
         self.model = self.torch.compile(self.model, dynamic=False)
         self.loss = self.torch.compile(self.loss, dynamic=False)
 
 
 def torch_lenet(nn):
-    """LeNet-5 as minigrad.models has it."""
+    """Return the same LeNet-5 as in minigrad.models."""
     return nn.Sequential(
         OrderedDict(
             conv1=nn.Conv2d(1, 6, 5),
@@ -198,7 +200,7 @@ def torch_lenet(nn):
 
 
 class Jax(Rival):
-    """JAX with the whole step jitted; images (N, H, W, C)."""
+    """JAX with jit of the whole step; images are (N, H, W, C)."""
 
     package = "jax"
 
@@ -229,7 +231,7 @@ class Jax(Rival):
 
     def pool(self, x):
         N, H, W, C = x.shape
-        return x.reshape(N, H // 2, 2, W // 2, 2, C).max((2, 4))  # faster than lax.reduce_window here
+        return x.reshape(N, H // 2, 2, W // 2, 2, C).max((2, 4))  # faster than lax.reduce_window (measured)
 
     def loss(self, params, images, labels):
         logs = self.jax.nn.log_softmax(self.logits(params, images))

@@ -1,10 +1,10 @@
-"""How the time of a training step grows with batch, image, channels, window and depth, and falls with threads.
+"""Measure how the time of a training step grows with batch, image, channels, window and depth, and falls with threads.
 
     python benchmarks/scaling.py [--seconds 5] [--quick]
 
 The network is `depth` convolutions with ReLU, the mean of each feature map, and a dense layer; the step is recorded by
-mg.graph.  One size is varied at a time.  The exponent is the slope in log-log over the upper half of each range, beside
-the one that the number of multiplications gives.
+mg.graph.  One size is varied at a time.  The measured exponent is the slope in log-log over the upper half of a range;
+the expected exponent follows from the number of multiplications.
 """
 
 import numpy as np
@@ -26,13 +26,13 @@ RANGES = {
     "threads": tuple(range(1, cores() + 1)),
 }
 EXPECTED = {"batch": 1, "image": 2, "channels": 2, "window": 2, "depth": 1, "threads": -1}
-LARGER = {"window": {"image": 32}}  # a window must be small beside the image, or much of it lies outside
+LARGER = {"window": {"image": 32}}  # the image must be large, or much of the window lies in the padding
 
 
 def main():
     args = arguments(__doc__, seconds=5)
     here = introduce("Scaling of a training step")
-    agree()
+    check_agreement()
     rows = [row for size in RANGES for row in vary(size, args)]
     exponents = {size: exponent([row for row in rows if row["size"] == size]) for size in RANGES}
     report(rows, exponents)
@@ -41,7 +41,7 @@ def main():
 
 
 class Step:
-    """One training step of a network of some size, on random images; called, it returns the loss."""
+    """A training step of a network on random images; a call returns the loss."""
 
     def __init__(self, batch, image, channels, window, depth, threads, device="cpu"):
         mg.manual_seed(0)
@@ -68,16 +68,16 @@ class Step:
         return self.recorded(self.images, self.labels)
 
 
-def agree():
-    """The compiled and the plain kernels give the same losses."""
+def check_agreement():
+    """Check that the cpu and numpy backends compute the same losses."""
     small = {**BASE, "batch": 7, "channels": 3}
-    mine, judge = (Step(**small, device=device) for device in ("cpu", "numpy"))
+    compiled, reference = (Step(**small, device=device) for device in ("cpu", "numpy"))
     for _ in range(3):
-        np.testing.assert_allclose(mine().item(), judge().item(), rtol=1e-3)
+        np.testing.assert_allclose(compiled().item(), reference().item(), rtol=1e-3)
 
 
 def vary(size, args):
-    """The rows of one size: its values, and the time of a step at each."""
+    """Return the rows of one size: each value with the time of a step."""
     values = RANGES[size][:4] if args.quick else RANGES[size]
     steps = {value: Step(**{**BASE, **LARGER.get(size, {}), size: value}) for value in values}
     timings = alternate(steps, args.seconds)
@@ -86,42 +86,45 @@ def vary(size, args):
 
 
 def exponent(rows):
-    """The slope in log-log over the upper half of a range, None where it is a single value."""
+    """Return the slope in log-log over the upper half of a range, or None for a single value."""
     upper = rows[-max(2, (len(rows) + 1) // 2) :]
     if len(upper) < 2:
         return None
     return float(np.polyfit(np.log([row["value"] for row in upper]), np.log([row["median"] for row in upper]), 1)[0])
 
 
-def written(slope):
+def format_slope(slope):
     return "-" if slope is None else f"{slope:.2f}"
 
 
 def report(rows, exponents):
-    """Print the times of each range, its exponent and the expected one."""
+    """Print the times of each range, and its measured and expected exponents."""
     lines = []
     for size, slope in exponents.items():
-        own = [row for row in rows if row["size"] == size]
-        times = "  ".join(f"{row['value']}: {1e3 * row['median']:.2f}" for row in own)
-        lines.append((size, times, written(slope), str(EXPECTED[size])))
-    table(("size", "ms a step", "exponent", "expected"), lines)
+        selected = [row for row in rows if row["size"] == size]
+        times = "  ".join(f"{row['value']}: {1e3 * row['median']:.2f}" for row in selected)
+        lines.append((size, times, format_slope(slope), str(EXPECTED[size])))
+    table(("size", "ms per step", "exponent", "expected"), lines)
 
 
 def picture(rows, exponents):
-    """A panel for each size: the times, and a line of the expected slope through the last of them."""
+    """Draw a panel for each size: the times, and a line with the expected slope through the last of them."""
     chart = style.figure(12, 7, f"A training step: {', '.join(f'{size} {value}' for size, value in BASE.items())}")
     for axes, (size, slope) in zip(chart.subplots(2, 3).flat, exponents.items(), strict=True):
-        own = [row for row in rows if row["size"] == size]
-        values, times = np.array([row["value"] for row in own]), np.array([1e3 * row["median"] for row in own])
+        selected = [row for row in rows if row["size"] == size]
+        values, times = (
+            np.array([row["value"] for row in selected]),
+            np.array([1e3 * row["median"] for row in selected]),
+        )
         expected = times[-1] * (values / values[-1]) ** float(EXPECTED[size])
         axes.loglog(values, expected, "--", color=style.GREY, label=f"expected: {EXPECTED[size]}")
-        axes.loglog(values, times, "o-", color=style.BLUE, label=f"measured: {written(slope)}")
+        axes.loglog(values, times, "o-", color=style.BLUE, label=f"measured: {format_slope(slope)}")
         axes.set_xticks(values, [str(value) for value in values])
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_major_formatter("{x:g}")
         axes.minorticks_off()
         axes.set_xlabel(size, fontsize=style.SMALL)
-        axes.set_ylabel("ms a step", fontsize=style.SMALL)
+        axes.set_ylabel("ms per step", fontsize=style.SMALL)
         axes.legend(title="exponent", fontsize=style.SMALL, title_fontsize=style.SMALL)
         style.tidy(axes)
     return chart

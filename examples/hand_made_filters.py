@@ -1,11 +1,11 @@
-"""Filters made by hand, and the ones that a network finds by itself.
+"""Hand-made filters, and the filters that a network learns.
 
     python examples/hand_made_filters.py                a drawn scene, and a LeNet-5 trained for a few seconds
-    python examples/hand_made_filters.py PHOTO.jpg      a picture of your own
+    python examples/hand_made_filters.py PHOTO.jpg      another picture
     python examples/hand_made_filters.py --weights runs/mnist/lenet5.safetensors
 
-A convolution slides a small window over a picture and writes down, at every place, the sum of pixels times weights.
-What it finds depends on the weights alone.  Here they are chosen first, and then learned.
+A convolution moves a small window over a picture and computes, at every position, the sum of pixels times weights.  The
+weights decide which patterns it finds.  Here they are first chosen by hand, and then learned.
 """
 
 import argparse
@@ -21,15 +21,15 @@ from minigrad import data, datasets, optim
 from minigrad.models import LeNet5
 from minigrad.viz import save, style
 
-# 1. Five numbers can do three things along a line: take a mean, a difference (does it get brighter?), and a difference
-#    of differences (is it brighter than on both sides?).  A column of one times a row of another is a 5x5 window.  MEAN
-#    down and SLOPE across is Sobel's edge detector: what is on the right minus what is on the left, averaged along the
-#    edge.  MEAN and BEND, both ways, is Laplace's.  The weights of the last four add up to 0: an even surface, dark or
-#    bright, gives 0.  The corner filter finds corners and ends of lines, and takes slanted edges for corners too: to
-#    tell these apart, what two filters found must be compared, and that is the work of a second layer.
+# 1. Five weights in a row can compute a mean, a difference (where does it become brighter?), or a difference of
+#    differences (where is it brighter than on both sides?).  The product of a column and a row is a 5x5 window.  A
+#    column MEAN and a row SLOPE form Sobel's edge detector: the pixels on the right minus those on the left, averaged
+#    along the edge.  MEAN and BEND, in both orders, form Laplace's.  The weights of the last four filters add up to 0,
+#    so that a uniform area gives 0.  The corner filter responds to corners and ends of lines, but also to slanted
+#    edges.  Only a second layer, which compares the outputs of two filters, can distinguish them.
 MEAN, SLOPE, BEND = np.array([[1, 4, 6, 4, 1], [-1, -2, 0, 2, 1], [1, 0, -2, 0, 1]], np.float32)
 DOT = np.array([0, 0, 1, 0, 0], np.float32)
-MOST_PIXELS = 50_000_000  # of a picture; a JPEG of more is decoded at a part of its size
+MOST_PIXELS = 50_000_000  # of a picture; larger JPEG files are decoded at a reduced size
 FILTERS = {
     "unchanged": np.outer(DOT, DOT),
     "blur": np.outer(MEAN, MEAN) / 256,
@@ -42,7 +42,7 @@ FILTERS = {
 
 def main():
     args = arguments()
-    save(draw_answers(args.picture), args.out / "answers.png")
+    save(draw_outputs(args.picture), args.out / "answers.png")
     save(draw_sizes(), args.out / "stride_and_padding.png")
     mg.manual_seed(args.seed)
     model = LeNet5()
@@ -57,25 +57,27 @@ def main():
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("image", nargs="?", type=Path, help="a picture; a drawn scene if none is given")
-    parser.add_argument("--weights", type=Path, help="safetensors of a LeNet-5; one is trained if none is given")
-    parser.add_argument("--seed", type=int, default=0, help="of weights and shuffling (0)")
+    parser.add_argument("image", nargs="?", type=Path, help="a picture (a drawn scene)")
+    parser.add_argument("--weights", type=Path, help="weights of a LeNet-5 (a new one is trained)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of weights and shuffling (0)")
     parser.add_argument("--out", type=Path, default=Path("runs/hand_made_filters"), help="folder for pictures")
     args = parser.parse_args()
     if args.seed < 0:
         parser.error(f"--seed is {args.seed}; use 0 or more")
     try:
         args.out.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=args.out).close()  # refused now, not after the training
+        tempfile.TemporaryFile(dir=args.out).close()  # fail now, not after the training
     except OSError as error:
-        parser.error(f"--out: {args.out} cannot be written ({error.strerror}); name another folder")
+        parser.error(f"--out: {args.out} cannot be written ({error.strerror}); choose another folder")
     try:
         args.picture = scene() if args.image is None else photograph(args.image)
     except mg.errors.DataError as error:
         parser.error(str(error))
     if min(args.picture.shape) < 16:
         H, W = args.picture.shape
-        parser.error(f"{args.image} is {W}×{H} pixels when it fits into 320×320; give one of 16 or more each way")
+        parser.error(
+            f"{args.image} is {W}×{H} pixels when reduced to fit 320×320; give a picture with sides of 16 or more"
+        )
     if args.weights is not None:
         try:
             args.weights = mg.load(args.weights)
@@ -86,10 +88,10 @@ def arguments():
 
 
 def photograph(path):
-    """A file as grey levels 0 to 1, turned upright, at most 320 pixels each way."""
+    """Return the grey levels of a file, 0 to 1, rotated upright and reduced to fit 320×320 pixels."""
     if not path.is_file():
         raise mg.errors.DataError(f"{path} cannot be read: no such file; check the name")
-    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # ours is counted after draft
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # checked below, after draft
     try:
         with Image.open(path) as file:
             file.draft(None, (640, 640))
@@ -105,7 +107,7 @@ def photograph(path):
 
 
 def scene():
-    """A brick house, a tree, a fence and the sun, drawn four times too large, so that edges are smooth."""
+    """Draw a brick house, a tree, a fence and the sun, four times as large, and reduce it to get smooth edges."""
     picture = Image.new("L", (960, 720), 200)
     pen = ImageDraw.Draw(picture)
     pen.rectangle((0, 520, 960, 720), fill=120)
@@ -125,44 +127,44 @@ def scene():
     return np.asarray(picture.resize((240, 180), Image.Resampling.LANCZOS), np.float32) / 255
 
 
-# 2. Every window is one F.conv2d: images (N, C, H, W), weights (F, C, KH, KW).  What it makes is 4 pixels smaller each
-#    way, since a 5x5 window has no place around the outermost pixels.
+# 2. Every filter is one F.conv2d: images (N, C, H, W), weights (F, C, KH, KW).  The output is 4 pixels smaller in both
+#    directions, since a 5x5 window cannot be centred on the outer pixels.
 
 
 def convolve(image, weight, **settings):
     return F.conv2d(mg.tensor(image[None, None]), mg.tensor(weight[None, None]), **settings).numpy()[0, 0]
 
 
-def draw_answers(picture):
+def draw_outputs(picture):
     height = 2 * (3.7 * picture.shape[0] / picture.shape[1] + 2.1)
-    figure = style.figure(12, height, "Six filters: the weights of the window, and what they make of a picture")
-    print(f"picture of {picture.shape[0]}×{picture.shape[1]} pixels, 0 black to 1 white; what each filter makes of it:")
+    figure = style.figure(12, height, "Six filters: the weights of the window, and the output for a picture")
+    print(f"picture of {picture.shape[0]}×{picture.shape[1]} pixels, 0 black to 1 white; the output of each filter:")
     for axes, (name, weight) in zip(figure.subplots(2, 3).flat, FILTERS.items(), strict=True):
-        answer = convolve(picture, weight)
-        print(f"  {name:17} {answer.shape[0]}×{answer.shape[1]}, from {answer.min():+.2f} to {answer.max():+.2f}")
-        draw_answer(axes, weight, answer, a_picture=name in ("unchanged", "blur"))
+        output = convolve(picture, weight)
+        print(f"  {name:17} {output.shape[0]}×{output.shape[1]}, from {output.min():+.2f} to {output.max():+.2f}")
+        draw_output(axes, weight, output, is_picture=name in ("unchanged", "blur"))
         axes.set_title(name, fontsize=style.LABEL)
-    figure.supxlabel("red: above 0, blue: below 0, white: 0, each on a scale of its own", fontsize=style.SMALL)
+    figure.supxlabel("red: above 0, blue: below 0, white: 0; the scales differ", fontsize=style.SMALL)
     return figure
 
 
-def draw_answer(axes, weight, answer, a_picture):
-    """The weights, and under them what they make: grey if that is a picture again, red and blue if it has a sign."""
-    (H, W), strong = answer.shape, np.quantile(np.abs(answer), 0.998) or 1
-    colours, low, high = ("gray", 0, 1) if a_picture else (style.SIGNED, -strong, strong)
-    axes.imshow(answer, cmap=colours, vmin=low, vmax=high, extent=(0, W, H, 0))
+def draw_output(axes, weight, output, is_picture):
+    """Draw the weights, and below them the output: grey for a picture, red and blue for signed values."""
+    (H, W), strong = output.shape, np.quantile(np.abs(output), 0.998) or 1
+    colours, low, high = ("gray", 0, 1) if is_picture else (style.SIGNED, -strong, strong)
+    axes.imshow(output, cmap=colours, vmin=low, vmax=high, extent=(0, W, H, 0))
     top = -0.4 * W
     axes.imshow(weight, cmap=style.SIGNED, norm=style.zero_centred(weight), extent=(0.31 * W, 0.69 * W, -0.02 * W, top))
     axes.set(xlim=(0, W), ylim=(H, top))
     axes.set_axis_off()
 
 
-# 3. Stride is how far the window jumps; padding is how many rows of 0 are laid around the image first.  A window of K
-#    pixels has (H + 2*padding - K) // stride + 1 places along H pixels.
+# 3. The stride is the distance between two positions of the window.  The padding is the number of rows of zeros around
+#    the image.  A window of K pixels has (H + 2*padding - K) // stride + 1 positions along H pixels.
 
 
 def draw_sizes():
-    """A bright square of 9x9 pixels, and a 3x3 edge detector with four settings."""
+    """Draw the output of a 3x3 edge detector for a bright square on 9x9 pixels, with four settings."""
     image, edge = np.zeros((9, 9), np.float32), np.outer([1, 2, 1], [-1, 0, 1]).astype(np.float32)
     image[3:7, 2:6] = 1
     figure = style.figure(12.5, 3.3, "Stride and padding: a 3×3 window for vertical edges on 9×9 pixels")
@@ -170,15 +172,15 @@ def draw_sizes():
     draw_grid(panels[0], image, "image: 9×9 pixels", "gray", 0, 1)
     print("9×9 pixels and a 3×3 window:")
     for axes, (stride, padding) in zip(panels[1:], ((1, 0), (1, 1), (2, 0), (2, 1)), strict=True):
-        answer = convolve(image, edge, stride=stride, padding=padding)
-        S = len(answer)
+        output = convolve(image, edge, stride=stride, padding=padding)
+        S = len(output)
         print(f"  stride {stride}, padding {padding}: {S}×{S}, since (9 + 2*{padding} - 3) // {stride} + 1 = {S}")
-        draw_grid(axes, answer, f"stride {stride}, padding {padding}: {S}×{S}", style.SIGNED, -4, 4)
+        draw_grid(axes, output, f"stride {stride}, padding {padding}: {S}×{S}", style.SIGNED, -4, 4)
     return figure
 
 
 def draw_grid(axes, values, title, colours, low, high):
-    """Cells of one size however many they are, each with its number."""
+    """Draw cells of the same size in all grids, each with its value."""
     axes.imshow(values, cmap=colours, vmin=low, vmax=high)
     axes.set_title(title, fontsize=style.LABEL)
     middle = (len(values) - 1) / 2
@@ -190,11 +192,11 @@ def draw_grid(axes, values, title, colours, low, high):
         axes.text(x, y, number, ha="center", va="center", fontsize=8, color="white" if dark else "black")
 
 
-# 4. Nobody tells a network what to look for.  After three passes over the digits, are these among its filters?  The
-#    correlation of two windows is 1 where they are alike, 0 where they have nothing in common, -1 where they are
-#    opposites; an edge from dark to bright is as good as one from bright to dark, so the sign does not count.  Among
-#    six random filters one is always a little like any other: the row of random ones says how much that is worth.
-#    Weight decay pulls all weights to 0 all the time, so that of the random start only what serves is left.
+# 4. Nobody tells a network which patterns to find.  After three epochs, are the hand-made filters among its filters?
+#    The correlation of two windows is 1 if they are alike, 0 if they have nothing in common, and -1 if they are
+#    opposites.  An edge from dark to bright is as good as one from bright to dark, so the sign does not count.  Among
+#    six random filters one always resembles a given filter a little; the row of random filters shows how much.  Weight
+#    decay pulls all weights to 0, so that of the random start only the useful part remains.
 
 
 def train(model, seed):
@@ -216,14 +218,14 @@ def train(model, seed):
 
 
 def nearest(weight, filters):
-    """The number of the filter that is most like the weights, or most unlike them, and the correlation."""
+    """Return the number of the filter with the largest absolute correlation to the weights, and the correlation."""
     correlation = np.corrcoef(weight.ravel(), filters.reshape(len(filters), -1))[0, 1:]
     best = int(np.abs(correlation).argmax())
     return best, correlation[best]
 
 
 def draw_nearest(learned, random):
-    figure = style.figure(10.5, 6.4, "Filters made by hand, and the most similar ones in LeNet-5's first layer")
+    figure = style.figure(10.5, 6.4, "Hand-made filters, and the most similar filters in LeNet-5's first layer")
     cells = figure.subplots(3, len(FILTERS) - 1)
     print("correlation with the nearest of LeNet-5's six filters, trained and random:")
     for column, (name, weight) in zip(cells.T, list(FILTERS.items())[1:], strict=True):
@@ -233,9 +235,9 @@ def draw_nearest(learned, random):
             f, r = nearest(weight, filters)
             draw_filter(axes, filters[f, 0], f"filter {f}: {r:+.2f}".replace("-", "−"))
         print(f"  {name:17} {nearest(weight, learned)[1]:+.2f} {nearest(weight, random)[1]:+.2f}")
-    for axes, title in zip(cells[:, 0], ("made by hand", "nearest, trained", "nearest, random"), strict=True):
+    for axes, title in zip(cells[:, 0], ("hand-made", "nearest, trained", "nearest, random"), strict=True):
         axes.set_ylabel(title, fontsize=style.LABEL)
-    figure.supxlabel("under each filter: its correlation with the one made by hand", fontsize=style.SMALL)
+    figure.supxlabel("below each filter: its correlation with the hand-made filter", fontsize=style.SMALL)
     return figure
 
 

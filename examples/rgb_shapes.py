@@ -1,10 +1,10 @@
-"""Colour: what filters look like that see red, green and blue.
+"""Colour: what filters look like that read red, green and blue.
 
-    python examples/rgb_shapes.py          draws 6,000 pictures, learns them, half a minute
-    python examples/rgb_shapes.py --quick  a short look: 1,500 pictures, fewer passes
+    python examples/rgb_shapes.py          draws 6,000 pictures and learns them, in half a minute
+    python examples/rgb_shapes.py --quick  1,500 pictures and fewer epochs
 
-A grey image has one channel, a colour image three, and each filter has a slice of weights for each.  Its three slices
-together are a small colour picture: what the filter would like to see.
+A grey image has one channel and a colour image has three, and each filter has a slice of weights for each channel.  The
+three slices of a filter form a small colour picture: the pattern to which the filter responds most.
 """
 
 import argparse
@@ -24,58 +24,60 @@ from minigrad.viz import style
 SHAPES, TEXTURES = ("disc", "square", "triangle"), ("plain", "striped")
 COLOURS = {"red": 0.0, "green": 0.36, "blue": 0.62}  # hues, as parts of the colour circle
 CLASSES = [" ".join(words) for words in product(TEXTURES, COLOURS, SHAPES)]
-SIDE, SCALE = 32, 4  # pixels; drawn four times too large, so that edges are smooth
+SIDE, SCALE = 32, 4  # pixels of a picture, and how many times larger it is drawn to have smooth edges
 NORMALIZE = (0.5, 0.25)
 
 
-# 1. Data.  Place, size, turn, hue, brightness and background are all drawn by lot, so that none of them gives the class
-#    away: only shape, colour and texture do.
+# 1. Data.  Position, size, rotation, hue, brightness and background are random, so that only shape, colour and texture
+#    identify the class.
 
 
-def draw_one(label, lot):
-    """One picture of a class, (3, 32, 32) uint8."""
+def draw_one(label, random):
+    """Return a picture of a class, (3, 32, 32) uint8."""
     texture, colour, shape = CLASSES[label].split()
-    fill, dark = paint(COLOURS[colour] + lot.normal(0, 0.02), lot.uniform(0.7, 1)), lot.uniform(0.2, 0.5)
-    picture = Image.new("RGB", (SIDE * SCALE,) * 2, paint(lot.uniform(), lot.uniform(0.3, 0.9), lot.uniform(0, 0.3)))
-    x, y = lot.uniform(12, 20, 2) * SCALE
-    radius, turn = lot.uniform(8, 11) * SCALE, lot.uniform(0, 360)
+    fill, dark = to_rgb(COLOURS[colour] + random.normal(0, 0.02), random.uniform(0.7, 1)), random.uniform(0.2, 0.5)
+    picture = Image.new(
+        "RGB", (SIDE * SCALE,) * 2, to_rgb(random.uniform(), random.uniform(0.3, 0.9), random.uniform(0, 0.3))
+    )
+    x, y = random.uniform(12, 20, 2) * SCALE
+    radius, turn = random.uniform(8, 11) * SCALE, random.uniform(0, 360)
     mask = Image.new("L", picture.size)
-    outline(ImageDraw.Draw(mask), shape, x, y, radius, turn)
+    draw_outline(ImageDraw.Draw(mask), shape, x, y, radius, turn)
     surface = Image.new("RGB", picture.size, fill)
     if texture == "striped":
-        stripes(ImageDraw.Draw(surface), tuple(int(dark * level) for level in fill), lot)
+        draw_stripes(ImageDraw.Draw(surface), tuple(int(dark * level) for level in fill), random)
     picture.paste(surface, mask=mask)
     small = np.asarray(picture.resize((SIDE, SIDE), Image.Resampling.BOX), np.float64)
-    return (small + lot.normal(0, 8, small.shape)).clip(0, 255).astype(np.uint8).transpose(2, 0, 1)
+    return (small + random.normal(0, 8, small.shape)).clip(0, 255).astype(np.uint8).transpose(2, 0, 1)
 
 
-def paint(hue, value, saturation=0.9):
+def to_rgb(hue, value, saturation=0.9):
     return tuple(round(255 * level) for level in colorsys.hsv_to_rgb(hue % 1, saturation, value))
 
 
-def outline(pen, shape, x, y, radius, turn):
+def draw_outline(pen, shape, x, y, radius, turn):
     if shape == "disc":
         pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=255)
     else:
         pen.regular_polygon((x, y, 1.15 * radius), 4 if shape == "square" else 3, turn, fill=255)
 
 
-def stripes(pen, colour, lot):
-    """Bars of 2 pixels, 4 apart, upright or lying."""
-    start, upright = int(lot.uniform(0, 4 * SCALE)), lot.integers(2)
+def draw_stripes(pen, colour, random):
+    """Draw bars of 2 pixels every 4 pixels, vertical or horizontal."""
+    start, vertical = int(random.uniform(0, 4 * SCALE)), random.integers(2)
     for at in range(start - 4 * SCALE, SIDE * SCALE, 4 * SCALE):
         far, wide = SIDE * SCALE, at + 2 * SCALE - 1
-        pen.rectangle((at, 0, wide, far) if upright else (0, at, far, wide), fill=colour)
+        pen.rectangle((at, 0, wide, far) if vertical else (0, at, far, wide), fill=colour)
 
 
 def draw_many(n, seed):
-    lot = np.random.default_rng(seed)
+    random = np.random.default_rng(seed)
     labels = np.arange(n) % len(CLASSES)
-    return data.ImageDataset(np.stack([draw_one(label, lot) for label in labels]), labels)
+    return data.ImageDataset(np.stack([draw_one(label, random) for label in labels]), labels)
 
 
-# 2. Network.  The first layer has 16 filters of 7x7 weights for each of 3 channels: (16, 3, 7, 7).  Weight decay fades
-#    what is left of the random start, which would hide in the picture what was learned.
+# 2. Network.  The first layer has 16 filters with 7x7 weights for each of 3 channels: (16, 3, 7, 7).  Weight decay
+#    removes the rest of the random start, which would hide in the picture what was learned.
 
 
 class Net(nn.Module):
@@ -109,18 +111,18 @@ def fit(model, train, epochs):
             scheduler.step()
 
 
-def answers(model, test):
+def predict(model, test):
     with mg.no_grad():
         return np.concatenate([model(x).argmax(1).numpy() for x, _ in data.DataLoader(test, 500, normalize=NORMALIZE)])
 
 
-# 3. What became of the filters.  Any filter is a sum of a grey part, the mean of its three slices, and a coloured rest;
-#    and of an even part, the mean of each slice, and a pattern.  Of random weights 1/3 is grey and 1/49 even, on
-#    average.  A filter for edges of any colour is more grey than that; one for a colour is less grey, and more even.
+# 3. The filters.  Any filter is the sum of a grey part (the mean of its three slices) and a coloured rest, and also the
+#    sum of an even part (the mean of each slice) and a pattern.  Of random weights 1/3 is grey and 1/49 is even, on
+#    average.  A filter for edges of any colour is more grey; a filter for a colour is less grey and more even.
 
 
 def shares(weight):
-    """How much of each filter's sum of squares is grey, and how much is even."""
+    """Return the shares of each filter's sum of squares that are grey and even."""
     whole = (weight**2).sum((1, 2, 3))
     grey = 3 * (weight.mean(1) ** 2).sum((1, 2)) / whole
     return grey, weight[0, 0].size * (weight.mean((2, 3)) ** 2).sum(1) / whole
@@ -134,7 +136,8 @@ def main():
     before = model.conv1.weight.detach().clone().numpy()
     fit(model, train, 6 if args.quick else 15)
     after = model.conv1.weight.detach().numpy()
-    print(f"{(answers(model, test) == test.labels).mean():.1%} of {len(test)} new pictures right, by lot {1 / 18:.1%}")
+    accuracy = (predict(model, test) == test.labels).mean()
+    print(f"{accuracy:.1%} of {len(test)} new pictures right, {1 / len(CLASSES):.1%} by chance")
     for name, weight in (("random", before), ("learned", after)):
         grey, even = shares(weight)
         print(f"{name:8} filters: grey part {grey.min():.0%} to {grey.max():.0%}, even part up to {even.max():.0%}")
@@ -148,22 +151,22 @@ def main():
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seed", type=int, default=0, help="of pictures, weights and shuffling (0)")
-    parser.add_argument("--quick", action="store_true", help="1,500 pictures and 6 passes, not 6,000 and 15")
+    parser.add_argument("--seed", type=int, default=0, help="seed of pictures, weights and shuffling (0)")
+    parser.add_argument("--quick", action="store_true", help="1,500 pictures and 6 epochs instead of 6,000 and 15")
     parser.add_argument("--out", type=Path, default=Path("runs/rgb_shapes"), help="folder for pictures")
     args = parser.parse_args()
     if args.seed < 0:
         parser.error(f"--seed is {args.seed}; use 0 or more")
     try:
         args.out.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=args.out).close()  # refused now, not after the training
+        tempfile.TemporaryFile(dir=args.out).close()  # fail now, not after the training
     except OSError as error:
-        parser.error(f"--out: {args.out} cannot be written ({error.strerror}); name another folder")
+        parser.error(f"--out: {args.out} cannot be written ({error.strerror}); choose another folder")
     return args
 
 
-def sheet(title):
-    """A cell for each class under its name: rows are shapes, columns are textures and colours."""
+def class_grid(title):
+    """Return a figure with a cell for each class: rows are shapes, columns are textures and colours."""
     figure = style.figure(10, 6.2, title)
     cells = figure.subplots(3, 6).ravel(order="F")
     for axes, name in zip(cells, CLASSES, strict=True):
@@ -173,21 +176,21 @@ def sheet(title):
 
 
 def draw_examples(train):
-    figure, cells = sheet(f"{len(CLASSES)} classes of pictures: shape × colour × texture")
+    figure, cells = class_grid(f"{len(CLASSES)} classes of pictures: shape × colour × texture")
     for axes, image in zip(cells, train.images, strict=False):
         axes.imshow(image.transpose(1, 2, 0))
     return figure
 
 
-# 4. The network's own idea of each class: a picture that starts as faint noise and is changed, step by step, so that
-#    the score of the class rises.  Colours and round outlines are plain to see; stripes, which run either way, become a
-#    chequerboard, and triangles, which may be turned any way, points in all directions.
+# 4. Prototypes.  A picture starts as weak noise and is changed step by step to raise the score of a class.  Colours and
+#    round outlines are clear.  Stripes, which have two directions, become a chequerboard, and rotated
+#    triangles become points in all directions.
 
 
 def draw_prototypes(model):
     mean, std = NORMALIZE
     images = viz.prototype_images(model, (3, SIDE, SIDE), limits=(-mean / std, (1 - mean) / std))
-    figure, cells = sheet("What raises the score of each class most")
+    figure, cells = class_grid("The picture with the highest score of each class")
     for axes, image in zip(cells, images, strict=True):
         axes.imshow((image * std + mean).clip(0, 1).transpose(1, 2, 0))
     return figure

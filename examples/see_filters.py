@@ -1,11 +1,11 @@
 """See what the filters of LeNet-5 learn: before, during and after training.
 
-    python examples/see_filters.py              trains for 3 epochs and leaves pictures in runs/see_filters/
-    python examples/see_filters.py --epochs 1   a quicker look
+    python examples/see_filters.py              trains for 3 epochs and writes pictures to runs/see_filters/
+    python examples/see_filters.py --epochs 1   trains for 1 epoch
 
-A filter is a small square of weights that slides over an image.  At every place it multiplies, sums, and leaves one
-number: a large one where the pixels look like the filter.  Nobody draws these squares.  They start as random numbers,
-and training moves each weight a little in the direction that makes the answers less wrong.
+A filter is a small square of weights that moves over an image.  At every position the pixels are multiplied by the
+weights and added.  The sum is large where the pixels look like the filter.  Nobody designs these squares: they start as
+random numbers, and training changes each weight a little in the direction that reduces the error.
 """
 
 import argparse
@@ -21,31 +21,30 @@ from minigrad import data, datasets, optim, viz
 from minigrad.models import LeNet5
 
 MEAN, STD = 0.1307, 0.3081  # of all training pixels, scaled to 0..1
-LOOKED_AT = 2000  # test digits that the report is made from
+REPORT_DIGITS = 2000  # number of test digits in the report
 
 
 def main():
     args = arguments()
 
-    # 1. A network of two convolutions.  The 6 filters of conv1 see the pixels; the 16 of conv2 see only what those 6
-    #    found, so that they answer to arrangements: a corner is an edge beside another edge.
+    # 1. A network of two convolutions.  The 6 filters of conv1 read pixels.  The 16 filters of conv2 read the output of
+    #    those 6, and therefore respond to combinations, for example to a corner, where two edges meet.
     mg.manual_seed(args.seed)
     model = LeNet5()
     init = {name: value.clone() for name, value in model.state_dict().items()}
 
-    # 2. Training, with a tape that keeps the filters as they are after every so many steps.
+    # 2. Training, with a tape that keeps a copy of the filters after every 20 steps.
     tape = viz.FilterTape(model, every=20)
     history = train(model, tape, args)
 
-    # 3. How far did each filter move?  The distance from its random start, in lengths of that start: 1 means that it
-    #    moved as far as it was long.
+    # 3. The distance of each filter from its random start, relative to the length of the start.
     for name in ("conv1", "conv2"):
         moved = tape.distance(name)[-1]
-        print(f"{name}: filters moved by {moved.min():.2f} to {moved.max():.2f} of their first length")
+        print(f"{name}: filters moved by {moved.min():.2f} to {moved.max():.2f} of their initial length")
 
-    # 4. Pictures.  Early filters are edges and blobs; deep ones have a slice for every map below, and make sense only
-    #    together with it.
-    images, labels = digits(LOOKED_AT)
+    # 4. Pictures.  Early filters are edges and blobs.  A deep filter has a slice for every map that it reads, and only
+    #    the slices together have a meaning.
+    images, labels = load_digits(REPORT_DIGITS)
     viz.save(viz.filters(model.conv1, init["conv1.weight"], "conv1: early filters"), args.out / "early_filters.png")
     viz.save(viz.filters(model.conv2, init["conv2.weight"], "conv2: deep filters"), args.out / "deep_filters.png")
     viz.save(tape.contact_sheet("conv1"), args.out / "contact_sheet.png")
@@ -53,29 +52,29 @@ def main():
     viz.save(viz.explain_pixel(model, images[0], "conv1", 0, 14, 14).figure, args.out / "one_pixel.png")
     tape.gif(args.out / "evolution.gif", "conv1")
 
-    # 5. Everything else in one file: open it in a browser, no network needed.
-    page = viz.report(model, images, labels, args.out / "report.html", init, history, tape)
-    print(f"pictures are in {args.out}/; open {page} in a browser")
+    # 5. Everything else in one HTML file, which needs no network.
+    report = viz.report(model, images, labels, args.out / "report.html", init, history, tape)
+    print(f"pictures are in {args.out}/; open {report} in a browser")
 
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--epochs", type=int, default=3, help="passes over the training digits (3)")
-    parser.add_argument("--seed", type=int, default=0, help="of weights and shuffling (0)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of weights and shuffling (0)")
     parser.add_argument("--out", type=Path, default=Path("runs/see_filters"), help="folder for the pictures")
     args = parser.parse_args()
     if args.epochs < 1:
-        parser.error(f"--epochs is {args.epochs}; train for at least 1")
+        parser.error(f"--epochs is {args.epochs}; use 1 or more")
     try:
         args.out.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=args.out).close()  # refused now, not after the training
+        tempfile.TemporaryFile(dir=args.out).close()  # fail now, not after the training
     except OSError as error:
-        parser.error(f"--out: {args.out} cannot be written ({error.strerror}); name another folder")
+        parser.error(f"--out: {args.out} cannot be written ({error.strerror}); choose another folder")
     return args
 
 
 def train(model, tape, args):
-    """Train the model while the tape runs; returns the history that viz.training_curves draws."""
+    """Train the model while the tape records; return the history that viz.training_curves draws."""
     loader = data.DataLoader(datasets.MNIST(), 128, shuffle=True, seed=args.seed, drop_last=True, normalize=(MEAN, STD))
     optimizer = optim.Adam(model.parameters(), lr=0.002)
 
@@ -93,19 +92,19 @@ def train(model, tape, args):
             loss = step(images, labels)
             history["loss"].append(loss.item())
             tape.step(loss)
-        history["accuracy"].append(accuracy(model))
+        history["accuracy"].append(measure_accuracy(model))
         print(f"epoch {epoch + 1}/{args.epochs}: {history['accuracy'][-1]:.2%} of the test digits right", flush=True)
     return history
 
 
-def accuracy(model):
+def measure_accuracy(model):
     test = data.DataLoader(datasets.MNIST(train=False), 1000, normalize=(MEAN, STD))
     with mg.no_grad():
         return float(np.mean([(model(images).argmax(1) == labels).numpy() for images, labels in test]))
 
 
-def digits(count):
-    """The first test digits as the network sees them, (count, 1, 28, 28), and what they are."""
+def load_digits(count):
+    """Return the first test digits as the network reads them, (count, 1, 28, 28), and their labels."""
     return next(iter(data.DataLoader(datasets.MNIST(train=False), count, normalize=(MEAN, STD))))
 
 

@@ -1,11 +1,11 @@
-"""Train LeNet-5 on MNIST, and look at what it learned.
+"""Train LeNet-5 on MNIST, and draw what it has learned.
 
     python examples/train_mnist.py                  three epochs, a few seconds, 99 % of the test digits right
-    python examples/train_mnist.py --device numpy   the same in plain NumPy: how fast are the compiled kernels?
-    python examples/train_mnist.py --resume         go on where the last run stopped; with --epochs 5 for longer
-    python examples/train_mnist.py --target 0.99    stop as soon as so many test digits are right
+    python examples/train_mnist.py --device numpy   the same in plain NumPy, to compare the speed
+    python examples/train_mnist.py --resume         continue the last run; with --epochs 5, for more epochs
+    python examples/train_mnist.py --target 0.99    stop after the first epoch with this accuracy
 
-Everything a training script needs is on this page, in the order in which it happens.
+This file has everything that a training script needs, in the order in which it happens.
 """
 
 import argparse
@@ -27,29 +27,29 @@ from minigrad.models import LeNet5
 MEAN, STD = 0.1307, 0.3081  # of all training pixels, scaled to 0..1
 TEST_BATCH = 1024
 CHECKPOINT = "checkpoint.safetensors"
-WRITER = "examples/train_mnist.py, form 1"  # stands in every checkpoint, so that others are told from them
+FORMAT = "minigrad examples/train_mnist.py, version 1"  # identifies the checkpoints of this script
 DEFAULTS = {"epochs": 3, "batch_size": 128, "lr": 0.005, "seed": 0, "device": "cpu"}
-FIXED = ("batch_size", "lr", "seed")  # a run that goes on with another of these would be neither the old nor a new one
+FIXED = ("batch_size", "lr", "seed")  # settings that --resume does not change, because they change the whole run
 
 
 def main():
     args = arguments()
 
-    # 1. Data: 60,000 digits to learn from and 10,000 the network never sees while it learns.  They stay in memory as
-    #    bytes; one kernel picks, normalises and pads the images of a batch from 28x28 to 32x32, LeNet-5's input size.
-    #    The incomplete last batch of an epoch is left out: other images make it up each time.
+    # 1. Data: 60,000 digits for training, and 10,000 digits for the test, which are not used in training.  They stay in
+    #    memory as bytes.  One kernel selects the images of a batch, normalises them, and pads them from 28x28 to 32x32
+    #    pixels, the input size of LeNet-5.  The incomplete last batch is left out; it has other images in each epoch.
     settings = {"normalize": (MEAN, STD), "pad": 2, "device": args.device}
     train = data.DataLoader(
         datasets.MNIST(train=True), args.batch_size, shuffle=True, seed=args.seed, drop_last=True, **settings
     )
     test = data.DataLoader(datasets.MNIST(train=False), TEST_BATCH, **settings)
 
-    # 2. Kernels: the first run on a machine compiles them, later runs find them on disk.
-    mg.warmup(lambda: rehearse(args, settings))
+    # 2. Kernels: the first run on a machine compiles them, and later runs load them from disk.
+    mg.warmup(lambda: use_all_kernels(args, settings))
 
-    # 3. Model and optimiser, from random numbers or from the checkpoint.  The learning rate climbs for a third of the
-    #    training and then falls to almost nothing: large steps first, fine ones at the end (Smith & Topin,
-    #    "Super-convergence", 2018).  It follows from the number of steps that were done.
+    # 3. Model and optimiser, from random numbers or from the checkpoint.  The learning rate rises for a third of the
+    #    training and then falls almost to 0: large steps first, small steps at the end (Smith & Topin,
+    #    "Super-convergence", 2018).  It depends only on the number of the step.
     mg.manual_seed(args.seed)
     model = LeNet5(image_size=32).to(args.device)
     optimizer = optim.Adam(model.parameters(), lr=args.lr, betas=(0.9, 0.99))
@@ -57,20 +57,20 @@ def main():
     before = model.conv1.weight.detach().clone()
     if args.resume:
         before = resume(args, model, optimizer, run)
-        if finished(args, run):
-            print(f"nothing is left to train after {run['epoch']} epochs; ask for more by --epochs")
+        if is_finished(args, run):
+            print(f"nothing is left to train after {run['epoch']} epochs; give more with --epochs")
     scheduler = optim.lr_scheduler.OneCycleLR(
         optimizer, args.lr, total_steps=args.epochs * len(train), cycle_momentum=False, last_epoch=len(run["loss"]) - 1
     )
 
-    # 4. Training.  A step is the same work for every batch: recorded at its first call, it is replayed afterwards.
-    #    Between two steps, a checkpoint holds all that the steps to come depend on: Ctrl-C writes one, and --resume
-    #    goes on from the last one as if nothing had happened, to the bit.
-    step = mg.graph(lambda images, labels: learn(model, optimizer, images, labels))
-    with Stop() as stop:
-        while not (finished(args, run) or stop.asked):
+    # 4. Training.  A step does the same work for every batch, so mg.graph records it at the first call and replays it
+    #    afterwards.  A checkpoint holds everything on which the next steps depend.  Ctrl-C writes one, and --resume
+    #    continues from the last one with bit-for-bit the same results as an uninterrupted run.
+    step = mg.graph(lambda images, labels: train_step(model, optimizer, images, labels))
+    with StopRequest() as stop:
+        while not (is_finished(args, run) or stop.requested):
             for _ in train_epoch(model, train, step, scheduler, run, args):
-                if stop.asked:
+                if stop.requested:
                     break
                 if args.checkpoint_every and len(run["loss"]) % args.checkpoint_every == 0:
                     save(args, model, optimizer, run, before)
@@ -80,13 +80,13 @@ def main():
                 run["epoch"], run["batch"] = run["epoch"] + 1, 0
                 print(f"epoch {run['epoch']}/{args.epochs}: {accuracy:.2%} of the test digits right", flush=True)
             save(args, model, optimizer, run, before)
-    if not finished(args, run):
-        print(f"\nstopped in epoch {run['epoch'] + 1}; go on with --resume (checkpoint in {args.out})")
+    if not is_finished(args, run):
+        print(f"\nstopped in epoch {run['epoch'] + 1}; continue with --resume (checkpoint in {args.out})")
         return
-    if args.target is not None and not reached(args, run):
-        print(f"{args.target:.2%} was not reached in {args.epochs} epochs; train for more of them")
+    if args.target is not None and not has_reached_target(args, run):
+        print(f"{args.target:.2%} was not reached in {args.epochs} epochs; train for more epochs")
 
-    # 5. What it learned.
+    # 5. Pictures of what it has learned.
     draw(args.out, model, test, run, before)
     print(f"weights and pictures are in {args.out}/")
 
@@ -94,88 +94,92 @@ def main():
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--epochs", type=int, help="passes over the training digits (3)")
-    parser.add_argument("--batch-size", type=int, help="digits per step (128)")
+    parser.add_argument("--batch-size", type=int, help="digits in a step (128)")
     parser.add_argument("--lr", type=float, help="highest learning rate (0.005)")
     parser.add_argument("--device", help="cpu, numpy or cuda (cpu)")
-    parser.add_argument("--seed", type=int, help="of weights and shuffling (0)")
+    parser.add_argument("--seed", type=int, help="seed of weights and shuffling (0)")
     parser.add_argument("--out", type=Path, default=Path("runs/mnist"), help="folder for weights and pictures")
-    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in the folder, as it was set")
-    parser.add_argument("--checkpoint-every", type=int, metavar="STEPS", help="a checkpoint also within an epoch")
-    parser.add_argument("--target", type=float, help="stop after the epoch that reads this share of the test digits")
+    parser.add_argument("--resume", action="store_true", help="continue from the checkpoint in the folder")
+    parser.add_argument("--checkpoint-every", type=int, metavar="STEPS", help="also write checkpoints within an epoch")
+    parser.add_argument("--target", type=float, help="stop after the first epoch with this accuracy, from 0 to 1")
     args = parser.parse_args()
     try:
-        complete(args)
+        complete_settings(args)
         mg.device(args.device)
         args.out.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=args.out).close()  # refused now, not after an epoch
+        tempfile.TemporaryFile(dir=args.out).close()  # fail now, not after an epoch
     except mg.errors.MinigradError as error:
         parser.error(str(error))
     except OSError as error:
-        parser.error(f"--out: {args.out} cannot be written ({error.strerror}); name another folder")
+        parser.error(f"--out: {args.out} cannot be written ({error.strerror}); choose another folder")
     return args
 
 
-def complete(args):
-    """Settings that were not given: those of the run that goes on, or the usual ones.  All are checked."""
+def complete_settings(args):
+    """Fill in settings that were not given, from the run to resume or from DEFAULTS, and check all settings."""
     args.checkpoint = load_checkpoint(args.out / CHECKPOINT) if args.resume else None
     known = args.checkpoint["settings"] if args.resume else DEFAULTS
     for name, value in known.items():
         if getattr(args, name) is None:
             setattr(args, name, value)
     wrong = [
-        (args.epochs < 1, f"--epochs is {args.epochs}; train for at least 1"),
-        (args.batch_size < 1, f"--batch-size is {args.batch_size}; use at least 1"),
+        (args.epochs < 1, f"--epochs is {args.epochs}; use 1 or more"),
+        (args.batch_size < 1, f"--batch-size is {args.batch_size}; use 1 or more"),
         (not 0 < args.lr < math.inf, f"--lr is {args.lr}; use a number above 0"),
         (not 0 <= args.seed < 2**64, f"--seed is {args.seed}; use 0 to 2**64 - 1"),
         (args.checkpoint_every is not None and args.checkpoint_every < 1,
-         f"--checkpoint-every is {args.checkpoint_every} steps; use at least 1"),
+         f"--checkpoint-every is {args.checkpoint_every} steps; use 1 or more"),
         (args.target is not None and not 0 < args.target <= 1,
-         f"--target is {args.target}; it is a share, above 0 and at most 1"),
+         f"--target is {args.target}; use a number above 0 and at most 1"),
     ]  # fmt: skip
     if args.resume:
-        wrong += differences(args, known, args.checkpoint["run"])
+        wrong += find_conflicts(args, known, args.checkpoint["run"])
     for is_wrong, message in wrong:
         if is_wrong:
             raise mg.errors.ValidationError(message)
 
 
 def load_checkpoint(path):
-    """What save() wrote.  The file is left as it is, whatever it holds."""
+    """Return the content of a checkpoint; the file is not changed."""
     if not path.exists():
-        raise mg.errors.DataError(f"--resume: there is no {path}; train without it first, or name the folder by --out")
-    checkpoint = mg.load(path)
-    if not isinstance(checkpoint, dict) or checkpoint.get("writer") != WRITER:
         raise mg.errors.DataError(
-            f"--resume: {path} is no checkpoint of this script as it is now; train without --resume, with --out for "
-            "another folder if the file is to stay"
+            f"--resume: there is no {path}; train without it first, or give the folder with --out"
+        )
+    checkpoint = mg.load(path)
+    if not isinstance(checkpoint, dict) or checkpoint.get("format") != FORMAT:
+        raise mg.errors.DataError(
+            f"--resume: {path} is not a checkpoint of this version of the script; train without --resume, or in "
+            "another folder (--out) to keep the file"
         )
     return checkpoint
 
 
-def differences(args, known, run):
-    """What cannot be another one in a run that goes on; (whether it is, what to say)."""
+def find_conflicts(args, known, run):
+    """Return pairs (whether a setting conflicts with the run to resume, message)."""
     others = [name for name in FIXED if getattr(args, name) != known[name]]
     flags = ["--" + name.replace("_", "-") for name in others]
-    pairs = [f"{flag} is {getattr(args, name)}, it was {known[name]}" for flag, name in zip(flags, others, strict=True)]
+    pairs = [
+        f"{flag} is {getattr(args, name)}, but it was {known[name]}" for flag, name in zip(flags, others, strict=True)
+    ]
     begun = run["epoch"] + (run["batch"] > 0)
     return [
-        (bool(others), f"--resume: {'; '.join(pairs)}; leave out {' and '.join(flags)} to go on, or train without "
-         "--resume in another folder (--out)"),
-        (args.epochs < begun, f"--resume: --epochs is {args.epochs}, and {begun} were begun; ask for as many or more"),
+        (bool(others), f"--resume: {'; '.join(pairs)}; leave out {' and '.join(flags)} to continue, or train "
+         "without --resume in another folder (--out)"),
+        (args.epochs < begun, f"--resume: --epochs is {args.epochs}, but {begun} were begun; use {begun} or more"),
     ]  # fmt: skip
 
 
-def rehearse(args, settings):
-    """A step and a test batch of a model that is thrown away: the kernels that the run will need."""
+def use_all_kernels(args, settings):
+    """Run a training step and a test batch of a temporary model, which use all kernels of a run."""
     digits = datasets.MNIST(train=False)
     model = LeNet5(image_size=32).to(args.device)
     train, test = (data.DataLoader(digits, size, prefetch=0, **settings) for size in (args.batch_size, TEST_BATCH))
-    learn(model, optim.Adam(model.parameters()), *next(iter(train)))
+    train_step(model, optim.Adam(model.parameters()), *next(iter(train)))
     evaluate(model, [next(iter(test))])
 
 
-def learn(model, optimizer, images, labels):
-    """One step: forward, loss, gradients, new weights.  Returns the loss and the number of right answers."""
+def train_step(model, optimizer, images, labels):
+    """Compute the loss and its gradients and update the weights; return the loss and the number of right answers."""
     logits = model(images)
     loss = F.cross_entropy(logits, labels)
     optimizer.zero_grad()
@@ -184,18 +188,16 @@ def learn(model, optimizer, images, labels):
     return loss, (logits.argmax(1) == labels).sum()
 
 
-def finished(args, run):
-    """Whether there is nothing left to train."""
-    return run["epoch"] >= args.epochs or reached(args, run)
+def is_finished(args, run):
+    return run["epoch"] >= args.epochs or has_reached_target(args, run)
 
 
-def reached(args, run):
-    """Whether the last epoch was good enough."""
+def has_reached_target(args, run):
     return args.target is not None and bool(run["accuracy"]) and run["accuracy"][-1] >= args.target
 
 
 def train_epoch(model, train, step, scheduler, run, args):
-    """The batches of an epoch from run["batch"] on; yields after each step, when all of it is done."""
+    """Train on the batches of an epoch from run["batch"] on; yield after each complete step."""
     model.train()
     train.epoch = run["epoch"]
     bar = tqdm(
@@ -210,7 +212,7 @@ def train_epoch(model, train, step, scheduler, run, args):
         for images, labels in islice(train, run["batch"], None):
             loss, hits = (value.item() for value in step(images, labels))
             if not math.isfinite(loss):
-                raise SystemExit(diverged(args, run, loss))
+                raise SystemExit(divergence_message(args, run, loss))
             scheduler.step()
             run["loss"].append(loss)
             run["batch"] += 1
@@ -221,41 +223,43 @@ def train_epoch(model, train, step, scheduler, run, args):
             yield
 
 
-def diverged(args, run, loss):
-    """What to say when the loss is no number: the weights are lost, the last checkpoint is not."""
+def divergence_message(args, run, loss):
+    """Return the message for a loss of nan or infinity, after which only the last checkpoint is usable."""
     epoch, batch = divmod(run["saved"], run["steps_per_epoch"])
     moment = f"step {batch} of epoch {epoch + 1}" if batch else f"epoch {epoch}"
-    good = f"the checkpoint in {args.out}, after {moment}, is good" if run["saved"] else "no checkpoint was written yet"
+    good = f"the checkpoint in {args.out}, after {moment}, is good" if run["saved"] else "there is no checkpoint yet"
     return (
         f"\nthe loss is {loss} at step {run['batch'] + 1} of epoch {run['epoch'] + 1}; {good}.  "
-        f"Try a smaller learning rate than --lr {args.lr}"
+        f"Try a learning rate smaller than --lr {args.lr}"
     )
 
 
-class Stop:
-    """Whether the run is asked to stop, by Ctrl-C or SIGTERM: after the step at hand.  The second one does not wait."""
+class StopRequest:
+    """Catch Ctrl-C and SIGTERM: the first sets `requested`, the second stops at once."""
 
     def __enter__(self):
-        self.asked = False
-        self.before = {number: signal.signal(number, self.ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        self.requested = False
+        self.handlers = {number: signal.signal(number, self.handle) for number in (signal.SIGINT, signal.SIGTERM)}
         return self
 
-    def ask(self, number, frame):
-        self.asked = True
-        for number, handler in self.before.items():
+    def handle(self, number, frame):
+        self.requested = True
+        self.restore_handlers()
+        with contextlib.suppress(OSError):  # not print(), which the signal may have interrupted
+            os.write(2, b"\nstopping after this step; a second Ctrl-C stops at once\n")
+
+    def restore_handlers(self):
+        for number, handler in self.handlers.items():
             signal.signal(number, handler)
-        with contextlib.suppress(OSError):  # print() may be what was interrupted
-            os.write(2, b"\nstopping after this step; the second time stops at once\n")
 
     def __exit__(self, kind, error, trace):
-        for number, handler in self.before.items():
-            signal.signal(number, handler)
+        self.restore_handlers()
         if kind is KeyboardInterrupt:
-            raise SystemExit("\nstopped at once; --resume goes on from the last checkpoint") from None
+            raise SystemExit("\nstopped at once; --resume continues from the last checkpoint") from None
 
 
 def evaluate(model, batches):
-    """The share of right answers, and all labels and answers."""
+    """Return the accuracy, the labels and the answers."""
     model.eval()
     labels, answers = [], []
     with mg.no_grad():
@@ -267,12 +271,12 @@ def evaluate(model, batches):
 
 
 def save(args, model, optimizer, run, before):
-    """The weights alone, for any program that reads safetensors, and all that --resume needs."""
+    """Write the weights alone, for any program that reads safetensors, and a checkpoint for --resume."""
     run["saved"] = len(run["loss"])
     mg.save(model.state_dict(), args.out / "lenet5.safetensors")
     mg.save(
         {
-            "writer": WRITER,
+            "format": FORMAT,
             "settings": {name: getattr(args, name) for name in DEFAULTS},
             "model": model.state_dict(),
             "optimizer": optimizer.state_dict(),
@@ -284,25 +288,25 @@ def save(args, model, optimizer, run, before):
 
 
 def resume(args, model, optimizer, run):
-    """Take over the state of the checkpoint; returns the first filters as they were before training."""
+    """Load the state of the checkpoint; return the filters of conv1 before training."""
     checkpoint, known = args.checkpoint, args.checkpoint["settings"]
     steps = checkpoint["run"]["steps_per_epoch"]
     if steps != run["steps_per_epoch"]:
         raise SystemExit(
-            f"--resume: an epoch has {run['steps_per_epoch']} steps, it had {steps}; was the data set another one?"
+            f"--resume: an epoch has {run['steps_per_epoch']} steps, but it had {steps}; use the same data set"
         )
     model.load_state_dict(checkpoint["model"])
     optimizer.load_state_dict(checkpoint["optimizer"])
     run.update(checkpoint["run"])
     if args.epochs != known["epochs"]:
-        print(f"the learning rate goes on as in a run of {args.epochs} epochs; it was set for {known['epochs']}")
+        print(f"the learning rate continues as in a run of {args.epochs} epochs; it was set for {known['epochs']}")
     if args.device != known["device"]:
-        print(f"goes on on {args.device}; the run was on {known['device']}, whose last bits differ")
+        print(f"continuing on {args.device}; the run was on {known['device']}, whose results differ in the last bits")
     return checkpoint["before"]
 
 
 def draw(out, model, test, run, before):
-    """Filters before and after, the course of training, and which digits are taken for which."""
+    """Draw the filters before and after training, the training curves, and the confusion matrix."""
     _, labels, answers = evaluate(model, test)
     viz.save(viz.filters(model.conv1, init=before.numpy(), title="LeNet-5, first layer"), out / "filters.png")
     viz.save(viz.training_curves(run), out / "training.png")

@@ -1,11 +1,11 @@
-"""Why convolution: what a fully connected network needs, and a convolutional one does not.
+"""Why convolution: compare it with fully connected networks.
 
-    python examples/why_convolution.py          eighteen trainings, less than a minute
-    python examples/why_convolution.py --quick  a short look: a fifth of the digits, one training each
+    python examples/why_convolution.py          18 trainings, less than a minute
+    python examples/why_convolution.py --quick  one training of each network, on a fifth of the digits
 
-A fully connected layer has a weight for every pixel: it must learn anew at each place what a stroke looks like.  A
-convolution uses one small window at all places.  That is a belief about images: neighbours belong together, and what is
-worth finding here is worth finding there.  Three experiments put a price on it.
+A fully connected layer has a weight for every pixel, and must learn the look of a stroke for every position.  A
+convolution uses one small window at all positions.  This is an assumption about images: neighbouring pixels belong
+together, and a pattern that is useful at one position is useful at all of them.  Three experiments measure its value.
 """
 
 import argparse
@@ -38,8 +38,9 @@ def fully_connected(*hidden):
     return nn.Sequential(*layers, nn.Linear(hidden[-1], 10))
 
 
-# 1. Equal budgets, equal accuracy.  LeNet-5 and a fully connected network with as many parameters; a convolutional one
-#    shrunk until it is no better than that, and a fully connected one nine times as large.
+# 1. Parameters and accuracy.  The networks are LeNet-5; a fully connected network with as many parameters; a
+#    convolutional network that is small enough to be no better than that; and a fully connected network with nine times
+#    as many parameters.
 NETS = {
     CNN: LeNet5,
     FULL: lambda: fully_connected(78),
@@ -53,51 +54,54 @@ def main():
     train, test = datasets.MNIST(), datasets.MNIST(train=False)
     if args.quick:
         train, test = part(train, 12_800), part(test, 2_000)
-    nets = {name: [fit(make, train, seed) for seed in range(args.seeds)] for name, make in NETS.items()}
-    rows = {name: (parameters(trained[0]), accuracy(trained, test)) for name, trained in nets.items()}
+    nets = {name: [train_network(make, train, seed) for seed in range(args.seeds)] for name, make in NETS.items()}
+    rows = {name: (count_parameters(trained[0]), accuracy(trained, test)) for name, trained in nets.items()}
     for name, (count, share) in rows.items():
         print(f"{name:21} {count:7,} parameters: {share:.2%} of the test digits right")
 
-    # 2. Shifted digits.  Neither network has ever seen one off its place.  What a window finds moves along with the
-    #    digit, and pooling forgives the rest of a small shift; but LeNet-5's dense layers know places too, so it fails
-    #    later, not never.  From about 5 pixels on some digits are also cut off: their margin is 4.
+    # 2. Shifted digits.  The networks were trained only on centred digits.  The output of a convolution moves with the
+    #    digit, and pooling tolerates a small shift.  The dense layers of LeNet-5 do depend on the position, so that a
+    #    large shift fails as well.  From about 5 pixels on, some digits are also cut off: their margin is 4 pixels.
     moved = {name: [accuracy(nets[name], *shifted(test, s)) for s in SHIFTS] for name in (CNN, FULL)}
     for name, shares in moved.items():
         print(f"{name:21} shifted by {SHIFTS[0]} to {SHIFTS[-1]} pixels: {', '.join(f'{s:.1%}' for s in shares)}")
 
-    # 3. Shuffled pixels.  The same order for all images, so nothing is lost but the neighbourhood.  A fully connected
-    #    network never knew who was whose neighbour, and reads them as well as before.  The convolutional one believes
-    #    in neighbours, and here that is worse than believing nothing.
+    # 3. Shuffled pixels.  The order is the same for all images, so only the neighbourhood of pixels is lost.  A fully
+    #    connected network does not use it, and is as accurate as before.  The convolutional network does use it, and
+    #    becomes less accurate than the fully connected one.
     order = np.random.default_rng(0).permutation(784)
     mixed, mixed_test = shuffled(train, order), shuffled(test, order)
-    again = {
-        name: accuracy([fit(NETS[name], mixed, seed) for seed in range(args.seeds)], mixed_test) for name in (CNN, FULL)
+    unordered = {
+        name: accuracy([train_network(NETS[name], mixed, seed) for seed in range(args.seeds)], mixed_test)
+        for name in (CNN, FULL)
     }
-    for name, share in again.items():
+    for name, share in unordered.items():
         print(f"{name:21} with pixels in order {rows[name][1]:.2%}, trained and tested with shuffled ones {share:.2%}")
-    save(draw(rows, moved, again, test, order, args.seeds), args.out / "why_convolution.png")
+    save(draw(rows, moved, unordered, test, order, args.seeds), args.out / "why_convolution.png")
     print(f"the picture is {args.out}/why_convolution.png")
 
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=3, help="trainings of each network, whose mean is shown (3)")
-    parser.add_argument("--quick", action="store_true", help="one training each, on a fifth of the digits")
+    parser.add_argument(
+        "--seeds", type=int, default=3, help="number of trainings of each network, whose mean is shown (3)"
+    )
+    parser.add_argument("--quick", action="store_true", help="one training of each network, on a fifth of the digits")
     parser.add_argument("--out", type=Path, default=Path("runs/why_convolution"), help="folder for the picture")
     args = parser.parse_args()
     if args.seeds < 1:
-        parser.error(f"--seeds is {args.seeds}; train each network at least 1 time")
+        parser.error(f"--seeds is {args.seeds}; use 1 or more")
     args.seeds = 1 if args.quick else args.seeds
     try:
         args.out.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=args.out).close()  # refused now, not after the training
+        tempfile.TemporaryFile(dir=args.out).close()  # fail now, not after the training
     except OSError as error:
-        parser.error(f"--out: {args.out} cannot be written ({error.strerror}); name another folder")
+        parser.error(f"--out: {args.out} cannot be written ({error.strerror}); choose another folder")
     return args
 
 
-def fit(make, train, seed, epochs=3):
-    """A network after three passes over the digits, all with the same settings."""
+def train_network(make, train, seed, epochs=3):
+    """Return a network after three epochs; the settings are the same for all networks."""
     mg.manual_seed(seed)
     model = make()
     batches = data.DataLoader(train, 128, shuffle=True, seed=seed, drop_last=True, normalize=NORMALIZE)
@@ -119,7 +123,7 @@ def fit(make, train, seed, epochs=3):
 
 
 def accuracy(models, *digits):
-    """The share of right answers, the mean over models and data sets of one length."""
+    """Return the accuracy, as the mean over models and data sets of one length."""
     right = seen = 0
     with mg.no_grad():
         for images, labels in (batch for part in digits for batch in data.DataLoader(part, 1000, normalize=NORMALIZE)):
@@ -128,7 +132,7 @@ def accuracy(models, *digits):
     return right / seen
 
 
-def parameters(model):
+def count_parameters(model):
     return sum(parameter.numel() for parameter in model.parameters())
 
 
@@ -137,10 +141,10 @@ def part(digits, n):
 
 
 def shifted(digits, pixels):
-    """The digits moved right, left, down and up; what enters from outside is paper."""
-    room = np.pad(digits.images, ((0, 0), (pixels, pixels), (pixels, pixels)))
-    places = (pixels, 0), (pixels, 2 * pixels), (0, pixels), (2 * pixels, pixels)
-    return [data.ImageDataset(room[:, y : y + 28, x : x + 28], digits.labels) for y, x in places]
+    """Return the digits shifted right, left, down and up, with paper on the empty side."""
+    padded = np.pad(digits.images, ((0, 0), (pixels, pixels), (pixels, pixels)))
+    corners = (pixels, 0), (pixels, 2 * pixels), (0, pixels), (2 * pixels, pixels)
+    return [data.ImageDataset(padded[:, y : y + 28, x : x + 28], digits.labels) for y, x in corners]
 
 
 def shuffled(digits, order):
@@ -150,16 +154,16 @@ def shuffled(digits, order):
 # ---- the picture
 
 
-def draw(rows, moved, again, test, order, seeds):
-    each = f"mean of {seeds} trainings each" if seeds > 1 else "one training each"
-    figure = style.figure(13, 5.2, f"Why convolution: share of the test digits read right, {each}")
+def draw(rows, moved, unordered, test, order, seeds):
+    each = f"mean of {seeds} trainings" if seeds > 1 else "one training of each network"
+    figure = style.figure(13, 5.2, f"Why convolution: accuracy on the test digits, {each}")
     panels = figure.subplots(2, 3, height_ratios=[1, 3.2])
     draw_table(figure, panels, rows)
     show(panels[0, 1], np.hstack([shifted(test, s)[0].images[0] for s in (0, 3, 6)]), "shifted by 0, 3, 6 pixels")
     both = np.hstack([test.images[0], shuffled(test, order).images[0]])
     show(panels[0, 2], both, "one digit: pixels in order, and shuffled")
     draw_shifts(panels[1, 1], moved)
-    draw_shuffled(panels[1, 2], {name: (rows[name][1], again[name]) for name in again})
+    draw_shuffled(panels[1, 2], {name: (rows[name][1], unordered[name]) for name in unordered})
     return figure
 
 
@@ -172,7 +176,7 @@ def show(axes, pixels, title):
 
 
 def draw_table(figure, panels, rows):
-    """Both rows of the first column as one panel of bars, each with its name, its parameters and its accuracy."""
+    """Draw bars of the accuracy, with names and numbers of parameters, in both rows of the first column."""
     grid = panels[0, 0].get_gridspec()
     panels[0, 0].remove()
     panels[1, 0].remove()

@@ -1,48 +1,48 @@
-"""The error family.  Each is also the builtin error that a Python programmer would expect.
+"""The errors of minigrad.  Each is also the builtin error that a Python programmer expects.
 
 Messages read `where: what is wrong, with both numbers; what to do`.
 """
 
 
 class MinigradError(Exception):
-    """Everything that minigrad raises on purpose."""
+    """The base of all errors that minigrad raises on purpose."""
 
 
 class ShapeError(MinigradError, ValueError):
-    """Shapes that do not fit together."""
+    """Shapes do not fit together."""
 
 
 class OutOfRangeError(ShapeError, IndexError):
-    """An index beyond the elements there are: also Python's IndexError, so that loops over tensors end."""
+    """An index is out of range.  It is also an IndexError, so that a loop over a tensor ends."""
 
 
 class ValidationError(MinigradError, ValueError):
-    """A setting or value out of its range."""
+    """A setting or a value is out of its range."""
 
 
 class DtypeError(MinigradError, TypeError):
-    """A value of the wrong kind."""
+    """A value has the wrong type or dtype."""
 
 
 class DeviceError(MinigradError, RuntimeError):
-    """A device that is missing, unknown, or mixed with another."""
+    """A device is missing or unknown, or tensors are on different devices."""
 
 
 class GraphError(MinigradError, RuntimeError):
-    """A backward pass that cannot give the right answer."""
+    """A backward pass or a recording cannot give the right result."""
 
 
 class StateError(MinigradError, RuntimeError):
-    """A state_dict that does not fit its model or optimiser."""
+    """A state_dict does not fit its model or optimiser."""
 
 
 class LoaderError(MinigradError, RuntimeError):
-    """A batch that its data set does not give."""
+    """A DataLoader cannot make a batch."""
 
 
 class DataError(MinigradError, ValueError):
-    """A data file that is missing, damaged, or not what it should be."""
+    """A data file is missing, damaged or of another format."""
 
 
 class FileError(DataError, OSError):
-    """A file that cannot be written."""
+    """A file cannot be written."""

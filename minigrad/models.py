@@ -1,4 +1,4 @@
-"""Models that are known by name.
+"""Well-known models.
 
 Source: Y. LeCun, L. Bottou, Y. Bengio and P. Haffner, "Gradient-based learning applied to document recognition",
 Proceedings of the IEEE 86(11), 1998.
@@ -12,9 +12,9 @@ from .tensors import Tensor
 
 
 class Subsampling(nn.Module):
-    """The pooling of 1998: the mean of each 2x2 window, times a coefficient, plus a bias, through tanh.
+    """The pooling of LeNet-5 in 1998: tanh(weight * mean of each 2x2 window + bias).
 
-    channels     C, feature maps; each learns its own coefficient and bias
+    channels     C, number of feature maps; each has a weight and a bias, which are learned
     x, returns   (N, C, H, W), (N, C, H/2, W/2)
 
     Source   LeCun et al. 1998, section II-B, layer S2
@@ -30,29 +30,28 @@ class Subsampling(nn.Module):
         self.bias = nn.Parameter(zeros(channels, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        """tanh(mean * weight + bias)."""
         return F.tanh(F.avg_pool2d(x, 2) * self.weight + self.bias)
 
 
 class LeNet5(nn.Module):
-    """The network that read cheques: two convolutions, each followed by pooling, then three dense layers.
+    """The network for handwritten digits: two convolutions, each followed by pooling, and three dense layers.
 
-    classic       False: ReLU and max-pooling, as it is taught today; True: tanh and Subsampling, as in 1998
-    num_classes   count of classes
+    classic       False: ReLU and max-pooling, as usual today; True: tanh and Subsampling, as in 1998
+    num_classes   number of classes
     in_channels   channels of the images
-    image_size    28: conv1 pads by 2 pixels; 32: the images have that margin already
+    image_size    28: conv1 pads the images by 2 pixels; 32: the images already have this margin
     x, returns    (N, in_channels, image_size, image_size), (N, num_classes) logits
 
         conv1 6 filters 5x5   (N, 6, 28, 28)   pool (N, 6, 14, 14)
         conv2 16 filters 5x5  (N, 16, 10, 10)  pool (N, 16, 5, 5) = 400 features
         fc1 120, fc2 84, fc3 num_classes
 
-    With the defaults 61,706 parameters.  What both simplify: the 1998 network joined each map of conv2 to some maps of
-    conv1 only (table I), scaled its tanh (1.7159 * tanh(2x/3)), and compared the last 84 numbers with drawn digits
-    (radial basis functions) where fc3 is a dense layer.
+    The default has 61,706 parameters.  Both forms simplify the network of 1998, which connected each map of conv2 to
+    only some maps of conv1 (table I), scaled its tanh (1.7159 * tanh(2x/3)), and compared the last 84 numbers with
+    drawn digits (radial basis functions) in place of fc3.
 
-    Raises   ShapeError        the images have another size or other channels
-             ValidationError   an image_size other than 28 or 32
+    Raises   ShapeError        the images have another size or number of channels
+             ValidationError   image_size is neither 28 nor 32
     Source   LeCun et al. 1998, section II-B
     Example
     >>> import minigrad as mg
@@ -78,9 +77,8 @@ class LeNet5(nn.Module):
         self.activation = nn.Tanh() if classic else nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits, one for each class."""
         for conv, pool in ((self.conv1, self.pool1), (self.conv2, self.pool2)):
-            # the largest of rectified pixels is the rectified largest: the same numbers, a quarter of the work
+            # ReLU and max-pooling commute; after pooling, ReLU has a quarter of the work
             x = pool(self.activation(conv(x))) if self.classic else self.activation(pool(conv(x)))
         x = self.activation(self.fc1(x.flatten(1)))
         return self.fc3(self.activation(self.fc2(x)))

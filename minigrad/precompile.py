@@ -1,4 +1,4 @@
-"""Compile kernels before they are needed, with a line that says so."""
+"""Compiling kernels in advance."""
 
 import sys
 import time
@@ -9,11 +9,11 @@ from .runtime.kernel import missing
 
 
 def warmup(step: Callable[[], object]) -> int:
-    """Compile every kernel that `step` will launch and that is not on disk yet; return how many those were.
+    """Compile the kernels that `step` launches and that are not on disk; return their number.
 
-    step   runs without its kernels, so it computes nothing: give it a model and data of its own, never one in training
+    step   is called without running its kernels, so it computes nothing; give it a model and data that are not in use
 
-    Prints a line and a progress bar if there is something to compile, and nothing otherwise.
+    If there are kernels to compile, a line and a progress bar are printed.
     Example
     >>> import minigrad as mg
     >>> count = mg.warmup(lambda: mg.relu(mg.zeros(4)))
@@ -24,14 +24,9 @@ def warmup(step: Callable[[], object]) -> int:
         step()
     if not jobs:
         return 0
-    print(
-        f"compiling {len(jobs)} kernels for this machine, once: the next start finds them in {cache.folder()}"
-        if cache.folder()
-        else f"compiling {len(jobs)} kernels for this machine",
-        file=sys.stderr,
-        flush=True,
-    )
-    from tqdm import tqdm  # here, because few imports of minigrad come to this
+    stored = f"; they will be stored in {cache.folder()}" if cache.folder() else ""
+    print(f"compiling {len(jobs)} kernels for this machine{stored}", file=sys.stderr, flush=True)
+    from tqdm import tqdm  # imported here, because most programs have nothing to compile
 
     start = time.perf_counter()
     for job in tqdm(jobs.values(), unit=" kernels", leave=False):

@@ -1,4 +1,4 @@
-"""Profile: where the time of a training step goes, by operation."""
+"""Profiling: the time of each operation."""
 
 import time
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ from .runtime.threads import IDLE, Observer, local
 
 @dataclass
 class Row:
-    """What is known of an operation.
+    """The measurements of an operation.
 
-    calls     count
-    seconds   in its kernels and the Python around them, without compiling
+    calls     number of calls
+    seconds   time in its kernels and the Python around them, without compiling
     compile   seconds of compiling
-    flops     multiplications and additions; 0 for operations that only move or choose
-    bytes     of the arrays that it reads and writes, each once
+    flops     number of multiplications and additions; 0 for operations that only move or select elements
+    bytes     size of the arrays that it reads and writes, each counted once per call
     """
 
     calls: int = 0
@@ -29,15 +29,15 @@ class Row:
 
 
 class profile(Observer):
-    """Time what is computed inside `with`, by operation, and print a table at its end.
+    """Time each operation inside a `with` block, and print a table at its end.
 
-    quiet   True: print nothing; str(p) is the table, p.rows has the numbers
+    quiet   True: do not print the table; str(p) is the table and p.rows has the numbers
 
-    One line for each operation, gradients and optimisers included: calls, milliseconds and their share of the time
-    inside, GFLOP/s, GB/s, and seconds of compiling apart.  What is left is Python between operations.  Functions of
-    mg.graph run unrecorded inside, so that their operations can be told apart.
+    The table has a line for each operation, including gradients and optimisers: calls, milliseconds, share of the time
+    in the block, GFLOP/s, GB/s, and seconds of compiling, which do not count as time.  The line "between operations" is
+    the rest.  Functions of mg.graph are not replayed in the block, so that their operations are timed separately.
 
-    Raises   GraphError   inside another profile, or while a function is recorded
+    Raises   GraphError   inside another profile, or while mg.graph is recording
     Example
     >>> import minigrad as mg
     >>> with mg.profile(quiet=True) as p:
@@ -50,57 +50,57 @@ class profile(Observer):
         self.quiet = quiet
         self.rows: dict[str, Row] = {}
         self.seconds = 0.0
-        self._open: Row | None = None  # of the operation that is running
+        self._current: Row | None = None  # of the operation that is running
 
     def __enter__(self) -> Self:
         if local.observer is not IDLE:
-            raise GraphError("profile: this thread is being recorded or profiled already; leave that first")
+            raise GraphError("profile: this thread is already being recorded or profiled; end that first")
         local.observer = self
-        kernels.listeners.append(self._compiled)
+        kernels.listeners.append(self._add_compile_time)
         self._start = time.perf_counter()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.seconds += time.perf_counter() - self._start
-        kernels.listeners.remove(self._compiled)
+        kernels.listeners.remove(self._add_compile_time)
         local.observer = IDLE
         if not self.quiet:
             print(self)
 
     def run(self, operation: Any, device: Any, arrays: Any, settings: dict[str, Any]) -> Any:
-        """Time an operation."""
+        """Run and time an operation."""
         row = self._row(operation.name)
-        result = self._timed(row, operation.forward, device, *arrays, **settings)
+        result = self._time(row, operation.forward, device, *arrays, **settings)
         if not operation.view:
-            row.bytes += _bytes([*arrays, result])
+            row.bytes += _count_bytes([*arrays, result])
         if operation.flops is not None:
             row.flops += operation.flops(result, *arrays)
         return result
 
     def launch(self, kernel: Any, address: int, tasks: int, arguments: tuple[Any, ...]) -> None:
-        """Run a kernel; one that belongs to no operation, as an optimiser's, is timed by itself."""
-        if self._open is not None:
+        """Run a kernel, and time it if it does not belong to an operation, as those of optimisers."""
+        if self._current is not None:
             kernel.replay(address, tasks, arguments)
             return
         row = self._row(kernel.name)
-        self._timed(row, kernel.replay, address, tasks, arguments)
-        row.bytes += _bytes(arguments)
+        self._time(row, kernel.replay, address, tasks, arguments)
+        row.bytes += _count_bytes(arguments)
 
-    def _timed(self, row: Row, function: Any, *args: Any, **settings: Any) -> Any:
-        outer, self._open, compiled = self._open, row, row.compile
+    def _time(self, row: Row, function: Any, *args: Any, **settings: Any) -> Any:
+        outer, self._current, compiled = self._current, row, row.compile
         start = time.perf_counter()
         try:
             return function(*args, **settings)
         finally:
             row.calls += 1
             row.seconds += time.perf_counter() - start - (row.compile - compiled)
-            self._open = outer
+            self._current = outer
 
     def _row(self, name: str) -> Row:
         return self.rows.setdefault(name, Row())
 
-    def _compiled(self, name: str, seconds: float) -> None:
-        row = self._row(name) if self._open is None else self._open
+    def _add_compile_time(self, name: str, seconds: float) -> None:
+        row = self._row(name) if self._current is None else self._current
         row.compile += seconds
 
     def __str__(self) -> str:
@@ -108,16 +108,16 @@ class profile(Observer):
         compiling = sum(row.compile for _, row in rows)
         total = self.seconds - compiling
         rest = Row(seconds=total - sum(row.seconds for _, row in rows))
-        lines = [_line(name, row, total) for name, row in [*rows, ("between operations", rest)]]
+        lines = [_format_row(name, row, total) for name, row in [*rows, ("between operations", rest)]]
         end = f"{1e3 * total:.2f} ms" + (f", and {compiling:.2f} s of compiling" if compiling else "")
-        return "\n".join([HEAD, *lines, end])
+        return "\n".join([HEADER, *lines, end])
 
 
-HEAD = f"{'operation':28}{'calls':>7}{'ms':>10}{'share':>8}{'GFLOP/s':>10}{'GB/s':>8}{'compile s':>11}"
+HEADER = f"{'operation':28}{'calls':>7}{'ms':>10}{'share':>8}{'GFLOP/s':>10}{'GB/s':>8}{'compile s':>11}"
 
 
-def _line(name: str, row: Row, total: float) -> str:
-    """A row as text; numbers that say nothing are left out."""
+def _format_row(name: str, row: Row, total: float) -> str:
+    """Return a line of the table, without numbers that are 0."""
 
     def rate(count: float) -> str:
         return f"{count / row.seconds / 1e9:.1f}" if count and row.seconds else ""
@@ -130,14 +130,14 @@ def _line(name: str, row: Row, total: float) -> str:
     ).rstrip()
 
 
-def _bytes(values: Any) -> int:
-    """Of all arrays among values, at any depth."""
+def _count_bytes(values: Any) -> int:
+    """Return the size of all arrays in nested lists."""
     total = 0
     for value in values:
         if is_array(value):
             total += value.nbytes
         elif hasattr(value, "arrays"):
-            total += _bytes(value.arrays)
+            total += _count_bytes(value.arrays)
         elif isinstance(value, list | tuple):
-            total += _bytes(value)
+            total += _count_bytes(value)
     return total

@@ -1,74 +1,78 @@
-"""Random numbers: one seed for everything.
+"""Random numbers, all of which follow from one seed.
 
-Values that are drawn once (initial weights, randn, shuffles) come from NumPy's Philox generator; masks drawn inside
-kernels (dropout) from a hash of seed, call and element, the same on every device and for any number of threads.
+Values that are drawn once (initial weights, randn, shuffled orders) come from NumPy's Philox generator.  Masks drawn
+inside kernels (dropout) come from a hash of the seed, the call and the element; they are the same on every device and
+for any number of threads.
 Source: J. Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011 (Philox).
 
-Both belong to a stream.  All threads draw from the program's, in the order in which they come.  Where that order would
-depend on time, a thread has a stream of its own for a while: a DataLoader makes each batch with one, derived from its
-seed, the epoch and the number of the batch.
+Both belong to a stream.  All threads draw from the program's stream, in the order of their calls.  Where that order
+would depend on timing, a thread draws from another stream for a while: a DataLoader makes each batch with a stream
+derived from its seed, the epoch and the number of the batch.
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
+from typing import Any
 
 import numpy as np
 
-from .errors import DtypeError, ValidationError
+from .checks import LARGEST_SEED, type_with_article, whole_number
+from .errors import DtypeError
 from .runtime import fork
 from .runtime.threads import call_on_host, local
 from .tensors import Tensor, tensor
 
 
 class Stream:
-    """The random numbers that follow from a seed, or from a seed and more numbers; made when they are first drawn.
+    """The random numbers that follow from a seed, or from a seed and more numbers.
 
-    calls     counts the keys drawn
-    children  counts the seeds derived, which takes nothing from the stream
+    calls      counts the keys drawn for kernels
+    children   counts the seeds derived from this stream
     """
 
     def __init__(self, seed: int, *path: int):
-        self._origin, self._path = seed, path
+        self._root_seed, self._path = seed, path
         self.calls, self.children = count(), count()
 
     @property
     def seed(self) -> int:
-        """The seed that gives the same numbers to manual_seed."""
-        return self._kept("_seed", self._derived) if self._path else self._origin
+        """The seed with which manual_seed gives the same numbers."""
+        return self._set_once("_seed", self._derive_seed) if self._path else self._root_seed
 
     @property
     def generator(self) -> np.random.Generator:
         """The generator of values."""
-        return self._kept("_generator", lambda: np.random.Generator(np.random.Philox(self.seed)))
+        return self._set_once("_generator", lambda: np.random.Generator(np.random.Philox(self.seed)))
 
-    def _kept(self, name, make):
-        found = self.__dict__.get(name)  # set once, also where two threads come here at once
-        return self.__dict__.setdefault(name, make()) if found is None else found
+    def _set_once(self, name: str, make: Callable[[], Any]) -> Any:
+        """Return an attribute that is made when it is first read, and only once even if two threads read it."""
+        value = self.__dict__.get(name)
+        return self.__dict__.setdefault(name, make()) if value is None else value
 
-    def _derived(self) -> int:
-        return int(np.random.SeedSequence(self._origin, spawn_key=self._path).generate_state(1, np.uint64)[0])
+    def _derive_seed(self) -> int:
+        return int(np.random.SeedSequence(self._root_seed, spawn_key=self._path).generate_state(1, np.uint64)[0])
 
 
-class _Own(threading.local):
-    """The stream that a Python thread has for itself, if it has one."""
+class _ThreadLocal(threading.local):
+    """The stream of this Python thread; None while it draws from the program's."""
 
     stream: Stream | None = None
 
 
-_own = _Own()
+_thread = _ThreadLocal()
 _program = Stream(int(np.random.SeedSequence().generate_state(1, np.uint64)[0]))
 fork.wait_for(lambda: _program.generator.bit_generator.lock)  # NumPy holds it while it draws
 
 
 def manual_seed(seed: int) -> None:
-    """Start all random numbers anew from `seed`, 0 to 2**64 - 1.
+    """Restart all random numbers from `seed`, 0 to 2**64 - 1.
 
-    Called by a data set or collate_fn while a DataLoader makes a batch, it starts the rest of that batch's own random
-    numbers anew, and no others.
+    If a data set or collate_fn calls this while a DataLoader makes a batch, only the random numbers for the rest of
+    that batch restart.
 
-    Raises   ValidationError   the seed is not a whole number in range
+    Raises   ValidationError   the seed is not a whole number from 0 to 2**64 - 1
     Example
     >>> import minigrad as mg
     >>> mg.manual_seed(0)
@@ -77,17 +81,15 @@ def manual_seed(seed: int) -> None:
     >>> bool((mg.randn(3) == first).all())
     True
     """
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**64:
-        raise ValidationError(f"manual_seed: {seed!r} is not a seed; use a whole number from 0 to 2**64 - 1")
-    call_on_host(_start, seed)
+    call_on_host(_restart, whole_number("manual_seed", "seed", seed, least=0, most=LARGEST_SEED))
 
 
-def _start(seed: int) -> None:
-    _become(Stream(seed))
+def _restart(seed: int) -> None:
+    _replace_stream(Stream(seed))
 
 
 def initial_seed() -> int:
-    """The seed in force; while a DataLoader makes a batch, that batch's own, for libraries that draw by themselves.
+    """Return the current seed; while a DataLoader makes a batch, a seed of that batch, for use by other libraries.
 
     Example
     >>> import minigrad as mg
@@ -95,13 +97,13 @@ def initial_seed() -> int:
     >>> mg.initial_seed()
     7
     """
-    return _current().seed
+    return _current_stream().seed
 
 
 def get_rng_state() -> Tensor:
-    """Where the random numbers stand, as a tensor (128,) uint8; with set_rng_state they go on from there.
+    """Return the state of the random numbers, a tensor (128,) uint8 for set_rng_state.
 
-    Raises   GraphError   inside a recorded function
+    Raises   GraphError   mg.graph is recording
     Example
     >>> import minigrad as mg
     >>> state = mg.get_rng_state()
@@ -111,7 +113,7 @@ def get_rng_state() -> Tensor:
     True
     """
     local.observer.refuse("reading the state of random numbers", "read it outside")
-    source = _current()
+    source = _current_stream()
     counted = next(source.calls), next(source.children)
     source.calls, source.children = map(count, counted)
     state = source.generator.bit_generator.state
@@ -121,17 +123,18 @@ def get_rng_state() -> Tensor:
 
 
 def set_rng_state(new_state: Tensor) -> None:
-    """Go on with the random numbers from where they stood at a call of get_rng_state.
+    """Restore a state of the random numbers.
 
     new_state   (128,) uint8, from get_rng_state
 
-    Raises   DtypeError   not such a tensor
-             GraphError   inside a recorded function
+    Raises   DtypeError   new_state has another dtype or shape, or is not a Tensor
+             GraphError   mg.graph is recording
     """
     local.observer.refuse("setting the state of random numbers", "set it outside")
     if not isinstance(new_state, Tensor) or new_state.dtype != np.uint8 or new_state.shape != (128,):
-        given = f"{new_state.dtype} {new_state.shape}" if isinstance(new_state, Tensor) else type(new_state).__name__
-        raise DtypeError(f"set_rng_state: expected uint8 (128,), got {given}; give what get_rng_state returned")
+        is_tensor = isinstance(new_state, Tensor)
+        given = f"{new_state.dtype} {new_state.shape}" if is_tensor else type_with_article(new_state)
+        raise DtypeError(f"set_rng_state: expected uint8 (128,), got {given}; give the result of get_rng_state")
     words = new_state.detach().cpu().numpy().copy().view(np.uint64)
     source = Stream(int(words[0]))
     source.calls, source.children = count(int(words[1])), count(int(words[2]))
@@ -143,52 +146,52 @@ def set_rng_state(new_state: Tensor) -> None:
         "has_uint32": int(words[14]),
         "uinteger": int(words[15]),
     }
-    _become(source)
+    _replace_stream(source)
 
 
 @contextmanager
-def stream(seed: int, *path: int) -> Iterator[None]:
-    """Inside, this thread draws from a stream of its own, derived from a seed and more numbers, 0 or more each."""
-    before, _own.stream = _own.stream, Stream(seed, *path)
+def use_stream(seed: int, *path: int) -> Iterator[None]:
+    """Inside, this thread draws from the stream that follows from a seed and more numbers, each 0 or more."""
+    before, _thread.stream = _thread.stream, Stream(seed, *path)
     try:
         yield
     finally:
-        _own.stream = before
+        _thread.stream = before
 
 
-def derived_seed() -> int:
-    """Another seed at each call, fixed by manual_seed; the stream goes on as if nothing was drawn."""
-    parent = _current()
+def derive_seed() -> int:
+    """Return another seed at each call, fixed by manual_seed, without drawing from the stream."""
+    parent = _current_stream()
     return Stream(parent.seed, next(parent.children)).seed
 
 
 def generator() -> np.random.Generator:
-    """The generator of this thread's stream, for values drawn with NumPy."""
+    """Return the NumPy generator of the current stream."""
     local.observer.refuse("drawing random numbers", "draw them outside, and give them as an argument")
-    return _current().generator
+    return _current_stream().generator
 
 
 def next_key() -> np.ndarray:
-    """A key (1) uint64 for one random kernel: the seed and the number of such calls since it was set, mixed."""
+    """Return a key (1) uint64 for one random kernel, a hash of the seed and of the number of such calls since."""
     key = np.empty(1, np.uint64)
-    call_on_host(_draw, key)
+    call_on_host(_fill_key, key)
     return key
 
 
-def _draw(key: np.ndarray) -> None:
-    source = _current()
+def _fill_key(key: np.ndarray) -> None:
+    source = _current_stream()
     key[:] = np.random.SeedSequence([source.seed, next(source.calls)]).generate_state(1, np.uint64)
 
 
-def _current() -> Stream:
-    return _own.stream or _program
+def _current_stream() -> Stream:
+    return _thread.stream or _program
 
 
-def _become(source: Stream) -> None:
-    """Put another stream in place of the one that this thread draws from."""
+def _replace_stream(source: Stream) -> None:
+    """Replace the stream that this thread draws from."""
     global _program
-    if _own.stream is None:
-        with _program.generator.bit_generator.lock:  # no fork comes between, see below
+    if _thread.stream is None:
+        with _program.generator.bit_generator.lock:  # a fork waits for this lock, see above
             _program = source
     else:
-        _own.stream = source
+        _thread.stream = source

@@ -1,37 +1,38 @@
-"""Every size formula, once, with the checks that belong to it.
+"""Formulas for shapes and sizes, with their checks.
 
-Sizes of windows: V. Dumoulin and F. Visin, "A guide to convolution arithmetic for deep learning", 2016, section 2.
+Source of window sizes: V. Dumoulin and F. Visin, "A guide to convolution arithmetic for deep learning", 2016, section 2
 """
 
 from collections.abc import Sequence
 from math import gcd, prod
 
+from .checks import whole_number
 from .errors import DtypeError, ShapeError, ValidationError
 
 Shape = tuple[int, ...]
+Pair = tuple[int, int]
 Pads = tuple[int, int, int, int]  # rows added above and below, columns added left and right
 
 
-def pair(value: int | Sequence[int], name: str, where: str, least: int = 1) -> tuple[int, int]:
-    """One number for both sides, or (height, width), each at least `least`."""
-    both = tuple(value) if isinstance(value, tuple | list) else (value, value)
-    both = tuple(
-        side.__index__() if hasattr(side, "__index__") and not isinstance(side, bool) else None for side in both
-    )
-    if len(both) != 2 or None in both:
-        raise ValidationError(f"{where}: {name} is {value!r}; give one whole number or a pair of them")
-    if min(both) < least:
-        raise ValidationError(f"{where}: {name} is {value!r}; it must be at least {least}")
-    return both
+def pair(value: int | Sequence[int], name: str, where: str, least: int = 1) -> Pair:
+    """Return (height, width) of a setting given as one number or two, each at least `least`."""
+    sides = value if isinstance(value, tuple | list) else (value, value)
+    try:
+        height, width = (whole_number(where, name, side, least) for side in sides)
+    except ValueError:
+        raise ValidationError(
+            f"{where}: {name} is {value!r}; use a whole number of {least} or more, or a pair of them"
+        ) from None
+    return height, width
 
 
-def windows(
+def count_windows(
     size: int, window: int, stride: int, before: int, after: int, dilation: int, ceil_mode: bool = False
 ) -> int:
-    """How many windows fit along one side: floor((size + before + after - dilation*(window-1) - 1) / stride) + 1.
+    """Return floor((size + before + after - dilation*(window-1) - 1) / stride) + 1, the windows along one side.
 
-    With ceil_mode the division rounds up: a window may reach over the far edge, and so be larger than the input and its
-    padding, but not start in the padding behind the input.
+    With ceil_mode the division rounds up.  Then the last window may reach beyond the padding, but it must start inside
+    the image or the padding before it.
     """
     room = size + before + after - dilation * (window - 1) - 1
     count = (room + (stride - 1 if ceil_mode else 0)) // stride + 1
@@ -40,19 +41,21 @@ def windows(
     return max(count, 0)
 
 
-def same_padding(window: int, dilation: int) -> tuple[int, int]:
-    """Padding before and after that keeps the size at stride 1; an odd one more goes behind."""
+def same_padding(window: int, dilation: int) -> Pair:
+    """Return the padding (before, after) that keeps the size at stride 1; after is one larger if the sum is odd."""
     total = dilation * (window - 1)
     return total // 2, total - total // 2
 
 
-def padding_2d(padding, window, stride, dilation, where: str) -> Pads:
-    """The four margins of a padding given as a number, a pair, 'same' or 'valid'."""
+def padding_2d(padding: int | Sequence[int] | str, window: Pair, stride: Pair, dilation: Pair, where: str) -> Pads:
+    """Return (top, bottom, left, right) of a padding given as a number, a pair, 'same' or 'valid'."""
     if padding == "valid":
         return 0, 0, 0, 0
     if padding == "same":
         if stride != (1, 1):
-            raise ValidationError(f"{where}: padding='same' needs stride 1, got stride {stride}")
+            raise ValidationError(
+                f"{where}: padding='same' needs stride 1, but stride is {stride}; use stride=1, or padding in pixels"
+            )
         return (*same_padding(window[0], dilation[0]), *same_padding(window[1], dilation[1]))
     if isinstance(padding, str):
         raise ValidationError(f"{where}: padding is {padding!r}; use a number, a pair, 'same' or 'valid'")
@@ -60,16 +63,18 @@ def padding_2d(padding, window, stride, dilation, where: str) -> Pads:
     return rows, rows, cols, cols
 
 
-def window_grid(x: Shape, window, stride, pads: Pads, dilation, where: str, ceil_mode: bool = False) -> tuple[int, int]:
-    """(OH, OW), the number of window positions on images of shape x (N, C, H, W)."""
+def window_grid(
+    x: Shape, window: Pair, stride: Pair, pads: Pads, dilation: Pair, where: str, ceil_mode: bool = False
+) -> Pair:
+    """Return (OH, OW), the number of windows on images of shape x (N, C, H, W)."""
     if len(x) != 4:
         raise ShapeError(
             f"{where}: x has {len(x)} dimensions {x}, expected 4 (N, C, H, W); "
             f"{'add one with x.unsqueeze(0)' if len(x) == 3 else 'reshape it to images first'}"
         )
     top, bottom, left, right = pads
-    rows = windows(x[2], window[0], stride[0], top, bottom, dilation[0], ceil_mode)
-    cols = windows(x[3], window[1], stride[1], left, right, dilation[1], ceil_mode)
+    rows = count_windows(x[2], window[0], stride[0], top, bottom, dilation[0], ceil_mode)
+    cols = count_windows(x[3], window[1], stride[1], left, right, dilation[1], ceil_mode)
     if rows < 1 or cols < 1:
         reach = tuple(d * (k - 1) + 1 for d, k in zip(dilation, window, strict=True))
         raise ShapeError(
@@ -82,10 +87,10 @@ def window_grid(x: Shape, window, stride, pads: Pads, dilation, where: str, ceil
 def windows_covering(
     size: int, count: int, window: int, stride: int, before: int, dilation: int
 ) -> list[tuple[int, ...]]:
-    """For every pixel along one side, the windows that cover it: (number, first tap, its window, and their steps).
+    """Return for every pixel along one side the windows that cover it, as (tap, window, number, tap step, window step).
 
-    Pixel h is tap k of window o where h + before - k*dilation = o*stride.  From one such pair to the next the tap grows
-    by stride / g and the window falls by dilation / g, the steps, g being the greatest common divisor of the two.
+    Tap k of window o covers pixel h if h + before - k*dilation = o*stride.  There are `number` such pairs; the first is
+    (tap, window), and the next has tap + stride/g and window - dilation/g, with g = gcd(stride, dilation).
     """
     common = gcd(stride, dilation)
     steps = stride // common, dilation // common
@@ -101,7 +106,7 @@ def windows_covering(
 
 
 def broadcast(where: str, *shapes: Shape) -> Shape:
-    """The common shape of operands: sizes are aligned from the right and 1 stretches."""
+    """Return the common shape of operands.  Sizes are aligned from the right, and a size of 1 stretches."""
     if all(shape == shapes[0] for shape in shapes):
         return shapes[0]
     sizes = []
@@ -118,7 +123,7 @@ def broadcast(where: str, *shapes: Shape) -> Shape:
 
 
 def axis_number(axis: int, ndim: int, where: str) -> int:
-    """An axis counted from the front; -1 is the last."""
+    """Return an axis counted from the front; -1 is the last."""
     if isinstance(axis, bool) or not hasattr(axis, "__index__"):
         raise DtypeError(f"{where}: dim is {axis!r}; give a whole number")
     axis = axis.__index__()
@@ -130,14 +135,14 @@ def axis_number(axis: int, ndim: int, where: str) -> int:
 
 
 def existing_axis(axis: int, ndim: int, where: str) -> int:
-    """As axis_number, for what needs an axis: a single number has none."""
+    """Do the same as axis_number, but refuse a single number, which has no axis."""
     if not ndim:
         raise ShapeError(f"{where}: dim {axis} of a single number, which has no axis; use unsqueeze(0) first")
     return axis_number(axis, ndim, where)
 
 
-def axes_tuple(dim, ndim: int, where: str) -> tuple[int, ...]:
-    """Axes given as a number or a sequence, or None or an empty one for all, as sorted distinct numbers."""
+def axes_tuple(dim: int | Sequence[int] | None, ndim: int, where: str) -> tuple[int, ...]:
+    """Return axes given as a number or a sequence as sorted numbers; None and an empty sequence mean all axes."""
     if dim is None or (isinstance(dim, tuple | list) and not dim):
         return tuple(range(ndim))
     axes = tuple(dim) if isinstance(dim, tuple | list) else (dim,)
@@ -148,14 +153,14 @@ def axes_tuple(dim, ndim: int, where: str) -> tuple[int, ...]:
 
 
 def reduced(shape: Shape, axes: tuple[int, ...], keepdim: bool) -> Shape:
-    """The shape after reducing over `axes`."""
+    """Return the shape after a reduction over `axes`."""
     if keepdim:
         return tuple(1 if axis in axes else size for axis, size in enumerate(shape))
     return tuple(size for axis, size in enumerate(shape) if axis not in axes)
 
 
 def resolve(shape: Sequence[int], size: int, old: Shape, where: str) -> Shape:
-    """A new shape for `size` elements, with at most one -1 worked out."""
+    """Return a new shape for `size` elements; one size may be -1 and is computed."""
     if not all(hasattr(side, "__index__") for side in shape):
         raise ShapeError(f"{where}: {tuple(shape)} is not a shape; use whole numbers")
     new = tuple(side.__index__() for side in shape)

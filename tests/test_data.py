@@ -570,7 +570,7 @@ def test_keyboard_interrupt_loses_no_batch(monkeypatch):
 @pytest.mark.parametrize("prefetch", [0, 2])
 def test_a_recorded_function_refuses_to_read_a_loader(prefetch):
     iterator = iter(DataLoader([1.0, 2.0], prefetch=prefetch))
-    with pytest.raises(GraphError, match="^graph: going through a DataLoader inside a recorded function"):
+    with pytest.raises(GraphError, match="^graph: iterating over a DataLoader inside a recorded function"):
         mg.graph(lambda: next(iterator))()
 
 
@@ -600,7 +600,7 @@ def test_an_iterator_refuses_to_be_used_after_a_fork():
     next(iterator)
 
     def child():
-        with pytest.raises(LoaderError, match=r"^DataLoader: this iterator was begun in process \d+, .*; begin an"):
+        with pytest.raises(LoaderError, match=r"^DataLoader: this iterator belongs to process \d+, .*; make a new"):
             next(iterator)
         sys.exit(17)
 
@@ -640,7 +640,9 @@ def test_random_split_takes_fractions_and_follows_its_seed():
 
 @pytest.mark.parametrize("lengths", [[], [4, 5], [-1, 11], [0.5, 0.4], [1.5, -0.5]])
 def test_random_split_refuses_lengths_that_do_not_add_up(lengths):
-    message = "^random_split: lengths .* add up to .*, expected none below 0 and a sum of 10 samples, or of 1 for"
+    message = (
+        "^random_split: lengths .* add up to .*; use lengths of 0 or more that add up to 10 samples, or shares that"
+    )
     with pytest.raises(ValidationError, match=message):
         random_split(Numbers(10), lengths)
 
@@ -648,7 +650,9 @@ def test_random_split_refuses_lengths_that_do_not_add_up(lengths):
 def test_subset_refuses_indices_out_of_range_or_not_whole():
     with pytest.raises(ValidationError, match="^Subset: index 10 is out of range for 10 samples; use 0 to 9$"):
         Subset(Numbers(10), [0, 10])
-    with pytest.raises(DtypeError, match=r"^Subset: indices are float64 \(1,\), expected a list of whole numbers"):
+    with pytest.raises(
+        DtypeError, match=r"^Subset: indices are float64 \(1,\), expected whole numbers \(N,\); give a list"
+    ):
         Subset(Numbers(10), [0.5])
     assert list(Subset(Numbers(10), [])) == []
 
@@ -674,28 +678,34 @@ def test_dataset_names_a_missing_method():
     class Empty(Dataset):
         pass
 
-    with pytest.raises(NotImplementedError, match="^Empty: __len__ is missing; write one that counts the samples$"):
+    with pytest.raises(
+        NotImplementedError, match="^Empty: __len__ is missing; define it to return the number of samples$"
+    ):
         len(Empty())
-    with pytest.raises(NotImplementedError, match="^Empty: __getitem__ is missing; write one that returns a sample$"):
+    with pytest.raises(NotImplementedError, match="^Empty: __getitem__ is missing; define it to return a sample$"):
         Empty()[0]
 
 
 def test_image_dataset_refuses_other_dtypes_and_shapes():
     images = np.zeros((3, 2, 2), np.uint8)
-    with pytest.raises(DtypeError, match="^ImageDataset: images are float64, expected uint8; try TensorDataset$"):
+    with pytest.raises(DtypeError, match="^ImageDataset: images are float64, expected uint8; use TensorDataset$"):
         ImageDataset(images.astype(float), [0, 1, 2])
     with pytest.raises(DtypeError, match="^ImageDataset: labels are float64, expected whole numbers; number the"):
         ImageDataset(images, [0.0, 1.0, 2.0])
     with pytest.raises(ShapeError, match=r"^ImageDataset: images have 2 dimensions \(3, 4\), expected 3 .* reshape"):
         ImageDataset(images.reshape(3, 4), [0, 1, 2])
-    with pytest.raises(ShapeError, match=r"^ImageDataset: labels have shape \(2,\) for 3 images; give one label an"):
+    with pytest.raises(
+        ShapeError, match=r"^ImageDataset: labels have shape \(2,\) for 3 images; give each image a label"
+    ):
         ImageDataset(images, [0, 1])
 
 
 def test_tensor_dataset_refuses_tensors_of_different_lengths():
-    with pytest.raises(ShapeError, match=r"^TensorDataset: shapes \(2,\), \(3,\) are not rows of one length; make"):
+    with pytest.raises(
+        ShapeError, match=r"^TensorDataset: shapes \(2,\), \(3,\) do not have the same number of rows; make"
+    ):
         TensorDataset(mg.tensor([1, 2]), mg.tensor([1, 2, 3]))
-    with pytest.raises(ShapeError, match=r"^TensorDataset: shapes \(\) are not rows"):
+    with pytest.raises(ShapeError, match=r"^TensorDataset: shapes \(\) do not have"):
         TensorDataset(mg.tensor(1))
     with pytest.raises(ValidationError, match="^TensorDataset: no tensors; give at least one$"):
         TensorDataset()
@@ -704,17 +714,25 @@ def test_tensor_dataset_refuses_tensors_of_different_lengths():
 @pytest.mark.parametrize(
     "setting, error, message",
     [
-        ({"batch_size": 0}, ValidationError, "batch_size is 0; it must be at least 1$"),
-        ({"batch_size": 2.0}, DtypeError, "batch_size is 2.0; give a whole number$"),
-        ({"batch_size": True}, DtypeError, "batch_size is True; give a whole number$"),
-        ({"prefetch": -1}, ValidationError, "prefetch is -1; it must be at least 0$"),
-        ({"pad": -1}, ValidationError, "pad is -1; it must be at least 0$"),
-        ({"seed": -1}, ValidationError, r"seed is -1; use a whole number from 0 to 2\*\*64 - 1, or None$"),
+        ({"batch_size": 0}, ValidationError, "batch_size is 0; use a whole number of 1 or more$"),
+        ({"batch_size": 2.0}, ValidationError, "batch_size is 2.0; use a whole number of 1 or more$"),
+        ({"batch_size": True}, ValidationError, "batch_size is True; use a whole number of 1 or more$"),
+        ({"prefetch": -1}, ValidationError, "prefetch is -1; use a whole number of 0 or more$"),
+        ({"pad": -1}, ValidationError, "pad is -1; use a whole number of 0 or more$"),
+        ({"seed": -1}, ValidationError, r"seed is -1; use a whole number from 0 to 2\*\*64 - 1$"),
         ({"seed": 0.5}, ValidationError, "seed is 0.5; use a whole number"),
         ({"dtype": "colour"}, DtypeError, "'colour' is neither a dtype"),
         ({"dtype": np.int64}, DtypeError, "dtype is int64; use float32 or float64$"),
-        ({"normalize": (0.5, 0)}, ValidationError, r"normalize has mean \[0.5 0.5\] and std \[0. 0.\]; mean must be"),
-        ({"normalize": (np.nan, 1)}, ValidationError, r"normalize has mean \[nan nan\] and std \[1. 1.\]; mean must"),
+        (
+            {"normalize": (0.5, 0)},
+            ValidationError,
+            r"normalize has mean \[0.5 0.5\] and std \[0. 0.\]; use a finite mean",
+        ),
+        (
+            {"normalize": (np.nan, 1)},
+            ValidationError,
+            r"normalize has mean \[nan nan\] and std \[1. 1.\]; use a finite",
+        ),
         (
             {"normalize": 0.5},
             ValidationError,
@@ -735,14 +753,18 @@ def test_loader_refuses_arguments_out_of_range(setting, error, message):
 @pytest.mark.parametrize("setting", [{"normalize": np.ones(2)}, {"pad": 1}, {"dtype": mg.float64}])
 @pytest.mark.parametrize("dataset", [Numbers(3), TensorDataset(mg.tensor([1.0]))])
 def test_loader_refuses_image_arguments_for_other_samples(dataset, setting):
-    with pytest.raises(ValidationError, match=f"^DataLoader: .*, not for samples of {type(dataset).__name__} or"):
+    with pytest.raises(ValidationError, match=f"^DataLoader: .*, not to samples of {type(dataset).__name__} or"):
         DataLoader(dataset, **setting)
 
 
 def test_loader_refuses_a_generator_an_empty_dataset_and_an_unknown_device():
-    with pytest.raises(DtypeError, match="^DataLoader: generator lacks __len__ or __getitem__; give a Dataset or a"):
+    with pytest.raises(
+        DtypeError, match="^DataLoader: dataset is a generator without __len__ or __getitem__; give a Dataset or a"
+    ):
         DataLoader(number for number in range(3))
-    with pytest.raises(ValidationError, match="^DataLoader: the data set has 0 samples, expected at least 1; was a"):
+    with pytest.raises(
+        ValidationError, match="^DataLoader: the data set has 0 samples, expected 1 or more; check how it was"
+    ):
         DataLoader([])
     with pytest.raises(DeviceError, match="^device .tpu. is unknown"):
         DataLoader(Numbers(3), device="tpu")
@@ -750,5 +772,5 @@ def test_loader_refuses_a_generator_an_empty_dataset_and_an_unknown_device():
 
 def test_epoch_below_0_is_refused():
     loader = DataLoader(Numbers(3))
-    with pytest.raises(ValidationError, match="^DataLoader: epoch is -1; it must be at least 0$"):
+    with pytest.raises(ValidationError, match="^DataLoader: epoch is -1; use a whole number of 0 or more$"):
         loader.epoch = -1

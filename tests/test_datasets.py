@@ -96,15 +96,16 @@ def test_mnist_negative_index_counts_from_the_end(t10k):
 
 @pytest.mark.parametrize("index", [10_000, -10_001])
 def test_mnist_refuses_an_index_out_of_range(t10k, index):
-    with pytest.raises(IndexError, match=f"^MNIST: index {index} is out of range for 10000 images; the last is 9999$"):
+    with pytest.raises(
+        IndexError, match=f"^MNIST: index {index} is out of range for 10000 images; use -10000 to 9999$"
+    ):
         t10k[index]
 
 
-@pytest.mark.parametrize("index, kind", [(slice(3), "slice"), (1.0, "float"), ([1, 2], "list")])
-def test_mnist_refuses_an_index_that_is_no_whole_number(t10k, index, kind):
-    with pytest.raises(
-        DtypeError, match=f"^MNIST: index is a {kind}, expected a whole number; for many samples, index .images and"
-    ):
+@pytest.mark.parametrize("index", [slice(3), 1.0, [1, 2]])
+def test_mnist_refuses_an_index_that_is_no_whole_number(t10k, index):
+    message = f"MNIST: index is {index!r}; use a whole number; for many samples, index .images and .labels"
+    with pytest.raises(DtypeError, match=f"^{re.escape(message)}$"):
         t10k[index]
 
 
@@ -127,7 +128,7 @@ def test_mnist_repr(t10k, three_digits):
 
 
 def test_mnist_refuses_a_folder_as_train():
-    with pytest.raises(DtypeError, match="^MNIST: train is './data', expected True or False; name a folder with root="):
+    with pytest.raises(DtypeError, match="^MNIST: train is './data', expected True or False; give a folder as root="):
         MNIST("./data")
 
 
@@ -148,7 +149,9 @@ def test_mnist_refuses_a_shipped_file_with_a_changed_byte(tmp_path, monkeypatch,
 
 def test_mnist_names_a_missing_shipped_file(tmp_path, monkeypatch):
     monkeypatch.setattr(mnist, "SHIPPED", tmp_path)
-    with pytest.raises(DataError, match="no file train-images-idx3-ubyte, with or without .gz; reinstall minigrad$"):
+    with pytest.raises(
+        DataError, match="has no file train-images-idx3-ubyte, with or without .gz; reinstall minigrad$"
+    ):
         MNIST()
 
 
@@ -168,13 +171,13 @@ def test_mnist_root_accepts_the_usual_file_names(tmp_path, mark, end):
 
 def test_mnist_root_without_the_file_is_refused(three_digits):
     with pytest.raises(
-        DataError, match=f"^{re.escape(str(three_digits))}: no file t10k-images-idx3-ubyte, .* check root="
+        DataError, match=f"^{re.escape(str(three_digits))}: has no file t10k-images-idx3-ubyte, .* check root="
     ):
         MNIST(train=False, root=three_digits)
 
 
 def test_mnist_root_that_is_no_folder_is_refused(three_digits):
-    with pytest.raises(DataError, match="absent: no such folder, so no file train-images-idx3-ubyte, .* check root="):
+    with pytest.raises(DataError, match="absent: no such folder; copy the files there, or check root="):
         MNIST(root=three_digits / "absent")
 
 
@@ -192,7 +195,10 @@ def test_mnist_refuses_different_numbers_of_images_and_labels(three_digits):
 
 def test_mnist_refuses_labels_in_the_file_of_images(three_digits):
     shutil.copy(three_digits / "train-labels-idx1-ubyte", three_digits / "train-images-idx3-ubyte")
-    with pytest.raises(DataError, match="idx3-ubyte: number of dimensions is 1, expected 3; were .* swapped"):
+    with pytest.raises(
+        DataError,
+        match="idx3-ubyte: number of dimensions is 1, expected 3; check that images and labels are not swapped",
+    ):
         MNIST(root=three_digits)
 
 
@@ -277,13 +283,15 @@ def test_parse_idx_refuses_a_wrong_magic_number(magic, ndim, like):
 
 
 def test_parse_idx_refuses_a_wrong_number_of_dimensions():
-    with pytest.raises(DataError, match="^a: number of dimensions is 1, expected 3; were images and labels swapped"):
+    with pytest.raises(
+        DataError, match="^a: number of dimensions is 1, expected 3; check that images and labels are not swapped"
+    ):
         parse_idx(bytes.fromhex("00000801 00000001 05"), "a", ndim=3)
 
 
 def test_parse_idx_refuses_more_dimensions_than_numpy_has():
     raw = struct.pack(">HBB255I", 0, 0x08, 255, *[1] * 255) + b"\x05"
-    with pytest.raises(DataError, match=r"^a: NumPy cannot hold sizes \(1, .*\) \(.*\); mend the file's header"):
+    with pytest.raises(DataError, match=r"^a: NumPy cannot hold sizes \(1, .*\) \(.*\); correct the file's header"):
         parse_idx(raw, "a")
 
 
@@ -341,7 +349,7 @@ def test_read_idx_reports_a_lack_of_memory(tmp_path, monkeypatch):
         raise MemoryError
 
     monkeypatch.setattr(np, "empty", out_of_memory)
-    with pytest.raises(DataError, match="a: its sizes ask for 9 bytes, more than can be had here; cut the file"):
+    with pytest.raises(DataError, match="a: its sizes need 9 bytes, more than can be allocated; split the file"):
         read_idx(path)
 
 
@@ -356,7 +364,9 @@ def test_read_idx_passes_all_decompressed_bytes_to_watch(tmp_path, end):
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names")
 def test_read_idx_refuses_a_pipe(tmp_path):
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(DataError, match=r"pipe: cannot be read \(is no regular file\); give a file that you may read"):
+    with pytest.raises(
+        DataError, match=r"pipe: cannot be read \(it is not a regular file\); give a file that you may read"
+    ):
         read_idx(tmp_path / "pipe")
 
 

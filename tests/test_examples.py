@@ -55,7 +55,7 @@ def test_a_folder_that_cannot_be_written_is_refused_before_anything_runs(name, m
     (tmp_path / "file").write_text("in the way")
     images = [tmp_path / "none.png"] if name == "predict" else []
     said = refusal(load(name), monkeypatch, capsys, *images, "--out", tmp_path / "file" / "runs")
-    assert "cannot be written (Not a directory); name another folder" in said
+    assert "cannot be written (Not a directory); choose another folder" in said
 
 
 @pytest.mark.parametrize("name", ["hand_made_filters", "rgb_shapes"])
@@ -116,7 +116,11 @@ def test_each_filter_answers_to_what_it_is_named_after():
     [
         (None, None, "photo.png cannot be read"),
         (None, b"no image", "photo.png cannot be read"),
-        ((2000, 40), None, "photo.png is 320×6 pixels when it fits into 320×320; give one of 16 or more each way"),
+        (
+            (2000, 40),
+            None,
+            "photo.png is 320×6 pixels when reduced to fit 320×320; give a picture with sides of 16 or more",
+        ),
     ],
 )
 def test_a_picture_that_cannot_be_filtered_is_refused(monkeypatch, tmp_path, capsys, size, content, message):
@@ -172,7 +176,7 @@ def test_shuffling_keeps_every_pixel():
 
 def test_no_training_at_all_is_refused(monkeypatch, tmp_path, capsys):
     said = refusal(load("why_convolution"), monkeypatch, capsys, "--seeds", "0", "--out", tmp_path)
-    assert "--seeds is 0; train each network at least 1 time" in said
+    assert "--seeds is 0; use 1 or more" in said
 
 
 # ---- rgb_shapes.py
@@ -181,7 +185,7 @@ def test_no_training_at_all_is_refused(monkeypatch, tmp_path, capsys):
 def test_colour_filters_are_learned(monkeypatch, tmp_path, capsys):
     run(load("rgb_shapes"), monkeypatch, "--quick", "--out", tmp_path)
     said, random, learned, _ = capsys.readouterr().out.splitlines()
-    assert float(said.split("%")[0]) > 40  # 5.6 by lot
+    assert float(said.split("%")[0]) > 40  # 5.6 by chance
     shares = [
         [int(word[:-1]) for word in line.replace(",", "").split() if word.endswith("%")] for line in (random, learned)
     ]
@@ -299,10 +303,13 @@ def test_shares_of_pixels_add_up_to_the_change_of_the_lead(digits):
     "content, message",
     [
         (None, "no such file; check the name"),
-        (b"no image", "is no image, or a broken one (cannot identify image file"),
-        (Image.new("L", (1, 400)), "only 1×280 pixels when it fits into 280×280; give a picture of 8 or more each way"),
-        (Image.new("L", (50, 50)), "nothing to read: ink and paper differ by 0.0%, at least 8% are needed"),
-        (Image.effect_noise((200, 300), 5), "nothing to read: ink and paper differ by"),
+        (b"no image", "is not an image, or is damaged (cannot identify image file"),
+        (
+            Image.new("L", (1, 400)),
+            "only 1×280 pixels when reduced to fit 280×280; give a picture with sides of 8 or more",
+        ),
+        (Image.new("L", (50, 50)), "no digit found: ink and paper differ by 0.0%, expected 8% or more"),
+        (Image.effect_noise((200, 300), 5), "no digit found: ink and paper differ by"),
     ],
 )
 def test_what_cannot_be_read_is_refused(monkeypatch, tmp_path, capsys, digits, content, message):
@@ -320,7 +327,7 @@ def test_a_picture_cut_off_is_refused(monkeypatch, tmp_path, capsys, digits):
     (tmp_path / "half.png").write_bytes((tmp_path / "whole.png").read_bytes()[:9000])
     flags = "--weights", digits / "lenet5.safetensors", "--out", tmp_path
     said = refusal(load("predict"), monkeypatch, capsys, tmp_path / "half.png", *flags)
-    assert "half.png: is no image, or a broken one" in said
+    assert "half.png: is not an image, or is damaged" in said
 
 
 def test_missing_weights_are_refused_with_what_to_run(monkeypatch, tmp_path, capsys):

@@ -358,7 +358,7 @@ class NoMomentum(Optimizer):
         ),
         (
             DtypeError,
-            "OneCycleLR: optimizer is a NoneType; give an Optimizer",
+            "OneCycleLR: optimizer is None; give an Optimizer",
             lambda o: lr_scheduler.OneCycleLR(None, 1.0, 5),
         ),
         (
@@ -368,19 +368,19 @@ class NoMomentum(Optimizer):
         ),
         (
             ValidationError,
-            "StepLR: step_size is 0; use a whole number from 1 upwards",
+            "StepLR: step_size is 0; use a whole number of 1 or more",
             lambda o: lr_scheduler.StepLR(o, 0),
         ),
-        (ValidationError, "StepLR: gamma is -1; use a number from 0 upwards", lambda o: lr_scheduler.StepLR(o, 1, -1)),
+        (ValidationError, "StepLR: gamma is -1; use a number of 0 or more", lambda o: lr_scheduler.StepLR(o, 1, -1)),
         (ValidationError, "MultiStepLR: gamma is -1; use", lambda o: lr_scheduler.MultiStepLR(o, [1], -1)),
         (
             ValidationError,
-            "MultiStepLR: milestones are [1, 2.5]; use whole numbers of steps",
+            "MultiStepLR: a milestone is 2.5; use a whole number",
             lambda o: lr_scheduler.MultiStepLR(o, [1, 2.5]),
         ),
         (
             ValidationError,
-            "OneCycleLR: base_momentum has 3 numbers, the optimiser 1 parameter groups; give one for each",
+            "OneCycleLR: base_momentum has 3 numbers, but the optimiser has 1 parameter groups; give one number",
             lambda o: lr_scheduler.OneCycleLR(o, 1.0, 5, base_momentum=[0.8] * 3),
         ),
         (ValidationError, "ExponentialLR: gamma is -1; use", lambda o: lr_scheduler.ExponentialLR(o, -1)),
@@ -388,12 +388,12 @@ class NoMomentum(Optimizer):
         (ValidationError, "LinearLR: total_iters is 0; use", lambda o: lr_scheduler.LinearLR(o, total_iters=0)),
         (
             ValidationError,
-            "LinearLR: start_factor is 0 and end_factor 1.0; use a start above 0 and both at most 1",
+            "LinearLR: start_factor is 0 and end_factor is 1.0; use a start_factor above 0, and at most 1 for both",
             lambda o: lr_scheduler.LinearLR(o, 0),
         ),
         (
             ValidationError,
-            "OneCycleLR: total_steps is None, epochs 3 and steps_per_epoch None; give total_steps, or both",
+            "OneCycleLR: total_steps is None, epochs is 3 and steps_per_epoch is None; give total_steps, or both",
             lambda o: lr_scheduler.OneCycleLR(o, 1.0, epochs=3),
         ),
         (ValidationError, "OneCycleLR: total_steps is 0; use", lambda o: lr_scheduler.OneCycleLR(o, 1.0, 0)),
@@ -404,12 +404,12 @@ class NoMomentum(Optimizer):
         ),
         (
             ValidationError,
-            "OneCycleLR: max_lr has 2 numbers, the optimiser 1 parameter groups; give one for each",
+            "OneCycleLR: max_lr has 2 numbers, but the optimiser has 1 parameter groups; give one number",
             lambda o: lr_scheduler.OneCycleLR(o, [1.0, 2.0], 5),
         ),
         (
             ValidationError,
-            "OneCycleLR: pct_start is 1.5; use a share from 0 to 1",
+            "OneCycleLR: pct_start is 1.5; use a number from 0 to 1",
             lambda o: lr_scheduler.OneCycleLR(o, 1.0, 5, pct_start=1.5),
         ),
         (

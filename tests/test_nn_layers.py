@@ -147,15 +147,15 @@ def test_dropout_drops_in_training_only():
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: nn.Linear(0, 3), "Linear: in_features is 0; it must be a whole number of at least 1"),
-        (lambda: nn.Linear(3, 2.5), "Linear: out_features is 2.5; it must be a whole number of at least 1"),
-        (lambda: nn.Conv2d(True, 6, 5), "Conv2d: in_channels is True; it must be a whole number of at least 1"),
-        (lambda: nn.Conv2d(1, 6, 0), "Conv2d: kernel_size is 0; it must be at least 1"),
+        (lambda: nn.Linear(0, 3), "Linear: in_features is 0; use a whole number of 1 or more"),
+        (lambda: nn.Linear(3, 2.5), "Linear: out_features is 2.5; use a whole number of 1 or more"),
+        (lambda: nn.Conv2d(True, 6, 5), "Conv2d: in_channels is True; use a whole number of 1 or more"),
+        (lambda: nn.Conv2d(1, 6, 0), "Conv2d: kernel_size is 0; use a whole number of 1 or more"),
         (
             lambda: nn.Conv2d(1, 6, (3, 3, 3)),
-            r"Conv2d: kernel_size is \(3, 3, 3\); give one whole number or a pair of them",
+            r"Conv2d: kernel_size is \(3, 3, 3\); use a whole number of 1 or more, or a pair of them",
         ),
-        (lambda: nn.Conv2d(1, 6, 5, padding=-1), "Conv2d: padding is -1; it must be at least 0"),
+        (lambda: nn.Conv2d(1, 6, 5, padding=-1), "Conv2d: padding is -1; use a whole number of 0 or more"),
         (
             lambda: nn.Conv2d(1, 6, 5, padding="full"),
             "Conv2d: padding is 'full'; use a number, a pair, 'same' or 'valid'",
@@ -165,14 +165,20 @@ def test_dropout_drops_in_training_only():
             lambda: nn.Conv2d(3, 6, 5, groups=2),
             "Conv2d: groups=2 does not divide in_channels=3 and out_channels=6; use a divisor of both",
         ),
-        (lambda: nn.MaxPool2d(0), "MaxPool2d: kernel_size is 0; it must be at least 1"),
-        (lambda: nn.MaxPool2d(2, dilation=0), "MaxPool2d: dilation is 0; it must be at least 1"),
-        (lambda: nn.AvgPool2d(2, padding=2), "AvgPool2d: padding 2 is more than half of kernel_size 2; every window"),
-        (lambda: nn.AvgPool2d(2, divisor_override=0), "AvgPool2d: divisor_override is 0; it must be a whole number"),
-        (lambda: nn.Dropout(1.5), "Dropout: p is 1.5; it is a probability, 0 to 1"),
+        (lambda: nn.MaxPool2d(0), "MaxPool2d: kernel_size is 0; use a whole number of 1 or more"),
+        (lambda: nn.MaxPool2d(2, dilation=0), "MaxPool2d: dilation is 0; use a whole number of 1 or more"),
+        (
+            lambda: nn.AvgPool2d(2, padding=2),
+            "AvgPool2d: padding 2 is more than half of kernel_size 2; use less padding",
+        ),
+        (
+            lambda: nn.AvgPool2d(2, divisor_override=0),
+            "AvgPool2d: divisor_override is 0; use a whole number of 1 or more",
+        ),
+        (lambda: nn.Dropout(1.5), "Dropout: p is 1.5; use a number from 0 to 1"),
         (
             lambda: nn.CrossEntropyLoss(label_smoothing=2),
-            "CrossEntropyLoss: label_smoothing is 2; it is a share, 0 to 1",
+            "CrossEntropyLoss: label_smoothing is 2; use a number from 0 to 1",
         ),
         (
             lambda: nn.CrossEntropyLoss(reduction="avg"),

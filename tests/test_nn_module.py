@@ -184,9 +184,9 @@ def test_members_are_reached_by_their_path():
         (lambda model: model.get_submodule("features.7"), "Sequential has no attribute '7'"),
         (
             lambda model: model.get_submodule("fc.weight"),
-            "get_submodule: 'weight' in 'fc.weight' is a Parameter, no Module",
+            "get_submodule: 'weight' in 'fc.weight' is a Parameter, not a Module",
         ),
-        (lambda model: model.get_parameter("fc"), "get_parameter: 'fc' is a Linear, no Parameter"),
+        (lambda model: model.get_parameter("fc"), "get_parameter: 'fc' is a Linear, not a Parameter"),
         (lambda model: model.get_parameter("fc.wieght"), "Linear has no attribute 'wieght'; did you mean 'weight'?"),
     ],
 )
@@ -237,9 +237,13 @@ def test_assigning_before_init_is_an_error():
             mg.ones(3),
             "Scaled: 'weight' is a Parameter, so it cannot be a plain Tensor; wrap it in nn.Parameter",
         ),
-        ("weight", 3, "Scaled: 'weight' is a Parameter, so it cannot be of type int; use None"),
-        ("mean", [0.0], "Scaled: 'mean' is a Tensor, so it cannot be of type list; use None"),
-        ("fc", nn.ReLU, r"Scaled: 'fc' is a Module, so it cannot be the class ReLU; make one of it: ReLU\(\.\.\.\)"),
+        ("weight", 3, "Scaled: 'weight' is a Parameter, so it cannot be an int; use None"),
+        ("mean", [0.0], "Scaled: 'mean' is a Tensor, so it cannot be a list; use None"),
+        (
+            "fc",
+            nn.ReLU,
+            r"Scaled: 'fc' is a Module, so it cannot be the class ReLU; create an instance: ReLU\(\.\.\.\)",
+        ),
     ],
 )
 def test_a_member_takes_its_own_kind_only(name, value, message):
@@ -250,7 +254,9 @@ def test_a_member_takes_its_own_kind_only(name, value, message):
 
 
 def test_a_layer_that_is_a_class_is_refused():
-    with pytest.raises(DtypeError, match="Sequential: '1' is a Module, so it cannot be the class ReLU; make one of it"):
+    with pytest.raises(
+        DtypeError, match="Sequential: '1' is a Module, so it cannot be the class ReLU; create an instance"
+    ):
         nn.Sequential(nn.Linear(1, 1), nn.ReLU)
 
 
@@ -283,10 +289,10 @@ def test_a_module_without_forward_says_so():
     class Empty(nn.Module):
         pass
 
-    message = r"Empty: there is nothing to compute; define forward\(self, x\) in class Empty"
+    message = r"Empty: there is no forward; define forward\(self, x\) in class Empty"
     with pytest.raises(NotImplementedError, match=message):
         Empty()(mg.ones(1))
-    with pytest.raises(NotImplementedError, match="ModuleList: there is nothing to compute"):
+    with pytest.raises(NotImplementedError, match="ModuleList: there is no forward"):
         nn.ModuleList()(mg.ones(1))
 
 
@@ -380,11 +386,11 @@ def test_an_error_of_the_model_itself_has_no_path():
         ),
         (
             mg.zeros(2, 16, 4, 4, requires_grad=True).flatten(1),
-            "Linear expects 400 features = 16x5x5, got 256 = 16x4x4; did a layer before it lose its padding",
+            "Linear expects 400 features = 16x5x5, got 256 = 16x4x4; check the padding of the layers before it",
         ),
         (
             mg.zeros(2, 3, 4, 4, requires_grad=True).flatten(1),
-            "Linear expects 400 features, got 48 = 3x4x4; did a layer",
+            "Linear expects 400 features, got 48 = 3x4x4; check the padding",
         ),
         (
             mg.zeros(4, requires_grad=True).reshape(1, 4),
@@ -410,7 +416,7 @@ def test_train_and_eval_reach_every_module():
     assert model.eval() is model
     assert not any(module.training for module in model.modules())
     assert all(module.training for module in model.train().modules())
-    with pytest.raises(DtypeError, match="train: mode is 10, expected True or False; this switches layers"):
+    with pytest.raises(DtypeError, match=r"train: mode is 10, expected True or False; train\(\) sets the mode"):
         model.train(10)
 
 
@@ -450,7 +456,9 @@ def test_a_move_that_changes_nothing_leaves_the_graph_alone():
 
 def test_moving_to_whole_numbers_or_nowhere_changes_nothing():
     layer = nn.Linear(2, 2)
-    with pytest.raises(DtypeError, match="to: a module can only become float32 or float64"):
+    with pytest.raises(
+        DtypeError, match="to: a module cannot become int64, because it learns fractions; use float32 or float64"
+    ):
         layer.to(mg.int64)
     with pytest.raises(DeviceError, match="'tpu' is unknown"):
         layer.to("tpu")
@@ -541,7 +549,7 @@ def test_all_that_does_not_fit_is_told_at_once_and_nothing_changes():
         "  unexpected: fc9.bias\n"
         "  features.0.weight: a list in the state, (4, 1, 3, 3) in the model\n"
         "  fc.weight: (10, 64) in the state, (3, 64) in the model\n"
-        "build the model with the settings it was saved with; strict=False leaves out missing and unexpected keys"
+        "build the model with the settings it was saved with; strict=False skips missing and unexpected keys"
     )
     np.testing.assert_equal(values(model), before)
 
@@ -568,7 +576,7 @@ def test_values_that_are_not_numbers_change_nothing():
 
 
 def test_a_state_must_be_a_dict():
-    with pytest.raises(StateError, match="load_state_dict: expected a dict of tensors, got str; give it"):
+    with pytest.raises(StateError, match="load_state_dict: expected a dict of tensors, got a str; give the state_dict"):
         Net().load_state_dict("model.safetensors")
 
 
@@ -681,8 +689,30 @@ def test_rows_of_modules_behave_as_lists(kind):
     assert list(row[:2]) == [a, b]
     row[-1] = a
     assert list(row.extend([b])) == [a, b, a, b]
-    with pytest.raises(IndexError, match=f"{type(row).__name__}: index 4 is out of range for 4 modules"):
+    with pytest.raises(IndexError, match=f"{type(row).__name__}: index 4 is out of range for 4 modules; use -4 to 3"):
         row[4]
+    with pytest.raises(DtypeError, match=f"{type(row).__name__}: index is '0'; use a whole number or a slice"):
+        row["0"]
+
+
+def test_deleted_modules_leave_their_numbers_to_the_next():
+    a, b, c, d = (nn.Linear(1, 1) for _ in range(4))
+    row = nn.ModuleList([a, b, c, d])
+    del row[0]
+    assert names(row.named_children()) == ["0", "1", "2"]
+    assert list(row) == [b, c, d]
+    del row[-1:]
+    assert list(row) == [b, c]
+    with pytest.raises(IndexError, match="ModuleList: index 2 is out of range for 2 modules; use -2 to 1"):
+        del row[2]
+    named = nn.Sequential(OrderedDict(conv=a, act=b, last=c))
+    del named[1]
+    assert names(named.named_children()) == ["conv", "last"]
+
+
+def test_append_to_a_slice_replaces_no_module():
+    model = nn.Sequential(nn.ReLU(), nn.Tanh(), nn.Sigmoid())[1:]
+    assert len(model.append(nn.Flatten())) == 3
 
 
 def test_a_slice_shares_its_layers():
@@ -700,3 +730,39 @@ def test_a_dict_of_modules_behaves_as_a_dict():
     assert names(heads.named_parameters()) == ["a.weight", "a.bias"]
     with pytest.raises(DtypeError, match="ModuleDict: expected a dict of modules, got list"):
         nn.ModuleDict([nn.ReLU()])
+
+
+def test_deleting_modules_renumbers_the_others():
+    a, b, c, d = (nn.Linear(1, 1) for _ in range(4))
+    modules = nn.ModuleList([a, b, c, d])
+    del modules[0]
+    assert [name for name, _ in modules.named_children()] == ["0", "1", "2"]
+    assert list(modules) == [b, c, d]
+    del modules[-1:]
+    assert list(modules) == [b, c]
+    with pytest.raises(IndexError, match="ModuleList: index 2 is out of range for 2 modules; use -2 to 1"):
+        del modules[2]
+    named = nn.Sequential(OrderedDict(conv=a, act=b, last=c))
+    del named[1]
+    assert [name for name, _ in named.named_children()] == ["conv", "last"]
+
+
+def test_append_to_a_slice_of_sequential_replaces_no_module():
+    model = nn.Sequential(nn.ReLU(), nn.Tanh(), nn.Sigmoid())[1:]
+    assert len(model.append(nn.Flatten())) == 3
+
+
+@pytest.mark.parametrize("container", [nn.Sequential(nn.ReLU()), nn.ModuleList([nn.ReLU()])])
+def test_containers_refuse_an_index_that_is_no_whole_number(container):
+    with pytest.raises(DtypeError, match=f"{type(container).__name__}: index is '0'; use a whole number or a slice"):
+        container["0"]
+
+
+@pytest.mark.parametrize(
+    "package",
+    [nn, nn.functional, nn.init, mg.optim, mg.optim.lr_scheduler, mg.data, mg.datasets],
+    ids=lambda package: package.__name__,
+)
+def test_dir_of_a_package_lists_its_public_names(package):
+    assert dir(package) == sorted(package.__all__)
+    assert all(hasattr(package, name) and not name.startswith("_") for name in package.__all__)

@@ -35,7 +35,9 @@ def test_a_state_can_be_saved(tmp_path):
 
 @pytest.mark.parametrize("state", [mg.zeros(128), mg.zeros(5, dtype=mg.uint8), [1, 2]], ids=["dtype", "shape", "type"])
 def test_a_foreign_state_is_refused(state):
-    with pytest.raises(DtypeError, match=r"set_rng_state: expected uint8 \(128,\), got .*; give what get_rng_state"):
+    with pytest.raises(
+        DtypeError, match=r"set_rng_state: expected uint8 \(128,\), got .*; give the result of get_rng_state"
+    ):
         mg.set_rng_state(state)
 
 

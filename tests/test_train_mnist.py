@@ -104,7 +104,9 @@ def test_a_stopped_run_resumes_as_if_it_had_never_stopped(short, monkeypatch, tm
         _, checkpoint = run(short, patched, tmp_path / "stopped", "--epochs", "2")
     assert len(checkpoint["run"]["loss"]) == step
     said = capsys.readouterr().out
-    assert f"stopped in epoch {1 + step // STEPS}; go on with --resume (checkpoint in {tmp_path / 'stopped'})" in said
+    assert (
+        f"stopped in epoch {1 + step // STEPS}; continue with --resume (checkpoint in {tmp_path / 'stopped'})" in said
+    )
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
     run(short, monkeypatch, tmp_path / "stopped", "--resume")
     assert whole(tmp_path / "stopped") == whole(tmp_path / "straight")
@@ -123,7 +125,7 @@ def test_the_second_ctrl_c_stops_at_once_and_keeps_the_last_checkpoint(short, mo
         os.kill(os.getpid(), signal.SIGINT)
 
     in_a_step(monkeypatch, 6, twice)
-    with pytest.raises(SystemExit, match="stopped at once; --resume goes on from the last checkpoint"):
+    with pytest.raises(SystemExit, match="stopped at once; --resume continues from the last checkpoint"):
         run(short, monkeypatch, tmp_path, "--epochs", "2", "--checkpoint-every", "2")
     assert len(mg.load(tmp_path / "checkpoint.safetensors")["run"]["loss"]) == 4
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
@@ -157,7 +159,7 @@ def test_a_finished_run_goes_on_for_more_epochs(short, monkeypatch, tmp_path, ca
     _, straight = run(short, monkeypatch, tmp_path / "straight", "--epochs", "3")
     first, _ = run(short, monkeypatch, tmp_path / "more", "--epochs", "1")
     second, checkpoint = run(short, monkeypatch, tmp_path / "more", "--epochs", "3", "--resume")
-    assert "the learning rate goes on as in a run of 3 epochs; it was set for 1" in capsys.readouterr().out
+    assert "the learning rate continues as in a run of 3 epochs; it was set for 1" in capsys.readouterr().out
     assert checkpoint["run"]["epoch"] == 3 and len(checkpoint["run"]["loss"]) == 3 * STEPS
     assert not equal(first, second)
     rates = [saved["optimizer"]["param_groups"][0]["lr"] for saved in (checkpoint, straight)]
@@ -169,7 +171,7 @@ def test_a_finished_run_has_nothing_left_to_train(short, monkeypatch, tmp_path, 
     run(short, monkeypatch, tmp_path, "--epochs", "1")
     before = whole(tmp_path)
     run(short, monkeypatch, tmp_path, "--resume")
-    assert "nothing is left to train after 1 epochs; ask for more by --epochs" in capsys.readouterr().out
+    assert "nothing is left to train after 1 epochs; give more with --epochs" in capsys.readouterr().out
     assert whole(tmp_path) == before
 
 
@@ -186,13 +188,16 @@ def test_settings_that_are_not_given_are_those_of_the_run(short, monkeypatch, tm
 @pytest.mark.parametrize(
     "flags, message",
     [
-        (("--lr", "0.1"), "--resume: --lr is 0.1, it was 0.005; leave out --lr to go on, or train without --resume in"),
-        (("--batch-size", "64"), "--resume: --batch-size is 64, it was 128; leave out --batch-size to go on"),
+        (
+            ("--lr", "0.1"),
+            "--resume: --lr is 0.1, but it was 0.005; leave out --lr to continue, or train without --resume in",
+        ),
+        (("--batch-size", "64"), "--resume: --batch-size is 64, but it was 128; leave out --batch-size to continue"),
         (
             ("--seed", "7", "--lr", "1"),
-            "--lr is 1.0, it was 0.005; --seed is 7, it was 0; leave out --lr and --seed to",
+            "--lr is 1.0, but it was 0.005; --seed is 7, but it was 0; leave out --lr and --seed to",
         ),
-        (("--epochs", "1"), "--resume: --epochs is 1, and 2 were begun; ask for as many or more"),
+        (("--epochs", "1"), "--resume: --epochs is 1, but 2 were begun; use 2 or more"),
     ],
 )
 def test_another_setting_is_refused_before_anything_runs(short, monkeypatch, tmp_path, capsys, flags, message):
@@ -211,26 +216,38 @@ def test_another_device_is_said(short, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(short, "evaluate", lambda *arguments: (0.5, None, None))  # slow in NumPy
     run(short, monkeypatch, tmp_path, "--epochs", "1")
     run(short, monkeypatch, tmp_path, "--epochs", "2", "--resume", "--device", "numpy")
-    assert "goes on on numpy; the run was on cpu, whose last bits differ" in capsys.readouterr().out
+    assert "continuing on numpy; the run was on cpu, whose results differ in the last bits" in capsys.readouterr().out
 
 
 def test_a_data_set_of_another_size_is_said(short, monkeypatch, tmp_path):
     run(short, monkeypatch, tmp_path, "--epochs", "1")
     monkeypatch.setattr(sys.modules[__name__], "STEPS", 7)
-    with pytest.raises(SystemExit, match="--resume: an epoch has 7 steps, it had 6; was the data set another one?"):
+    with pytest.raises(SystemExit, match="--resume: an epoch has 7 steps, but it had 6; use the same data set"):
         run(short, monkeypatch, tmp_path, "--epochs", "2", "--resume")
 
 
 @pytest.mark.parametrize(
     "spoil, message",
     [
-        (lambda path: path.write_bytes(path.read_bytes()[:3000]), "damaged, or not safetensors: 3000 bytes"),
-        (lambda path: path.write_bytes(path.read_bytes()[:-1] + b"!"), "damaged: the checksum of what it holds is"),
-        (lambda path: path.write_bytes(b""), "damaged, or not safetensors: 0 bytes"),
-        (lambda path: mg.save(mg.load(path)["model"], path), "is no checkpoint of this script as it is now; train"),
-        (lambda path: mg.save([1, 2], path), "is no checkpoint of this script as it is now; train without --resume"),
-        (lambda path: mg.save({"model": {}, "run": {}}, path), "is no checkpoint of this script as it is now; train"),
-        (lambda path: (path.unlink(), path.mkdir()), "cannot be read (is no regular file); give the name of a file"),
+        (lambda path: path.write_bytes(path.read_bytes()[:3000]), "damaged, or not a safetensors file: 3000 bytes"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-1] + b"!"), "damaged: the checksum of its content is"),
+        (lambda path: path.write_bytes(b""), "damaged, or not a safetensors file: 0 bytes"),
+        (
+            lambda path: mg.save(mg.load(path)["model"], path),
+            "is not a checkpoint of this version of the script; train",
+        ),
+        (
+            lambda path: mg.save([1, 2], path),
+            "is not a checkpoint of this version of the script; train without --resume",
+        ),
+        (
+            lambda path: mg.save({"model": {}, "run": {}}, path),
+            "is not a checkpoint of this version of the script; train",
+        ),
+        (
+            lambda path: (path.unlink(), path.mkdir()),
+            "cannot be read (it is not a regular file); give the name of a file",
+        ),
     ],
 )
 def test_a_damaged_or_foreign_checkpoint_is_refused_and_stays(short, monkeypatch, tmp_path, capsys, spoil, message):
@@ -248,15 +265,15 @@ def test_a_damaged_or_foreign_checkpoint_is_refused_and_stays(short, monkeypatch
 @pytest.mark.parametrize(
     "flags, message",
     [
-        (("--epochs", "0"), "--epochs is 0; train for at least 1"),
+        (("--epochs", "0"), "--epochs is 0; use 1 or more"),
         (("--device", "cuda:1"), "one GPU is used, the first that CUDA_VISIBLE_DEVICES lets through"),
         (("--device", "tpu"), "device 'tpu' is unknown"),
-        (("--batch-size", "0"), "--batch-size is 0; use at least 1"),
+        (("--batch-size", "0"), "--batch-size is 0; use 1 or more"),
         (("--lr", "0"), "--lr is 0.0; use a number above 0"),
         (("--lr", "nan"), "--lr is nan; use a number above 0"),
         (("--seed", "-1"), "--seed is -1; use 0 to 2**64 - 1"),
-        (("--checkpoint-every", "0"), "--checkpoint-every is 0 steps; use at least 1"),
-        (("--target", "99"), "--target is 99.0; it is a share"),
+        (("--checkpoint-every", "0"), "--checkpoint-every is 0 steps; use 1 or more"),
+        (("--target", "99"), "--target is 99.0; use a number above 0 and at most 1"),
     ],
 )
 def test_flags_out_of_range_are_refused_before_anything_runs(example, monkeypatch, tmp_path, capsys, flags, message):
@@ -275,7 +292,7 @@ def test_a_folder_that_cannot_be_written_is_refused_before_anything_runs(example
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(SystemExit):
         run(example, monkeypatch, tmp_path / "file" / "runs")
-    assert "cannot be written (Not a directory); name another folder" in capsys.readouterr().err
+    assert "cannot be written (Not a directory); choose another folder" in capsys.readouterr().err
 
 
 def test_training_ends_when_the_target_is_reached(example, monkeypatch, tmp_path):
@@ -285,7 +302,7 @@ def test_training_ends_when_the_target_is_reached(example, monkeypatch, tmp_path
 
 def test_a_target_that_is_not_reached_is_said(example, monkeypatch, tmp_path, capsys):
     run(example, monkeypatch, tmp_path, "--epochs", "1", "--target", "1")
-    assert "100.00% was not reached in 1 epochs; train for more of them" in capsys.readouterr().out
+    assert "100.00% was not reached in 1 epochs; train for more epochs" in capsys.readouterr().out
 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_checkpoint(example, monkeypatch, tmp_path):

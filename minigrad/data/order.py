@@ -1,21 +1,22 @@
-"""The order of samples: shuffled by a seed and the number of the epoch alone, so that any epoch can be repeated."""
+"""The order of samples, which depends only on a seed and the number of the epoch, so that any epoch can be repeated."""
 
 import numpy as np
 
-from ..errors import ValidationError
+from ..checks import LARGEST_SEED, whole_number
 from ..random import generator
 
 
-def chosen_seed(seed: int | None, where: str) -> int:
-    """The seed, or where it is None, one drawn from the shared generator and so fixed by manual_seed."""
+def choose_seed(seed: int | None, where: str) -> int:
+    """Return the seed; None: one drawn from the shared generator, so that manual_seed fixes it.
+
+    Raises   ValidationError   the seed is not a whole number from 0 to 2**64 - 1
+    """
     if seed is None:
         return int(generator().integers(2**63))
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**64:
-        raise ValidationError(f"{where}: seed is {seed!r}; use a whole number from 0 to 2**64 - 1, or None")
-    return int(seed)
+    return whole_number(where, "seed", seed, least=0, most=LARGEST_SEED)
 
 
-def shuffled(n: int, seed: int, epoch: int = 0) -> np.ndarray:
-    """The numbers 0 ... n-1 in random order, (n,) int64."""
-    # a counter-based generator: epochs start 2**128 draws apart, and none has to be drawn to reach a later one
+def draw_order(n: int, seed: int, epoch: int = 0) -> np.ndarray:
+    """Return the numbers 0 ... n-1 in random order, (n,) int64."""
+    # The counter of Philox gives each epoch 2**128 draws, so that no earlier epoch has to be drawn.
     return np.random.Generator(np.random.Philox(key=seed, counter=epoch << 128)).permutation(n)

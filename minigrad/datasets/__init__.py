@@ -1,5 +1,6 @@
-"""Data sets that work offline."""
+"""Data sets that need no download."""
 
-from minigrad.datasets.mnist import MNIST
+from .mnist import MNIST
 
 __all__ = ["MNIST"]
+__dir__ = __all__.copy

@@ -1,17 +1,16 @@
 """Modules that hold other modules: Sequential, ModuleList, ModuleDict."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import groupby
-from typing import Any, Self
+from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
+from itertools import count, groupby
+from typing import Any, Self, overload
 
+from ..checks import index_in_range
 from ..errors import DtypeError
 from .module import Module
 
 
 class _ModuleSequence(Module):
-    """Modules in order, with an index; a slice is made by `_part`, from names to modules."""
-
-    _part: Callable[[dict[str, Module]], Any]
+    """Modules in order, reached by index."""
 
     def __len__(self) -> int:
         return len(self._modules)
@@ -19,22 +18,36 @@ class _ModuleSequence(Module):
     def __iter__(self) -> Iterator[Module]:
         return iter(self._modules.values())
 
-    def __getitem__(self, index: int | slice) -> Any:
+    @overload
+    def __getitem__(self, index: int) -> Module: ...
+    @overload
+    def __getitem__(self, index: slice) -> Self: ...
+    def __getitem__(self, index: int | slice) -> Module | Self:
         if isinstance(index, slice):
-            return self._part(dict(list(self._modules.items())[index]))
-        return self._modules[self._name(index)]
+            return self._from_modules(dict(list(self._modules.items())[index]))
+        return self._modules[self._name_at(index)]
 
     def __setitem__(self, index: int, module: Module) -> None:
-        self.add_module(self._name(index), module)
+        self.add_module(self._name_at(index), module)
 
-    def _name(self, index: int) -> str:
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"{type(self).__name__}: index {index} is out of range for {len(self)} modules")
-        return list(self._modules)[index]
+    def __delitem__(self, index: int | slice) -> None:
+        """Remove a module, or those of a slice; modules named by their number are numbered again."""
+        for name in list(self._modules)[index] if isinstance(index, slice) else [self._name_at(index)]:
+            del self._modules[name]
+        left = list(self._modules.items())
+        self._modules.clear()
+        self._modules.update({str(i) if name.isdigit() else name: module for i, (name, module) in enumerate(left)})
+
+    def _from_modules(self, modules: dict[str, Module]) -> Self:
+        raise NotImplementedError
+
+    def _name_at(self, index: int) -> str:
+        kind = type(self).__name__
+        return list(self._modules)[index_in_range(kind, index, len(self), "modules", " or a slice")]
 
     def append(self, module: Module) -> Self:
         """Add a module at the end."""
-        self.add_module(str(len(self)), module)
+        self.add_module(next(name for name in map(str, count(len(self))) if name not in self._modules), module)
         return self
 
     def extend(self, modules: Iterable[Module]) -> Self:
@@ -45,11 +58,11 @@ class _ModuleSequence(Module):
 
 
 class Sequential(_ModuleSequence):
-    """Layers one after the other: each gets the output of the one before.
+    """Layers in a chain: each takes the output of the one before.
 
-    layers   modules, or one OrderedDict from names to modules
+    layers   modules, or one mapping from names to modules
 
-    Raises   DtypeError   one of them is not a Module
+    Raises   DtypeError   a layer is not a Module
     Example
     >>> import minigrad as mg
     >>> from minigrad import nn
@@ -60,7 +73,11 @@ class Sequential(_ModuleSequence):
     Linear(in_features=4, out_features=3, bias=True)
     """
 
-    def __init__(self, *layers: Any):
+    @overload
+    def __init__(self, *layers: Module) -> None: ...
+    @overload
+    def __init__(self, layers: Mapping[str, Module], /) -> None: ...
+    def __init__(self, *layers: Any) -> None:
         super().__init__()
         if len(layers) == 1 and isinstance(layers[0], Mapping):
             for name, layer in layers[0].items():
@@ -68,22 +85,22 @@ class Sequential(_ModuleSequence):
         else:
             self.extend(layers)
 
-    def _part(self, modules: dict[str, Module]) -> Self:
+    def _from_modules(self, modules: dict[str, Module]) -> Self:
         return type(self)(modules)
 
     def forward(self, x: Any) -> Any:
-        """The last layer's output."""
+        """Return the output of the last layer."""
         for layer in self:
             x = layer(x)
         return x
 
 
 class ModuleList(_ModuleSequence):
-    """Modules in a list, so that the model that holds it finds their parameters; it has no forward of its own.
+    """A list of modules whose parameters belong to the model that holds it; it has no forward.
 
-    modules   any number of modules, or None
+    modules   modules, or None
 
-    Raises   DtypeError   one of them is not a Module
+    Raises   DtypeError   an element is not a Module
     Example
     >>> from minigrad import nn
     >>> nn.ModuleList(nn.Linear(3, 3) for _ in range(2))
@@ -96,11 +113,11 @@ class ModuleList(_ModuleSequence):
         super().__init__()
         self.extend(modules or ())
 
-    def _part(self, modules: dict[str, Module]) -> Self:
+    def _from_modules(self, modules: dict[str, Module]) -> Self:
         return type(self)(modules.values())
 
     def _members(self) -> list[tuple[str, str]]:
-        """Neighbours with the same text are shown once, with their number."""
+        """Return the members for repr(); neighbours with the same text form one entry with their number."""
         groups = groupby(super()._members(), key=lambda pair: pair[1])
         runs = [(text, [name for name, _ in group]) for text, group in groups]
         return [
@@ -110,11 +127,11 @@ class ModuleList(_ModuleSequence):
 
 
 class ModuleDict(Module):
-    """Modules by name, so that the model that holds it finds their parameters; it has no forward of its own.
+    """Modules by name whose parameters belong to the model that holds it; it has no forward.
 
     modules   a mapping from names to modules, or None
 
-    Raises   DtypeError   one of them is not a Module
+    Raises   DtypeError   a value is not a Module
     Example
     >>> from minigrad import nn
     >>> heads = nn.ModuleDict({"digit": nn.Linear(84, 10), "parity": nn.Linear(84, 2)})
@@ -129,11 +146,11 @@ class ModuleDict(Module):
     def update(self, modules: Mapping[str, Module]) -> None:
         """Add or replace several modules."""
         if not isinstance(modules, Mapping):
-            raise DtypeError(f"ModuleDict: expected a dict of modules, got {type(modules).__name__}")
+            raise DtypeError(f"ModuleDict: expected a dict of modules, got {type(modules).__name__}; name each module")
         for name, module in modules.items():
             self[name] = module
 
-    def __getitem__(self, name: str) -> Any:
+    def __getitem__(self, name: str) -> Module:
         return self._modules[name]
 
     def __setitem__(self, name: str, module: Module) -> None:
@@ -151,14 +168,11 @@ class ModuleDict(Module):
     def __iter__(self) -> Iterator[str]:
         return iter(self._modules)
 
-    def keys(self) -> Any:
-        """The names."""
+    def keys(self) -> KeysView[str]:
         return self._modules.keys()
 
-    def values(self) -> Any:
-        """The modules."""
+    def values(self) -> ValuesView[Module]:
         return self._modules.values()
 
-    def items(self) -> Any:
-        """Names and modules."""
+    def items(self) -> ItemsView[str, Module]:
         return self._modules.items()

@@ -15,6 +15,10 @@ from ..shapes import padding_2d, pair
 from ..tape import is_grad_enabled
 from ..tensors import Tensor, apply
 
+__all__ = ["avg_pool2d", "conv2d", "cross_entropy", "dropout", "flatten", "leaky_relu", "linear", "log_softmax"]
+__all__ += ["max_pool2d", "mse_loss", "nll_loss", "pad", "relu", "sigmoid", "softmax", "tanh"]
+__dir__ = __all__.copy
+
 Size = int | tuple[int, int]
 
 sigmoid = Tensor.sigmoid

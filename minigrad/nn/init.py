@@ -1,19 +1,24 @@
-"""Initial weights.  All functions change a tensor in place, outside the graph, and return it; one seed fixes them all.
+"""Initial weights.  Each function fills a tensor in place, outside the graph, and returns it.
 
-The spread of the weights is chosen so that signals neither fade nor explode from layer to layer:
-each output sums `fan_in` inputs, each input feeds `fan_out` outputs.
+The standard deviation is chosen so that signals keep their size from layer to layer.  Each output of a layer is a sum
+of `fan_in` inputs, and each input contributes to `fan_out` outputs.
 """
 
 from math import prod, sqrt
 
 import numpy as np
 
+from ..checks import number_in_range
 from ..errors import ShapeError, ValidationError
 from ..random import generator
 from ..tape import no_grad
 from ..tensors import Tensor
 
-GAINS = {
+__all__ = ["calculate_gain", "constant_", "kaiming_normal_", "kaiming_uniform_", "normal_", "ones_", "uniform_"]
+__all__ += ["xavier_normal_", "xavier_uniform_", "zeros_"]
+__dir__ = __all__.copy
+
+GAINS = {  # by the name of the activation
     "linear": 1.0,
     "conv1d": 1.0,
     "conv2d": 1.0,
@@ -26,13 +31,13 @@ GAINS = {
 
 
 def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
-    """How much larger weights must be so that the signal keeps its size through an activation.
+    """Return the factor by which weights must be larger so that signals keep their size through an activation.
 
     nonlinearity   'linear', 'conv2d', 'sigmoid', 'tanh', 'relu', 'leaky_relu' or 'selu'
     param          the slope of 'leaky_relu'; 0.01 if None
 
-    Raises   ValidationError   the activation is not in the table
-    Source   He et al. 2015, equation 14; tanh and selu as in PyTorch
+    Raises   ValidationError   the nonlinearity is unknown
+    Source   He et al. 2015, equation 14; tanh and selu: the values of PyTorch
     Example
     >>> round(calculate_gain("relu"), 4)
     1.4142
@@ -47,7 +52,7 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
 
 
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0) -> Tensor:
-    """Equally likely values from a to b.
+    """Draw values from the uniform distribution from a to b.
 
     Example
     >>> import minigrad as mg
@@ -59,37 +64,36 @@ def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0) -> Tensor:
 
 
 def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
-    """Values of the normal distribution.
+    """Draw values from the normal distribution.
 
     Raises   ValidationError   std is negative
     """
-    if std < 0:
-        raise ValidationError(f"normal_: std is {std}; it must be at least 0")
+    number_in_range("normal_", "std", std, 0)
     return _write(tensor, generator().normal(mean, std, tensor.shape))
 
 
 def constant_(tensor: Tensor, val: float) -> Tensor:
-    """The same value everywhere."""
+    """Set every element to val."""
     with no_grad():
         return tensor.fill_(val)
 
 
 def zeros_(tensor: Tensor) -> Tensor:
-    """Zero everywhere."""
+    """Set every element to 0."""
     return constant_(tensor, 0.0)
 
 
 def ones_(tensor: Tensor) -> Tensor:
-    """One everywhere."""
+    """Set every element to 1."""
     return constant_(tensor, 1.0)
 
 
 def xavier_uniform_(tensor: Tensor, gain: float = 1.0) -> Tensor:
-    """Uniform in +-gain * sqrt(6 / (fan_in + fan_out)): signals and gradients keep their size in linear layers.
+    """Draw from the uniform distribution in +-gain * sqrt(6 / (fan_in + fan_out)), for linear layers.
 
     tensor   weights (OUT, IN) or (F, C, KH, KW)
 
-    Raises   ShapeError   fewer than 2 dimensions
+    Raises   ShapeError   the tensor has fewer than 2 dimensions
     Source   X. Glorot and Y. Bengio, "Understanding the difficulty of training deep feedforward neural networks", 2010,
              equation 16
     """
@@ -98,20 +102,20 @@ def xavier_uniform_(tensor: Tensor, gain: float = 1.0) -> Tensor:
 
 
 def xavier_normal_(tensor: Tensor, gain: float = 1.0) -> Tensor:
-    """Normal with standard deviation gain * sqrt(2 / (fan_in + fan_out)); otherwise as xavier_uniform_."""
+    """Draw from the normal distribution with std gain * sqrt(2 / (fan_in + fan_out)); otherwise as xavier_uniform_."""
     return normal_(tensor, 0.0, gain * sqrt(2 / sum(fans(tensor))))
 
 
 def kaiming_uniform_(tensor: Tensor, a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu") -> Tensor:
-    """Uniform in +-gain * sqrt(3 / fan): signals keep their size through ReLU layers.
+    """Draw from the uniform distribution in +-gain * sqrt(3 / fan), so that signals keep their size in ReLU layers.
 
     tensor         weights (OUT, IN) or (F, C, KH, KW)
     a              slope of the leaky ReLU that follows; 0 for ReLU
     mode           'fan_in' keeps the size of signals, 'fan_out' that of gradients
-    nonlinearity   what follows, as in calculate_gain
+    nonlinearity   activation that follows, as in calculate_gain
 
-    Raises   ShapeError        fewer than 2 dimensions
-             ValidationError   an unknown mode or nonlinearity
+    Raises   ShapeError        the tensor has fewer than 2 dimensions
+             ValidationError   the mode or the nonlinearity is unknown
     Source   K. He et al., "Delving deep into rectifiers", 2015, equations 10 and 14
     Example
     >>> import minigrad as mg
@@ -124,7 +128,7 @@ def kaiming_uniform_(tensor: Tensor, a: float = 0, mode: str = "fan_in", nonline
 
 
 def kaiming_normal_(tensor: Tensor, a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu") -> Tensor:
-    """Normal with standard deviation gain / sqrt(fan); otherwise as kaiming_uniform_."""
+    """Draw from the normal distribution with standard deviation gain / sqrt(fan); otherwise as kaiming_uniform_."""
     return normal_(tensor, 0.0, _kaiming_std(tensor, a, mode, nonlinearity))
 
 
@@ -135,7 +139,7 @@ def _kaiming_std(tensor: Tensor, a: float, mode: str, nonlinearity: str) -> floa
 
 
 def default_(weight: Tensor, bias: Tensor | None) -> None:
-    """What the layers start from, as PyTorch's: weight and bias uniform in +-1 / sqrt(fan_in)."""
+    """Draw weight and bias of a new layer from the uniform distribution in +-1 / sqrt(fan_in), as PyTorch does."""
     kaiming_uniform_(weight, a=sqrt(5))
     if bias is not None:
         bound = 1 / sqrt(fans(weight)[0])
@@ -143,9 +147,9 @@ def default_(weight: Tensor, bias: Tensor | None) -> None:
 
 
 def fans(tensor: Tensor) -> tuple[int, int]:
-    """(fan_in, fan_out) of weights (OUT, IN) or (F, C, KH, KW).
+    """Return (fan_in, fan_out) of weights (OUT, IN) or (F, C, KH, KW).
 
-    Raises   ShapeError   fewer than 2 dimensions
+    Raises   ShapeError   the tensor has fewer than 2 dimensions
     Example
     >>> import minigrad as mg
     >>> fans(mg.zeros(6, 3, 5, 5))
@@ -153,8 +157,8 @@ def fans(tensor: Tensor) -> tuple[int, int]:
     """
     if tensor.ndim < 2:
         raise ShapeError(
-            f"init: weights of shape {tensor.shape} have {tensor.ndim} dimension(s), at least 2 are "
-            "needed to count inputs and outputs; use uniform_ or constant_"
+            f"init: weights of shape {tensor.shape} have {tensor.ndim} dimension(s), expected 2 or more, whose inputs "
+            "and outputs can be counted; use uniform_ or constant_"
         )
     window = prod(tensor.shape[2:])
     return tensor.shape[1] * window, tensor.shape[0] * window

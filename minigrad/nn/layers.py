@@ -1,10 +1,14 @@
-"""The layers: settings checked when a layer is built, parameters with their initial values, and a call of F."""
+"""Layers.  Each checks its settings when it is built, holds its parameters, and calls a function of nn.functional."""
 
 from math import isqrt, prod
-from typing import Any
+from typing import TYPE_CHECKING
 
+from numpy.typing import DTypeLike
+
+from ..checks import number_in_range, whole_number
 from ..creation import zeros
 from ..errors import ShapeError, ValidationError
+from ..runtime.device import device as Device
 from ..shapes import padding_2d, pair
 from ..tensors import Tensor, float32
 from . import functional as F, init
@@ -13,12 +17,28 @@ from .module import Module
 from .parameter import Parameter
 
 
-class _Weighted(Module):
-    """A layer with `weight` and, unless left out, `bias`."""
+class _Layer(Module):
+    """A layer from a tensor to a tensor, whose repr() shows the attributes named in `_shown`."""
 
-    def _add_parameters(self, weight: tuple[int, ...], bias: bool, device: Any, dtype: Any) -> None:
-        self.weight = Parameter(zeros(weight, device=device, dtype=dtype))
-        self.register_parameter("bias", Parameter(zeros(weight[0], device=device, dtype=dtype)) if bias else None)
+    _shown: tuple[str, ...] = ()
+
+    if TYPE_CHECKING:
+
+        def __call__(self, x: Tensor) -> Tensor: ...
+
+    def extra_repr(self) -> str:
+        return ", ".join(f"{name}={getattr(self, name)}" for name in self._shown)
+
+
+class _WeightedLayer(_Layer):
+    """A layer with `weight` and an optional `bias`."""
+
+    weight: Parameter
+    bias: Parameter | None
+
+    def _add_parameters(self, shape: tuple[int, ...], bias: bool, device: str | Device, dtype: DTypeLike) -> None:
+        self.weight = Parameter(zeros(shape, device=device, dtype=dtype))
+        self.register_parameter("bias", Parameter(zeros(shape[0], device=device, dtype=dtype)) if bias else None)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -26,26 +46,21 @@ class _Weighted(Module):
         init.default_(self.weight, self.bias)
 
 
-def _check_counts(where: str, **counts: int) -> None:
-    for name, value in counts.items():
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise ValidationError(f"{where}: {name} is {value!r}; it must be a whole number of at least 1")
-
-
 # ---- dense
 
 
-class Linear(_Weighted):
-    """Every output is a weighted sum of all features, plus bias: x @ weight.T + bias.
+class Linear(_WeightedLayer):
+    """Compute x @ weight.T + bias: every output is a weighted sum of all features.
 
-    in_features    count of features in
-    out_features   count of features out
-    bias           whether a bias is added
+    in_features    IN     number of input features
+    out_features   OUT    number of output features
+    bias           bool   whether to add a bias
+    device, dtype         of the parameters
     weight         (OUT, IN)
     x, returns     (..., IN), (..., OUT)
 
     Raises   ShapeError        x has another number of features
-             ValidationError   a count below 1
+             ValidationError   a number of features is below 1
     Example
     >>> import minigrad as mg
     >>> from minigrad import nn
@@ -54,29 +69,32 @@ class Linear(_Weighted):
     """
 
     def __init__(
-        self, in_features: int, out_features: int, bias: bool = True, device: Any = "cpu", dtype: Any = float32
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        device: str | Device = "cpu",
+        dtype: DTypeLike = float32,
     ):
         super().__init__()
-        _check_counts("Linear", in_features=in_features, out_features=out_features)
-        self.in_features, self.out_features = in_features, out_features
-        self._add_parameters((out_features, in_features), bias, device, dtype)
+        self.in_features = whole_number("Linear", "in_features", in_features, least=1)
+        self.out_features = whole_number("Linear", "out_features", out_features, least=1)
+        self._add_parameters((self.out_features, self.in_features), bias, device, dtype)
 
     def forward(self, x: Tensor) -> Tensor:
-        """F.linear with this weight and bias."""
         if x.ndim and x.shape[-1] != self.in_features:
-            raise ShapeError(f"Linear expects {_misfit(x, self.in_features)}")
+            raise ShapeError(f"Linear expects {_explain_features(x, self.in_features)}")
         return F.linear(x, self.weight, self.bias)
 
     def extra_repr(self) -> str:
-        """The settings, for repr()."""
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
 
 
-def _misfit(x: Tensor, features: int) -> str:
-    """Both numbers of features, as maps where x was flattened from one, and what to do."""
-    before = _before_reshape(x)
+def _explain_features(x: Tensor, features: int) -> str:
+    """Return both numbers of features, as C x H x W if x was flattened from images, and what to do."""
     if x.ndim > 2 and prod(x.shape[1:]) == features:
         return f"{features} features, got {x.shape[-1]} in x {x.shape}; flatten it first, with x.flatten(1)"
+    before: tuple[int, ...] = x.node.shapes[0] if x.node is not None and x.node.op.name == "reshape" else ()
     if len(before) != 4 or prod(before[1:]) != x.shape[-1]:
         return (
             f"{features} features, got {x.shape[-1]} in x {x.shape}; "
@@ -87,17 +105,12 @@ def _misfit(x: Tensor, features: int) -> str:
     planned = f" = {C}x{side}x{side}" if C * side * side == features else ""
     return (
         f"{features} features{planned}, got {x.shape[-1]} = {C}x{H}x{W}; "
-        "did a layer before it lose its padding, or are the images of another size?"
+        "check the padding of the layers before it and the size of the images"
     )
 
 
-def _before_reshape(x: Tensor) -> tuple[int, ...]:
-    """The shape x had before it was flattened, where that was recorded."""
-    return x.node.shapes[0] if x.node is not None and x.node.op.name == "reshape" else ()
-
-
-class Flatten(Module):
-    """Axes start_dim to end_dim made into one; by default everything but the batch.
+class Flatten(_Layer):
+    """Merge the axes start_dim to end_dim into one; by default all axes but the first.
 
     Example
     >>> import minigrad as mg
@@ -105,49 +118,46 @@ class Flatten(Module):
     (8, 400)
     """
 
+    _shown = ("start_dim", "end_dim")
+
     def __init__(self, start_dim: int = 1, end_dim: int = -1):
         super().__init__()
         self.start_dim, self.end_dim = start_dim, end_dim
 
     def forward(self, x: Tensor) -> Tensor:
-        """x.flatten."""
         return x.flatten(self.start_dim, self.end_dim)
 
-    def extra_repr(self) -> str:
-        """The settings, for repr()."""
-        return f"start_dim={self.start_dim}, end_dim={self.end_dim}"
 
+class Identity(_Layer):
+    """Return the input unchanged; all settings are accepted and ignored."""
 
-class Identity(Module):
-    """Its input, unchanged; a placeholder that takes any settings."""
-
-    def __init__(self, *args: Any, **kwargs: Any):
+    def __init__(self, *args: object, **kwargs: object):
         super().__init__()
 
     def forward(self, x: Tensor) -> Tensor:
-        """x."""
         return x
 
 
 # ---- convolution and pooling
 
 
-class Conv2d(_Weighted):
-    """Slide filters over images; each filter gives one feature map.
+class Conv2d(_WeightedLayer):
+    """Slide filters over images; each filter makes one feature map.
 
-    in_channels   C, channels of the images
-    out_channels  F, number of filters
+    in_channels   C           channels of the images
+    out_channels  F           number of filters
     kernel_size   pixels      side of the filters, or (KH, KW)
     stride        pixels      step between windows, one number or a pair
-    padding       pixels      of zeros around the image, a number or a pair; 'same' keeps the size, 'valid' is 0
+    padding       pixels      zeros around the image, a number or a pair; 'same' keeps the size, 'valid' is 0
     dilation      pixels      distance between the pixels of a window
-    groups        count       parts that do not mix; divides both channel counts
+    groups        number      channels and filters are cut into this many independent groups
     bias          bool        whether each filter has a bias
+    device, dtype             of the parameters
     weight        (F, C/groups, KH, KW)
     x, returns    (N, C, H, W), (N, F, OH, OW) with OH = floor((H + 2*padding - dilation*(KH-1) - 1) / stride) + 1
 
-    Raises   ShapeError        x has other channels, or no window fits
-             ValidationError   a setting out of range
+    Raises   ShapeError        x has another number of channels, or no window fits
+             ValidationError   a setting is out of range
     Source   Dumoulin & Visin, "A guide to convolution arithmetic for deep learning", 2016
     Example
     >>> import minigrad as mg
@@ -166,29 +176,29 @@ class Conv2d(_Weighted):
         dilation: Size = 1,
         groups: int = 1,
         bias: bool = True,
-        device: Any = "cpu",
-        dtype: Any = float32,
+        device: str | Device = "cpu",
+        dtype: DTypeLike = float32,
     ):
         super().__init__()
-        _check_counts("Conv2d", in_channels=in_channels, out_channels=out_channels, groups=groups)
+        self.in_channels = whole_number("Conv2d", "in_channels", in_channels, least=1)
+        self.out_channels = whole_number("Conv2d", "out_channels", out_channels, least=1)
+        self.groups = whole_number("Conv2d", "groups", groups, least=1)
         if in_channels % groups or out_channels % groups:
             raise ValidationError(
                 f"Conv2d: groups={groups} does not divide in_channels={in_channels} and "
                 f"out_channels={out_channels}; use a divisor of both"
             )
-        self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
         self.kernel_size = pair(kernel_size, "kernel_size", "Conv2d")
-        self.stride, self.dilation = pair(stride, "stride", "Conv2d"), pair(dilation, "dilation", "Conv2d")
+        self.stride = pair(stride, "stride", "Conv2d")
+        self.dilation = pair(dilation, "dilation", "Conv2d")
         padding_2d(padding, self.kernel_size, self.stride, self.dilation, "Conv2d")
         self.padding = padding if isinstance(padding, str) else pair(padding, "padding", "Conv2d", least=0)
         self._add_parameters((out_channels, in_channels // groups, *self.kernel_size), bias, device, dtype)
 
     def forward(self, x: Tensor) -> Tensor:
-        """F.conv2d with this weight, bias and settings."""
         return F.conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
 
     def extra_repr(self) -> str:
-        """The settings that are not PyTorch's defaults, for repr()."""
         text = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"
         text += f", padding={self.padding}" if self.padding != (0, 0) else ""
         text += f", dilation={self.dilation}" if self.dilation != (1, 1) else ""
@@ -196,8 +206,10 @@ class Conv2d(_Weighted):
         return text + (", bias=False" if self.bias is None else "")
 
 
-class _Pool2d(Module):
-    """Windows of one size and step."""
+class _Pool2d(_Layer):
+    """A layer with pooling windows of one size and stride."""
+
+    _shown: tuple[str, ...] = ("kernel_size", "stride", "padding")
 
     def __init__(self, kernel_size: Size, stride: Size | None, padding: Size, ceil_mode: bool):
         super().__init__()
@@ -208,32 +220,30 @@ class _Pool2d(Module):
         pair(self.stride, "stride", where)
         if any(2 * side > size for side, size in zip(pair(padding, "padding", where, least=0), window, strict=True)):
             raise ValidationError(
-                f"{where}: padding {padding} is more than half of kernel_size {kernel_size}; "
-                "every window must hold a pixel"
+                f"{where}: padding {padding} is more than half of kernel_size {kernel_size}; use less padding, so that "
+                "every window holds a pixel"
             )
-
-    def extra_repr(self) -> str:
-        """The settings, for repr()."""
-        return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
 
 
 class MaxPool2d(_Pool2d):
-    """Keep the largest value of every window; F.max_pool2d has the details.
+    """Return the largest value of every window, as F.max_pool2d.
 
     kernel_size  pixels   side of the window, or (KH, KW)
     stride       pixels   step between windows; kernel_size if None
-    padding      pixels   around the image, at most half of the window
+    padding      pixels   margin around the image, at most half of the window; it is never the largest value
     dilation     pixels   distance between the pixels of a window
-    ceil_mode    bool     also windows that reach over the far edge
+    ceil_mode    bool     whether to include windows that reach beyond the far edge
     x, returns   (N, C, H, W), (N, C, OH, OW)
 
     Raises   ShapeError        x is not 4-dimensional, or no window fits
-             ValidationError   a setting out of range
+             ValidationError   a setting is out of range
     Example
     >>> import minigrad as mg
     >>> MaxPool2d(2)(mg.zeros(8, 6, 28, 28)).shape
     (8, 6, 14, 14)
     """
+
+    _shown = (*_Pool2d._shown, "dilation", "ceil_mode")
 
     def __init__(
         self,
@@ -248,27 +258,22 @@ class MaxPool2d(_Pool2d):
         self.dilation = dilation
 
     def forward(self, x: Tensor) -> Tensor:
-        """F.max_pool2d with these settings."""
         return F.max_pool2d(x, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode)
-
-    def extra_repr(self) -> str:
-        """The settings, for repr()."""
-        return f"{super().extra_repr()}, dilation={self.dilation}, ceil_mode={self.ceil_mode}"
 
 
 class AvgPool2d(_Pool2d):
-    """The mean of every window; F.avg_pool2d has the details.
+    """Return the mean of every window, as F.avg_pool2d.
 
     kernel_size        pixels   side of the window, or (KH, KW)
     stride             pixels   step between windows; kernel_size if None
-    padding            pixels   of zeros around the image, at most half of the window
-    ceil_mode          bool     also windows that reach over the far edge
-    count_include_pad  bool     whether padding counts as pixels
-    divisor_override   count    divide by this instead
+    padding            pixels   zeros around the image, at most half of the window
+    ceil_mode          bool     whether to include windows that reach beyond the far edge
+    count_include_pad  bool     whether zeros of the padding count as pixels
+    divisor_override   number   divisor in place of the number of pixels
     x, returns         (N, C, H, W), (N, C, OH, OW)
 
     Raises   ShapeError        x is not 4-dimensional, or no window fits
-             ValidationError   a setting out of range
+             ValidationError   a setting is out of range
     Example
     >>> import minigrad as mg
     >>> AvgPool2d(2)(mg.zeros(8, 6, 28, 28)).shape
@@ -286,27 +291,19 @@ class AvgPool2d(_Pool2d):
     ):
         super().__init__(kernel_size, stride, padding, ceil_mode)
         if divisor_override is not None:
-            _check_counts("AvgPool2d", divisor_override=divisor_override)
+            whole_number("AvgPool2d", "divisor_override", divisor_override, least=1)
         self.count_include_pad, self.divisor_override = count_include_pad, divisor_override
 
     def forward(self, x: Tensor) -> Tensor:
-        """F.avg_pool2d with these settings."""
-        return F.avg_pool2d(
-            x,
-            self.kernel_size,
-            self.stride,
-            self.padding,
-            self.ceil_mode,
-            self.count_include_pad,
-            self.divisor_override,
-        )
+        windows = self.kernel_size, self.stride, self.padding, self.ceil_mode
+        return F.avg_pool2d(x, *windows, self.count_include_pad, self.divisor_override)
 
 
 # ---- activations
 
 
-class ReLU(Module):
-    """max(x, 0); with inplace=True written to x.
+class ReLU(_Layer):
+    """Return max(x, 0); inplace=True writes the result to x.
 
     Example
     >>> import minigrad as mg
@@ -319,16 +316,14 @@ class ReLU(Module):
         self.inplace = inplace
 
     def forward(self, x: Tensor) -> Tensor:
-        """F.relu."""
         return F.relu(x, self.inplace)
 
     def extra_repr(self) -> str:
-        """The setting, for repr()."""
         return "inplace=True" if self.inplace else ""
 
 
-class LeakyReLU(Module):
-    """x where positive, negative_slope * x elsewhere; with inplace=True written to x.
+class LeakyReLU(_Layer):
+    """Return x where it is positive and negative_slope * x elsewhere; inplace=True writes the result to x.
 
     Example
     >>> import minigrad as mg
@@ -341,44 +336,38 @@ class LeakyReLU(Module):
         self.negative_slope, self.inplace = negative_slope, inplace
 
     def forward(self, x: Tensor) -> Tensor:
-        """F.leaky_relu."""
         return F.leaky_relu(x, self.negative_slope, self.inplace)
 
     def extra_repr(self) -> str:
-        """The settings, for repr()."""
         return f"negative_slope={self.negative_slope}" + (", inplace=True" if self.inplace else "")
 
 
-class Tanh(Module):
-    """The hyperbolic tangent, between -1 and 1."""
+class Tanh(_Layer):
+    """Return the hyperbolic tangent, between -1 and 1."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """F.tanh."""
         return F.tanh(x)
 
 
-class Sigmoid(Module):
-    """1 / (1 + e**-x), between 0 and 1."""
+class Sigmoid(_Layer):
+    """Return 1 / (1 + e**-x), between 0 and 1."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """F.sigmoid."""
         return F.sigmoid(x)
 
 
-class _AlongDim(Module):
+class _AlongDim(_Layer):
     """A function along one axis."""
+
+    _shown = ("dim",)
 
     def __init__(self, dim: int):
         super().__init__()
         self.dim = dim
 
-    def extra_repr(self) -> str:
-        """The setting, for repr()."""
-        return f"dim={self.dim}"
-
 
 class Softmax(_AlongDim):
-    """e**x divided by its sum along `dim`: positive, adding up to 1.
+    """Return e**x divided by its sum along `dim`: positive numbers that add up to 1.
 
     Example
     >>> import minigrad as mg
@@ -387,23 +376,21 @@ class Softmax(_AlongDim):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """F.softmax."""
         return F.softmax(x, self.dim)
 
 
 class LogSoftmax(_AlongDim):
-    """The logarithm of softmax along `dim`, computed so that nothing overflows."""
+    """Return the logarithm of softmax along `dim`, computed without overflow."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """F.log_softmax."""
         return F.log_softmax(x, self.dim)
 
 
 # ---- regularisation
 
 
-class Dropout(Module):
-    """In training, zero each element with probability p and divide the others by 1 - p; nothing after eval().
+class Dropout(_Layer):
+    """In training, set each element to 0 with probability p and divide the others by 1 - p; after eval() do nothing.
 
     Raises   ValidationError   p is not between 0 and 1
     Source   N. Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting", 2014
@@ -413,16 +400,12 @@ class Dropout(Module):
     tensor([1., 1.])
     """
 
+    _shown = ("p", "inplace")
+
     def __init__(self, p: float = 0.5, inplace: bool = False):
         super().__init__()
-        if not 0 <= p <= 1:
-            raise ValidationError(f"Dropout: p is {p}; it is a probability, 0 to 1")
+        number_in_range("Dropout", "p", p, 0, 1)
         self.p, self.inplace = p, inplace
 
     def forward(self, x: Tensor) -> Tensor:
-        """F.dropout."""
         return F.dropout(x, self.p, self.training, self.inplace)
-
-    def extra_repr(self) -> str:
-        """The settings, for repr()."""
-        return f"p={self.p}, inplace={self.inplace}"

@@ -1,5 +1,8 @@
-"""The losses as modules: settings checked when they are built, and a call of F."""
+"""Losses as modules.  Each checks its settings when it is built and calls a function of nn.functional."""
 
+from typing import TYPE_CHECKING
+
+from ..checks import number_in_range
 from ..errors import ValidationError
 from ..tensors import Tensor
 from . import functional as F
@@ -7,9 +10,13 @@ from .module import Module
 
 
 class _Loss(Module):
-    """A number that says how wrong a prediction is; `reduction` makes one of many."""
+    """A loss with a reduction."""
 
-    def __init__(self, reduction: str):
+    if TYPE_CHECKING:
+
+        def __call__(self, x: Tensor, target: Tensor) -> Tensor: ...
+
+    def __init__(self, reduction: str = "mean"):
         super().__init__()
         if reduction not in ("mean", "sum", "none"):
             raise ValidationError(f"{type(self).__name__}: reduction is {reduction!r}; use 'mean', 'sum' or 'none'")
@@ -17,25 +24,27 @@ class _Loss(Module):
 
 
 class _ClassLoss(_Loss):
-    """A loss on classes, which may have weights; one class may be left out."""
+    """A loss of classes, with optional class weights and a class to ignore."""
 
-    def __init__(self, weight: Tensor | None, ignore_index: int, reduction: str):
+    weight: Tensor | None
+
+    def __init__(self, weight: Tensor | None = None, ignore_index: int = -100, reduction: str = "mean"):
         super().__init__(reduction)
         self.register_buffer("weight", weight)
         self.ignore_index = ignore_index
 
 
 class CrossEntropyLoss(_ClassLoss):
-    """How surprised softmax(x) is by the true classes; F.cross_entropy has the details.
+    """Return the mean negative log-likelihood of the true classes under softmax(x), as F.cross_entropy.
 
-    weight           (K)                    of each class, or None
-    ignore_index     class                  that does not count
-    reduction        'mean', 'sum', 'none'  the mean weighs each image by its class's weight
-    label_smoothing  0 to 1                 share of the target spread over all classes
-    x, target        (N, K), (N)            logits and classes, 0 to K-1
+    weight           (K)                    weight of each class, or None
+    ignore_index     class                  targets of this class do not count
+    reduction        'mean', 'sum', 'none'  the mean is weighted by the classes' weights
+    label_smoothing  0 to 1                 share of the target that is spread over all classes
+    x, target        (N, K), (N)            logits, and classes from 0 to K-1
 
     Raises   ShapeError        x and target do not fit
-             ValidationError   a class or a setting out of range
+             ValidationError   a class or a setting is out of range
     Example
     >>> import minigrad as mg
     >>> CrossEntropyLoss()(mg.zeros(1, 10), mg.tensor([3]))
@@ -50,52 +59,42 @@ class CrossEntropyLoss(_ClassLoss):
         label_smoothing: float = 0.0,
     ):
         super().__init__(weight, ignore_index, reduction)
-        if not 0 <= label_smoothing <= 1:
-            raise ValidationError(f"CrossEntropyLoss: label_smoothing is {label_smoothing}; it is a share, 0 to 1")
+        number_in_range("CrossEntropyLoss", "label_smoothing", label_smoothing, 0, 1)
         self.label_smoothing = label_smoothing
 
     def forward(self, x: Tensor, target: Tensor) -> Tensor:
-        """F.cross_entropy with these settings."""
         return F.cross_entropy(x, target, self.weight, self.ignore_index, self.reduction, self.label_smoothing)
 
 
 class NLLLoss(_ClassLoss):
-    """The negative of the log-probability of the true classes; after LogSoftmax it is CrossEntropyLoss.
+    """Return the mean negative log-probability of the true classes, as F.nll_loss; x are log-probabilities.
 
-    Settings as CrossEntropyLoss, without smoothing.
+    The settings are those of CrossEntropyLoss, without label_smoothing.
 
     Raises   ShapeError        x and target do not fit
-             ValidationError   a class or a setting out of range
+             ValidationError   a class or a setting is out of range
     Example
     >>> import minigrad as mg
     >>> NLLLoss()(mg.tensor([[-1.0, -2.0]]), mg.tensor([1]))
     tensor(2.)
     """
 
-    def __init__(self, weight: Tensor | None = None, ignore_index: int = -100, reduction: str = "mean"):
-        super().__init__(weight, ignore_index, reduction)
-
     def forward(self, x: Tensor, target: Tensor) -> Tensor:
-        """F.nll_loss with these settings."""
         return F.nll_loss(x, target, self.weight, self.ignore_index, self.reduction)
 
 
 class MSELoss(_Loss):
-    """The squared difference, averaged.
+    """Return the mean squared difference of x and target.
 
     reduction   'mean', 'sum' or 'none'
 
     Raises   ShapeError        the shapes differ
-             ValidationError   an unknown reduction
+             ValidationError   the reduction is unknown
     Example
     >>> import minigrad as mg
     >>> MSELoss()(mg.tensor([1.0, 3.0]), mg.tensor([1.0, 1.0]))
     tensor(2.)
     """
 
-    def __init__(self, reduction: str = "mean"):
-        super().__init__(reduction)
-
     def forward(self, x: Tensor, target: Tensor) -> Tensor:
-        """F.mse_loss."""
         return F.mse_loss(x, target, self.reduction)

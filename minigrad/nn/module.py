@@ -1,36 +1,43 @@
-"""Module: what every layer and model is made of.  It keeps account of parameters, buffers and the modules inside."""
+"""Module: the base class of layers and models.  It registers parameters, buffers and submodules."""
 
-from collections import namedtuple
 from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
 from itertools import count
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
+import numpy as np
+
+from ..checks import type_with_article
 from ..dependency import CountedDict, Dependency, can_change_unseen, changed, snapshot
 from ..errors import DtypeError, MinigradError, StateError, ValidationError
-from ..runtime.threads import IDLE, local
+from ..runtime.threads import local
 from ..tensors import Tensor, float32, float64
 from .parameter import Parameter
 
 _hook_numbers = count()
 
 
-class IncompatibleKeys(namedtuple("IncompatibleKeys", ["missing_keys", "unexpected_keys"])):
-    """What load_state_dict left out."""
+class _Keys(NamedTuple):
+    missing_keys: list[str]
+    unexpected_keys: list[str]
+
+
+class IncompatibleKeys(_Keys):
+    """The keys that load_state_dict did not use: those that only the model has, and those that only the state has."""
 
     def __repr__(self) -> str:
         return super().__repr__() if any(self) else "<All keys matched successfully>"
 
 
 class HookHandle:
-    """Takes a hook away again: by remove(), or at the end of a `with` block."""
+    """The handle of a hook; remove() or the end of a `with` block removes the hook."""
 
     def __init__(self, hooks: dict[int, Callable[..., Any]], hook: Callable[..., Any]):
         self.hooks, self.number = hooks, next(_hook_numbers)
         hooks[self.number] = hook
 
     def remove(self) -> None:
-        """Take the hook away; a second time does nothing."""
+        """Remove the hook; a second call does nothing."""
         self.hooks.pop(self.number, None)
 
     def __enter__(self) -> Self:
@@ -41,10 +48,11 @@ class HookHandle:
 
 
 class Module(Dependency):
-    """A layer or a model: parameters to learn, and a `forward` that uses them.
+    """A layer or a model: it has parameters and computes something in `forward`.
 
-    Write a subclass.  Parameters and modules assigned to its attributes are found by parameters(), state_dict(), to()
-    and the rest.  Call the module itself, not its forward: that runs the hooks, and names the layer in error messages.
+    Write a subclass.  Parameters and modules that are assigned to attributes are registered, so that parameters(),
+    state_dict() and to() find them.  Call the module itself, not its forward: this runs the hooks and adds the path of
+    the layer to error messages.
 
     Raises   AttributeError        an attribute is misspelt, or assigned before super().__init__()
              NotImplementedError   the class has no forward
@@ -72,7 +80,7 @@ class Module(Dependency):
         self._parameters: dict[str, Parameter | None] = CountedDict()
         self._buffers: dict[str, Tensor | None] = CountedDict()
         self._modules: dict[str, Any] = CountedDict()  # modules, or None
-        self._transient: set[str] = set()  # names of the buffers that state_dict leaves out
+        self._non_persistent: set[str] = set()  # names of the buffers that state_dict leaves out
         self._forward_hooks: dict[int, Callable[..., Any]] = CountedDict()
         self._forward_pre_hooks: dict[int, Callable[..., Any]] = CountedDict()
 
@@ -80,8 +88,8 @@ class Module(Dependency):
 
     @property
     def _replay_counted(self) -> bool:  # type: ignore[override]
-        """Whether no attribute can change without a word to the module, as a list does."""
-        return not any(can_change_unseen(value) for name, value in vars(self).items() if name != "_transient")
+        """Whether every change is counted: no attribute is a list or another object that changes unnoticed."""
+        return not any(can_change_unseen(value) for name, value in vars(self).items() if name != "_non_persistent")
 
     def _replay_parts(self) -> Iterator[Dependency]:
         for table in (self._modules, self._parameters, self._buffers):
@@ -94,11 +102,11 @@ class Module(Dependency):
         yield from self.named_parameters()
         yield from self.named_buffers()
 
-    def _no_forward(self, *_: Any) -> Any:
+    def _missing_forward(self, *_: Any) -> Any:
         kind = type(self).__name__
-        raise NotImplementedError(f"{kind}: there is nothing to compute; define forward(self, x) in class {kind}")
+        raise NotImplementedError(f"{kind}: there is no forward; define forward(self, x) in class {kind}")
 
-    forward: Callable[..., Any] = _no_forward
+    forward: Callable[..., Any] = _missing_forward
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         local.observer.uses(self)
@@ -110,19 +118,19 @@ class Module(Dependency):
             _add_path(error, self)
             raise
 
-    def _call_with_hooks(self, args: tuple, kwargs: dict) -> Any:
+    def _call_with_hooks(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         for pre_hook in list(self._forward_pre_hooks.values()):
-            changed = pre_hook(self, args)
-            if changed is not None:
-                args = changed if isinstance(changed, tuple) else (changed,)
+            result = pre_hook(self, args)
+            if result is not None:
+                args = result if isinstance(result, tuple) else (result,)
         out = self.forward(*args, **kwargs)
         for hook in list(self._forward_hooks.values()):
-            changed = hook(self, args, out)
-            out = out if changed is None else changed
+            result = hook(self, args, out)
+            out = out if result is None else result
         return out
 
-    def register_forward_hook(self, hook: Callable[..., Any]) -> HookHandle:
-        """Call hook(module, args, output) after each forward; what it returns, unless None, replaces the output.
+    def register_forward_hook(self, hook: Callable[[Any, Any, Any], Any]) -> HookHandle:
+        """Call hook(module, args, output) after each forward.  A result other than None replaces the output.
 
         Example
         >>> import minigrad as mg
@@ -134,14 +142,14 @@ class Module(Dependency):
         """
         return HookHandle(self._forward_hooks, hook)
 
-    def register_forward_pre_hook(self, hook: Callable[..., Any]) -> HookHandle:
-        """Call hook(module, args) before each forward; what it returns, unless None, replaces the arguments."""
+    def register_forward_pre_hook(self, hook: Callable[[Any, Any], Any]) -> HookHandle:
+        """Call hook(module, args) before each forward.  A result other than None replaces the arguments."""
         return HookHandle(self._forward_pre_hooks, hook)
 
-    # ---- keeping account
+    # ---- registering members
 
     def register_parameter(self, name: str, param: Parameter | None) -> None:
-        """Add a parameter; None keeps the name for one that is left out, as a layer without bias does.
+        """Add a parameter; None reserves the name, as the bias of a layer without bias.
 
         Raises   ValidationError   the name is empty, has a dot, or is taken
                  DtypeError        param is not a Parameter
@@ -149,109 +157,104 @@ class Module(Dependency):
         self._register(self._parameters, Parameter, name, param)
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
-        """Add a tensor that is not learned but belongs to the module: to() moves it.
+        """Add a tensor that is not learned but moves with the module.
 
-        persistent   whether state_dict has it
-
-        Raises   ValidationError   the name is empty, has a dot, or is taken
-                 DtypeError        not a Tensor
+        persistent   whether state_dict includes it; errors as register_parameter
         """
         self._register(self._buffers, Tensor, name, tensor)
-        (self._transient.discard if persistent else self._transient.add)(name)
+        (self._non_persistent.discard if persistent else self._non_persistent.add)(name)
 
     def add_module(self, name: str, module: "Module | None") -> None:
-        """Add a module under a name.
-
-        Raises   ValidationError   the name is empty, has a dot, or is taken
-                 DtypeError        not a Module
-        """
+        """Add a module under a name; errors as register_parameter."""
         self._register(self._modules, Module, name, module)
 
     register_module = add_module
 
-    def _register(self, table: dict, kind: type, name: str, value: Any) -> None:
+    def _register(self, table: dict[str, Any], kind: type, name: str, value: Any) -> None:
         owner = type(self).__name__
         if not isinstance(name, str) or not name or "." in name:
             raise ValidationError(f"{owner}: {name!r} cannot name a member; use a word without dots")
-        if hasattr(type(self), name) or any(name in place for place in self._places() if place is not table):
-            raise ValidationError(f"{owner}: the name {name!r} is taken by another attribute; choose another one")
+        if hasattr(type(self), name) or any(name in other for other in self._tables() if other is not table):
+            raise ValidationError(f"{owner}: the name {name!r} is taken by another attribute; choose another name")
         if value is not None and not isinstance(value, kind):
-            raise DtypeError(f"{owner}: {name!r} is a {kind.__name__}, {_cannot_hold(value)}")
+            raise DtypeError(f"{owner}: {name!r} is a {kind.__name__}, {_explain_refusal(value)}")
         table[name] = value
 
-    def _places(self) -> tuple[dict, ...]:
+    def _tables(self) -> tuple[dict[str, Any], ...]:
         return vars(self), self._parameters, self._modules, self._buffers
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if local.observer is not IDLE and "_modules" in vars(self):
+        if "_modules" in vars(self):
             local.observer.uses(self)  # its state before the change
-        found = self._table(name, value)
-        if found is None:
+        member = self._table_for(name, value)
+        if member is None:
             object.__setattr__(self, name, value)
-            return changed()
-        table, kind = found
-        for place in self._places():
-            if place is not table:
-                place.pop(name, None)
-        return self._register(table, kind, name, value)
+            changed()
+            return
+        table, kind = member
+        for other in self._tables():
+            if other is not table:
+                other.pop(name, None)
+        self._register(table, kind, name, value)
 
-    def _table(self, name: str, value: Any) -> tuple[dict, type] | None:
-        """Where `value` is to be kept and what that place takes; None for a plain attribute."""
-        member = isinstance(value, Parameter | Module)
+    def _table_for(self, name: str, value: Any) -> tuple[dict[str, Any], type] | None:
+        """Return the table that holds the attribute `name` and the type of its values; None for a plain attribute."""
+        is_member = isinstance(value, Parameter | Module)
         if "_modules" not in vars(self):
-            if member:
+            if is_member:
                 raise AttributeError(
                     f"{type(self).__name__}: {name!r} is assigned too early; call super().__init__() first"
                 )
             return None
         tables = (self._parameters, Parameter), (self._modules, Module), (self._buffers, Tensor)
-        if member:
+        if is_member:
             return next(pair for pair in tables if isinstance(value, pair[1]))
         return next((pair for pair in tables if name in pair[0]), None)
 
-    def __getattr__(self, name: str) -> Any:  # called only for what is not a plain attribute
+    def __getattr__(self, name: str) -> Any:  # called only if there is no plain attribute of this name
         if "_modules" in self.__dict__:
             local.observer.uses(self)
             for table in (self._parameters, self._modules, self._buffers):
                 if name in table:
                     return table[name]
         if hasattr(type(self), name):
-            return object.__getattribute__(self, name)  # a property failed: let its own error through
-        message = f"{type(self).__name__} has no attribute {name!r}{self._advice(name)}"
+            return object.__getattribute__(self, name)  # a property failed: raise its own error
+        message = f"{type(self).__name__} has no attribute {name!r}{self._suggest(name)}"
         raise AttributeError(message, name=None, obj=self)  # name=None: Python would add its own "Did you mean"
 
-    def _advice(self, name: str) -> str:
+    def _suggest(self, name: str) -> str:
         if "_modules" not in vars(self):
             return "; call super().__init__() first"
         near = [] if name.startswith("__") else get_close_matches(name, dir(self), 1)
         return f"; did you mean {near[0]!r}?" if near else ""
 
     def __delattr__(self, name: str) -> None:
-        for place in self._places():
-            if name in place:
-                del place[name]
-                return changed()
-        self.__getattr__(name)
+        for table in self._tables():
+            if name in table:
+                del table[name]
+                changed()
+                return
+        self.__getattr__(name)  # raises the error
 
     def __dir__(self) -> list[str]:
         return [*super().__dir__(), *self._parameters, *self._modules, *self._buffers]
 
-    # ---- finding; what is shared appears once
+    # ---- finding members; a shared one appears once
 
     def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
-        """All parameters, or those of this module alone."""
+        """Return all parameters, or only those of this module itself."""
         return (param for _, param in self.named_parameters(recurse=recurse))
 
     def named_parameters(self, prefix: str = "", recurse: bool = True) -> Iterator[tuple[str, Parameter]]:
-        """All parameters with their paths, as ('features.conv1.weight', ...)."""
+        """Return pairs (path, parameter), as ("features.conv1.weight", ...)."""
         return self._named("_parameters", prefix, recurse)
 
     def buffers(self, recurse: bool = True) -> Iterator[Tensor]:
-        """All buffers, or those of this module alone."""
+        """Return all buffers, or only those of this module itself."""
         return (buffer for _, buffer in self.named_buffers(recurse=recurse))
 
     def named_buffers(self, prefix: str = "", recurse: bool = True) -> Iterator[tuple[str, Tensor]]:
-        """All buffers with their paths."""
+        """Return pairs (path, buffer)."""
         return self._named("_buffers", prefix, recurse)
 
     def _named(self, table: str, prefix: str, recurse: bool) -> Iterator[tuple[str, Any]]:
@@ -263,11 +266,11 @@ class Module(Dependency):
                     yield _join(path, name), tensor
 
     def children(self) -> "Iterator[Module]":
-        """The modules directly inside."""
+        """Return the modules directly inside."""
         return (child for _, child in self.named_children())
 
     def named_children(self) -> "Iterator[tuple[str, Module]]":
-        """The modules directly inside, with their names."""
+        """Return pairs (name, module) of the modules directly inside."""
         seen: set[Module] = set()
         for name, child in self._modules.items():
             if child is not None and child not in seen:
@@ -275,11 +278,11 @@ class Module(Dependency):
                 yield name, child
 
     def modules(self) -> "Iterator[Module]":
-        """This module and all inside it, at any depth."""
+        """Return this module and all modules inside it, at any depth."""
         return (module for _, module in self.named_modules())
 
     def named_modules(self, memo: "set[Module] | None" = None, prefix: str = "") -> "Iterator[tuple[str, Module]]":
-        """This module and all inside it, with their paths; its own is `prefix`.  Those in `memo` are left out."""
+        """Return pairs (path, module) of this module, whose path is `prefix`, and all inside it; skip those in memo."""
         memo = set() if memo is None else memo
         if self in memo:
             return
@@ -291,32 +294,34 @@ class Module(Dependency):
                 yield from child.named_modules(memo, _join(prefix, name))
 
     def get_submodule(self, target: str) -> "Module":
-        """The module at a path, as in get_submodule("features.0").
+        """Return the module at a path, as in get_submodule("features.0").
 
-        Raises   AttributeError   there is none
+        Raises   AttributeError   there is no module at this path
         """
         module: Any = self
         for name in filter(None, target.split(".")):
             module = getattr(module, name)
             if not isinstance(module, Module):
-                raise AttributeError(f"get_submodule: {name!r} in {target!r} is a {type(module).__name__}, no Module")
+                raise AttributeError(
+                    f"get_submodule: {name!r} in {target!r} is {type_with_article(module)}, not a Module"
+                )
         return module
 
     def get_parameter(self, target: str) -> Parameter:
-        """The parameter at a path, as in get_parameter("conv1.weight").
+        """Return the parameter at a path, as in get_parameter("conv1.weight").
 
-        Raises   AttributeError   there is none
+        Raises   AttributeError   there is no parameter at this path
         """
         path, _, name = target.rpartition(".")
         found = getattr(self.get_submodule(path), name)
         if not isinstance(found, Parameter):
-            raise AttributeError(f"get_parameter: {target!r} is a {type(found).__name__}, no Parameter")
+            raise AttributeError(f"get_parameter: {target!r} is {type_with_article(found)}, not a Parameter")
         return found
 
-    # ---- changing everything at once; these return the module itself
+    # ---- changing all members; these methods return the module itself
 
-    def apply(self, fn: "Callable[[Module], Any]") -> Self:
-        """Call fn on every module inside and then on this one, for example to set initial weights.
+    def apply(self, fn: "Callable[[Module], object]") -> Self:
+        """Call fn on every module inside and then on this module, for example to set initial weights.
 
         Example
         >>> from minigrad import nn
@@ -332,13 +337,13 @@ class Module(Dependency):
         return self
 
     def train(self, mode: bool = True) -> Self:
-        """Behave as in training: dropout is on.
+        """Switch to training mode, in which dropout is active; mode=False switches to evaluation mode.
 
         Raises   DtypeError   mode is not True or False
         """
         if not isinstance(mode, bool):
             raise DtypeError(
-                f"train: mode is {mode!r}, expected True or False; this switches layers, it does not run the training"
+                f"train: mode is {mode!r}, expected True or False; train() sets the mode, it does not run a training"
             )
         self.training = mode
         for child in self.children():
@@ -346,54 +351,55 @@ class Module(Dependency):
         return self
 
     def eval(self) -> Self:
-        """Behave as in use: dropout is off."""
+        """Switch to evaluation mode, in which dropout does nothing."""
         return self.train(False)
 
     def to(self, *targets: Any, **named: Any) -> Self:
-        """Move everything to another device, and float tensors to another dtype; parameters stay the same objects.
+        """Move all members to a device, and convert float tensors to a dtype; parameters stay the same objects.
 
         model.to("numpy"), model.to(mg.float64), model.to("cpu", mg.float32), model.to(other_tensor)
 
-        Raises   DeviceError   there is no such device here
-                 DtypeError    a dtype without fractions
+        Raises   DeviceError   the device is not available
+                 DtypeError    the dtype is not a float dtype
         """
-        if Tensor(0.0).to(*targets, **named).dtype.kind != "f":
-            raise DtypeError("to: a module can only become float32 or float64, because whole numbers cannot be learned")
+        dtype = Tensor(0.0).to(*targets, **named).dtype
+        if dtype.kind != "f":
+            raise DtypeError(f"to: a module cannot become {dtype}, because it learns fractions; use float32 or float64")
         for tensor in [*self.parameters(), *self.buffers()]:
             values = tensor.detach()
-            moved = _moved(values, targets, named)
+            moved = _move(values, targets, named)
             if moved is not values:
                 tensor.data = moved
-                tensor.grad = None if tensor.grad is None else _moved(tensor.grad, targets, named)
+                tensor.grad = None if tensor.grad is None else _move(tensor.grad, targets, named)
         return self
 
     def cpu(self) -> Self:
-        """Move everything to the CPU."""
+        """Move all members to the CPU."""
         return self.to("cpu")
 
     def cuda(self) -> Self:
-        """Move everything to the GPU.
+        """Move all members to the GPU.
 
-        Raises   DeviceError   there is none here
+        Raises   DeviceError   there is no GPU
         """
         return self.to("cuda")
 
     def float(self) -> Self:
-        """Make float tensors float32."""
+        """Convert float tensors to float32."""
         return self.to(float32)
 
     def double(self) -> Self:
-        """Make float tensors float64, for checks of gradients."""
+        """Convert float tensors to float64, for example to check gradients."""
         return self.to(float64)
 
     def requires_grad_(self, requires_grad: bool = True) -> Self:
-        """Learn all parameters, or freeze them."""
+        """Set requires_grad of all parameters; False freezes them."""
         for param in self.parameters():
             param.requires_grad_(requires_grad)
         return self
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Forget all gradients; with set_to_none=False keep their memory, filled with zeros."""
+        """Set all gradients to None, or with set_to_none=False fill them with zeros."""
         for param in self.parameters():
             if set_to_none:
                 param.grad = None
@@ -403,7 +409,7 @@ class Module(Dependency):
     # ---- saving and loading
 
     def state_dict(self, prefix: str = "") -> dict[str, Tensor]:
-        """Parameters and persistent buffers by path, sharing memory; keys and layouts are PyTorch's.
+        """Return parameters and persistent buffers by path.  They share memory; keys and layouts are PyTorch's.
 
         Example
         >>> from minigrad import nn
@@ -412,18 +418,19 @@ class Module(Dependency):
         """
         state = {prefix + name: param.detach() for name, param in self._parameters.items() if param is not None}
         for name, buffer in self._buffers.items():
-            if buffer is not None and name not in self._transient:
+            if buffer is not None and name not in self._non_persistent:
                 state[prefix + name] = buffer.detach()
         for name, child in self._modules.items():
             if child is not None:
                 state |= child.state_dict(f"{prefix}{name}.")
         return state
 
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> IncompatibleKeys:
-        """Copy values into the parameters and buffers of the same paths; all is checked before anything changes.
+    def load_state_dict(self, state_dict: Mapping[str, Tensor | np.ndarray], strict: bool = True) -> IncompatibleKeys:
+        """Copy values into the parameters and buffers with the same paths.  All is checked before anything changes.
 
-        state_dict   paths to tensors or NumPy arrays, as from state_dict()
-        strict       refuse missing and unexpected keys; they are returned otherwise
+        state_dict   paths and their tensors or NumPy arrays, as from state_dict()
+        strict       True: missing and unexpected keys are an error; False: they are skipped
+        returns      the missing and unexpected keys
 
         Raises   StateError   a shape differs, or, if strict, a key is missing or unexpected
         Example
@@ -434,15 +441,15 @@ class Module(Dependency):
         """
         if not isinstance(state_dict, Mapping):
             raise StateError(
-                f"load_state_dict: expected a dict of tensors, got {type(state_dict).__name__}; "
-                "give it the state_dict() of a model"
+                f"load_state_dict: expected a dict of tensors, got {type_with_article(state_dict)}; "
+                "give the state_dict() of a model"
             )
         own = self.state_dict()
         keys = IncompatibleKeys(
             [name for name in own if name not in state_dict], [name for name in state_dict if name not in own]
         )
         pairs = [(name, own[name], state_dict[name]) for name in own if name in state_dict]
-        _refuse_misfits(type(self).__name__, keys if strict else IncompatibleKeys([], []), pairs)
+        _check_fit(type(self).__name__, keys if strict else IncompatibleKeys([], []), pairs)
         ready = [(tensor, Tensor(value, dtype=tensor.dtype, device=tensor.device)) for _, tensor, value in pairs]
         for tensor, values in ready:
             tensor.copy_(values)
@@ -451,11 +458,11 @@ class Module(Dependency):
     # ---- showing
 
     def extra_repr(self) -> str:
-        """The settings shown between the brackets of repr()."""
+        """Return the settings that repr() shows in parentheses."""
         return ""
 
     def _members(self) -> list[tuple[str, str]]:
-        """Label and text of each module inside, for repr()."""
+        """Return pairs (label, text) of the modules inside, for repr()."""
         return [(name, repr(child)) for name, child in self._modules.items()]
 
     def __repr__(self) -> str:
@@ -471,51 +478,47 @@ def _join(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
 
 
-def _cannot_hold(value: Any) -> str:
+def _explain_refusal(value: Any) -> str:
     if isinstance(value, type):
-        return f"so it cannot be the class {value.__name__}; make one of it: {value.__name__}(...)"
+        return f"so it cannot be the class {value.__name__}; create an instance: {value.__name__}(...)"
     if isinstance(value, Tensor):
-        return "so it cannot be a plain Tensor; wrap it in nn.Parameter(...), or change the values by .data"
-    return f"so it cannot be of type {type(value).__name__}; use None to leave it out"
+        return "so it cannot be a plain Tensor; wrap it in nn.Parameter(...), or assign to .data"
+    return f"so it cannot be {type_with_article(value)}; use None to leave it out"
 
 
-def _moved(tensor: Tensor, targets: tuple, named: dict) -> Tensor:
-    """tensor.to(...); whole numbers change their device only."""
+def _move(tensor: Tensor, targets: tuple[Any, ...], named: dict[str, Any]) -> Tensor:
+    """Return tensor.to(...); a tensor of whole numbers changes only its device."""
     moved = tensor.to(*targets, **named)
     return moved if tensor.dtype.kind == "f" else tensor.to(moved.device)
 
 
-def _refuse_misfits(model: str, keys: IncompatibleKeys, pairs: list[tuple[str, Tensor, Any]]) -> None:
-    """Raise one StateError for all keys and for all of the pairs (path, tensor, new value) that differ in shape."""
+def _check_fit(model: str, keys: IncompatibleKeys, pairs: list[tuple[str, Tensor, Any]]) -> None:
+    """Raise one StateError that names all keys, and all triples (path, tensor, new value) that differ in shape."""
     problems = [
         f"{word}: {', '.join(names)}"
         for word, names in (("missing", keys.missing_keys), ("unexpected", keys.unexpected_keys))
         if names
     ]
     problems += [
-        f"{name}: {_kind(value)} in the state, {tensor.shape} in the model"
+        f"{name}: {getattr(value, 'shape', type_with_article(value))} in the state, {tensor.shape} in the model"
         for name, tensor, value in pairs
         if getattr(value, "shape", None) != tensor.shape
     ]
     if problems:
-        advice = "; strict=False leaves out missing and unexpected keys" if any(keys) else ""
+        advice = "; strict=False skips missing and unexpected keys" if any(keys) else ""
         raise StateError(
             "\n  ".join([f"load_state_dict: the state does not fit {model}:", *problems])
             + f"\nbuild the model with the settings it was saved with{advice}"
         )
 
 
-def _kind(value: Any) -> str:
-    return str(getattr(value, "shape", f"a {type(value).__name__}"))
-
-
 def _add_path(error: Any, module: Module) -> None:
     """Put the path of the layer that raised `error`, as seen from `module`, before the message.
 
-    Every module that the error passes does so, inside out: `conv1: ...` becomes `features.conv1: ...`.
+    Every module that the error passes through adds its part: `conv1: ...` becomes `features.conv1: ...`.
     """
-    layer, path, message = getattr(error, "trail", (module, "", str(error)))
+    layer, path, message = getattr(error, "_location", (module, "", str(error)))
     name = next((name for name, found in module.named_modules() if found is layer), "")
     path = ".".join(filter(None, (name, path)))
-    error.trail = module, path, message
+    error._location = module, path, message
     error.args = (f"{path}: {message}" if path else message,)

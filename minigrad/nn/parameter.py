@@ -1,4 +1,4 @@
-"""Parameter: a tensor that a layer learns."""
+"""Parameter: a tensor that training changes."""
 
 from typing import Any
 
@@ -7,12 +7,12 @@ from ..tensors import Tensor, _join, _make, tensor
 
 
 class Parameter(Tensor):
-    """A tensor that a Module keeps account of when it is assigned to an attribute, and that optimisers change.
+    """A tensor that a Module registers when it is assigned to an attribute, and that optimisers change.
 
-    data            a tensor, whose memory is then shared, or anything that makes one
-    requires_grad   False keeps it as it is: frozen
+    data            a tensor, whose memory is shared, or numbers, lists or a NumPy array
+    requires_grad   False: the parameter is frozen
 
-    Raises   DtypeError   whole numbers cannot be learned; use requires_grad=False
+    Raises   DtypeError   the data are not floats and requires_grad is True
     Example
     >>> Parameter([1.0, 2.0])
     Parameter containing:

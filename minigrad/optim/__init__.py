@@ -1,4 +1,4 @@
-"""Optimisers and learning-rate schedules, by PyTorch's names."""
+"""Optimisers and learning-rate schedules, with PyTorch's names."""
 
 from . import lr_scheduler
 from .adam import Adam, AdamW
@@ -6,3 +6,4 @@ from .optimizer import Optimizer
 from .sgd import SGD
 
 __all__ = ["SGD", "Adam", "AdamW", "Optimizer", "lr_scheduler"]
+__dir__ = __all__.copy

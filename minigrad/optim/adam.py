@@ -1,26 +1,24 @@
-"""Adam and AdamW: every weight has a step length of its own."""
+"""Adam and AdamW: gradient descent with a step length for each weight."""
 
-from collections.abc import Iterable
 from typing import Any
 
 from ..errors import ValidationError
 from ..ops import optimizer as kernels
-from ..tensors import Tensor
-from .optimizer import Optimizer, ParamBatch, at_least_zero
+from .optimizer import Optimizer, ParamBatch, Params
 
 
 class Adam(Optimizer):
-    """Step along the mean gradient, divided by the root of the mean squared gradient.
+    """Step against the mean gradient, divided by the root of the mean squared gradient.
 
     params         tensors, or dicts of groups
     lr             0 or more        length of a step, in units of the parameter
-    betas          from 0, below 1  what the running means of the gradient and of its square keep at each step
-    eps            0 or more        added to the root, against division by 0
-    weight_decay   0 or more        pull towards 0, added to the gradient
-    amsgrad        True or False    divide by the largest mean square so far, so that steps never grow
-    maximize       True or False    climb instead
+    betas          from 0, below 1  shares of the running means of the gradient and of its square kept at each step
+    eps            0 or more        added to the root to avoid a division by 0
+    weight_decay   0 or more        share of the parameter that is added to the gradient
+    amsgrad        True or False    divide by the root of the largest mean square so far
+    maximize       True or False    step along the gradient
 
-    Raises   ValidationError   a setting out of its range, no parameters, or one twice
+    Raises   ValidationError   a setting is out of its range, there are no parameters, or one appears twice
              DtypeError        the parameters are not float tensors
              GraphError        a parameter is the result of an operation
     Source   Kingma & Ba 2015, algorithm 1; amsgrad: Reddi et al. 2018, algorithm 2
@@ -34,11 +32,11 @@ class Adam(Optimizer):
     tensor([ 0.9, -1.9], requires_grad=True)
     """
 
-    decoupled = False  # whether weight decay shrinks the weights, instead of joining their gradient
+    decoupled = False  # whether weight decay shrinks the weights instead of changing their gradients
 
     def __init__(
         self,
-        params: Iterable[Tensor] | Iterable[dict[str, Any]],
+        params: Params,
         lr: float = 1e-3,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
@@ -47,26 +45,17 @@ class Adam(Optimizer):
         *,
         maximize: bool = False,
     ):
-        super().__init__(
-            params,
-            {
-                "lr": lr,
-                "betas": betas,
-                "eps": eps,
-                "weight_decay": weight_decay,
-                "amsgrad": amsgrad,
-                "maximize": maximize,
-            },
-        )
+        settings = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
+        super().__init__(params, {**settings, "amsgrad": amsgrad, "maximize": maximize})
 
     def check(self, group: dict[str, Any]) -> None:
-        """Refuse settings out of their range."""
-        at_least_zero(self._name, group, "lr", "eps", "weight_decay")
+        """Check the settings of a group."""
+        self._check_not_negative(group, "lr", "eps", "weight_decay")
         if len(group["betas"]) != 2 or not all(0 <= beta < 1 for beta in group["betas"]):
             raise ValidationError(f"{self._name}: betas are {group['betas']}; use two numbers from 0 to below 1")
 
     def numbers(self, group: dict[str, Any], states: list[dict[str, Any]]) -> list[float]:
-        """What the kernel reads: what the means keep and take, the corrections of their start at 0, and the decays."""
+        """Return the shares of the running means, the corrections for their start at 0, the decays, and the sign."""
         step = states[0].get("step", 0) + 1
         for state in states:
             state["step"] = step
@@ -76,17 +65,17 @@ class Adam(Optimizer):
         sign = -1.0 if group["maximize"] else 1.0
         return [beta1, 1 - beta1, beta2, 1 - beta2, rate, root, group["eps"], shrink, decay, sign, group["amsgrad"]]
 
-    def update(self, group: dict[str, Any], bundle: ParamBatch) -> None:
-        """Change the parameters of a bundle by one step."""
-        means, squares = bundle.state("exp_avg"), bundle.state("exp_avg_sq")
-        largest = bundle.state("max_exp_avg_sq") if group["amsgrad"] else squares
-        bundle.run(kernels.adam_dispatch, means, squares, largest)
+    def update(self, group: dict[str, Any], batch: ParamBatch) -> None:
+        """Change a batch of parameters by one step."""
+        means, squares = batch.state("exp_avg"), batch.state("exp_avg_sq")
+        largest = batch.state("max_exp_avg_sq") if group["amsgrad"] else squares
+        batch.run(kernels.adam_dispatch, means, squares, largest)
 
 
 class AdamW(Adam):
-    """Adam whose weight decay shrinks every weight by lr * weight_decay, whatever its gradients were.
+    """Adam whose weight decay shrinks every weight by the factor 1 - lr * weight_decay, whatever its gradients are.
 
-    Settings and errors are Adam's, weight_decay is 0.01 if left out.
+    The settings and errors are those of Adam, but the default of weight_decay is 0.01.
 
     Source   Loshchilov & Hutter 2019, algorithm 2
     Example
@@ -103,7 +92,7 @@ class AdamW(Adam):
 
     def __init__(
         self,
-        params: Iterable[Tensor] | Iterable[dict[str, Any]],
+        params: Params,
         lr: float = 1e-3,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,

@@ -1,27 +1,31 @@
-"""What every optimiser shares: parameter groups, state, and the lists of arrays that one launch updates."""
+"""The base of all optimisers: parameter groups, their state, and the batches of parameters that one kernel updates."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from copy import deepcopy
-from typing import Any
+from typing import Any, TypeAlias, TypeVar, overload
 
 import numpy as np
 
+from ..checks import number_in_range, type_with_article
 from ..dependency import CountedDict, Dependency, Identity, snapshot
 from ..errors import DtypeError, GraphError, StateError, ValidationError
 from ..ops.op import Dispatch
 from ..runtime.memory import contiguous, converted, copy
-from ..runtime.threads import IDLE, call_on_host, local
+from ..runtime.threads import call_on_host, local
 from ..tape import enable_grad
 from ..tensors import Tensor
 
+Params: TypeAlias = Iterable[Tensor] | Iterable[dict[str, Any]]
+Loss = TypeVar("Loss")
+
 
 class ParamBatch:
-    """Parameters of one group that share device, dtype and history, as the lists that a kernel takes.
+    """Parameters of one group with the same device, dtype and state names, as lists that a kernel takes.
 
     params    tensors with a gradient
-    states    their entries of the optimiser's state, dicts of name -> value
-    numbers   (SIZE)   what the kernel reads of the group's settings and of the number of the step, set for each step
+    states    the optimiser's state of each parameter, dicts of name -> value
+    numbers   (SIZE)   numbers that the kernel reads, computed for each step from the settings of the group
     """
 
     SIZE = 16
@@ -31,11 +35,11 @@ class ParamBatch:
         self.device, self.dtype = params[0].device, params[0].dtype
         self.numbers = np.zeros(self.SIZE, self.dtype)
         self.values = self.device.arrays([contiguous(p.array) for p in params])
-        self.copied = [(p, mine) for p, mine in zip(params, self.values.arrays, strict=True) if mine is not p.array]
+        self.copies = [(p, array) for p, array in zip(params, self.values.arrays, strict=True) if array is not p.array]
         self.lists: dict[str, Any] = {}
 
     def state(self, name: str) -> Any:
-        """The state called `name` of every parameter; zeros where there is none yet."""
+        """Return the state called `name` of all parameters; where there is none it becomes zeros."""
         if name not in self.lists:
             for p, state in zip(self.params, self.states, strict=True):
                 if name not in state:
@@ -43,35 +47,35 @@ class ParamBatch:
             self.lists[name] = self.device.arrays([state[name].array for state in self.states])
         return self.lists[name]
 
-    def set(self, numbers: np.ndarray, settings: Callable[..., list[float]], group: dict[str, Any]) -> None:
-        """Write the numbers of this step."""
-        values = settings(dict(group), self.states)  # a plain dict is read faster than a ParamGroup
+    def fill_numbers(self, numbers: np.ndarray, compute: Callable[..., list[float]], group: dict[str, Any]) -> None:
+        """Write the numbers of this step to an array."""
+        values = compute(dict(group), self.states)  # a plain dict is read faster than a ParamGroup
         numbers[: len(values)] = values
 
     def run(self, kernel: Dispatch, *lists: Any) -> None:
-        """Run a kernel on the numbers, the parameters, their gradients and more lists, and count a change of every
-        parameter."""
+        """Run a kernel on the numbers, the parameters, their gradients and further lists; raise all versions by 1."""
         gradients = [p.grad for p in self.params if p.grad is not None]
-        grads = self.device.arrays([_as_kernels_take(grad.array, self.dtype) for grad in gradients])
-        for p, mine in self.copied:
-            copy(mine, p.array)
-        if local.observer is not IDLE:
-            for p in self.params:
-                local.observer.writes(p)
+        grads = self.device.arrays([_kernel_array(grad.array, self.dtype) for grad in gradients])
+        for p, array in self.copies:
+            copy(array, p.array)
+        for p in self.params:
+            local.observer.writes(p)
         kernel[self.device.type](self.numbers, self.values, grads, *lists)
-        for p, mine in self.copied:
-            copy(p.array, mine)
+        for p, array in self.copies:
+            copy(p.array, array)
         for p in self.params:
             p._storage.version += 1
 
 
-def _as_kernels_take(grad: Any, dtype: np.dtype) -> Any:
+def _kernel_array(grad: Any, dtype: np.dtype) -> Any:
     return grad if grad.flags.c_contiguous and grad.dtype == dtype else converted(grad, dtype)
 
 
 class ParamGroup(CountedDict, Dependency):
-    """The parameters and settings of a group.  A recording depends on those that it reads; what is read by `numbers` is
-    read again at each replay."""
+    """The parameters and settings of a group.
+
+    A recording depends on the settings that it reads, except those that `numbers` reads again at each replay.
+    """
 
     def __getitem__(self, name: str) -> Any:
         local.observer.uses(_Setting(self, name))
@@ -79,10 +83,10 @@ class ParamGroup(CountedDict, Dependency):
 
     def get(self, name: str, default: Any = None) -> Any:
         """dict.get."""
-        return self[name] if name in self else default  # noqa: SIM401 - that would be get itself
+        return self[name] if name in self else default  # noqa: SIM401 - dict.get calls this
 
     def __setitem__(self, name: str, value: Any) -> None:
-        dict.__setitem__(self, name, value)  # its settings are always compared: most change at every step
+        dict.__setitem__(self, name, value)  # settings are always compared, because they change often
         local.observer.spoil(f"{name!r} of a parameter group")
 
 
@@ -93,7 +97,7 @@ class _Setting(Dependency):
 
     def __init__(self, group: ParamGroup, name: str):
         self.group, self.name = group, name
-        self.params = list(dict.get(group, "params", ()))  # as long as they are kept, no other has their id
+        self.params = list(dict.get(group, "params", ()))  # while they live, no other tensor has their id
 
     @property
     def _replay_key(self) -> Any:
@@ -107,21 +111,22 @@ class _Setting(Dependency):
         return f"{self.name!r} of a parameter group"
 
 
-OWN = ("defaults", "state", "_groups", "_bundles", "_generation")  # attributes that every optimiser has
+BASE_ATTRIBUTES = ("defaults", "state", "_groups", "_batches", "_generation")  # attributes of class Optimizer
 
 
 class Optimizer(Dependency):
     """The base of all optimisers.
 
-    params     tensors; or dicts, each a group: "params" and the settings in which it differs
-    defaults   the settings of a group that names none
+    params     tensors; or dicts, each a parameter group: "params" and settings that differ from the defaults
+    defaults   the settings of a group that does not give them
 
-    A subclass checks a group's settings in `check(group)`, makes of them what its kernel reads in
-    `numbers(group, states)`, and updates parameters in `update(group, bundle)`.
-    `param_groups` may be changed between steps, as schedulers do; `state` only by load_state_dict.
+    A subclass checks the settings of a group in `check(group)`, computes the numbers that its kernel reads in
+    `numbers(group, states)`, and updates a batch of parameters in `update(group, batch)`; or it overrides step().
+    `param_groups` may be changed between steps, as schedules do.  Change `state` only through load_state_dict.
 
-    Raises   ValidationError   no parameters, a parameter twice or in read-only memory, a setting out of its range
-             DtypeError        not tensors, or not of floats
+    Raises   ValidationError   there are no parameters, a parameter appears twice or is read-only, or a setting is out
+                               of its range
+             DtypeError        the parameters are not float tensors
              GraphError        a parameter is the result of an operation
     Example
     >>> import minigrad as mg
@@ -137,18 +142,18 @@ class Optimizer(Dependency):
     [2.5, -4.5]
     """
 
-    def __init__(self, params: Iterable[Tensor] | Iterable[dict[str, Any]], defaults: dict[str, Any]):
+    def __init__(self, params: Params, defaults: dict[str, Any]):
         self.defaults = defaults
         self.state: defaultdict[Tensor, dict[str, Any]] = defaultdict(dict)
         self._groups: list[dict[str, Any]] = []
-        self._generation = 0  # counts how often the bundles were forgotten
-        self._bundles: dict[int, tuple[list[Any], list[ParamBatch]]] = {}
+        self._generation = 0  # counts how often the batches were discarded
+        self._batches: dict[int, tuple[list[Any], list[ParamBatch]]] = {}  # by the number of the group
         if isinstance(params, Tensor):
             raise DtypeError(f"{self._name}: params is one Tensor; put it in a list")
         groups: list[Any] = list(params)
         if not groups:
             raise ValidationError(
-                f"{self._name}: params has 0 tensors, expected 1 or more; a generator gives its "
+                f"{self._name}: params has 0 tensors, expected 1 or more; a generator yields its "
                 "tensors only once, so call model.parameters() again"
             )
         for group in groups if isinstance(groups[0], dict) else [{"params": groups}]:
@@ -156,7 +161,7 @@ class Optimizer(Dependency):
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:
-        """The groups: their "params", and their settings."""
+        """The parameter groups: dicts of "params" and settings."""
         local.observer.uses(self)
         return self._groups
 
@@ -167,14 +172,14 @@ class Optimizer(Dependency):
     _replay_counted = False
 
     def _replay_state(self) -> Any:
-        """The groups; of an optimiser that is not one of ours, all that it keeps in Python as well."""
+        """Return the groups; for an optimiser defined elsewhere, also all of its own attributes."""
         groups = tuple([id(group) if type(group) is ParamGroup else snapshot(group) for group in self._groups])
         if type(self).__module__.startswith(__package__):
             return groups, self._generation
-        kept = {name: value for name, value in vars(self).items() if name not in OWN}
-        if type(self).step is not Optimizer.step:  # else `numbers` is asked again at each replay
-            kept |= {"state": self.state, "groups": [dict(group) for group in self._groups]}
-        return dict, (("", "the groups"), (groups, self._generation)), *snapshot(kept)[1:]
+        attributes = {name: value for name, value in vars(self).items() if name not in BASE_ATTRIBUTES}
+        if type(self).step is not Optimizer.step:  # Optimizer.step calls `numbers` again at each replay
+            attributes |= {"state": self.state, "groups": [dict(group) for group in self._groups]}
+        return dict, (("", "the groups"), (groups, self._generation)), *snapshot(attributes)[1:]
 
     def _replay_save(self) -> Any:
         return deepcopy([dict(self.state[p]) for group in self._groups for p in group.get("params", ())])
@@ -188,9 +193,9 @@ class Optimizer(Dependency):
                 else:
                     self.state[p][name] = value
 
-    def _forget_bundles(self) -> None:
-        """Make new bundles at the next step: groups or states have changed."""
-        self._bundles = {}
+    def _discard_batches(self) -> None:
+        """Build new batches at the next step, because groups or states have changed."""
+        self._batches = {}
         self._generation += 1
 
     @property
@@ -204,18 +209,18 @@ class Optimizer(Dependency):
         return "\n".join([f"{self._name} (", *lines, ")"])
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_bundles": {}}  # lists of addresses mean nothing in a copy
+        return {**self.__dict__, "_batches": {}}  # they hold addresses, which are not valid in a copy
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Train more parameters, with settings of their own.
+        """Add parameters with their own settings.
 
-        param_group   "params", a tensor or several, and settings; those left out are the optimiser's defaults
+        param_group   "params", one tensor or several, and settings; for the others the defaults hold
 
-        Raises   as the optimiser itself, and leaves it as it was
+        Raises   the errors of the constructor; the optimiser is then unchanged
         """
         if not isinstance(param_group, dict) or "params" not in param_group:
             raise DtypeError(
-                f"{self._name}: a parameter group is {type(param_group).__name__} without 'params'; "
+                f"{self._name}: a parameter group is {type_with_article(param_group)} without 'params'; "
                 "give a dict like {'params': tensors, 'lr': 0.1}"
             )
         group = ParamGroup({**self.defaults, **param_group})
@@ -223,83 +228,91 @@ class Optimizer(Dependency):
         self._check_params(group["params"])
         self.check(group)
         self.param_groups.append(group)
-        self._forget_bundles()
+        self._discard_batches()
 
     def _check_params(self, params: list[Any]) -> None:
         known = {id(p) for group in self.param_groups for p in group["params"]}
         for i, p in enumerate(params):
             where = f"{self._name}: parameter {i} of group {len(self.param_groups)}"
             if not isinstance(p, Tensor):
-                raise DtypeError(f"{where} is a {type(p).__name__}, expected a Tensor; give model.parameters()")
+                raise DtypeError(f"{where} is {type_with_article(p)}, expected a Tensor; give model.parameters()")
             if p.dtype.kind != "f":
                 raise DtypeError(f"{where} is {p.dtype}, expected float32 or float64; convert it, or leave it out")
             if p.node is not None:
                 raise GraphError(
                     f"{where} is the result of {p.node.op.name}, expected a leaf; "
-                    "give the tensors it was made from, or .detach() it first"
+                    "give the tensors it was computed from, or .detach() it first"
                 )
             if not p.array.flags.writeable:
-                raise ValidationError(f"{where} is read-only memory, or one number seen many times; give its .clone()")
+                raise ValidationError(f"{where} is read-only, or its elements share memory; give its .clone()")
             if id(p) in known:
-                raise ValidationError(f"{where} was given before, expected once; leave it out of one place")
+                raise ValidationError(f"{where} appears twice; give each parameter once")
             known.add(id(p))
 
     def check(self, group: dict[str, Any]) -> None:
-        """Refuse settings out of their range."""
+        """Check the settings of a group."""
+
+    def _check_not_negative(self, group: dict[str, Any], *names: str) -> None:
+        for name in names:
+            number_in_range(self._name, name, group[name], 0)
 
     def numbers(self, group: dict[str, Any], states: list[dict[str, Any]]) -> list[float]:
-        """What the kernel reads in the step that begins."""
-        raise NotImplementedError(f"{self._name}: define numbers(group, states) and update(group, bundle), or step()")
+        """Return the numbers that the kernel reads in the next step."""
+        raise NotImplementedError(f"{self._name}: define numbers(group, states) and update(group, batch), or step()")
 
-    def update(self, group: dict[str, Any], bundle: ParamBatch) -> None:
-        """Change the parameters of a bundle by one step."""
-        raise NotImplementedError(f"{self._name}: define numbers(group, states) and update(group, bundle), or step()")
+    def update(self, group: dict[str, Any], batch: ParamBatch) -> None:
+        """Change a batch of parameters by one step."""
+        raise NotImplementedError(f"{self._name}: define numbers(group, states) and update(group, batch), or step()")
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Forget the gradients of all parameters; backward adds to what is there.
+        """Reset the gradients of all parameters, to which backward() would add.
 
-        set_to_none   True: `.grad` becomes None; False: zeros in the same memory
+        set_to_none   True: `.grad` becomes None; False: it is filled with zeros
         """
         for group in self.param_groups:
             for p in group["params"]:
                 p.grad = None if set_to_none or p.grad is None else p.grad.detach().zero_()
 
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Change every parameter that has a gradient, in place, by one step of descent.
+    @overload
+    def step(self, closure: None = None) -> None: ...
+    @overload
+    def step(self, closure: Callable[[], Loss]) -> Loss: ...
+    def step(self, closure: Callable[[], Loss] | None = None) -> Loss | None:
+        """Change every parameter that has a gradient, in place, by one step.
 
-        closure   computes the loss with its gradients again, for scripts that are written so
-        returns   what the closure returns, or None
+        closure   computes the gradients and returns the loss; called first
+        returns   the result of the closure, or None
         """
         loss = None
         if closure is not None:
             with enable_grad():
                 loss = closure()
         for number, group in enumerate(self.param_groups):
-            for bundle in self._bundled(number):
-                call_on_host(bundle.set, bundle.numbers, self.numbers, group)
-                self.update(group, bundle)
+            for batch in self._batches_of(number):
+                call_on_host(batch.fill_numbers, batch.numbers, self.numbers, group)
+                self.update(group, batch)
         return loss
 
-    def _bundled(self, number: int) -> list[ParamBatch]:
-        """The bundles of a group, kept from step to step while parameters stay in place and keep having gradients."""
-        live = [p for p in self.param_groups[number]["params"] if p.grad is not None]
-        places = [(id(p), id(p.array), p.device) for p in live]
-        if number not in self._bundles or self._bundles[number][0] != places:
-            self._bundles[number] = places, self._bundle(live)
-        return self._bundles[number][1]
+    def _batches_of(self, number: int) -> list[ParamBatch]:
+        """Return the batches of a group, built again when other parameters have gradients or a parameter has moved."""
+        params = [p for p in self.param_groups[number]["params"] if p.grad is not None]
+        memory = [(id(p), id(p.array), p.device) for p in params]
+        if number not in self._batches or self._batches[number][0] != memory:
+            self._batches[number] = memory, self._build_batches(params)
+        return self._batches[number][1]
 
-    def _bundle(self, live: list[Tensor]) -> list[ParamBatch]:
-        alike = defaultdict(list)
-        for p in live:
-            alike[p.device, p.dtype, tuple(self.state[p]), self.state[p].get("step")].append(p)
-        return [ParamBatch(params, [self.state[p] for p in params]) for params in alike.values()]
+    def _build_batches(self, params: list[Tensor]) -> list[ParamBatch]:
+        batches = defaultdict(list)
+        for p in params:
+            batches[p.device, p.dtype, tuple(self.state[p]), self.state[p].get("step")].append(p)
+        return [ParamBatch(batch, [self.state[p] for p in batch]) for batch in batches.values()]
 
     # ---- saving and resuming
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything needed to resume: {"state": {number: {...}}, "param_groups": [...]}, parameters as numbers.
+        """Return {"state": {number: {...}}, "param_groups": [...]}, in which parameters are numbers.
 
-        The tensors share memory with the optimiser; save the dict, or copy.deepcopy it, before the next step.
+        The tensors share memory with the optimiser.  Save the dict or copy.deepcopy it before the next step.
         """
         params = [p for group in self.param_groups for p in group["params"]]
         numbers = {id(p): number for number, p in enumerate(params)}
@@ -311,69 +324,57 @@ class Optimizer(Dependency):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from a state_dict, of this class or of PyTorch's, with as many groups and parameters; copies it.
+        """Copy a state_dict of this class, or of PyTorch's, with the same number of groups and parameters.
 
-        Raises   StateError        another number of groups or parameters, or a state of another shape
-                 ValidationError   a setting out of its range
+        Raises   StateError        the number of groups or parameters or the shape of a state differs
+                 ValidationError   a setting is out of its range
         """
         saved = state_dict["param_groups"]
-        params = self._matched(saved)
+        params = self._match_params(saved)
         state = {}
         for number, entry in state_dict["state"].items():
             if number not in params:
                 raise StateError(
-                    f"{self._name}: the state dict has a state of parameter {number}, and {len(params)} "
-                    "parameters in its groups; save it again"
+                    f"{self._name}: the state dict has a state of parameter {number}, but its groups have only "
+                    f"{len(params)} parameters; save it again"
                 )
-            state[params[number]] = self._copied(number, params[number], entry)
+            state[params[number]] = self._copy_state(number, params[number], entry)
         for group, new in zip(self.param_groups, saved, strict=True):
             group.update({**new, "params": group["params"]})
         self.state = defaultdict(dict, state)
-        self._forget_bundles()
+        self._discard_batches()
 
-    def _matched(self, saved: list[dict[str, Any]]) -> dict[int, Tensor]:
-        """The parameter that each number in the saved groups stands for."""
+    def _match_params(self, saved: list[dict[str, Any]]) -> dict[int, Tensor]:
+        """Return the parameter of each number in the saved groups."""
         if len(saved) != len(self.param_groups):
             raise StateError(
-                f"{self._name}: the state dict has {len(saved)} parameter groups, the optimiser "
-                f"{len(self.param_groups)}; build it with the groups it was saved with"
+                f"{self._name}: the state dict has {len(saved)} parameter groups, but the optimiser has "
+                f"{len(self.param_groups)}; build it with the groups of the saved optimiser"
             )
         params: dict[int, Tensor] = {}
         for number, (group, new) in enumerate(zip(self.param_groups, saved, strict=True)):
             if len(new["params"]) != len(group["params"]):
                 raise StateError(
-                    f"{self._name}: group {number} of the state dict has {len(new['params'])} parameters, "
-                    f"the optimiser's {len(group['params'])}; build it for the model it was saved with"
+                    f"{self._name}: group {number} has {len(new['params'])} parameters in the state dict, but "
+                    f"{len(group['params'])} in the optimiser; build it for the model of the saved optimiser"
                 )
             self.check({**group, **new})
             params.update(zip(new["params"], group["params"], strict=True))
         return params
 
-    def _copied(self, number: int, p: Tensor, entry: dict[str, Any]) -> dict[str, Any]:
-        """A parameter's saved state in memory of its own; `step` as a whole number, where PyTorch keeps a tensor."""
-        copy: dict[str, Any] = {}
+    def _copy_state(self, number: int, p: Tensor, entry: dict[str, Any]) -> dict[str, Any]:
+        """Return a copy of a parameter's saved state; `step` becomes an int, where PyTorch keeps a tensor."""
+        copied: dict[str, Any] = {}
         for name, value in entry.items():
             if name == "step":
-                copy[name] = int(value)
+                copied[name] = int(value)
             elif isinstance(value, Tensor):
                 if value.shape != p.shape:
                     raise StateError(
-                        f"{self._name}: {name} of parameter {number} has shape {value.shape}, the "
-                        f"parameter {p.shape}; build the optimiser for the model it was saved with"
+                        f"{self._name}: {name} of parameter {number} has shape {value.shape}, but the parameter has "
+                        f"{p.shape}; build the optimiser for the model of the saved optimiser"
                     )
-                copy[name] = Tensor(contiguous(value.detach().cpu().numpy()), dtype=p.dtype, device=p.device)
+                copied[name] = Tensor(contiguous(value.detach().cpu().numpy()), dtype=p.dtype, device=p.device)
             elif value is not None:
-                copy[name] = value
-        return copy
-
-
-def at_least_zero(where: str, group: dict[str, Any], *names: str) -> None:
-    """Refuse settings below 0, and nan.
-
-    Raises   ValidationError   naming the setting
-    Example
-    >>> at_least_zero("SGD", {"lr": 0.1}, "lr")
-    """
-    for name in names:
-        if not group[name] >= 0:
-            raise ValidationError(f"{where}: {name} is {group[name]}; use a number from 0 upwards")
+                copied[name] = value
+        return copied

@@ -1,31 +1,29 @@
 """Stochastic gradient descent, with or without momentum."""
 
-from collections.abc import Iterable
 from typing import Any
 
 from ..errors import ValidationError
 from ..ops import optimizer as kernels
-from ..tensors import Tensor
-from .optimizer import Optimizer, ParamBatch, at_least_zero
+from .optimizer import Optimizer, ParamBatch, Params
 
 
 class SGD(Optimizer):
     """Step against the gradient, or against its running sum.
 
     params         tensors, or dicts of groups
-    lr             0 or more             length of a step, in units of the gradient
-    momentum       0 or more, often 0.9  share of the last step that goes on
-    dampening      a number              share of the gradient that is left out of the running sum
-    weight_decay   0 or more             pull towards 0, in units of the parameter, added to the gradient
+    lr             0 or more             factor of the step
+    momentum       0 or more, often 0.9  share of the running sum that is kept at each step
+    dampening      a number              share of the gradient that is not added to the running sum
+    weight_decay   0 or more             share of the parameter that is added to the gradient
     nesterov       True or False         look ahead along the running sum; needs momentum, and no dampening
-    maximize       True or False         climb instead
+    maximize       True or False         step along the gradient
 
     d = gradient + weight_decay * w;  m = momentum * m + (1 - dampening) * d, at first m = d;  w = w - lr * m
 
-    Raises   ValidationError   a setting out of its range, no parameters, or one twice
+    Raises   ValidationError   a setting is out of its range, there are no parameters, or one appears twice
              DtypeError        the parameters are not float tensors
              GraphError        a parameter is the result of an operation
-    Source   Polyak 1964; Sutskever et al. 2013, section 2; in the order of PyTorch, where lr multiplies m
+    Source   Polyak 1964; Sutskever et al. 2013, section 2; lr multiplies m, as in PyTorch
     Example
     >>> import minigrad as mg
     >>> w = mg.tensor([1.0, -2.0], requires_grad=True)
@@ -40,7 +38,7 @@ class SGD(Optimizer):
 
     def __init__(
         self,
-        params: Iterable[Tensor] | Iterable[dict[str, Any]],
+        params: Params,
         lr: float = 1e-3,
         momentum: float = 0,
         dampening: float = 0,
@@ -49,36 +47,27 @@ class SGD(Optimizer):
         *,
         maximize: bool = False,
     ):
-        super().__init__(
-            params,
-            {
-                "lr": lr,
-                "momentum": momentum,
-                "dampening": dampening,
-                "weight_decay": weight_decay,
-                "nesterov": nesterov,
-                "maximize": maximize,
-            },
-        )
+        settings = {"lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay}
+        super().__init__(params, {**settings, "nesterov": nesterov, "maximize": maximize})
 
     def check(self, group: dict[str, Any]) -> None:
-        """Refuse settings out of their range."""
-        at_least_zero("SGD", group, "lr", "momentum", "weight_decay")
+        """Check the settings of a group."""
+        self._check_not_negative(group, "lr", "momentum", "weight_decay")
         if group["nesterov"] and (group["momentum"] == 0 or group["dampening"] != 0):
             raise ValidationError(
-                f"SGD: nesterov=True with momentum={group['momentum']} and dampening="
-                f"{group['dampening']}; use a momentum above 0, as 0.9, and dampening=0"
+                f"SGD: nesterov=True with momentum={group['momentum']} and dampening={group['dampening']}; "
+                "use a momentum above 0, as 0.9, and dampening=0"
             )
 
     def numbers(self, group: dict[str, Any], states: list[dict[str, Any]]) -> list[float]:
-        """What the kernels read: lr, decay, sign, and what momentum keeps of the sum and takes of the gradient."""
+        """Return lr, weight decay, sign, the shares of the running sum and of the gradient, and nesterov."""
         first = states[0].get("momentum_buffer") is None
         sign, take = -1.0 if group["maximize"] else 1.0, 1.0 if first else 1 - group["dampening"]
         return [group["lr"], group["weight_decay"], sign, group["momentum"], take, group["nesterov"]]
 
-    def update(self, group: dict[str, Any], bundle: ParamBatch) -> None:
-        """Change the parameters of a bundle by one step."""
+    def update(self, group: dict[str, Any], batch: ParamBatch) -> None:
+        """Change a batch of parameters by one step."""
         if group["momentum"] == 0:
-            bundle.run(kernels.sgd_dispatch)
+            batch.run(kernels.sgd_dispatch)
         else:
-            bundle.run(kernels.momentum_dispatch, bundle.state("momentum_buffer"))
+            batch.run(kernels.momentum_dispatch, batch.state("momentum_buffer"))

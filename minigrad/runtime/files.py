@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Writing files so that a reader never finds an incomplete one."""
 
 import contextlib
 import os
@@ -15,7 +15,7 @@ try:
 except ImportError:  # Windows
     fcntl = None
 
-BESIDE = ".minigrad-"  # how the names of files begin that are still being written
+TEMPORARY_PREFIX = ".minigrad-"  # of the names of files that are being written
 KINDS = {
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a pipe",
@@ -27,32 +27,32 @@ KINDS = {
 
 
 def write_whole(path: str | os.PathLike[str], data: bytes, durable: bool = True) -> None:
-    """Write a file beside the one there may be, and rename it, so that a reader never meets half a file.
+    """Write a file under a temporary name in its folder, and then rename it.
 
-    path      the file; its folders are made, a symbolic link is followed
+    path      the file; missing folders are created, a symbolic link is followed
     data      its content
-    durable   the content is on the disk before the old file is gone, also when the power fails
+    durable   write the content to the disk before the old file is replaced, so that it survives a power failure
 
-    A file that is replaced passes on its mode and, where that is allowed, its owner.  What killed processes had begun
-    to write in the folder is removed.
+    A replaced file keeps its mode and, if permitted, its owner.  Temporary files of killed processes are removed from
+    the folder.
 
-    Raises   FileError   it cannot be written, or what is there is no regular file; the file before is as it was
+    Raises   FileError   the file cannot be written, or path is not a regular file; an existing file is unchanged
     """
     try:
         target = Path(os.path.realpath(path))
-        before = _replaceable(path, target)
+        before = _check_target(path, target)
         target.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(target.parent)
-        with _beside(target.parent) as (file, beside):
+        with _temporary_file(target.parent) as (file, temporary):
             if before is not None:
-                _take_over(beside, before)
+                _copy_owner_and_mode(temporary, before)
             file.write(data)
             file.flush()
             if durable:
                 os.fsync(file.fileno())
             if fcntl is None:
-                file.close()  # Windows renames no open file
-            beside.replace(target)
+                file.close()  # Windows cannot rename an open file
+            temporary.replace(target)
         if durable:
             _sync_folder(target.parent)
     except FileError:
@@ -60,68 +60,68 @@ def write_whole(path: str | os.PathLike[str], data: bytes, durable: bool = True)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         reason = getattr(error, "strerror", None) or error
         raise FileError(
-            f"{shown(path)}: cannot be written ({reason}); make room, or name a file in a folder that you may write to"
+            f"{printable_path(path)}: cannot be written ({reason}); free disk space, or choose a folder that you may "
+            "write to"
         ) from error
 
 
-def shown(path: str | os.PathLike[str]) -> str:
-    """A path as text that can be printed and encoded: bytes of its name that are no UTF-8 become \\xff."""
+def printable_path(path: str | os.PathLike[str]) -> str:
+    """Return a path as text that can be printed; bytes that are not UTF-8 appear as \\xff."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
-def _replaceable(path: str | os.PathLike[str], target: Path) -> os.stat_result | None:
-    """What is known of the file that will be replaced; None if there is none."""
+def _check_target(path: str | os.PathLike[str], target: Path) -> os.stat_result | None:
+    """Return the status of the file to replace; None if there is none."""
     if os.fspath(path).endswith(os.sep):
-        raise FileError(f"{shown(path)}: the name of a folder; add the name of a file")
+        raise FileError(f"{printable_path(path)}: is the name of a folder; add the name of a file")
     try:
         before = target.lstat()
     except FileNotFoundError:
         return None
     kind = stat.S_IFMT(before.st_mode)
     if kind != stat.S_IFREG:
-        raise FileError(f"{shown(path)}: is {KINDS.get(kind, 'no regular file')}; name a file")
+        raise FileError(f"{printable_path(path)}: is {KINDS.get(kind, 'not a regular file')}; give the name of a file")
     if not os.access(target, os.W_OK):
-        raise FileError(f"{shown(path)}: is write-protected; change its mode, or name another file")
+        raise FileError(f"{printable_path(path)}: is write-protected; change its mode, or choose another file")
     return before
 
 
-def _take_over(beside: Path, before: os.stat_result) -> None:
-    """Give a new file the owner and the mode of the one that it replaces."""
-    made = beside.stat()
-    if (made.st_uid, made.st_gid) != (before.st_uid, before.st_gid):
-        with contextlib.suppress(OSError):  # only root gives files away
-            os.chown(beside, before.st_uid, before.st_gid)
-    beside.chmod(stat.S_IMODE(before.st_mode))
+def _copy_owner_and_mode(temporary: Path, before: os.stat_result) -> None:
+    status = temporary.stat()
+    if (status.st_uid, status.st_gid) != (before.st_uid, before.st_gid):
+        with contextlib.suppress(OSError):  # only root may change the owner
+            os.chown(temporary, before.st_uid, before.st_gid)
+    temporary.chmod(stat.S_IMODE(before.st_mode))
 
 
 @contextlib.contextmanager
-def _beside(folder: Path) -> Iterator[tuple[BinaryIO, Path]]:
-    """A new file in the folder, open and locked; removed in the end if it still has its first name."""
+def _temporary_file(folder: Path) -> Iterator[tuple[BinaryIO, Path]]:
+    """Yield a new file in the folder, open and locked, with its path; remove it at the end unless it was renamed."""
     while True:
-        beside = folder / f"{BESIDE}{uuid.uuid4().hex}"
-        with beside.open("xb") as file:
+        path = folder / f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}"
+        with path.open("xb") as file:
             try:
                 if not _lock(file, wait=True) or os.fstat(file.fileno()).st_nlink:
-                    yield file, beside
+                    yield file, path
                     return
             finally:
                 if fcntl is None:
                     file.close()
-                beside.unlink(missing_ok=True)
+                path.unlink(missing_ok=True)
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """Remove what processes that are no more had begun to write: a file that nobody has locked."""
+    """Remove temporary files of processes that have ended: those that are not locked."""
     if fcntl is None:
         return
-    for beside in folder.glob(f"{BESIDE}*"):
-        with contextlib.suppress(OSError), beside.open("r+b") as file:
+    for path in folder.glob(f"{TEMPORARY_PREFIX}*"):
+        with contextlib.suppress(OSError), path.open("r+b") as file:
             if _lock(file, wait=False):
-                beside.unlink(missing_ok=True)
+                path.unlink(missing_ok=True)
 
 
 def _lock(file: BinaryIO, wait: bool) -> bool:
-    """Lock a file until it is closed or its process ends, however it ends.  False if that cannot be."""
+    """Lock a file until it is closed or its process ends; return whether that succeeded."""
     if fcntl is None:
         return False
     try:
@@ -132,10 +132,10 @@ def _lock(file: BinaryIO, wait: bool) -> bool:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Bring a renaming to the disk, where the system can open folders."""
+    """Write a renaming to the disk, if the system can open folders."""
     with contextlib.suppress(OSError):
-        opened = os.open(folder, os.O_RDONLY)
+        descriptor = os.open(folder, os.O_RDONLY)
         try:
-            os.fsync(opened)
+            os.fsync(descriptor)
         finally:
-            os.close(opened)
+            os.close(descriptor)

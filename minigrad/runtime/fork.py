@@ -1,4 +1,4 @@
-"""Forks: no child finds a lock held by a thread that it does not have."""
+"""Locks in forked processes: a child must not find a lock held by a thread that exists only in its parent."""
 
 import os
 import threading
@@ -8,11 +8,12 @@ from typing import Any
 
 
 def wait_for(lock: Callable[[], Any]) -> None:
-    """Make every fork hold a lock, so that no other thread holds it and the data that it guards is consistent.
+    """Make every fork wait for a lock and hold it, so that the data that it guards are consistent.
 
-    lock   gives the lock, which may be replaced only by who holds it
+    lock   returns the lock; only a thread that holds it may replace it
 
-    A fork acquires locks in the reverse order of these calls: register an inner lock before the one it is taken inside.
+    A fork acquires the locks in the reverse order of these calls.  Register a lock before the locks that are held when
+    it is acquired.
     """
     held: list[Any] = []
 
@@ -30,7 +31,7 @@ def wait_for(lock: Callable[[], Any]) -> None:
 class Lock:
     """A lock that is replaced by a free one in a forked child.
 
-    A fork does not wait for it, so it may guard only what each holder fills anew.
+    A fork does not wait for it.  Therefore it may only guard data that each holder writes before reading them.
     """
 
     def __init__(self) -> None:
@@ -46,7 +47,7 @@ class Lock:
         self.held = lock
 
     def __exit__(self, *_: object) -> None:
-        if self.held is not None:  # else this is a child, forked by who held it
+        if self.held is not None:  # None in a child that was forked by the holder
             self.held.release()
 
 
@@ -54,7 +55,7 @@ _locks: "weakref.WeakSet[Lock]" = weakref.WeakSet()
 
 
 def at_fork(**calls: Callable[[], object]) -> None:
-    """os.register_at_fork, where there are forks."""
+    """Call os.register_at_fork, if the system can fork."""
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(**calls)
 

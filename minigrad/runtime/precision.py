@@ -1,4 +1,4 @@
-"""How exactly the GPU multiplies float32 matrices: as float32, or as TF32 on its tensor cores."""
+"""The precision of float32 matrix products on the GPU: float32, or TF32 on its tensor cores."""
 
 from ..dependency import Dependency, changed
 from ..errors import ValidationError
@@ -21,16 +21,16 @@ _setting = _Setting()
 
 
 def set_float32_matmul_precision(precision: str) -> None:
-    """Choose how the GPU multiplies float32 matrices and computes large convolutions.
+    """Set the precision in which the GPU multiplies float32 matrices and computes large convolutions.
 
-    precision   "highest": in float32, the default; "high": as TF32 on tensor cores (compute capability 8.0 and newer),
-                which keeps 10 of the 23 bits behind the first of each factor and adds up in float32.  The error of a
-                product is at most 2**-10 of the sum of the factors' sizes, |a| @ |b|, and typically a tenth of that
+    precision   "highest": float32, the default; "high": TF32 on tensor cores (compute capability 8.0 and newer), which
+                keeps 10 of the 23 mantissa bits of each factor and adds in float32.  The error of a product is at most
+                2**-10 * (|a| @ |b|), and typically a tenth of that
 
-    Dense layers and matmul take it, and convolutions with stride 1 and one group, forward and by their input, from a
-    million multiply-adds on.  Gradients by the weights of convolutions and float64 stay as they are.
+    It applies to dense layers, matmul, and convolutions with stride 1 and one group and at least a million
+    multiply-adds, forward and by their input.  Weight gradients of convolutions and float64 are not affected.
 
-    Raises   ValidationError   another word
+    Raises   ValidationError   precision is another word
     Example
     >>> set_float32_matmul_precision("high")
     >>> get_float32_matmul_precision()
@@ -38,13 +38,13 @@ def set_float32_matmul_precision(precision: str) -> None:
     >>> set_float32_matmul_precision("highest")
     """
     if precision not in CHOICES:
-        raise ValidationError(f"set_float32_matmul_precision: {precision!r} is unknown; use 'highest' or 'high'")
+        raise ValidationError(f"set_float32_matmul_precision: precision is {precision!r}; use 'highest' or 'high'")
     _setting.float32 = precision
     changed()
 
 
 def get_float32_matmul_precision() -> str:
-    """How the GPU multiplies float32 matrices: "highest" or "high".
+    """Return the precision of float32 products on the GPU: "highest" or "high".
 
     Example
     >>> get_float32_matmul_precision()
