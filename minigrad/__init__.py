@@ -1,7 +1,7 @@
 """minigrad: a small tensor and autograd engine whose kernels are written in Python and compiled by Numba.
 
-Import it as `mg`: `import minigrad as mg`.  The packages mg.nn, mg.optim, mg.data, mg.datasets, mg.models and mg.viz are
-imported on first use.
+Import it as `mg`: `import minigrad as mg`.  The packages mg.nn, mg.optim, mg.data, mg.datasets, mg.models and mg.viz
+are imported on first use.
 """
 
 import difflib
