@@ -1,16 +1,16 @@
 """minigrad: a small tensor and autograd engine whose kernels are written in Python and compiled by Numba.
 
-import minigrad as mg
-
-Layers and tools (mg.nn and mg.nn.functional, mg.optim, mg.data, mg.datasets, mg.models, mg.viz) are imported when they
-are first asked for.
+Import it as `mg`: `import minigrad as mg`.  The packages mg.nn, mg.optim, mg.data, mg.datasets, mg.models and mg.viz
+are imported on first use.
 """
 
 import difflib
 import importlib
 from typing import TYPE_CHECKING
 
-from . import cuda
+from numpy import dtype
+
+from . import cuda, errors, random
 from .creation import (
     arange,
     as_tensor,
@@ -31,6 +31,46 @@ from .creation import (
     zeros,
     zeros_like,
 )
+from .functions import (
+    abs,
+    add,
+    all,
+    amax,
+    amin,
+    any,
+    argmax,
+    argmin,
+    clamp,
+    clip,
+    div,
+    exp,
+    flatten,
+    log,
+    log_softmax,
+    matmul,
+    max,
+    maximum,
+    mean,
+    min,
+    minimum,
+    mul,
+    neg,
+    permute,
+    pow,
+    relu,
+    reshape,
+    sigmoid,
+    softmax,
+    sqrt,
+    squeeze,
+    std,
+    sub,
+    sum,
+    tanh,
+    transpose,
+    unsqueeze,
+    var,
+)
 from .precompile import warmup
 from .profiler import profile
 from .random import get_rng_state, initial_seed, manual_seed, set_rng_state
@@ -42,20 +82,104 @@ from .serialization import load, save
 from .tape import enable_grad, is_grad_enabled, no_grad
 from .tensors import Tensor, bool_ as bool, float32, float64, int32, int64, tensor, uint8
 
-relu, sigmoid, tanh = Tensor.relu, Tensor.sigmoid, Tensor.tanh
-softmax, log_softmax = Tensor.softmax, Tensor.log_softmax
-exp, log, sqrt, abs, pow = Tensor.exp, Tensor.log, Tensor.sqrt, Tensor.abs, Tensor.pow
-add, sub, mul, div, neg, matmul = Tensor.add, Tensor.sub, Tensor.mul, Tensor.div, Tensor.neg, Tensor.matmul
-maximum, minimum, clip, clamp = Tensor.maximum, Tensor.minimum, Tensor.clip, Tensor.clamp
-sum, mean, var, std = Tensor.sum, Tensor.mean, Tensor.var, Tensor.std
-max, min, amax, amin, argmax, argmin = Tensor.max, Tensor.min, Tensor.amax, Tensor.amin, Tensor.argmax, Tensor.argmin
-reshape, flatten, permute, transpose = Tensor.reshape, Tensor.flatten, Tensor.permute, Tensor.transpose
-any, all = Tensor.any, Tensor.all
-squeeze, unsqueeze = Tensor.squeeze, Tensor.unsqueeze
+__version__ = "0.1.0"  # the only place: pyproject.toml reads it here
 
-__version__ = "0.1.0"
+LATER = ("data", "datasets", "models", "nn", "optim", "viz")  # importing viz alone takes as long as all of the above
 
-LATER = ("data", "datasets", "models", "nn", "optim", "viz")  # viz brings Matplotlib, which takes as long again
+__all__ = [
+    "Tensor",
+    "abs",
+    "add",
+    "all",
+    "amax",
+    "amin",
+    "any",
+    "arange",
+    "argmax",
+    "argmin",
+    "as_tensor",
+    "bool",
+    "cat",
+    "clamp",
+    "clip",
+    "cuda",
+    "data",
+    "datasets",
+    "device",
+    "div",
+    "dtype",
+    "enable_grad",
+    "errors",
+    "exp",
+    "eye",
+    "flatten",
+    "float32",
+    "float64",
+    "from_dlpack",
+    "from_numpy",
+    "full",
+    "get_float32_matmul_precision",
+    "get_num_threads",
+    "get_rng_state",
+    "graph",
+    "initial_seed",
+    "int32",
+    "int64",
+    "is_grad_enabled",
+    "linspace",
+    "load",
+    "log",
+    "log_softmax",
+    "manual_seed",
+    "matmul",
+    "max",
+    "maximum",
+    "mean",
+    "min",
+    "minimum",
+    "models",
+    "mul",
+    "neg",
+    "nn",
+    "no_grad",
+    "ones",
+    "ones_like",
+    "optim",
+    "permute",
+    "pow",
+    "profile",
+    "rand",
+    "randint",
+    "randn",
+    "random",
+    "randperm",
+    "relu",
+    "reshape",
+    "save",
+    "set_float32_matmul_precision",
+    "set_flush_denormal",
+    "set_num_threads",
+    "set_rng_state",
+    "sigmoid",
+    "softmax",
+    "sqrt",
+    "squeeze",
+    "stack",
+    "std",
+    "sub",
+    "sum",
+    "tanh",
+    "tensor",
+    "transpose",
+    "uint8",
+    "unsqueeze",
+    "var",
+    "viz",
+    "warmup",
+    "where",
+    "zeros",
+    "zeros_like",
+]
 
 if TYPE_CHECKING:
     from . import data, datasets, models, nn, optim, viz
@@ -64,10 +188,10 @@ else:
     def __getattr__(name):
         if name in LATER:
             return importlib.import_module(f".{name}", __name__)
-        near = [] if name.startswith("__") else difflib.get_close_matches(name, __dir__(), 1)
+        near = [] if name.startswith("__") else difflib.get_close_matches(name, __all__, 1)
         advice = f"; did you mean {near[0]!r}?" if near else ""
         raise AttributeError(f"minigrad has no attribute {name!r}{advice}", name=None)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *LATER})
+    return sorted([*__all__, "__version__"])

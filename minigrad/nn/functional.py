@@ -1,6 +1,6 @@
 """The functions behind the layers, with PyTorch's names, arguments and defaults.
 
-Functions that also are methods of a tensor (relu, softmax, ...) are those methods.
+sigmoid, tanh, softmax and log_softmax are the functions of the same name in minigrad.
 """
 
 from collections.abc import Sequence
@@ -9,6 +9,7 @@ from math import prod
 
 from .. import ops
 from ..errors import DtypeError, GraphError, ShapeError, ValidationError
+from ..functions import log_softmax, sigmoid, softmax, tanh
 from ..ops.op import Op
 from ..random import next_key
 from ..shapes import padding_2d, pair
@@ -20,11 +21,6 @@ __all__ += ["max_pool2d", "mse_loss", "nll_loss", "pad", "relu", "sigmoid", "sof
 __dir__ = __all__.copy
 
 Size = int | tuple[int, int]
-
-sigmoid = Tensor.sigmoid
-tanh = Tensor.tanh
-softmax = Tensor.softmax
-log_softmax = Tensor.log_softmax
 
 
 def relu(x: Tensor, inplace: bool = False) -> Tensor:

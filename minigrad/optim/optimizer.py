@@ -174,7 +174,7 @@ class Optimizer(Dependency):
     def _replay_state(self) -> Any:
         """Return the groups; for an optimiser defined elsewhere, also all of its own attributes."""
         groups = tuple([id(group) if type(group) is ParamGroup else snapshot(group) for group in self._groups])
-        if type(self).__module__.startswith(__package__):
+        if type(self).__module__.startswith(__package__) and type(self).step is Optimizer.step:
             return groups, self._generation
         attributes = {name: value for name, value in vars(self).items() if name not in BASE_ATTRIBUTES}
         if type(self).step is not Optimizer.step:  # Optimizer.step calls `numbers` again at each replay
