@@ -29,7 +29,8 @@ from ..runtime.elementwise import Memory, elementwise
 from ..runtime.threads import call_on_host, local
 
 OPS: dict[str, "Op"] = {}
-FORMULA_COMPILERS = {"cpu": elementwise}  # by backend: (formula, kinds, name) -> implementation
+# by backend: a function that makes the implementation of a Dispatch which has none for it, or returns None
+IMPLEMENTERS: dict[str, Callable[["Dispatch"], Callable[..., None] | None]] = {}
 
 
 class Dispatch(dict[str, Callable[..., None]]):
@@ -56,11 +57,8 @@ class Dispatch(dict[str, Callable[..., None]]):
         self["numpy"] = on_host = partial(call_on_host, _without_warnings(reference))
         if formula is not None:
             self.kinds = kinds or (Memory,) * (formula.__code__.co_argcount + 1)
-            cpu, floats = self._compiled("cpu"), -1 if self.kinds[-1] is Memory else 0
+            cpu, floats = elementwise(formula, self.kinds, name), -1 if self.kinds[-1] is Memory else 0
         self["cpu"] = on_host if cpu is None else cpu if floats is None else _for_floats(cpu, on_host, floats)
-
-    def _compiled(self, backend: str) -> Callable[..., None]:
-        return FORMULA_COMPILERS[backend](self.formula, self.kinds, self.name)
 
     def register(self, backend: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
         """A decorator that makes a function the implementation for a backend."""
@@ -72,10 +70,11 @@ class Dispatch(dict[str, Callable[..., None]]):
         return add
 
     def __missing__(self, backend: str) -> Callable[..., None]:
-        if self.formula is None or backend not in FORMULA_COMPILERS:
+        made = IMPLEMENTERS[backend](self) if backend in IMPLEMENTERS else None
+        if made is None:
             raise DeviceError(f"{self.name}: no kernel for device '{backend}'; there is one for {', '.join(self)}")
-        self[backend] = self._compiled(backend)
-        return self[backend]
+        self[backend] = made
+        return made
 
 
 def _without_warnings(reference: Callable[..., None]) -> Callable[..., None]:
