@@ -7,7 +7,7 @@ from typing import Any, Self
 from .errors import GraphError
 from .runtime import kernel as kernels
 from .runtime.memory import is_array
-from .runtime.threads import Observer, local
+from .runtime.threads import IDLE, Observer, local
 
 
 @dataclass
@@ -53,17 +53,17 @@ class profile(Observer):
         self._open: Row | None = None  # of the operation that is running
 
     def __enter__(self) -> Self:
-        if local.observer is not None:
+        if local.observer is not IDLE:
             raise GraphError("profile: this thread is being recorded or profiled already; leave that first")
         local.observer = self
-        kernels.listeners.append(self._compiled)
+        kernels.compile_listeners.append(self._compiled)
         self._start = time.perf_counter()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.seconds += time.perf_counter() - self._start
-        kernels.listeners.remove(self._compiled)
-        local.observer = None
+        kernels.compile_listeners.remove(self._compiled)
+        local.observer = IDLE
         if not self.quiet:
             print(self)
 

@@ -21,9 +21,9 @@ from .dependency import Dependency, Identity, change_count, differences, frozen
 from .errors import GraphError, ValidationError
 from .random import get_rng_state, set_rng_state
 from .runtime import fork
-from .runtime.memory import copy, is_array, shares
-from .runtime.program import Host, Recording
-from .runtime.threads import local
+from .runtime.memory import copy, is_array, may_share_memory
+from .runtime.program import HostCall, Recording
+from .runtime.threads import IDLE, local
 from .storage import Storage
 from .tape import mode, newest_node
 from .tensors import Tensor, _make
@@ -102,7 +102,7 @@ class graph:
     def _call(self, owner: Any, *args: Any, **kwargs: Any) -> Any:
         if owner is not None:
             args = (owner, *args)
-        if local.observer is not None:  # part of a recording or a rehearsal
+        if local.observer is not IDLE:  # part of a recording or a rehearsal
             return self.function(*args, **kwargs)
         call = _Call(self.function, owner, args, kwargs)
         self._calls += 1
@@ -299,7 +299,7 @@ class _Trace(Recording):
     def program(self, inputs: list[Any], readable_in_place: list[bool]) -> Any:
         """What was noted, to be run again; it starts by filling the constants that it changes."""
         changed = [(copy, (array, values)) for storage, array, values in self.constants if storage.version]
-        self.steps[:0] = [Host(*step) for step in changed]
+        self.steps[:0] = [HostCall(*step) for step in changed]
         return super().program(inputs, readable_in_place)
 
     def change(self) -> str | None:
@@ -314,7 +314,7 @@ class _Trace(Recording):
     def writes(self, tensor: Tensor) -> None:
         """Refuse to write to memory that an argument shares: the function was given a copy, and would not see it."""
         for i, given in enumerate(self.inputs):
-            if shares(given.array, tensor.array):
+            if may_share_memory(given.array, tensor.array):
                 raise GraphError(
                     f"graph: argument {i} shares memory with a tensor {tensor.shape} that is changed inside; "
                     "give its clone()"
@@ -404,7 +404,7 @@ def _record(call: _Call) -> "tuple[Any, _Replay | str]":
             trace.note(thing)
         result = call.run(copies)
     finally:
-        local.observer = None
+        local.observer = IDLE
     for i, given_copy in enumerate(copies):
         if given_copy._storage.version:
             raise GraphError(f"graph: argument {i} is changed in place; change a clone of it")
@@ -448,7 +448,7 @@ class _Replay:
         filled = [*trace.inside.values(), *[grad._storage for grad in kept]]
         shown = [tensor.array for tensor in [*_tensors(self.result), *self.tensors]]
         readable_in_place = [
-            given.array.strides == mine.strides and not any(shares(mine, array) for array in shown)
+            given.array.strides == mine.strides and not any(may_share_memory(mine, array) for array in shown)
             for given, mine in zip(call.tensors, inputs, strict=True)
         ]
         self.program = trace.program(inputs, readable_in_place)

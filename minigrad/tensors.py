@@ -26,8 +26,8 @@ from .ops.op import ArrayOps, ObservedOps, Op, find as find_operation
 from .ops.promotion import expect_fits, widest
 from .runtime import fork
 from .runtime.device import CPU, device as Device
-from .runtime.memory import contiguous, copy, empty_like, is_view, outermost_first, owns, shares
-from .runtime.threads import local
+from .runtime.memory import can_view_as, contiguous, copy, empty_like, may_share_memory, outermost_first, owns_buffer
+from .runtime.threads import IDLE, local
 from .storage import DETACHED, FOLLOWS, UNRECORDED, Alias, Storage
 from .tape import Node, mode, walk_back
 
@@ -343,7 +343,7 @@ class Tensor(Dependency):
         elif create_graph:
             reached = walk_back(self.node, seed, lambda device: _tensor_ops, keep=True, tensors=_recorded)
         else:
-            operations = _array_ops.__getitem__ if local.observer is None else ObservedOps
+            operations = _array_ops.__getitem__ if local.observer is IDLE else ObservedOps
             reached = walk_back(self.node, seed.array, operations, keep=bool(retain_graph))
         taken = {id(_base(seed.array))}
         with _adding:  # other threads may add to the same leaf
@@ -800,9 +800,9 @@ class Tensor(Dependency):
         """
         wanted = shape[0] if len(shape) == 1 and isinstance(shape[0], tuple | list) else shape
         sizes = shapes.resolve(wanted, self.numel(), self.shape, "view")
-        if not is_view(self.array, sizes):
+        if not can_view_as(self.array, sizes):
             self._to_c_order()
-        if not is_view(self.array, sizes):
+        if not can_view_as(self.array, sizes):
             raise ShapeError(
                 f"view: a tensor {self.shape} with this memory cannot be seen as {sizes} without a copy; use reshape"
             )
@@ -905,7 +905,7 @@ class Tensor(Dependency):
         key, positions = _split_positions(key, self.device)
         if is_basic(key):
             return apply(ops.index, self, key=key)
-        if local.observer is not None and any(part.dtype == bool_ for part in positions):
+        if local.observer is not IDLE and any(part.dtype == bool_ for part in positions):
             local.observer.refuse("indexing with a mask", "its shape depends on values: use mg.where(mask, x, 0)")
         return apply(ops.take, self, *positions, key=key)
 
@@ -914,7 +914,7 @@ class Tensor(Dependency):
         if is_basic(key):
             apply(ops.index, self, key=key).copy_(value)
             return
-        if local.observer is not None and np.ndim(value) and any(part.dtype == bool_ for part in positions):
+        if local.observer is not IDLE and np.ndim(value) and any(part.dtype == bool_ for part in positions):
             local.observer.refuse(
                 "assigning several values with a mask", "their number depends on values: use mg.where"
             )
@@ -1073,7 +1073,7 @@ def apply(operation: Op, *inputs: Any, **settings: Any) -> Tensor:
     if device is None:
         raise DtypeError(f"{operation.name}: expected a Tensor, got {type(inputs[0]).__name__}; use mg.tensor(...)")
     recording, recorded = local.observer, mode.grad_enabled
-    if recording is None:
+    if recording is IDLE:
         out = operation.forward(device, *arrays, **settings)
     else:
         for value in inputs:
@@ -1084,9 +1084,9 @@ def apply(operation: Op, *inputs: Any, **settings: Any) -> Tensor:
     if operation is ops.transfer:
         device = settings["target"]
     result = _make(out, device, None)
-    if recording is not None:
+    if recording is not IDLE:
         recording.makes(result, constant=False)
-    if operation.view and shares(out, arrays[0]):
+    if operation.view and may_share_memory(out, arrays[0]):
         _join(result, inputs[0], ((operation, settings),), FOLLOWS if recorded else UNRECORDED)
     if wanted and recorded and out.dtype.kind == "f":
         keeps = operation.kept_of(arrays) if operation.keeps_rest else operation.keeps
@@ -1149,7 +1149,7 @@ def _recorded(array, edge, device, storage):
 
 def _own(array, leaf: Tensor, taken: set[int]) -> Tensor:
     """A leaf's gradient: memory of its own, laid out as the leaf's values."""
-    if id(_base(array)) in taken or array.strides != leaf.array.strides or not owns(array):
+    if id(_base(array)) in taken or array.strides != leaf.array.strides or not owns_buffer(array):
         fresh = empty_like(leaf.array)
         copy(fresh, array)
         array = fresh
@@ -1335,7 +1335,7 @@ def _plain_part(part: Any, tensors: list[Tensor]) -> Any:
         raise DtypeError(f"index: a {part.dtype} tensor cannot index; use whole numbers or bool")
     if not isinstance(part, Tensor):
         return part if part.ndim or part.dtype == bool_ else int(part)
-    if not part.ndim and part.dtype != bool_ and local.observer is None:
+    if not part.ndim and part.dtype != bool_ and local.observer is IDLE:
         return int(part)
     tensors.append(part)
     return Position(len(tensors) - 1)

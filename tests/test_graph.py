@@ -416,7 +416,7 @@ REFUSED = {
 def test_what_would_not_happen_again_is_refused(what):
     with pytest.raises(GraphError, match=f"graph: {what} inside a recorded function"):
         mg.graph(REFUSED[what])(mg.ones(3))
-    assert threads.local.observer is None
+    assert threads.local.observer is threads.IDLE
     assert (mg.ones(1) + 1).item() == 2
 
 
@@ -439,7 +439,7 @@ MESSAGES = [
 def test_messages(run, error, message):
     with pytest.raises(error, match=message):
         run(mg.ones(3))
-    assert threads.local.observer is None
+    assert threads.local.observer is threads.IDLE
 
 
 def test_other_memory_inside_is_not_replayed():

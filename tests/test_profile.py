@@ -95,5 +95,5 @@ def test_numpy_is_profiled_too():
 def test_one_profile_at_a_time():
     with mg.profile(quiet=True), pytest.raises(GraphError, match="profile: .*already"), mg.profile():
         pass
-    assert threads.local.observer is None
+    assert threads.local.observer is threads.IDLE
     np.testing.assert_array_equal((mg.ones(2) + 1).numpy(), [2, 2])

@@ -10,7 +10,7 @@ import numpy as np
 from ..dependency import CountedDict, Dependency, Identity, frozen
 from ..errors import DtypeError, GraphError, StateError, ValidationError
 from ..ops.op import Dispatch
-from ..runtime.memory import contiguous, converted, copy
+from ..runtime.memory import contiguous, convert, copy
 from ..runtime.threads import call_on_host, local
 from ..tape import enable_grad
 from ..tensors import Tensor
@@ -66,7 +66,7 @@ class ParamBatch:
 
 
 def _as_kernels_take(grad: Any, dtype: np.dtype) -> Any:
-    return grad if grad.flags.c_contiguous and grad.dtype == dtype else converted(grad, dtype)
+    return grad if grad.flags.c_contiguous and grad.dtype == dtype else convert(grad, dtype)
 
 
 class ParamGroup(CountedDict, Dependency):

@@ -15,8 +15,8 @@ import numpy as np
 from minigrad.errors import ShapeError, ValidationError
 from minigrad.nn import Conv2d, Module
 from minigrad.runtime.device import CPU
-from minigrad.runtime.memory import is_array, overwrite, shares
-from minigrad.runtime.threads import Observer, local
+from minigrad.runtime.memory import is_array, may_share_memory, overwrite
+from minigrad.runtime.threads import IDLE, Observer, local
 from minigrad.tape import no_grad
 from minigrad.tensors import tensor
 from minigrad.viz.arrays import as_array
@@ -245,7 +245,7 @@ class Watcher(Observer):
 
     def run(self, operation: Any, device: Any, arrays: Any, settings: dict[str, Any]) -> Any:
         """Run an operation and note what it did."""
-        local.observer = None
+        local.observer = IDLE
         try:
             result = operation.forward(device, *arrays, **settings)
         finally:
@@ -264,7 +264,7 @@ class Watcher(Observer):
         steps = [step for layer in self.layers for step in layer.steps]
         seen = {id(array): array for step in steps for array in (*step.inputs, step.output) if is_array(array)}
         for array in seen.values():
-            if shares(array, tensor.array):
+            if may_share_memory(array, tensor.array):
                 before = array.copy(order="K")
                 if id(array) in self._fields:
                     self._fields[id(before)] = before, self._fields[id(array)][1]

@@ -21,6 +21,11 @@ if driver.SIMULATED:
         return (like.dtype.type if hasattr(like, "dtype") else type(like))(value)
 
     exp, log, tanh, sqrt = np.exp, np.log, np.tanh, np.sqrt
+
+    def erf(x):
+        """The error function of x."""
+        return type(x)(math.erf(x))
+
     larger, smaller = max, min
 
     def settled(total, lost):
@@ -58,6 +63,11 @@ else:
     def tanh(x):
         """The hyperbolic tangent of x."""
         return math.tanh(x)
+
+    @cuda.jit(device=True)
+    def erf(x):
+        """The error function of x."""
+        return math.erf(x)
 
     @cuda.jit(device=True)
     def sqrt(x):
