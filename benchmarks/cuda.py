@@ -524,7 +524,10 @@ CONVOLUTIONS = {
 def convolution(N, C, H, kind):
     """A convolution of C channels with C filters of 3 x 3 and a padding of one pixel."""
     random = np.random.default_rng(0)
-    x, g = memory.empty_batch_last((N, C, H, H), FLOAT), memory.empty_batch_last((N, C, H, H), FLOAT)  # batch-innermost
+    x, g = (
+        memory.empty_batch_innermost((N, C, H, H), FLOAT),
+        memory.empty_batch_innermost((N, C, H, H), FLOAT),
+    )  # batch-innermost
     x[...], g[...] = random.normal(size=x.shape), random.normal(size=g.shape)
     w = random.normal(size=(C, C, 3, 3)).astype(FLOAT)
     size = f"{C}-{C} {H}x{H}, batch {N}"

@@ -24,10 +24,10 @@ import numpy as np
 
 import minigrad as mg
 from minigrad import viz
-from minigrad.runtime.elementwise import elementwise
+from minigrad.runtime.elementwise import make_elementwise
 from minigrad.runtime.kernel import Memory, Tile, kernel
 from minigrad.runtime.threads import threading_layer
-from minigrad.runtime.tile import choose, lanes, outer_fma, store, zeros
+from minigrad.runtime.tile import choose_tile, lanes, outer_fma, store, zeros
 
 RESULTS = Path(__file__).parent / "results"
 RIVALS = ("torch", "jax")
@@ -129,12 +129,12 @@ def peak_kernel(task, a: Memory, out: Memory, steps, tile: Tile):
     store(acc, out, task * tile.rows * tile.width, tile.width, tile.width)
 
 
-copy_dispatch = elementwise(lambda x: x)
+copy_dispatch = make_elementwise(lambda x: x)
 
 
 def fma_peak():
     """Return the GFLOP/s of a loop that only multiplies and adds, with one task for each thread."""
-    threads, tile = mg.get_num_threads(), choose(6, 1000, FLOAT)
+    threads, tile = mg.get_num_threads(), choose_tile(6, 1000, FLOAT)
     size = tile[0] * tile[1] * lanes(FLOAT)
     a, out = np.full(size, 1e-3, FLOAT), np.empty(threads * size, FLOAT)
     return 2 * threads * size * rate(lambda steps: peak_kernel(threads, a, out, steps, tile)) / 1e9

@@ -138,7 +138,7 @@ def cells(row):
 
 def normal(*shape):
     """Return random numbers in the batch-innermost layout."""
-    array = memory.empty_batch_last(shape, FLOAT)
+    array = memory.empty_batch_innermost(shape, FLOAT)
     array[...] = random.normal(size=shape)
     return array
 

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 
 from .runtime import cache
-from .runtime.kernel import missing
+from .runtime.kernel import collect_missing_kernels
 
 
 def warmup(step: Callable[[], object]) -> int:
@@ -20,7 +20,7 @@ def warmup(step: Callable[[], object]) -> int:
     >>> mg.warmup(lambda: mg.relu(mg.zeros(4)))
     0
     """
-    with missing() as jobs:
+    with collect_missing_kernels() as jobs:
         step()
     if not jobs:
         return 0

@@ -56,13 +56,13 @@ class profile(Observer):
         if local.observer is not IDLE:
             raise GraphError("profile: this thread is already being recorded or profiled; end that first")
         local.observer = self
-        kernels.listeners.append(self._add_compile_time)
+        kernels.compile_listeners.append(self._add_compile_time)
         self._start = time.perf_counter()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.seconds += time.perf_counter() - self._start
-        kernels.listeners.remove(self._add_compile_time)
+        kernels.compile_listeners.remove(self._add_compile_time)
         local.observer = IDLE
         if not self.quiet:
             print(self)

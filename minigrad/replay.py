@@ -25,7 +25,7 @@ from .dependency import Dependency, Identity, change_count, changed_parts, snaps
 from .errors import GraphError, ValidationError
 from .random import get_rng_state, set_rng_state
 from .runtime import fork
-from .runtime.memory import copy, is_array, shares
+from .runtime.memory import copy, is_array, may_share_memory
 from .runtime.program import HostCall, Recording
 from .runtime.threads import IDLE, local
 from .storage import Storage
@@ -377,7 +377,7 @@ class _CallRecording(Recording):
     def writes(self, tensor: Tensor) -> None:
         """Refuse a write to memory that an argument shares: the function has a copy, and would not see it."""
         for i, given in enumerate(self.inputs):
-            if shares(given.array, tensor.array):
+            if may_share_memory(given.array, tensor.array):
                 raise GraphError(
                     f"graph: argument {i} shares memory with a tensor {tensor.shape} that is changed inside; "
                     "give its clone()"
@@ -473,7 +473,7 @@ class _Replay:
         filled = [*recording.inside.values(), *[grad._storage for grad in grads]]
         visible = [tensor.array for tensor in [*_tensors_in(result), *self.tensors]]
         readable_in_place = [
-            given.array.strides == mine.strides and not any(shares(mine, array) for array in visible)
+            given.array.strides == mine.strides and not any(may_share_memory(mine, array) for array in visible)
             for given, mine in zip(call.tensors, inputs, strict=True)
         ]
         self.program = recording.program(inputs, readable_in_place)

@@ -26,7 +26,7 @@ from .ops.op import ArrayOps, ObservedOps, Op, find as find_operation
 from .ops.promotion import expect_fits, widest
 from .runtime import fork
 from .runtime.device import CPU, device as Device
-from .runtime.memory import contiguous, copy, empty_like, is_view, outermost_first, owns, shares
+from .runtime.memory import can_view_as, contiguous, copy, empty_like, may_share_memory, outermost_first, owns_buffer
 from .runtime.threads import IDLE, local
 from .storage import DETACHED, FOLLOWS, UNRECORDED, Alias, Storage
 from .tape import Node, mode, walk_back
@@ -819,9 +819,9 @@ class Tensor(Dependency):
         """
         wanted = shape[0] if len(shape) == 1 and isinstance(shape[0], tuple | list) else shape
         sizes = shapes.resolve(wanted, self.numel(), self.shape, "view")
-        if not is_view(self.array, sizes):
+        if not can_view_as(self.array, sizes):
             self._to_c_order()
-        if not is_view(self.array, sizes):
+        if not can_view_as(self.array, sizes):
             raise ShapeError(
                 f"view: a tensor {self.shape} with this memory cannot be seen as {sizes} without a copy; use reshape"
             )
@@ -1104,7 +1104,7 @@ def apply(operation: Op, *inputs: Any, **settings: Any) -> Tensor:
     result = _make(out, device, None)
     if observer is not IDLE:
         observer.makes(result, constant=False)
-    if operation.view and shares(out, arrays[0]):
+    if operation.view and may_share_memory(out, arrays[0]):
         _join(result, inputs[0], ((operation, settings),), FOLLOWS if recorded else UNRECORDED)
     if wanted and recorded and out.dtype.kind == "f":
         keeps = operation.kept_of(arrays) if operation.keeps_rest else operation.keeps
@@ -1167,7 +1167,7 @@ def _recorded(array, edge, device, storage):
 
 def _own(array, leaf: Tensor, taken: set[int]) -> Tensor:
     """A gradient for a leaf: memory that nothing else uses, in the layout of the leaf's values."""
-    if id(_base(array)) in taken or array.strides != leaf.array.strides or not owns(array):
+    if id(_base(array)) in taken or array.strides != leaf.array.strides or not owns_buffer(array):
         fresh = empty_like(leaf.array)
         copy(fresh, array)
         array = fresh

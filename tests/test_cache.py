@@ -11,8 +11,8 @@ import pytest
 from helpers import run_python
 
 from minigrad.runtime import cache, fingerprint as marks, kernel as kernels, target
-from minigrad.runtime.elementwise import elementwise
-from minigrad.runtime.fingerprint import fingerprint
+from minigrad.runtime.elementwise import make_elementwise
+from minigrad.runtime.fingerprint import kernel_fingerprint
 from minigrad.runtime.kernel import Array1, Bytes, Kernel, Memory
 
 FLOAT32, FLOAT64 = np.dtype("float32"), np.dtype("float64")
@@ -27,9 +27,9 @@ def compiled():
         assert seconds > 0
         names.append(name)
 
-    kernels.listeners.append(listen)
+    kernels.compile_listeners.append(listen)
     yield names
-    kernels.listeners.remove(listen)
+    kernels.compile_listeners.remove(listen)
 
 
 def doubled(task, x: Array1, out: Array1):
@@ -103,7 +103,7 @@ def test_a_cache_file_under_another_name_or_in_another_folder_is_not_loaded(fold
 def test_a_cache_folder_that_cannot_be_written_gives_one_warning(tmp_path, monkeypatch, compiled):
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setattr(cache, "folder", lambda: tmp_path / "file" / "kernels")
-    monkeypatch.setattr(cache, "_said", [])
+    monkeypatch.setattr(cache, "_warned", [])
     with pytest.warns(UserWarning, match="not kept on disk.*MINIGRAD_CACHE_DIR"):
         assert run_doubled([1]) == [2]
     assert run_doubled([1]) == [2], "no second warning"
@@ -118,45 +118,45 @@ def test_no_temporary_file_is_left_in_the_cache_folder(folder):
 def test_cache_key_changes_with_the_sources_of_the_runtime(tmp_path, monkeypatch):
     shutil.copytree(cache.SOURCES, tmp_path / "runtime")
     monkeypatch.setattr(cache, "SOURCES", tmp_path / "runtime")
-    before = cache.key()
-    assert cache.key() == before
+    before = cache.folder_name()
+    assert cache.folder_name() == before
     with open(tmp_path / "runtime" / "tile.py", "a", encoding="utf-8") as file:
         file.write("\n")
-    assert cache.key() != before
+    assert cache.folder_name() != before
 
 
 @pytest.mark.parametrize(
     "module, name, value",
     [
-        (target, "NAME", "haswell"),
-        (target, "FEATURES", "+avx2"),
+        (target, "CPU_NAME", "haswell"),
+        (target, "CPU_FEATURES", "+avx2"),
         (cache.config, "OPT", "1"),
         (cache.config, "SLP_VECTORIZE", 1),
         (cache.numba, "__version__", "0.1"),
     ],
 )
 def test_cache_key_changes_with_cpu_versions_and_settings(monkeypatch, module, name, value):
-    before = cache.key()
+    before = cache.folder_name()
     monkeypatch.setattr(module, name, value)
-    assert cache.key() != before
+    assert cache.folder_name() != before
 
 
 def test_cache_home_follows_the_environment(monkeypatch, tmp_path):
     monkeypatch.setenv("MINIGRAD_CACHE_DIR", str(tmp_path))
-    assert cache.home() == tmp_path
+    assert cache.root_folder() == tmp_path
     monkeypatch.delenv("MINIGRAD_CACHE_DIR")
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert cache.home() == tmp_path / "xdg" / "minigrad"
+    assert cache.root_folder() == tmp_path / "xdg" / "minigrad"
     monkeypatch.setattr(sys, "platform", "win32")
     monkeypatch.setenv("LOCALAPPDATA", str(tmp_path / "local"))
-    assert cache.home() == tmp_path / "local" / "minigrad"
+    assert cache.root_folder() == tmp_path / "local" / "minigrad"
 
 
 @pytest.fixture
 def new_process(tmp_path, monkeypatch):
     """Return the function that finds the cache folder, as in a new process, and the folder of MINIGRAD_CACHE_DIR."""
-    monkeypatch.setattr(cache, "_said", [])
+    monkeypatch.setattr(cache, "_warned", [])
     monkeypatch.setenv("MINIGRAD_CACHE_DIR", str(tmp_path / "a" / "kernels"))
     return cache.folder.__wrapped__, tmp_path / "a" / "kernels"
 
@@ -172,8 +172,8 @@ POSIX = pytest.mark.skipif(not hasattr(os, "getuid"), reason="POSIX only")
 @POSIX
 def test_cache_folder_is_made_without_permissions_for_others(new_process):
     find, home = new_process
-    assert find() == home / cache.key()
-    assert {mode(path) for path in (home.parent, home, home / cache.key())} == {0o700}
+    assert find() == home / cache.folder_name()
+    assert {mode(path) for path in (home.parent, home, home / cache.folder_name())} == {0o700}
 
 
 @POSIX
@@ -214,7 +214,7 @@ def test_cache_folder_is_used_only_if_no_other_user_can_write_to_it(monkeypatch,
     monkeypatch.setattr(os, "getuid", lambda: 4321)
     uid = {"me": 4321, "root": 0, "other": 4322}[owner]
     status = os.stat_result((mode, 0, 0, 1, uid, 98765, 0, 0, 0, 0))
-    assert cache._is_ours(status, shared) == expected
+    assert cache._is_protected(status, shared) == expected
 
 
 WITHOUT_HOME = """
@@ -249,7 +249,7 @@ def test_cache_removes_the_least_recently_used_folders_and_files(new_process, mo
         os.utime(path / name, (1000 - age, 1000 - age))
     cache.save_bytes("d", bytes(50))
     kept = {folder.name for folder in home.iterdir()}
-    assert kept == {path.name, "ffffffffffffffff", "notes", *names[: cache.FOLDERS - 1]}
+    assert kept == {path.name, "ffffffffffffffff", "notes", *names[: cache.MAX_FOLDERS - 1]}
     assert {file.name for file in path.iterdir()} == {"a", "b", "d"}
 
 
@@ -258,7 +258,7 @@ def test_a_second_process_compiles_nothing(tmp_path):
         import minigrad as mg
         from minigrad.runtime import kernel
         names = []
-        kernel.listeners.append(lambda name, seconds: names.append(name))
+        kernel.compile_listeners.append(lambda name, seconds: names.append(name))
         x = mg.tensor([1.0, 2.0], requires_grad=True)
         (x + x).sum().backward()
         print(len(names), x.grad.tolist()[0])
@@ -271,7 +271,7 @@ def test_a_second_process_compiles_nothing(tmp_path):
 def test_missing_collects_kernels_that_must_be_compiled(folder, compiled):
     """Inside kernels.missing() nothing runs and nothing is compiled; its jobs compile the missing kernels."""
     run, x, out = Kernel(doubled), np.ones(2, "f4"), np.zeros(2, "f4")
-    with kernels.missing() as jobs:
+    with kernels.collect_missing_kernels() as jobs:
         run(2, x, out)
         run(2, x, out)
     assert (len(jobs), compiled, out.tolist()) == (1, [], [0, 0])
@@ -289,7 +289,7 @@ def test_two_kernels_of_the_same_name_are_different():
     """Both kernels are lambdas in one file."""
     x, out = np.float32([3]), np.empty(1, "f4")
     for function, expected in ((lambda a: a + a, 6), (lambda a: a * a * a, 27)):
-        elementwise(function)(x, out)
+        make_elementwise(function)(x, out)
         assert out.item() == expected
 
 
@@ -300,7 +300,7 @@ def test_two_kernels_with_different_closures_are_different():
         def scaled(a):
             return a * factor
 
-        return elementwise(scaled)
+        return make_elementwise(scaled)
 
     for factor in (np.float32(2), np.float32(5)):
         make_kernel(factor)(x, out)
@@ -312,10 +312,10 @@ def test_kernels_of_the_same_name_in_two_sessions_are_different(tmp_path):
     for body, expected in (("a + a", "6.0"), ("a * a * a", "27.0")):
         code = f"""
             import numpy as np
-            from minigrad.runtime.elementwise import elementwise
+            from minigrad.runtime.elementwise import make_elementwise
             def fresh(a): return {body}
             x = np.array([3.0], 'f4'); out = np.empty(1, 'f4')
-            elementwise(fresh)(x, out); print(out.item())
+            make_elementwise(fresh)(x, out); print(out.item())
         """
         assert run_python(code, MINIGRAD_CACHE_DIR=str(tmp_path)) == [expected]
 
@@ -364,17 +364,17 @@ SOURCE = """
 def test_fingerprint_changes_with_everything_that_a_kernel_uses(before, value):
     """Comments and names that the kernel does not use do not affect its fingerprint."""
     everything = [(before, value), ("", "x[task] * 2"), ("# other\n    k = 7", value if not before else "x[task] * 2")]
-    one, two, three = (fingerprint(function_from(SOURCE.format(before=b, value=v))) for b, v in everything)
+    one, two, three = (kernel_fingerprint(function_from(SOURCE.format(before=b, value=v))) for b, v in everything)
     assert one != two
     assert three == (one if not before else two)
-    assert one == fingerprint(function_from(SOURCE.format(before=before, value=value)))
+    assert one == kernel_fingerprint(function_from(SOURCE.format(before=before, value=value)))
 
 
 def test_fingerprint_changes_with_the_kinds_of_arguments():
     """The condition of the same loop is an array of bytes or of floats."""
     x, c, out = np.float32([3, 4]), np.array([True, False]), np.empty(2, "f4")
     for kind, first, expected in ((Bytes, c, [3, 0]), (Memory, np.float32([0, 2]), [0, 4])):
-        elementwise(_kept_where, (kind, Memory, Memory))(first, x, out)
+        make_elementwise(_kept_where, (kind, Memory, Memory))(first, x, out)
         assert out.tolist() == expected
 
 
@@ -389,6 +389,6 @@ def test_fingerprint_changes_with_the_file_of_an_overloaded_function(tmp_path):
         (tmp_path / "mine.py").write_text(f"def g(a): return a  {text}")
         scope = {"__name__": "mine"}
         exec(compile((tmp_path / "mine.py").read_text(), tmp_path / "mine.py", "exec"), scope)
-        marks._file.cache_clear()
-        found.add(fingerprint(function_from(SOURCE.format(before="", value="g(x[task])"), g=scope["g"])))
+        marks._hash_file.cache_clear()
+        found.add(kernel_fingerprint(function_from(SOURCE.format(before="", value="g(x[task])"), g=scope["g"])))
     assert len(found) == 2

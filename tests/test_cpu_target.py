@@ -48,7 +48,7 @@ MACHINE_CODE = """
     from minigrad.ops.matmul import gemm_kernel
     from minigrad.runtime import cache, kernel, target
     code = gemm_kernel._compile(kernel.FLOATS["f"], (4, 2, False))._library.get_asm_str()
-    print(cache.key(), target.VECTOR_BYTES, *sorted(set(re.findall("%([xyz]mm)", code))))
+    print(cache.folder_name(), target.VECTOR_BYTES, *sorted(set(re.findall("%([xyz]mm)", code))))
 """
 
 
@@ -71,9 +71,9 @@ def test_a_cpu_name_with_instructions_that_this_machine_lacks_is_refused():
 
 
 def test_a_compiler_that_was_set_up_for_another_cpu_is_refused(monkeypatch):
-    monkeypatch.setattr(target, "FEATURES", "+other")
+    monkeypatch.setattr(target, "CPU_FEATURES", "+other")
     with pytest.raises(mg.errors.DeviceError, match=r"expected .* \+other; import minigrad before"):
-        target.context.__wrapped__()
+        target.target_context.__wrapped__()
 
 
 def test_device_numpy_works_without_the_compiler():

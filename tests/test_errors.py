@@ -14,7 +14,7 @@ from minigrad.nn import functional as F
 from minigrad.ops.images import gather_images
 from minigrad.ops.op import Dispatch
 from minigrad.runtime import threads
-from minigrad.runtime.kernel import Arrays, Memory, kernel
+from minigrad.runtime.kernel import ArrayList, Memory, kernel
 
 ROOT = Path(mg.__file__).parent
 T, zeros = mg.tensor, mg.zeros
@@ -436,11 +436,11 @@ RUNTIME = [
         "twice: no kernel for device 'tpu'; there is one for numpy, cpu",
     ),
     (
-        lambda: Arrays([np.zeros((2, 2))[:, 0]]),
+        lambda: ArrayList([np.zeros((2, 2))[:, 0]]),
         DtypeError,
-        "Arrays: an array (2,) is not C-contiguous; use np.ascontiguousarray",
+        "ArrayList: an array (2,) is not C-contiguous; use np.ascontiguousarray",
     ),
-    (lambda: Arrays([1.0]), DtypeError, "Arrays: expected NumPy arrays, got float; use np.asarray"),
+    (lambda: ArrayList([1.0]), DtypeError, "ArrayList: expected NumPy arrays, got float; use np.asarray"),
     (lambda: _fill(1, [1.0]), DtypeError, "test_errors._fill: argument 'out' is a list, expected a NumPy array"),
     (
         lambda: gather_images(mg.device("cpu"), u8, np.array([0, 5]), one_each, one_each, 0),

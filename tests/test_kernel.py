@@ -11,20 +11,19 @@ import minigrad as mg
 from minigrad import ops
 from minigrad.ops.matmul import gemm
 from minigrad.runtime import memory, tile
-from minigrad.runtime.elementwise import elementwise
+from minigrad.runtime.elementwise import make_elementwise
 from minigrad.runtime.kernel import (
     Array1,
     Array2,
     Array3,
     Array4,
     ArrayList,
-    Arrays,
     Bytes,
     Ints,
     Memory,
     Shorts,
     Tile,
-    item,
+    get_array,
     kernel,
 )
 
@@ -49,7 +48,7 @@ def use_all_arguments(
     M, N = b.shape
     P, Q, R, S = d.shape
     total = a[task] + b[task, N - 1] + c[0, task, c.shape[2] - 1] + d[P - 1, 0, task, S - 1] + m[task]
-    total += item(rows, 0)[task] * item(rows, 1)[item(rows, 1).shape[0] - 1]
+    total += get_array(rows, 0)[task] * get_array(rows, 1)[get_array(rows, 1).shape[0] - 1]
     out[task, 0] = scale * total
     out[task, step] = numbers[task] + bits[task] + shorts[task]
 
@@ -66,7 +65,7 @@ def test_a_kernel_takes_arguments_of_every_kind(dtype):
         np.array([65535, 1, 2], np.uint16),
     )
     out = np.zeros((3, 2), dtype)
-    use_all_arguments(3, a, b, c, d, m, numbers, bits, shorts, Arrays(rows), 0.5, 1, out)
+    use_all_arguments(3, a, b, c, d, m, numbers, bits, shorts, ArrayList(rows), 0.5, 1, out)
     total = a + b[:, -1] + c[0, :, -1] + d[-1, 0, :, -1] + m[:, 0] + rows[0][:3] * rows[1][-1, -1]
     np.testing.assert_allclose(out[:, 0], 0.5 * total, rtol=1e-5 if dtype == FLOAT32 else 1e-12)
     np.testing.assert_allclose(out[:, 1], numbers + bits.astype(int) + shorts, rtol=1e-7)
@@ -110,8 +109,8 @@ def _choose(c, a, b):
     return a if c else b
 
 
-square_minus, choose = elementwise(_square_minus), elementwise(_choose, (Bytes, Memory, Memory, Memory))
-squared = elementwise(lambda a: a * a)
+square_minus, choose = make_elementwise(_square_minus), make_elementwise(_choose, (Bytes, Memory, Memory, Memory))
+squared = make_elementwise(lambda a: a * a)
 
 
 @given(data=st.data())
@@ -161,7 +160,7 @@ def test_elementwise_of_empty_arrays_does_nothing(shape, data):
 
 @given(rows=st.integers(1, 40), width=st.integers(1, 300), dtype=st.sampled_from([FLOAT32, FLOAT64]))
 def test_tile_choose_fits_the_output(rows, width, dtype):
-    height, cols, masked = tile.choose(rows, width, dtype)
+    height, cols, masked = tile.choose_tile(rows, width, dtype)
     assert 1 <= height <= min(rows, tile.MAX_ROWS)
     assert 1 <= cols <= tile.MAX_COLS
     assert not masked or width % tile.lanes(dtype), "whole vectors need no mask"
@@ -232,10 +231,10 @@ def test_a_kernel_reads_the_attributes_of_its_tile(dtype, shape):
 
 @pytest.mark.parametrize("shape", [(3,), (3, 2), (3, 2, 4), (17, 2, 3, 5)])
 def test_batch_innermost_memory_and_its_views(shape):
-    x = memory.empty_batch_last(shape, FLOAT32)
+    x = memory.empty_batch_innermost(shape, FLOAT32)
     assert x.shape == shape
-    inside = memory.batch_last(x)
+    inside = memory.move_batch_last(x)
     assert inside.flags.c_contiguous and np.shares_memory(inside, x) == bool(x.size)
-    assert memory.batch_first(inside).shape == shape
+    assert memory.move_batch_first(inside).shape == shape
     plain = np.arange(x.size, dtype="f4").reshape(shape)
-    np.testing.assert_array_equal(memory.batch_first(memory.batch_last(plain)), plain)
+    np.testing.assert_array_equal(memory.move_batch_first(memory.move_batch_last(plain)), plain)

@@ -52,5 +52,5 @@ def test_pooling_and_sum_kernels_load_and_store_whole_vectors(name):
 
 def test_gemm_spills_no_registers():
     """The accumulators of a tile are in registers: no vector is allocated on the stack."""
-    code = KERNELS["matmul.gemm_kernel"].llvm("f", tile.choose(6, 1000, np.dtype("float32")))
+    code = KERNELS["matmul.gemm_kernel"].llvm("f", tile.choose_tile(6, 1000, np.dtype("float32")))
     assert not re.search(r"alloca[^\n]*x float>", code)

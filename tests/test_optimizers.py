@@ -15,7 +15,7 @@ from minigrad.errors import DtypeError, GraphError, MinigradError, StateError, V
 from minigrad.ops import optimizer as kernels
 from minigrad.optim import SGD, Adam, AdamW, Optimizer
 from minigrad.runtime import threads
-from minigrad.runtime.kernel import Arrays
+from minigrad.runtime.kernel import ArrayList
 from minigrad.serialization import load, save
 
 SHAPES = [(6, 1, 5, 5), (6,), (), (0, 3), (90, 100)]  # the last is more than one task
@@ -184,8 +184,8 @@ def test_cpu_columns_equal_numpys(shapes, dtype, lr, decay, sign, keep, take, ne
 
     def check(columns, count, *numbers):
         judged, got, numbers = lists(count), lists(count), np.array(numbers, dtype)
-        columns["numpy"](numbers, *map(Arrays, judged))
-        columns["cpu"](numbers, *map(Arrays, got))
+        columns["numpy"](numbers, *map(ArrayList, judged))
+        columns["cpu"](numbers, *map(ArrayList, got))
         for a, b in zip(chain(*judged), chain(*got), strict=True):
             np.testing.assert_allclose(b, a, rtol=1e-5, atol=1e-5 if dtype == np.float32 else 1e-13)
 
@@ -215,8 +215,10 @@ def test_float32_kernels_are_vectors_of_float32(kernel):
 def test_a_step_is_one_launch(make, monkeypatch):
     params = [leaf(1.0), leaf(2.0, 3.0), mg.tensor(np.ones(20_000, np.float32), requires_grad=True)]
     optimizer = make(params)
-    launches, execute = [], threads._executor()
-    monkeypatch.setattr(threads, "_executor", lambda: lambda *program: launches.append(program) or execute(*program))
+    launches, execute = [], threads._get_executor()
+    monkeypatch.setattr(
+        threads, "_get_executor", lambda: lambda *program: launches.append(program) or execute(*program)
+    )
     one_step(optimizer, *params)
     assert len(launches) == 1
 

@@ -17,7 +17,7 @@ from minigrad.runtime import device, memory
 @pytest.fixture(autouse=True)
 def _nothing_is_right_by_chance(monkeypatch):
     """Memory that no kernel fills would hold an earlier test's result."""
-    fresh = memory.host_memory
+    fresh = memory.allocate_on_host
 
     def spoilt(shape, dtype):
         array = fresh(shape, dtype)
@@ -25,7 +25,7 @@ def _nothing_is_right_by_chance(monkeypatch):
         return array
 
     for module in (memory, device):
-        monkeypatch.setattr(module, "host_memory", spoilt)
+        monkeypatch.setattr(module, "allocate_on_host", spoilt)
 
 
 def whole(*shape, seed=0, most=2):

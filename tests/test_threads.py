@@ -10,9 +10,9 @@ from helpers import DOUBLE_AND_SUM, error_of_python, run_python
 
 import minigrad as mg
 from minigrad.runtime import threads
-from minigrad.runtime.elementwise import elementwise
+from minigrad.runtime.elementwise import make_elementwise
 
-square_minus = elementwise(lambda a, b: a * a - b)
+square_minus = make_elementwise(lambda a, b: a * a - b)
 
 
 def test_launches_from_several_threads_do_not_affect_each_other():

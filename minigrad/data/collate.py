@@ -36,7 +36,7 @@ def default_collate(samples: Sequence[Any], device: str | Device = CPU) -> Any:
         _check_equal("shapes", [array.shape for array in arrays])
         dtype = widest("default_collate", *{array.dtype for array in arrays})
         stacked = np.stack(arrays, axis=-1, dtype=dtype, casting="unsafe")
-        return tensor(memory.batch_first(stacked), device=device)
+        return tensor(memory.move_batch_first(stacked), device=device)
     return tensor(list(samples), np.float64 if type(first) is float else None, device)
 
 

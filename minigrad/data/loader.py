@@ -282,7 +282,7 @@ def _image_reader(source: ImageDataset, device: Device, normalize: Normalize, pa
 def _read_rows(source: TensorDataset, device: Device, numbers: np.ndarray) -> tuple[Tensor, ...]:
     def rows(tensor: Tensor) -> Tensor:
         array = tensor.detach().numpy()
-        batch = memory.empty_batch_last((len(numbers), *array.shape[1:]), array.dtype)
+        batch = memory.empty_batch_innermost((len(numbers), *array.shape[1:]), array.dtype)
         batch[...] = array[numbers]
         return _make(device.from_host(batch), device, None)
 

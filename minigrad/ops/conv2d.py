@@ -24,18 +24,18 @@ import numpy as np
 from ..errors import ShapeError
 from ..runtime import memory
 from ..runtime.kernel import Array1, Array4, Ints, Memory, Tile, helper, kernel
-from ..runtime.math import added, const, larger, smaller
+from ..runtime.math import compensated_add, const, larger, smaller
 from ..runtime.tile import (
     broadcast_rows,
-    choose,
-    cost_of,
+    choose_dot_tile,
+    choose_tile,
+    compensated_total,
     dot_fma,
-    dot_tile,
     lanes,
+    min_tile_cost,
     outer_fma,
-    settled,
     store,
-    store_sums,
+    store_lane_sums,
     zeros,
 )
 from ..shapes import window_grid, windows_covering
@@ -72,7 +72,7 @@ def tap(kh, kw, grid, stride, dilation):
 
 
 def conv2d_numpy(x, w, b, stride, pads, dilation, groups, out):
-    x, result = memory.batch_last(x), memory.batch_last(out)
+    x, result = memory.move_batch_last(x), memory.move_batch_last(out)
     F, C, KH, KW = w.shape
     grid = result.shape[1:3]
     for part in range(groups):
@@ -219,21 +219,21 @@ def conv2d_kernel(
                             for kh in range(first_kh, last_kh, few_kh):
                                 run, end_c, end_kh = zeros(tile), smaller(c + few_c, C), smaller(kh + few_kh, last_kh)
                                 run = _window_sum(tile, run, x, w, at, pixel, ways, c, kh, end_c, end_kh, length - n)
-                                acc, lost = added(acc, lost, run)
-                        store(settled(acc, lost), out, (f, oh, ow, n), OH * OW * N, length - n)
+                                acc, lost = compensated_add(acc, lost, run)
+                        store(compensated_total(acc, lost), out, (f, oh, ow, n), OH * OW * N, length - n)
 
 
 def conv2d_cpu(x, w, b, stride, pads, dilation, groups, out):
     N, F, OH, OW = out.shape
     if not out.size:
         return
-    x, w, result = memory.batch_last(x), memory.contiguous(w), memory.batch_last(out)
+    x, w, result = memory.move_batch_last(x), memory.contiguous(w), memory.move_batch_last(out)
     (KH, KW), (top, _, left, right) = w.shape[2:], pads
     if span_rows(F // groups, N, OW, KW, x.shape[2], stride[1], pads[2:], dilation[1], out.dtype):
         x, span, left = with_margin(x, (0, 0, left, right)), OW, 0
     else:
         span = 1
-    bias, tile = zero(out.dtype) if b is None else memory.contiguous(b), choose(F // groups, span * N, out.dtype)
+    bias, tile = zero(out.dtype) if b is None else memory.contiguous(b), choose_tile(F // groups, span * N, out.dtype)
     packed, biased = packed_filters(w, groups, tile[0]), int(b is not None)
     conv2d_kernel(OH, x, packed, bias, result, KH, KW, *stride, top, left, *dilation, groups, span, biased, tile)
 
@@ -245,7 +245,7 @@ def span_rows(rows, N, OW, KW, W, stride, pads, dilation, dtype):
         return False
     left, _ = pads
     inside = sum(0 <= ow - left + kw * dilation < W for ow in range(OW) for kw in range(KW))
-    return cost_of(rows, OW * N, dtype) * KW < cost_of(rows, N, dtype) * inside
+    return min_tile_cost(rows, OW * N, dtype) * KW < min_tile_cost(rows, N, dtype) * inside
 
 
 conv2d_dispatch = Dispatch("conv2d", conv2d_numpy, cpu=conv2d_cpu)
@@ -255,7 +255,7 @@ conv2d_dispatch = Dispatch("conv2d", conv2d_numpy, cpu=conv2d_cpu)
 def conv2d(device, x, w, b, *, stride, pads, dilation, groups):
     shape = _out_shape(x.shape, w.shape, None if b is None else b.shape, stride, pads, dilation, groups)
     same_dtype("conv2d", x, w, b)
-    out = memory.empty_batch_last(shape, x.dtype, device)
+    out = memory.empty_batch_innermost(shape, x.dtype, device)
     conv2d_dispatch[device.type](x, w, b, stride, pads, dilation, groups, out)
     return out
 
@@ -293,7 +293,7 @@ def conv2d_gradient(do, g, x, w, x_shape, w_shape, stride, pads, dilation, group
 
 
 def conv2d_input_numpy(g, w, stride, pads, dilation, groups, dx):
-    g, result = memory.batch_last(g), memory.batch_last(dx)
+    g, result = memory.move_batch_last(g), memory.move_batch_last(dx)
     (F, C, KH, KW), (_, H, W, N), grid = w.shape, result.shape, g.shape[1:3]
     top, bottom, left, right = pads
     padded = np.zeros((C * groups, H + top + bottom, W + left + right, N), g.dtype)
@@ -372,8 +372,8 @@ def conv2d_input_kernel(
                                 run = _covering_sum(
                                     tile, run, g, w, at, place, rows, cols, KW, filters, i, f, end_i, end_f, length - n
                                 )
-                                acc, lost = added(acc, lost, run)
-                        store(settled(acc, lost), dx, (c, h, v, n), H * W * N, length - n)
+                                acc, lost = compensated_add(acc, lost, run)
+                        store(compensated_total(acc, lost), dx, (c, h, v, n), H * W * N, length - n)
 
 
 def conv2d_input_cpu(g, w, stride, pads, dilation, groups, dx):
@@ -382,12 +382,12 @@ def conv2d_input_cpu(g, w, stride, pads, dilation, groups, dx):
         return
     (_, C, KH, KW), OW, reach = w.shape, g.shape[3], (w.shape[3] - 1) * dilation[1]
     rows, cols = window_tables(dx.shape, g.shape, w.shape, stride, pads, dilation)
-    g, w, result, span = memory.batch_last(g), memory.contiguous(w), memory.batch_last(dx), 1
+    g, w, result, span = memory.move_batch_last(g), memory.contiguous(w), memory.move_batch_last(dx), 1
     before = reach - pads[2]  # of the first window that holds the first pixel
     if before >= 0 and span_rows(C, N, W, KW, OW, stride[1], (before, 0), dilation[1], dx.dtype):
         g, span = with_margin(g, (0, 0, before, W + reach - before - OW)), W
         cols = _row_table(KW, dilation[1])
-    tile = choose(C, span * N, dx.dtype)
+    tile = choose_tile(C, span * N, dx.dtype)
     packed = packed_channels(w, groups, tile[0])
     conv2d_input_kernel(H, g, packed, result, rows, cols, KH, KW, groups, span, tile)
 
@@ -412,7 +412,7 @@ conv2d_input_dispatch = Dispatch("conv2d_input", conv2d_input_numpy, cpu=conv2d_
 @op
 def conv2d_input(device, g, w, *, size, stride, pads, dilation, groups):
     """The gradient of conv2d by x, for images of `size` (H, W)."""
-    dx = memory.empty_batch_last((g.shape[0], w.shape[1] * groups, *size), g.dtype, device)
+    dx = memory.empty_batch_innermost((g.shape[0], w.shape[1] * groups, *size), g.dtype, device)
     conv2d_input_dispatch[device.type](g, w, stride, pads, dilation, groups, dx)
     return dx
 
@@ -430,7 +430,7 @@ def conv2d_input_gradient(do, h, g, w, w_shape, stride, pads, dilation, groups):
 
 
 def conv2d_weight_numpy(g, x, stride, pads, dilation, groups, dw):
-    g, x = memory.batch_last(g), memory.batch_last(x)
+    g, x = memory.move_batch_last(g), memory.move_batch_last(x)
     F, C, KH, KW = dw.shape
     for part in range(groups):
         filters = slice(part * F // groups, (part + 1) * F // groups)
@@ -462,9 +462,9 @@ def conv2d_weight_kernel(task, g: Array4, x: Array4, taps: Ints, sums: Memory, S
             for n in range(0, length, most):
                 last, end = smaller(oh + together, stop), smaller(n + most, length)
                 run = _part_sums(tile, g, x, taps, f, group * C, t, SH, oh, last, n, end)
-                acc, lost = added(acc, lost, run)
-        acc = settled(acc, lost)
-    store_sums(acc, sums, (part * F + f) * T + t, T)
+                acc, lost = compensated_add(acc, lost, run)
+        acc = compensated_total(acc, lost)
+    store_lane_sums(acc, sums, (part * F + f) * T + t, T)
 
 
 @helper
@@ -482,10 +482,10 @@ LONG = 4096  # vectors in a row; LeNet-5 has 2,304 for 64 images
 
 
 def conv2d_weight_cpu(g, x, stride, pads, dilation, groups, dw):
-    g, x = memory.batch_last(g), with_margin(memory.batch_last(x), pads, stride[1])
+    g, x = memory.move_batch_last(g), with_margin(memory.move_batch_last(x), pads, stride[1])
     (_, OH, OW, N), filters = g.shape, g.shape[0] // groups
     taps = _tap_offsets(dw.shape[1:], x.shape[1:], stride[1], dilation)
-    tile = dot_tile(filters, len(taps), OW * N, dw.dtype)
+    tile = choose_dot_tile(filters, len(taps), OW * N, dw.dtype)
     blocks = groups * -(-filters // tile[0]) * -(-len(taps) // tile[1])
     parts = _row_parts(OH, OW * N // lanes(dw.dtype), blocks, g.nbytes)
     sums = memory.empty((parts, dw.size), dw.dtype) if parts > 1 else dw
@@ -526,7 +526,7 @@ def conv2d_weight(device, g, x, *, window, stride, pads, dilation, groups):
     """The gradient of conv2d by w, for a window (KH, KW)."""
     shape = (g.shape[1], x.shape[1] // groups, *window)
     if not g.size:
-        return memory.filled(shape, 0, g.dtype, device)
+        return memory.full(shape, 0, g.dtype, device)
     dw = memory.empty(shape, g.dtype, device)
     conv2d_weight_dispatch[device.type](g, x, stride, pads, dilation, groups, dw)
     return dw

@@ -40,7 +40,7 @@ def images_kernel(task, images: Bytes, starts: Ints, scale: Array1, shift: Array
 
 
 def images_cpu(images, indices, scale, shift, pad, out):
-    result = memory.batch_last(out)
+    result = memory.move_batch_last(out)
     starts = indices * images[:1].size
     images_kernel(result.shape[0] * result.shape[1], images, starts, scale, shift, pad, result)
 
@@ -63,6 +63,6 @@ def gather_images(device, images, indices, scale, shift, pad):
     outside = indices[(indices < 0) | (indices >= M)]
     if outside.size:
         raise ValidationError(f"images: index {outside[0]} is out of range for {M} images; use 0 to {M - 1}")
-    out = memory.empty_batch_last((len(indices), C, H + 2 * pad, W + 2 * pad), scale.dtype, device)
+    out = memory.empty_batch_innermost((len(indices), C, H + 2 * pad, W + 2 * pad), scale.dtype, device)
     images_dispatch[device.type](images, indices, scale, shift, pad, out)
     return out

@@ -17,8 +17,8 @@ import numpy as np
 from ..errors import DtypeError, ShapeError, ValidationError
 from ..runtime import math, memory
 from ..runtime.kernel import Array1, Array2, Bytes, Ints, kernel
-from ..runtime.math import added, const, larger, smaller
-from ..runtime.tile import settled
+from ..runtime.math import compensated_add, const, larger, smaller
+from ..runtime.tile import compensated_total
 from .arithmetic import div, neg
 from .op import Dispatch, op
 from .promotion import BOOL, INT64
@@ -54,9 +54,9 @@ def _wrong_label(label, where, classes):
 
 def line(array, dtype=None):
     """An array (N, ...) in the order of batch-innermost memory, as one axis (M): a view where it can be one."""
-    inside = array.transpose(memory.LAST[array.ndim])
+    inside = array.transpose(memory.FIRST_AXIS_LAST[array.ndim])
     if dtype is not None and inside.dtype != dtype:
-        return memory.converted(inside, dtype).reshape(-1)
+        return memory.convert(inside, dtype).reshape(-1)
     return memory.contiguous(inside).reshape(-1)
 
 
@@ -65,13 +65,13 @@ def _one_each(shape, dtype, device):
     if len(shape) == 1:
         array = memory.empty(shape, dtype, device)
         return array, array
-    array = memory.empty_batch_last(shape, dtype, device)
+    array = memory.empty_batch_innermost(shape, dtype, device)
     return array, line(array)
 
 
 def class_rows(x):
     """x (N, K, ...) as memory (K, M)."""
-    return memory.batch_last(x).reshape(x.shape[1], -1)
+    return memory.move_batch_last(x).reshape(x.shape[1], -1)
 
 
 def cross_entropy_numpy(x, labels, weight, smoothing, ignore, losses, factors, sums, counted, slopes):
@@ -108,8 +108,8 @@ def cross_entropy_kernel(
     K, M = x.shape
     rest, whole, lost = smoothing / const(K, x), const(0, x), const(0, x)
     for k in range(K):
-        whole, lost = added(whole, lost, rest * weight[k])
-    whole = settled(whole, lost)
+        whole, lost = compensated_add(whole, lost, rest * weight[k])
+    whole = compensated_total(whole, lost)
     for m in range(task * SLICE, smaller((task + 1) * SLICE, M)):
         y = labels[m]
         counted[m] = y != ignore
@@ -128,17 +128,17 @@ def cross_entropy_kernel(
                 e = math.exp(x[k * M + m] - best)
                 slopes[k * M + m] = e
                 run += e
-            total, total_lost = added(total, total_lost, run)
-        total = settled(total, total_lost)
+            total, total_lost = compensated_add(total, total_lost, run)
+        total = compensated_total(total, total_lost)
         log_total, own = math.log(total), (const(1, x) - smoothing) * weight[y]
         share = (own + whole) / total
         for k in range(K):
             slopes[k * M + m] = slopes[k * M + m] * share - rest * weight[k]
             if rest > const(0, x):
                 part = rest * weight[k] * (x[k * M + m] - best - log_total)
-                loss, loss_lost = added(loss, loss_lost, -part)
+                loss, loss_lost = compensated_add(loss, loss_lost, -part)
         slopes[y * M + m] -= own
-        losses[m] = settled(loss, loss_lost) - own * (x[y * M + m] - best - log_total)
+        losses[m] = compensated_total(loss, loss_lost) - own * (x[y * M + m] - best - log_total)
         factors[m], sums[m] = weight[y], own + whole
 
 
@@ -186,12 +186,12 @@ def reduce_kernel(task, losses: Array1, factors: Array1, mean, total: Array1, ou
         for m in range(first, smaller(first + RUN, M)):
             losses_here += losses[m]
             factors_here += factors[m]
-        loss, loss_lost = added(loss, loss_lost, losses_here)
-        divisor, divisor_lost = added(divisor, divisor_lost, factors_here)
-    total[0], divisor = const(1, losses), settled(divisor, divisor_lost)
+        loss, loss_lost = compensated_add(loss, loss_lost, losses_here)
+        divisor, divisor_lost = compensated_add(divisor, divisor_lost, factors_here)
+    total[0], divisor = const(1, losses), compensated_total(divisor, divisor_lost)
     if mean:
         total[0] = divisor if divisor != const(0, losses) else const(np.nan, losses)
-    out[0] = settled(loss, loss_lost) / total[0]
+    out[0] = compensated_total(loss, loss_lost) / total[0]
 
 
 def reduce_cpu(losses, factors, mean, total, out):
@@ -218,7 +218,7 @@ def _ones(device, dtype, count):
 
 def _weights(device, x, weight):
     """The weights of all classes."""
-    return _ones(device, x.dtype, x.shape[1]) if weight is None else memory.converted(weight, x.dtype)
+    return _ones(device, x.dtype, x.shape[1]) if weight is None else memory.convert(weight, x.dtype)
 
 
 # ---- the operations
@@ -231,7 +231,7 @@ def cross_entropy(device, x, labels, weight, *, ignore, smoothing, reduction):
     sums, sums_line = _one_each(labels.shape, x.dtype, device)
     counted, counted_line = _one_each(labels.shape, BOOL, device)
     factors, weights = memory.empty((labels.size,), x.dtype, device), _weights(device, x, weight)
-    slopes = memory.empty_batch_last(x.shape, x.dtype, device)
+    slopes = memory.empty_batch_innermost(x.shape, x.dtype, device)
     if labels.size:
         given = class_rows(x), line(labels, INT64), weights, smoothing, ignore
         filled = losses_line, factors, sums_line, counted_line, class_rows(slopes)
@@ -248,7 +248,7 @@ def cross_entropy_gradient(do, g, x, saved):
 @op
 def cross_entropy_back(device, g, x, slopes, sums, counted, total):
     """slopes * g / total, the slopes being those that were found for x: a function of g and x."""
-    dx = memory.empty_batch_last(slopes.shape, slopes.dtype, device)
+    dx = memory.empty_batch_innermost(slopes.shape, slopes.dtype, device)
     if dx.size:
         cross_entropy_back_dispatch[device.type](line(g), class_rows(slopes), line(counted), total, class_rows(dx))
     return dx
@@ -287,8 +287,8 @@ nll_dispatch = Dispatch("nll", nll_numpy)
 def nll(device, x, labels, weight, *, ignore, reduction):
     """-w[y] * x[y] for every image, from logarithms of probabilities x."""
     check("nll_loss", device, x, labels, weight, ignore)
-    losses, factors = (memory.empty_batch_last(labels.shape, x.dtype, device) for _ in range(2))
-    places, counted = (memory.empty_batch_last(labels.shape, dtype, device) for dtype in (INT64, BOOL))
+    losses, factors = (memory.empty_batch_innermost(labels.shape, x.dtype, device) for _ in range(2))
+    places, counted = (memory.empty_batch_innermost(labels.shape, dtype, device) for dtype in (INT64, BOOL))
     if labels.size:
         filled = (line(array) for array in (losses, factors, places, counted))
         nll_dispatch[device.type](class_rows(x), line(labels, INT64), _weights(device, x, weight), ignore, *filled)

@@ -5,7 +5,7 @@ as in the gradient of a weight; a may have any strides.  A product of transposes
 batch-innermost operands need no copies: y (N, OUT) has memory (OUT, N) = w (OUT, IN) x (IN, N), whose rows run over
 images.  A third kernel computes dot products: a matrix, or one row, times a vector.
 
-A sum over a long K is cut into runs, whose results are added up without loss (see math.added).
+A sum over a long K is cut into runs, whose results are added up without loss (see math.compensated_add).
 """
 
 from functools import cache
@@ -16,8 +16,19 @@ import numpy as np
 from ..errors import DtypeError, ShapeError
 from ..runtime import memory
 from ..runtime.kernel import Memory, Tile, helper, kernel
-from ..runtime.math import added, const, larger, smaller
-from ..runtime.tile import broadcast_rows, choose, lanes, load, outer_fma, settled, store, sum_of, turn, zeros
+from ..runtime.math import compensated_add, const, larger, smaller
+from ..runtime.tile import (
+    broadcast_rows,
+    choose_tile,
+    compensated_total,
+    lanes,
+    load,
+    outer_fma,
+    store,
+    sum_elements,
+    transpose,
+    zeros,
+)
 from ..shapes import broadcast
 from .op import Dispatch, op
 from .reduction import RUN
@@ -37,8 +48,8 @@ def _product(tile, acc, a, left, am, ak, b, right, bk, K, count):
         run = zeros(tile)
         for k in range(first, smaller(first + LONG, K)):
             run = outer_fma(run, a, left + k * ak, am, b, right + k * bk, count)
-        acc, lost = added(acc, lost, run)
-    return settled(acc, lost)
+        acc, lost = compensated_add(acc, lost, run)
+    return compensated_total(acc, lost)
 
 
 @kernel
@@ -78,7 +89,7 @@ def gemm_columns_kernel(
         for j in range(0, tile.width, tile.lanes):
             for start in range(0, K, tile.lanes):
                 k = smaller(start, K - tile.lanes)
-                turn(tile, b, right + j * bn + k, bn, panels, panel + k * tile.width + j, tile.width)
+                transpose(tile, b, right + j * bn + k, bn, panels, panel + k * tile.width + j, tile.width)
     for start in range(part * height, smaller((part + 1) * height, M), tile.rows):
         m = smaller(start, M - tile.rows)
         acc = _product(tile, zeros(tile), a, left + m * am, am, ak, panels, panel, tile.width, K, N - n)
@@ -98,8 +109,8 @@ def dot_kernel(task, a: Memory, v: Memory, bias: Memory, out: Memory, M, K, a_ba
             run = run + load(tile, a, left + k, None) * load(tile, v, right + k, None)
         if whole < stop:
             run = run + load(tile, a, left + whole, K - whole) * load(tile, v, right + whole, K - whole)
-        total, lost = added(total, lost, sum_of(run))
-    out[task] = settled(total, lost) + bias[m * biased]
+        total, lost = compensated_add(total, lost, sum_elements(run))
+    out[task] = compensated_total(total, lost) + bias[m * biased]
 
 
 SHORT = 64  # a shorter dot product is not worth a task
@@ -129,7 +140,7 @@ def gemm(a, b, out, bias=None):
         b = memory.contiguous(b)
     M, N, K = out.shape[-2], out.shape[-1], a.shape[-1]
     (a_batch, am, ak), (b_batch, bk, _) = _steps(a), _steps(b)
-    tile, biased, bias = choose(M, N, out.dtype), int(bias is not None), zero(out.dtype) if bias is None else bias
+    tile, biased, bias = choose_tile(M, N, out.dtype), int(bias is not None), zero(out.dtype) if bias is None else bias
     tasks = out.size // (M * N) * -(-M // tile[0])
     gemm_kernel.run_small(
         tasks, out.size * K // 32, a, b, bias, out, M, N, K, a_batch, am, ak, b_batch, bk, biased, tile
@@ -139,7 +150,7 @@ def gemm(a, b, out, bias=None):
 def gemm_columns(a, b, out):
     """out = a @ b where b's columns are contiguous, as in the gradient of a weight."""
     M, N, K = out.shape[-2], out.shape[-1], a.shape[-1]
-    (a_batch, am, ak), (b_batch, _, bn), tile = _steps(a), _steps(b), choose(M, N, out.dtype)
+    (a_batch, am, ak), (b_batch, _, bn), tile = _steps(a), _steps(b), choose_tile(M, N, out.dtype)
     width = tile[1] * lanes(out.dtype)
     tasks = out.size // (M * N) * -(-N // width) * -(-M // HEIGHT)
     panels, work = memory.empty((tasks, K, width), out.dtype), out.size * K // 32
@@ -186,7 +197,7 @@ def matmul(device, a, b):
         )
     if a.dtype != b.dtype:
         dtype = np.result_type(a.dtype, b.dtype)
-        a, b = (side if side.dtype == dtype else memory.converted(side, dtype) for side in (a, b))
+        a, b = (side if side.dtype == dtype else memory.convert(side, dtype) for side in (a, b))
     if a.ndim == b.ndim == 2:
         out = _product_like(device, a, b)
         matmul_dispatch[device.type](a, b, out)
@@ -194,7 +205,8 @@ def matmul(device, a, b):
     lead = broadcast("matmul", a.shape[:-2], b.shape[:-2])
     batch = prod(lead)  # in numbers: of an empty matrix -1 could be anything
     a3, b3 = (
-        memory.reshaped(memory.spread(side, (*lead, *side.shape[-2:])), (batch, *side.shape[-2:])) for side in (a, b)
+        memory.reshape(memory.broadcast_to(side, (*lead, *side.shape[-2:])), (batch, *side.shape[-2:]))
+        for side in (a, b)
     )
     out = memory.empty((*lead, a.shape[-2], b.shape[-1]), a.dtype, device)
     matmul_dispatch[device.type](a3, b3, out.reshape(batch, *out.shape[-2:]))
@@ -205,7 +217,7 @@ def _product_like(device, a, b):
     """Memory for a @ b: batch-innermost if a is, so that gradients keep the layout of activations."""
     shape = (a.shape[0], b.shape[1])
     inward = a.strides[0] == a.itemsize and a.shape[1] > 1
-    return (memory.empty_batch_last if inward else memory.empty)(shape, a.dtype, device)
+    return (memory.empty_batch_innermost if inward else memory.empty)(shape, a.dtype, device)
 
 
 matmul.flops = lambda out, a, b: 2 * out.size * a.shape[-1]
@@ -243,7 +255,7 @@ def linear(device, x, w, b):
     """x (N, IN), w (OUT, IN), b (OUT) or None; returns (N, OUT), batch-innermost."""
     _check_linear(x.shape, w.shape, None if b is None else b.shape)
     same_dtype("linear", x, w, b)
-    out = memory.empty_batch_last((x.shape[0], w.shape[0]), x.dtype, device)
+    out = memory.empty_batch_innermost((x.shape[0], w.shape[0]), x.dtype, device)
     linear_dispatch[device.type](x, w, b, out)
     return out
 

@@ -18,7 +18,7 @@ from .promotion import common_dtype, does_not_fit, expect_fits, limits, result_t
 
 @op(view=True)
 def reshape(device, x, *, shape):
-    return memory.reshaped(x, shape)
+    return memory.reshape(x, shape)
 
 
 @reshape.gradient
@@ -38,7 +38,7 @@ def permute_gradient(do, g, axes):
 
 @op(view=True, moves=True)
 def expand(device, x, *, shape):
-    return memory.spread(x, shape)
+    return memory.broadcast_to(x, shape)
 
 
 @expand.gradient
@@ -114,7 +114,7 @@ def index_gradient(do, g, x_shape, key):
 @op
 def index_back(device, g, *, shape, key):
     """Zeros of `shape` with g at a basic key."""
-    out = memory.filled(shape, 0, g.dtype, device)
+    out = memory.full(shape, 0, g.dtype, device)
     memory.copy(view_at(out, key), g)
     return out
 
@@ -223,7 +223,7 @@ take_back_dispatch = Dispatch("take_back", take_back_numpy)
 @op
 def take_back(device, g, *positions, shape, key):
     """Zeros of `shape` with g added at a key; an element named twice gets both."""
-    out = memory.filled(shape, 0, g.dtype, device)
+    out = memory.full(shape, 0, g.dtype, device)
     take_back_dispatch[device.type](g, key, positions, out)
     return out
 
@@ -246,7 +246,7 @@ def put(device, x, value, *positions, key):
     """x with the elements that a key names replaced by `value`."""
     _expect_held(device, value, x.dtype)
     value = _without_extra_axes(value, _shape_at("assign", device, x.shape, key, positions))
-    out = memory.duplicate(x)
+    out = memory.clone(x)
     put_dispatch[device.type](value, key, positions, out)
     return out
 
@@ -359,7 +359,7 @@ gather_back_dispatch = Dispatch("gather_back", gather_back_numpy)
 @op
 def gather_back(device, g, index, *, shape, axis):
     """Zeros of `shape` with g added at `index` along `axis`."""
-    out = memory.filled(shape, 0, g.dtype, device)
+    out = memory.full(shape, 0, g.dtype, device)
     gather_back_dispatch[device.type](g, index, axis, out)
     return out
 
@@ -440,7 +440,7 @@ def pad(device, x, *, widths, value):
         raise ValidationError(f"pad: margins {widths} cut more than there is of shape {x.shape}")
     shape = tuple(size + before + after for (before, after), size in zip(widths, x.shape, strict=True))
     expect_fits("pad", value, x.dtype)
-    out, kept = memory.filled(shape, value, x.dtype, device), x[keep]
+    out, kept = memory.full(shape, value, x.dtype, device), x[keep]
     starts = [max(before, 0) for before, _ in widths]
     memory.copy(out[tuple(slice(at, at + size) for at, size in zip(starts, kept.shape, strict=True))], kept)
     return out
@@ -456,7 +456,7 @@ def pad_gradient(do, g, widths):
 
 @op(elementwise=True, moves=True)
 def clone(device, x):
-    return memory.duplicate(x)
+    return memory.clone(x)
 
 
 @clone.gradient

@@ -12,7 +12,7 @@ from functools import cache
 import numpy as np
 
 from ..runtime import math
-from ..runtime.kernel import Array1, ArrayList, Ints, item, kernel
+from ..runtime.kernel import Array1, ArrayList, Ints, get_array, kernel
 from ..runtime.math import const
 from .op import Dispatch
 
@@ -49,7 +49,7 @@ def sgd_numpy(numbers, params, grads):
 def sgd_kernel(task, pieces: Ints, numbers: Array1, params: ArrayList, grads: ArrayList):
     """Every list holds flat arrays."""
     i = pieces[3 * task]
-    w, g = item(params, i), item(grads, i)
+    w, g = get_array(params, i), get_array(grads, i)
     lr, weight_decay, sign = numbers[0], numbers[1], numbers[2]
     for j in range(pieces[3 * task + 1], pieces[3 * task + 2]):
         w[j] -= lr * (sign * g[j] + weight_decay * w[j])
@@ -74,7 +74,7 @@ def momentum_numpy(numbers, params, grads, momenta):
 def momentum_kernel(task, pieces: Ints, numbers: Array1, params: ArrayList, grads: ArrayList, momenta: ArrayList):
     """Every list holds flat arrays."""
     i = pieces[3 * task]
-    w, g, m = item(params, i), item(grads, i), item(momenta, i)
+    w, g, m = get_array(params, i), get_array(grads, i), get_array(momenta, i)
     lr, weight_decay, sign, keep, take = numbers[0], numbers[1], numbers[2], numbers[3], numbers[4]
     ahead = numbers[5] != const(0, numbers)
     for j in range(pieces[3 * task + 1], pieces[3 * task + 2]):
@@ -115,7 +115,13 @@ def adam_kernel(
 ):
     """Every list holds flat arrays; `largest` changes with amsgrad only."""
     i = pieces[3 * task]
-    w, g, m, v, top = item(params, i), item(grads, i), item(means, i), item(squares, i), item(largest, i)
+    w, g, m, v, top = (
+        get_array(params, i),
+        get_array(grads, i),
+        get_array(means, i),
+        get_array(squares, i),
+        get_array(largest, i),
+    )
     keep1, take1, keep2, take2 = numbers[0], numbers[1], numbers[2], numbers[3]
     rate, root, eps, shrink, weight_decay, sign = (
         numbers[4],

@@ -19,7 +19,18 @@ from ..errors import ShapeError, ValidationError
 from ..runtime import memory
 from ..runtime.kernel import Array1, Array4, Ints, Shorts, Tile, kernel
 from ..runtime.math import const, larger, smaller
-from ..runtime.tile import add_where, choose, divided, full, keep_larger, load, outer_fma, store, store_shorts, zeros
+from ..runtime.tile import (
+    add_where_equal,
+    choose_tile,
+    divide,
+    full,
+    load,
+    outer_fma,
+    store,
+    store_uint16,
+    update_maximum,
+    zeros,
+)
 from ..shapes import window_grid
 from .conv2d import covering, tap, window_tables
 from .matmul import expect_floats
@@ -55,7 +66,7 @@ def _stretched(x, value, window, grid, stride, pads, dilation):
 
 
 def max_pool2d_numpy(x, window, stride, pads, dilation, out, places):
-    x, result, taken = memory.batch_last(x), memory.batch_last(out), memory.batch_last(places)
+    x, result, taken = memory.move_batch_last(x), memory.move_batch_last(out), memory.move_batch_last(places)
     grid = result.shape[1:3]
     padded = _stretched(x, -np.inf, window, grid, stride, pads, dilation)
     taps = [padded[tap(kh, kw, grid, stride, dilation)] for kh in range(window[0]) for kw in range(window[1])]
@@ -99,16 +110,16 @@ def max_pool2d_kernel(task, x: Array4, out: Array4, places: Shorts, KH, KW, SH, 
             for kh in range(first_kh, last_kh):
                 for kw in range(first_kw, last_kw):
                     value = load(tile, x, (c, h + kh * DH, v + kw * DW, n), N - n)
-                    best, place = keep_larger(best, place, value, const(kh * KW + kw, x))
+                    best, place = update_maximum(best, place, value, const(kh * KW + kw, x))
             store(best, out, (c, oh, ow, n), 0, N - n)
-            store_shorts(place, places, ((c * OH + oh) * OW + ow) * N + n, N - n)
+            store_uint16(place, places, ((c * OH + oh) * OW + ow) * N + n, N - n)
 
 
 def max_pool2d_cpu(x, window, stride, pads, dilation, out, places):
     N, C, OH, _ = out.shape
     if out.size:
-        x, result, taken = (memory.batch_last(array) for array in (x, out, places))
-        tile = choose(1, N, x.dtype)
+        x, result, taken = (memory.move_batch_last(array) for array in (x, out, places))
+        tile = choose_tile(1, N, x.dtype)
         max_pool2d_kernel(C * OH, x, result, taken, *window, *stride, pads[0], pads[2], *dilation, tile)
 
 
@@ -120,10 +131,10 @@ def max_pool2d(device, x, *, window, stride, pads, dilation, ceil_mode):
     expect_floats("max_pool2d", x)
     if window[0] * window[1] > 65536:
         raise ValidationError(f"max_pool2d: a window of {window[0]}x{window[1]} has more than 65536 pixels; use amax")
-    out = memory.empty_batch_last(
+    out = memory.empty_batch_innermost(
         _out_shape("max_pool2d", x.shape, window, stride, pads, dilation, ceil_mode), x.dtype, device
     )
-    places = memory.empty_batch_last(out.shape, np.dtype(np.uint16), device)
+    places = memory.empty_batch_innermost(out.shape, np.dtype(np.uint16), device)
     max_pool2d_dispatch[device.type](x, window, stride, pads, dilation, out, places)
     return out, places
 
@@ -138,7 +149,7 @@ def max_pool2d_gradient(do, g, saved, x_shape, window, stride, pads, dilation):
 
 
 def max_pool2d_back_numpy(g, places, window, stride, pads, dilation, dx):
-    g, taken, result = memory.batch_last(g), memory.batch_last(places), memory.batch_last(dx)
+    g, taken, result = memory.move_batch_last(g), memory.move_batch_last(places), memory.move_batch_last(dx)
     grid, (_, H, W, _) = g.shape[1:3], result.shape
     padded = _stretched(np.zeros_like(result), 0, window, grid, stride, pads, dilation)
     for kh in range(window[0]):
@@ -163,7 +174,7 @@ def max_pool2d_back_kernel(task, g: Array4, places: Shorts, dx: Array4, rows: In
                 for j in range(across):
                     kw, ow = first_kw + j * kw_step, first_ow - j * ow_step
                     at = ((c * OH + oh) * OW + ow) * N + n
-                    acc = add_where(acc, places, np.uint16(kh * KW + kw), g, at, N - n)
+                    acc = add_where_equal(acc, places, np.uint16(kh * KW + kw), g, at, N - n)
             store(acc, dx, (c, h, v, n), 0, N - n)
 
 
@@ -171,8 +182,8 @@ def max_pool2d_back_cpu(g, places, window, stride, pads, dilation, dx):
     N, C, H, _ = dx.shape
     if dx.size:
         tables = window_tables(dx.shape, g.shape, window, stride, pads, dilation)
-        g, taken, result = (memory.batch_last(array) for array in (g, places, dx))
-        max_pool2d_back_kernel(C * H, g, taken, result, *tables, window[1], choose(1, N, dx.dtype))
+        g, taken, result = (memory.move_batch_last(array) for array in (g, places, dx))
+        max_pool2d_back_kernel(C * H, g, taken, result, *tables, window[1], choose_tile(1, N, dx.dtype))
 
 
 max_pool2d_back_dispatch = Dispatch("max_pool2d_back", max_pool2d_back_numpy, cpu=max_pool2d_back_cpu)
@@ -181,7 +192,7 @@ max_pool2d_back_dispatch = Dispatch("max_pool2d_back", max_pool2d_back_numpy, cp
 @op
 def max_pool2d_back(device, g, places, *, size, window, stride, pads, dilation):
     """g sent to the pixels in `places`, of images of `size` (H, W)."""
-    dx = memory.empty_batch_last((*g.shape[:2], *size), g.dtype, device)
+    dx = memory.empty_batch_innermost((*g.shape[:2], *size), g.dtype, device)
     max_pool2d_back_dispatch[device.type](g, places, window, stride, pads, dilation, dx)
     return dx
 
@@ -192,7 +203,7 @@ def max_pool2d_back_gradient(do, h, places, window, stride, pads, dilation):
 
 
 def max_pool2d_taken_numpy(x, places, window, stride, pads, dilation, out):
-    x, taken, result = (memory.batch_last(array) for array in (x, places, out))
+    x, taken, result = (memory.move_batch_last(array) for array in (x, places, out))
     padded = _stretched(x, 0, window, result.shape[1:3], stride, pads, dilation)
     result[...] = 0
     for kh in range(window[0]):
@@ -207,7 +218,7 @@ max_pool2d_taken_dispatch = Dispatch("max_pool2d_taken", max_pool2d_taken_numpy)
 @op
 def max_pool2d_taken(device, x, places, *, window, stride, pads, dilation):
     """The pixel of x in `places` for every window; 0 where a window holds no pixel."""
-    out = memory.empty_batch_last(places.shape, x.dtype, device)
+    out = memory.empty_batch_innermost(places.shape, x.dtype, device)
     if out.size:
         max_pool2d_taken_dispatch[device.type](x, places, window, stride, pads, dilation, out)
     return out
@@ -243,7 +254,7 @@ def _shares(*settings):
 
 
 def avg_pool2d_numpy(x, window, stride, pads, divisors, out):
-    x, result = memory.batch_last(x), memory.batch_last(out)
+    x, result = memory.move_batch_last(x), memory.move_batch_last(out)
     grid = result.shape[1:3]
     padded = _stretched(x, 0, window, grid, stride, pads, (1, 1))
     result[...] = 0
@@ -271,13 +282,13 @@ def avg_pool2d_kernel(
             for kh in range(first_kh, last_kh):
                 for kw in range(larger(-v, 0), smaller(W - v, KW)):
                     acc = outer_fma(acc, one, 0, 0, x, (c, h + kh, v + kw, n), N - n)
-            store(divided(acc, divisors[oh * OW + ow]), out, (c, oh, ow, n), 0, N - n)
+            store(divide(acc, divisors[oh * OW + ow]), out, (c, oh, ow, n), 0, N - n)
 
 
 def avg_pool2d_cpu(x, window, stride, pads, divisors, out):
     N, C, OH, _ = out.shape
     if out.size:
-        x, result, tile = memory.batch_last(x), memory.batch_last(out), choose(1, N, x.dtype)
+        x, result, tile = memory.move_batch_last(x), memory.move_batch_last(out), choose_tile(1, N, x.dtype)
         avg_pool2d_kernel(C * OH, x, one(x.dtype), divisors, result, *window, *stride, pads[0], pads[2], tile)
 
 
@@ -287,7 +298,7 @@ avg_pool2d_dispatch = Dispatch("avg_pool2d", avg_pool2d_numpy, cpu=avg_pool2d_cp
 @op(sliding_window=True)
 def avg_pool2d(device, x, *, window, stride, pads, ceil_mode, count_include_pad, divisor):
     expect_floats("avg_pool2d", x)
-    out = memory.empty_batch_last(
+    out = memory.empty_batch_innermost(
         _out_shape("avg_pool2d", x.shape, window, stride, pads, (1, 1), ceil_mode), x.dtype, device
     )
     divisors = _divisors(x.shape[2:], window, out.shape[2:], stride, pads, count_include_pad, divisor, x.dtype)
@@ -303,7 +314,7 @@ def avg_pool2d_gradient(do, g, x_shape, window, stride, pads, ceil_mode, count_i
 
 
 def avg_pool2d_back_numpy(g, window, stride, pads, shares, dx):
-    g, result = memory.batch_last(g), memory.batch_last(dx)
+    g, result = memory.move_batch_last(g), memory.move_batch_last(dx)
     grid, (_, H, W, _) = g.shape[1:3], result.shape
     padded = _stretched(np.zeros_like(result), 0, window, grid, stride, pads, (1, 1))
     for kh in range(window[0]):
@@ -335,8 +346,8 @@ def avg_pool2d_back_cpu(g, window, stride, pads, shares, dx):
     N, C, H, _ = dx.shape
     if dx.size:
         tables = window_tables(dx.shape, g.shape, window, stride, pads, (1, 1))
-        g, result = memory.batch_last(g), memory.batch_last(dx)
-        avg_pool2d_back_kernel(C * H, g, shares, result, *tables, choose(1, N, dx.dtype))
+        g, result = memory.move_batch_last(g), memory.move_batch_last(dx)
+        avg_pool2d_back_kernel(C * H, g, shares, result, *tables, choose_tile(1, N, dx.dtype))
 
 
 avg_pool2d_back_dispatch = Dispatch("avg_pool2d_back", avg_pool2d_back_numpy, cpu=avg_pool2d_back_cpu)
@@ -345,7 +356,7 @@ avg_pool2d_back_dispatch = Dispatch("avg_pool2d_back", avg_pool2d_back_numpy, cp
 @op
 def avg_pool2d_back(device, g, *, size, window, stride, pads, ceil_mode, count_include_pad, divisor):
     """g divided among the pixels of each window, for images of `size` (H, W)."""
-    dx = memory.empty_batch_last((*g.shape[:2], *size), g.dtype, device)
+    dx = memory.empty_batch_innermost((*g.shape[:2], *size), g.dtype, device)
     shares = _shares(size, window, g.shape[2:], stride, pads, count_include_pad, divisor, g.dtype)
     avg_pool2d_back_dispatch[device.type](g, window, stride, pads, shares, dx)
     return dx

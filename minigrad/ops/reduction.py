@@ -13,8 +13,8 @@ import numpy as np
 from ..errors import DtypeError, ShapeError
 from ..runtime import memory
 from ..runtime.kernel import Array1, Array3, Ints, Tile, helper, kernel
-from ..runtime.math import added, const, smaller
-from ..runtime.tile import lanes, outer_fma, settled, store, sum_of, zeros
+from ..runtime.math import compensated_add, const, smaller
+from ..runtime.tile import compensated_total, lanes, outer_fma, store, sum_elements, zeros
 from ..shapes import reduced
 from .arithmetic import div, eq, neg, sub
 from .op import Dispatch, op
@@ -49,7 +49,7 @@ def _in_memory(run, x, axes, out):
     """Bring x to (A, B, C), call run(A, B, C, x, result) and put the result in its place."""
     order, sizes, kept, back = plan(x.shape, x.strides, axes)
     in_place = back == tuple(range(len(back))) and out.flags.c_contiguous
-    result = out.reshape(kept) if in_place else memory.beside(out, kept, out.dtype)
+    result = out.reshape(kept) if in_place else memory.new_empty(out, kept, out.dtype)
     if result.size:
         run(*sizes, memory.contiguous(x.transpose(order)).reshape(sizes), result)
     if not in_place:
@@ -101,8 +101,8 @@ def _column_sum(tile, x, at, rows, step, count, one):
         run = zeros(tile)
         for row in range(first, smaller(first + RUN, rows)):
             run = outer_fma(run, one, 0, 0, x, at + row * step, count)
-        total, lost = added(total, lost, run)
-    return settled(total, lost)
+        total, lost = compensated_add(total, lost, run)
+    return compensated_total(total, lost)
 
 
 @helper
@@ -116,8 +116,8 @@ def _row_sum(tile, x, at, count, one):
             run = outer_fma(run, one, 0, 0, x, at + k, None)
         if whole < stop:
             run = outer_fma(run, one, 0, 0, x, at + whole, stop - whole)
-        total, lost = added(total, lost, sum_of(run))
-    return settled(total, lost)
+        total, lost = compensated_add(total, lost, sum_elements(run))
+    return compensated_total(total, lost)
 
 
 def _sum(A, B, C, rows, result):
@@ -298,7 +298,7 @@ amin.gradient(amax_gradient)
 
 @op
 def argmax(device, x, *, axis, keepdim):
-    flat, axes = (memory.reshaped(x, (x.size,)), (0,)) if axis is None else (x, (axis,))
+    flat, axes = (memory.reshape(x, (x.size,)), (0,)) if axis is None else (x, (axis,))
     _something("argmax", flat, axes)
     shape = reduced(x.shape, tuple(range(x.ndim)) if axis is None else axes, keepdim)
     out = memory.empty(shape, np.dtype(np.int64), device)

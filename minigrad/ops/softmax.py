@@ -7,8 +7,8 @@ import numpy as np
 
 from ..runtime import math, memory
 from ..runtime.kernel import Array3, helper, kernel
-from ..runtime.math import added, const, larger, smaller
-from ..runtime.tile import settled
+from ..runtime.math import compensated_add, const, larger, smaller
+from ..runtime.tile import compensated_total
 from .op import Dispatch, op
 from .promotion import expect_float
 from .reduction import RUN, SLICE, plan
@@ -44,8 +44,8 @@ def _exponentials(x, out, at, B, C):
             out[at + b * C] = math.exp(x[at + b * C] - best)
         for b in range(first, stop):
             run += out[at + b * C]
-        total, lost = added(total, lost, run)
-    return best, settled(total, lost)
+        total, lost = compensated_add(total, lost, run)
+    return best, compensated_total(total, lost)
 
 
 @kernel

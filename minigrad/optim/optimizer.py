@@ -11,7 +11,7 @@ from ..checks import number_in_range, type_with_article
 from ..dependency import CountedDict, Dependency, Identity, snapshot
 from ..errors import DtypeError, GraphError, StateError, ValidationError
 from ..ops.op import Dispatch
-from ..runtime.memory import contiguous, converted, copy
+from ..runtime.memory import contiguous, convert, copy
 from ..runtime.threads import call_on_host, local
 from ..tape import enable_grad
 from ..tensors import Tensor
@@ -68,7 +68,7 @@ class ParamBatch:
 
 
 def _kernel_array(grad: Any, dtype: np.dtype) -> Any:
-    return grad if grad.flags.c_contiguous and grad.dtype == dtype else converted(grad, dtype)
+    return grad if grad.flags.c_contiguous and grad.dtype == dtype else convert(grad, dtype)
 
 
 class ParamGroup(CountedDict, Dependency):

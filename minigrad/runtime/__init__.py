@@ -1,4 +1,4 @@
-"""The ground: devices, memory, kernels, threads and the compile cache; the only importer of Numba and llvmlite."""
+"""The runtime: devices, memory, kernels, threads and the compile cache; the only importer of Numba and llvmlite."""
 
 import os
 
@@ -7,8 +7,8 @@ from ..errors import ValidationError
 MAX_THREADS = 1024
 
 
-def _check_number_of_threads() -> None:
-    """Refuse what Numba, when it is imported, would meet with an error or a warning of its own."""
+def _check_num_threads() -> None:
+    """Refuse a number of threads that makes the import of Numba fail or warn."""
     wanted = os.environ.get("NUMBA_NUM_THREADS", "1").strip()
     if not wanted.isdecimal() or not 1 <= int(wanted) <= MAX_THREADS:
         raise ValidationError(
@@ -17,4 +17,4 @@ def _check_number_of_threads() -> None:
         )
 
 
-_check_number_of_threads()
+_check_num_threads()

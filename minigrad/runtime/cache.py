@@ -1,10 +1,16 @@
-"""Compiled kernels on disk: one file per kernel, in a folder named after all else that could change the machine code.
+"""The compile cache: one file per compiled kernel.
 
-The folder's name is a hash of the sources below `runtime/`, the versions and settings of Numba, and the CPU that code
-is generated for; a file's name ends with the fingerprint of its kernel (see fingerprint.py).  Every file begins with a
-checksum of both names and its content: one that is damaged, or was given another name, is compiled anew.
+How is a kernel cached?  Its file is FOLDER/NAME.
 
-What is loaded is run, so it is only loaded from where no other user can write.
+FOLDER, `folder_name()`, is a hash of everything that changes the machine code of all kernels: the versions of Python,
+Numba, llvmlite and NumPy, Numba's settings, the CPU that code is generated for, and the sources below `runtime/`.
+These include `runtime/cuda/`, because the fingerprint of a GPU kernel does not cover the functions there.
+
+NAME is the kernel's name, its element type and tile, and its fingerprint: a hash of its own code and of the functions
+and constants that this names (see fingerprint.py).  An edit of one kernel recompiles that kernel only.
+
+A file starts with a checksum of FOLDER, NAME and its content.  A file that is damaged, renamed or moved is ignored, and
+the kernel is compiled again.  Loaded code is run, so the folder is used only if no other user can write to it.
 """
 
 import contextlib
@@ -25,7 +31,7 @@ import llvmlite
 import numba
 import numpy as np
 from numba.core import config
-from numba.core.compiler_lock import global_compiler_lock as compiling
+from numba.core.compiler_lock import global_compiler_lock as compiler_lock
 from numba.core.runtime import rtsys
 
 from . import fork, target
@@ -33,22 +39,21 @@ from .files import write_whole
 
 SOURCES = Path(__file__).resolve().parent
 SETTINGS = ("OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "BOUNDSCHECK", "DEBUGINFO_DEFAULT", "DISABLE_INTEL_SVML")
-FOLDERS = 6  # that are kept: versions of Python, Numba and minigrad, and CPUs, that take turns
-MAX_BYTES = 256 * 2**20  # in a folder; all kernels of this package take a tenth of that
-MARK = 32  # bytes of a checksum
-_said: list[str] = []
-_libraries: list[Any] = []
+MAX_FOLDERS = 6  # that are kept, for versions and CPUs that alternate
+MAX_BYTES = 256 * 2**20  # of the files in a folder; all kernels of minigrad take a tenth of it
+CHECKSUM_BYTES = 32
+EXECUTOR = "execute"  # the file of the executor, which every process uses
 
-fork.wait_for(lambda: compiling)
-
-
-# ---- where
+fork.wait_for(lambda: compiler_lock)
 
 
-def home() -> Path:
-    """Where kernels are kept: MINIGRAD_CACHE_DIR, or minigrad/ in the user's cache folder.
+# ---- the folder
 
-    Raises   RuntimeError   there is no home folder to be found
+
+def root_folder() -> Path:
+    """The folder of all cache folders: MINIGRAD_CACHE_DIR, or minigrad/ in the user's cache folder.
+
+    Raises   RuntimeError   the user has no home folder
     """
     chosen = os.environ.get("MINIGRAD_CACHE_DIR")
     if chosen:
@@ -60,82 +65,87 @@ def home() -> Path:
     return Path(base) / "minigrad"
 
 
-def key() -> str:
-    """The name of the folder for the present sources, versions and CPU."""
+def folder_name() -> str:
+    """A hash of the versions, Numba's settings, the CPU, and the sources of the runtime."""
     digest = hashlib.sha256()
     for source in sorted(SOURCES.glob("**/*.py")):
         digest.update(source.read_bytes())
     versions = numba.__version__, llvmlite.__version__, np.__version__, sys.version_info[:2], platform.system()
     settings = [getattr(config, name, None) for name in SETTINGS]
-    digest.update(repr((versions, settings, target.MACHINE, target.NAME, target.FEATURES)).encode())
+    digest.update(repr((versions, settings, target.MACHINE, target.CPU_NAME, target.CPU_FEATURES)).encode())
     return digest.hexdigest()[:16]
 
 
 @cache
 def folder() -> Path | None:
-    """The folder in use, made if need be; None, after a warning, if kernels cannot be kept."""
+    """The cache folder of this process, created if it is missing; None, after a warning, if it cannot be used."""
     try:
-        here = home().absolute() / key()
-        _make(here)
-        here = here.resolve()
-        stranger = _stranger(here)
-        if stranger is None:
+        path = root_folder().absolute() / folder_name()
+        _make_folders(path)
+        path = path.resolve()
+        open_folder = _folder_writable_by_others(path)
+        if open_folder is None:
             with contextlib.suppress(OSError):
-                os.utime(here)  # the folder used last is removed last
-            return here
-        problem = f"another user can write to {stranger}"
+                os.utime(path)  # for _remove_old_files
+            return path
+        problem = f"another user can write to {open_folder}"
     except (OSError, RuntimeError) as error:
         problem = str(error)
-    _warn(problem)
+    _warn_once(problem)
     return None
 
 
-def _make(path: Path) -> None:
-    """Make a folder and those above it, for nobody else to enter."""
+def _make_folders(path: Path) -> None:
+    """Make a folder and its parents, accessible to this user only."""
     if not path.is_dir():
-        _make(path.parent)
+        _make_folders(path.parent)
         path.mkdir(0o700, exist_ok=True)
 
 
-def _warn(problem: str) -> None:
-    """Say, once a process, why kernels are not kept."""
-    if not _said:
-        _said.append(problem)
+_warned: list[str] = []
+
+
+def _warn_once(problem: str) -> None:
+    """Warn, at most once per process, that kernels are not kept."""
+    if not _warned:
+        _warned.append(problem)
         warnings.warn(
-            f"minigrad: compiled kernels are not kept on disk: {problem}; set MINIGRAD_CACHE_DIR to a folder that you, "
-            "and nobody else, can write to",
+            f"minigrad: compiled kernels are not kept on disk: {problem}; set MINIGRAD_CACHE_DIR to a folder that only "
+            "you can write to",
             stacklevel=2,
         )
 
 
-# ---- who else can write there
+# ---- permissions
 
 
-def _stranger(path: Path) -> Path | None:
-    """The folder, of this one and those above it, that another user can write to; the folders above may be shared ones
-    like /tmp, where nobody removes what belongs to others."""
+def _folder_writable_by_others(path: Path) -> Path | None:
+    """The first of this folder and its parents that another user can write to.
+
+    Parents may have the sticky bit, as /tmp does: other users cannot rename or remove this user's files in them.
+    """
     if not hasattr(os, "getuid"):
         return None
     for part in (path, *path.parents):
-        if not _is_ours(part.stat(), shared=part != path):
+        if not _is_protected(part.stat(), allow_sticky=part != path):
             return part
     return None
 
 
-def _is_ours(status: os.stat_result, shared: bool = False) -> bool:
-    """Whether only this user, and root, can write to a file or folder."""
+def _is_protected(status: os.stat_result, allow_sticky: bool = False) -> bool:
+    """Whether only this user and root can write to a file or folder."""
     if not hasattr(os, "getuid"):
         return True
     if status.st_uid not in (0, os.getuid()):
         return False
-    if shared and status.st_mode & stat.S_ISVTX:
+    if allow_sticky and status.st_mode & stat.S_ISVTX:
         return True
-    others = status.st_mode & stat.S_IWOTH or (status.st_mode & stat.S_IWGRP and not _is_private(status.st_gid))
-    return not others
+    group_can_write = status.st_mode & stat.S_IWGRP and not _is_private_group(status.st_gid)
+    return not (status.st_mode & stat.S_IWOTH or group_can_write)
 
 
-def _is_private(group: int) -> bool:
-    """Whether a group is the one that many systems make for a single user, of the same name and without members."""
+def _is_private_group(group: int) -> bool:
+    """Whether a group has this user's name and no other member, as many systems create it for each user."""
     import grp
     import pwd
 
@@ -146,97 +156,100 @@ def _is_private(group: int) -> bool:
     return found.gr_name == user and set(found.gr_mem) <= {user}
 
 
-# ---- what
+# ---- files
 
 
 def load_bytes(name: str) -> bytes | None:
-    """What was kept under a name, or None if nothing was, or its file is damaged."""
-    here = folder()
-    if here is None:
+    """The content of a file of the cache; None if it is missing or damaged."""
+    path = folder()
+    if path is None:
         return None
     try:
-        with open(here / name, "rb") as file:
-            data = file.read() if _is_ours(os.fstat(file.fileno())) else b""
+        with open(path / name, "rb") as file:
+            data = file.read() if _is_protected(os.fstat(file.fileno())) else b""
     except OSError:
         return None
     with contextlib.suppress(OSError):
-        os.utime(here / name)  # the file used last is removed last
-    return data[MARK:] if data[:MARK] == _checksum(here, name, data[MARK:]) else None
+        os.utime(path / name)  # for _remove_old_files
+    checksum, content = data[:CHECKSUM_BYTES], data[CHECKSUM_BYTES:]
+    return content if checksum == _checksum(path, name, content) else None
 
 
-def save_bytes(name: str, payload: bytes) -> None:
-    """Keep something under a name.  A full or read-only disk only means that the next start compiles again."""
-    here = folder()
-    if here is None:
+def save_bytes(name: str, content: bytes) -> None:
+    """Write a file of the cache; if the disk is full or read-only, only warn."""
+    path = folder()
+    if path is None:
         return
     try:
-        write_whole(here / name, _checksum(here, name, payload) + payload, durable=False)
-        (here / name).chmod(0o600)
+        write_whole(path / name, _checksum(path, name, content) + content, durable=False)
+        (path / name).chmod(0o600)
     except OSError as error:
-        _warn(str(error).partition(";")[0])
-    _tidy(here)
+        _warn_once(str(error).partition(";")[0])
+    _remove_old_files(path)
 
 
-def _checksum(here: Path, name: str, payload: bytes) -> bytes:
-    return hashlib.sha256(f"{here.name}/{name}\0".encode() + payload).digest()
+def _checksum(path: Path, name: str, content: bytes) -> bytes:
+    return hashlib.sha256(f"{path.name}/{name}\0".encode() + content).digest()
 
 
 @cache
-def _tidy(here: Path) -> None:
-    """Remove, once a process, the folders beside this one and the files in it that were used longest ago, beyond what
-    is kept.  A process that is about to load from them compiles instead."""
-    beside = [path for path in _by_age(here.parent) if path != here and _is_folder_of_kernels(path)]
-    for path in beside[FOLDERS - 1 :]:
-        shutil.rmtree(path, ignore_errors=True)
+def _remove_old_files(path: Path) -> None:
+    """Once per process, remove the least recently used cache folders, and files in this one, above the limits.
+
+    A process that is about to load a removed file compiles its kernel again.
+    """
+    others = [other for other in _newest_first(path.parent) if other != path and _is_cache_folder(other)]
+    for other in others[MAX_FOLDERS - 1 :]:
+        shutil.rmtree(other, ignore_errors=True)
     total = 0
-    for path in _by_age(here):
+    for file in _newest_first(path):
         with contextlib.suppress(OSError):
-            total += path.stat().st_size
+            total += file.stat().st_size
             if total > MAX_BYTES:
-                path.unlink()
+                file.unlink()
 
 
-def _is_folder_of_kernels(path: Path) -> bool:
+def _is_cache_folder(path: Path) -> bool:
     return re.fullmatch("[0-9a-f]{16}", path.name) is not None and (path / EXECUTOR).is_file()
 
 
-def _by_age(path: Path) -> list[Path]:
-    """What a folder holds, the latest first."""
-    ages = {}
+def _newest_first(path: Path) -> list[Path]:
+    """The entries of a folder by time of last use."""
+    times = {}
     with contextlib.suppress(OSError):
         for entry in os.scandir(path):
             with contextlib.suppress(OSError):
-                ages[entry.path] = entry.stat().st_mtime
-    return [Path(entry) for entry in sorted(ages, key=lambda entry: -ages[entry])]
+                times[entry.path] = entry.stat().st_mtime
+    return [Path(entry) for entry in sorted(times, key=lambda entry: -times[entry])]
 
 
 # ---- compiled functions
 
-EXECUTOR = "execute"  # the function that every process uses
+_libraries: list[Any] = []
 
 
-def load(name: str) -> int | None:
-    """The address of a kept function, or None if it was never kept or its file is damaged."""
-    context = target.context()
-    payload = load_bytes(name)
+def load_function(name: str) -> int | None:
+    """The address of a function from the cache; None if its file is missing or damaged."""
+    context = target.target_context()
+    content = load_bytes(name)
+    if content is None:
+        return None
     try:
-        entry, serialised = marshal.loads(payload) if payload is not None else (None, None)
+        entry, serialised = marshal.loads(content)
     except (ValueError, EOFError, TypeError):
         return None
-    if entry is None:
-        return None
     rtsys.initialize(context)  # compiled code links against Numba's runtime
-    return _hold(context.codegen().unserialize_library(serialised), entry)
+    return _link(context.codegen().unserialize_library(serialised), entry)
 
 
-def save(name: str, compiled: Any) -> int:
-    """Keep a compiled `numba.cfunc` and return its address."""
+def save_function(name: str, compiled: Any) -> int:
+    """Write a compiled `numba.cfunc` to the cache; return its address."""
     library, entry = compiled._library, compiled._wrapper_name
     save_bytes(name, marshal.dumps((entry, library.serialize_using_object_code())))
-    return _hold(library, entry)
+    return _link(library, entry)
 
 
-def _hold(library: Any, entry: str) -> int:
-    """The address of `entry`; the library lives to the end of the process."""
+def _link(library: Any, entry: str) -> int:
+    """The address of a function; its library is kept until the process ends."""
     _libraries.append(library)
     return library.get_pointer_to_function(entry)

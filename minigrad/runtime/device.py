@@ -1,7 +1,7 @@
 """Devices: where the memory of a tensor is, and which backend computes.
 
-`cpu` runs kernels compiled by Numba.  `numpy` runs the reference implementations.  Both keep NumPy arrays.  `cuda` is a
-GPU; it is opened when a script first asks for it (see ../cuda.py).
+`cpu` runs kernels compiled by Numba.  `numpy` runs the reference implementations.  Both use NumPy arrays.  `cuda` is a
+GPU; it is opened at its first use (see ../cuda.py).
 """
 
 from collections.abc import Callable
@@ -10,19 +10,19 @@ from typing import Any
 import numpy as np
 
 from ..errors import DeviceError
-from .kernel import Arrays
-from .memory import duplicate, host_memory
+from .kernel import ArrayList
+from .memory import allocate_on_host, clone
 from .threads import call_on_host
 
 
 class device:
-    """A place for tensors: 'cpu', 'cuda' (an NVIDIA GPU) or 'numpy' (the slow reference).
+    """A device for tensors: 'cpu', 'cuda' (an NVIDIA GPU) or 'numpy' (the slow reference implementations).
 
     name   one of these, a device, or None for 'cpu'
 
-    There is one object for each device.  It equals its name: `x.device == "cpu"`.
+    There is one object per device.  It equals its name: `x.device == "cpu"`.
 
-    Raises   DeviceError   there is no such device on this machine; the message says what was looked for and found
+    Raises   DeviceError   this machine has no such device; the message says what is missing
     Example
     >>> device("cpu")
     device('cpu')
@@ -58,18 +58,18 @@ class device:
 
     def allocate(self, shape: tuple[int, ...], dtype: np.dtype) -> Any:
         """An uninitialised array in C order."""
-        return host_memory(shape, dtype)
+        return allocate_on_host(shape, dtype)
 
     def arrays(self, arrays: list[Any]) -> Any:
-        """Arrays of one dtype, each in C order, as one argument of a kernel."""
-        return Arrays(arrays)
+        """A list of C-contiguous arrays of one dtype, as one argument of a kernel."""
+        return ArrayList(arrays)
 
     def borrow(self, capsule: Any) -> Any:
-        """The array of another library's DLPack capsule, on the same memory."""
+        """An array on the memory of another library's DLPack capsule."""
         raise DeviceError(f"device '{self}': DLPack capsules are for the GPU; give the array itself")
 
     def adopt(self, interface: dict[str, Any], holder: Any) -> Any:
-        """An array on the memory that a CUDA array interface describes; `holder` keeps that memory."""
+        """An array on the memory that a CUDA array interface describes; it keeps `holder` alive."""
         raise DeviceError(f"device '{self}': memory of the GPU is for device 'cuda'")
 
     def lend(self, array: Any, **asked: Any) -> Any:
@@ -77,26 +77,28 @@ class device:
         return array.__dlpack__(**asked)
 
     def from_host(self, array: np.ndarray) -> Any:
-        """A NumPy array as an array of this device; on the host they are the same."""
+        """Convert a NumPy array to an array of this device; on the host, return it."""
         return array
 
     def receive(self, array: np.ndarray) -> Any:
-        """A copy of a NumPy array on this device; a replay copies again."""
-        return duplicate(array)
+        """Copy a NumPy array to this device; each replay copies it again."""
+        return clone(array)
 
     def to_host(self, array: Any) -> np.ndarray:
-        """An array of this device as a NumPy array; on the host they are the same."""
+        """Convert an array of this device to a NumPy array; on the host, return it."""
         return array
 
     def full(self, shape: tuple[int, ...], value: Any, dtype: np.dtype) -> Any:
-        """An array full of one number."""
+        """An array filled with one number."""
         return np.full(shape, value, dtype)
 
     def expect_range(
         self, values: Any, low: int, high: int, ignore: int, error: Callable[..., Exception], *about: Any
     ) -> None:
-        """Raise error(value, *about) for a whole number that is neither from `low` to `high` - 1 nor `ignore`, before
-        anything else runs."""
+        """Raise error(value, *about) for the first of the whole numbers that is not in low ... high-1 and not `ignore`.
+
+        Each replay checks the numbers again, before its launches.
+        """
         call_on_host(_expect_range, values, low, high, ignore, error, *about)
 
 
@@ -115,4 +117,4 @@ class _NumpyDevice(device):
 
 CPU, NUMPY = object.__new__(device), object.__new__(_NumpyDevice)
 _opened: dict[str, device] = {"cpu": CPU, "numpy": NUMPY}
-openers: dict[str, Callable[[str], device]] = {}  # by type: functions that open a device when it is first asked for
+openers: dict[str, Callable[[str], device]] = {}  # by type: functions that open a device at its first use

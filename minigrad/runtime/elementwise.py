@@ -1,10 +1,11 @@
 """Element-wise kernels: a function of numbers, applied to operands of any strides, with broadcasting.
 
-The axes of all operands are put in the memory order of the output.  Neighbouring axes are merged where every operand
-allows it.  What remains is a list of rows; a task computes a chunk of some rows.
+The axes of all operands are sorted by the memory order of the output.  Neighbouring axes are merged if every operand
+allows it.  The result is a list of rows; a task computes a chunk of some rows.
 
-The first axis of an image (C, H, W, N) is not merged, and long rows are cut into chunks: each task computes some rows
-of pixels of all channels, as in pooling and convolution, and finds in its core's cache what these have left there.
+The first axis of an image (C, H, W, N) is not merged, and long rows are cut into chunks.  So each task computes some
+rows of pixels of all channels, as in pooling and convolution, and its core finds in its cache what these have left
+there.
 """
 
 from collections.abc import Callable
@@ -15,36 +16,40 @@ import numpy as np
 
 from .kernel import Ints, Kernel, Memory, helper
 from .math import smaller
-from .source import define
+from .source import define_function
 
-TASK_SIZE = 32768  # elements in a task: 10 us of work, where a parallel launch costs 3-9 us
-LONG_ROW = 2048  # elements of a row that deserve a task
-ROW_CHUNKS = 4  # long rows are cut into a multiple of this, so that 1, 2 and 4 threads have equal work
-ALIGNED = 16  # elements: a vector of float32 does not cross the border of two chunks
+TASK_SIZE = 32768  # elements in a task: 10 us of work, while a parallel launch costs 3-9 us
+LONG_ROW = 2048  # elements of a row that are worth a task
+ROW_CHUNKS = 4  # the chunks of a long row are a multiple of this, so that 1, 2 and 4 threads have equal work
+CHUNK_ALIGNMENT = 16  # elements: no vector of float32 crosses the border of two chunks
 
 
 class Index:
     """The kind of an operand that is the element's number in C order, whatever the memory layout."""
 
 
-def elementwise(formula: Callable[..., object], kinds: tuple[type, ...] = (), name: str = "") -> Callable[..., None]:
-    """The implementation (operands..., out) that fills `out` with formula(a, ...) element by element.
+def make_elementwise(
+    formula: Callable[..., object], kinds: tuple[type, ...] = (), name: str = ""
+) -> Callable[..., None]:
+    """Make the implementation (operands..., out) that fills `out` with formula(a, ...) element by element.
 
     formula   a function of numbers, in the subset of Python that Numba compiles
     kinds     of each operand and of `out`: Memory (floats), Bytes (bool, uint8), Ints (int64); an operand of kind Index
               takes no argument.  A number may be given for an operand.  All are Memory if left out
     """
     *inputs, result = kinds or (Memory,) * (formula.__code__.co_argcount + 1)
-    run = _kernel(name or formula.__name__, formula, tuple(inputs), result)
+    run = _make_kernel(name or formula.__name__, formula, tuple(inputs), result)
 
     def implementation(*arguments) -> None:
         out, given = arguments[-1], iter(arguments)
         operands = [None if kind is Index else _as_operand(next(given), out, kind) for kind in inputs]
         layouts = [
-            (out.shape, c_order_steps(out.shape), 1) if array is None else (array.shape, array.strides, array.itemsize)
+            (out.shape, c_order_strides(out.shape), 1)
+            if array is None
+            else (array.shape, array.strides, array.itemsize)
             for array in operands
         ]
-        tasks, plan = _plan(out.shape, out.strides, out.itemsize, tuple(layouts))
+        tasks, plan = _make_plan(out.shape, out.strides, out.itemsize, tuple(layouts))
         if tasks:
             run(tasks, *[array for array in operands if array is not None], out, plan)
 
@@ -53,7 +58,7 @@ def elementwise(formula: Callable[..., object], kinds: tuple[type, ...] = (), na
 
 
 def _as_operand(value, out, kind):
-    """A number as an array of one element of the kernel's type; an array as it is."""
+    """An array, or a number as an array of one element of the kernel's type."""
     if isinstance(value, np.ndarray):
         return value
     if kind is Memory:
@@ -61,20 +66,23 @@ def _as_operand(value, out, kind):
     return np.array(value, np.int64 if kind is Ints else np.uint8)
 
 
-def c_order_steps(shape):
-    """The step of the element's number in C order along each axis."""
+def c_order_strides(shape):
+    """The strides, in elements, of an array in C order."""
     return tuple([prod(shape[axis + 1 :]) for axis in range(len(shape))])
 
 
 @cache
-def _plan(shape, strides, itemsize, operands) -> tuple[int, np.ndarray]:
-    """The number of tasks, and the numbers that a kernel reads: row length, rows, rows and elements of a row in a task,
-    number of outer axes, strides within a row, outer sizes, outer strides.  Strides are in elements; operand strides
-    are 0 where the operand is broadcast."""
-    sizes, steps = merged(*in_memory_order(shape, strides, itemsize, operands), apart=True)
+def _make_plan(shape, strides, itemsize, operands) -> tuple[int, np.ndarray]:
+    """Return the number of tasks and the plan, the numbers that a kernel reads.
+
+    These are: row length, number of rows, rows of a task, elements of a row in a task, number of outer axes; strides
+    within a row; outer sizes; outer strides of each operand.  The output is operand 0.  Strides count elements, and are
+    0 where an operand is broadcast.
+    """
+    sizes, steps = merge_axes(*sort_axes(shape, strides, itemsize, operands), keep_first=True)
     inner, rows = sizes.pop(), prod(sizes)
     chunks = ROW_CHUNKS * -(-inner * rows // (ROW_CHUNKS * TASK_SIZE)) if inner >= ROW_CHUNKS * LONG_ROW else 1
-    width = -(-inner // chunks // ALIGNED) * ALIGNED if chunks > 1 else max(inner, 1)
+    width = -(-inner // chunks // CHUNK_ALIGNMENT) * CHUNK_ALIGNMENT if chunks > 1 else max(inner, 1)
     height = max(rows if chunks > 1 else TASK_SIZE // width, 1)
     numbers = [inner, rows, height, width, len(sizes), *[step[-1] for step in steps], *sizes]
     for step in steps:
@@ -82,46 +90,41 @@ def _plan(shape, strides, itemsize, operands) -> tuple[int, np.ndarray]:
     return -(-rows // height) * -(-inner // width), np.array(numbers, np.int64)
 
 
-def in_memory_order(shape, strides, itemsize, operands):
-    """The sizes of the output's axes, outermost first, and the steps along them, in elements, of the output and of each
-    operand; 0 where it is broadcast."""
+def sort_axes(shape, strides, itemsize, operands):
+    """Sort the axes by the strides of the output, outermost first.
+
+    operands   (shape, strides, itemsize) of each operand
+    returns    the sizes; the strides, in elements, of the output and of each operand, 0 where it is broadcast
+    """
     order = sorted(range(len(shape)), key=lambda axis: (-strides[axis], axis))
     steps = [[strides[axis] // itemsize for axis in order]]
     for operand_shape, operand_strides, operand_itemsize in operands:
         missing = len(shape) - len(operand_shape)
-        steps.append(
-            [
-                0
-                if axis < missing or operand_shape[axis - missing] == 1
-                else operand_strides[axis - missing] // operand_itemsize
-                for axis in order
-            ]
-        )
+        operand_steps = [
+            0 if size == 1 else stride // operand_itemsize
+            for size, stride in zip(operand_shape, operand_strides, strict=True)
+        ]
+        steps.append([0 if axis < missing else operand_steps[axis - missing] for axis in order])
     return [shape[axis] for axis in order], steps
 
 
-def merged(sizes, steps, apart):
-    """Neighbouring axes made one wherever every operand allows it; axes of size 1 dropped.  With `apart`, the first of
-    more than two stays by itself."""
-    kept = [axis for axis, size in enumerate(sizes) if size != 1]
-    joined: list[int] = []
-    moves: list[list[int]] = [[] for _ in steps]
-    for axis in kept:
-        together = (
-            bool(joined)
-            and not (apart and len(kept) > 2 and axis == kept[1])
-            and all(move[-1] == step[axis] * sizes[axis] for move, step in zip(moves, steps, strict=True))
-        )
-        if together:
-            joined[-1] *= sizes[axis]
+def merge_axes(sizes, steps, keep_first):
+    """Merge neighbouring axes if the strides of every operand allow it, and drop axes of size 1.
+
+    keep_first   if there are more than two axes, do not merge the first
+    """
+    axes = [axis for axis, size in enumerate(sizes) if size != 1]
+    merged: list[tuple[int, list[int]]] = []  # sizes, and the strides of each operand
+    for axis in axes:
+        size, strides = sizes[axis], [step[axis] for step in steps]
+        can_merge = merged and not (keep_first and len(axes) > 2 and axis == axes[1])
+        if can_merge and merged[-1][1] == [stride * size for stride in strides]:
+            merged[-1] = merged[-1][0] * size, strides
         else:
-            joined.append(sizes[axis])
-        for move, step in zip(moves, steps, strict=True):
-            if together:
-                move[-1] = step[axis]
-            else:
-                move.append(step[axis])
-    return (joined, moves) if joined else ([1], [[0] for _ in steps])
+            merged.append((size, strides))
+    merged = merged or [(1, [0] * len(steps))]
+    by_operand = zip(*[strides for _, strides in merged], strict=True)
+    return [size for size, _ in merged], [list(strides) for strides in by_operand]
 
 
 @helper
@@ -140,17 +143,17 @@ def _row_start(row, plan, operands, operand):
 
 @helper
 def _chunk(task, plan):
-    """The part of a task: first row, end of rows, first element of a row, number of elements."""
+    """The chunk of a task: first row, end of the rows, first element of a row, number of elements."""
     across = (plan[0] + plan[3] - 1) // plan[3]
     row, start = task // across * plan[2], task % across * plan[3]
     return row, smaller(row + plan[2], plan[1]), start, smaller(plan[3], plan[0] - start)
 
 
-def _kernel(name, formula, inputs, result) -> Kernel:
-    """The kernel that runs a formula over a plan."""
+def _make_kernel(name, formula, inputs, result) -> Kernel:
+    """Generate the kernel that applies a formula according to a plan."""
     count = len(inputs)
     dense, first_dense = ["1"] * (1 + count), ["1", "1", *["0"] * (count - 1)]
-    # loops that LLVM can vectorise: all operands dense, or the first one dense and numbers for the others
+    # LLVM vectorises loops with these strides: all operands dense, or the first dense and the others numbers
     common = {1: [dense], 2: [dense, first_dense]}.get(count, [first_dense])
     branches = [f"if {_condition(steps)}:{_loop(inputs, steps)}" for steps in common]
     text = KERNEL.format(
@@ -162,12 +165,12 @@ def _kernel(name, formula, inputs, result) -> Kernel:
         branches="\n        el".join(branches),
         general=_loop(inputs, [f"s{k}" for k in range(1 + count)]),
     )
-    scope = {f"K{k}": kind for k, kind in enumerate(inputs, 1)}
-    run = define(text, f=helper(formula), chunk=_chunk, row_start=_row_start, R=result, Ints=Ints, **scope)
+    kinds = {f"K{k}": kind for k, kind in enumerate(inputs, 1)}
+    run = define_function(text, f=helper(formula), chunk=_chunk, row_start=_row_start, R=result, Ints=Ints, **kinds)
     return Kernel(run, name, formula.__module__)
 
 
-# operand 0 is the output; s: step along a row, p: first element in this row
+# operand 0 is the output; s: stride within a row, p: first element in this row
 KERNEL = """
 def kernel(task, {parameters}, out: R, plan: Ints):
     row, stop, start, n = chunk(task, plan)
@@ -184,14 +187,14 @@ def _condition(steps):
 
 
 def _loop(inputs, steps):
-    """The loop over a row; operands whose step is "0" are read before it."""
+    """The text of the loop over a row; operands with stride "0" are read before it."""
     steps = ["" if step == "1" else step for step in steps]
     lines, values = [], []
     for k, (kind, step) in enumerate(zip(inputs, steps[1:], strict=True), 1):
-        place = f"p{k} + j" + (f" * {step}" if step else "")
+        position = f"p{k} + j" + (f" * {step}" if step else "")
         if step == "0" and kind is not Index:
             lines.append(f"x{k} = a{k}[p{k}]")
-        values.append(place if kind is Index else f"x{k}" if step == "0" else f"a{k}[{place}]")
+        values.append(position if kind is Index else f"x{k}" if step == "0" else f"a{k}[{position}]")
     target = "p0 + j" + (f" * {steps[0]}" if steps[0] else "")
     lines += ["for j in range(n):", f"    out[{target}] = f({', '.join(values)})"]
     return "".join(f"\n            {line}" for line in lines)

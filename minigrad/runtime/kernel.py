@@ -1,4 +1,4 @@
-"""How a Python function becomes a kernel: compiled once per dtype and tile, kept on disk, run as tasks.
+"""How a Python function becomes a kernel: compiled once per element type and tile, cached on disk, run as tasks.
 
     @kernel
     def scale_rows(task, x: Array2, factor: float, out: Array2):
@@ -7,24 +7,30 @@
 
     scale_rows(tasks, x, 2.0, out)        # runs task 0 ... tasks-1, on all threads
 
-A kernel is serial and does one task of many.  Its first parameter is the task; every other one says by its annotation
-what it is: an array of so many dimensions, C-contiguous, of the kernel's element type (`Array1` ... `Array4`);
-`Memory`, the same as a flat view that follows no particular strides; `Ints`, `Shorts` and `Bytes`, flat int64, uint16
-and uint8; `ArrayList`, a list of C-contiguous arrays; `float`, a number of the kernel's element type; `Tile`, the shape
-of a register tile (see tile.py); no annotation, a whole number.  The element type is that of the first `ArrayN`,
-`Memory` or `ArrayList` argument.
+A kernel is serial and computes one task.  Its first parameter is the number of the task.  The annotation of every other
+parameter is its kind:
 
-Arguments travel in one block of eight-byte numbers, the launch (see threads.py).  An array is passed as the address of
-its NumPy object, from which the kernel reads data and shape: finding them in Python would cost a microsecond an array.
+    Array1 ... Array4     a C-contiguous array of that many dimensions, of the kernel's element type
+    Memory                the same as a flat view, whatever its strides
+    Ints, Shorts, Bytes   a flat view of int64, uint16 or uint8
+    ArrayList             a list of C-contiguous arrays
+    float                 a number of the kernel's element type
+    Tile                  the shape of a register tile, see tile.py
+    no annotation         a whole number
+
+The element type is that of the first `ArrayN`, `Memory` or `ArrayList` argument.
+
+A launch is one block of eight-byte numbers (see executor.py).  An array is passed as the address of its NumPy object,
+in which the kernel finds data and shape (see view.py).
 """
 
 import inspect
 import re
 import struct
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -34,44 +40,40 @@ from numba.extending import intrinsic, models, register_model
 
 from ..errors import DtypeError
 from . import cache, threads, tile
-from .fingerprint import fingerprint
-from .source import define
-from .view import WORD, View, member, view_of
+from .fingerprint import kernel_fingerprint
+from .source import define_function
+from .view import DATA, WORD, View, load_field, load_view
 
 
-class Array1: ...
+class Array(NamedTuple):
+    """The kind of an array parameter: the axes of its view, and its element type if that is not the kernel's."""
+
+    ndim: int
+    element: Any = None
 
 
-class Array2: ...
+Array1, Array2, Array3, Array4 = Array(1), Array(2), Array(3), Array(4)
+Memory = Array(1)
+Ints, Shorts, Bytes = Array(1, types.int64), Array(1, types.uint16), Array(1, types.uint8)
 
 
-class Array3: ...
+class ArrayList:
+    """A list of C-contiguous arrays of one dtype, as one argument of a kernel."""
 
-
-class Array4: ...
-
-
-class Memory: ...
-
-
-class Ints: ...
-
-
-class Bytes: ...
-
-
-class Shorts: ...
-
-
-class ArrayList: ...
+    def __init__(self, arrays: list[np.ndarray]):
+        for array in arrays:
+            if type(array) is not np.ndarray:
+                raise DtypeError(f"ArrayList: expected NumPy arrays, got {type(array).__name__}; use np.asarray")
+            if not array.flags.c_contiguous:
+                raise DtypeError(f"ArrayList: an array {array.shape} is not C-contiguous; use np.ascontiguousarray")
+        self.arrays = arrays
+        self.table = np.array([id(array) for array in arrays], np.int64)
 
 
 Tile = tile.TileShape
-DIMENSIONS = {Array1: 1, Array2: 2, Array3: 3, Array4: 4, Memory: 1, Ints: 1, Bytes: 1, Shorts: 1}
-INTEGERS = {Ints: types.int64, Bytes: types.uint8, Shorts: types.uint16}
 FLOATS = {"f": types.float32, "d": types.float64}
-SERIAL_WORK = 32768  # elements touched: about 20 us
-FASTMATH = {"contract", "nsz"}  # what keeps nan, infinity, the order of additions and quotients as they are
+SERIAL_WORK = 32768  # elements touched in about 20 us, the time to wake another thread
+FASTMATH = {"contract", "nsz"}  # keeps nan, infinity, quotients and the order of additions
 OPTIONS = {
     "nogil": True,
     "error_model": "numpy",
@@ -80,16 +82,16 @@ OPTIONS = {
     "no_cfunc_wrapper": True,
 }
 
-listeners: list[Callable[[str, float], None]] = []  # called with (name, seconds) after each kernel is compiled
+compile_listeners: list[Callable[[str, float], None]] = []  # called with (name, seconds) after a kernel is compiled
 
 
 def helper(function):
-    """A function that kernels call; its text becomes part of each of them."""
+    """A decorator for functions that kernels call; their code is inlined."""
     return numba.njit(inline="always", **OPTIONS)(function)
 
 
 class Kernel:
-    """A kernel and its compiled forms, one for each element type and tile."""
+    """A kernel and the addresses of its compiled versions, by element type and tile."""
 
     def __init__(self, function: Callable[..., Any], name: str = "", module: str = ""):
         self.function, self.module = function, module or function.__module__
@@ -99,63 +101,65 @@ class Kernel:
         self.kinds = [int if p.annotation is p.empty else p.annotation for p in parameters]
         self.compiled: dict[Any, int] = {}
         self.__doc__ = function.__doc__
-        self.run = _caller(self)
+        self.run = _make_caller(self)
 
     def __call__(self, tasks: int, *arguments: Any) -> None:
         """Run tasks 0 ... tasks-1."""
         self.run(tasks, *arguments)
 
     def run_small(self, tasks: int, work: int, *arguments: Any) -> None:
-        """Run tasks 0 ... tasks-1, on this thread alone if `work` (elements, or multiply-adds / 32) is so little that
-        waking another one, some 20 us, would not pay."""
+        """Run tasks 0 ... tasks-1, on one thread if there is little work.
+
+        work   elements touched, or multiply-adds / 32
+        """
         self.run(tasks if work > SERIAL_WORK else -tasks, *arguments)
 
     def args_to_keep(self, arguments: tuple[Any, ...], memory: Any) -> tuple[Any, ...]:
-        """What a recording keeps of the arguments of a launch."""
+        """The arguments that a recording must keep."""
         return arguments
 
     def replay(self, address: int, tasks: int, arguments: tuple[Any, ...]) -> None:
-        """Run a launch that a recording was given."""
-        fields = [id(a.table) if type(a) is Arrays else id(a) if type(a) is np.ndarray else a for a in arguments]
-        program = self.packed(address, tasks, fields)
+        """Run a launch that an observer was given."""
+        program = self.pack_launch(address, tasks, arguments)
         threads.execute(program, len(program))
 
-    def packed(self, address: int, tasks: int, fields: Sequence[Any]) -> bytes:
+    def pack_launch(self, address: int, tasks: int, arguments: tuple[Any, ...]) -> bytes:
         """A launch as the executor reads it."""
+        fields = [id(a.table) if type(a) is ArrayList else id(a) if type(a) is np.ndarray else a for a in arguments]
         return self.pack(len(fields) + 3, address, tasks, *fields)
 
     def prepare(self, char: str, shape: tuple[int, int, bool] | None) -> int:
-        """The address of the kernel for an element type and a tile: from disk, or compiled and kept."""
-        name = self._file(char, shape)
-        with cache.compiling:  # one thread at a time
-            address = self.compiled.get((char, shape)) or cache.load(name)
+        """Load or compile the kernel for an element type and a tile; return its address."""
+        name = self._file_name(char, shape)
+        with cache.compiler_lock:
+            address = self.compiled.get((char, shape)) or cache.load_function(name)
             if address is None:
-                if type(threads.local.observer) is Rehearsal:
+                if type(threads.local.observer) is MissingKernels:
                     threads.local.observer.jobs[self, char, shape] = lambda: self.prepare(char, shape)
                     return 0
                 start = time.perf_counter()
-                address = cache.save(name, self._compile(FLOATS[char], shape))
-                for listener in listeners:
+                address = cache.save_function(name, self._compile(FLOATS[char], shape))
+                for listener in compile_listeners:
                     listener(self.name, time.perf_counter() - start)
             self.compiled[char, shape] = address
         return address
 
-    def _file(self, char, shape):
+    def _file_name(self, char, shape):
         form = "" if shape is None else "-{}x{}{}".format(shape[0], shape[1], "m" if shape[2] else "")
-        name = re.sub(r"[^\w.]", "", self.name)[:100]  # a lambda's <> and long names are not for every file system
-        return f"{name}-{char}{form}-{fingerprint(self.function, self.kinds)}"
+        name = re.sub(r"[^\w.]", "", self.name)[:100]  # file systems limit characters and length
+        return f"{name}-{char}{form}-{kernel_fingerprint(self.function, self.kinds)}"
 
     def _compile(self, element, shape):
-        """The kernel as a C function of (block, task).
+        """Compile the kernel as a C function of (block, task).
 
-        Its text is inlined into an entry that reads the arguments: compiled as a function of its own, it would be
-        optimised twice, which is most of the time.
+        The kernel's code is inlined into an entry function that reads the arguments.  As a separate function it would
+        be optimised twice, which is most of the compile time.
         """
         static = None if shape is None else tile.TileShape(element, *shape)
         names = ", ".join(self.names)
-        entry = define(
+        entry = define_function(
             f"def entry(block, task):\n    {names}, = unpack(block)\n    body(task, {names})",
-            unpack=_unpacker(element, static, self.kinds),
+            unpack=_make_unpacker(element, static, self.kinds),
             body=helper(self.function),
         )
         return numba.cfunc(types.void(types.int64, types.int64), error_model="numpy", fastmath=FASTMATH)(entry)
@@ -168,12 +172,12 @@ class Kernel:
 kernel = Kernel
 
 
-def _caller(kernel: Kernel) -> Callable[..., None]:
-    """The function that packs a kernel's arguments and launches it, written out for its parameters; see source.py."""
+def _make_caller(kernel: Kernel) -> Callable[..., None]:
+    """Generate the function that packs a kernel's arguments and launches it; see source.py."""
     named = list(zip(kernel.names, kernel.kinds, strict=True))
-    arrays = [name for name, kind in named if kind in DIMENSIONS]
+    arrays = [name for name, kind in named if isinstance(kind, Array)]
     lists = [name for name, kind in named if kind is ArrayList]
-    floats = [name for name, kind in named if (kind in DIMENSIONS and kind not in INTEGERS) or kind is ArrayList]
+    floats = [name for name, kind in named if kind is ArrayList or (isinstance(kind, Array) and not kind.element)]
     sample = f"{floats[0]}.arrays[0]" if floats[0] in lists else floats[0]
     tile_name = next((name for name, kind in named if kind is Tile), None)
     passed = [(name, kind) for name, kind in named if kind is not Tile]
@@ -193,7 +197,7 @@ def run(tasks, {", ".join(kernel.names)}):
     execute(pack({len(fields) + 3}, address_, tasks, {", ".join(fields)}), {8 * len(fields) + 24})
 """
     kernel.pack = struct.Struct("qqq" + "".join("d" if kind is float else "q" for _, kind in passed)).pack
-    return define(
+    return define_function(
         text,
         kernel=kernel,
         compiled=kernel.compiled,
@@ -212,36 +216,26 @@ def _refuse_arguments(kernel: Kernel, arrays: dict[str, Any]) -> None:
     raise DtypeError(f"{kernel.name}: argument {name!r} is a {type(value).__name__}, expected a NumPy array")
 
 
-class Arrays:
-    """A list of C-contiguous arrays of one dtype, as a kernel's `ArrayList` argument."""
-
-    def __init__(self, arrays: list[np.ndarray]):
-        for array in arrays:
-            if type(array) is not np.ndarray:
-                raise DtypeError(f"Arrays: expected NumPy arrays, got {type(array).__name__}; use np.asarray")
-            if not array.flags.c_contiguous:
-                raise DtypeError(f"Arrays: an array {array.shape} is not C-contiguous; use np.ascontiguousarray")
-        self.arrays = arrays
-        self.table = np.array([id(array) for array in arrays], np.int64)
-
-
-class Rehearsal(threads.Observer):
-    """Runs no kernel; those that must be compiled are kept as jobs."""
+class MissingKernels(threads.Observer):
+    """Runs no kernels, and collects the jobs that compile those which are not cached."""
 
     def __init__(self) -> None:
         self.jobs: dict[Any, Callable[[], object]] = {}
 
+    def launch(self, kernel: Any, address: int, tasks: int, arguments: tuple[Any, ...]) -> None:
+        """Do not run a kernel."""
+
 
 @contextmanager
-def missing() -> Iterator[dict[Any, Callable[[], object]]]:
-    """Inside, this thread's kernels are looked up but not run; those that must be compiled are collected as jobs."""
-    before, rehearsal = threads.local.observer, Rehearsal()
-    threads.local.observer = rehearsal
+def collect_missing_kernels() -> Iterator[dict[Any, Callable[[], object]]]:
+    """Run no kernels inside `with`; the yielded dict receives a job for each kernel that must be compiled."""
+    outer, missing = threads.local.observer, MissingKernels()
+    threads.local.observer = missing
     try:
         with np.errstate(all="ignore"):  # arithmetic on memory that no kernel has filled
-            yield rehearsal.jobs
+            yield missing.jobs
     finally:
-        threads.local.observer = before
+        threads.local.observer = outer
 
 
 # ---- how a kernel reads its argument block
@@ -260,28 +254,28 @@ class _ArrayListModel(models.PrimitiveModel):
 
 
 @intrinsic
-def item(typing, arrays, i):
-    """Array number i of an ArrayList, flat."""
+def get_array(typing, arrays, i):
+    """Array number i of an ArrayList, as a flat view."""
     flat = View(arrays.element, 1)
 
     def generate(context, builder, signature, args):
         table, number = args
-        entries = builder.inttoptr(member(builder, table, 0), WORD.as_pointer())
-        return view_of(context, builder, flat, builder.load(builder.gep(entries, [number])))
+        entries = builder.inttoptr(load_field(builder, table, DATA), WORD.as_pointer())
+        return load_view(context, builder, flat, builder.load(builder.gep(entries, [number])))
 
     return flat(arrays, types.intp), generate
 
 
-def _unpacker(element, static, kinds):
-    """An intrinsic that turns the address of an argument block into the kernel's arguments."""
+def _make_unpacker(element, static, kinds):
+    """An intrinsic that returns the arguments of a kernel from the address of its argument block."""
 
     def numba_type(kind):
         if kind is Tile:
             return static
         if kind is ArrayList:
             return _ArrayListType(element)
-        if kind in DIMENSIONS:
-            return View(INTEGERS.get(kind, element), DIMENSIONS[kind])
+        if isinstance(kind, Array):
+            return View(kind.element or element, kind.ndim)
         return {int: types.int64, float: element}[kind]
 
     returned = types.Tuple([numba_type(kind) for kind in kinds])
@@ -294,7 +288,7 @@ def _unpacker(element, static, kinds):
                 values.append(context.get_dummy_value())
                 continue
             word = builder.load(builder.gep(block, [ir.Constant(WORD, position)]))
-            values.append(_argument(context, builder, kind, word))
+            values.append(_convert_argument(context, builder, kind, word))
             position += 1
         return context.make_tuple(builder, returned, values)
 
@@ -305,10 +299,10 @@ def _unpacker(element, static, kinds):
     return unpack
 
 
-def _argument(context, builder, kind, word):
-    """A kernel argument of type `kind` from its word in the block."""
+def _convert_argument(context, builder, kind, word):
+    """A kernel argument of a Numba type, from its word in the block."""
     if isinstance(kind, View):
-        return view_of(context, builder, kind, word)
+        return load_view(context, builder, kind, word)
     if isinstance(kind, types.Float):
         return context.cast(builder, builder.bitcast(word, ir.DoubleType()), types.float64, kind)
     return word

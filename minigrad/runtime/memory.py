@@ -1,6 +1,7 @@
-"""Memory layouts.  Tensors are logically (N, C, H, W); an activation's memory is batch-innermost, (C, H, W, N).
+"""Allocation, copies and memory layouts of arrays on any device.
 
-Every inner loop of a kernel then runs over images: full vectors for any channel count and image size.
+A tensor of images has shape (N, C, H, W); its memory is batch-innermost, (C, H, W, N).  The inner loops of kernels then
+run over images, in full vectors for every number of channels and every image size.
 """
 
 import contextlib
@@ -12,14 +13,14 @@ import numpy as np
 
 from .threads import call_on_host, local
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's numbers, malloc.h
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # from glibc's malloc.h
 
 
 def keep_freed_memory() -> None:
-    """Ask the C library to keep freed memory for the next arrays instead of giving it back to the system.
+    """Ask the C library to keep freed memory for later arrays; only glibc can.
 
-    Every step allocates and frees the same arrays; taken anew from the system, each page of them costs a page fault, a
-    third of a LeNet-5 step.  Only glibc has such a switch.
+    Each training step allocates and frees the same arrays.  Memory that is new from the system costs a page fault a
+    page, in total a third of a LeNet-5 step.
     """
     with contextlib.suppress(AttributeError, OSError, TypeError):
         mallopt = ctypes.CDLL(None).mallopt
@@ -30,18 +31,18 @@ def keep_freed_memory() -> None:
 keep_freed_memory()
 
 
-FIRST = [tuple(range(n - 1, n)) + tuple(range(n - 1)) for n in range(33)]  # the last axis moved to the front
-LAST = [(*range(1, n), 0)[:n] for n in range(33)]  # the first axis moved to the end
+MAX_AXES = 32
+LAST_AXIS_FIRST = [tuple(range(n - 1, n)) + tuple(range(n - 1)) for n in range(MAX_AXES + 1)]  # arguments of transpose
+FIRST_AXIS_LAST = [(*range(1, n), 0)[:n] for n in range(MAX_AXES + 1)]
+
+ALIGNMENT = 64  # bytes: a cache line and the widest vector; a vector that crosses lines takes two reads
+MIN_ALIGNED_SIZE = 4096  # bytes; smaller arrays are read too seldom for alignment to matter
 
 
-ALIGNMENT = 64  # bytes: a cache line, and the widest vector; a vector across two lines costs two reads
-SMALL = 4096  # bytes: what is read once or twice, where it does not matter
-
-
-def host_memory(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """An uninitialised NumPy array in C order; large ones are aligned."""
+def allocate_on_host(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """An uninitialised NumPy array in C order; aligned unless it is small."""
     size = prod(shape) * dtype.itemsize
-    if size < SMALL:
+    if size < MIN_ALIGNED_SIZE:
         array = block = np.empty(shape, dtype)
     else:
         block = np.empty(size + ALIGNMENT, np.uint8)
@@ -53,43 +54,43 @@ def host_memory(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
 
 def empty(shape: tuple[int, ...], dtype: np.dtype, device: Any = None) -> Any:
     """An uninitialised array in C order, on a device or, for None, the host."""
-    return host_memory(shape, dtype) if device is None else device.allocate(shape, dtype)
+    return allocate_on_host(shape, dtype) if device is None else device.allocate(shape, dtype)
 
 
-def empty_batch_last(shape: tuple[int, ...], dtype: np.dtype, device: Any = None) -> Any:
-    """An uninitialised activation of logical shape (N, ...), batch-innermost in memory."""
-    return empty(shape[1:] + shape[:1], dtype, device).transpose(FIRST[len(shape)])
+def empty_batch_innermost(shape: tuple[int, ...], dtype: np.dtype, device: Any = None) -> Any:
+    """An uninitialised array of shape (N, ...), batch-innermost in memory."""
+    return empty(shape[1:] + shape[:1], dtype, device).transpose(LAST_AXIS_FIRST[len(shape)])
 
 
-def beside(array: Any, shape: tuple[int, ...], dtype: np.dtype) -> Any:
+def new_empty(array: Any, shape: tuple[int, ...], dtype: np.dtype) -> Any:
     """An uninitialised array in C order, on the device of `array`."""
-    return host_memory(shape, dtype) if isinstance(array, np.ndarray) else array.new_empty(shape, dtype)
+    return allocate_on_host(shape, dtype) if isinstance(array, np.ndarray) else array.new_empty(shape, dtype)
 
 
 def empty_like(array: Any, dtype: np.dtype | None = None, shape: tuple[int, ...] | None = None) -> Any:
-    """An uninitialised array in the same memory order and on the same device; of the same shape, if none is given."""
+    """An uninitialised array in the memory order and on the device of `array`, by default of its dtype and shape."""
     dtype, shape = array.dtype if dtype is None else dtype, array.shape if shape is None else shape
     if array.flags.c_contiguous:
-        return beside(array, shape, dtype)
+        return new_empty(array, shape, dtype)
     order = outermost_first(array)
-    inside = beside(array, tuple([shape[axis] for axis in order]), dtype)
-    return inside.transpose(sorted(range(array.ndim), key=order.__getitem__))
+    memory = new_empty(array, tuple([shape[axis] for axis in order]), dtype)
+    return memory.transpose(sorted(range(array.ndim), key=order.__getitem__))
 
 
 def outermost_first(array: Any) -> tuple[int, ...]:
-    """The axes in the order of the memory."""
+    """The axes in memory order, outermost first."""
     return tuple(sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis])))
 
 
-def filled(shape: tuple[int, ...], value: Any, dtype: np.dtype, device: Any = None) -> Any:
-    """An array in C order, full of one number."""
+def full(shape: tuple[int, ...], value: Any, dtype: np.dtype, device: Any = None) -> Any:
+    """An array in C order, filled with one number."""
     out = empty(shape, dtype, device)
     copy(out, value)
     return out
 
 
 def copy(target: Any, source: Any) -> None:
-    """Overwrite an array with one that broadcasts, or a number, turned into its dtype."""
+    """Overwrite an array with an array that broadcasts, or a number, converted to its dtype."""
     if isinstance(target, np.ndarray):
         call_on_host(overwrite, target, source)
     else:
@@ -97,54 +98,54 @@ def copy(target: Any, source: Any) -> None:
 
 
 def overwrite(target: np.ndarray, source: Any) -> None:
-    """Overwrite a host array; numbers that do not fit become what NumPy makes of them, without its warnings."""
+    """Overwrite a host array; numbers out of range are converted as NumPy does, without its warnings."""
     with np.errstate(all="ignore"):
         np.copyto(target, source, "unsafe")
 
 
 def is_array(value: Any) -> bool:
-    """Whether a value is an array, of any device."""
+    """Whether a value is an array of any device."""
     return isinstance(value, np.ndarray) or hasattr(value, "owner")
 
 
-def shares(a: Any, b: Any) -> bool:
-    """Whether two arrays may lie in the same memory."""
+def may_share_memory(a: Any, b: Any) -> bool:
+    """Whether the memory of two arrays may overlap."""
     if isinstance(a, np.ndarray):
         if a.base is not None and isinstance(b, np.ndarray) and (a.base is b or a.base is b.base):
-            return True  # as NumPy would find in a microsecond
+            return True  # NumPy needs a microsecond for it
         return isinstance(b, np.ndarray) and np.may_share_memory(a, b)
     return getattr(a, "owner", None) is getattr(b, "owner", a)
 
 
-def spread(array: Any, shape: tuple[int, ...]) -> Any:
-    """A view whose sizes of 1 are stretched."""
+def broadcast_to(array: Any, shape: tuple[int, ...]) -> Any:
+    """A view of another shape, in which axes of size 1 repeat."""
     return np.broadcast_to(array, shape) if isinstance(array, np.ndarray) else array.spread(shape)
 
 
-def owns(array: Any) -> bool:
+def owns_buffer(array: Any) -> bool:
     """Whether an array owns its whole buffer, apart from bytes for alignment."""
     base = array.base
     known = type(base) is np.ndarray or not isinstance(array, np.ndarray)
     return base is None or (known and base.nbytes <= array.nbytes + ALIGNMENT)
 
 
-def batch_first(array: np.ndarray) -> np.ndarray:
-    """The logical (N, C, ...) view of memory (C, ..., N)."""
-    return array.transpose(FIRST[array.ndim])
+def move_batch_first(array: np.ndarray) -> np.ndarray:
+    """A view (N, C, ...) of an array (C, ..., N)."""
+    return array.transpose(LAST_AXIS_FIRST[array.ndim])
 
 
-def batch_last(array: np.ndarray) -> np.ndarray:
-    """The (C, ..., N) memory behind an array (N, C, ...): a view where it is laid out so, otherwise a copy."""
-    return contiguous(array.transpose(LAST[array.ndim]))
+def move_batch_last(array: np.ndarray) -> np.ndarray:
+    """An array (C, ..., N) in C order with the elements of an array (N, C, ...); a view if that is batch-innermost."""
+    return contiguous(array.transpose(FIRST_AXIS_LAST[array.ndim]))
 
 
 def contiguous(array: np.ndarray) -> np.ndarray:
-    """The array in C order: itself where it is, otherwise a copy."""
-    return array if array.flags.c_contiguous else converted(array, array.dtype)
+    """The array, or a copy if it is not in C order."""
+    return array if array.flags.c_contiguous else convert(array, array.dtype)
 
 
-def is_view(array: Any, shape: tuple[int, ...]) -> bool:
-    """Whether the elements in another shape are a view of the same memory."""
+def can_view_as(array: Any, shape: tuple[int, ...]) -> bool:
+    """Whether the array can be reshaped without a copy."""
     try:
         array.reshape(shape, copy=False)
     except ValueError:
@@ -152,23 +153,23 @@ def is_view(array: Any, shape: tuple[int, ...]) -> bool:
     return True
 
 
-def duplicate(array: Any) -> Any:
+def clone(array: Any) -> Any:
     """A copy in the same memory order."""
     out = empty_like(array)
     copy(out, array)
     return out
 
 
-def reshaped(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """The elements in another shape: a view where the memory allows it, otherwise a copy."""
+def reshape(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """The elements in another shape: a view if possible, otherwise a copy."""
     try:
         return array.reshape(shape, copy=False)
     except ValueError:
         return contiguous(array).reshape(shape)
 
 
-def converted(array: Any, dtype: np.dtype) -> Any:
-    """A copy in C order, of another dtype."""
-    out = beside(array, array.shape, dtype)
+def convert(array: Any, dtype: np.dtype) -> Any:
+    """A copy of another dtype, in C order."""
+    out = new_empty(array, array.shape, dtype)
     copy(out, array)
     return out

@@ -1,8 +1,8 @@
-"""Functions made from generated text.
+"""Functions that are made from generated text.
 
-Text is generated where a loop over arguments costs too much: a launch takes 2 us of Python written out for its
-parameters, and 5 us with a loop over them (one core of a Xeon, 2025).  A kernel needs one parameter for each operand,
-because Numba compiles functions of fixed arity.
+Text is generated for a launch, because Python written out for a kernel's parameters takes 2 us and a loop over them 5
+us (one core of a Xeon, 2025); and for element-wise kernels, because Numba compiles functions with a fixed number of
+parameters.
 """
 
 import linecache
@@ -12,8 +12,8 @@ from typing import Any
 _numbers = count()
 
 
-def define(text: str, **scope: Any) -> Any:
-    """The function that the text defines, with `scope` as its global names.  Tracebacks show its lines."""
+def define_function(text: str, **scope: Any) -> Any:
+    """Return the first function that a text defines, with `scope` as its globals.  Tracebacks show its lines."""
     file = f"<generated {next(_numbers)}>"
     linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)
     exec(compile(text, file, "exec"), scope)

@@ -1,7 +1,7 @@
-"""Threads: which threading layer Numba uses, how many threads, and what each knows for itself.
+"""Threads: Numba's threading layer, the number of threads, and the state of each Python thread.
 
-Kernels are serial; the executor runs the tasks of any of them in parallel, by address.  It is the only function
-compiled with parallel=True, because that costs 0.7-2.7 s where a serial kernel costs 0.2-0.3 s.
+Kernels are serial functions.  The executor, which runs the tasks of any kernel in parallel, is the only function
+compiled with parallel=True: that takes 0.7-2.7 s, a serial kernel 0.2-0.3 s.
 """
 
 import contextlib
@@ -16,71 +16,76 @@ import numba
 from numba import types
 
 from ..errors import DeviceError, DtypeError, ValidationError
-from . import cache, executor, fork, target
+from . import cache, executor, fork, target, view
 
 
 class Observer:
-    """Sees what a Python thread does while it stands in `local.observer`.  This one takes note of nothing."""
+    """Sees what a Python thread does while it is `local.observer`.  This class notes nothing."""
 
     def launch(self, kernel: Any, address: int, tasks: int, arguments: tuple[Any, ...]) -> None:
-        """A kernel is to run."""
+        """Run a launch; called in place of the launch."""
+        kernel.replay(address, tasks, arguments)
 
     def host_call(self, function: Callable[..., object], arguments: tuple[Any, ...]) -> None:
-        """A Python function was called that changes arrays, checks them, or depends on more than them."""
+        """`call_on_host` has called a function."""
 
     def allocated(self, array: Any) -> None:
-        """An array was made that holds nothing yet."""
+        """An array was allocated; its memory is uninitialised."""
 
     def pool(self, machine: Any) -> Any:
-        """Where memory of the GPU comes from meanwhile."""
+        """The pool from which GPU memory is allocated."""
         return machine.pool
 
     def keep(self, value: Any) -> None:
-        """Something is used that would be gone otherwise."""
+        """A launch uses a value that nothing else keeps."""
 
     def run(self, operation: Any, device: Any, arrays: Any, settings: dict[str, Any]) -> Any:
-        """An operation is to run."""
+        """Run an operation; called in place of its forward."""
         return operation.forward(device, *arrays, **settings)
 
     def uses(self, thing: Any) -> None:
-        """What is done depends on the state of a thing; see ../dependency.py."""
+        """The state of a dependency is read; see ../dependency.py."""
 
     def spoil(self, what: str) -> None:
-        """Something was changed in Python that a replay would not change."""
+        """Python changed a value, which a replay would not change."""
 
     def makes(self, thing: Any, constant: bool) -> None:
-        """A tensor or a module was made; a constant tensor of what Python knows, every other one of tensors."""
+        """A tensor or a module was made; `constant` if it is a tensor of Python values, not of other tensors."""
 
     def writes(self, tensor: Any) -> None:
         """A tensor is about to be changed in place."""
 
     def read_grad(self, tensor: Any) -> None:
-        """The gradient of a tensor is used."""
+        """The gradient of a tensor is read."""
 
     def write_grad(self, tensor: Any) -> None:
         """The gradient of a tensor is replaced."""
 
     def refuse(self, where: str, advice: str) -> None:
-        """Something is done that could not be repeated."""
+        """Something is done that a replay could not do again."""
 
 
-IDLE = Observer()  # stands in `local.observer` while nothing is observed
+IDLE = Observer()  # local.observer of a thread that is not observed
 
 
 class _Local(threading.local):
-    """What each Python thread has for itself."""
+    """The state of each Python thread."""
 
-    count = 0  # the number of threads that Numba was told for it; 0 if not yet
+    num_threads = 0  # the number that Numba was told in this thread; 0 before the first launch
     observer: Observer = IDLE
 
 
-def call_on_host(function: Callable[..., object], *arguments: Any) -> None:
-    """Call a Python function on arrays, and again whenever a recording of it is replayed.
+local = _Local()
+_max_threads = _num_threads = numba.config.NUMBA_NUM_THREADS
+_float_control = executor.FLUSH_DENORMALS
 
-    As it is called again, the recording does not depend on what it reads.
+
+def call_on_host(function: Callable[..., object], *arguments: Any) -> None:
+    """Call a Python function on arrays; a replay of a recording calls it again.
+
+    The recording does not depend on what the function reads, because each replay reads it again.
     """
-    observer = local.observer
-    local.observer = IDLE
+    observer, local.observer = local.observer, IDLE
     try:
         function(*arguments)
     finally:
@@ -88,17 +93,12 @@ def call_on_host(function: Callable[..., object], *arguments: Any) -> None:
     observer.host_call(function, arguments)
 
 
-local = _Local()
-_most = _chosen = numba.config.NUMBA_NUM_THREADS
-_control = executor.FLUSH
-
-
 def set_num_threads(threads: int) -> None:
-    """Run kernels on `threads` threads, 1 to the number of cores.  Results do not depend on it, to the last bit.
+    """Set the number of threads that run kernels.  Results are the same, to the last bit, for every number.
 
-    A process that was forked from one that had run kernels has one thread for them.
+    threads   1 to the number of cores, or NUMBA_NUM_THREADS; 1 in a process forked from one that has run kernels
 
-    Raises   ValidationError   fewer than 1 or more than there are
+    Raises   ValidationError   threads is out of this range
     Example
     >>> before = get_num_threads()
     >>> set_num_threads(1)
@@ -106,34 +106,34 @@ def set_num_threads(threads: int) -> None:
     1
     >>> set_num_threads(before)
     """
-    global _chosen
-    if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= _most:
+    global _num_threads
+    if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= _max_threads:
         advice = "; this process was forked, start it with the method 'spawn' for more" if _forked else ""
         raise ValidationError(
-            f"set_num_threads: {threads!r} threads asked for; use a whole number from 1 to {_most}{advice}"
+            f"set_num_threads: {threads!r} threads asked for; use a whole number from 1 to {_max_threads}{advice}"
         )
-    _chosen = threads
+    _num_threads = threads
 
 
 def get_num_threads() -> int:
-    """How many threads kernels run on.
+    """Return the number of threads that run kernels.
 
     Example
     >>> get_num_threads() >= 1
     True
     """
-    return _chosen
+    return _num_threads
 
 
 def set_flush_denormal(mode: bool) -> bool:
-    """Take denormal numbers for 0 on device 'cpu', in what kernels read and in what they write; returns whether this
-    CPU can.
+    """Choose whether kernels on device 'cpu' treat denormal numbers, which they read or write, as 0.
 
-    mode   True, as at the start: float32 below 1.2e-38 and float64 below 2.2e-308 in size count as 0.  False: they are
-           computed with, as IEEE 754 says, and a kernel that meets many of them takes up to a hundred times as long
+    mode      True, the default: float32 below 1.2e-38 and float64 below 2.2e-308 in size count as 0.  False: they are
+              computed as IEEE 754 says; a kernel that meets many of them takes up to a hundred times as long
+    returns   whether this CPU can flush denormal numbers
 
-    It holds in all threads and for kernels only: outside, and on device 'numpy', arithmetic is IEEE 754's.  Elements
-    that are only moved keep their values.
+    The mode holds for kernels in all threads.  Python and device 'numpy' always follow IEEE 754.  Elements that are
+    only moved keep their values.
 
     Raises   DtypeError   mode is not a bool
     Example
@@ -141,47 +141,47 @@ def set_flush_denormal(mode: bool) -> bool:
     >>> tiny = mg.tensor([1e-39])
     >>> (tiny * 1).item()
     0.0
-    >>> kept = mg.set_flush_denormal(False)
+    >>> supported = mg.set_flush_denormal(False)
     >>> (tiny * 1).item() > 0
     True
-    >>> able = mg.set_flush_denormal(True)
+    >>> supported = mg.set_flush_denormal(True)
     """
-    global _control
+    global _float_control
     if not isinstance(mode, bool):
         raise DtypeError(f"set_flush_denormal: mode is {mode!r}; give True or False")
-    _control = executor.FLUSH if mode else executor.IEEE
-    return executor.FLUSH != executor.IEEE
+    _float_control = executor.FLUSH_DENORMALS if mode else executor.IEEE
+    return executor.FLUSH_DENORMALS != executor.IEEE
 
 
 def threading_layer() -> str:
-    """Numba's threading layer in use: 'tbb', 'omp' or 'workqueue'."""
-    _executor()
+    """Return Numba's threading layer in use: 'tbb', 'omp' or 'workqueue'."""
+    _get_executor()
     return numba.threading_layer()
+
+
+LAYERS = ("default", "tbb", "omp", "workqueue", "safe", "threadsafe", "forksafe")  # Numba's names
 
 
 def _start_layer() -> None:
     """Start Numba's threading layer.
 
-    TBB is right when several Python threads launch at once; its package keeps the library where the system does not
-    look, so it is loaded here by path.  OpenMP spins between launches, which costs 10 ms a launch when another process
-    is busy; told to wait passively it costs 40 us.
+    TBB supports launches from several Python threads at once.  Its package keeps the library outside the system's
+    search path, so it is loaded here by path.  OpenMP by default spins between launches, which makes a launch take 10
+    ms while another process is busy, and 40 us with the wait policy PASSIVE.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    asked = str(numba.config.THREADING_LAYER).lower()
-    if asked not in LAYERS:
-        raise ValidationError(f"minigrad: NUMBA_THREADING_LAYER is {asked!r}; unset it, or use {', '.join(LAYERS)}")
-    if asked not in ("omp", "workqueue"):
+    layer = str(numba.config.THREADING_LAYER).lower()
+    if layer not in LAYERS:
+        raise ValidationError(f"minigrad: NUMBA_THREADING_LAYER is {layer!r}; unset it, or use {', '.join(LAYERS)}")
+    if layer not in ("omp", "workqueue"):
         _load_tbb()
     try:
         numba.get_num_threads()
     except ValueError as error:
         raise DeviceError(
-            f"minigrad: Numba cannot start the threading layer {asked!r}; install the package tbb, or set "
+            f"minigrad: Numba cannot start the threading layer {layer!r}; install the package tbb, or set "
             f"NUMBA_THREADING_LAYER=workqueue ({error})"
         ) from error
-
-
-LAYERS = ("default", "tbb", "omp", "workqueue", "safe", "threadsafe", "forksafe")  # Numba's names
 
 
 def _load_tbb() -> None:
@@ -191,35 +191,38 @@ def _load_tbb() -> None:
                 ctypes.CDLL(str(file.locate()), ctypes.RTLD_GLOBAL)
 
 
-_starting = threading.Lock()
-_made: list[Any] = []
+# ---- the executor
+
+_start_lock = threading.Lock()
+_executor: Callable[..., None] | None = None
 
 
-def _executor():
-    """The compiled function of (program, its size in bytes, threads, control word); made once, also when two threads
-    ask at once."""
-    if not _made:
-        with _starting:
-            if not _made:
-                _made.append(_make_executor())
-    return _made[0]
+def _get_executor():
+    """The compiled executor, a function of (program, its size in bytes, threads, control word)."""
+    global _executor
+    if _executor is None:
+        with _start_lock:
+            if _executor is None:
+                _executor = _make_executor()
+    return _executor
 
 
 def _make_executor():
-    target.context()
-    _start_layer()  # whose symbols the executor links against
-    executor.name_symbols()
-    with cache.compiling:
-        address = cache.load(cache.EXECUTOR)
+    target.target_context()
+    view.check_array_descriptor()
+    _start_layer()  # before linking: the executor uses its symbols
+    executor.add_symbols()
+    with cache.compiler_lock:
+        address = cache.load_function(cache.EXECUTOR)
         if address is None:
             signature = types.void(types.int64, types.int64, types.int64, types.int64)
-            address = cache.save(cache.EXECUTOR, numba.cfunc(signature, parallel=True)(executor.execute))
+            address = cache.save_function(cache.EXECUTOR, numba.cfunc(signature, parallel=True)(executor.execute))
     function = ctypes.CFUNCTYPE(None, ctypes.c_void_p, *[ctypes.c_int64] * 3)(address)
-    return _one_at_a_time(function) if numba.threading_layer() == "workqueue" else function
+    return _add_lock(function) if numba.threading_layer() == "workqueue" else function
 
 
-def _one_at_a_time(function):
-    """The workqueue layer aborts the process when two threads launch at once: one after the other, then."""
+def _add_lock(function):
+    """The function behind a lock: two launches at once abort the process in the workqueue layer."""
     lock = fork.Lock()
 
     def run(*arguments):
@@ -231,27 +234,27 @@ def _one_at_a_time(function):
 
 def execute(program: bytes | int, size: int) -> None:
     """Run all launches of a program, given as bytes or by its address; `size` in bytes."""
-    if local.count != _chosen:  # this Python thread has not told Numba yet
-        _executor()
+    if local.num_threads != _num_threads:
+        _get_executor()
         if not _forked:
-            numba.set_num_threads(_chosen)
-        local.count = _chosen
-    _executor()(program, size, _chosen, _control)
+            numba.set_num_threads(_num_threads)
+        local.num_threads = _num_threads
+    _get_executor()(program, size, _num_threads, _float_control)
 
 
 # ---- forks
 
 
-_forked = False  # from a process that had threads for its kernels: they are not here, and the layer counts on them
+_forked = False  # whether this is a child of a process whose threading layer had started; it has none of its threads
 
 
-def _alone() -> None:
-    """In a process just forked: run kernels on the Python thread that launches them, without the threading layer."""
-    global _forked, _most, _chosen
-    with contextlib.suppress(ValueError):  # the layer was not started, so it can be
+def _use_one_thread() -> None:
+    """After a fork, in the child: run kernels on the Python thread that launches them."""
+    global _forked, _max_threads, _num_threads
+    with contextlib.suppress(ValueError):  # raised if the layer was not started; then the child can start it
         numba.threading_layer()
-        _forked, _most, _chosen = True, 1, 1
+        _forked, _max_threads, _num_threads = True, 1, 1
 
 
-fork.wait_for(lambda: _starting)
-fork.at_fork(after_in_child=_alone)
+fork.wait_for(lambda: _start_lock)
+fork.at_fork(after_in_child=_use_one_thread)

@@ -17,7 +17,7 @@ from minigrad.nn import Conv2d, Module
 from minigrad.ops import conv2d
 from minigrad.ops.op import Op
 from minigrad.runtime.device import CPU
-from minigrad.runtime.memory import is_array, overwrite, shares
+from minigrad.runtime.memory import is_array, may_share_memory, overwrite
 from minigrad.runtime.threads import IDLE, Observer, local
 from minigrad.tape import no_grad
 from minigrad.tensors import tensor
@@ -263,7 +263,7 @@ class LayerObserver(Observer):
         steps = [step for layer in self.layers for step in layer.steps]
         seen = {id(array): array for step in steps for array in (*step.inputs, step.output) if is_array(array)}
         for array in seen.values():
-            if shares(array, tensor.array):
+            if may_share_memory(array, tensor.array):
                 before = array.copy(order="K")
                 if id(array) in self._fields:
                     self._fields[id(before)] = before, self._fields[id(array)][1]

@@ -125,7 +125,7 @@ def _fill_sums(source, w, b, out, stride, pads, dilation, groups, gradient):
     """Fill `out` of the forward from x, or dx of the input gradient from g."""
     if not out.size:
         return
-    source, w, out = memory.batch_last(source), memory.contiguous(w), memory.batch_last(out)
+    source, w, out = memory.move_batch_last(source), memory.contiguous(w), memory.move_batch_last(out)
     images, outputs = (out, source) if gradient else (source, out)
     (F, C, KH, KW), (_, H, W, N), (_, OH, OW, _) = w.shape, images.shape, outputs.shape
     M, taps = (C, F // groups * KH * KW) if gradient else (F // groups, C * KH * KW)
@@ -174,7 +174,7 @@ def with_margin(x, pads, phases):
     C, H, W, N = x.shape
     top, bottom, left, right = pads
     columns, rows = -(-(left + W + right) // phases), top + H + bottom
-    out = memory.beside(x, (C, rows, phases * columns, N), x.dtype)
+    out = memory.new_empty(x, (C, rows, phases * columns, N), x.dtype)
     margin_kernel.launch_over(out.size, x.reshape(-1), out.reshape(-1), H, W, N, rows, columns, top, left, phases)
     return out
 
@@ -219,7 +219,7 @@ def weight_kernel(rows: int, cols: int) -> Kernel:
 
 @conv2d_weight_dispatch.register("cuda")
 def conv2d_weight_cuda(g, x, stride, pads, dilation, groups, dw):
-    g, x = memory.batch_last(g), with_margin(memory.batch_last(x), pads, stride[1])
+    g, x = memory.move_batch_last(g), with_margin(memory.move_batch_last(x), pads, stride[1])
     (_, OH, OW, N), F, (C, H, W, _) = g.shape, g.shape[0] // groups, x.shape
     taps = to_device_once(_tap_offsets(dw.shape[1:], x.shape[1:], stride[1], dilation))
     rows, cols = split_evenly(F, MAX_WEIGHT_TILE), split_evenly(taps.size, MAX_WEIGHT_TILE)
@@ -227,7 +227,7 @@ def conv2d_weight_cuda(g, x, stride, pads, dilation, groups, dw):
     parts = min(-(-8 * current_gpu().multiprocessors // (tiles[0] * tiles[1])), OH)
     height = -(-OH // parts)
     parts = -(-OH // height)
-    sums = memory.beside(dw, (parts, *dw.shape), dw.dtype) if parts > 1 else dw
+    sums = memory.new_empty(dw, (parts, *dw.shape), dw.dtype) if parts > 1 else dw
     arrays = [array.reshape(-1) for array in (g, x, taps, sums)]
     sizes = F, OH, OW * N, taps.size, C // groups * H * W * N, stride[0] * W * N, height
     weight_kernel(rows, cols)[(*tiles, parts), WEIGHT_THREADS](*arrays, *sizes)

@@ -22,6 +22,6 @@ def images_kernel(images, indices, scale, shift, out, N, C, H, W, pad):
 
 @images_dispatch.register("cuda")
 def images_cuda(images, indices, scale, shift, pad, out):
-    result = memory.batch_last(out)
+    result = memory.move_batch_last(out)
     arrays = images.reshape(-1), to_device_each_replay(indices), scale, shift, result.reshape(-1)
     images_kernel.launch_over(result.size, *arrays, result.shape[-1], *images.shape[1:], pad)

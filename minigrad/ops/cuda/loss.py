@@ -6,7 +6,7 @@ import numpy as np
 from ...runtime.cuda.driver import cuda, helper
 from ...runtime.cuda.gpu import limit_threads
 from ...runtime.cuda.kernel import kernel
-from ...runtime.cuda.math import added, const, exp, larger, log, settled
+from ...runtime.cuda.math import compensated_add, compensated_total, const, exp, larger, log
 from ..loss import cross_entropy_back_dispatch, cross_entropy_dispatch, nll_dispatch, reduce_dispatch
 from .reduction import sum_threads
 
@@ -39,8 +39,8 @@ def cross_entropy_kernel(x, labels, weight, smoothing, ignore, losses, factors, 
         for k in range(K):
             e = exp(x[k * M + m] - best)
             slopes[k * M + m] = e
-            total, lost = added(total, lost, e)
-        total = settled(total, lost)
+            total, lost = compensated_add(total, lost, e)
+        total = compensated_total(total, lost)
         log_total, own = log(total), (const(1, x) - smoothing) * weight[y]
         share = (own + whole) / total
         for k in range(K):
@@ -80,9 +80,9 @@ def reduce_kernel(losses, factors, mean, total, out, M):
     divisors = cuda.shared.array(REDUCE_THREADS, losses.dtype)
     loss, loss_lost, divisor, divisor_lost = const(0, losses), const(0, losses), const(0, losses), const(0, losses)
     for m in range(thread, M, REDUCE_THREADS):
-        loss, loss_lost = added(loss, loss_lost, losses[m])
-        divisor, divisor_lost = added(divisor, divisor_lost, factors[m])
-    sums[thread], divisors[thread] = settled(loss, loss_lost), settled(divisor, divisor_lost)
+        loss, loss_lost = compensated_add(loss, loss_lost, losses[m])
+        divisor, divisor_lost = compensated_add(divisor, divisor_lost, factors[m])
+    sums[thread], divisors[thread] = compensated_total(loss, loss_lost), compensated_total(divisor, divisor_lost)
     sum_threads(sums, REDUCE_THREADS)
     sum_threads(divisors, REDUCE_THREADS)
     if not thread:

@@ -53,10 +53,10 @@ def put_kernel(values, positions, out):
 @put_dispatch.register("cuda")
 def put_cuda(value, key, arrays, out):
     positions = _find_positions(out.shape, key, arrays)
-    values = memory.beside(out, positions.shape, out.dtype)
+    values = memory.new_empty(out, positions.shape, out.dtype)
     memory.copy(values, value)
     targets, last = np.unique(positions.reshape(-1)[::-1], return_index=True)  # the last of equal positions counts
-    picked = memory.beside(out, (targets.size,), out.dtype)
+    picked = memory.new_empty(out, (targets.size,), out.dtype)
     sources = to_device_each_replay(positions.size - 1 - last)
     take_kernel.launch_over(targets.size, values.reshape(-1), sources, picked)
     whole = out if out.flags.c_contiguous else memory.contiguous(out)
@@ -116,7 +116,7 @@ def gather_cuda(x, index, axis, out):
     if not out.size:
         return
     x, index = _to_rows(x[_within(index, axis)], axis), _to_rows(index, axis)
-    rows = memory.beside(out, index.shape, out.dtype)
+    rows = memory.new_empty(out, index.shape, out.dtype)
     sizes = x.shape[1], index.shape[1]
     gather_kernel.launch_over(rows.size, x.reshape(-1), index.reshape(-1), rows.reshape(-1), *sizes)
     _copy_rows(rows, axis, out)
@@ -139,6 +139,6 @@ def gather_back_cuda(g, index, axis, out):
         return
     target = out[_within(index, axis)]
     g, index = _to_rows(g, axis), _to_rows(index, axis)
-    rows, sizes = memory.beside(out, (index.shape[0], out.shape[axis]), out.dtype), (out.shape[axis], index.shape[1])
+    rows, sizes = memory.new_empty(out, (index.shape[0], out.shape[axis]), out.dtype), (out.shape[axis], index.shape[1])
     gather_back_kernel.launch_over(rows.size, g.reshape(-1), index.reshape(-1), rows.reshape(-1), *sizes)
     _copy_rows(rows, axis, target)

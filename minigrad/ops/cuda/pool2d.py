@@ -30,7 +30,7 @@ def _launch(kernel, arrays, images, outputs, window, stride, pads, dilation=()):
 
 def _flatten(array):
     """The memory of an array: batch-innermost for (N, C, H, W), as it is for a table (OH, OW)."""
-    return (memory.batch_last(array) if array.ndim == 4 else array).reshape(-1)
+    return (memory.move_batch_last(array) if array.ndim == 4 else array).reshape(-1)
 
 
 @kernel

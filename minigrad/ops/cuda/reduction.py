@@ -12,7 +12,7 @@ from ...runtime import memory
 from ...runtime.cuda.driver import cuda, helper
 from ...runtime.cuda.gpu import current_gpu, limit_threads
 from ...runtime.cuda.kernel import kernel
-from ...runtime.cuda.math import added, const, precedes, settled
+from ...runtime.cuda.math import compensated_add, compensated_total, const, precedes
 from ..reduction import _in_memory, amax_dispatch, argmax_dispatch, sum_dispatch
 
 MIN_PART = 64  # elements of B
@@ -39,8 +39,8 @@ def sum_kernel(x, out, A, B, C, length):
     if i < A * C:
         a, c, total, lost = i // C, i % C, const(0, out), const(0, out)
         for b in range(part * length, min((part + 1) * length, B)):
-            total, lost = added(total, lost, x[(a * B + b) * C + c])
-        out[part * A * C + i] = settled(total, lost)
+            total, lost = compensated_add(total, lost, x[(a * B + b) * C + c])
+        out[part * A * C + i] = compensated_total(total, lost)
 
 
 @kernel
@@ -49,8 +49,8 @@ def row_sum_kernel(x, out, A, B, length):
     a, part, thread = cuda.blockIdx.x, cuda.blockIdx.y, cuda.threadIdx.x
     shared, total, lost = cuda.shared.array(ROW_THREADS, out.dtype), const(0, out), const(0, out)
     for b in range(part * length + thread, min((part + 1) * length, B), ROW_THREADS):
-        total, lost = added(total, lost, x[a * B + b])
-    shared[thread] = settled(total, lost)
+        total, lost = compensated_add(total, lost, x[a * B + b])
+    shared[thread] = compensated_total(total, lost)
     sum_threads(shared, ROW_THREADS)
     if not thread:
         out[part * A + a] = shared[0]
@@ -118,7 +118,7 @@ def _reduce(kernel, A, B, C, x, out, reduce_parts):
 
 def _allocate_partial(out, parts, *shape):
     """Memory for the results of the parts; `out` itself for one part."""
-    return memory.beside(out, (parts, *shape), out.dtype) if parts > 1 else out
+    return memory.new_empty(out, (parts, *shape), out.dtype) if parts > 1 else out
 
 
 def _sum(A, B, C, x, out):

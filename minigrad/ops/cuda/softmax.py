@@ -5,7 +5,7 @@ from functools import partial
 
 from ...runtime.cuda.driver import cuda, helper
 from ...runtime.cuda.kernel import kernel
-from ...runtime.cuda.math import added, const, exp, larger, log, settled
+from ...runtime.cuda.math import compensated_add, compensated_total, const, exp, larger, log
 from ..softmax import log_softmax_dispatch, softmax_dispatch, three_axes
 
 
@@ -27,8 +27,8 @@ def softmax_kernel(x, out, AC, B, C):
         for b in range(B):
             e = exp(x[at + b * C] - best)
             out[at + b * C] = e
-            total, lost = added(total, lost, e)
-        total = settled(total, lost)
+            total, lost = compensated_add(total, lost, e)
+        total = compensated_total(total, lost)
         for b in range(B):
             out[at + b * C] /= total
 
@@ -40,8 +40,8 @@ def log_softmax_kernel(x, out, AC, B, C):
         at, total, lost = i // C * B * C + i % C, const(0, x), const(0, x)
         best = _find_largest(x, at, B, C)
         for b in range(B):
-            total, lost = added(total, lost, exp(x[at + b * C] - best))
-        log_total = log(settled(total, lost))
+            total, lost = compensated_add(total, lost, exp(x[at + b * C] - best))
+        log_total = log(compensated_total(total, lost))
         for b in range(B):
             out[at + b * C] = x[at + b * C] - best - log_total
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from ..elementwise import Index, c_order_steps, in_memory_order, merged
+from ..elementwise import Index, c_order_strides, merge_axes, sort_axes
 from ..kernel import Memory
-from ..source import define
+from ..source import define_function
 from .array import DeviceArray, to_device, to_device_each_replay
 from .driver import cuda
 from .kernel import Kernel
@@ -34,7 +34,7 @@ def elementwise(formula: Callable[..., Any], kinds: tuple[type, ...], name: str)
             value = _as_operand(next(given), kind, out) if kind is not Index else None
             letters += "i" if kind is Index else "a" if isinstance(value, DeviceArray) else "s"
             if kind is Index:
-                layouts.append((out.shape, c_order_steps(out.shape), 1))
+                layouts.append((out.shape, c_order_strides(out.shape), 1))
                 starts.append(0)
             elif isinstance(value, DeviceArray):
                 layouts.append((value.shape, value.strides, value.itemsize))
@@ -64,7 +64,7 @@ def _as_operand(value: Any, kind: type, out: DeviceArray) -> Any:
 def _plan(shape, strides, itemsize, operands, starts) -> DeviceArray:
     """What a kernel reads, int64: number of axes, of elements, where each array starts; then for each axis, innermost
     first, its size and the step of each array."""
-    sizes, steps = merged(*in_memory_order(shape, strides, itemsize, operands), apart=False)
+    sizes, steps = merge_axes(*sort_axes(shape, strides, itemsize, operands), keep_first=False)
     numbers = [len(sizes), int(np.prod(sizes, dtype=np.int64)), *starts]
     for axis in reversed(range(len(sizes))):
         numbers += [sizes[axis], *[step[axis] for step in steps]]
@@ -85,7 +85,7 @@ def _kernel(formula: Callable[..., Any], name: str, letters: str) -> Kernel:
         step=1 + len(places),
         values=", ".join(values),
     )
-    function = define(text, cuda=cuda, f=translated(formula), __name__=__name__)
+    function = define_function(text, cuda=cuda, f=translated(formula), __name__=__name__)
     function.__doc__ = f"{name}, element by element."
     return Kernel(function, f"{name}-{letters}")
 

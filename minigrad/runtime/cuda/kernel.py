@@ -26,7 +26,7 @@ import numpy as np
 
 from ...errors import DtypeError
 from .. import cache, kernel as host_kernels
-from ..fingerprint import fingerprint
+from ..fingerprint import kernel_fingerprint
 from ..threads import IDLE, local
 from . import driver
 from .gpu import current_gpu
@@ -152,7 +152,7 @@ class Kernel:
         else:
             data = cache.load_bytes(self._file_name(kinds))
             if data is None:
-                if type(local.observer) is host_kernels.Rehearsal:
+                if type(local.observer) is host_kernels.MissingKernels:
                     local.observer.jobs[self, kinds] = lambda: self.prepare(kinds)
                     return None
                 data = self._compile(kinds)
@@ -167,7 +167,7 @@ class Kernel:
         ptx, entry = self.ptx(kinds, target_capability())
         data = entry.encode() + b"\n" + driver.link(ptx, target_capability())
         cache.save_bytes(self._file_name(kinds), data)
-        for listener in host_kernels.listeners:
+        for listener in host_kernels.compile_listeners:
             listener(self.name, time.perf_counter() - start)
         return data
 
@@ -179,7 +179,7 @@ class Kernel:
         types = "".join(f"{kind[0].char}{kind[1]}" if isinstance(kind, tuple) else kind.char for kind in kinds)
         version = driver.versions()["numba-cuda"]
         capability = "".join(map(str, target_capability()))
-        return f"{self.name}-{types}-sm{capability}-{version}-{fingerprint(self.function)}"
+        return f"{self.name}-{types}-sm{capability}-{version}-{kernel_fingerprint(self.function)}"
 
 
 kernel = Kernel

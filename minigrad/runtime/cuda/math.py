@@ -39,6 +39,7 @@ else:
 
 _library = np if driver.SIMULATED else math  # np keeps float32; Numba compiles math's functions for the type of x
 exp, log, tanh, sqrt = _library.exp, _library.log, _library.tanh, _library.sqrt
+erf = (lambda x: type(x)(math.erf(x))) if driver.SIMULATED else math.erf
 
 
 @helper
@@ -60,8 +61,8 @@ def precedes(value, best):
 
 
 @helper
-def settled(total, lost):
-    """total + lost, see host_math.added; total alone where `lost` is infinite or nan, as it is once total is."""
+def compensated_total(total, lost):
+    """The value of a compensated sum; total alone where `lost` is infinite or nan, as it is once total is."""
     return total + lost if lost - lost == 0 else total
 
 
@@ -88,4 +89,4 @@ def translated(formula: Callable[..., Any]) -> Callable[..., Any]:
     return helper(function)
 
 
-added = translated(host_math.added)
+compensated_add = translated(host_math.compensated_add)
