@@ -408,7 +408,7 @@ def test_a_recording_does_not_keep_its_inputs_or_its_owner():
 REFUSED = {
     "reading the values of a tensor": lambda x: x.sum().item(),
     "drawing random numbers": lambda x: x + mg.randn(3),
-    "going through a DataLoader": lambda x: [mg.zeros(1) for _ in data.DataLoader([1.0, 2.0])],
+    "iterating over a DataLoader": lambda x: [mg.zeros(1) for _ in data.DataLoader([1.0, 2.0])],
 }
 
 

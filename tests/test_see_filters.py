@@ -26,7 +26,7 @@ def test_it_leaves_its_pictures(tmp_path, monkeypatch, capsys):
     """Of 60 steps in place of 468."""
     whole_epoch = data.DataLoader.__iter__
     monkeypatch.setattr(data.DataLoader, "__iter__", lambda loader: islice(whole_epoch(loader), 60))
-    monkeypatch.setattr(see_filters, "LOOKED_AT", 200)
+    monkeypatch.setattr(see_filters, "REPORT_DIGITS", 200)
     run(monkeypatch, "--epochs", 1, "--out", tmp_path / "new")
     for name in PICTURES:
         with Image.open(tmp_path / "new" / name) as image:
