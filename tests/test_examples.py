@@ -405,7 +405,7 @@ def test_weights_that_are_no_dict_are_refused(name, monkeypatch, tmp_path, capsy
     photograph(0).save(tmp_path / "photo.png")
     mg.save([1, 2], tmp_path / "list.safetensors")
     flags = tmp_path / "photo.png", "--weights", tmp_path / "list.safetensors", "--out", tmp_path
-    assert "expected a dict of tensors, got list" in refusal(load(name), monkeypatch, capsys, *flags)
+    assert "expected a dict of tensors, got a list" in refusal(load(name), monkeypatch, capsys, *flags)
 
 
 # ---- see_filters.py

@@ -409,7 +409,7 @@ def test_a_recording_does_not_keep_arguments_or_the_function_alive():
 REFUSED = {
     "reading the values of a tensor": lambda x: x.sum().item(),
     "drawing random numbers": lambda x: x + mg.randn(3),
-    "going through a DataLoader": lambda x: [mg.zeros(1) for _ in data.DataLoader([1.0, 2.0])],
+    "iterating over a DataLoader": lambda x: [mg.zeros(1) for _ in data.DataLoader([1.0, 2.0])],
 }
 
 
