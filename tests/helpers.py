@@ -72,6 +72,11 @@ def find_dispatches():
 # ---- test cases: values and gradients
 
 
+def parameter(*numbers, dtype=None):
+    """Return a leaf tensor of these numbers that requires a gradient."""
+    return mg.tensor(list(numbers), dtype, requires_grad=True)
+
+
 def random_gradient(shape, seed=1):
     """Return a random gradient with respect to a result of this shape, as an array."""
     return np.asarray(np.random.default_rng(seed).normal(size=shape))

@@ -1,4 +1,4 @@
-"""mg.graph: a replay gives the bits of a plain call, also for training; a function that cannot be replayed is refused."""
+"""mg.graph: replays give the bits of plain calls, also for training; functions that cannot be replayed are refused."""
 
 import gc
 import threading
