@@ -7,6 +7,7 @@ import pkgutil
 import subprocess
 import sys
 import textwrap
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,15 @@ def error_of_python(code, **environment):
     text = f"try:\n{textwrap.indent(textwrap.dedent(code), '    ')}\nexcept Exception as error:\n"
     text += "    print(type(error).__mro__[1].__name__, type(error).__name__, error)"
     return " ".join(run_python(text, **environment))
+
+
+def run_in_threads(function, *arguments):
+    """Call function(argument) for every argument at the same time, each in its own thread."""
+    workers = [threading.Thread(target=function, args=(argument,)) for argument in arguments]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
 
 
 def import_operations():
