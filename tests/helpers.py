@@ -1,7 +1,7 @@
 """Helpers that several test files use."""
 
 import gc
-import importlib
+import importlib.util
 import os
 import pkgutil
 import subprocess
@@ -45,6 +45,14 @@ def error_of_python(code, **environment):
     text = f"try:\n{textwrap.indent(textwrap.dedent(code), '    ')}\nexcept Exception as error:\n"
     text += "    print(type(error).__mro__[1].__name__, type(error).__name__, error)"
     return " ".join(run_python(text, **environment))
+
+
+def load_example(name):
+    """Return a script of the folder examples/ as a module."""
+    specification = importlib.util.spec_from_file_location(name, ROOT / "examples" / f"{name}.py")
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
 
 
 def run_in_threads(function, *arguments):
