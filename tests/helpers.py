@@ -26,13 +26,17 @@ ROOT = Path(__file__).parents[1]
 DOUBLE_AND_SUM = "import minigrad as mg; print((mg.ones(100_000) * 2).sum().item())"
 
 
-def run_python(code, **environment):
+def process_environment(**variables):
+    """Return environment variables with which a new Python process imports the modules that this process imports."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]), **variables}
+
+
+def run_python(code, **variables):
     """Run code in a new Python process with additional environment variables; return the words that it prints."""
-    path = os.pathsep.join([str(ROOT), *sys.path])
     done = subprocess.run(
         [sys.executable, "-W", "error::RuntimeWarning", "-c", textwrap.dedent(code)],
         text=True,
-        env={**os.environ, "PYTHONPATH": path, **environment},
+        env=process_environment(**variables),
         capture_output=True,
         timeout=300,
     )
@@ -40,11 +44,11 @@ def run_python(code, **environment):
     return done.stdout.split()
 
 
-def error_of_python(code, **environment):
+def error_of_python(code, **variables):
     """Run code that must fail in a new Python process; return the base class, class and message of its error."""
     text = f"try:\n{textwrap.indent(textwrap.dedent(code), '    ')}\nexcept Exception as error:\n"
     text += "    print(type(error).__mro__[1].__name__, type(error).__name__, error)"
-    return " ".join(run_python(text, **environment))
+    return " ".join(run_python(text, **variables))
 
 
 def load_example(name):

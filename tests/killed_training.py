@@ -16,7 +16,7 @@ import time
 from itertools import count, islice
 from pathlib import Path
 
-from helpers import load_example
+from helpers import load_example, process_environment
 
 import minigrad as mg
 from minigrad import data
@@ -73,13 +73,13 @@ def arrange_kill(moment, example):
     setattr(owner, name, call_or_die)
 
 
-def start(folder, *flags, **environment):
+def start(folder, *flags, **variables):
     """Start or resume a run in a new process."""
     folder.mkdir(exist_ok=True)
     resume = ["--resume"] if (folder / "checkpoint.safetensors").exists() else []
     return subprocess.Popen(
         [sys.executable, __file__, "run", str(folder), *resume, *flags],
-        env={**os.environ, **environment},
+        env=process_environment(**variables),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

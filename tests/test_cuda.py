@@ -25,6 +25,7 @@ def in_a_process(*command, **variables):
     return done.stdout + done.stderr
 
 
+@pytest.mark.simulator
 def test_everything_that_must_hold_on_a_gpu_holds_in_the_simulator():
     options = "-p", "no:cacheprovider", "-W", "error"
     text = in_a_process("-m", "pytest", "on_cuda.py", *options, NUMBA_ENABLE_CUDASIM="1")
