@@ -1,12 +1,13 @@
 """Helpers that several test files use."""
 
 import gc
-import importlib
+import importlib.util
 import os
 import pkgutil
 import subprocess
 import sys
 import textwrap
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -25,13 +26,17 @@ ROOT = Path(__file__).parents[1]
 DOUBLE_AND_SUM = "import minigrad as mg; print((mg.ones(100_000) * 2).sum().item())"
 
 
-def run_python(code, **environment):
+def process_environment(**variables):
+    """Return environment variables with which a new Python process imports the modules that this process imports."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]), **variables}
+
+
+def run_python(code, **variables):
     """Run code in a new Python process with additional environment variables; return the words that it prints."""
-    path = os.pathsep.join([str(ROOT), *sys.path])
     done = subprocess.run(
         [sys.executable, "-W", "error::RuntimeWarning", "-c", textwrap.dedent(code)],
         text=True,
-        env={**os.environ, "PYTHONPATH": path, **environment},
+        env=process_environment(**variables),
         capture_output=True,
         timeout=300,
     )
@@ -39,11 +44,28 @@ def run_python(code, **environment):
     return done.stdout.split()
 
 
-def error_of_python(code, **environment):
+def error_of_python(code, **variables):
     """Run code that must fail in a new Python process; return the base class, class and message of its error."""
     text = f"try:\n{textwrap.indent(textwrap.dedent(code), '    ')}\nexcept Exception as error:\n"
     text += "    print(type(error).__mro__[1].__name__, type(error).__name__, error)"
-    return " ".join(run_python(text, **environment))
+    return " ".join(run_python(text, **variables))
+
+
+def load_example(name):
+    """Return a script of the folder examples/ as a module."""
+    specification = importlib.util.spec_from_file_location(name, ROOT / "examples" / f"{name}.py")
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+def run_in_threads(function, *arguments):
+    """Call function(argument) for every argument at the same time, each in its own thread."""
+    workers = [threading.Thread(target=function, args=(argument,)) for argument in arguments]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
 
 
 def import_operations():
@@ -70,6 +92,11 @@ def find_dispatches():
 
 
 # ---- test cases: values and gradients
+
+
+def parameter(*numbers, dtype=None):
+    """Return a leaf tensor of these numbers that requires a gradient."""
+    return mg.tensor(list(numbers), dtype, requires_grad=True)
 
 
 def random_gradient(shape, seed=1):

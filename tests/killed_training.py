@@ -1,12 +1,11 @@
-"""A short run of examples/train_mnist.py that is killed: at a given moment, or 200 times at random ones.
+"""Short runs of examples/train_mnist.py that are killed and resumed.
 
-    python tests/killed_training.py 200            kill -9 at random moments; after each, --resume goes on
-    python tests/killed_training.py run FOLDER     one run, which others kill, or which kills itself: KILLED_AT=fsync:3
+    python tests/killed_training.py 200            kill runs 200 times at random moments, and resume after each
+    python tests/killed_training.py run FOLDER     one run; with KILLED_AT=fsync:3 it kills itself at the third fsync
 
-A run appends a byte to the file `steps` in its folder for each step of training.
+A run appends a byte to the file `steps` in its folder for each training step.
 """
 
-import importlib.util
 import os
 import random
 import signal
@@ -17,8 +16,12 @@ import time
 from itertools import count, islice
 from pathlib import Path
 
-EXAMPLE = Path(__file__).parents[1] / "examples" / "train_mnist.py"
-STEPS, EVERY = 20, 3  # steps in an epoch, and between two checkpoints
+from helpers import load_example, process_environment
+
+import minigrad as mg
+from minigrad import data
+
+STEPS, EVERY = 20, 3  # steps per epoch, and between two checkpoints
 FLAGS = "--epochs", "2", "--batch-size", "64", "--checkpoint-every", str(EVERY)
 
 
@@ -26,122 +29,115 @@ def main():
     if sys.argv[1] == "run":
         run(Path(sys.argv[2]), *sys.argv[3:])
     else:
-        kill_at_random(int(sys.argv[1]))
+        kill_at_random_moments(int(sys.argv[1]))
 
 
 def run(folder, *flags):
-    """Train in this process, with short epochs, a small test, and no pictures."""
-    from minigrad import data
-
-    specification = importlib.util.spec_from_file_location("train_mnist", EXAMPLE)
-    example = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(example)
-    every, length = data.DataLoader.__iter__, data.DataLoader.__len__
-    data.DataLoader.__iter__ = lambda loader: islice(every(loader), len(loader))
+    """Train in this process, with short epochs, one batch of test digits and no pictures."""
+    example = load_example("train_mnist")
+    iterate, length = data.DataLoader.__iter__, data.DataLoader.__len__
+    data.DataLoader.__iter__ = lambda loader: islice(iterate(loader), len(loader))
     data.DataLoader.__len__ = lambda loader: min(length(loader), STEPS if loader.shuffle else 1)
     example.draw = lambda *arguments: None
     done = os.open(folder / "steps", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     graph = example.mg.graph
-    example.mg.graph = lambda step: noting(graph(step), lambda: os.write(done, b"."))
-    die(os.environ.get("KILLED_AT"), example)
+    example.mg.graph = lambda step: followed_by(lambda: os.write(done, b"."), graph(step))
+    if "KILLED_AT" in os.environ:
+        arrange_kill(os.environ["KILLED_AT"], example)
     sys.argv = ["train_mnist.py", "--out", str(folder), *FLAGS, *flags]
     example.main()
 
 
-def noting(function, note):
-    """The function, which makes a note of each of its calls."""
+def followed_by(action, function):
+    """Return a function that calls `function`, then `action`, and returns the result of the first."""
 
-    def noted(*arguments):
+    def call(*arguments):
         result = function(*arguments)
-        note()
+        action()
         return result
 
-    return noted
+    return call
 
 
-def die(moment, example):
-    """Arrange for this process to be killed where it calls a function for the n-th time, as in fsync:3."""
-    if not moment:
-        return
+def arrange_kill(moment, example):
+    """Make this process kill itself at the n-th call of a function; the moment is its name and n, as in fsync:3."""
     name, n = moment.split(":")
-    holder = {"fsync": os, "replace": Path, "evaluate": example}[name]
-    function, calls = getattr(holder, name), count(1)
+    owner = {"fsync": os, "replace": Path, "evaluate": example}[name]
+    function, calls = getattr(owner, name), count(1)
 
-    def deadly(*arguments):
+    def call_or_die(*arguments):
         if next(calls) == int(n):
             os.kill(os.getpid(), signal.SIGKILL)
         return function(*arguments)
 
-    setattr(holder, name, deadly)
+    setattr(owner, name, call_or_die)
 
 
-def started(folder, *flags, **environment):
-    """A run in a process of its own."""
+def start(folder, *flags, **variables):
+    """Start or resume a run in a new process."""
     folder.mkdir(exist_ok=True)
     resume = ["--resume"] if (folder / "checkpoint.safetensors").exists() else []
     return subprocess.Popen(
         [sys.executable, __file__, "run", str(folder), *resume, *flags],
-        env={**os.environ, **environment},
+        env=process_environment(**variables),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
 
 
 def saved_steps(folder):
-    """How many steps the checkpoint knows of."""
-    import minigrad as mg
-
+    """Return the number of steps in the checkpoint."""
     path = folder / "checkpoint.safetensors"
     return len(mg.load(path)["run"]["loss"]) if path.exists() else 0
 
 
 def done_steps(folder):
-    """How many steps were done in the folder, those that were lost and done again included."""
+    """Return the number of steps that runs in the folder did, with those that were lost and repeated."""
     path = folder / "steps"
     return path.stat().st_size if path.exists() else 0
 
 
 def content(folder):
-    """The files of a run that ended, and whether there are others."""
+    """Return the content of every file of a run, by name."""
     files = {path.name: path.read_bytes() for path in folder.iterdir()}
     files.pop("steps")
     return files
 
 
-def kill_at_random(kills):
-    """Half of them while it trains, the others from the start on, when Python loads and checkpoints are read."""
-    with tempfile.TemporaryDirectory() as place:
-        place = Path(place)
-        process, begun = started(place / "straight"), time.perf_counter()
-        training = until_first_step(process, place / "straight", 0)
+def kill_at_random_moments(kills):
+    """Kill runs: half of them during training, the others at any time, also while checkpoints are loaded."""
+    with tempfile.TemporaryDirectory() as root:
+        root = Path(root)
+        process, begun = start(root / "straight"), time.perf_counter()
+        training = wait_for_first_step(process, root / "straight", 0)
         assert process.wait() == 0
         ended = time.perf_counter()
-        straight = content(place / "straight")
+        straight = content(root / "straight")
         runs, lost = 0, []
         while len(lost) < kills:
-            folder = place / f"run {runs}"
+            folder = root / f"run {runs}"
             saved, done = saved_steps(folder), done_steps(folder)
-            process = started(folder)
+            process = start(folder)
             if len(lost) % 2:
-                until_first_step(process, folder, done)
+                wait_for_first_step(process, folder, done)
                 time.sleep(random.uniform(0, ended - training))
             else:
                 time.sleep(random.uniform(0, ended - begun))
             process.kill()
             if process.wait() == 0:
-                assert content(folder) == straight, f"run {runs} ended otherwise"
+                assert content(folder) == straight, f"run {runs} gave other files"
                 runs += 1
             else:
                 lost.append(saved + done_steps(folder) - done - saved_steps(folder))
                 assert lost[-1] <= EVERY, lost
-        assert started(place / f"run {runs}").wait() == 0 and content(place / f"run {runs}") == straight
+        assert start(root / f"run {runs}").wait() == 0 and content(root / f"run {runs}") == straight
     counts = {n: lost.count(n) for n in sorted(set(lost))}
     print(f"{kills} kills in {runs + 1} runs of {2 * STEPS} steps, a checkpoint every {EVERY}: all ended with the same")
     print(f"bits; steps lost by a kill, and how often: {counts}")
 
 
-def until_first_step(process, folder, done):
-    """Wait for a step of a process, or its end; the time then."""
+def wait_for_first_step(process, folder, done):
+    """Wait until a process has done a step or has ended; return the time."""
     while process.poll() is None and done_steps(folder) == done:
         time.sleep(0.005)
     return time.perf_counter()

@@ -10,11 +10,12 @@ import pkgutil
 import re
 import subprocess
 import sys
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
-from helpers import find_dispatches, find_kernels
+from helpers import find_dispatches, find_kernels, process_environment
 
 import minigrad
 from minigrad.ops.op import OPS
@@ -56,6 +57,7 @@ def package_of(module):
     return module if SOURCES[module].name == "__init__.py" else module.rpartition(".")[0]
 
 
+@cache
 def syntax_tree(module):
     """Return the parsed source of a module."""
     return ast.parse(SOURCES[module].read_text(encoding="utf-8"))
@@ -122,7 +124,7 @@ def test_only_the_runtime_imports_numba(module):
 @pytest.mark.parametrize("module", [name for name in SOURCES if name.startswith("minigrad.ops")])
 def test_operations_do_not_branch_on_the_device(module):
     """Dispatch selects the implementation for a device by one dictionary lookup."""
-    for node in ast.walk(ast.parse(SOURCES[module].read_text(encoding="utf-8"))):
+    for node in ast.walk(syntax_tree(module)):
         if isinstance(node, ast.If | ast.IfExp | ast.Match):
             condition = node.subject if isinstance(node, ast.Match) else node.test
             names = {name.id for name in ast.walk(condition) if isinstance(name, ast.Name)}
@@ -184,7 +186,7 @@ print(json.dumps({"loaded": loaded, "listed": listed, "missing": missing, "same"
 def loaded_names():
     """Return what a new process finds after `import minigrad as mg`."""
     command, names = [sys.executable, "-c", IMPORT_MINIGRAD], json.dumps(USED_NAMES)
-    run = subprocess.run(command, input=names, cwd=ROOT.parent, capture_output=True, text=True)
+    run = subprocess.run(command, input=names, env=process_environment(), capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     return json.loads(run.stdout)
 

@@ -14,6 +14,7 @@ from functools import partial
 import numpy as np
 import pytest
 from cases import leaf
+from helpers import run_in_threads
 
 import minigrad as mg
 from minigrad.errors import DeviceError, DtypeError, GraphError, ShapeError
@@ -801,11 +802,7 @@ def train(steps=5):
 
 def test_training_in_two_threads_gives_the_bits_of_one():
     expected, found = train(), []
-    workers = [threading.Thread(target=lambda: found.extend(train() for _ in range(5))) for _ in range(2)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
+    run_in_threads(lambda number: found.extend(train() for _ in range(5)), 0, 1)
     assert found == [expected] * 10
 
 

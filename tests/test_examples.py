@@ -1,41 +1,33 @@
-"""Every example runs, leaves its pictures, and finds what its comments say; what it cannot use, it refuses at once."""
+"""Every example runs, saves its pictures, shows what its comments claim, and refuses invalid arguments at once."""
 
 import contextlib
-import importlib.util
 import os
 import re
 import struct
 import sys
 import zlib
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import load_example
 from PIL import Image, ImageFile, features
 
 import minigrad as mg
 from minigrad import data, datasets
 from minigrad.models import LeNet5
 
-FOLDER = Path(__file__).parents[1] / "examples"
 NAMES = ("hand_made_filters", "why_convolution", "rgb_shapes", "predict", "see_filters")
 
 
-def load(name):
-    specification = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
-
-
 def run(module, monkeypatch, *flags):
+    """Run an example with these flags."""
     monkeypatch.setattr(sys, "argv", [f"{module.__name__}.py", *map(str, flags)])
     module.main()
 
 
 def refusal(module, monkeypatch, capsys, *flags):
-    """What an example writes when it refuses its flags."""
+    """Return the error text of an example that refuses its flags."""
     with pytest.raises(SystemExit):
         run(module, monkeypatch, *flags)
     captured = capsys.readouterr()
@@ -43,24 +35,24 @@ def refusal(module, monkeypatch, capsys, *flags):
     return captured.err
 
 
-def are_pictures(*paths):
+def assert_pictures(*paths):
+    """Check that every file is a picture that is not of one colour."""
     for path in paths:
         with Image.open(path) as picture:
             assert np.asarray(picture.convert("L")).std() > 5, f"{path.name} is empty"
-    return True
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_folder_that_cannot_be_written_is_refused_before_anything_runs(name, monkeypatch, tmp_path, capsys):
+def test_a_folder_that_cannot_be_written_is_refused(name, monkeypatch, tmp_path, capsys):
     (tmp_path / "file").write_text("in the way")
     images = [tmp_path / "none.png"] if name == "predict" else []
-    said = refusal(load(name), monkeypatch, capsys, *images, "--out", tmp_path / "file" / "runs")
+    said = refusal(load_example(name), monkeypatch, capsys, *images, "--out", tmp_path / "file" / "runs")
     assert "cannot be written (Not a directory); choose another folder" in said
 
 
 @pytest.mark.parametrize("name", ["hand_made_filters", "rgb_shapes"])
-def test_a_seed_below_zero_is_refused(name, monkeypatch, tmp_path, capsys):
-    said = refusal(load(name), monkeypatch, capsys, "--seed", "-1", "--out", tmp_path)
+def test_a_negative_seed_is_refused(name, monkeypatch, tmp_path, capsys):
+    said = refusal(load_example(name), monkeypatch, capsys, "--seed", "-1", "--out", tmp_path)
     assert "--seed is -1; use 0 or more" in said
 
 
@@ -69,34 +61,34 @@ def test_a_seed_below_zero_is_refused(name, monkeypatch, tmp_path, capsys):
 
 @pytest.fixture
 def weights(tmp_path):
-    """A LeNet-5 whose first filters are the ones made by hand, so that the nearest are known."""
-    by_hand = [weight for name, weight in load("hand_made_filters").FILTERS.items() if name != "unchanged"]
+    """Save a LeNet-5 whose first filters are the hand-made ones, some negated; return the file."""
+    by_hand = [weight for name, weight in load_example("hand_made_filters").FILTERS.items() if name != "unchanged"]
     state = LeNet5().state_dict()
     state["conv1.weight"] = mg.tensor(np.stack([-by_hand[4], *by_hand[:4], np.eye(5)])[:, None].astype(np.float32))
     mg.save(state, tmp_path / "lenet5.safetensors")
     return tmp_path / "lenet5.safetensors"
 
 
-def test_filters_made_by_hand_are_found_among_learned_ones(monkeypatch, tmp_path, capsys, weights):
+def test_hand_made_filters_finds_the_nearest_learned_filters(monkeypatch, tmp_path, capsys, weights):
     Image.new("RGB", (90, 60), "orange").save(tmp_path / "photo.jpg")
-    run(load("hand_made_filters"), monkeypatch, tmp_path / "photo.jpg", "--weights", weights, "--out", tmp_path)
+    run(load_example("hand_made_filters"), monkeypatch, tmp_path / "photo.jpg", "--weights", weights, "--out", tmp_path)
     said = capsys.readouterr().out
     assert "picture of 60×90 pixels" in said
     assert "stride 2, padding 1: 5×5" in said
     for name, correlation in (("blur", "+1.00"), ("vertical edges", "+1.00"), ("corners", "-1.00")):
         assert f"  {name:17} {correlation}" in said
-    assert are_pictures(*(tmp_path / f"{name}.png" for name in ("answers", "stride_and_padding", "learned")))
+    assert_pictures(*(tmp_path / f"{name}.png" for name in ("answers", "stride_and_padding", "learned")))
 
 
-def test_training_makes_edges_of_random_filters(monkeypatch, tmp_path, capsys):
-    run(load("hand_made_filters"), monkeypatch, "--out", tmp_path)
+def test_hand_made_filters_shows_that_training_makes_edge_filters(monkeypatch, tmp_path, capsys):
+    run(load_example("hand_made_filters"), monkeypatch, "--out", tmp_path)
     lines = [line.split() for line in capsys.readouterr().out.splitlines() if "al edges" in line]
     trained, random = np.abs([[float(line[-2]), float(line[-1])] for line in lines[-2:]]).T
     assert (trained > 0.5).all() and (trained > random + 0.2).all()
 
 
-def test_each_filter_answers_to_what_it_is_named_after():
-    example = load("hand_made_filters")
+def test_hand_made_filters_respond_to_the_patterns_they_are_named_after():
+    example = load_example("hand_made_filters")
     steps = np.zeros((20, 20), np.float32)
     steps[:, 10:] = 1
 
@@ -123,26 +115,28 @@ def test_each_filter_answers_to_what_it_is_named_after():
         ),
     ],
 )
-def test_a_picture_that_cannot_be_filtered_is_refused(monkeypatch, tmp_path, capsys, size, content, message):
+def test_hand_made_filters_refuses_a_picture_that_cannot_be_filtered(
+    monkeypatch, tmp_path, capsys, size, content, message
+):
     path = tmp_path / "photo.png"
     if size:
         Image.new("L", size).save(path)
     elif content:
         path.write_bytes(content)
-    assert message in refusal(load("hand_made_filters"), monkeypatch, capsys, path, "--out", tmp_path)
+    assert message in refusal(load_example("hand_made_filters"), monkeypatch, capsys, path, "--out", tmp_path)
 
 
-def test_weights_of_another_network_are_refused(monkeypatch, tmp_path, capsys):
+def test_hand_made_filters_refuses_weights_of_another_network(monkeypatch, tmp_path, capsys):
     mg.save({"weight": mg.ones(3)}, tmp_path / "other.safetensors")
     flags = "--weights", tmp_path / "other.safetensors", "--out", tmp_path
-    assert "--weights: " in refusal(load("hand_made_filters"), monkeypatch, capsys, *flags)
+    assert "--weights: " in refusal(load_example("hand_made_filters"), monkeypatch, capsys, *flags)
 
 
 # ---- why_convolution.py
 
 
-def test_convolution_wins_in_order_and_loses_shuffled(monkeypatch, tmp_path, capsys):
-    example = load("why_convolution")
+def test_why_convolution_shows_that_convolution_wins_unless_pixels_are_shuffled(monkeypatch, tmp_path, capsys):
+    example = load_example("why_convolution")
     run(example, monkeypatch, "--quick", "--out", tmp_path)
     lines = capsys.readouterr().out.splitlines()
     counts = [int(line[21:].split()[0].replace(",", "")) for line in lines[:4]]
@@ -153,49 +147,49 @@ def test_convolution_wins_in_order_and_loses_shuffled(monkeypatch, tmp_path, cap
     convolutional, full = ([float(word[:-2 if word.endswith(",") else -1]) for word in line.split() if "%" in word]
                            for line in lines[6:8])  # fmt: skip
     assert convolutional[0] > convolutional[1] + 3 and abs(full[0] - full[1]) < 2 and full[1] > convolutional[1]
-    assert are_pictures(tmp_path / "why_convolution.png")
+    assert_pictures(tmp_path / "why_convolution.png")
 
 
-def test_digits_are_shifted_by_so_many_pixels_each_way():
-    example = load("why_convolution")
+def test_why_convolution_shifts_digits_in_four_directions():
+    example = load_example("why_convolution")
     image = np.zeros((1, 28, 28), np.uint8)
     image[0, 10, 20] = 255
-    places = [
+    positions = [
         tuple(np.argwhere(moved.images[0])[0]) for moved in example.shifted(example.data.ImageDataset(image, [0]), 3)
     ]
-    assert places == [(10, 23), (10, 17), (13, 20), (7, 20)]
+    assert positions == [(10, 23), (10, 17), (13, 20), (7, 20)]
 
 
-def test_shuffling_keeps_every_pixel():
-    example = load("why_convolution")
+def test_why_convolution_shuffles_without_losing_pixels():
+    example = load_example("why_convolution")
     digits = example.part(datasets.MNIST(train=False), 5)
     mixed = example.shuffled(digits, np.random.default_rng(0).permutation(784))
     assert (np.sort(mixed.images.reshape(5, -1)) == np.sort(digits.images.reshape(5, -1))).all()
     assert (mixed.images != digits.images).any()
 
 
-def test_no_training_at_all_is_refused(monkeypatch, tmp_path, capsys):
-    said = refusal(load("why_convolution"), monkeypatch, capsys, "--seeds", "0", "--out", tmp_path)
+def test_why_convolution_refuses_0_seeds(monkeypatch, tmp_path, capsys):
+    said = refusal(load_example("why_convolution"), monkeypatch, capsys, "--seeds", "0", "--out", tmp_path)
     assert "--seeds is 0; use 1 or more" in said
 
 
 # ---- rgb_shapes.py
 
 
-def test_colour_filters_are_learned(monkeypatch, tmp_path, capsys):
-    run(load("rgb_shapes"), monkeypatch, "--quick", "--out", tmp_path)
+def test_rgb_shapes_learns_colour_filters(monkeypatch, tmp_path, capsys):
+    run(load_example("rgb_shapes"), monkeypatch, "--quick", "--out", tmp_path)
     said, random, learned, _ = capsys.readouterr().out.splitlines()
-    assert float(said.split("%")[0]) > 40  # 5.6 by chance
+    assert float(said.split("%")[0]) > 40  # chance is 5.6
     shares = [
         [int(word[:-1]) for word in line.replace(",", "").split() if word.endswith("%")] for line in (random, learned)
     ]
-    assert shares[1][0] < shares[0][0] < shares[0][1] < shares[1][1]  # greyer ones, and more colourful ones
-    assert shares[1][2] > 2 * shares[0][2]  # and even ones
-    assert are_pictures(*(tmp_path / f"{name}.png" for name in ("pictures", "filters", "prototypes")))
+    assert shares[1][0] < shares[0][0] < shares[0][1] < shares[1][1]  # more grey filters, and more colourful ones
+    assert shares[1][2] > 2 * shares[0][2]  # and more even ones
+    assert_pictures(*(tmp_path / f"{name}.png" for name in ("pictures", "filters", "prototypes")))
 
 
-def test_pictures_are_drawn_the_same_from_one_seed_and_show_their_colour():
-    example = load("rgb_shapes")
+def test_rgb_shapes_draws_the_same_pictures_from_one_seed_in_the_colour_of_their_class():
+    example = load_example("rgb_shapes")
     first, again, other = (example.draw_many(36, seed) for seed in (0, 0, 1))
     assert (first.images == again.images).all() and (first.images != other.images).any()
     for image, label in zip(first.images, first.labels, strict=True):
@@ -203,8 +197,8 @@ def test_pictures_are_drawn_the_same_from_one_seed_and_show_their_colour():
         assert ("red", "green", "blue")[middle.argmax()] in example.CLASSES[label]
 
 
-def test_grey_and_even_filters_are_told_from_others():
-    example = load("rgb_shapes")
+def test_rgb_shapes_measures_how_grey_and_even_filters_are():
+    example = load_example("rgb_shapes")
     grey_edge = np.broadcast_to(np.repeat([-1.0, 0, 1], [3, 1, 3]), (3, 7, 7))
     red = np.zeros((3, 7, 7))
     red[0] = 1
@@ -217,9 +211,9 @@ def test_grey_and_even_filters_are_told_from_others():
 
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory):
-    """Weights of a LeNet-5 trained for a moment, and the folder they lie in."""
+    """Train a LeNet-5 for a short time; return the folder with its weights and a checkpoint."""
     folder = tmp_path_factory.mktemp("digits")
-    hand_made, model = load("hand_made_filters"), LeNet5(image_size=28)
+    hand_made, model = load_example("hand_made_filters"), LeNet5(image_size=28)
     mg.manual_seed(0)
     hand_made.train(model, seed=0)
     mg.save(model.state_dict(), folder / "lenet5.safetensors")
@@ -228,7 +222,7 @@ def digits(tmp_path_factory):
 
 
 def photograph(number, dark_ink=True, noise=4):
-    """A test digit on a large sheet, off its middle, lit from the left, with the noise of a camera."""
+    """Return a simulated photograph: a test digit on a large sheet, off the centre, lit from the left, with noise."""
     sheet = np.zeros((300, 400))
     digit = Image.fromarray(datasets.MNIST(train=False).images[number]).resize((196, 196), Image.Resampling.BICUBIC)
     sheet[40:236, 150:346] = np.asarray(digit) / 255
@@ -238,23 +232,23 @@ def photograph(number, dark_ink=True, noise=4):
 
 
 def prediction(monkeypatch, capsys, weights, *paths):
-    """The most probable digit of each picture."""
-    run(load("predict"), monkeypatch, *paths, "--weights", weights, "--out", weights.parent / "seen")
+    """Return the digit that predict.py finds in each picture."""
+    run(load_example("predict"), monkeypatch, *paths, "--weights", weights, "--out", weights.parent / "seen")
     return [int(line.split(": ")[1].split()[0]) for line in capsys.readouterr().out.splitlines()[1:]]
 
 
 @pytest.mark.parametrize("file", ["lenet5.safetensors", "checkpoint.safetensors"])
-def test_photographs_are_read(monkeypatch, capsys, digits, tmp_path, file):
+def test_predict_reads_photographs_with_weights_or_a_checkpoint(monkeypatch, capsys, digits, tmp_path, file):
     numbers, truth = range(10), datasets.MNIST(train=False).labels[:10]
     for number in numbers:
         photograph(number, dark_ink=number % 2 == 0).save(tmp_path / f"{number}.jpg")
     read = prediction(monkeypatch, capsys, digits / file, *(tmp_path / f"{number}.jpg" for number in numbers))
     assert np.mean(read == truth) >= 0.9
-    assert are_pictures(*(digits / "seen" / f"{number + 1}_{number}.png" for number in numbers))
+    assert_pictures(*(digits / "seen" / f"{number + 1}_{number}.png" for number in numbers))
 
 
-def test_all_that_a_file_may_be_is_read_alike(monkeypatch, capsys, digits, tmp_path):
-    """Turned as EXIF says, transparent, in CMYK, with 16 bits, small, or with a fine pen."""
+def test_predict_reads_all_kinds_of_files_alike(monkeypatch, capsys, digits, tmp_path):
+    """The files are rotated with EXIF, transparent, in CMYK, of 16 bits, small, or drawn with a thin pen."""
     seven, turned = photograph(0, noise=0), Image.Exif()
     turned[0x0112] = 6
     seven.rotate(90, expand=True).save(tmp_path / "turned.jpg", exif=turned)
@@ -273,9 +267,9 @@ def test_all_that_a_file_may_be_is_read_alike(monkeypatch, capsys, digits, tmp_p
     assert prediction(monkeypatch, capsys, digits / "lenet5.safetensors", *paths) == [7] * 6
 
 
-def test_a_digit_is_put_where_mnist_has_it():
-    """Its own test images come back nearly unchanged: 20 pixels large, their mass in the middle."""
-    example = load("predict")
+def test_predict_scales_and_centres_a_digit_as_mnist_does():
+    """A cropped test digit becomes 20 pixels large again, with its centre of mass in the middle."""
+    example = load_example("predict")
     for image in datasets.MNIST(train=False).images[:20]:
         rows, columns = (np.flatnonzero(image.max(axis)) for axis in (1, 0))
         cut = image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] / 255
@@ -285,13 +279,14 @@ def test_a_digit_is_put_where_mnist_has_it():
         assert np.abs(middle - 13.5).max() <= 0.5
 
 
-def test_shares_of_pixels_add_up_to_the_change_of_the_lead(digits):
-    """Gradient times ink is what the lead changes by where the ink fades a little."""
-    example, model = load("predict"), LeNet5(image_size=32)
+def test_predict_attributes_the_lead_to_pixels(digits):
+    """A pixel's share is gradient times ink; their sum is the change of the lead if all ink fades a little."""
+    example, model = load_example("predict"), LeNet5(image_size=32)
     model.load_state_dict(mg.load(digits / "lenet5.safetensors"))
     digit = datasets.MNIST(train=False).images[0].astype(np.float32) / 255
 
     def lead(digit):
+        """Return the difference of the two largest log probabilities."""
         log = np.log(np.sort(example.read(model, digit)[0].astype(np.float64)))
         return log[-1] - log[-2]
 
@@ -312,35 +307,35 @@ def test_shares_of_pixels_add_up_to_the_change_of_the_lead(digits):
         (Image.effect_noise((200, 300), 5), "no digit found: ink and paper differ by"),
     ],
 )
-def test_what_cannot_be_read_is_refused(monkeypatch, tmp_path, capsys, digits, content, message):
+def test_predict_refuses_what_it_cannot_read(monkeypatch, tmp_path, capsys, digits, content, message):
     path = tmp_path / "photo.png"
     if isinstance(content, bytes):
         path.write_bytes(content)
     elif content:
         content.save(path)
     flags = "--weights", digits / "lenet5.safetensors", "--out", tmp_path
-    assert f"{path}: {message}" in refusal(load("predict"), monkeypatch, capsys, path, *flags)
+    assert f"{path}: {message}" in refusal(load_example("predict"), monkeypatch, capsys, path, *flags)
 
 
-def test_a_picture_cut_off_is_refused(monkeypatch, tmp_path, capsys, digits):
+def test_predict_refuses_a_truncated_picture(monkeypatch, tmp_path, capsys, digits):
     photograph(0).save(tmp_path / "whole.png")
     (tmp_path / "half.png").write_bytes((tmp_path / "whole.png").read_bytes()[:9000])
     flags = "--weights", digits / "lenet5.safetensors", "--out", tmp_path
-    said = refusal(load("predict"), monkeypatch, capsys, tmp_path / "half.png", *flags)
+    said = refusal(load_example("predict"), monkeypatch, capsys, tmp_path / "half.png", *flags)
     assert "half.png: is not an image, or is damaged" in said
 
 
-def test_missing_weights_are_refused_with_what_to_run(monkeypatch, tmp_path, capsys):
+def test_predict_names_the_command_that_makes_missing_weights(monkeypatch, tmp_path, capsys):
     flags = tmp_path / "photo.png", "--weights", tmp_path / "none.safetensors", "--out", tmp_path
-    said = refusal(load("predict"), monkeypatch, capsys, *flags)
+    said = refusal(load_example("predict"), monkeypatch, capsys, *flags)
     assert f"there is no {tmp_path / 'none.safetensors'}; run python examples/train_mnist.py, which writes it" in said
 
 
 PICTURES = "predict", "hand_made_filters"
 
 
-def bomb(path, width, height):
-    """A PNG of so many white pixels, of a few kilobytes, as Pillow would never write it."""
+def write_huge_png(path, width, height):
+    """Write a white PNG of many pixels that takes only a few kilobytes."""
     row = zlib.compressobj(9)
     data = b"".join(row.compress(b"\0" + b"\xff" * width) for _ in range(height)) + row.flush()
     chunks = (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)), (b"IDAT", data), (b"IEND", b"")
@@ -350,17 +345,17 @@ def bomb(path, width, height):
 
 
 @pytest.mark.parametrize("name", PICTURES)
-def test_a_picture_of_too_many_pixels_is_refused_before_it_is_decoded(name, monkeypatch, tmp_path, capsys, digits):
-    bomb(tmp_path / "bomb.png", 13_000, 13_000)
+def test_a_picture_with_too_many_pixels_is_refused_before_it_is_decoded(name, monkeypatch, tmp_path, capsys, digits):
+    write_huge_png(tmp_path / "bomb.png", 13_000, 13_000)
     monkeypatch.setattr(ImageFile.ImageFile, "load", None)
     flags = tmp_path / "bomb.png", "--weights", digits / "lenet5.safetensors", "--out", tmp_path
-    said = refusal(load(name), monkeypatch, capsys, *flags)
+    said = refusal(load_example(name), monkeypatch, capsys, *flags)
     assert "bomb.png" in said and "13000×13000 pixels, at most 50,000,000" in said
 
 
 @pytest.mark.parametrize("name", PICTURES)
-def test_a_large_jpeg_is_decoded_at_a_part_of_its_size(name, monkeypatch, tmp_path):
-    example, sizes, seven = load(name), [], photograph(0, noise=0)
+def test_a_large_jpeg_is_decoded_at_a_reduced_size(name, monkeypatch, tmp_path):
+    example, sizes, seven = load_example(name), [], photograph(0, noise=0)
     seven.resize((4000, 3000)).save(tmp_path / "large.jpg")
     monkeypatch.setattr(example, "MOST_PIXELS", 3_000_000)
     decode = ImageFile.ImageFile.load
@@ -371,32 +366,40 @@ def test_a_large_jpeg_is_decoded_at_a_part_of_its_size(name, monkeypatch, tmp_pa
 
 @pytest.mark.parametrize("name", PICTURES)
 @pytest.mark.parametrize("kind", ["png", "jpg", "gif", "tif", "webp", "avif", "bmp", "ico"])
-@pytest.mark.filterwarnings("ignore")  # Pillow's, on what it finds broken
-def test_damaged_pictures_of_every_kind_are_refused_or_read(name, kind, tmp_path):
-    """Cut off, or with bytes changed, at any place: grey levels, or an error of ours."""
+@pytest.mark.filterwarnings("ignore")  # warnings of Pillow about damaged files
+def test_damaged_pictures_of_every_format_are_read_or_refused(name, kind, tmp_path):
+    """Truncated or with changed bytes: the picture is read, or the error is a DataError."""
     if f".{kind}" not in Image.registered_extensions() or (kind == "avif" and not features.check("avif")):
         pytest.skip(f"Pillow cannot write {kind} here")
-    example, path, random = load(name), tmp_path / f"photo.{kind}", np.random.default_rng(0)
+    example, path, random = load_example(name), tmp_path / f"photo.{kind}", np.random.default_rng(0)
     photograph(0).resize((60, 45)).convert("RGB").save(path)
     whole = np.frombuffer(path.read_bytes(), np.uint8)
     for _ in range(40):
         damaged = whole.copy()
-        places = random.integers(0, len(whole) if random.random() < 0.5 else min(200, len(whole)), 4)
-        damaged[places] = random.integers(0, 256, 4)
+        positions = random.integers(0, len(whole) if random.random() < 0.5 else min(200, len(whole)), 4)
+        damaged[positions] = random.integers(0, 256, 4)
         path.write_bytes(damaged[: random.integers(1, len(whole)) if random.random() < 0.3 else None].tobytes())
         with contextlib.suppress(mg.errors.DataError):
             grey = (example.open_upright if name == "predict" else example.photograph)(path)
             assert grey.min() >= 0 and grey.max() <= 1
 
 
-def test_any_legal_name_of_a_picture_is_taken(monkeypatch, tmp_path, capsys, digits):
+def test_predict_takes_any_legal_file_name(monkeypatch, tmp_path, capsys, digits):
     names = [b"caf\xe9.jpg", b"$x$ $\\frac{$.jpg", b"two\nlines.jpg", b"x" * 251 + b".jpg"]
     paths = [tmp_path / os.fsdecode(name) for name in names]
     for path in paths:
         with path.open("wb") as file:
             photograph(0).save(file, "JPEG")
-    run(load("predict"), monkeypatch, *paths, "--weights", digits / "lenet5.safetensors", "--out", tmp_path / "seen")
-    assert b"caf\\udce9.jpg: " in capsys.readouterr().out.encode()  # which a terminal can show
+    run(
+        load_example("predict"),
+        monkeypatch,
+        *paths,
+        "--weights",
+        digits / "lenet5.safetensors",
+        "--out",
+        tmp_path / "seen",
+    )
+    assert b"caf\\udce9.jpg: " in capsys.readouterr().out.encode()  # escaped, so that a terminal can print it
     assert len(list((tmp_path / "seen").iterdir())) == 4
 
 
@@ -405,7 +408,7 @@ def test_weights_that_are_no_dict_are_refused(name, monkeypatch, tmp_path, capsy
     photograph(0).save(tmp_path / "photo.png")
     mg.save([1, 2], tmp_path / "list.safetensors")
     flags = tmp_path / "photo.png", "--weights", tmp_path / "list.safetensors", "--out", tmp_path
-    assert "expected a dict of tensors, got a list" in refusal(load(name), monkeypatch, capsys, *flags)
+    assert "expected a dict of tensors, got a list" in refusal(load_example(name), monkeypatch, capsys, *flags)
 
 
 # ---- see_filters.py
@@ -414,13 +417,13 @@ def test_weights_that_are_no_dict_are_refused(name, monkeypatch, tmp_path, capsy
 SEE_FILTERS_PICTURES = "early_filters", "deep_filters", "contact_sheet", "feature_maps", "one_pixel"
 
 
-def test_see_filters_leaves_its_pictures_and_its_filters_move(monkeypatch, tmp_path, capsys):
+def test_see_filters_saves_its_pictures_and_its_filters_move(monkeypatch, tmp_path, capsys):
     """After 60 steps; a whole epoch has 468."""
-    example, whole_epoch = load("see_filters"), data.DataLoader.__iter__
+    example, whole_epoch = load_example("see_filters"), data.DataLoader.__iter__
     monkeypatch.setattr(data.DataLoader, "__iter__", lambda loader: islice(whole_epoch(loader), 60))
-    monkeypatch.setattr(example, "LOOKED_AT", 200)
+    monkeypatch.setattr(example, "REPORT_DIGITS", 200)
     run(example, monkeypatch, "--epochs", 1, "--out", tmp_path)
-    assert are_pictures(*(tmp_path / f"{name}.png" for name in SEE_FILTERS_PICTURES))
+    assert_pictures(*(tmp_path / f"{name}.png" for name in SEE_FILTERS_PICTURES))
     with Image.open(tmp_path / "evolution.gif") as film:
         assert film.n_frames == 4  # step 0, 20, 40, 60
     assert "</html>" in (tmp_path / "report.html").read_text()
@@ -430,4 +433,4 @@ def test_see_filters_leaves_its_pictures_and_its_filters_move(monkeypatch, tmp_p
 
 
 def test_see_filters_refuses_no_epochs(monkeypatch, capsys):
-    assert "--epochs is 0" in refusal(load("see_filters"), monkeypatch, capsys, "--epochs", 0)
+    assert "--epochs is 0" in refusal(load_example("see_filters"), monkeypatch, capsys, "--epochs", 0)

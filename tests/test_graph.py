@@ -1,13 +1,13 @@
 """mg.graph: a replay gives the bits of a plain call, also in training; what cannot be replayed is refused."""
 
 import gc
-import threading
 import warnings
 import weakref
 
 import numpy as np
 import pytest
 from cases import CASES, PLAIN, leaf, on_device
+from helpers import DEVICES, run_in_threads
 from hypothesis import given, settings, strategies as st
 
 import minigrad as mg
@@ -39,7 +39,7 @@ def value_and_gradients(run, weights):
     return function
 
 
-@pytest.mark.parametrize("device", ["cpu", "numpy"])
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("name", CASES)
 @settings(max_examples=5)
 @given(data=st.data())
@@ -110,7 +110,7 @@ OPTIMIZERS = {
 }
 
 
-@pytest.mark.parametrize("device", ["cpu", "numpy"])
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_recorded_training_gives_the_weights_of_plain_training(name, device):
     """The model has dropout, the learning rate a schedule, the last batches another size."""
@@ -358,11 +358,7 @@ def test_several_threads_may_call_a_recorded_function():
             if chain(mg.full((4096,), value))[0].item() != value + 20:
                 wrong.append(value)
 
-    workers = [threading.Thread(target=work, args=(float(value),)) for value in range(4)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
+    run_in_threads(work, 0.0, 1.0, 2.0, 3.0)
     assert not wrong
 
 

@@ -6,6 +6,7 @@ import re
 
 import numpy as np
 import pytest
+from helpers import parameter
 
 import minigrad as mg
 from minigrad.errors import DtypeError, GraphError, StateError, ValidationError
@@ -13,13 +14,9 @@ from minigrad.optim import SGD, Adam, Optimizer, lr_scheduler
 from minigrad.serialization import load, save
 
 
-def leaf(*data, dtype=None):
-    return mg.tensor(list(data), dtype, requires_grad=True)
-
-
 def rates(make, steps, lr=0.5, **options):
-    """The rates of both groups, the second at a tenth, at t = 0 ... steps."""
-    optimizer = SGD([{"params": [leaf(1.0)]}, {"params": [leaf(1.0)], "lr": lr / 10}], lr=lr, **options)
+    """Return the learning rates of two groups at t = 0 ... steps; the second group starts with a tenth of lr."""
+    optimizer = SGD([{"params": [parameter(1.0)]}, {"params": [parameter(1.0)], "lr": lr / 10}], lr=lr, **options)
     scheduler, seen = make(optimizer), []
     for _ in range(steps + 1):
         seen.append([group["lr"] for group in optimizer.param_groups])
@@ -30,6 +27,7 @@ def rates(make, steps, lr=0.5, **options):
 
 
 def cosine(start, end, share):
+    """Return the value at a share of the way from start to end on half a cosine wave."""
     return end + (start - end) * (1 + math.cos(math.pi * share)) / 2
 
 
@@ -48,10 +46,10 @@ def cosine(start, end, share):
         (lambda o: lr_scheduler.LinearLR(o, 1.0, 0.1, 9), lambda base, t: base * (1 - 0.9 * min(t, 9) / 9)),
     ],
 )
-def test_schedules_follow_their_closed_formulas(make, closed):
+def test_schedules_equal_their_closed_formulas(make, closed):
     expected = [[closed(0.5, t), closed(0.05, t)] for t in range(13)]
     np.testing.assert_allclose(rates(make, 12), expected, rtol=1e-12)
-    optimizer = SGD([{"params": [leaf(1.0)]}, {"params": [leaf(1.0)], "lr": 0.05}], lr=0.5)
+    optimizer = SGD([{"params": [parameter(1.0)]}, {"params": [parameter(1.0)], "lr": 0.05}], lr=0.5)
     scheduler = make(optimizer)
     for t in (12, 3, 0, 7):  # step(epoch) goes there at once
         scheduler.step(t)
@@ -59,15 +57,15 @@ def test_schedules_follow_their_closed_formulas(make, closed):
         np.testing.assert_allclose(scheduler.get_last_lr(), expected[t], rtol=1e-12)
 
 
-def test_a_long_cosine_stays_on_its_wave():
-    """Rounding in 600 steps, each made of the last, five times past eta_min."""
+def test_cosine_annealing_stays_accurate_over_many_steps():
+    """Each of 600 steps is computed from the one before; the wave passes eta_min five times."""
     seen = rates(lambda o: lr_scheduler.CosineAnnealingLR(o, 67, 0.01), 600)[:, 0]
     np.testing.assert_allclose(seen, [cosine(0.5, 0.01, t / 67) for t in range(601)], rtol=1e-9)
 
 
-def course(steps, *makes, by_hand=None, setting="lr"):
-    """A setting at t = 0 ... steps under schedules that step in turn; `by_hand` is the rate set before the third."""
-    optimizer = SGD([leaf(1.0)], lr=1.0, momentum=0.9)
+def settings_over_time(steps, *makes, by_hand=None, setting="lr"):
+    """Return a setting at t = 0 ... steps under one or more schedules; lr is set to `by_hand` before the third step."""
+    optimizer = SGD([parameter(1.0)], lr=1.0, momentum=0.9)
     schedulers = [make(optimizer) for make in makes]
     seen = [optimizer.param_groups[0][setting]]
     for t in range(steps):
@@ -114,8 +112,8 @@ def one_cycle(optimizer):
         ((exponential, one_cycle), [0.04, 0.9944154354509117, 0.811745653949763, 0.46263710266697505]),
     ],
 )
-def test_two_schedules_go_on_from_each_other(makes, pytorch):
-    assert course(len(pytorch) - 1, *makes) == pytorch
+def test_two_schedules_together_equal_pytorchs(makes, pytorch):
+    assert settings_over_time(len(pytorch) - 1, *makes) == pytorch
 
 
 @pytest.mark.parametrize(
@@ -135,16 +133,16 @@ def test_two_schedules_go_on_from_each_other(makes, pytorch):
         (one_cycle, [0.04, 0.9944154354509117, 0.811745653949763, 0.46263710266697505, 0.1334775301888306, 4e-6]),
     ],
 )
-def test_a_rate_set_by_hand_is_gone_on_from(make, pytorch):
-    assert course(len(pytorch) - 1, make, by_hand=0.2) == pytorch
+def test_a_schedule_continues_from_a_rate_set_by_hand(make, pytorch):
+    assert settings_over_time(len(pytorch) - 1, make, by_hand=0.2) == pytorch
 
 
 @pytest.mark.parametrize("make", [step_lr, exponential, linear])
-def test_a_group_added_later_takes_part(make):
-    optimizer = SGD([leaf(1.0)], lr=1.0)
+def test_a_schedule_includes_a_parameter_group_added_later(make):
+    optimizer = SGD([parameter(1.0)], lr=1.0)
     scheduler = make(optimizer)
     scheduler.step()
-    optimizer.add_param_group({"params": [leaf(1.0)], "lr": optimizer.param_groups[0]["lr"] / 2})
+    optimizer.add_param_group({"params": [parameter(1.0)], "lr": optimizer.param_groups[0]["lr"] / 2})
     for _ in range(3):
         scheduler.step()
         first, second = scheduler.get_last_lr()
@@ -152,11 +150,11 @@ def test_a_group_added_later_takes_part(make):
     assert scheduler.base_lrs == [1.0]
 
 
-def test_a_group_added_later_is_refused_where_its_base_rate_is_needed():
+def test_a_schedule_refuses_a_parameter_group_added_later_if_it_needs_its_base_rate():
     for make, steps, epoch in ((annealing, 3, None), (exponential, 3, 5), (one_cycle, 1, None)):
-        optimizer = SGD([leaf(1.0)], lr=1.0, momentum=0.9)
+        optimizer = SGD([parameter(1.0)], lr=1.0, momentum=0.9)
         scheduler = make(optimizer)
-        optimizer.add_param_group({"params": [leaf(1.0)], "lr": 0.5})
+        optimizer.add_param_group({"params": [parameter(1.0)], "lr": 0.5})
         for _ in range(steps if make is not one_cycle else 0):
             scheduler.step()
         before = copy.deepcopy((scheduler.state_dict(), [group["lr"] for group in optimizer.param_groups]))
@@ -165,23 +163,23 @@ def test_a_group_added_later_is_refused_where_its_base_rate_is_needed():
         assert (scheduler.state_dict(), [group["lr"] for group in optimizer.param_groups]) == before
 
 
-def test_get_lr_outside_a_step_warns():
-    scheduler = exponential(SGD([leaf(1.0)], lr=1.0))
+def test_get_lr_outside_step_warns():
+    scheduler = exponential(SGD([parameter(1.0)], lr=1.0))
     with pytest.warns(UserWarning, match=r"^ExponentialLR: get_lr\(\) outside step\(\) .*; use get_last_lr\(\)$"):
         assert scheduler.get_lr() == [0.5]
     assert scheduler.get_last_lr() == [1.0]
 
 
-def test_a_schedule_does_not_step_in_a_recorded_function():
-    optimizer = SGD([leaf(1.0)], lr=1.0)
+def test_a_schedule_refuses_to_step_in_a_recorded_function():
+    optimizer = SGD([parameter(1.0)], lr=1.0)
     scheduler = exponential(optimizer)
     with pytest.raises(GraphError, match="^graph: a step of a schedule inside .*; call it after the recorded"):
         mg.graph(scheduler.step)()
     assert (scheduler.last_epoch, scheduler.get_last_lr(), optimizer.param_groups[0]["lr"]) == (0, [1.0], 1.0)
 
 
-def test_a_milestone_of_pytorchs_counter_or_of_a_list():
-    optimizer = SGD([leaf(1.0)], lr=1.0)
+def test_multi_step_lr_loads_milestones_as_a_counter_or_a_list():
+    optimizer = SGD([parameter(1.0)], lr=1.0)
     scheduler = multi_step(optimizer)
     for milestones in ({2: 2}, [2, 2]):
         scheduler.load_state_dict({**scheduler.state_dict(), "milestones": milestones, "last_epoch": 1})
@@ -196,34 +194,37 @@ def test_a_milestone_of_pytorchs_counter_or_of_a_list():
     + [("LinearLR", {}), ("MultiStepLR", {"milestones": [3, 9, 9, 40]})]
     + [("OneCycleLR", {"max_lr": 1.0, "total_steps": 300, "three_phase": three}) for three in (False, True)],
 )
-def test_schedules_are_pytorchs_to_the_bit(module, options):
-    """With another schedule beside them, a rate set by hand, and a state that goes from one to the other."""
+def test_schedules_give_the_bits_of_pytorch(module, options):
+    """There is a second schedule, a rate is set by hand, and the state of PyTorch is loaded at every step."""
     torch = pytest.importorskip("torch")
 
-    def course(library, leaf):
-        optimizer = library.optim.SGD([{"params": [leaf()]}, {"params": [leaf()], "lr": 0.03}], lr=0.7, momentum=0.9)
+    def run(library, make_parameter):
+        optimizer = library.optim.SGD(
+            [{"params": [make_parameter()]}, {"params": [make_parameter()], "lr": 0.03}], lr=0.7, momentum=0.9
+        )
         make = getattr(library.optim.lr_scheduler, module)
         pair = make(optimizer, **options), library.optim.lr_scheduler.ExponentialLR(optimizer, 0.99)
         for t in range(300):
             if t == 100:
                 optimizer.param_groups[1]["lr"] = 0.5
-            optimizer.step()  # of no gradients; PyTorch warns without
+            optimizer.step()  # without gradients; PyTorch warns if it is left out
             for scheduler in pair:
                 scheduler.step()
             yield [(group["lr"], group["momentum"]) for group in optimizer.param_groups], pair[0]
 
-    theirs = course(torch, lambda: torch.ones(1, requires_grad=True))
-    for (mine, scheduler), (expected, judge) in zip(course(mg, lambda: leaf(1.0)), theirs, strict=True):
+    theirs = run(torch, lambda: torch.ones(1, requires_grad=True))
+    for (mine, scheduler), (expected, reference) in zip(run(mg, lambda: parameter(1.0)), theirs, strict=True):
         assert mine == expected
-        scheduler.load_state_dict(judge.state_dict())
+        scheduler.load_state_dict(reference.state_dict())
 
 
 def line(start, end, share):
+    """Return the value at a share of the way from start to end on a line."""
     return start + (end - start) * share
 
 
 @pytest.mark.parametrize(("strategy", "between"), [("cos", cosine), ("linear", line)])
-def test_one_cycle(strategy, between):
+def test_one_cycle_lr_equals_its_formula(strategy, between):
     climb = 0.3 * 20 - 1  # t of the peak
     seen = rates(
         lambda o: lr_scheduler.OneCycleLR(
@@ -241,27 +242,27 @@ def test_one_cycle(strategy, between):
 
 
 @pytest.mark.parametrize(("share", "peak"), [(0.0, 0), (0.1, 0), (1.0, 9)])
-def test_one_cycle_with_its_peak_at_an_end(share, peak):
+def test_one_cycle_lr_with_its_peak_at_the_start_or_end(share, peak):
     seen = rates(lambda o: lr_scheduler.OneCycleLR(o, 1.0, total_steps=10, pct_start=share), 10)[:, 0]
     assert np.isfinite(seen).all()
-    assert seen[peak] == seen.max() if share else seen[0] < 1  # with no climb at all, PyTorch starts just past the peak
+    assert seen[peak] == seen.max() if share else seen[0] < 1  # with pct_start=0, PyTorch starts just after the peak
 
 
-def test_one_cycle_of_three_phases():
+def test_one_cycle_lr_of_three_phases_equals_pytorchs():
     def make(optimizer):
         return lr_scheduler.OneCycleLR(
             optimizer, [1.0], 10, three_phase=True, base_momentum=[0.8], max_momentum=[0.9], last_epoch=-1
         )
 
-    assert course(10, make) == [
+    assert settings_over_time(10, make) == [
         *[0.04, 0.52, 1.0, 0.52, 0.04, 0.0361807218535102, 0.0261817218535102],
         *[0.013822278146489805, 0.0038232781464898036, 4e-06, 0.0038232781464897993],
     ]
-    assert course(10, make, setting="momentum") == [0.9, 0.85, 0.8, 0.85, *[0.9] * 7]
+    assert settings_over_time(10, make, setting="momentum") == [0.9, 0.85, 0.8, 0.85, *[0.9] * 7]
 
 
-def test_one_cycle_turns_momentum_the_other_way():
-    optimizer = SGD([leaf(1.0)], momentum=0.5)
+def test_one_cycle_lr_lowers_momentum_while_the_rate_rises():
+    optimizer = SGD([parameter(1.0)], momentum=0.5)
     scheduler = lr_scheduler.OneCycleLR(optimizer, 1.0, total_steps=10, pct_start=0.5)
     seen = [optimizer.param_groups[0]["momentum"]]
     for _ in range(9):
@@ -270,8 +271,8 @@ def test_one_cycle_turns_momentum_the_other_way():
     np.testing.assert_allclose([seen[0], seen[4], seen[9]], [0.95, 0.85, 0.95], rtol=1e-12)
 
 
-def test_one_cycle_turns_the_first_beta_or_nothing():
-    w = leaf(1.0)
+def test_one_cycle_lr_cycles_the_first_beta_unless_told_not_to():
+    w = parameter(1.0)
     optimizer = Adam([w])
     lr_scheduler.OneCycleLR(optimizer, 1.0, total_steps=10)
     assert optimizer.param_groups[0]["betas"] == (0.95, 0.999)
@@ -291,8 +292,8 @@ SCHEDULES = [
 
 
 @pytest.mark.parametrize("make", SCHEDULES)
-def test_schedules_resume(make, tmp_path):
-    w = leaf(1.0)
+def test_schedules_resume_from_a_file(make, tmp_path):
+    w = parameter(1.0)
     optimizer = SGD([w], lr=0.5, momentum=0.9)
     scheduler = make(optimizer)
     for _ in range(4):
@@ -310,21 +311,21 @@ def test_schedules_resume(make, tmp_path):
         assert other.param_groups == optimizer.param_groups
 
 
-def test_last_epoch_goes_on_from_a_loaded_optimiser():
-    optimizer = SGD([leaf(1.0)], lr=0.5)
+def test_last_epoch_continues_from_a_loaded_optimizer():
+    optimizer = SGD([parameter(1.0)], lr=0.5)
     scheduler = lr_scheduler.ExponentialLR(optimizer, 0.5)
     scheduler.step()
     resumed = lr_scheduler.ExponentialLR(optimizer, 0.5, last_epoch=1)
     assert (resumed.get_last_lr(), resumed.last_epoch, resumed.base_lrs) == ([0.25], 2, [0.5])  # as in PyTorch
 
 
-def test_a_schedule_after_the_loaded_state_begins_with_its_rate():
-    """As in PyTorch: the base is the "initial_lr" of the saved optimiser."""
-    optimizer = SGD([leaf(1.0)], lr=1.0, momentum=0.9)
+def test_a_schedule_built_after_load_state_dict_starts_with_the_loaded_rate():
+    """As in PyTorch: the base rate is the "initial_lr" of the saved optimizer."""
+    optimizer = SGD([parameter(1.0)], lr=1.0, momentum=0.9)
     scheduler = exponential(optimizer)
     for _ in range(3):
         scheduler.step()
-    other = SGD([leaf(1.0)], lr=0.9, momentum=0.9)
+    other = SGD([parameter(1.0)], lr=0.9, momentum=0.9)
     other.load_state_dict(optimizer.state_dict())
     late = exponential(other)
     assert (late.get_last_lr(), late.base_lrs, late.last_epoch) == ([0.125], [1.0], 0)
@@ -333,8 +334,8 @@ def test_a_schedule_after_the_loaded_state_begins_with_its_rate():
     assert one_cycle(other).get_last_lr() == [pytest.approx(0.04)]
 
 
-def test_a_step_after_the_last_changes_nothing():
-    optimizer = SGD([leaf(1.0)], momentum=0.9)
+def test_one_cycle_lr_refuses_a_step_after_the_last_and_changes_nothing():
+    optimizer = SGD([parameter(1.0)], momentum=0.9)
     scheduler = lr_scheduler.OneCycleLR(optimizer, 1.0, total_steps=2)
     scheduler.step()
     scheduler.step()
@@ -345,7 +346,7 @@ def test_a_step_after_the_last_changes_nothing():
 
 
 class NoMomentum(Optimizer):
-    """An optimiser with a rate and nothing else."""
+    """An optimizer with a learning rate only."""
 
 
 @pytest.mark.parametrize(
@@ -420,18 +421,18 @@ class NoMomentum(Optimizer):
         (
             ValidationError,
             "OneCycleLR: the optimiser has neither momentum nor betas; use cycle_momentum=False",
-            lambda o: lr_scheduler.OneCycleLR(NoMomentum([leaf(1.0)], {"lr": 1.0}), 1.0, 5),
+            lambda o: lr_scheduler.OneCycleLR(NoMomentum([parameter(1.0)], {"lr": 1.0}), 1.0, 5),
         ),
     ],
 )
-def test_schedules_refuse(kind, message, make):
-    optimizer = SGD([leaf(1.0)])
+def test_schedules_refuse_invalid_arguments(kind, message, make):
+    optimizer = SGD([parameter(1.0)])
     before = copy.deepcopy(optimizer.defaults)
     with pytest.raises(kind, match=re.escape(message)):
         make(optimizer)
     assert {k: v for k, v in optimizer.param_groups[0].items() if k != "params"} == before
 
 
-def test_the_base_schedule_names_what_is_missing():
+def test_lr_scheduler_base_class_names_the_method_to_define():
     with pytest.raises(NotImplementedError, match=re.escape("LRScheduler: define get_lr()")):
-        lr_scheduler.LRScheduler(SGD([leaf(1.0)]))
+        lr_scheduler.LRScheduler(SGD([parameter(1.0)]))

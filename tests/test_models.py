@@ -1,7 +1,8 @@
-"""LeNet-5: its size, its shapes, its names, and that it learns."""
+"""LeNet-5: number of parameters, names, shapes, gradients, and that it learns."""
 
 import numpy as np
 import pytest
+from helpers import DEVICES
 
 import minigrad as mg
 from minigrad.errors import ShapeError, ValidationError
@@ -11,16 +12,17 @@ from minigrad.nn import functional as F
 BOTH = pytest.mark.parametrize("classic", [False, True], ids=["modern", "classic"])
 
 
-def size(model):
+def count_parameters(model):
+    """Return the number of elements of all parameters."""
     return sum(param.numel() for param in model.parameters())
 
 
-def test_lenet_has_61706_parameters_and_44_more_with_trainable_subsampling():
-    assert size(LeNet5()) == 61_706
-    assert size(LeNet5(classic=True)) == 61_706 + 2 * (6 + 16)
+def test_lenet_has_61706_parameters_and_44_more_if_classic():
+    assert count_parameters(LeNet5()) == 61_706
+    assert count_parameters(LeNet5(classic=True)) == 61_706 + 2 * (6 + 16)
 
 
-def test_lenet_has_the_names_of_the_tutorials():
+def test_state_dict_of_lenet_has_the_usual_names_and_shapes():
     assert {name: tensor.shape for name, tensor in LeNet5().state_dict().items()} == {
         "conv1.weight": (6, 1, 5, 5),
         "conv1.bias": (6,),
@@ -43,7 +45,7 @@ def test_lenet_gives_one_logit_for_each_class(classic, image_size):
 
 
 @BOTH
-def test_the_feature_maps_have_the_sizes_of_1998(classic):
+def test_feature_maps_of_lenet_have_the_sizes_of_the_paper(classic):
     model, seen = LeNet5(classic), {}
     for name in ("conv1", "pool1", "conv2", "pool2"):
         layer = model.get_submodule(name)
@@ -52,7 +54,7 @@ def test_the_feature_maps_have_the_sizes_of_1998(classic):
     assert seen == {"conv1": (6, 28, 28), "pool1": (6, 14, 14), "conv2": (16, 10, 10), "pool2": (16, 5, 5)}
 
 
-def test_a_margin_in_the_image_or_in_conv1_is_the_same():
+def test_lenet_pads_28_pixel_images_in_conv1():
     padded, wide = LeNet5(), LeNet5(image_size=32)
     wide.load_state_dict(padded.state_dict())
     x = mg.tensor(np.random.default_rng(0).random((2, 1, 28, 28), np.float32))
@@ -60,19 +62,19 @@ def test_a_margin_in_the_image_or_in_conv1_is_the_same():
         np.testing.assert_allclose(wide(F.pad(x, (2, 2, 2, 2))).numpy(), padded(x).numpy(), rtol=1e-5, atol=1e-6)
 
 
-def test_images_of_another_size_are_explained_at_the_first_dense_layer():
+def test_lenet_names_the_layer_that_refuses_images_of_another_size():
     with pytest.raises(ShapeError, match=r"^fc1: Linear expects 400 features = 16x5x5, got 576 = 16x6x6; check the"):
         LeNet5()(mg.zeros(1, 1, 32, 32))
     with pytest.raises(ShapeError, match=r"^conv1: conv2d: weight reads 1 channels but x has 3"):
         LeNet5()(mg.zeros(1, 3, 28, 28))
 
 
-def test_other_image_sizes_are_refused():
+def test_lenet_refuses_other_image_sizes():
     with pytest.raises(ValidationError, match="LeNet5: image_size is 64; use 28 or 32, and pad or resize other images"):
         LeNet5(image_size=64)
 
 
-def test_subsampling_is_a_scaled_mean_through_tanh():
+def test_subsampling_equals_its_formula():
     layer = Subsampling(2)
     layer.weight.data = mg.tensor([2.0, -1.0]).reshape(2, 1, 1)
     layer.bias.data = mg.tensor([0.5, 0.0]).reshape(2, 1, 1)
@@ -83,9 +85,9 @@ def test_subsampling_is_a_scaled_mean_through_tanh():
 
 
 @BOTH
-def test_lenet_has_the_gradients_of_the_judge(classic):
+def test_gradients_of_lenet_on_cpu_equal_those_on_numpy(classic):
     gradients = []
-    for device in ("cpu", "numpy"):
+    for device in DEVICES:
         mg.manual_seed(0)
         model = LeNet5(classic).double().to(device)
         x = mg.tensor(np.random.default_rng(0).normal(size=(5, 1, 28, 28)), device=device)
@@ -96,7 +98,7 @@ def test_lenet_has_the_gradients_of_the_judge(classic):
 
 
 @BOTH
-def test_lenet_learns_a_batch_by_heart(classic):
+def test_lenet_learns_a_small_batch(classic):
     mg.manual_seed(0)
     model = LeNet5(classic)
     x = mg.tensor(np.random.default_rng(0).normal(size=(8, 1, 28, 28)).astype(np.float32))

@@ -1,4 +1,4 @@
-"""Initial weights: their bounds and spread, that one seed fixes them, and what is refused."""
+"""nn.init: bounds and spread of initial weights, seeds, gains, refused arguments."""
 
 from math import sqrt
 
@@ -14,7 +14,8 @@ FILTERS = (64, 32, 5, 5)  # fan_in 800, fan_out 1600
 FAN_IN, FAN_OUT = 800, 1600
 
 
-def drawn(fill, *settings, shape=FILTERS, **named):
+def fill_zeros(fill, *settings, shape=FILTERS, **named):
+    """Return an array that a function of nn.init filled, with seed 0."""
     mg.manual_seed(0)
     return fill(mg.zeros(*shape), *settings, **named).numpy()
 
@@ -30,8 +31,8 @@ def drawn(fill, *settings, shape=FILTERS, **named):
         (init.xavier_uniform_, {"gain": 2.0}, 2 * sqrt(6 / (FAN_IN + FAN_OUT))),
     ],
 )
-def test_uniform_weights_fill_their_interval_and_stay_inside(fill, settings, bound):
-    x = drawn(fill, **settings)
+def test_uniform_fills_its_interval(fill, settings, bound):
+    x = fill_zeros(fill, **settings)
     assert np.abs(x).max() <= np.float32(bound)
     assert np.abs(x).max() > 0.999 * bound
     assert x.std() == pytest.approx(bound / sqrt(3), rel=0.01)
@@ -48,15 +49,15 @@ def test_uniform_weights_fill_their_interval_and_stay_inside(fill, settings, bou
         (init.xavier_normal_, {}, 0, sqrt(2 / (FAN_IN + FAN_OUT))),
     ],
 )
-def test_normal_weights_have_their_mean_and_spread(fill, settings, mean, std):
-    x = drawn(fill, **settings)
+def test_normal_has_its_mean_and_standard_deviation(fill, settings, mean, std):
+    x = fill_zeros(fill, **settings)
     assert x.mean() == pytest.approx(mean, abs=0.02 * std)
     assert x.std() == pytest.approx(std, rel=0.01)
     assert np.abs(x - mean).max() > 3 * std
 
 
-def test_uniform_values_are_between_0_and_1_unless_told():
-    x = drawn(init.uniform_)
+def test_uniform_is_between_0_and_1_by_default():
+    x = fill_zeros(init.uniform_)
     assert 0 <= x.min() < 0.001
     assert 0.999 < x.max() <= 1
 
@@ -64,13 +65,13 @@ def test_uniform_values_are_between_0_and_1_unless_told():
 @pytest.mark.parametrize(
     ("fill", "settings", "value"), [(init.zeros_, (), 0), (init.ones_, (), 1), (init.constant_, (0.25,), 0.25)]
 )
-def test_constants_are_written_everywhere(fill, settings, value):
+def test_zeros_ones_and_constant_fill_a_tensor_and_return_it(fill, settings, value):
     x = mg.full((2, 3), 7.0)
     assert fill(x, *settings) is x
     assert x.tolist() == [[value] * 3] * 2
 
 
-def test_weights_are_written_in_place_outside_the_graph():
+def test_init_functions_write_parameters_in_place_without_gradients():
     weight = nn.Parameter(mg.zeros(3, 3))
     array = weight.array
     assert init.uniform_(weight) is weight
@@ -79,7 +80,7 @@ def test_weights_are_written_in_place_outside_the_graph():
     assert (weight != 0).all()
 
 
-def test_one_seed_fixes_a_whole_model_on_every_device_and_in_every_dtype():
+def test_one_seed_gives_the_same_weights_on_every_device_and_in_every_dtype():
     weights = []
     for device, dtype in (("cpu", mg.float32), ("numpy", mg.float32), ("cpu", mg.float64)):
         mg.manual_seed(7)
@@ -92,7 +93,7 @@ def test_one_seed_fixes_a_whole_model_on_every_device_and_in_every_dtype():
 @pytest.mark.parametrize(
     ("layer", "fan_in"), [(nn.Linear(100, 2000), 100), (nn.Conv2d(8, 2000, 5, groups=2), 100)], ids=["Linear", "Conv2d"]
 )
-def test_layers_start_uniform_in_one_over_the_root_of_fan_in(layer, fan_in):
+def test_layers_start_uniform_within_one_over_the_root_of_fan_in(layer, fan_in):
     mg.manual_seed(0)
     layer.reset_parameters()
     for param in layer.parameters():
@@ -114,7 +115,7 @@ def test_layers_start_uniform_in_one_over_the_root_of_fan_in(layer, fan_in):
         ("leaky_relu", 0, sqrt(2)),
     ],
 )
-def test_gains_are_pytorchs(nonlinearity, param, gain):
+def test_calculate_gain_equals_pytorchs(nonlinearity, param, gain):
     assert init.calculate_gain(nonlinearity, param) == pytest.approx(gain)
 
 
@@ -129,7 +130,7 @@ def test_gains_are_pytorchs(nonlinearity, param, gain):
         (lambda x: init.normal_(x, std=-1), "normal_: std is -1; use a number of 0 or more"),
     ],
 )
-def test_settings_out_of_range_are_refused(call, message):
+def test_init_functions_refuse_invalid_arguments(call, message):
     with pytest.raises(ValidationError, match=message):
         call(mg.zeros(2, 2))
 
@@ -137,7 +138,7 @@ def test_settings_out_of_range_are_refused(call, message):
 @pytest.mark.parametrize(
     "fill", [init.kaiming_uniform_, init.kaiming_normal_, init.xavier_uniform_, init.xavier_normal_]
 )
-def test_a_vector_has_no_inputs_to_count(fill):
+def test_kaiming_and_xavier_refuse_a_vector(fill):
     with pytest.raises(
         ShapeError, match=r"init: weights of shape \(5,\) have 1 dimension\(s\), expected 2 or more, whose"
     ):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from cases import window_starts
+from helpers import DEVICES
 
 import minigrad as mg
 from minigrad import nn
@@ -34,7 +35,7 @@ ROWS = X[:, :, 0, 0]
     ],
     ids=lambda case: repr(case) if isinstance(case, nn.Module) else "",
 )
-def test_a_layer_is_its_function(layer, expected):
+def test_layers_equal_their_functions(layer, expected):
     np.testing.assert_array_equal(layer(X).numpy(), expected.numpy())
 
 
@@ -48,10 +49,10 @@ NUMBERED = {  # H, W, kernel_size, stride, padding, dilation: PyTorch's results 
 }
 
 
-@pytest.mark.parametrize("device", ["cpu", "numpy"])
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("case", NUMBERED, ids=str)
-def test_ceil_mode_takes_the_windows_that_pytorch_takes(case, device):
-    """Also where no window fits in the image, if fewer pixels than a stride are missing."""
+def test_pooling_with_ceil_mode_equals_pytorchs(case, device):
+    """There may be a window even if the padded image is smaller than a window, by less than a stride."""
     H, W, size, stride, padding, dilation = case
     x = mg.arange(float(H * W), device=device).reshape(1, 1, H, W)
     largest, counted, uncounted = NUMBERED[case]
@@ -62,34 +63,37 @@ def test_ceil_mode_takes_the_windows_that_pytorch_takes(case, device):
             np.testing.assert_allclose(found, [[expected]], rtol=1e-6)
 
 
-def pooled(x, g, window, stride, padding, ceil_mode, divisor):
-    """The largest pixel or, given a divisor, the quotient of every window of one image (H, W), and the gradient of
-    (g * result).sum(), window by window.  divisor(pixels, within padding) or None."""
+def pool_by_windows(x, g, window, stride, padding, ceil_mode, divisor):
+    """Return the pooling of an image (H, W) and the gradient of (g * result).sum(), computed window by window.
+
+    divisor   None for the largest pixel of a window, or a function (pixels in the image, pixels with padding) that
+              returns the divisor of their sum
+    """
     begins = [
         window_starts(size, k, s, p, p, ceil_mode)
         for size, k, s, p in zip(x.shape, window, stride, padding, strict=True)
     ]
     out, dx = np.zeros([len(side) for side in begins]), np.zeros(x.shape)
     g = g[: len(begins[0]), : len(begins[1])]
-    for place in np.ndindex(out.shape):
-        taps = [range(side[at], side[at] + k) for side, at, k in zip(begins, place, window, strict=True)]
+    for index in np.ndindex(out.shape):
+        taps = [range(side[at], side[at] + k) for side, at, k in zip(begins, index, window, strict=True)]
         pixels = [(h, w) for h in taps[0] for w in taps[1] if 0 <= h < x.shape[0] and 0 <= w < x.shape[1]]
         padded = [sum(-p <= t < size + p for t in tap) for tap, size, p in zip(taps, x.shape, padding, strict=True)]
         if divisor is None:
             chosen = max(pixels, key=lambda pixel: x[pixel])  # the first of equals
-            out[place] = x[chosen]
-            dx[chosen] += g[place]
+            out[index] = x[chosen]
+            dx[chosen] += g[index]
         else:
-            out[place] = sum(x[pixel] for pixel in pixels) / divisor(len(pixels), padded[0] * padded[1])
+            out[index] = sum(x[pixel] for pixel in pixels) / divisor(len(pixels), padded[0] * padded[1])
             for pixel in pixels:
-                dx[pixel] += g[place] / divisor(len(pixels), padded[0] * padded[1])
+                dx[pixel] += g[index] / divisor(len(pixels), padded[0] * padded[1])
     return out, dx
 
 
-@pytest.mark.parametrize("device", ["cpu", "numpy"])
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("kind", ["max", "avg"])
-def test_pooling_of_small_images_window_by_window(kind, device):
-    """Values and gradients for 150 drawn settings, most with windows that reach over the edge."""
+def test_pooling_of_small_images_equals_a_loop_over_windows(kind, device):
+    """Values and gradients of 150 random settings; most have windows that extend beyond the image."""
     random = np.random.default_rng(7)
     for _ in range(150):
         window, stride = random.integers(1, 6, 2), random.integers(1, 6, 2)
@@ -107,7 +111,7 @@ def test_pooling_of_small_images_window_by_window(kind, device):
             def divisor(inside, padded, override=override, include=include):
                 return override or (padded if include else inside)
 
-        out, dx = pooled(x, g, window, stride, padding, ceil_mode, divisor)
+        out, dx = pool_by_windows(x, g, window, stride, padding, ceil_mode, divisor)
         leaf = mg.tensor(x.reshape(1, 1, H, W), device=device, requires_grad=True)
         found = getattr(F, f"{kind}_pool2d")(leaf, ceil_mode=ceil_mode, **given)
         note = f"{H}x{W} pixels, {given}, ceil_mode={ceil_mode}"
@@ -116,28 +120,28 @@ def test_pooling_of_small_images_window_by_window(kind, device):
         np.testing.assert_allclose(leaf.grad.numpy()[0, 0], dx, rtol=1e-12, atol=1e-12, err_msg=note)
 
 
-@pytest.mark.parametrize("device", ["cpu", "numpy"])
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("images", [1, 17, 64])
-def test_the_average_of_ones_is_1(images, device):
-    """A sum of 41 ones times the inverse of 41 is not."""
+def test_avg_pool2d_of_ones_is_exactly_1(images, device):
+    """A sum of 41 ones times the rounded inverse of 41 is not 1."""
     for side in range(1, 60):
         assert (F.avg_pool2d(mg.ones(images, 1, 1, side, device=device), (1, side)).numpy() == 1).all(), side
 
 
-def test_a_convolution_uses_all_its_settings():
+def test_conv2d_layer_uses_all_its_settings():
     layer = nn.Conv2d(4, 6, 3, stride=2, padding=2, dilation=2, groups=2)
     expected = F.conv2d(X, layer.weight, layer.bias, stride=2, padding=2, dilation=2, groups=2)
     np.testing.assert_array_equal(layer(X).detach().numpy(), expected.detach().numpy())
     assert nn.Conv2d(4, 6, 3, padding="same")(X).shape == (2, 6, 6, 6)
 
 
-def test_parameters_are_made_with_the_given_device_and_dtype():
+def test_layers_make_parameters_with_the_given_device_and_dtype():
     wanted = {"device": "numpy", "dtype": mg.float64}
     model = nn.Sequential(nn.Linear(2, 2, **wanted), nn.Conv2d(1, 1, 3, **wanted))
     assert {(param.device.type, param.dtype) for param in model.parameters()} == {("numpy", mg.float64)}
 
 
-def test_dropout_drops_in_training_only():
+def test_dropout_layer_drops_in_training_only():
     layer = nn.Dropout(0.5)
     zeros = (layer(mg.ones(1000)) == 0).numpy().mean()
     assert 0.4 < zeros < 0.6
@@ -187,6 +191,6 @@ def test_dropout_drops_in_training_only():
         (lambda: nn.MSELoss("max"), "MSELoss: reduction is 'max'; use 'mean', 'sum' or 'none'"),
     ],
 )
-def test_settings_are_checked_when_a_layer_is_built(build, message):
+def test_layers_and_losses_refuse_invalid_settings(build, message):
     with pytest.raises(ValidationError, match=message):
         build()

@@ -26,11 +26,11 @@ ROWS = X[:, :, 0, 0]
     ],
     ids=["CrossEntropyLoss", "NLLLoss", "MSELoss"],
 )
-def test_a_loss_is_its_function(loss, target, expected):
+def test_losses_equal_their_functions(loss, target, expected):
     np.testing.assert_array_equal(loss(ROWS, target).numpy(), expected.numpy())
 
 
-def test_class_weights_are_a_buffer_that_moves_with_the_loss():
+def test_class_weights_are_a_buffer():
     loss = nn.CrossEntropyLoss(WEIGHT)
     assert list(loss.state_dict()) == ["weight"]
     assert loss.double().weight.dtype == mg.float64

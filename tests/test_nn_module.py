@@ -13,7 +13,7 @@ from minigrad.errors import DeviceError, DtypeError, GraphError, MinigradError, 
 
 
 class Net(nn.Module):
-    """A small model with a part, as in the tutorials."""
+    """A small model with a nested module."""
 
     def __init__(self):
         super().__init__()
@@ -26,7 +26,7 @@ class Net(nn.Module):
 
 
 class Scaled(nn.Module):
-    """A parameter, two buffers and a parameter that is left out."""
+    """A module with a parameter, two buffers and a parameter that is None."""
 
     def __init__(self):
         super().__init__()
@@ -40,17 +40,19 @@ class Scaled(nn.Module):
 
 
 def names(pairs):
+    """Return the first element of every pair."""
     return [name for name, _ in pairs]
 
 
 def values(model):
+    """Return copies of all tensors of the state, as arrays."""
     return {name: tensor.numpy().copy() for name, tensor in model.state_dict().items()}
 
 
 # ---- Parameter
 
 
-def test_a_parameter_is_a_tensor_that_shares_the_values_it_is_made_from():
+def test_parameter_shares_the_memory_of_its_tensor():
     source = mg.zeros(2)
     param = nn.Parameter(source)
     source += 1
@@ -59,26 +61,26 @@ def test_a_parameter_is_a_tensor_that_shares_the_values_it_is_made_from():
     assert param.tolist() == [1, 1]
 
 
-def test_a_parameter_made_from_numbers_may_be_frozen():
+def test_parameter_from_numbers_without_gradient():
     assert not nn.Parameter([1.0, 2.0], requires_grad=False).requires_grad
 
 
-def test_a_parameter_made_inside_a_graph_is_a_leaf():
+def test_parameter_from_a_result_is_a_leaf():
     x = mg.ones(2, requires_grad=True)
     assert nn.Parameter(x * 2).is_leaf
 
 
-def test_whole_numbers_cannot_be_learned():
+def test_parameter_of_integers_is_refused():
     with pytest.raises(DtypeError, match="only float tensors have gradients, this one is int64"):
         nn.Parameter([1, 2])
 
 
-def test_a_parameter_shows_itself_as_pytorch_does():
+def test_repr_of_parameter_is_pytorchs():
     assert repr(nn.Parameter([1.0])) == "Parameter containing:\ntensor([1.], requires_grad=True)"
 
 
 @pytest.mark.parametrize("clone", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))], ids=["deepcopy", "pickle"])
-def test_a_copied_model_is_equal_but_independent(clone):
+def test_copies_of_a_model_are_equal_and_independent(clone):
     model = Net()
     twin = clone(model)
     assert all(type(param) is nn.Parameter and param.requires_grad for param in twin.parameters())
@@ -89,23 +91,23 @@ def test_a_copied_model_is_equal_but_independent(clone):
 
 
 @pytest.mark.parametrize("clone", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))], ids=["deepcopy", "pickle"])
-def test_a_copied_model_shares_what_the_model_shared(clone):
+def test_copies_of_a_model_share_a_layer_that_the_model_shares(clone):
     layer = nn.Linear(2, 2)
     twin = clone(nn.Sequential(layer, layer))
     assert twin[0] is twin[1]
     assert len(list(twin.parameters())) == 2
 
 
-# ---- keeping account
+# ---- registration
 
 
-def test_parameters_are_found_in_the_order_of_their_registration():
+def test_named_parameters_are_in_the_order_of_registration():
     assert names(Net().named_parameters()) == ["features.0.weight", "features.0.bias", "fc.weight", "fc.bias"]
     assert names(Net().named_parameters("net", recurse=False)) == []
     assert names(nn.Linear(1, 1).named_parameters("net")) == ["net.weight", "net.bias"]
 
 
-def test_a_parameter_of_none_keeps_its_name_but_is_not_listed():
+def test_a_parameter_that_is_none_is_not_listed():
     module = Scaled()
     assert module.bias is None
     assert names(module.named_parameters()) == ["weight"]
@@ -113,14 +115,14 @@ def test_a_parameter_of_none_keeps_its_name_but_is_not_listed():
     assert names(module.named_parameters()) == ["weight", "bias"]
 
 
-def test_buffers_are_found_and_can_be_replaced_by_assignment():
+def test_buffers_are_listed_and_can_be_replaced():
     module = Scaled()
     module.mean = mg.ones(3)
     assert names(module.named_buffers()) == ["mean", "count"]
     assert [buffer.tolist() for buffer in module.buffers()] == [[1, 1, 1], 0]
 
 
-def test_what_is_shared_counts_once():
+def test_shared_parameters_and_modules_are_listed_once():
     model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
     model[1].weight = model[0].weight
     assert names(model.named_parameters()) == ["0.weight", "0.bias", "1.bias"]
@@ -129,26 +131,26 @@ def test_what_is_shared_counts_once():
     assert len(list(nn.Sequential(layer, layer).modules())) == 2
 
 
-def test_a_shared_parameter_has_all_its_names_in_the_state():
+def test_state_dict_has_all_names_of_a_shared_parameter():
     model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
     model[1].weight = model[0].weight
     assert list(model.state_dict()) == ["0.weight", "0.bias", "1.weight", "1.bias"]
 
 
-def test_modules_are_found_with_their_paths():
+def test_named_children_and_named_modules_have_their_paths():
     model = Net()
     assert names(model.named_children()) == ["features", "drop", "fc"]
     assert names(model.named_modules()) == ["", "features", "features.0", "features.1", "features.2", "drop", "fc"]
 
 
-def test_a_model_may_be_set_aside_by_none():
+def test_a_module_can_be_replaced_by_none():
     model = Net()
     model.drop = None
     assert model.drop is None
     assert names(model.named_children()) == ["features", "fc"]
 
 
-def test_a_member_that_becomes_another_kind_is_registered_once():
+def test_a_member_that_is_replaced_by_another_type_is_registered_once():
     module = Scaled()
     module.mean = nn.Parameter(mg.zeros(3))
     assert names(module.named_buffers()) == ["count"]
@@ -167,11 +169,11 @@ def test_members_can_be_deleted(name):
     assert name not in dir(module)
 
 
-def test_members_are_offered_for_completion():
+def test_dir_lists_the_members():
     assert {"features", "fc", "training"} <= set(dir(Net()))
 
 
-def test_members_are_reached_by_their_path():
+def test_get_submodule_and_get_parameter_take_a_path():
     model = Net()
     assert model.get_submodule("") is model
     assert model.get_submodule("features.0") is model.features[0]
@@ -190,12 +192,12 @@ def test_members_are_reached_by_their_path():
         (lambda model: model.get_parameter("fc.wieght"), "Linear has no attribute 'wieght'; did you mean 'weight'?"),
     ],
 )
-def test_a_wrong_path_is_named(search, message):
+def test_get_submodule_and_get_parameter_name_a_wrong_path(search, message):
     with pytest.raises(AttributeError, match=message):
         search(Net())
 
 
-def test_a_misspelt_attribute_is_an_error_that_suggests_the_nearest_name():
+def test_a_misspelt_attribute_is_an_error_with_the_nearest_name():
     with pytest.raises(AttributeError, match=r"^Net has no attribute 'faetures'; did you mean 'features'\?$"):
         _ = Net().faetures
     with pytest.raises(AttributeError, match=r"^Net has no attribute 'xyzzy'$"):
@@ -204,7 +206,7 @@ def test_a_misspelt_attribute_is_an_error_that_suggests_the_nearest_name():
         del Net().xyzzy
 
 
-def test_a_property_that_fails_shows_its_own_error():
+def test_an_attribute_error_inside_a_property_is_shown():
     class Broken(nn.Module):
         @property
         def size(self):
@@ -214,7 +216,7 @@ def test_a_property_that_fails_shows_its_own_error():
         _ = Broken().size
 
 
-def test_assigning_before_init_is_an_error():
+def test_members_assigned_before_super_init_are_refused():
     class Early(nn.Module):
         def __init__(self):
             self.fc = nn.Linear(1, 1)
@@ -246,14 +248,14 @@ def test_assigning_before_init_is_an_error():
         ),
     ],
 )
-def test_a_member_takes_its_own_kind_only(name, value, message):
+def test_a_member_cannot_be_replaced_by_another_type(name, value, message):
     module = Scaled()
     module.fc = nn.Linear(1, 1)
     with pytest.raises(DtypeError, match=message):
         setattr(module, name, value)
 
 
-def test_a_layer_that_is_a_class_is_refused():
+def test_a_class_as_a_layer_is_refused():
     with pytest.raises(
         DtypeError, match="Sequential: '1' is a Module, so it cannot be the class ReLU; create an instance"
     ):
@@ -261,23 +263,23 @@ def test_a_layer_that_is_a_class_is_refused():
 
 
 @pytest.mark.parametrize("name", ["", "a.b", 3])
-def test_a_member_needs_a_name_without_dots(name):
+def test_member_names_must_be_words_without_dots(name):
     with pytest.raises(ValidationError, match=f"Scaled: {name!r} cannot name a member; use a word without dots"):
         Scaled().register_buffer(name, None)
 
 
 @pytest.mark.parametrize("name", ["train", "training", "weight", "fc"])
-def test_a_name_that_is_taken_is_refused(name):
+def test_a_member_name_of_another_attribute_is_refused(name):
     module = Scaled()
     module.fc = nn.Linear(1, 1)
     with pytest.raises(ValidationError, match=f"Scaled: the name '{name}' is taken by another attribute; choose"):
         module.register_buffer(name, mg.zeros(1))
 
 
-# ---- running
+# ---- forward and hooks
 
 
-def test_calling_a_module_runs_its_forward_with_all_arguments():
+def test_calling_a_module_passes_all_arguments_to_forward():
     class Add(nn.Module):
         def forward(self, x, *, y):
             return x + y
@@ -285,7 +287,7 @@ def test_calling_a_module_runs_its_forward_with_all_arguments():
     assert Add()(1, y=2) == 3
 
 
-def test_a_module_without_forward_says_so():
+def test_a_module_without_forward_is_named():
     class Empty(nn.Module):
         pass
 
@@ -296,7 +298,7 @@ def test_a_module_without_forward_says_so():
         nn.ModuleList()(mg.ones(1))
 
 
-def test_hooks_see_arguments_and_output_until_removed():
+def test_hooks_get_arguments_and_output_until_they_are_removed():
     layer, seen = nn.ReLU(), []
     before = layer.register_forward_pre_hook(lambda module, args: seen.append(args[0].tolist()))
     after = layer.register_forward_hook(lambda module, args, output: seen.append(output.tolist()))
@@ -316,7 +318,7 @@ def test_hooks_may_replace_arguments_and_output():
     assert layer(1) == 40
 
 
-def test_a_hook_is_a_context_and_may_remove_itself():
+def test_a_hook_handle_is_a_context_manager_and_a_hook_may_remove_itself():
     layer, seen = nn.Identity(), []
     with layer.register_forward_hook(lambda module, args, output: seen.append(output)):
         layer(1)
@@ -327,22 +329,22 @@ def test_a_hook_is_a_context_and_may_remove_itself():
     assert not layer._forward_hooks
 
 
-# ---- errors name the layer
+# ---- paths of layers in errors
 
 
-def test_an_error_names_the_path_of_its_layer_once():
+def test_an_error_names_the_path_of_its_layer():
     with pytest.raises(ShapeError, match=r"^features\.0: conv2d: weight reads 1 channels but x has 3 ") as caught:
         Net()(mg.zeros(2, 3, 8, 8))
     assert caught.traceback[-1].name == "_out_shape"
 
 
-def test_an_error_in_a_deep_model_has_the_whole_path():
+def test_an_error_in_a_nested_model_names_the_whole_path():
     model = nn.Sequential(OrderedDict(first=Net(), last=nn.Identity()))
     with pytest.raises(ShapeError, match=r"^first\.features\.0: conv2d: "):
         model(mg.zeros(2, 3, 8, 8))
 
 
-def test_an_error_finds_layers_that_are_held_in_a_list():
+def test_an_error_names_the_path_of_a_layer_in_a_module_list():
     class Tower(nn.Module):
         def __init__(self):
             super().__init__()
@@ -357,12 +359,12 @@ def test_an_error_finds_layers_that_are_held_in_a_list():
         Tower()(mg.zeros(2, 3))
 
 
-def test_an_error_of_a_wrong_dtype_names_the_layer_too():
+def test_a_dtype_error_names_the_path_of_its_layer():
     with pytest.raises(DtypeError, match=r"^1: linear: x is float64, weight is float32"):
         nn.Sequential(nn.Identity(), nn.Linear(3, 3))(mg.zeros(2, 3, dtype=mg.float64))
 
 
-def test_an_error_of_a_layer_alone_has_no_path():
+def test_an_error_of_a_single_layer_has_no_path():
     with pytest.raises(ShapeError, match=r"^Linear expects 4 features, got 3 in x"):
         nn.Linear(4, 2)(mg.zeros(2, 3))
 
@@ -398,20 +400,20 @@ def test_an_error_of_the_model_itself_has_no_path():
         ),
     ],
 )
-def test_a_dense_layer_says_what_it_expects(x, message):
+def test_linear_names_the_expected_and_the_given_features(x, message):
     with pytest.raises(ShapeError, match=message):
         nn.Linear(400, 120)(x)
 
 
-def test_a_single_number_is_no_row_of_features():
+def test_linear_refuses_a_single_number():
     with pytest.raises(ShapeError, match="linear: x is a single number"):
         nn.Linear(1, 1)(mg.tensor(1.0))
 
 
-# ---- changing everything at once
+# ---- train, apply, to, requires_grad_, zero_grad
 
 
-def test_train_and_eval_reach_every_module():
+def test_train_and_eval_switch_every_module():
     model = Net()
     assert model.eval() is model
     assert not any(module.training for module in model.modules())
@@ -420,14 +422,14 @@ def test_train_and_eval_reach_every_module():
         model.train(10)
 
 
-def test_apply_visits_the_inner_modules_first():
+def test_apply_visits_children_before_their_parent():
     seen = []
     model = nn.Sequential(nn.Linear(1, 1), nn.ReLU())
     assert model.apply(seen.append) is model
     assert seen == [model[0], model[1], model]
 
 
-def test_to_keeps_the_parameters_and_moves_values_and_gradients():
+def test_to_moves_values_and_gradients_and_keeps_the_parameter_objects():
     model = Net()
     model(mg.ones(1, 1, 8, 8)).sum().backward()
     before = list(model.parameters())
@@ -438,7 +440,7 @@ def test_to_keeps_the_parameters_and_moves_values_and_gradients():
     assert model.cpu().fc.weight.device == "cpu"
 
 
-def test_double_and_float_change_float_tensors_only():
+def test_double_and_float_convert_float_tensors_only():
     module = Scaled().double()
     assert (module.weight.dtype, module.mean.dtype, module.count.dtype) == (mg.float64, mg.float64, mg.int64)
     assert module.weight.requires_grad
@@ -446,7 +448,7 @@ def test_double_and_float_change_float_tensors_only():
     assert module.to("numpy", mg.float64).count.device == "numpy"
 
 
-def test_a_move_that_changes_nothing_leaves_the_graph_alone():
+def test_to_the_same_device_and_dtype_keeps_the_graph_valid():
     layer = nn.Linear(2, 2)
     loss = layer(mg.ones(1, 2, requires_grad=True)).sum()
     layer.to("cpu", mg.float32)
@@ -454,7 +456,7 @@ def test_a_move_that_changes_nothing_leaves_the_graph_alone():
     assert layer.weight.grad is not None
 
 
-def test_moving_to_whole_numbers_or_nowhere_changes_nothing():
+def test_to_refuses_integers_and_unknown_devices_and_changes_nothing():
     layer = nn.Linear(2, 2)
     with pytest.raises(
         DtypeError, match="to: a module cannot become int64, because it learns fractions; use float32 or float64"
@@ -465,7 +467,7 @@ def test_moving_to_whole_numbers_or_nowhere_changes_nothing():
     assert (layer.weight.dtype, layer.weight.device) == (mg.float32, "cpu")
 
 
-def test_cuda_moves_there_or_says_that_it_cannot():
+def test_cuda_moves_the_parameters_or_is_refused():
     layer = nn.Linear(2, 2)
     if mg.cuda.is_available():
         assert layer.cuda().weight.device.type == "cuda"
@@ -474,14 +476,14 @@ def test_cuda_moves_there_or_says_that_it_cannot():
             layer.cuda()
 
 
-def test_freezing_reaches_all_parameters():
+def test_requires_grad_switches_all_parameters():
     model = Net()
     assert model.requires_grad_(False) is model
     assert not any(param.requires_grad for param in model.parameters())
     assert all(param.requires_grad for param in model.requires_grad_().parameters())
 
 
-def test_zero_grad_forgets_gradients_or_fills_them_with_zeros():
+def test_zero_grad_of_a_module_fills_gradients_or_sets_them_to_none():
     layer = nn.Linear(2, 1)
     layer(mg.ones(1, 2)).sum().backward()
     layer.zero_grad(set_to_none=False)
@@ -490,22 +492,22 @@ def test_zero_grad_forgets_gradients_or_fills_them_with_zeros():
     assert layer.weight.grad is None
 
 
-# ---- saving and loading
+# ---- state_dict and load_state_dict
 
 
-def test_the_state_has_pytorchs_keys_and_shapes():
+def test_state_dict_has_the_keys_and_shapes_of_pytorch():
     shapes = {name: tensor.shape for name, tensor in Net().state_dict().items()}
     assert shapes == {"features.0.weight": (4, 1, 3, 3), "features.0.bias": (4,), "fc.weight": (3, 64), "fc.bias": (3,)}
 
 
-def test_the_state_has_persistent_buffers_after_the_parameters_and_is_detached():
+def test_state_dict_has_parameters_and_persistent_buffers_detached():
     state = Scaled().state_dict(prefix="scale.")
     assert list(state) == ["scale.weight", "scale.mean"]
     assert not any(tensor.requires_grad for tensor in state.values())
     assert all(type(tensor) is mg.Tensor for tensor in state.values())
 
 
-def test_a_state_goes_round():
+def test_load_state_dict_of_a_state_dict_gives_equal_models():
     first, second = Net(), Net()
     keys = second.load_state_dict(first.state_dict())
     assert (keys.missing_keys, keys.unexpected_keys) == ([], [])
@@ -513,14 +515,14 @@ def test_a_state_goes_round():
     np.testing.assert_equal(values(second), values(first))
 
 
-def test_a_state_of_numpy_arrays_is_taken_and_cast():
+def test_load_state_dict_takes_and_converts_numpy_arrays():
     layer = nn.Linear(2, 1)
     layer.load_state_dict({"weight": np.array([[1, 2]]), "bias": np.array([3.0])})
     assert layer.weight.dtype == mg.float32
     assert (layer.weight.tolist(), layer.bias.tolist()) == ([[1, 2]], [3])
 
 
-def test_loading_writes_into_the_same_memory():
+def test_load_state_dict_writes_in_place():
     model = Net()
     params, arrays = list(model.parameters()), [param.array for param in model.parameters()]
     model.load_state_dict(Net().state_dict())
@@ -528,7 +530,7 @@ def test_loading_writes_into_the_same_memory():
     assert all(param.array is array for param, array in zip(params, arrays, strict=True))
 
 
-def test_loading_between_forward_and_backward_is_noticed():
+def test_backward_refuses_if_load_state_dict_changed_a_saved_parameter():
     layer = nn.Linear(2, 2)
     loss = layer(mg.ones(1, 2, requires_grad=True)).sum()
     layer.load_state_dict(nn.Linear(2, 2).state_dict())
@@ -536,7 +538,7 @@ def test_loading_between_forward_and_backward_is_noticed():
         loss.backward()
 
 
-def test_all_that_does_not_fit_is_told_at_once_and_nothing_changes():
+def test_load_state_dict_lists_everything_that_does_not_fit_and_changes_nothing():
     model = Net()
     before = values(model)
     state = model.state_dict() | {"fc.weight": mg.zeros(10, 64), "fc9.bias": mg.zeros(3), "features.0.weight": [1.0]}
@@ -554,7 +556,7 @@ def test_all_that_does_not_fit_is_told_at_once_and_nothing_changes():
     np.testing.assert_equal(values(model), before)
 
 
-def test_without_strict_missing_and_unexpected_keys_are_returned():
+def test_load_state_dict_without_strict_returns_missing_and_unexpected_keys():
     layer = nn.Linear(2, 1)
     keys = layer.load_state_dict({"weight": mg.ones(1, 2), "scale": mg.ones(1)}, strict=False)
     assert keys == (["bias"], ["scale"])
@@ -562,12 +564,12 @@ def test_without_strict_missing_and_unexpected_keys_are_returned():
     assert layer.weight.tolist() == [[1, 1]]
 
 
-def test_without_strict_shapes_still_must_fit():
+def test_load_state_dict_without_strict_refuses_other_shapes():
     with pytest.raises(StateError, match=r"weight: \(3, 3\) in the state, \(1, 2\) in the model\nbuild .* saved with$"):
         nn.Linear(2, 1).load_state_dict({"weight": mg.ones(3, 3)}, strict=False)
 
 
-def test_values_that_are_not_numbers_change_nothing():
+def test_load_state_dict_refuses_values_that_are_not_numeric_and_changes_nothing():
     layer = nn.Linear(2, 1)
     before = values(layer)
     with pytest.raises(DtypeError, match="is not numeric"):
@@ -575,12 +577,12 @@ def test_values_that_are_not_numbers_change_nothing():
     np.testing.assert_equal(values(layer), before)
 
 
-def test_a_state_must_be_a_dict():
+def test_load_state_dict_refuses_a_file_name():
     with pytest.raises(StateError, match="load_state_dict: expected a dict of tensors, got a str; give the state_dict"):
         Net().load_state_dict("model.safetensors")
 
 
-# ---- showing
+# ---- repr
 
 
 @pytest.mark.parametrize(
@@ -620,11 +622,11 @@ def test_a_state_must_be_a_dict():
     ],
     ids=lambda case: type(case).__name__ if isinstance(case, nn.Module) else "",
 )
-def test_layers_show_themselves_as_pytorchs_do(layer, text):
+def test_repr_of_layers_is_pytorchs(layer, text):
     assert repr(layer) == text
 
 
-def test_models_show_their_parts_indented():
+def test_repr_of_a_model_shows_nested_modules_indented():
     assert (
         repr(Net())
         == """Net(
@@ -639,7 +641,7 @@ def test_models_show_their_parts_indented():
     )
 
 
-def test_settings_on_several_lines_are_shown_above_the_parts():
+def test_repr_shows_several_lines_of_extra_repr_above_the_modules():
     class Noted(nn.Sequential):
         def extra_repr(self):
             return "first\nsecond"
@@ -648,7 +650,7 @@ def test_settings_on_several_lines_are_shown_above_the_parts():
     assert repr(Noted()) == "Noted(\n  first\n  second\n)"
 
 
-def test_a_list_shows_equal_neighbours_once():
+def test_repr_of_module_list_shows_equal_neighbours_once():
     layers = nn.ModuleList([nn.ReLU(), nn.Tanh(), nn.Tanh(), nn.Sequential(nn.ReLU())])
     assert (
         repr(layers)
@@ -665,12 +667,12 @@ def test_a_list_shows_equal_neighbours_once():
 # ---- containers
 
 
-def test_a_sequential_runs_its_layers_in_order():
+def test_sequential_runs_its_layers_in_order():
     assert nn.Sequential(nn.ReLU(), nn.Flatten(0))(mg.tensor([[-1.0, 2.0]])).tolist() == [0, 2]
     assert nn.Sequential()(7) == 7
 
 
-def test_a_sequential_of_named_layers_keeps_the_names():
+def test_sequential_of_an_ordered_dict_keeps_the_names():
     model = nn.Sequential(OrderedDict(conv=nn.Conv2d(1, 2, 3), act=nn.ReLU()))
     assert model.conv is model[0]
     assert names(model.named_children()) == ["conv", "act"]
@@ -680,7 +682,7 @@ def test_a_sequential_of_named_layers_keeps_the_names():
 @pytest.mark.parametrize(
     "kind", [nn.Sequential, lambda *layers: nn.ModuleList(layers)], ids=["Sequential", "ModuleList"]
 )
-def test_rows_of_modules_behave_as_lists(kind):
+def test_sequential_and_module_list_behave_like_lists(kind):
     a, b, c = nn.ReLU(), nn.Tanh(), nn.Sigmoid()
     row = kind(a, b)
     assert row.append(c) is row
@@ -695,32 +697,12 @@ def test_rows_of_modules_behave_as_lists(kind):
         row["0"]
 
 
-def test_deleted_modules_leave_their_numbers_to_the_next():
-    a, b, c, d = (nn.Linear(1, 1) for _ in range(4))
-    row = nn.ModuleList([a, b, c, d])
-    del row[0]
-    assert names(row.named_children()) == ["0", "1", "2"]
-    assert list(row) == [b, c, d]
-    del row[-1:]
-    assert list(row) == [b, c]
-    with pytest.raises(IndexError, match="ModuleList: index 2 is out of range for 2 modules; use -2 to 1"):
-        del row[2]
-    named = nn.Sequential(OrderedDict(conv=a, act=b, last=c))
-    del named[1]
-    assert names(named.named_children()) == ["conv", "last"]
-
-
-def test_append_to_a_slice_replaces_no_module():
-    model = nn.Sequential(nn.ReLU(), nn.Tanh(), nn.Sigmoid())[1:]
-    assert len(model.append(nn.Flatten())) == 3
-
-
-def test_a_slice_shares_its_layers():
+def test_slices_of_sequential_share_its_layers():
     model = nn.Sequential(nn.Linear(1, 1), nn.ReLU())
     assert model[:1][0] is model[0]
 
 
-def test_a_dict_of_modules_behaves_as_a_dict():
+def test_module_dict_behaves_like_a_dict():
     heads = nn.ModuleDict({"a": nn.Linear(2, 1)})
     heads["b"] = nn.ReLU()
     assert (len(heads), list(heads), "b" in heads) == (2, ["a", "b"], True)

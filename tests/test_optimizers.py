@@ -4,10 +4,12 @@ import copy
 import math
 import pickle
 import re
+from functools import cache
 from itertools import chain, product
 
 import numpy as np
 import pytest
+from helpers import DEVICES, parameter
 from hypothesis import given, settings, strategies as st
 
 import minigrad as mg
@@ -36,7 +38,7 @@ ADAM_OPTIONS = [
 
 
 def plain_sgd(w, grads, lr, momentum, dampening, weight_decay, nesterov, maximize):
-    """PyTorch's rule for one parameter, in NumPy; a gradient of None is skipped."""
+    """Return a parameter after PyTorch's rule, in NumPy.  A gradient of None is skipped."""
     buffer = None
     for g in grads:
         if g is None:
@@ -51,7 +53,7 @@ def plain_sgd(w, grads, lr, momentum, dampening, weight_decay, nesterov, maximiz
 
 
 def plain_adam(w, grads, lr, betas, eps, weight_decay, amsgrad, maximize, decoupled):
-    """PyTorch's rule for one parameter, in NumPy; a gradient of None is skipped."""
+    """Return a parameter after PyTorch's rule, in NumPy.  A gradient of None is skipped."""
     (beta1, beta2), step = betas, 0
     mean, square, largest = np.zeros_like(w), np.zeros_like(w), np.zeros_like(w)
     for g in grads:
@@ -72,16 +74,18 @@ def plain_adam(w, grads, lr, betas, eps, weight_decay, amsgrad, maximize, decoup
 
 
 def numbers(shape, seed):
+    """Return a random array."""
     return np.random.default_rng(seed).standard_normal(shape)
 
 
 def values(dtype="float32", device="cpu"):
-    """One leaf of each shape."""
+    """Return a parameter of each shape."""
     return [mg.tensor(numbers(shape, i), dtype, device, requires_grad=True) for i, shape in enumerate(SHAPES)]
 
 
+@cache
 def gradients(step, dtype="float64"):
-    """A gradient for each shape; parameter i has none in every seventh step from 3 - i, counted round."""
+    """Return a gradient for each shape, or None in every seventh step: for parameter i if (step + i) % 7 is 3."""
     return [
         None if (step + i) % 7 == 3 else numbers(shape, 100 * (step + 1) + i).astype(dtype)
         for i, shape in enumerate(SHAPES)
@@ -89,6 +93,7 @@ def gradients(step, dtype="float64"):
 
 
 def train(optimizer, params, steps=range(STEPS)):
+    """Run steps with the gradients of `gradients`."""
     for step in steps:
         for p, g in zip(params, gradients(step), strict=True):
             p.grad = None if g is None else mg.tensor(g, p.dtype, p.device)
@@ -96,24 +101,22 @@ def train(optimizer, params, steps=range(STEPS)):
 
 
 def bits(params):
+    """Return the bytes of every parameter."""
     return [p.detach().numpy().tobytes() for p in params]
 
 
-def leaf(*data, dtype=None):
-    return mg.tensor(list(data), dtype, requires_grad=True)
-
-
 def one_step(optimizer, *params):
+    """Run a step in which the gradients of these parameters are 1."""
     for p in params:
         p.grad = mg.tensor(np.ones(p.shape), p.dtype, p.device)
     optimizer.step()
 
 
-# ---- the rules
+# ---- formulas
 
 
-def check_rule(make, plain, dtype, device):
-    """Float64 agrees to rounding; float32 to 1e-6 of the largest number."""
+def assert_equals_formula(make, plain, dtype, device):
+    """Check 20 steps against a formula in NumPy: to rounding in float64, to 1e-6 of the largest number in float32."""
     params = values(dtype, device)
     starts = [p.detach().numpy().astype(np.float64) for p in params]
     train(make(params), params)
@@ -126,19 +129,21 @@ def check_rule(make, plain, dtype, device):
         assert p.device == device
 
 
-@pytest.mark.parametrize("device", ["cpu", "numpy"])
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("options", SGD_OPTIONS, ids=str)
-def test_sgd_follows_its_formula(options, dtype, device):
-    check_rule(lambda params: SGD(params, **options), lambda w, grads: plain_sgd(w, grads, **options), dtype, device)
+def test_sgd_equals_its_formula(options, dtype, device):
+    assert_equals_formula(
+        lambda params: SGD(params, **options), lambda w, grads: plain_sgd(w, grads, **options), dtype, device
+    )
 
 
-@pytest.mark.parametrize("device", ["cpu", "numpy"])
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("kind", [Adam, AdamW])
 @pytest.mark.parametrize("options", ADAM_OPTIONS, ids=str)
-def test_adam_follows_its_formula(options, kind, dtype, device):
-    check_rule(
+def test_adam_and_adamw_equal_their_formulas(options, kind, dtype, device):
+    assert_equals_formula(
         lambda params: kind(params, **options),
         lambda w, grads: plain_adam(w, grads, decoupled=kind is AdamW, **options),
         dtype,
@@ -146,8 +151,8 @@ def test_adam_follows_its_formula(options, kind, dtype, device):
     )
 
 
-def test_defaults_are_pytorchs():
-    w = leaf(1.0)
+def test_defaults_are_those_of_pytorch():
+    w = parameter(1.0)
     sgd = {"lr": 1e-3, "momentum": 0, "dampening": 0, "weight_decay": 0, "nesterov": False, "maximize": False}
     adam = {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0, "amsgrad": False, "maximize": False}
     assert SGD([w]).defaults == sgd
@@ -155,7 +160,7 @@ def test_defaults_are_pytorchs():
     assert AdamW([w]).defaults == {**adam, "weight_decay": 1e-2}
 
 
-# ---- the kernels
+# ---- kernels
 
 unit = st.floats(0, 1, width=32)
 shape_lists = st.lists(
@@ -175,18 +180,18 @@ shape_lists = st.lists(
     nesterov=st.booleans(),
     amsgrad=st.booleans(),
 )
-def test_cpu_columns_equal_numpys(shapes, dtype, lr, decay, sign, keep, take, nesterov, amsgrad):
+def test_kernels_on_cpu_equal_those_on_numpy(shapes, dtype, lr, decay, sign, keep, take, nesterov, amsgrad):
     def lists(count):
         made = [[np.array(numbers(shape, 10 * k + i), dtype) for i, shape in enumerate(shapes)] for k in range(count)]
         for square in chain(*made[3:]):
             np.abs(square, out=square)
         return made
 
-    def check(columns, count, *numbers):
-        judged, got, numbers = lists(count), lists(count), np.array(numbers, dtype)
-        columns["numpy"](numbers, *map(ArrayList, judged))
-        columns["cpu"](numbers, *map(ArrayList, got))
-        for a, b in zip(chain(*judged), chain(*got), strict=True):
+    def check(dispatch, count, *numbers):
+        expected, found, numbers = lists(count), lists(count), np.array(numbers, dtype)
+        dispatch["numpy"](numbers, *map(ArrayList, expected))
+        dispatch["cpu"](numbers, *map(ArrayList, found))
+        for a, b in zip(chain(*expected), chain(*found), strict=True):
             np.testing.assert_allclose(b, a, rtol=1e-5, atol=1e-5 if dtype == np.float32 else 1e-13)
 
     check(kernels.sgd_dispatch, 2, lr, decay, sign)
@@ -195,7 +200,7 @@ def test_cpu_columns_equal_numpys(shapes, dtype, lr, decay, sign, keep, take, ne
 
 
 @given(st.lists(st.integers(0, 50_000), max_size=8))
-def test_pieces_cover_every_element_once(sizes):
+def test_pieces_contain_every_element_once(sizes):
     pieces = kernels._pieces(tuple(sizes)).tolist()
     assert [(i, j) for i, start, stop in pieces for j in range(start, stop, 512)] == [
         (i, j) for i, size in enumerate(sizes) for j in range(0, size, 512)
@@ -205,15 +210,15 @@ def test_pieces_cover_every_element_once(sizes):
 
 
 @pytest.mark.parametrize("kernel", [kernels.sgd_kernel, kernels.momentum_kernel, kernels.adam_kernel])
-def test_float32_kernels_are_vectors_of_float32(kernel):
+def test_kernels_of_float32_compute_with_vectors_of_float32(kernel):
     code = kernel.llvm("f")
     assert re.search(r"fmul .*<\d+ x float>", code)
     assert not re.search(r"= f(add|sub|mul|div) .*double", code)
 
 
 @pytest.mark.parametrize("make", [SGD, lambda p: SGD(p, momentum=0.9), Adam])
-def test_a_step_is_one_launch(make, monkeypatch):
-    params = [leaf(1.0), leaf(2.0, 3.0), mg.tensor(np.ones(20_000, np.float32), requires_grad=True)]
+def test_step_launches_one_kernel(make, monkeypatch):
+    params = [parameter(1.0), parameter(2.0, 3.0), mg.tensor(np.ones(20_000, np.float32), requires_grad=True)]
     optimizer = make(params)
     launches, execute = [], threads._get_executor()
     monkeypatch.setattr(
@@ -223,7 +228,7 @@ def test_a_step_is_one_launch(make, monkeypatch):
     assert len(launches) == 1
 
 
-def test_company_does_not_change_a_bit():
+def test_a_parameter_gets_the_same_bits_alone_and_with_others():
     together, alone = values(), values()
     train(Adam(together), together)
     for i, p in enumerate(alone):
@@ -233,11 +238,11 @@ def test_company_does_not_change_a_bit():
     assert bits(together) == bits(alone)
 
 
-# ---- what a step touches
+# ---- step
 
 
-@pytest.mark.parametrize("device", ["cpu", "numpy"])
-def test_memory_stays_and_its_version_counts(device):
+@pytest.mark.parametrize("device", DEVICES)
+def test_step_writes_parameters_in_place(device):
     w = mg.tensor([1.0, 2.0], device=device, requires_grad=True)
     array, alias = w.array, w.detach()
     one_step(SGD([w], lr=0.5), w)
@@ -245,16 +250,16 @@ def test_memory_stays_and_its_version_counts(device):
     assert alias.tolist() == [0.5, 1.5]
 
 
-def test_backward_through_old_values_is_refused():
-    w = leaf(1.0, 2.0)
+def test_backward_refuses_a_graph_that_needs_the_values_before_a_step():
+    w = parameter(1.0, 2.0)
     loss = (w * w).sum()
     one_step(SGD([w]), w)
     with pytest.raises(GraphError, match=re.escape("backward: the input 'b' of mul was changed in place 1 time(s)")):
         loss.backward()
 
 
-def test_parameters_without_gradient_are_skipped():
-    w, frozen = leaf(1.0), mg.tensor([1.0])
+def test_step_skips_parameters_without_gradient():
+    w, frozen = parameter(1.0), mg.tensor([1.0])
     optimizer = Adam([w, frozen], weight_decay=0.5)
     one_step(optimizer, w)
     assert frozen.item() == 1.0
@@ -262,15 +267,15 @@ def test_parameters_without_gradient_are_skipped():
     assert list(optimizer.state_dict()["state"]) == [0]
 
 
-def test_no_gradients_no_change():
-    w = leaf(1.0)
+def test_step_without_gradients_changes_nothing():
+    w = parameter(1.0)
     SGD([w]).step()
     assert w.item() == 1.0
     assert w._storage.version == 0
 
 
 @pytest.mark.parametrize("make", [SGD, lambda p, lr: SGD(p, lr, momentum=0.5), Adam])
-def test_strided_parameters_and_gradients(make):
+def test_step_takes_strided_parameters_and_gradients(make):
     memory = mg.tensor(numbers((6, 4), 0), np.float32)
     strided, plain = memory.T[1:3], mg.tensor(memory.numpy().T[1:3].copy())
     results = []
@@ -285,16 +290,16 @@ def test_strided_parameters_and_gradients(make):
     np.testing.assert_array_equal(memory.numpy().T[1:3], results[1])
 
 
-def test_gradients_of_another_dtype():
-    w = leaf(1.0, 2.0)
+def test_step_takes_gradients_of_another_dtype():
+    w = parameter(1.0, 2.0)
     w.grad = mg.tensor(np.array([1.0, 2.0]))
     SGD([w], lr=0.5).step()
     assert w.dtype == np.float32
     assert w.tolist() == [0.5, 1.0]
 
 
-def test_new_memory_and_device_are_seen():
-    w = leaf(1.0, 2.0)
+def test_step_follows_replaced_data_on_another_device():
+    w = parameter(1.0, 2.0)
     optimizer = SGD([w], lr=0.5)
     one_step(optimizer, w)
     w.data = mg.tensor([10.0, 20.0], device="numpy")
@@ -303,14 +308,14 @@ def test_new_memory_and_device_are_seen():
     assert w.device == "numpy"
 
 
-def test_devices_and_dtypes_mix():
-    params = [leaf(1.0), leaf(1.0, dtype=np.float64), mg.tensor([1.0], device="numpy", requires_grad=True)]
+def test_step_takes_parameters_of_several_devices_and_dtypes():
+    params = [parameter(1.0), parameter(1.0, dtype=np.float64), mg.tensor([1.0], device="numpy", requires_grad=True)]
     one_step(SGD(params, lr=0.25), *params)
     assert [p.tolist() for p in params] == [[0.75]] * 3
 
 
-def test_groups_have_settings_of_their_own_that_may_change():
-    a, b, c = leaf(1.0), leaf(1.0), leaf(1.0)
+def test_parameter_groups_have_their_own_settings_which_may_change():
+    a, b, c = parameter(1.0), parameter(1.0), parameter(1.0)
     optimizer = SGD([{"params": [a]}, {"params": b, "lr": 0.5}], lr=0.25)
     optimizer.add_param_group({"params": iter([c]), "maximize": True})
     one_step(optimizer, a, b, c)
@@ -320,16 +325,16 @@ def test_groups_have_settings_of_their_own_that_may_change():
     assert a.item() == 0.25
 
 
-def test_momentum_begins_with_the_first_gradient_of_each_parameter():
-    a, b = leaf(0.0), leaf(0.0)
+def test_momentum_buffer_starts_with_the_first_gradient_of_each_parameter():
+    a, b = parameter(0.0), parameter(0.0)
     optimizer = SGD([a, b], lr=1.0, momentum=0.5, dampening=0.5)
     one_step(optimizer, a)
     one_step(optimizer, a, b)
     assert (a.item(), b.item()) == (-2.0, -1.0)
 
 
-def test_zero_grad():
-    w = leaf(1.0)
+def test_zero_grad_fills_gradients_or_sets_them_to_none():
+    w = parameter(1.0)
     optimizer = SGD([w])
     optimizer.zero_grad(set_to_none=False)
     assert w.grad is None
@@ -342,8 +347,8 @@ def test_zero_grad():
     assert w.grad is None
 
 
-def test_step_with_a_closure():
-    w = leaf(3.0)
+def test_step_calls_a_closure_and_returns_its_loss():
+    w = parameter(3.0)
     optimizer = SGD([w], lr=0.5)
 
     def closure():
@@ -356,14 +361,14 @@ def test_step_with_a_closure():
     assert w.item() == 0.0
 
 
-def test_repr():
-    assert repr(SGD([leaf(1.0)], lr=0.5)) == (
+def test_repr_of_an_optimizer_is_pytorchs():
+    assert repr(SGD([parameter(1.0)], lr=0.5)) == (
         "SGD (\nParameter Group 0\n    dampening: 0\n    lr: 0.5\n    maximize: False\n    momentum: 0\n"
         "    nesterov: False\n    weight_decay: 0\n)"
     )
 
 
-# ---- resuming
+# ---- state_dict, saving, copying
 
 KINDS = [
     lambda p: SGD(p, 0.1),
@@ -375,18 +380,18 @@ KINDS = [
 
 def by_state_dict(optimizer, params, make, folder):
     resumed = [mg.tensor(p.detach(), requires_grad=True) for p in params]
-    fresh = make(resumed)
-    fresh.load_state_dict(optimizer.state_dict())
-    return fresh, resumed
+    other = make(resumed)
+    other.load_state_dict(optimizer.state_dict())
+    return other, resumed
 
 
 def by_file(optimizer, params, make, folder):
     save({"params": [p.detach() for p in params], "optimizer": optimizer.state_dict()}, folder / "checkpoint")
     checkpoint = load(folder / "checkpoint")
     resumed = [p.requires_grad_() for p in checkpoint["params"]]
-    fresh = make(resumed)
-    fresh.load_state_dict(checkpoint["optimizer"])
-    return fresh, resumed
+    other = make(resumed)
+    other.load_state_dict(checkpoint["optimizer"])
+    return other, resumed
 
 
 def by_deepcopy(optimizer, params, make, folder):
@@ -400,20 +405,20 @@ def by_pickle(optimizer, params, make, folder):
 @pytest.mark.parametrize("way", [by_state_dict, by_file, by_deepcopy, by_pickle])
 @pytest.mark.parametrize("make", KINDS)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_resuming_continues_bit_for_bit(make, way, dtype, tmp_path):
+def test_a_resumed_optimizer_gives_the_same_bits(make, way, dtype, tmp_path):
     params = values(dtype)
     optimizer = make(params)
     train(optimizer, params, range(6))
-    fresh, resumed = way(optimizer, params, make, tmp_path)
+    other, resumed = way(optimizer, params, make, tmp_path)
     assert bits(resumed) == bits(params)
     train(optimizer, params, range(6, STEPS))
-    assert bits(resumed) != bits(params)  # nothing is shared
-    train(fresh, resumed, range(6, STEPS))
+    assert bits(resumed) != bits(params)  # no memory is shared
+    train(other, resumed, range(6, STEPS))
     assert bits(resumed) == bits(params)
 
 
-def test_state_dict_has_pytorchs_form():
-    w, idle = leaf(1.0, 2.0), leaf(3.0)
+def test_state_dict_has_the_form_of_pytorchs():
+    w, idle = parameter(1.0, 2.0), parameter(3.0)
     optimizer = Adam([w, idle], amsgrad=True)
     one_step(optimizer, w)
     state = optimizer.state_dict()
@@ -424,8 +429,8 @@ def test_state_dict_has_pytorchs_form():
     assert state["param_groups"] == [{**optimizer.defaults, "params": [0, 1]}]
 
 
-def test_pytorchs_state_loads():
-    w, expected = leaf(1.0, 2.0), leaf(1.0, 2.0)
+def test_load_state_dict_takes_a_state_of_pytorch():
+    w, expected = parameter(1.0, 2.0), parameter(1.0, 2.0)
     state = {
         "state": {
             7: {
@@ -445,21 +450,21 @@ def test_pytorchs_state_loads():
     np.testing.assert_allclose(w.tolist(), np.array(expected.tolist()) - step, rtol=1e-6)
 
 
-def test_state_follows_the_parameters_dtype_and_device():
-    w = leaf(1.0)
+def test_load_state_dict_converts_to_the_dtype_and_device_of_the_parameter():
+    w = parameter(1.0)
     optimizer = SGD([w], momentum=0.9)
     one_step(optimizer, w)
     other = mg.tensor([1.0], np.float64, "numpy", requires_grad=True)
-    fresh = SGD([other], momentum=0.9)
-    fresh.load_state_dict(optimizer.state_dict())
-    buffer = fresh.state[other]["momentum_buffer"]
+    resumed = SGD([other], momentum=0.9)
+    resumed.load_state_dict(optimizer.state_dict())
+    buffer = resumed.state[other]["momentum_buffer"]
     assert buffer.dtype == np.float64
     assert buffer.device == "numpy"
 
 
-def refused_state(change):
-    """Load a changed state dict into an Adam of two parameters; it must stay as it was."""
-    params = [leaf(1.0, 2.0), leaf(3.0)]
+def load_changed_state(change):
+    """Load a changed state dict into an Adam of two parameters, and check that a refused one changes nothing."""
+    params = [parameter(1.0, 2.0), parameter(3.0)]
     optimizer = Adam(params)
     one_step(optimizer, *params)
     state = copy.deepcopy(optimizer.state_dict())
@@ -501,12 +506,12 @@ def refused_state(change):
         ),
     ],
 )
-def test_states_that_do_not_fit(kind, message, change):
+def test_load_state_dict_refuses_a_state_that_does_not_fit_and_changes_nothing(kind, message, change):
     with pytest.raises(kind, match=re.escape(message)):
-        refused_state(change)
+        load_changed_state(change)
 
 
-# ---- what is refused
+# ---- refused arguments
 
 
 @pytest.mark.parametrize(
@@ -577,22 +582,22 @@ def test_states_that_do_not_fit(kind, message, change):
         ),
     ],
 )
-def test_refused_at_once(kind, message, make):
+def test_optimizers_refuse_invalid_arguments(kind, message, make):
     with pytest.raises(kind, match=re.escape(message)):
-        make(leaf(1.0))
+        make(parameter(1.0))
 
 
-def test_a_refused_group_leaves_the_optimiser_as_it_was():
-    w = leaf(1.0)
+def test_a_refused_parameter_group_changes_nothing():
+    w = parameter(1.0)
     optimizer = SGD([w])
-    for group in ({"params": [w]}, {"params": [leaf(2.0)], "lr": -1}):
+    for group in ({"params": [w]}, {"params": [parameter(2.0)], "lr": -1}):
         with pytest.raises(MinigradError):
             optimizer.add_param_group(group)
     assert len(optimizer.param_groups) == 1
 
 
-def test_the_base_class_names_what_is_missing():
-    w = leaf(1.0)
+def test_optimizer_base_class_names_the_methods_to_define():
+    w = parameter(1.0)
     with pytest.raises(
         NotImplementedError, match=r"Optimizer: define numbers\(group, states\) and update\(group, batch\)"
     ):

@@ -1,4 +1,4 @@
-"""A profile counts what was computed, and changes nothing of it."""
+"""mg.profile counts calls, operations and bytes, and changes no result."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ def training_step():
     return step
 
 
-def test_calls_and_flops_are_counted():
+def test_profile_counts_calls_flops_and_bytes():
     step = training_step()
     with mg.profile(quiet=True) as p:
         for _ in range(3):
@@ -43,7 +43,7 @@ def test_calls_and_flops_are_counted():
     assert 0 < sum(row.seconds for row in p.rows.values()) < p.seconds
 
 
-def test_nothing_is_changed_and_a_graph_is_seen_through():
+def test_profile_changes_no_result_and_counts_the_operations_of_a_recorded_function():
     plain, seen = training_step(), mg.graph(training_step())
     with mg.profile(quiet=True) as p:
         losses = [seen() for _ in range(3)]
@@ -52,7 +52,7 @@ def test_nothing_is_changed_and_a_graph_is_seen_through():
     assert not seen._replays
 
 
-def test_the_table_says_where_the_time_went(capsys):
+def test_profile_prints_a_table_of_times(capsys):
     matrix = mg.ones(300, 300)
     matrix @ matrix  # compiled now, if it was not
     with mg.profile():
@@ -63,7 +63,7 @@ def test_the_table_says_where_the_time_went(capsys):
     assert lines[-2].startswith("between operations") and lines[-1].endswith(" ms")
 
 
-def test_compiling_is_kept_apart(tmp_path, monkeypatch):
+def test_profile_counts_compile_time_separately(tmp_path, monkeypatch):
     monkeypatch.setattr(cache, "folder", lambda: tmp_path)
     x, out = np.ones(4, "f4"), np.empty(4, "f4")
 
@@ -78,7 +78,7 @@ def test_compiling_is_kept_apart(tmp_path, monkeypatch):
     assert "of compiling" in str(p)
 
 
-def test_a_rehearsal_inside_does_not_end_it():
+def test_profile_continues_after_warmup_inside():
     with mg.profile(quiet=True) as p:
         mg.warmup(lambda: mg.ones(4) + 1)
         mg.ones(4) * 2
@@ -86,13 +86,13 @@ def test_a_rehearsal_inside_does_not_end_it():
     assert "add" not in p.rows
 
 
-def test_numpy_is_profiled_too():
+def test_profile_counts_operations_on_device_numpy():
     with mg.profile(quiet=True) as p:
         F.conv2d(mg.ones(1, 1, 4, 4, device="numpy"), mg.ones(1, 1, 2, 2, device="numpy"))
     assert p.rows["conv2d"].calls == 1
 
 
-def test_one_profile_at_a_time():
+def test_a_profile_inside_another_is_refused():
     with mg.profile(quiet=True), pytest.raises(GraphError, match="profile: .*already"), mg.profile():
         pass
     assert threads.local.observer is threads.IDLE

@@ -1,4 +1,4 @@
-"""Random numbers: the state of a stream, and what a recorded function does with seeds."""
+"""get_rng_state, set_rng_state, and seeds inside recorded functions."""
 
 import pytest
 
@@ -7,26 +7,26 @@ from minigrad.errors import DtypeError, GraphError
 from minigrad.nn import functional as F
 
 
-def draws():
-    """Of every kind: values, whole numbers, keys of dropout, seeds of loaders."""
+def draw_all_kinds():
+    """Return random values, integers, a dropout mask and the order of a shuffling loader."""
     loader = mg.data.DataLoader(list(range(20)), batch_size=20, shuffle=True)
     return [mg.rand(3).tolist(), mg.randint(0, 9, (5,)).tolist(), F.dropout(mg.ones(40)).tolist(), next(iter(loader))]
 
 
 @pytest.mark.parametrize("seed", [0, 2**64 - 1])
-def test_set_rng_state_goes_on_from_get_rng_state(seed):
+def test_set_rng_state_repeats_the_numbers_after_get_rng_state(seed):
     mg.manual_seed(seed)
-    draws()
+    draw_all_kinds()
     state = mg.get_rng_state()
     assert (state.dtype, state.shape) == (mg.uint8, (128,))
-    first = draws()
-    assert str(draws()) != str(first)
+    first = draw_all_kinds()
+    assert str(draw_all_kinds()) != str(first)
     mg.set_rng_state(state)
     assert mg.initial_seed() == seed
-    assert str(draws()) == str(first)
+    assert str(draw_all_kinds()) == str(first)
 
 
-def test_a_state_can_be_saved(tmp_path):
+def test_rng_state_can_be_saved_and_loaded(tmp_path):
     mg.save({"random": mg.get_rng_state()}, tmp_path / "state")
     first = mg.randn(4).tolist()
     mg.set_rng_state(mg.load(tmp_path / "state")["random"])
@@ -34,14 +34,14 @@ def test_a_state_can_be_saved(tmp_path):
 
 
 @pytest.mark.parametrize("state", [mg.zeros(128), mg.zeros(5, dtype=mg.uint8), [1, 2]], ids=["dtype", "shape", "type"])
-def test_a_foreign_state_is_refused(state):
+def test_set_rng_state_refuses_other_values(state):
     with pytest.raises(
         DtypeError, match=r"set_rng_state: expected uint8 \(128,\), got .*; give the result of get_rng_state"
     ):
         mg.set_rng_state(state)
 
 
-def test_manual_seed_inside_a_recorded_function_holds_at_each_replay():
+def test_manual_seed_inside_a_recorded_function_acts_at_each_replay():
     @mg.graph
     def drop(x):
         mg.manual_seed(3)
@@ -53,7 +53,7 @@ def test_manual_seed_inside_a_recorded_function_holds_at_each_replay():
     assert drop._record_count == 1
 
 
-def test_the_state_is_not_read_or_set_inside_a_recorded_function():
+def test_rng_state_inside_a_recorded_function_is_refused():
     state = mg.get_rng_state()
     for what in (lambda x: mg.get_rng_state(), lambda x: mg.set_rng_state(state)):
         with pytest.raises(GraphError, match="the state of random numbers inside a recorded function"):

@@ -1,4 +1,4 @@
-"""What the README shows is true: its Python runs, its commands and links exist."""
+"""The README: its Python code runs, its commands and its links exist."""
 
 import re
 from itertools import islice
@@ -12,28 +12,29 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 
 
-def blocks(language):
+def code_blocks(language):
+    """Return the code blocks of a language."""
     return re.findall(rf"^```{language}\n(.*?)^```$", README, flags=re.DOTALL | re.MULTILINE)
 
 
-def test_python_blocks_run(tmp_path, monkeypatch):
-    """One after the other, as a reader would type them."""
+def test_python_code_runs(tmp_path, monkeypatch):
+    """The blocks run one after the other."""
     monkeypatch.chdir(tmp_path)
     whole_epoch = data.DataLoader.__iter__
     monkeypatch.setattr(data.DataLoader, "__iter__", lambda loader: islice(whole_epoch(loader), 3))
     scope = {}
-    for code in blocks("python"):
+    for code in code_blocks("python"):
         exec(code, scope)
         assert scope["loss"].item() > 0
     assert (tmp_path / "small_cnn.safetensors").stat().st_size > 4 * 11_520
 
 
-def test_the_first_shell_block_has_the_two_commands():
-    install, test = blocks("sh")[0].splitlines()
+def test_the_first_shell_block_has_two_commands():
+    install, test = code_blocks("sh")[0].splitlines()
     assert install.endswith("examples/train_mnist.py")
     assert test.endswith("-m pytest")
 
 
 @pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\((?!https?:)([^)#]+)\)", README))))
-def test_links_lead_somewhere(target):
+def test_links_to_files_exist(target):
     assert (ROOT / target).exists()

@@ -15,6 +15,7 @@ import textwrap
 import numpy as np
 import pytest
 import safetensors.numpy
+from helpers import process_environment
 from hypothesis import given, settings, strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -414,7 +415,8 @@ def test_save_names_the_reason_if_a_folder_cannot_be_made(tmp_path):
 def run_child(code, *arguments):
     """Run code that uses write_whole in a new process, which may be killed; return the completed process."""
     head = "import os, signal, sys; from minigrad.runtime.files import write_whole\n"
-    return subprocess.run([sys.executable, "-c", head + textwrap.dedent(code), *map(str, arguments)], timeout=300)
+    command = [sys.executable, "-c", head + textwrap.dedent(code), *map(str, arguments)]
+    return subprocess.run(command, env=process_environment(), timeout=300)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no such limits")

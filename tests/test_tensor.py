@@ -1,4 +1,4 @@
-"""Tensors as Python and NumPy see them: made, shown, indexed, converted, copied."""
+"""Tensors: creation, repr, conversion to Python and NumPy, dtypes, indexing, copies."""
 
 import copy
 import pickle
@@ -6,6 +6,7 @@ import pickle
 import numpy as np
 import pytest
 from cases import draw_key, index_as_pytorch, laid_out, shapes
+from helpers import DEVICES
 from hypothesis import given, strategies as st
 
 import minigrad as mg
@@ -16,7 +17,7 @@ T = mg.tensor
 FLOATS, WHOLE = (mg.float32, mg.float64), (mg.int64, mg.int32, mg.uint8)
 
 
-# ---- made
+# ---- creation
 
 
 @pytest.mark.parametrize(
@@ -36,7 +37,7 @@ FLOATS, WHOLE = (mg.float32, mg.float64), (mg.int64, mg.int32, mg.uint8)
         (np.int32(3), mg.int32),
     ],
 )
-def test_data_has_its_dtype(data, dtype):
+def test_tensor_infers_the_dtype_of_its_data(data, dtype):
     x = T(data)
     assert x.dtype == dtype
     np.testing.assert_array_equal(x.numpy(), np.array(data))
@@ -45,7 +46,7 @@ def test_data_has_its_dtype(data, dtype):
 @pytest.mark.parametrize(
     "dtype", ["float32", "float64", "int64", "int32", "uint8", "bool", mg.float64, np.int32, float, bool]
 )
-def test_a_dtype_can_be_asked_for_by_name_or_type(dtype):
+def test_dtype_can_be_a_name_a_numpy_dtype_or_a_python_type(dtype):
     assert T([0, 1], dtype=dtype).dtype == np.dtype(dtype)
 
 
@@ -69,16 +70,16 @@ def test_a_dtype_can_be_asked_for_by_name_or_type(dtype):
     ],
     ids=str,
 )
-def test_lists_have_the_widest_dtype_in_them(data, dtype):
+def test_tensor_of_a_list_has_the_widest_dtype_in_it(data, dtype):
     assert T(data).dtype == dtype
     np.testing.assert_allclose(T(data).numpy().astype(float), np.array(data, float), rtol=1e-7)
 
 
-def test_a_tensor_of_one_number_in_a_list_is_a_number():
+def test_tensor_of_a_list_of_one_element_tensors():
     assert T([T([1.0]), T([[2.0]])]).shape == (2,)
 
 
-def test_python_numbers_keep_their_digits():
+def test_tensor_keeps_the_digits_of_python_numbers():
     assert T([0.1], dtype=mg.float64).item() == 0.1
     assert T([2**62 + 1, -(2**63)]).tolist() == [2**62 + 1, -(2**63)]
     assert T([2**70], dtype=mg.float32).item() == 2.0**70
@@ -118,23 +119,23 @@ def test_python_numbers_keep_their_digits():
     ],
     ids=range(26),
 )
-def test_a_number_that_does_not_fit_is_refused(make):
+def test_numbers_out_of_the_range_of_the_dtype_are_refused(make):
     with pytest.raises(DtypeError, match="does not fit in (uint8|int32|int64) "):
         make()
 
 
-def test_conversion_wraps_as_in_pytorch():
+def test_to_an_integer_dtype_wraps_as_in_pytorch():
     assert T([300, -1]).to(mg.uint8).tolist() == [44, 255]
     assert T([np.nan, -1.5, 300.0]).to(mg.int64).tolist() == [-(2**63), -1, 300]
     assert T([np.nan, 0.0]).bool().tolist() == [True, False]
 
 
-def test_tensor_of_a_class_is_float32_as_in_pytorch():
+def test_tensor_class_makes_float32_as_in_pytorch():
     assert mg.Tensor([1, 2]).dtype == mg.Tensor(np.zeros(2)).dtype == mg.Tensor(T([True])).dtype == mg.float32
     assert mg.Tensor([1], dtype=mg.int64, device="numpy").device == "numpy"
 
 
-def test_data_is_copied():
+def test_tensor_copies_its_data():
     array = np.zeros(2, np.float32)
     x, again = T(array), T(T(array))
     array += 1
@@ -144,7 +145,7 @@ def test_data_is_copied():
     assert copied.tolist() == [0, 0]
 
 
-def test_a_tensor_of_tensors():
+def test_tensor_of_tensors_copies_their_values():
     rows = [T([1.0, 2.0]), T([3.0, 4.0], requires_grad=True)]
     assert T(rows).tolist() == [[1, 2], [3, 4]]
     assert not T(rows).requires_grad
@@ -161,8 +162,8 @@ def test_from_numpy_shares_memory():
 
 
 @pytest.mark.parametrize("mode", ["r", "r+", "c"])
-def test_from_numpy_of_a_memmap_reads_the_file(tmp_path, mode):
-    """And writes it where the memmap would; read-only memory is refused, and stays as it is."""
+def test_from_numpy_of_a_memmap_shares_the_file(tmp_path, mode):
+    """Changes go to the file as with the memmap; a change of a read-only memmap is refused."""
     np.arange(6, dtype=np.float32).tofile(tmp_path / "numbers")
     mapped = np.memmap(tmp_path / "numbers", np.float32, mode, shape=(2, 3))
     x = mg.from_numpy(mapped)
@@ -199,7 +200,7 @@ def test_from_numpy_of_a_memmap_reads_the_file(tmp_path, mode):
     ],
     ids=["subclass", "backwards", "transposed", "a field of records"],
 )
-def test_from_numpy_of_any_array_shares_its_memory(array):
+def test_from_numpy_of_strided_arrays_shares_memory(array):
     x = mg.from_numpy(array)
     assert (x + 1).tolist() == (np.asarray(array) + 1).tolist()
     x.mul_(3)
@@ -244,7 +245,7 @@ def test_from_numpy_of_any_array_shares_its_memory(array):
     ],
     ids=range(32),
 )
-def test_made_as_numpy_makes_it(make, expected):
+def test_creation_functions_equal_numpys(make, expected):
     np.testing.assert_array_equal(make().numpy(), expected, strict=True)
 
 
@@ -261,14 +262,14 @@ def test_made_as_numpy_makes_it(make, expected):
     ],
     ids=range(7),
 )
-def test_made_on_a_device_and_recording(make):
+def test_creation_functions_take_device_dtype_and_requires_grad(make):
     x = make(device="numpy", requires_grad=True)
     assert x.device == "numpy"
     assert x.requires_grad and x.is_leaf
     assert make(dtype=mg.float64).dtype == mg.float64
 
 
-def test_random_numbers_follow_the_seed():
+def test_random_functions_follow_manual_seed():
     def draw():
         return [mg.randn(3).tolist(), mg.rand(3).tolist(), mg.randint(0, 9, (3,)).tolist(), mg.randperm(5).tolist()]
 
@@ -279,7 +280,7 @@ def test_random_numbers_follow_the_seed():
     assert mg.initial_seed() == 0
 
 
-def test_random_numbers_are_distributed_as_they_say():
+def test_random_functions_have_their_distributions():
     normal, uniform, whole = mg.randn(100, 100), mg.rand(100, 100), mg.randint(-2, 3, (1000,))
     assert (
         set(mg.randint(3, (100,)).tolist()) == {0, 1, 2} and mg.randint(0, 256, (2,), dtype=mg.uint8).dtype == mg.uint8
@@ -291,7 +292,7 @@ def test_random_numbers_are_distributed_as_they_say():
     assert mg.rand(3, dtype=mg.float64).dtype == mg.float64
 
 
-# ---- shown
+# ---- repr and format
 
 
 @pytest.mark.parametrize(
@@ -319,25 +320,25 @@ def test_format():
     assert f"{T([1.0])}" == "tensor([1.])"
 
 
-def test_a_long_tensor_is_shown_in_part():
+def test_repr_of_a_large_tensor_is_short():
     assert len(repr(mg.zeros(10_000))) < 100
 
 
-# ---- as a number, a list, a sequence
+# ---- conversion to Python
 
 
 @pytest.mark.parametrize("x, number", [(T(1.5), 1.5), (T([[2]]), 2), (T([True]), True), (T(7, dtype=mg.uint8), 7)])
-def test_item(x, number):
+def test_item_float_int_and_bool(x, number):
     assert x.item() == number and type(x.item()) is type(number)
     assert float(x) == number and int(x) == int(number) and bool(x) is True
 
 
-def test_a_whole_tensor_counts():
+def test_an_integer_tensor_is_an_index_in_python():
     assert list(range(T(3))) == [0, 1, 2]
     assert [10, 20, 30][T(1)] == 20
 
 
-def test_a_tensor_is_a_sequence_of_its_rows():
+def test_len_iteration_and_in():
     x = T([[1, 2], [3, 4]])
     assert len(x) == 2
     assert [row.tolist() for row in x] == [[1, 2], [3, 4]]
@@ -348,12 +349,12 @@ def test_a_tensor_is_a_sequence_of_its_rows():
         iter(T(1.0))
 
 
-def test_sizes():
+def test_shape_size_ndim_and_numel():
     x = mg.zeros(2, 3, 4)
     assert (x.shape, x.size(), x.size(-1), x.ndim, x.dim(), x.numel(), len(x)) == ((2, 3, 4), (2, 3, 4), 4, 3, 3, 24, 2)
 
 
-def test_a_tensor_is_a_key():
+def test_a_tensor_is_a_dictionary_key_by_identity():
     x, y = T([1.0]), T([1.0])
     assert {x: 1, y: 2}[x] == 1
 
@@ -368,10 +369,10 @@ def test_any_and_all():
     assert mg.zeros(0).all().item() is True
 
 
-# ---- with NumPy
+# ---- conversion to NumPy
 
 
-def test_numpy_takes_tensors():
+def test_numpy_functions_take_tensors():
     x = T([[1.0, 2.0], [3.0, 4.0]])
     assert np.asarray(x).dtype == np.float32
     assert np.array(x, dtype=np.float64).dtype == np.float64
@@ -382,7 +383,7 @@ def test_numpy_takes_tensors():
 
 
 @pytest.mark.parametrize("other", [np.float64(2), np.float32(2), np.int64(2), np.array([2.0, 2.0], "f4")])
-def test_arithmetic_with_numpy_gives_tensors_on_either_side(other):
+def test_arithmetic_with_numpy_values_gives_tensors_on_either_side(other):
     x = T([1.0, 3.0], requires_grad=True)
     for y, expected in ((x * other, [2, 6]), (other * x, [2, 6]), (other - x, [1, -1]), (x / other, [0.5, 1.5])):
         assert isinstance(y, mg.Tensor) and y.requires_grad and y.dtype == mg.float32
@@ -408,7 +409,7 @@ def test_arithmetic_with_numpy_gives_tensors_on_either_side(other):
     ],
     ids=str,
 )
-def test_the_dtype_of_a_result(a, b, result):
+def test_dtype_of_the_result_of_two_tensors(a, b, result):
     x, y = T([2, 3], dtype=a), T([1, 1], dtype=b)
     for out in (x + y, y * x, x - y if result != mg.bool else x, x.maximum(y), mg.where(x > y, x, y)):
         assert out.dtype == result
@@ -429,18 +430,18 @@ def test_the_dtype_of_a_result(a, b, result):
         (mg.bool, True, mg.bool),
     ],
 )
-def test_a_python_number_adapts(dtype, number, result):
+def test_dtype_of_the_result_with_a_python_number(dtype, number, result):
     assert (T([1], dtype=dtype) * number).dtype == result
     assert (number * T([1], dtype=dtype)).dtype == result
 
 
-def test_sums_of_whole_numbers_do_not_overflow():
+def test_sum_of_uint8_and_bool_is_int64():
     x = mg.full((1000,), 255).to(mg.uint8)
     assert x.sum().item() == 255_000 and x.sum().dtype == mg.int64
     assert T([True, True]).sum().item() == 2
 
 
-def test_conversions():
+def test_long_int_bool_double_float_and_type_as():
     x = T([0.0, 1.7, -2.7])
     assert x.long().tolist() == x.int().tolist() == [0, 1, -2]
     assert x.bool().tolist() == [False, True, True]
@@ -448,7 +449,7 @@ def test_conversions():
     assert T([1, 2]).float().dtype == mg.float32
 
 
-def test_to():
+def test_to_converts_dtype_and_device():
     x = T([1.0])
     assert x.to(mg.float32) is x.to("cpu") is x.cpu() is x.float() is x
     y = x.to("numpy", mg.float64)
@@ -463,7 +464,7 @@ def test_to():
     )
 
 
-def test_conversion_passes_gradients():
+def test_gradients_flow_through_conversions():
     x = T([1.0, 2.0], requires_grad=True)
     (x.double() * x.to("numpy").cpu()).sum().backward()
     assert x.grad.tolist() == [2, 4] and x.grad.dtype == mg.float32
@@ -489,7 +490,7 @@ ZERO_DIM, ONE_DIM = (), (2,)
     ],
     ids=str,
 )
-def test_a_tensor_of_one_number_does_not_widen_data_of_its_kind(a, b, result):
+def test_a_zero_dimensional_tensor_does_not_widen_the_dtype_of_its_kind(a, b, result):
     x, y = (mg.ones(*shape, dtype=dtype) for dtype, shape in (a, b))
     flags = T([True, False])
     for out in (x + y, y * x, x.maximum(y), mg.where(flags, x, y), mg.where(flags, y, x), x.clip(max=y)):
@@ -502,7 +503,7 @@ def test_a_tensor_of_one_number_does_not_widen_data_of_its_kind(a, b, result):
 
 
 @pytest.mark.parametrize("number", [np.float64(0.5), np.float32(0.5), 0.5])
-def test_numpy_numbers_adapt_as_pythons_do(number):
+def test_dtype_of_the_result_with_a_numpy_number(number):
     for dtype, result in ((mg.float32, mg.float32), (mg.float64, mg.float64), (mg.int64, mg.float32)):
         assert (T([1], dtype=dtype) * number).dtype == (number + T(1, dtype=dtype)).dtype == result
     assert (T([200], dtype=mg.uint8) + np.int64(5)).tolist() == [205]
@@ -510,31 +511,31 @@ def test_numpy_numbers_adapt_as_pythons_do(number):
     assert mg.where(T([True]), T(1.0, dtype=mg.float64), number).dtype == mg.float64
 
 
-def test_gradients_through_mixed_dtypes_have_the_dtypes_of_the_leaves():
+def test_gradients_of_mixed_dtypes_have_the_dtypes_of_the_leaves():
     x, factor = mg.ones(2, requires_grad=True), T(3.0, dtype=mg.float64, requires_grad=True)
     (x * factor).sum().backward()
     assert (x.grad.dtype, x.grad.tolist()) == (mg.float32, [3, 3])
     assert (factor.grad.dtype, factor.grad.tolist()) == (mg.float64, 2)
 
 
-def test_whole_numbers_are_compared_with_any_number():
+def test_integers_are_compared_with_numbers_out_of_their_range():
     x = T([3, 200], dtype=mg.uint8)
     assert (x < 300).tolist() == [True, True] and (x > -1).tolist() == [True, True]
     assert (x == 259).tolist() == [False, False] and (T([1], dtype=mg.int32) < 2**40).tolist() == [True]
     assert (x / 300).dtype == mg.float32 and (x / 300).tolist() == pytest.approx([0.01, 2 / 3])
 
 
-# ---- equality with anything
+# ---- equality with other objects
 
 
 @pytest.mark.parametrize("other", [None, "a", object(), [1, 2], (1.0,), {}, 1j], ids=str)
-def test_a_tensor_is_not_equal_to_what_is_no_number(other):
+def test_a_tensor_is_not_equal_to_other_objects(other):
     x = T([1.0, 2.0])
     assert (x == other) is False and (x != other) is True
     assert (other == x) is False and x not in [other] and other not in [x]
 
 
-def test_only_numbers_can_be_in_a_tensor():
+def test_in_takes_only_numbers():
     x = T([1.0, 2.0])
     assert 2 in x and np.float32(1) in x and T(2) in x and float("nan") not in x
     for other in (None, "a", [1]):
@@ -546,7 +547,7 @@ def test_only_numbers_can_be_in_a_tensor():
 
 
 @given(data=st.data())
-def test_indexing_is_that_of_numpy_after_numbers_are_taken(data):
+def test_index_equals_numpys_with_pytorchs_order_of_axes(data):
     shape = data.draw(shapes)
     array = np.arange(float(np.prod(shape))).reshape(shape)
     key = draw_key(data.draw, shape)
@@ -557,13 +558,13 @@ def test_indexing_is_that_of_numpy_after_numbers_are_taken(data):
 
 
 @given(data=st.data())
-def test_assigning_is_that_of_numpy(data):
+def test_assign_equals_numpys(data):
     shape = data.draw(shapes)
     array = np.zeros(shape)
     key = draw_key(data.draw, shape)
     x = mg.from_numpy(array.copy())
-    places = index_as_pytorch(np.arange(array.size).reshape(shape), key)
-    array.reshape(-1)[places] = 3
+    indices = index_as_pytorch(np.arange(array.size).reshape(shape), key)
+    array.reshape(-1)[indices] = 3
     x[key] = T(3.0, dtype=mg.float64)
     np.testing.assert_array_equal(x.numpy(), array)
 
@@ -572,7 +573,7 @@ CUBE = np.arange(24).reshape(2, 3, 4)
 EYE = np.eye(2, 3, dtype=bool)
 
 
-@pytest.mark.parametrize("device", ["cpu", "numpy"])
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize(
     "key, places",
     [
@@ -599,30 +600,30 @@ EYE = np.eye(2, 3, dtype=bool)
     ],
     ids=range(20),
 )
-def test_keys_are_read_as_pytorch_reads_them(key, places, device):
-    """Reading, assigning and the gradient; `places` are the numbers that the key names, in PyTorch's order of axes."""
+def test_index_and_assign_read_keys_as_pytorch_does(key, indices, device):
+    """Reading, assigning and gradients; `indices` are the flat indices of the selection, in PyTorch's order of axes."""
     if isinstance(key, mg.Tensor):
         key = key.to(device)
     x = T(CUBE, dtype=mg.float64, device=device, requires_grad=True)
-    picked = x[key]
-    assert picked.shape == places.shape and picked.tolist() == places.tolist()
-    weights = np.arange(1.0, places.size + 1).reshape(places.shape)
-    picked.backward(T(weights, device=device))
+    selected = x[key]
+    assert selected.shape == indices.shape and selected.tolist() == indices.tolist()
+    weights = np.arange(1.0, indices.size + 1).reshape(indices.shape)
+    selected.backward(T(weights, device=device))
     expected = np.zeros(24)
-    np.add.at(expected, places, weights)
+    np.add.at(expected, indices, weights)
     np.testing.assert_array_equal(x.grad.cpu().numpy(), expected.reshape(CUBE.shape))
     value = T(-weights, device=device, requires_grad=True)
     y = x * 1
     y[key] = value
     expected = CUBE.astype(float).reshape(-1)
-    expected[places] = -weights
+    expected[indices] = -weights
     np.testing.assert_array_equal(y.detach().cpu().numpy().reshape(-1), expected)
     (y * y.detach()).sum().backward()
-    np.testing.assert_array_equal(value.grad.cpu().numpy(), expected[places])
+    np.testing.assert_array_equal(value.grad.cpu().numpy(), expected[indices])
 
 
 @pytest.mark.parametrize("shape", [(), (4,), (3, 1), (1, 3, 4), (1, 1, 1, 4)], ids=str)
-def test_a_value_is_spread_over_a_key_and_gets_its_gradient(shape):
+def test_assign_broadcasts_a_value_and_gives_it_its_gradient(shape):
     value = T(np.arange(1.0, np.prod(shape) + 1).reshape(shape), requires_grad=True)
     y = mg.zeros(2, 3, 4, dtype=mg.float64, requires_grad=True) * 1
     y[1, :, [0, 1, 3, 2]] = value
@@ -633,19 +634,19 @@ def test_a_value_is_spread_over_a_key_and_gets_its_gradient(shape):
     assert value.grad.tolist() == np.full(shape, 12 / max(np.prod(shape), 1)).tolist()
 
 
-def test_a_list_of_lists_is_a_tuple_as_in_pytorch():
+def test_a_list_of_lists_as_key_is_read_as_a_tuple_with_a_warning():
     x = T(CUBE)
     for key in ([[0, 1], [1, 0]], [(0, 1), (1, 0)], [T([0, 1]), np.array([1, 0])]):
         with pytest.warns(UserWarning, match="a list that holds lists, tensors, .* is read as a tuple"):
             assert x[key].tolist() == CUBE[[0, 1], [1, 0]].tolist()
     with pytest.warns(UserWarning, match="read as a tuple"):
         assert x[[0, slice(0, 1), None]].tolist() == CUBE[0, :1, None].tolist()
-    assert x[[[0, 1]] * 32].shape == (32, 2, 3, 4)  # from 32 on it is an array
+    assert x[[[0, 1]] * 32].shape == (32, 2, 3, 4)  # a list of 32 or more is an array
     assert x[T([[0, 1], [1, 0]])].shape == (2, 2, 3, 4)
 
 
 @pytest.mark.parametrize("key", [T([1, 0], dtype=mg.uint8), np.array([1, 0], np.uint8)], ids=["tensor", "array"])
-def test_a_uint8_key_is_a_mask_and_warns(key):
+def test_a_uint8_key_is_read_as_a_mask_with_a_warning(key):
     x = T(CUBE)
     with pytest.warns(UserWarning, match="uint8 is read as a mask, .* use .bool"):
         assert x[key].tolist() == CUBE[:1].tolist()
@@ -654,7 +655,7 @@ def test_a_uint8_key_is_a_mask_and_warns(key):
     assert x[0].sum().item() == 0 and x[1].tolist() == CUBE[1].tolist()
 
 
-def test_a_key_is_settled_when_it_is_used():
+def test_a_change_of_a_tensor_in_a_slice_does_not_affect_an_earlier_index():
     x, start = T(CUBE, dtype=mg.float32, requires_grad=True), T(1)
     y = x[start:, [0]].sum()
     start -= 1
@@ -662,14 +663,14 @@ def test_a_key_is_settled_when_it_is_used():
     assert x.grad[0].sum().item() == 0 and x.grad[1].sum().item() == 4
 
 
-def test_a_mask_selects_and_assigns():
+def test_index_and_assign_take_a_mask():
     x = T([1.0, -2.0, 3.0])
     assert x[x > 0].tolist() == [1, 3]
     x[x < 0] = 0
     assert x.tolist() == [1, 0, 3]
 
 
-def test_basic_indexing_is_a_view_and_lists_copy():
+def test_index_by_numbers_and_slices_is_a_view_and_by_lists_a_copy():
     x = mg.zeros(3, 3)
     x[1][2] = 5
     x[:, 0].fill_(7)
@@ -677,7 +678,7 @@ def test_basic_indexing_is_a_view_and_lists_copy():
     assert x.tolist() == [[7, 0, 0], [7, 0, 5], [7, 0, 0]]
 
 
-def test_views_share_memory():
+def test_reshape_transpose_and_flatten_share_memory():
     x = mg.zeros(2, 6)
     for view in (x.reshape(3, 4), x.T, x.flatten(), x.unsqueeze(0), x.permute(1, 0), x.transpose(0, 1), x.view(-1)):
         assert np.shares_memory(view.array, x.array)
@@ -685,11 +686,11 @@ def test_views_share_memory():
     assert not np.shares_memory(x.clone().array, x.array)
 
 
-# ---- whole numbers and bool
+# ---- integers and bool
 
 
 @pytest.mark.parametrize("dtype", WHOLE, ids=str)
-def test_reductions_of_whole_numbers(dtype):
+def test_reductions_of_integers_equal_numpys(dtype):
     data = [[3, 0, 7], [2, 9, 2]]
     x = T(data, dtype=dtype)
     for name in ("sum", "amax", "amin", "argmax", "argmin"):
@@ -701,7 +702,7 @@ def test_reductions_of_whole_numbers(dtype):
     assert x.max().item() == 9 and x.min(1).values.tolist() == [0, 2]
 
 
-def test_arithmetic_of_whole_numbers():
+def test_arithmetic_of_integers():
     x = T([7, -2])
     assert (x + 1).tolist() == [8, -1] and (-x).tolist() == [-7, 2] and abs(x).tolist() == [7, 2]
     assert (x**2).tolist() == [49, 4] and (2 ** T([1, 3])).tolist() == [2, 8]
@@ -709,14 +710,14 @@ def test_arithmetic_of_whole_numbers():
     assert (~T([True, False])).tolist() == [False, True]
 
 
-def test_whole_numbers_change_in_place():
+def test_in_place_arithmetic_of_integers():
     x = T([1, 2])
     x += 1
     x *= T([2, 3])
     assert x.tolist() == [4, 9]
 
 
-# ---- names of PyTorch
+# ---- functions and methods
 
 
 @pytest.mark.parametrize(
@@ -739,12 +740,12 @@ def test_whole_numbers_change_in_place():
         "argmax",
     ],
 )
-def test_a_function_is_its_method(name):
+def test_functions_equal_their_methods(name):
     x = T([0.5, 2.0])
     assert getattr(mg, name)(x).tolist() == getattr(x, name)().tolist()
 
 
-def test_max_has_three_forms():
+def test_max_of_all_along_a_dim_and_of_two_tensors():
     x, y = T([[1.0, 4.0], [3.0, 2.0]]), T([[2.0, 2.0], [2.0, 2.0]])
     assert mg.max(x).item() == 4
     values, indices = mg.max(x, dim=1)
@@ -753,31 +754,31 @@ def test_max_has_three_forms():
     assert mg.min(x, 0, keepdim=True).indices.tolist() == [[0, 1]]
 
 
-# ---- copied and pickled
+# ---- copies
 
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x)), copy.copy])
 @pytest.mark.parametrize("layout", ["plain", "batch innermost"])
-def test_copies_and_pickles(copied, layout):
+def test_copies_and_pickles_are_equal_and_independent(copied, layout):
     x = mg.from_numpy(laid_out(np.arange(24.0).reshape(2, 3, 2, 2), layout)).to("numpy").requires_grad_()
     y = copied(x)
     assert (y.device, y.dtype, y.requires_grad, y.is_leaf) == ("numpy", mg.float64, True, True)
     assert y.tolist() == x.tolist()
     with mg.no_grad():
         y.zero_()
-    assert x.detach().numpy().any(), "a copy has memory of its own"
+    assert x.detach().numpy().any(), "a copy does not share memory"
 
 
-def test_a_structure_that_shares_a_tensor_shares_its_copy():
+def test_deepcopy_of_a_list_copies_a_shared_tensor_once():
     x = mg.ones(2)
     first, second = copy.deepcopy([x, x])
     assert first is second and first is not x
 
 
-# ---- the classic snippet
+# ---- a program as in tutorials of PyTorch
 
 
-def test_the_classic_filter_snippet_runs():
+def test_a_model_and_its_filters_as_in_tutorials():
     import minigrad as torch
     import minigrad.nn as nn
 
@@ -803,62 +804,59 @@ def test_the_classic_filter_snippet_runs():
         assert np.transpose(picture, (1, 2, 0)).shape == (3, 3, 3)
 
 
-# ---- as PyTorch has it
+# ---- details as in PyTorch
 
 
 @pytest.mark.parametrize("join", [mg.cat, mg.stack])
-def test_joining_keeps_to_the_dtype_of_a_sum(join):
-    """float32 and int64 are float32, as in float32 + int64; NumPy alone would make float64 of them."""
+def test_cat_and_stack_have_the_dtype_of_a_sum(join):
+    """float32 and int64 give float32, as float32 + int64 does."""
     assert join([T([1.0]), T([2])]).dtype == mg.float32
 
 
-def test_where_of_two_numbers():
+def test_where_takes_two_numbers():
     flags = T([True, False])
     assert mg.where(flags, 1, 2.5).tolist() == [1, 2.5]
     assert mg.where(flags, True, False).dtype == mg.bool
 
 
-def test_arange_of_a_numpy_number_is_whole():
+def test_arange_of_a_numpy_integer_is_int64():
     assert mg.arange(np.int64(3)).dtype == mg.int64
 
 
-def test_nothing_can_be_selected():
+def test_index_by_an_empty_list_is_empty():
     assert T([1.0, 2.0])[[]].shape == (0,)
     assert T([1.0])[T([], dtype=mg.int64)].shape == (0,)
 
 
-def test_axes_of_a_single_number():
+def test_a_zero_dimensional_tensor_accepts_dim_0():
     x = T(3.0)
     assert x.squeeze(0).shape == x.transpose(0, 0).shape == ()
     assert x.max(dim=0).values.item() == 3 and x.argmax(0).item() == 0
 
 
 @pytest.mark.parametrize("low, high", [(2, None), (None, 2), (1, 2)])
-def test_clip_of_whole_numbers(low, high):
+def test_clip_of_integers_equals_numpys(low, high):
     np.testing.assert_array_equal(T([1, 2, 3]).clip(low, high).numpy(), np.clip([1, 2, 3], low, high), strict=True)
 
 
-def test_amin_of_bool():
+def test_amin_of_bool_is_bool():
     assert T([True, False]).amin().item() is False
 
 
 @pytest.mark.parametrize("name", ["amin", "amax", "min", "max", "sum", "mean", "var", "std"])
-def test_the_result_for_a_single_number_is_a_tensor_like_any_other(name):
+def test_reductions_of_a_zero_dimensional_tensor_are_tensors(name):
     x = T(3.0, requires_grad=True)
     out = getattr(x, name)()
     assert isinstance(out.array, np.ndarray) and out.shape == ()
     assert out.detach().numpy().shape == ()
 
 
-def test_shapes_of_errors_name_no_private_class():
+def test_errors_have_public_class_names():
     with pytest.raises(ShapeError) as caught:
         T([1.0])[3]
     assert not type(caught.value).__name__.startswith("_")
 
 
-# ---- sums over no axes named
-
-
-@pytest.mark.parametrize("none", [[], ()], ids=str)
-def test_no_axes_are_all_axes_as_in_pytorch(none):
-    assert mg.ones(2, 3).sum(none).item() == 6 and mg.ones(2, 3).mean(none, keepdim=True).shape == (1, 1)
+@pytest.mark.parametrize("dim", [[], ()], ids=str)
+def test_sum_and_mean_over_an_empty_dim_are_over_all_axes(dim):
+    assert mg.ones(2, 3).sum(dim).item() == 6 and mg.ones(2, 3).mean(dim, keepdim=True).shape == (1, 1)

@@ -6,7 +6,7 @@ import threading
 
 import numpy as np
 import pytest
-from helpers import DOUBLE_AND_SUM, error_of_python, run_python
+from helpers import DOUBLE_AND_SUM, error_of_python, run_in_threads, run_python
 
 import minigrad as mg
 from minigrad.runtime import threads
@@ -30,11 +30,7 @@ def test_launches_from_several_threads_do_not_affect_each_other():
             if not np.array_equal(out, expected[number]):
                 different.append(number)
 
-    workers = [threading.Thread(target=work, args=(number,)) for number in range(4)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
+    run_in_threads(work, *range(4))
     assert not different
 
 

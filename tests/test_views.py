@@ -1,10 +1,8 @@
-"""Views, aliases and changes in place: what is written to one tensor is read through every other one on its storage,
-and gradients follow, as in PyTorch.  Values and gradients here are PyTorch's."""
-
-import threading
+"""Views, aliases and writes in place: every tensor on a storage sees a write, and gradients are those of PyTorch."""
 
 import numpy as np
 import pytest
+from helpers import DEVICES, run_in_threads
 
 import minigrad as mg
 from minigrad import nn
@@ -12,17 +10,17 @@ from minigrad.errors import GraphError, ShapeError, ValidationError
 from minigrad.nn import functional as F
 
 
-def graph_value(data):
-    """A leaf, and twice its value as part of a graph."""
+def leaf_and_double(data):
+    """Return a leaf that requires a gradient, and twice the leaf."""
     leaf = mg.tensor(data, requires_grad=True)
     return leaf, leaf * 2
 
 
-# ---- writes through a view reach the base, writes to the base reach its views
+# ---- writes through views and to their base
 
 
-def test_writes_through_views_change_the_base_and_its_gradient():
-    leaf, y = graph_value([[1.0, 2.0], [3.0, 4.0]])
+def test_writes_through_views_reach_the_base_and_its_gradient():
+    leaf, y = leaf_and_double([[1.0, 2.0], [3.0, 4.0]])
     y[0].mul_(10)
     y.view(-1)[3] = 99.0
     r = y[0]
@@ -32,8 +30,8 @@ def test_writes_through_views_change_the_base_and_its_gradient():
     assert leaf.grad.tolist() == [[20, 40], [6, 0]]
 
 
-def test_a_view_sees_a_write_to_its_base():
-    leaf, y = graph_value([1.0, 2.0, 3.0])
+def test_a_write_to_the_base_reaches_its_views():
+    leaf, y = leaf_and_double([1.0, 2.0, 3.0])
     row, rest = y[0], y[1:]
     y *= 5
     assert (row.item(), rest.tolist()) == (10, [20, 30])
@@ -41,24 +39,24 @@ def test_a_view_sees_a_write_to_its_base():
     assert leaf.grad.tolist() == [30, 10, 10]
 
 
-def test_a_view_sees_a_write_through_another_view():
-    leaf, y = graph_value([[1.0, 2.0], [3.0, 4.0]])
-    column, turned = y[:, 1], y.T
+def test_a_write_through_a_view_reaches_other_views():
+    leaf, y = leaf_and_double([[1.0, 2.0], [3.0, 4.0]])
+    column, transposed = y[:, 1], y.T
     column.mul_(10)
-    assert turned.tolist() == [[2, 6], [40, 80]]
-    turned[1].sum().backward()
+    assert transposed.tolist() == [[2, 6], [40, 80]]
+    transposed[1].sum().backward()
     assert leaf.grad.tolist() == [[0, 20], [0, 20]]
 
 
-def test_a_view_of_a_view_writes_to_the_base():
-    leaf, y = graph_value(np.arange(8.0).reshape(2, 4).tolist())
+def test_a_write_through_a_view_of_a_view_reaches_the_base():
+    leaf, y = leaf_and_double(np.arange(8.0).reshape(2, 4).tolist())
     y[1].reshape(2, 2)[:, 0] = mg.tensor([-1.0, -2.0])
     assert y.tolist() == [[0, 2, 4, 6], [-1, 10, -2, 14]]
     y.sum().backward()
     assert leaf.grad.tolist() == [[2, 2, 2, 2], [0, 2, 0, 2]]
 
 
-def test_a_value_with_a_graph_written_into_a_plain_tensor():
+def test_a_write_of_a_value_with_a_graph_gives_the_plain_tensor_a_graph():
     value = mg.tensor([3.0, 4.0], requires_grad=True)
     buffer = mg.zeros(2, 2)
     top = buffer[0]
@@ -70,7 +68,7 @@ def test_a_value_with_a_graph_written_into_a_plain_tensor():
     assert value.grad.tolist() == [30, 40]
 
 
-def test_second_derivatives_go_through_writes():
+def test_second_derivatives_of_writes_through_views():
     leaf = mg.tensor([1.0, 2.0, 3.0], requires_grad=True)
     y = leaf * leaf
     y[1:].mul_(leaf[:2])
@@ -87,9 +85,9 @@ def test_second_derivatives_go_through_writes():
     ]
 
 
-@pytest.mark.parametrize("device", ["cpu", "numpy"])
-def test_a_convolution_has_views_too(device):
-    """Its memory is batch-innermost; a shape in which that is no view moves it."""
+@pytest.mark.parametrize("device", DEVICES)
+def test_writes_through_views_of_a_conv2d_result(device):
+    """The memory of y is batch-innermost; view(-1) copies it into C order and keeps all aliases."""
     x, w = mg.randn(3, 2, 4, 4).to(device), mg.randn(5, 2, 3, 3).to(device).requires_grad_()
     y = F.conv2d(x, w)
     first, detached = y[0], y.detach()
@@ -98,25 +96,23 @@ def test_a_convolution_has_views_too(device):
     assert y.min().item() == -700 and y[0, 0, 0, 0].item() == -500
     assert first[0, 0, 0].item() == detached[0, 0, 0, 0].item() == -500
     y.sum().backward()
-    expected = F.conv2d(x, w)
-    mask = mg.ones(3, 5, 2, 2).to(device)
+    gradient, w.grad = w.grad, None
+    mask = mg.ones(3, 5, 2, 2).to(device)  # 0 where y was overwritten
     mask[0, 0, 0, 0], mask[2, 4] = 0.0, 0.0
-    (expected,) = [w.grad.tolist()]
-    w.grad = None
     (F.conv2d(x, w) * mask).sum().backward()
-    np.testing.assert_allclose(expected, w.grad.tolist(), rtol=1e-5)
+    np.testing.assert_allclose(gradient.numpy(), w.grad.numpy(), rtol=1e-5)
 
 
-def test_a_view_that_memory_does_not_allow_is_refused():
+def test_view_refuses_a_shape_that_needs_a_copy():
     with pytest.raises(ShapeError, match=r"view: .*\(2, 3\).*\(6,\).*reshape"):
         mg.ones(3, 2).T.view(-1)
-    lent = mg.from_numpy(np.ones((4, 4), "f4")[:, :3])
+    padded = mg.from_numpy(np.ones((4, 4), "f4")[:, :3])
     with pytest.raises(ShapeError, match="use reshape"):
-        lent.view(-1)
-    assert lent.reshape(-1).tolist() == [1] * 12
+        padded.view(-1)
+    assert padded.reshape(-1).tolist() == [1] * 12
 
 
-def test_contiguous_copies_where_pytorch_does():
+def test_contiguous_copies_only_if_needed():
     x = mg.tensor([[1.0, 2.0], [3.0, 4.0]])
     copy = x.T.contiguous()
     copy[0, 0] = 9.0
@@ -126,8 +122,8 @@ def test_contiguous_copies_where_pytorch_does():
     assert row.contiguous() is row
     images = F.conv2d(mg.ones(2, 1, 3, 3), mg.ones(2, 1, 2, 2))
     assert images.contiguous() is images
-    turned = images.permute(0, 2, 3, 1)
-    turned.contiguous().fill_(0)
+    channels_last = images.permute(0, 2, 3, 1)
+    channels_last.contiguous().fill_(0)
     images.permute(1, 2, 3, 0).contiguous().fill_(0)
     assert images.sum().item() == 64
 
@@ -135,8 +131,8 @@ def test_contiguous_copies_where_pytorch_does():
 # ---- detached aliases
 
 
-def test_detach_sees_later_writes():
-    _, y = graph_value([1.0, 2.0])
+def test_detach_shares_later_writes():
+    _, y = leaf_and_double([1.0, 2.0])
     s = y.detach()
     y += 1
     assert s.tolist() == [3, 5]
@@ -144,8 +140,8 @@ def test_detach_sees_later_writes():
     assert y.tolist() == [0, 0]
 
 
-def test_a_write_through_detach_spoils_no_gradient():
-    leaf, y = graph_value([1.0, 2.0])
+def test_backward_refuses_if_a_saved_value_was_changed_through_detach():
+    leaf, y = leaf_and_double([1.0, 2.0])
     z = y * y
     y.detach().mul_(2)
     with pytest.raises(GraphError, match=r"input 'b' of mul was changed in place 1 time"):
@@ -153,24 +149,24 @@ def test_a_write_through_detach_spoils_no_gradient():
     assert leaf.grad is None
 
 
-def test_numpy_sees_later_writes():
-    _, y = graph_value([1.0, 2.0])
+def test_numpy_shares_later_writes():
+    _, y = leaf_and_double([1.0, 2.0])
     seen = y.detach().numpy()
     y += 1
     assert seen.tolist() == [3, 5]
 
 
-def test_a_parameter_shares_the_memory_of_its_tensor():
+def test_parameter_shares_later_writes_to_its_tensor():
     x = mg.tensor([1.0, 2.0])
     parameter = nn.Parameter(x)
     x += 1
     assert parameter.tolist() == [2, 3]
 
 
-# ---- values that the graph needs are kept, or the write is refused
+# ---- writes to values that the graph needs
 
 
-def test_the_value_before_a_write_is_kept_for_its_own_gradient():
+def test_mul_in_place_saves_the_old_value_for_its_gradient():
     leaf, factor = mg.tensor([1.0, 2.0], requires_grad=True), mg.tensor([3.0, 5.0], requires_grad=True)
     y = leaf * 1
     view = y[:]
@@ -180,8 +176,8 @@ def test_the_value_before_a_write_is_kept_for_its_own_gradient():
     assert (leaf.grad.tolist(), factor.grad.tolist()) == ([3, 5], [1, 2])
 
 
-def test_a_write_to_what_the_graph_needs_is_refused_in_backward():
-    _, y = graph_value([1.0, 2.0])
+def test_backward_refuses_if_a_saved_value_was_changed_through_a_view():
+    _, y = leaf_and_double([1.0, 2.0])
     part = y[0]
     z = y * y
     part.add_(1)
@@ -198,7 +194,7 @@ WRITES_TO_A_LEAF = {
 
 
 @pytest.mark.parametrize("write", WRITES_TO_A_LEAF)
-def test_a_view_of_a_leaf_cannot_change_in_the_graph(write):
+def test_a_view_of_a_leaf_that_requires_grad_cannot_be_written(write):
     leaf = mg.tensor([1.0, 2.0], requires_grad=True)
     with pytest.raises(GraphError, match=r"in place: this is a view of a leaf that requires grad.*no_grad\(\)"):
         WRITES_TO_A_LEAF[write](leaf)
@@ -208,8 +204,8 @@ def test_a_view_of_a_leaf_cannot_change_in_the_graph(write):
     assert leaf.tolist() == [2, 2]
 
 
-def test_a_view_made_without_gradients_cannot_change_inside_the_graph():
-    leaf, y = graph_value([1.0, 2.0])
+def test_a_view_made_under_no_grad_cannot_be_written_with_gradients():
+    leaf, y = leaf_and_double([1.0, 2.0])
     with mg.no_grad():
         view = y[:1]
         view += 1
@@ -220,7 +216,7 @@ def test_a_view_made_without_gradients_cannot_change_inside_the_graph():
     assert leaf.grad.tolist() == [2, 2]
 
 
-def test_expanded_and_read_only_memory_is_not_written():
+def test_expanded_and_read_only_memory_cannot_be_written():
     with pytest.raises(GraphError, match="the tensor is expanded"):
         mg.ones(1).expand(3).add_(1)
     x = mg.ones(2, 1)
@@ -232,13 +228,13 @@ def test_expanded_and_read_only_memory_is_not_written():
         mg.from_numpy(locked).add_(1)
 
 
-# ---- layers that work in place
+# ---- layers with inplace=True
 
 
 @pytest.mark.parametrize("layer", [nn.ReLU, nn.LeakyReLU, nn.Dropout], ids=lambda layer: layer.__name__)
-def test_inplace_layers_write_their_input(layer):
+def test_layers_with_inplace_write_their_input_and_have_the_same_gradients(layer):
     mg.manual_seed(0)
-    leaf, x = graph_value([-1.0, 2.0, -3.0, 4.0])
+    leaf, x = leaf_and_double([-1.0, 2.0, -3.0, 4.0])
     out = layer(inplace=True)(x)
     assert out is x
     (out * x + x).sum().backward()
@@ -251,8 +247,8 @@ def test_inplace_layers_write_their_input(layer):
     assert found == leaf.grad.tolist()
 
 
-def test_relu_in_place_and_its_input_are_one():
-    leaf, x = graph_value([-1.0, 2.0])
+def test_relu_with_inplace_returns_its_input():
+    leaf, x = leaf_and_double([-1.0, 2.0])
     y = F.relu(x, inplace=True) + x
     assert (y.tolist(), x.tolist()) == ([0, 8], [0, 4])
     y.sum().backward()
@@ -265,7 +261,7 @@ def test_relu_in_place_and_its_input_are_one():
 # ---- gradients
 
 
-def test_a_grad_that_is_held_sees_what_is_added():
+def test_backward_adds_to_a_grad_in_place():
     w = mg.tensor([1.0, 2.0], requires_grad=True)
     (w * 3).sum().backward()
     held = w.grad
@@ -273,16 +269,12 @@ def test_a_grad_that_is_held_sees_what_is_added():
     assert held is w.grad and held.tolist() == [7, 7]
 
 
-def test_threads_that_share_a_leaf_lose_no_gradient():
+def test_backward_in_several_threads_loses_no_gradient():
     leaf = mg.zeros(50, requires_grad=True)
 
-    def work():
+    def add_gradients(number):
         for _ in range(60):
             (leaf * 1).sum().backward()
 
-    workers = [threading.Thread(target=work) for _ in range(4)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
+    run_in_threads(add_gradients, *range(4))
     assert leaf.grad.tolist() == [240] * 50
