@@ -26,7 +26,7 @@ SOURCES = {
     for path in sorted(ROOT.glob("**/*.py"))
 }
 LEVELS = [  # from the lowest level up; the name of a package stands for its modules, the longest name counts
-    {"minigrad.runtime", "minigrad.errors", "minigrad.shapes", "minigrad.dependency"},
+    {"minigrad.runtime", "minigrad.errors", "minigrad.shapes", "minigrad.checks", "minigrad.dependency"},
     {"minigrad.ops"},
     {"minigrad.tensors", "minigrad.tape", "minigrad.storage"},
     {"minigrad.nn.functional", "minigrad.functions", "minigrad.creation", "minigrad.random"},

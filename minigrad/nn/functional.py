@@ -8,6 +8,7 @@ from functools import cache
 from math import prod
 
 from .. import ops
+from ..checks import number_in_range, whole_number
 from ..errors import DtypeError, GraphError, ShapeError, ValidationError
 from ..functions import log_softmax, sigmoid, softmax, tanh
 from ..ops.op import Op
@@ -130,8 +131,7 @@ def conv2d(
 
 @cache
 def _conv_settings(window, stride, padding, dilation, groups):
-    if groups < 1:
-        raise ValidationError(f"conv2d: groups is {groups}; it must be at least 1")
+    whole_number("conv2d", "groups", groups, least=1)
     step, spread = pair(stride, "stride", "conv2d"), pair(dilation, "dilation", "conv2d")
     pads = padding_2d(padding, window, step, spread, "conv2d")
     return {"stride": step, "pads": pads, "dilation": spread, "groups": groups}
@@ -204,8 +204,8 @@ def avg_pool2d(
               [10.5, 12.5]]]])
     """
     settings = _pool_settings("avg_pool2d", _fixed(kernel_size), _fixed(stride), _fixed(padding))
-    if divisor_override is not None and divisor_override < 1:
-        raise ValidationError(f"avg_pool2d: divisor_override is {divisor_override}; it must be at least 1")
+    if divisor_override is not None:
+        whole_number("avg_pool2d", "divisor_override", divisor_override, least=1)
     return apply(
         ops.avg_pool2d,
         x,
@@ -242,8 +242,7 @@ def dropout(x: Tensor, p: float = 0.5, training: bool = True, inplace: bool = Fa
     _tensors("dropout", x)
     if x.dtype.kind != "f":
         raise DtypeError(f"dropout: x is {x.dtype}, expected floats; convert it with .float()")
-    if not 0 <= p <= 1:
-        raise ValidationError(f"dropout: p is {p}; it is a probability, 0 to 1")
+    number_in_range("dropout", "p", p, 0, 1)
     if not training or p == 0:
         return x
     mask = apply(ops.dropout_mask, x.detach(), p=float(p), key=next_key())
@@ -308,8 +307,7 @@ def cross_entropy(
     >>> cross_entropy(mg.zeros(1, 10), mg.tensor([3]))
     tensor(2.3026)
     """
-    if not 0 <= label_smoothing <= 1:
-        raise ValidationError(f"cross_entropy: label_smoothing is {label_smoothing}; it is a share, 0 to 1")
+    number_in_range("cross_entropy", "label_smoothing", label_smoothing, 0, 1)
     _tensors("cross_entropy", x, target)
     _check_reduction(reduction, "cross_entropy")
     _check_weight(weight, "cross_entropy")
