@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import minigrad as mg
-from minigrad import errors
+from minigrad import errors, ops
 from minigrad.errors import DeviceError, DtypeError, GraphError, ShapeError, ValidationError
 from minigrad.nn import functional as F
 from minigrad.ops.images import gather_images

@@ -8,9 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
 
+from minigrad.checks import whole_number
 from minigrad.errors import ValidationError
 from minigrad.viz import probe, style
-from minigrad.viz.inputs import as_image_batch, as_single_image, whole_number
+from minigrad.viz.inputs import as_image_batch, as_single_image
 from minigrad.viz.probe import Prediction, Run
 from minigrad.viz.tracing import Field, Fields, layer_index, named_convolutions
 

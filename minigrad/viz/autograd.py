@@ -10,13 +10,14 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from matplotlib.path import Path
 
+from minigrad.checks import whole_number
 from minigrad.errors import DtypeError, GraphError, ValidationError
 from minigrad.nn import Module
 from minigrad.tape import Node, reachable
 from minigrad.tensors import Tensor
 from minigrad.viz import style
 from minigrad.viz.formatting import format_count, format_shape
-from minigrad.viz.inputs import check_module, whole_number
+from minigrad.viz.inputs import check_module
 
 MOST_OPERATIONS, MOST_INCHES = 40, 24  # operations drawn by default; width of a picture
 LETTER, BOX_HEIGHT, ROW_HEIGHT = 0.082, 0.42, 0.72  # inches; LETTER is the width of a small letter

@@ -11,10 +11,11 @@ from matplotlib.colors import Normalize, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from minigrad.checks import whole_number
 from minigrad.data import DataLoader, Dataset
 from minigrad.errors import ShapeError, ValidationError
 from minigrad.viz import probe, style
-from minigrad.viz.inputs import as_array, as_image_shape, check_index, check_scores, whole_number
+from minigrad.viz.inputs import as_array, as_image_shape, check_index, check_scores
 from minigrad.viz.tracing import Layer, layer_index, trace
 
 ACROSS = 8  # pictures in a row
@@ -256,7 +257,7 @@ class _Ascent(NamedTuple):
 
 def _check_ascent(where: str, ascent: _Ascent) -> None:
     for name in "steps", "jitter", "seed":
-        whole_number(where, name, getattr(ascent, name))
+        whole_number(where, name, getattr(ascent, name), 0)
     for name in "rate", "smooth", "shrink":
         if not getattr(ascent, name) >= 0:
             raise ValidationError(f"{where}: {name} is {getattr(ascent, name)}; use 0 or more")

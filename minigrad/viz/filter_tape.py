@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
+from minigrad.checks import whole_number
 from minigrad.errors import DataError, StateError, ValidationError
 from minigrad.runtime.files import write_whole
 from minigrad.runtime.threads import local
@@ -31,7 +32,7 @@ from minigrad.viz.filter_grid import (
     to_cell,
 )
 from minigrad.viz.formatting import format_count
-from minigrad.viz.inputs import as_array, whole_number
+from minigrad.viz.inputs import as_array
 from minigrad.viz.tracing import select_convolutions
 from minigrad.viz.training import falls_tenfold
 

@@ -90,14 +90,6 @@ def is_whole(value: Any) -> bool:
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
-def whole_number(where: str, name: str, value: Any, least: int = 0, most: int | None = None) -> int:
-    """Return `value` as an int, or raise ValidationError unless it is a whole number from `least` to `most`."""
-    if not is_whole(value) or value < least or (most is not None and value > most):
-        limits = f"of {least} or more" if most is None else f"from {least} to {most}"
-        raise ValidationError(f"{where}: {name} is {value!r}; use a whole number {limits}")
-    return int(value)
-
-
 def check_index(where: str, name: str, value: Any, count: int, owner: str) -> int:
     """Return `value` as an int, or raise ValidationError unless it is a whole number below `count`."""
     if not is_whole(value) or not 0 <= value < count:

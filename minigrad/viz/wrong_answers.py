@@ -7,10 +7,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from minigrad.checks import whole_number
 from minigrad.errors import ValidationError
 from minigrad.viz import probe, style
 from minigrad.viz.formatting import format_name
-from minigrad.viz.inputs import as_labelled_images, check_labels, whole_number
+from minigrad.viz.inputs import as_labelled_images, check_labels
 
 ACROSS, MOST_IMAGES = 8, 64
 LETTER = 0.085  # inches, width of a small letter
