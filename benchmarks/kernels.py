@@ -244,21 +244,21 @@ def map_cases(label, shape):
     x, g, small = normal(*shape), normal(*shape), normal(N, C, H // 2, W // 2)
     settings = {"window": (2, 2), "stride": (2, 2), "pads": (0,) * 4, "dilation": (1, 1)}
     pool = partial(OPS["max_pool2d"], ceil_mode=False)
-    pooled, places = OPS["max_pool2d"].forward(CPU, x, ceil_mode=False, **settings)
+    pooled, argmax = OPS["max_pool2d"].forward(CPU, x, ceil_mode=False, **settings)
     rectified = ops.relu(CPU, x)
     kinds = [
         (
             "max_pool2d",
             3 * small.size,
-            x.nbytes + pooled.nbytes + places.nbytes,
+            x.nbytes + pooled.nbytes + argmax.nbytes,
             on_devices(pool, x, **settings),
             on_torch(lambda x: torch.nn.functional.max_pool2d(x, 2, return_indices=True)[0], x),
         ),
         (
             "max_pool2d gradient",
             x.size,
-            small.nbytes + places.nbytes + x.nbytes,
-            on_devices(OPS["max_pool2d_back"], small, places, size=(H, W), **settings),
+            small.nbytes + argmax.nbytes + x.nbytes,
+            on_devices(OPS["max_pool2d_back"], small, argmax, size=(H, W), **settings),
             torch_pool_back(small, x),
         ),
         ("relu", x.size, 2 * x.nbytes, on_devices(ops.relu, x), on_torch(lambda x: x.relu(), x)),
@@ -275,7 +275,7 @@ def map_cases(label, shape):
 
 
 def torch_pool_back(g, x):
-    """Return the calls of PyTorch's gradient of max-pooling, for the indices that its forward returns."""
+    """PyTorch's gradient of max-pooling, for the indices that its forward keeps."""
     if not version("torch"):
         return {}
     windows = ((2, 2), (2, 2), (0, 0), (1, 1), False)

@@ -201,12 +201,12 @@ def test_kernels_on_cpu_equal_those_on_numpy(shapes, dtype, lr, decay, sign, kee
 
 @given(st.lists(st.integers(0, 50_000), max_size=8))
 def test_pieces_contain_every_element_once(sizes):
-    pieces = kernels._pieces(tuple(sizes)).tolist()
-    assert [(i, j) for i, start, stop in pieces for j in range(start, stop, 512)] == [
+    tasks = kernels.build_task_table(tuple(sizes)).tolist()
+    assert [(i, j) for i, start, stop in tasks for j in range(start, stop, 512)] == [
         (i, j) for i, size in enumerate(sizes) for j in range(0, size, 512)
     ]
-    assert [max((stop for i, _, stop in pieces if i == k), default=0) for k in range(len(sizes))] == sizes
-    assert all(0 < stop - start <= kernels.PIECE for _, start, stop in pieces)
+    assert [max((stop for i, _, stop in tasks if i == k), default=0) for k in range(len(sizes))] == sizes
+    assert all(0 < stop - start <= kernels.ELEMENTS_PER_TASK for _, start, stop in tasks)
 
 
 @pytest.mark.parametrize("kernel", [kernels.sgd_kernel, kernels.momentum_kernel, kernels.adam_kernel])

@@ -1,8 +1,8 @@
-"""Batches of images: uint8 images picked by number, normalised, with a margin, laid out batch-innermost.
+"""Batches of images: uint8 images selected by index, normalised, padded, batch-innermost.
 
-    out[n, c, h + pad, w + pad] = images[indices[n], c, h, w] * scale[c] + shift[c];  the margin is black, shift[c]
+    out[n, c, h + pad, w + pad] = images[indices[n], c, h, w] * scale[c] + shift[c];  the margin is black: shift[c]
 
-A data set stays as bytes, a quarter of its float32 size, and a batch is made in one pass.
+A data set stays as bytes, a quarter of its size in float32.  A batch is made in one pass.
 """
 
 import numpy as np
@@ -34,7 +34,7 @@ def images_kernel(task, images: Bytes, starts: Ints, scale: Array1, shift: Array
     if 0 <= h < H:
         for w in range(W):
             pixel, at = (c * H + h) * W + w, (task * columns + pad + w) * N
-            # one pixel of all images, then the next: 1.1 ns a pixel; 3.5 ns image by image (N=512, 1 core)
+            # images in the inner loop: 3 times faster than pixels, for N=512
             for n in range(N):
                 out[at + n] = const(images[starts[n] + pixel], factor) * factor + black
 
@@ -49,7 +49,12 @@ images_dispatch = Dispatch("images", images_numpy, cpu=images_cpu)
 
 
 def gather_images(device, images, indices, scale, shift, pad):
-    """The batch (N, C, H + 2*pad, W + 2*pad), of the dtype of `scale`, of images (M, C, H, W) uint8."""
+    """The batch (N, C, H + 2*pad, W + 2*pad), in the dtype of `scale`, from images (M, C, H, W) uint8.
+
+    Raises   DtypeError        images are not C-contiguous uint8 (M, C, H, W)
+             ShapeError        scale or shift has not one number for each channel
+             ValidationError   an index is out of range
+    """
     if images.dtype != np.uint8 or images.ndim != 4 or not images.flags.c_contiguous:
         raise DtypeError(
             f"images: expected C-contiguous uint8 (M, C, H, W), got {images.dtype} {images.shape} with "

@@ -1,12 +1,12 @@
-"""Losses of classification: cross-entropy of logits, fused with softmax, and negative log likelihood.
+"""Classification losses: cross-entropy of logits, fused with softmax, and negative log-likelihood.
 
-For image i with label y, weights w of the classes, smoothing e and K classes the target is
+For image i with label y, class weights w, label smoothing e and K classes the target is
     t[k] = (1 - e) w[y] [k == y] + e / K w[k],        loss[i] = -sum over k of t[k] log softmax(x[i])[k]
-and its slope, the gradient by x[i], is   softmax(x[i]) * sum(t) - t.   Images with label `ignore` have t = 0: loss and
-gradient are 0, whatever their logits and the gradient that arrives.  The mean divides by the sum of w[y], not by the
-number of images; over nothing it is nan, but the gradient of ignored images is still 0.
+and the slope, the gradient of loss[i] by x[i], is   softmax(x[i]) * sum(t) - t.   For the label `ignore`, t = 0: loss
+and slope are 0, whatever the logits and the incoming gradient.  The mean divides by the sum of w[y], not by the number
+of images; the mean over nothing is nan, but the gradient of ignored images is still 0.
 
-Memory: x (K, M), M running over images (and pixels); labels (M).
+Memory: x (K, M) with M images (or pixels of all images), labels (M).
 Source: C. Szegedy et al., "Rethinking the Inception architecture", 2016, section 7 (label smoothing).
 """
 
@@ -17,20 +17,20 @@ import numpy as np
 from ..errors import DtypeError, ShapeError, ValidationError
 from ..runtime import math, memory
 from ..runtime.kernel import Array1, Array2, Bytes, Ints, kernel
-from ..runtime.math import compensated_add, const, larger, smaller
+from ..runtime.math import compensated_add, const, smaller
 from ..runtime.tile import compensated_total
 from .arithmetic import div, neg
 from .op import Dispatch, op
-from .promotion import BOOL, INT64
-from .reduction import RUN
+from .promotion import BOOL, INT64, expect_float
+from .reduction import TERMS_PER_PARTIAL_SUM
+from .softmax import fill_exponentials
 
-SLICE = 256  # images in one task
+IMAGES_PER_TASK = 256
 
 
-def check(where, device, x, labels, weight, ignore):
+def _check_inputs(where, device, x, labels, weight, ignore):
     """Refuse logits and labels that do not fit, and labels out of range, before anything runs."""
-    if x.dtype.kind != "f":
-        raise DtypeError(f"{where}: x is {x.dtype}, expected floats")
+    expect_float(where, x)
     if labels.dtype.kind not in "iu":
         raise DtypeError(
             f"{where}: labels are {labels.dtype}, expected whole numbers (class indices); use labels.long()"
@@ -42,75 +42,57 @@ def check(where, device, x, labels, weight, ignore):
         )
     if weight is not None and weight.shape != x.shape[1:2]:
         raise ShapeError(f"{where}: weight has shape {weight.shape}, x has {x.shape[1]} classes; give one for each")
-    device.expect_range(labels, 0, x.shape[1], ignore, _wrong_label, where, x.shape[1])
+    device.expect_range(labels, 0, x.shape[1], ignore, _label_error, where, x.shape[1])
 
 
-def _wrong_label(label, where, classes):
+def _label_error(label, where, classes):
     return ValidationError(
         f"{where}: label {label} is out of range for {classes} classes (0 to {classes - 1}); "
         "build the last layer with more outputs, or use ignore_index"
     )
 
 
-def line(array, dtype=None):
-    """An array (N, ...) in the order of batch-innermost memory, as one axis (M): a view where it can be one."""
-    inside = array.transpose(memory.FIRST_AXIS_LAST[array.ndim])
-    if dtype is not None and inside.dtype != dtype:
-        return memory.convert(inside, dtype).reshape(-1)
-    return memory.contiguous(inside).reshape(-1)
+def as_vector(array, dtype=None):
+    """An array (N, ...) as its batch-innermost memory (M): a view where the layout and dtype allow it."""
+    inner = array if array.ndim == 1 else array.transpose(memory.FIRST_AXIS_LAST[array.ndim])
+    same = dtype is None or inner.dtype == dtype
+    inner = memory.contiguous(inner) if same else memory.convert(inner, dtype)
+    return inner if array.ndim == 1 else inner.reshape(-1)
 
 
-def _one_each(shape, dtype, device):
-    """An uninitialised array with one element for each label, and the same as one axis."""
-    if len(shape) == 1:
-        array = memory.empty(shape, dtype, device)
-        return array, array
-    array = memory.empty_batch_innermost(shape, dtype, device)
-    return array, line(array)
-
-
-def class_rows(x):
-    """x (N, K, ...) as memory (K, M)."""
+def as_matrix(x):
+    """x (N, K, ...) as its batch-innermost memory (K, M)."""
     return memory.move_batch_last(x).reshape(x.shape[1], -1)
 
 
 def cross_entropy_numpy(x, labels, weight, smoothing, ignore, losses, factors, sums, counted, slopes):
     counted[...] = seen = labels != ignore
-    places, rest = np.where(seen, labels, 0), smoothing / len(weight) * weight[:, None]
+    classes, uniform = np.where(seen, labels, 0), smoothing / len(weight) * weight[:, None]
     shifted = x - x.max(0)
     logs = shifted - np.log(np.exp(shifted).sum(0))
-    own = (1 - smoothing) * weight[places]
-    loss = -own * np.take_along_axis(logs, places[None], 0)[0]
+    own = (1 - smoothing) * weight[classes]
+    loss = -own * np.take_along_axis(logs, classes[None], 0)[0]
     if smoothing:
-        loss = loss - (rest * logs).sum(0)
-    target = (places == np.arange(len(weight))[:, None]) * own + rest
+        loss = loss - (uniform * logs).sum(0)
+    target = (classes == np.arange(len(weight))[:, None]) * own + uniform
     losses[...] = np.where(seen, loss, 0)
-    factors[...] = np.where(seen, weight[places], 0)
+    factors[...] = np.where(seen, weight[classes], 0)
     sums[...] = np.where(seen, target.sum(0), 0)
     slopes[...] = np.where(seen, np.exp(logs) * target.sum(0) - target, 0)
 
 
 @kernel
 def cross_entropy_kernel(
-    task,
-    x: Array2,
-    labels: Ints,
-    weight: Array1,
-    smoothing: float,
-    ignore,
-    losses: Array1,
-    factors: Array1,
-    sums: Array1,
-    counted: Bytes,
-    slopes: Array2,
-):
-    """A slice of images: softmax, the loss from the logarithm of its sum, the sum of the target, and the slope."""
+    task, x: Array2, labels: Ints, weight: Array1, smoothing: float, ignore,
+    losses: Array1, factors: Array1, sums: Array1, counted: Bytes, slopes: Array2,
+):  # fmt: skip
+    """For IMAGES_PER_TASK images: the loss, w[y], the sum of the target, whether the image counts, and the slope."""
     K, M = x.shape
-    rest, whole, lost = smoothing / const(K, x), const(0, x), const(0, x)
+    smooth, uniform_sum, error = smoothing / const(K, x), const(0, x), const(0, x)
     for k in range(K):
-        whole, lost = compensated_add(whole, lost, rest * weight[k])
-    whole = compensated_total(whole, lost)
-    for m in range(task * SLICE, smaller((task + 1) * SLICE, M)):
+        uniform_sum, error = compensated_add(uniform_sum, error, smooth * weight[k])
+    uniform_sum = compensated_total(uniform_sum, error)
+    for m in range(task * IMAGES_PER_TASK, smaller((task + 1) * IMAGES_PER_TASK, M)):
         y = labels[m]
         counted[m] = y != ignore
         if y == ignore:
@@ -118,32 +100,21 @@ def cross_entropy_kernel(
             for k in range(K):
                 slopes[k * M + m] = const(0, x)
             continue
-        best, total, loss = x[m], const(0, x), const(0, x)
-        total_lost = loss_lost = const(0, x)
-        for k in range(1, K):
-            best = larger(best, x[k * M + m])
-        for first in range(0, K, RUN):
-            run = const(0, x)
-            for k in range(first, smaller(first + RUN, K)):
-                e = math.exp(x[k * M + m] - best)
-                slopes[k * M + m] = e
-                run += e
-            total, total_lost = compensated_add(total, total_lost, run)
-        total = compensated_total(total, total_lost)
-        log_total, own = math.log(total), (const(1, x) - smoothing) * weight[y]
-        share = (own + whole) / total
+        best, total = fill_exponentials(x, slopes, m, K, M)
+        log_total, own, loss, error = math.log(total), (const(1, x) - smoothing) * weight[y], const(0, x), const(0, x)
+        scale = (own + uniform_sum) / total
         for k in range(K):
-            slopes[k * M + m] = slopes[k * M + m] * share - rest * weight[k]
-            if rest > const(0, x):
-                part = rest * weight[k] * (x[k * M + m] - best - log_total)
-                loss, loss_lost = compensated_add(loss, loss_lost, -part)
+            slopes[k * M + m] = slopes[k * M + m] * scale - smooth * weight[k]
+            if smooth > const(0, x):
+                term = smooth * weight[k] * (x[k * M + m] - best - log_total)
+                loss, error = compensated_add(loss, error, -term)
         slopes[y * M + m] -= own
-        losses[m] = compensated_total(loss, loss_lost) - own * (x[y * M + m] - best - log_total)
-        factors[m], sums[m] = weight[y], own + whole
+        losses[m] = compensated_total(loss, error) - own * (x[y * M + m] - best - log_total)
+        factors[m], sums[m] = weight[y], own + uniform_sum
 
 
-def cross_entropy_cpu(x, labels, weight, smoothing, ignore, *filled):
-    cross_entropy_kernel(-(-labels.size // SLICE), x, labels, weight, smoothing, ignore, *filled)
+def cross_entropy_cpu(x, labels, weight, smoothing, ignore, *outputs):
+    cross_entropy_kernel(-(-labels.size // IMAGES_PER_TASK), x, labels, weight, smoothing, ignore, *outputs)
 
 
 def cross_entropy_back_numpy(g, slopes, counted, total, dx):
@@ -151,23 +122,25 @@ def cross_entropy_back_numpy(g, slopes, counted, total, dx):
 
 
 @kernel
-def cross_entropy_back_kernel(task, g: Array1, slopes: Array2, counted: Bytes, total: Array1, each, dx: Array2):
-    """A slice of images; `each` is 1 if every image has a gradient of its own, else 0."""
+def cross_entropy_back_kernel(task, g: Array1, slopes: Array2, counted: Bytes, total: Array1, g_step, dx: Array2):
+    """For IMAGES_PER_TASK images: slopes * g / total.  g_step is 1 if g has an element for each image, 0 if one for
+    all."""
     K, M = slopes.shape
     for k in range(K):
-        for m in range(task * SLICE, smaller((task + 1) * SLICE, M)):
-            dx[k * M + m] = slopes[k * M + m] * (g[m * each] / total[0]) if counted[m] else const(0, dx)
+        for m in range(task * IMAGES_PER_TASK, smaller((task + 1) * IMAGES_PER_TASK, M)):
+            dx[k * M + m] = slopes[k * M + m] * (g[m * g_step] / total[0]) if counted[m] else const(0, dx)
 
 
 def cross_entropy_back_cpu(g, slopes, counted, total, dx):
-    cross_entropy_back_kernel(-(-slopes.shape[1] // SLICE), g, slopes, counted, total, int(g.size > 1), dx)
+    tasks = -(-slopes.shape[1] // IMAGES_PER_TASK)
+    cross_entropy_back_kernel(tasks, g, slopes, counted, total, int(g.size > 1), dx)
 
 
 cross_entropy_dispatch = Dispatch("cross_entropy", cross_entropy_numpy, cpu=cross_entropy_cpu)
 cross_entropy_back_dispatch = Dispatch("cross_entropy_back", cross_entropy_back_numpy, cpu=cross_entropy_back_cpu)
 
 
-# ---- one number of many losses
+# ---- reduction of the losses to one number
 
 
 def reduce_numpy(losses, factors, mean, total, out):
@@ -178,20 +151,20 @@ def reduce_numpy(losses, factors, mean, total, out):
 
 @kernel
 def reduce_kernel(task, losses: Array1, factors: Array1, mean, total: Array1, out: Array1):
-    """One task: the sum of the losses divided by that of the factors; a mean over nothing is nan."""
+    """One task: the sum of the losses; for a mean, divided by the sum of the factors, and nan if that is 0."""
     M, loss, divisor = losses.shape[0], const(0, losses), const(0, losses)
-    loss_lost = divisor_lost = const(0, losses)
-    for first in range(0, M, RUN):
-        losses_here = factors_here = const(0, losses)
-        for m in range(first, smaller(first + RUN, M)):
-            losses_here += losses[m]
-            factors_here += factors[m]
-        loss, loss_lost = compensated_add(loss, loss_lost, losses_here)
-        divisor, divisor_lost = compensated_add(divisor, divisor_lost, factors_here)
-    total[0], divisor = const(1, losses), compensated_total(divisor, divisor_lost)
+    loss_error = divisor_error = const(0, losses)
+    for first in range(0, M, TERMS_PER_PARTIAL_SUM):
+        partial_loss = partial_divisor = const(0, losses)
+        for m in range(first, smaller(first + TERMS_PER_PARTIAL_SUM, M)):
+            partial_loss += losses[m]
+            partial_divisor += factors[m]
+        loss, loss_error = compensated_add(loss, loss_error, partial_loss)
+        divisor, divisor_error = compensated_add(divisor, divisor_error, partial_divisor)
+    total[0], divisor = const(1, losses), compensated_total(divisor, divisor_error)
     if mean:
         total[0] = divisor if divisor != const(0, losses) else const(np.nan, losses)
-    out[0] = compensated_total(loss, loss_lost) / total[0]
+    out[0] = compensated_total(loss, loss_error) / total[0]
 
 
 def reduce_cpu(losses, factors, mean, total, out):
@@ -201,23 +174,23 @@ def reduce_cpu(losses, factors, mean, total, out):
 reduce_dispatch = Dispatch("reduce_losses", reduce_numpy, cpu=reduce_cpu)
 
 
-def reduced(device, losses, factors, reduction):
-    """The loss, and what it was divided by (1); losses that are to stay as they are were divided by 1."""
+def _reduce(device, losses, factors, reduction):
+    """The loss, and its divisor (1); with reduction "none" the losses, divided by 1."""
     if reduction == "none":
         return losses, _ones(device, losses.dtype, 1)
     total, out = (memory.empty(shape, losses.dtype, device) for shape in ((1,), ()))
-    reduce_dispatch[device.type](line(losses), factors, reduction == "mean", total, out)
+    reduce_dispatch[device.type](as_vector(losses), factors, reduction == "mean", total, out)
     return out, total
 
 
 @cache
 def _ones(device, dtype, count):
-    """So many times 1."""
+    """A constant array on a device."""
     return device.from_host(np.ones(count, dtype))
 
 
-def _weights(device, x, weight):
-    """The weights of all classes."""
+def _class_weights(device, x, weight):
+    """The weights of all classes, in the dtype of x; ones if there are none."""
     return _ones(device, x.dtype, x.shape[1]) if weight is None else memory.convert(weight, x.dtype)
 
 
@@ -226,17 +199,18 @@ def _weights(device, x, weight):
 
 @op
 def cross_entropy(device, x, labels, weight, *, ignore, smoothing, reduction):
-    check("cross_entropy", device, x, labels, weight, ignore)
-    losses, losses_line = _one_each(labels.shape, x.dtype, device)
-    sums, sums_line = _one_each(labels.shape, x.dtype, device)
-    counted, counted_line = _one_each(labels.shape, BOOL, device)
-    factors, weights = memory.empty((labels.size,), x.dtype, device), _weights(device, x, weight)
-    slopes = memory.empty_batch_innermost(x.shape, x.dtype, device)
+    _check_inputs("cross_entropy", device, x, labels, weight, ignore)
+    empty = memory.empty if labels.ndim == 1 else memory.empty_batch_innermost  # the same for one axis, but faster
+    losses, sums, counted = (empty(labels.shape, dtype, device) for dtype in (x.dtype, x.dtype, BOOL))
+    factors, slopes = (
+        memory.empty((labels.size,), x.dtype, device),
+        memory.empty_batch_innermost(x.shape, x.dtype, device),
+    )
     if labels.size:
-        given = class_rows(x), line(labels, INT64), weights, smoothing, ignore
-        filled = losses_line, factors, sums_line, counted_line, class_rows(slopes)
-        cross_entropy_dispatch[device.type](*given, *filled)
-    out, total = reduced(device, losses, factors, reduction)
+        inputs = as_matrix(x), as_vector(labels, INT64), _class_weights(device, x, weight), smoothing, ignore
+        outputs = as_vector(losses), factors, as_vector(sums), as_vector(counted), as_matrix(slopes)
+        cross_entropy_dispatch[device.type](*inputs, *outputs)
+    out, total = _reduce(device, losses, factors, reduction)
     return out, (slopes, sums, counted, total)
 
 
@@ -247,37 +221,38 @@ def cross_entropy_gradient(do, g, x, saved):
 
 @op
 def cross_entropy_back(device, g, x, slopes, sums, counted, total):
-    """slopes * g / total, the slopes being those that were found for x: a function of g and x."""
+    """slopes * g / total, with what the forward saved for x: a function of g and x."""
     dx = memory.empty_batch_innermost(slopes.shape, slopes.dtype, device)
     if dx.size:
-        cross_entropy_back_dispatch[device.type](line(g), class_rows(slopes), line(counted), total, class_rows(dx))
+        inputs = as_vector(g), as_matrix(slopes), as_vector(counted), total
+        cross_entropy_back_dispatch[device.type](*inputs, as_matrix(dx))
     return dx
 
 
 @cross_entropy_back.gradient
 def cross_entropy_back_gradient(do, h, g, x, slopes, sums, counted, total, g_shape, x_shape):
-    """Linear in g.  With p = softmax(x) the slopes change as p does: d slope = sum(t) * p * (dx - sum(p * dx))."""
+    """Linear in g.  With p = softmax(x), d slope = sum(t) * dp = sum(t) * p * (dx - sum(p * dx))."""
     images = (x_shape[0], 1, *x_shape[2:])
 
-    def by_gradient():
-        found = do.cross_entropy_back(total, x, slopes, sums, counted, total)  # the slopes: total / total is 1
+    def by_g():
+        by_one = do.cross_entropy_back(total, x, slopes, sums, counted, total)  # slopes * total / total
         axes = (1,) if g_shape else tuple(range(len(x_shape)))
-        return do.div(do.sum(do.mul(h, found), axes=axes, keepdim=False), total)
+        return do.div(do.sum(do.mul(h, by_one), axes=axes, keepdim=False), total)
 
-    def by_logits():
+    def by_x():
         p = do.softmax(x, axis=1)
-        arriving = do.mul(h, do.reshape(do.mul(sums, do.div(g, total)), shape=images))
-        change = do.mul(p, do.sub(arriving, do.sum(do.mul(p, arriving), axes=(1,), keepdim=True)))
-        return do.where(do.reshape(counted, shape=images), change, 0.0)
+        incoming = do.mul(h, do.reshape(do.mul(sums, do.div(g, total)), shape=images))
+        dx = do.mul(p, do.sub(incoming, do.sum(do.mul(p, incoming), axes=(1,), keepdim=True)))
+        return do.where(do.reshape(counted, shape=images), dx, 0.0)
 
-    return by_gradient, by_logits, None, None, None, None
+    return by_g, by_x, None, None, None, None
 
 
-def nll_numpy(x, labels, weight, ignore, losses, factors, places, counted):
+def nll_numpy(x, labels, weight, ignore, losses, factors, classes, counted):
     counted[...] = seen = labels != ignore
-    places[...] = np.where(seen, labels, 0)
-    factors[...] = np.where(seen, weight[places], 0)
-    losses[...] = np.where(seen, -factors * np.take_along_axis(x, places[None], 0)[0], 0)
+    classes[...] = np.where(seen, labels, 0)
+    factors[...] = np.where(seen, weight[classes], 0)
+    losses[...] = np.where(seen, -factors * np.take_along_axis(x, classes[None], 0)[0], 0)
 
 
 nll_dispatch = Dispatch("nll", nll_numpy)
@@ -285,24 +260,24 @@ nll_dispatch = Dispatch("nll", nll_numpy)
 
 @op
 def nll(device, x, labels, weight, *, ignore, reduction):
-    """-w[y] * x[y] for every image, from logarithms of probabilities x."""
-    check("nll_loss", device, x, labels, weight, ignore)
+    """-w[y] * x[y] for every image, of log probabilities x."""
+    _check_inputs("nll_loss", device, x, labels, weight, ignore)
     losses, factors = (memory.empty_batch_innermost(labels.shape, x.dtype, device) for _ in range(2))
-    places, counted = (memory.empty_batch_innermost(labels.shape, dtype, device) for dtype in (INT64, BOOL))
+    classes, counted = (memory.empty_batch_innermost(labels.shape, dtype, device) for dtype in (INT64, BOOL))
     if labels.size:
-        filled = (line(array) for array in (losses, factors, places, counted))
-        nll_dispatch[device.type](class_rows(x), line(labels, INT64), _weights(device, x, weight), ignore, *filled)
-    out, total = reduced(device, losses, line(factors), reduction)
-    shares = neg.forward(device, div.forward(device, factors, total))
-    return out, (shares, places.reshape((x.shape[0], 1, *x.shape[2:])), counted)
+        inputs = as_matrix(x), as_vector(labels, INT64), _class_weights(device, x, weight), ignore
+        nll_dispatch[device.type](*inputs, *[as_vector(array) for array in (losses, factors, classes, counted)])
+    out, total = _reduce(device, losses, as_vector(factors), reduction)
+    slopes = neg.forward(device, div.forward(device, factors, total))
+    return out, (slopes, classes.reshape((x.shape[0], 1, *x.shape[2:])), counted)
 
 
 @nll.gradient
 def nll_gradient(do, g, saved, x_shape):
-    shares, places, counted = saved
+    slopes, classes, counted = saved
 
-    def by_logarithms():
-        arriving = do.where(counted, do.mul(g, shares), 0.0)
-        return do.gather_back(do.reshape(arriving, shape=places.shape), places, shape=x_shape, axis=1)
+    def by_x():
+        incoming = do.where(counted, do.mul(g, slopes), 0.0)
+        return do.gather_back(do.reshape(incoming, shape=classes.shape), classes, shape=x_shape, axis=1)
 
-    return by_logarithms, None, None
+    return by_x, None, None

@@ -1,11 +1,11 @@
 """Matrix products: matmul, and linear, y = x wT + b.
 
-Two kernels serve most: one computes a (M, K) b (K, N) where b's rows are contiguous, the other where its columns are,
-as in the gradient of a weight; a may have any strides.  A product of transposes is the transpose of the product, so
+Two kernels compute most products: one reads rows of b, which are contiguous; the other reads columns, as in the
+gradient of a weight.  a may have any strides.  A product of transposes is the transpose of the product, so
 batch-innermost operands need no copies: y (N, OUT) has memory (OUT, N) = w (OUT, IN) x (IN, N), whose rows run over
 images.  A third kernel computes dot products: a matrix, or one row, times a vector.
 
-A sum over a long K is cut into runs, whose results are added up without loss (see math.compensated_add).
+A sum over a long K is divided into partial sums, which are added with compensation; see math.compensated_add.
 """
 
 from functools import cache
@@ -30,159 +30,165 @@ from ..runtime.tile import (
     zeros,
 )
 from ..shapes import broadcast
+from .elementwise import fill_by
 from .op import Dispatch, op
-from .reduction import RUN
+from .promotion import cast_all, expect_float
+from .reduction import TERMS_PER_PARTIAL_SUM
 
-LONG = 512  # multiply-adds in a row; LeNet-5 has no more than 400
+PRODUCTS_PER_PARTIAL_SUM = 512  # LeNet-5 has no sum of more than 400
+MIN_DOT_PRODUCTS = 64  # a shorter dot product is not worth a task
+DOT_TILE = (1, 4, True)  # accumulators of a dot product; see reduction.SUM_VECTORS
+ROWS_PER_TASK = 256  # where the task transposes columns of b, which costs as much as some 20 rows
 
 
 @helper
-def _product(tile, acc, a, left, am, ak, b, right, bk, K, count):
-    """acc[i, j] + the sum over k of a[left + i*am + k*ak] * b[right + k*bk + j]."""
-    if K <= LONG:
+def _add_product(tile, acc, a, a_start, am, ak, b, b_start, bk, K, count):
+    """acc[i, j] + the sum over k of a[a_start + i*am + k*ak] * b[b_start + k*bk + j]."""
+    if K <= PRODUCTS_PER_PARTIAL_SUM:
         for k in range(K):
-            acc = outer_fma(acc, a, left + k * ak, am, b, right + k * bk, count)
+            acc = outer_fma(acc, a, a_start + k * ak, am, b, b_start + k * bk, count)
         return acc
-    lost = zeros(tile)
-    for first in range(0, K, LONG):
-        run = zeros(tile)
-        for k in range(first, smaller(first + LONG, K)):
-            run = outer_fma(run, a, left + k * ak, am, b, right + k * bk, count)
-        acc, lost = compensated_add(acc, lost, run)
-    return compensated_total(acc, lost)
+    error = zeros(tile)
+    for first in range(0, K, PRODUCTS_PER_PARTIAL_SUM):
+        partial = zeros(tile)
+        for k in range(first, smaller(first + PRODUCTS_PER_PARTIAL_SUM, K)):
+            partial = outer_fma(partial, a, a_start + k * ak, am, b, b_start + k * bk, count)
+        acc, error = compensated_add(acc, error, partial)
+    return compensated_total(acc, error)
 
 
 @kernel
 def gemm_kernel(
-    task, a: Memory, b: Memory, bias: Memory, out: Memory, M, N, K, a_batch, am, ak, b_batch, bk, biased, tile: Tile
+    task, a: Memory, b: Memory, bias: Memory, out: Memory, M, N, K, a_batch, am, ak, b_batch, bk, has_bias, tile: Tile
 ):
-    """One tile of rows of one product of a batch.  Strides: a_batch, am, ak of a, b_batch, bk of b, whose rows are
-    contiguous; bias (M) is added to each row if `biased` is 1, not 0."""
+    """One tile of rows of out (batch, M, N) = a (batch, M, K) b (batch, K, N), plus bias (M) in each row if `has_bias`
+    is 1, not 0.
+
+    Strides, in elements: a_batch, am, ak of a; b_batch, bk of b, whose rows are contiguous.
+    """
     blocks = (M + tile.rows - 1) // tile.rows
     batch, m = task // blocks, smaller(task % blocks * tile.rows, M - tile.rows)  # the last block overlaps
     for start in range(0, N, tile.width):
         n = larger(smaller(start, N - tile.width), 0)
-        left, right = batch * a_batch + m * am, batch * b_batch + n
-        acc = broadcast_rows(tile, bias, m * biased, biased)
-        acc = _product(tile, acc, a, left, am, ak, b, right, bk, K, N - n)
+        a_start, b_start = batch * a_batch + m * am, batch * b_batch + n
+        acc = broadcast_rows(tile, bias, m * has_bias, has_bias)
+        acc = _add_product(tile, acc, a, a_start, am, ak, b, b_start, bk, K, N - n)
         store(acc, out, (batch * M + m) * N + n, N, N - n)
 
 
 @kernel
 def gemm_columns_kernel(
-    task, a: Memory, b: Memory, panels: Memory, out: Memory, M, N, K, a_batch, am, ak, b_batch, bn, height, tile: Tile
+    task, a: Memory, b: Memory, panels: Memory, out: Memory, M, N, K, a_batch, am, ak, b_batch, bn, rows, tile: Tile
 ):
-    """`height` rows of the next columns, as many as a tile is wide, of one product of a batch.
+    """`rows` rows and one tile width of columns of a product; see gemm_kernel.
 
-    b's columns are contiguous, bn from one to the next; those of a task are first written as rows, panels (tasks, K,
-    tile.width), by the core that reads them (gradient of a weight, 400 to 120: 30 us; 55 if all of b is turned first).
+    b's columns are contiguous, with stride bn.  A task first writes its columns as rows into panels (tasks, K,
+    tile.width): the core that reads them has them in its cache.
     """
-    blocks, parts = (N + tile.width - 1) // tile.width, (M + height - 1) // height
-    batch, block, part = task // (blocks * parts), task // parts % blocks, task % parts
+    blocks, chunks = (N + tile.width - 1) // tile.width, (M + rows - 1) // rows
+    batch, block, chunk = task // (blocks * chunks), task // chunks % blocks, task % chunks
     n = larger(smaller(block * tile.width, N - tile.width), 0)
-    panel, left, right = task * K * tile.width, batch * a_batch, batch * b_batch + n * bn
+    panel, a_start, b_start = task * K * tile.width, batch * a_batch, batch * b_batch + n * bn
     if tile.lanes > K or tile.width > N:
         for j in range(smaller(tile.width, N)):
             for k in range(K):
-                panels[panel + k * tile.width + j] = b[right + j * bn + k]
+                panels[panel + k * tile.width + j] = b[b_start + j * bn + k]
     else:
         for j in range(0, tile.width, tile.lanes):
             for start in range(0, K, tile.lanes):
                 k = smaller(start, K - tile.lanes)
-                transpose(tile, b, right + j * bn + k, bn, panels, panel + k * tile.width + j, tile.width)
-    for start in range(part * height, smaller((part + 1) * height, M), tile.rows):
+                transpose(tile, b, b_start + j * bn + k, bn, panels, panel + k * tile.width + j, tile.width)
+    for start in range(chunk * rows, smaller((chunk + 1) * rows, M), tile.rows):
         m = smaller(start, M - tile.rows)
-        acc = _product(tile, zeros(tile), a, left + m * am, am, ak, panels, panel, tile.width, K, N - n)
+        acc = _add_product(tile, zeros(tile), a, a_start + m * am, am, ak, panels, panel, tile.width, K, N - n)
         store(acc, out, (batch * M + m) * N + n, N, N - n)
 
 
 @kernel
-def dot_kernel(task, a: Memory, v: Memory, bias: Memory, out: Memory, M, K, a_batch, am, v_batch, biased, tile: Tile):
-    """One dot product of a row of a (batch, M, K) and v (batch, K), whose elements lie behind each other, plus
-    bias[m * biased]."""
+def dot_kernel(task, a: Memory, v: Memory, bias: Memory, out: Memory, M, K, a_batch, am, v_batch, has_bias, tile: Tile):
+    """One dot product of a row of a (batch, M, K) and v (batch, K), plus bias[m * has_bias]; both are contiguous on K.
+
+    Strides, in elements: a_batch, am of a; v_batch of v.
+    """
     batch, m = task // M, task % M
-    left, right, total, lost = batch * a_batch + m * am, batch * v_batch, const(0, a), const(0, a)
-    for first in range(0, K, RUN * tile.width):
-        run, stop = zeros(tile), smaller(first + RUN * tile.width, K)
+    a_start, v_start, total, error = batch * a_batch + m * am, batch * v_batch, const(0, a), const(0, a)
+    for first in range(0, K, TERMS_PER_PARTIAL_SUM * tile.width):
+        partial, stop = zeros(tile), smaller(first + TERMS_PER_PARTIAL_SUM * tile.width, K)
         whole = stop - (stop - first) % tile.width
         for k in range(first, whole, tile.width):
-            run = run + load(tile, a, left + k, None) * load(tile, v, right + k, None)
+            partial = partial + load(tile, a, a_start + k, None) * load(tile, v, v_start + k, None)
         if whole < stop:
-            run = run + load(tile, a, left + whole, K - whole) * load(tile, v, right + whole, K - whole)
-        total, lost = compensated_add(total, lost, sum_elements(run))
-    out[task] = compensated_total(total, lost) + bias[m * biased]
-
-
-SHORT = 64  # a shorter dot product is not worth a task
-DOT_TILE = (1, 4, True)  # elements of a and v that are multiplied together, see reduction.SUM_COLS
-
-HEIGHT = 256  # rows of a task: turning b costs as much as some 20
+            partial = partial + load(tile, a, a_start + whole, K - whole) * load(tile, v, v_start + whole, K - whole)
+        total, error = compensated_add(total, error, sum_elements(partial))
+    out[task] = compensated_total(total, error) + bias[m * has_bias]
 
 
 @cache
-def zero(dtype):
-    """What kernels read where there is no bias."""
+def zero_bias(dtype):
+    """The array that kernels read where there is no bias."""
     return np.zeros(1, dtype)
 
 
 def gemm(a, b, out, bias=None):
-    """out = a @ b (+ bias for each row), for 2-D or batched 3-D arrays; out is C-contiguous or its mirror image is."""
+    """out = a @ b (+ bias in each row), for 2-D or batched 3-D arrays; `out` or its transpose is C-contiguous."""
     if not out.flags.c_contiguous:
         a, b, out = b.swapaxes(-1, -2), a.swapaxes(-1, -2), out.swapaxes(-1, -2)
     if not out.size:
         return
-    if a.shape[-1] >= SHORT and 1 in out.shape[-2:] and dot(a, b, out, bias):
+    if a.shape[-1] >= MIN_DOT_PRODUCTS and 1 in out.shape[-2:] and _try_dot(a, b, out, bias):
         return
     if b.shape[-1] > 1 and b.strides[-1] != b.itemsize:
         if bias is None and b.strides[-2] == b.itemsize:
-            gemm_columns(a, b, out)
+            _gemm_columns(a, b, out)
             return
         b = memory.contiguous(b)
     M, N, K = out.shape[-2], out.shape[-1], a.shape[-1]
-    (a_batch, am, ak), (b_batch, bk, _) = _steps(a), _steps(b)
-    tile, biased, bias = choose_tile(M, N, out.dtype), int(bias is not None), zero(out.dtype) if bias is None else bias
+    (a_batch, am, ak), (b_batch, bk, _) = element_strides(a), element_strides(b)
+    tile, has_bias, bias = (
+        choose_tile(M, N, out.dtype),
+        int(bias is not None),
+        zero_bias(out.dtype) if bias is None else bias,
+    )
     tasks = out.size // (M * N) * -(-M // tile[0])
     gemm_kernel.run_small(
-        tasks, out.size * K // 32, a, b, bias, out, M, N, K, a_batch, am, ak, b_batch, bk, biased, tile
+        tasks, out.size * K // 32, a, b, bias, out, M, N, K, a_batch, am, ak, b_batch, bk, has_bias, tile
     )
 
 
-def gemm_columns(a, b, out):
+def _gemm_columns(a, b, out):
     """out = a @ b where b's columns are contiguous, as in the gradient of a weight."""
     M, N, K = out.shape[-2], out.shape[-1], a.shape[-1]
-    (a_batch, am, ak), (b_batch, _, bn), tile = _steps(a), _steps(b), choose_tile(M, N, out.dtype)
+    (a_batch, am, ak), (b_batch, _, bn), tile = element_strides(a), element_strides(b), choose_tile(M, N, out.dtype)
     width = tile[1] * lanes(out.dtype)
-    tasks = out.size // (M * N) * -(-N // width) * -(-M // HEIGHT)
-    panels, work = memory.empty((tasks, K, width), out.dtype), out.size * K // 32
-    gemm_columns_kernel.run_small(tasks, work, a, b, panels, out, M, N, K, a_batch, am, ak, b_batch, bn, HEIGHT, tile)
+    tasks = out.size // (M * N) * -(-N // width) * -(-M // ROWS_PER_TASK)
+    panels, sizes = memory.empty((tasks, K, width), out.dtype), (M, N, K, a_batch, am, ak, b_batch, bn, ROWS_PER_TASK)
+    gemm_columns_kernel.run_small(tasks, out.size * K // 32, a, b, panels, out, *sizes, tile)
 
 
-def dot(a, b, out, bias):
-    """out = a @ b (+ bias) where one of the two is a vector; False where elements that are summed over lie apart."""
+def _try_dot(a, b, out, bias):
+    """Fill out = a @ b (+ bias), where a or b is a vector; return False where they are not contiguous on K."""
     M, N, K = out.shape[-2], out.shape[-1], a.shape[-1]
     if M == N == 1:
         a, b = memory.contiguous(a), memory.contiguous(b)
     rows, v = (a, b[..., 0]) if N == 1 else (b.swapaxes(-1, -2), a[..., 0, :])
     if not rows.strides[-1] == v.strides[-1] == out.itemsize:
         return False
-    (a_batch, am, _), v_batch, biased = _steps(rows), [0, *_steps(v)][-2], int(bias is not None and N == 1)
-    bias = zero(out.dtype) if bias is None else bias
-    dot_kernel.run_small(
-        out.size, out.size * K // 32, rows, v, bias, out, M * N, K, a_batch, am, v_batch, biased, DOT_TILE
-    )
+    (a_batch, am, _), v_batch, has_bias = element_strides(rows), [0, *element_strides(v)][-2], 0
+    if bias is None:
+        bias = zero_bias(out.dtype)
+    elif N == 1:
+        has_bias = 1
+    sizes = M * N, K, a_batch, am, v_batch, has_bias
+    dot_kernel.run_small(out.size, out.size * K // 32, rows, v, bias, out, *sizes, DOT_TILE)
     return True
 
 
-def _steps(x):
-    """The strides of a matrix or a batch of them, in elements: from one matrix to the next, one row, one column."""
+def element_strides(x):
+    """The strides of a matrix or a batch of them, in elements: from one matrix, one row, one column to the next."""
     return [0, *(stride // x.itemsize for stride in x.strides)][-3:]
 
 
-def matmul_numpy(a, b, out):
-    np.matmul(a, b, out=out)
-
-
-matmul_dispatch = Dispatch("matmul", matmul_numpy, cpu=gemm)
+matmul_dispatch = Dispatch("matmul", fill_by(np.matmul), cpu=gemm)
 
 
 @op
@@ -196,14 +202,13 @@ def matmul(device, a, b):
             "they must be equal (transpose one?)"
         )
     if a.dtype != b.dtype:
-        dtype = np.result_type(a.dtype, b.dtype)
-        a, b = (side if side.dtype == dtype else memory.convert(side, dtype) for side in (a, b))
+        a, b = cast_all(np.result_type(a.dtype, b.dtype), a, b)
     if a.ndim == b.ndim == 2:
-        out = _product_like(device, a, b)
+        out = _empty_product(device, a, b)
         matmul_dispatch[device.type](a, b, out)
         return out
     lead = broadcast("matmul", a.shape[:-2], b.shape[:-2])
-    batch = prod(lead)  # in numbers: of an empty matrix -1 could be anything
+    batch = prod(lead)  # not -1, which is ambiguous if a matrix is empty
     a3, b3 = (
         memory.reshape(memory.broadcast_to(side, (*lead, *side.shape[-2:])), (batch, *side.shape[-2:]))
         for side in (a, b)
@@ -213,11 +218,11 @@ def matmul(device, a, b):
     return out
 
 
-def _product_like(device, a, b):
-    """Memory for a @ b: batch-innermost if a is, so that gradients keep the layout of activations."""
+def _empty_product(device, a, b):
+    """An array for a @ b, batch-innermost if a is: gradients keep the layout of activations."""
     shape = (a.shape[0], b.shape[1])
-    inward = a.strides[0] == a.itemsize and a.shape[1] > 1
-    return (memory.empty_batch_innermost if inward else memory.empty)(shape, a.dtype, device)
+    batch_innermost = a.strides[0] == a.itemsize and a.shape[1] > 1
+    return (memory.empty_batch_innermost if batch_innermost else memory.empty)(shape, a.dtype, device)
 
 
 matmul.flops = lambda out, a, b: 2 * out.size * a.shape[-1]
@@ -226,10 +231,10 @@ matmul.flops = lambda out, a, b: 2 * out.size * a.shape[-1]
 @matmul.gradient
 def matmul_gradient(do, g, a, b):
     """da = g bT, db = aT g."""
-    return lambda: do.matmul(g, _mirror(do, b)), lambda: do.matmul(_mirror(do, a), g)
+    return lambda: do.matmul(g, _transpose(do, b)), lambda: do.matmul(_transpose(do, a), g)
 
 
-def _mirror(do, x):
+def _transpose(do, x):
     axes = list(range(len(x.shape)))
     return do.permute(x, axes=(*axes[:-2], axes[-1], axes[-2]))
 
@@ -254,7 +259,7 @@ linear_dispatch = Dispatch("linear", linear_numpy, cpu=linear_cpu)
 def linear(device, x, w, b):
     """x (N, IN), w (OUT, IN), b (OUT) or None; returns (N, OUT), batch-innermost."""
     _check_linear(x.shape, w.shape, None if b is None else b.shape)
-    same_dtype("linear", x, w, b)
+    expect_same_dtype("linear", x, w, b)
     out = memory.empty_batch_innermost((x.shape[0], w.shape[0]), x.dtype, device)
     linear_dispatch[device.type](x, w, b, out)
     return out
@@ -273,15 +278,9 @@ def _check_linear(x, w, b):
         raise ShapeError(f"linear: bias has shape {b}, weight gives {w[0]} features; use shape ({w[0]},)")
 
 
-def expect_floats(where, x):
-    """Layers work on floats."""
-    if x.dtype.kind != "f":
-        raise DtypeError(f"{where}: x is {x.dtype}, expected floats; convert it with .float()")
-
-
-def same_dtype(where, x, w, b):
-    """Layers do not promote: x must be of floats, and the parameters of the same."""
-    expect_floats(where, x)
+def expect_same_dtype(where, x, w, b):
+    """Layers do not promote: x, weight and bias must be of one float dtype."""
+    expect_float(where, x)
     dtype = x.dtype
     if w.dtype != dtype or (b is not None and b.dtype != dtype):
         name, other = ("weight", w.dtype) if w.dtype != dtype else ("bias", b.dtype)
@@ -293,4 +292,8 @@ linear.flops = lambda out, x, w, b: 2 * out.size * w.shape[1]
 
 @linear.gradient
 def linear_gradient(do, g, x, w):
-    return (lambda: do.matmul(g, w), lambda: do.matmul(_mirror(do, g), x), lambda: do.sum(g, axes=(0,), keepdim=False))
+    return (
+        lambda: do.matmul(g, w),
+        lambda: do.matmul(_transpose(do, g), x),
+        lambda: do.sum(g, axes=(0,), keepdim=False),
+    )

@@ -1,7 +1,9 @@
-"""Sums, means, largest elements and their places, over any axes.
+"""Sums, means, extremes and the positions of extremes, over any axes.
 
-Every reduction is brought to three axes in memory, (A kept, B reduced, C kept), with C innermost: a sum over channels
-of batch-innermost memory has long C, a sum over everything has A = C = 1.  Other patterns are copied to (A, B) first.
+A reduction sees its input as three axes of memory, (A kept, B reduced, C kept), C innermost.  A sum over channels of a
+batch-innermost array has a long C; a sum over everything has A = C = 1.  Axes in another order are copied to (A, B).
+
+A long sum is computed as partial sums, which are added with compensation for rounding; see math.compensated_add.
 """
 
 from functools import cache
@@ -10,153 +12,149 @@ from math import prod
 
 import numpy as np
 
-from ..errors import DtypeError, ShapeError
+from ..errors import ShapeError
 from ..runtime import memory
 from ..runtime.kernel import Array1, Array3, Ints, Tile, helper, kernel
 from ..runtime.math import compensated_add, const, smaller
-from ..runtime.tile import compensated_total, lanes, outer_fma, store, sum_elements, zeros
+from ..runtime.tile import compensated_total, lanes, load, store, sum_elements, zeros
 from ..shapes import reduced
 from .arithmetic import div, eq, neg, sub
 from .op import Dispatch, op
+from .promotion import expect_float
 
-SLICE = 512  # kept elements of C in one task
+TERMS_PER_PARTIAL_SUM = 64
+KEPT_PER_TASK = 512  # elements of C
+SUM_VECTORS = 4  # accumulators side by side in a sum, because an addition takes four cycles
+ROW_CHUNKS = 4  # of a long row (C = 1), as in runtime/elementwise.py: a core finds its chunk in its cache
+CHUNK_ELEMENTS = 4096  # at least, or the row is one task
 
 
 @cache
-def plan(shape, strides, axes):
-    """The order of axes that makes memory (A, B, C), the three sizes, the shape of the kept axes in that order, and how
-    to turn them back.  Keeps the memory order where it has the form kept, reduced, kept; otherwise the reduced axes go
-    last."""
+def plan_axes(shape, strides, axes):
+    """How to see memory as (A, B, C): (order of axes, (A, B, C), shape of the kept axes in that order, the permutation
+    that restores their logical order).
+
+    The order is that of memory if it has the form kept, reduced, kept; otherwise the reduced axes go last.
+    """
     order = sorted(range(len(shape)), key=lambda axis: (-strides[axis], axis))
     kinds = [axis in axes for axis in order if shape[axis] != 1]
     changes = sum(a != b for a, b in pairwise(kinds))
     if changes > 2 or (changes == 2 and kinds[0]):
-        order = [axis for axis in order if axis not in axes] + [axis for axis in order if axis in axes]
-    places = [i for i, axis in enumerate(order) if axis in axes and shape[axis] != 1] or [len(order)]
-    first, last = places[0], min(places[-1] + 1, len(order))
+        order.sort(key=lambda axis: axis in axes)
+    positions = [i for i, axis in enumerate(order) if axis in axes and shape[axis] != 1] or [len(order)]
+    first, stop = positions[0], min(positions[-1] + 1, len(order))
     sizes = [shape[axis] for axis in order]
     kept = [axis for axis in order if axis not in axes]
     back = tuple(sorted(range(len(kept)), key=kept.__getitem__))
     return (
         tuple(order),
-        (prod(sizes[:first]), prod(sizes[first:last]), prod(sizes[last:])),
+        (prod(sizes[:first]), prod(sizes[first:stop]), prod(sizes[stop:])),
         tuple(shape[axis] for axis in kept),
         back,
     )
 
 
-def _in_memory(run, x, axes, out):
-    """Bring x to (A, B, C), call run(A, B, C, x, result) and put the result in its place."""
-    order, sizes, kept, back = plan(x.shape, x.strides, axes)
+def reduce_three_axes(reduce, x, axes, out):
+    """Fill `out` by reduce(A, B, C, x, result), with x as memory (A, B, C) and the result as memory (A, C)."""
+    order, sizes, kept, back = plan_axes(x.shape, x.strides, axes)
     in_place = back == tuple(range(len(back))) and out.flags.c_contiguous
     result = out.reshape(kept) if in_place else memory.new_empty(out, kept, out.dtype)
     if result.size:
-        run(*sizes, memory.contiguous(x.transpose(order)).reshape(sizes), result)
+        reduce(*sizes, memory.contiguous(x.transpose(order)).reshape(sizes), result)
     if not in_place:
         memory.copy(out, result.transpose(back).reshape(out.shape))
 
 
-def by_slices(kernel):
-    """A cpu column that runs a kernel on (A, B, C), with a task for every slice of C."""
+def _reduce_by(kernel):
+    """The cpu implementation by a kernel of (x, out) with one task for KEPT_PER_TASK elements of C."""
 
-    def column(x, axes, out):
-        def run(A, B, C, rows, result):
-            kernel.run_small(A * -(-C // SLICE), rows.size, rows, result)
+    def launch(A, B, C, x, result):
+        kernel.run_small(A * -(-C // KEPT_PER_TASK), x.size, x, result)
 
-        _in_memory(run, x, axes, out)
-
-    return column
+    return lambda x, axes, out: reduce_three_axes(launch, x, axes, out)
 
 
-RUN = 64  # additions in a row: longer ones lose digits
+@helper
+def kept_range(task, C):
+    """The elements of (A, C) in a task: a, the first c, and the c after the last."""
+    tasks = (C + KEPT_PER_TASK - 1) // KEPT_PER_TASK
+    start = task % tasks * KEPT_PER_TASK
+    return task // tasks, start, smaller(start + KEPT_PER_TASK, C)
 
 
 @kernel
-def sum_kernel(task, x: Array3, one: Array1, out: Array1, tile: Tile):
-    """out (A, C) = the sum over B of x (A, B, C), for as many neighbours on C as a tile is wide.
+def sum_kernel(task, x: Array3, out: Array1, tile: Tile):
+    """out (A, C) = the sum over B of x (A, B, C), for one tile width of C.
 
-    Where C is 1, out (pieces, A): the sums of the first part of B, the second, and so on.
+    If C is 1: out (chunks, A) = the sums over chunks of B.
     """
     A, B, C = x.shape
     if C == 1:
-        pieces = out.shape[0] // A
-        piece, a, length = task // A, task % A, B // pieces
-        out[task] = _row_sum(tile, x, a * B + piece * length, length, one)
+        chunks = out.shape[0] // A
+        chunk, a, length = task // A, task % A, B // chunks
+        out[task] = _sum_row(tile, x, a * B + chunk * length, length)
         return
-    slices = (C + tile.width - 1) // tile.width
-    a, c = task // slices, task % slices * tile.width
-    at, count = a * B * C + c, C - c
+    tasks = (C + tile.width - 1) // tile.width
+    a, c = task // tasks, task % tasks * tile.width
+    start, count = a * B * C + c, C - c
     if count < tile.width:
-        total = _column_sum(tile, x, at, B, C, count, one)
-    else:  # without masks: 1,000 rows of 256 take 57 us, 250 with them
-        total = _column_sum(tile, x, at, B, C, None, one)
-    store(total, out, a * C + c, 0, count)
+        store(_add_rows(tile, x, start, B, C, count), out, a * C + c, 0, count)
+    else:  # without masks: four times faster for 1,000 rows of 256
+        store(_add_rows(tile, x, start, B, C, None), out, a * C + c, 0, count)
 
 
 @helper
-def _column_sum(tile, x, at, rows, step, count, one):
-    """The sums of `rows` rows, `step` from one to the next, of a tile's width."""
-    total = lost = zeros(tile)
-    for first in range(0, rows, RUN):
-        run = zeros(tile)
-        for row in range(first, smaller(first + RUN, rows)):
-            run = outer_fma(run, one, 0, 0, x, at + row * step, count)
-        total, lost = compensated_add(total, lost, run)
-    return compensated_total(total, lost)
+def _add_rows(tile, x, start, rows, step, count):
+    """The sum of `rows` rows of a tile's width, `step` elements apart."""
+    total = error = zeros(tile)
+    for first in range(0, rows, TERMS_PER_PARTIAL_SUM):
+        partial = zeros(tile)
+        for row in range(first, smaller(first + TERMS_PER_PARTIAL_SUM, rows)):
+            partial = partial + load(tile, x, start + row * step, count)
+        total, error = compensated_add(total, error, partial)
+    return compensated_total(total, error)
 
 
 @helper
-def _row_sum(tile, x, at, count, one):
-    """The sum of `count` neighbours."""
-    total = lost = const(0, x)
-    for first in range(0, count, RUN * tile.width):
-        run, stop = zeros(tile), smaller(first + RUN * tile.width, count)
+def _sum_row(tile, x, start, count):
+    """The sum of `count` adjacent elements."""
+    total = error = const(0, x)
+    for first in range(0, count, TERMS_PER_PARTIAL_SUM * tile.width):
+        partial, stop = zeros(tile), smaller(first + TERMS_PER_PARTIAL_SUM * tile.width, count)
         whole = stop - (stop - first) % tile.width
         for k in range(first, whole, tile.width):
-            run = outer_fma(run, one, 0, 0, x, at + k, None)
+            partial = partial + load(tile, x, start + k, None)
         if whole < stop:
-            run = outer_fma(run, one, 0, 0, x, at + whole, stop - whole)
-        total, lost = compensated_add(total, lost, sum_elements(run))
-    return compensated_total(total, lost)
+            partial = partial + load(tile, x, start + whole, stop - whole)
+        total, error = compensated_add(total, error, sum_elements(partial))
+    return compensated_total(total, error)
 
 
-def _sum(A, B, C, rows, result):
-    tasks, tile = A * -(-C // (SUM_COLS * lanes(result.dtype))), (1, SUM_COLS, True)
-    if C > 1 or B % PIECES or B < PIECES * PIECE:
-        sum_kernel.run_small(tasks, rows.size, rows, one(result.dtype), result, tile)
+def _sum(A, B, C, x, result):
+    tile = (1, SUM_VECTORS, True)
+    if C > 1 or B % ROW_CHUNKS or B < ROW_CHUNKS * CHUNK_ELEMENTS:
+        sum_kernel.run_small(A * -(-C // (SUM_VECTORS * lanes(result.dtype))), x.size, x, result, tile)
         return
-    parts = memory.empty((PIECES, A), result.dtype)  # a row of pixels belongs to one core, see elementwise.py
-    sum_kernel(PIECES * A, rows, one(result.dtype), parts, tile)
-    add_parts(parts, result)
+    partials = memory.empty((ROW_CHUNKS, A), result.dtype)
+    sum_kernel(ROW_CHUNKS * A, x, partials, tile)
+    add_partial_sums(partials, result)
 
 
 def sum_cpu(x, axes, out):
-    _in_memory(_sum, x, axes, out)
+    reduce_three_axes(_sum, x, axes, out)
 
 
-SUM_COLS = 4  # vectors side by side, enough to hide that an addition takes four cycles
-PIECES = 4  # of long rows
-PIECE = 4096  # elements that are worth a task
-
-
-def add_parts(sums, out):
-    """out = the sum over the first axis of sums (parts, ...)."""
-    _sum(1, sums.shape[0], out.size, sums.reshape(1, sums.shape[0], -1), out)
-
-
-@cache
-def one(dtype):
-    """A 1 for kernels to read."""
-    return np.ones(1, dtype)
+def add_partial_sums(partials, out):
+    """out = the sum over the first axis of partials (chunks, ...)."""
+    _sum(1, partials.shape[0], out.size, partials.reshape(1, partials.shape[0], -1), out)
 
 
 @kernel
 def amax_kernel(task, x: Array3, out: Array1):
     """out (A, C) = the largest of x (A, B, C) over B; nan if there is one."""
     _, B, C = x.shape
-    slices = (C + SLICE - 1) // SLICE
-    a, start = task // slices, task % slices * SLICE
-    for c in range(start, smaller(start + SLICE, C)):
+    a, start, stop = kept_range(task, C)
+    for c in range(start, stop):
         best = x[a * B * C + c]
         for b in range(1, B):
             value = x[(a * B + b) * C + c]
@@ -166,21 +164,20 @@ def amax_kernel(task, x: Array3, out: Array1):
 
 @kernel
 def argmax_kernel(task, x: Array3, out: Ints):
-    """out (A, C) = where the first largest of x (A, B, C) is on B; the first nan if there is one."""
+    """out (A, C) = the position on B of the first largest of x (A, B, C); of the first nan if there is one."""
     _, B, C = x.shape
-    slices = (C + SLICE - 1) // SLICE
-    a, start = task // slices, task % slices * SLICE
-    for c in range(start, smaller(start + SLICE, C)):
-        best, place = x[a * B * C + c], 0
+    a, start, stop = kept_range(task, C)
+    for c in range(start, stop):
+        best, position = x[a * B * C + c], 0
         for b in range(1, B):
             value = x[(a * B + b) * C + c]
             if value > best or (value != value and best == best):
-                best, place = value, b
-        out[a * C + c] = place
+                best, position = value, b
+        out[a * C + c] = position
 
 
 def sum_numpy(x, axes, out):
-    """In float64, because NumPy adds up rows in one running total; it would use `out` for that, were it given."""
+    """In float64, because NumPy keeps one running total per row; `out=` would set its dtype."""
     out[...] = np.sum(x, axis=axes, dtype=np.result_type(out, np.int64), keepdims=x.ndim == out.ndim)
 
 
@@ -193,11 +190,11 @@ def argmax_numpy(x, axes, out):
 
 
 sum_dispatch = Dispatch("sum", sum_numpy, cpu=sum_cpu, floats=0)
-amax_dispatch = Dispatch("amax", amax_numpy, cpu=by_slices(amax_kernel), floats=0)
-argmax_dispatch = Dispatch("argmax", argmax_numpy, cpu=by_slices(argmax_kernel), floats=0)
+amax_dispatch = Dispatch("amax", amax_numpy, cpu=_reduce_by(amax_kernel), floats=0)
+argmax_dispatch = Dispatch("argmax", argmax_numpy, cpu=_reduce_by(argmax_kernel), floats=0)
 
 
-# ---- sum, mean, and sum_to, which undoes broadcasting
+# ---- sum, mean, and sum_to, the reverse of broadcasting
 
 
 @op
@@ -213,32 +210,29 @@ def sum_(device, x, *, axes, keepdim):
 
 @sum_.gradient
 def sum_gradient(do, g, x_shape, axes):
-    return (lambda: _spread(do, g, x_shape, axes),)
+    return (lambda: _expand_reduced(do, g, x_shape, axes),)
 
 
-def _spread(do, g, shape, axes):
-    """A gradient of reduced shape, repeated over the axes that were reduced."""
+def _expand_reduced(do, g, shape, axes):
+    """A gradient of the reduced shape, expanded over the axes that were reduced."""
     return do.expand(do.reshape(g, shape=reduced(shape, axes, True)), shape=shape)
 
 
 @op
 def mean(device, x, *, axes, keepdim):
-    if x.dtype.kind != "f":
-        raise DtypeError(f"mean: expected a float tensor, got {x.dtype}; convert it with .float()")
-    out = sum_(device, x, axes=axes, keepdim=keepdim)
-    count = prod([x.shape[axis] for axis in axes])
-    return div.forward(device, out, count)
+    expect_float("mean", x)
+    return div.forward(device, sum_(device, x, axes=axes, keepdim=keepdim), prod([x.shape[axis] for axis in axes]))
 
 
 @mean.gradient
 def mean_gradient(do, g, x_shape, axes):
     count = prod([x_shape[axis] for axis in axes])
-    return (lambda: _spread(do, do.div(g, count), x_shape, axes),)
+    return (lambda: _expand_reduced(do, do.div(g, count), x_shape, axes),)
 
 
 @op
 def sum_to(device, x, *, shape):
-    """The sum over the axes along which `shape` was broadcast to x."""
+    """The sum over the axes along which an array of `shape` was broadcast to x."""
     lead = x.ndim - len(shape)
     axes = tuple(axis for axis in range(x.ndim) if axis < lead or shape[axis - lead] == 1 != x.shape[axis])
     return sum_(device, x, axes=axes, keepdim=False).reshape(shape)
@@ -252,7 +246,8 @@ def sum_to_gradient(do, g, x_shape):
 # ---- amax, amin, argmax, argmin
 
 
-def _something(where, x, axes):
+def _check_nonempty(where, x, axes):
+    """Refuse an axis of size 0, which has no extreme."""
     empty = [axis for axis in axes if x.shape[axis] == 0]
     if empty:
         raise ShapeError(f"{where}: axis {empty[0]} of shape {x.shape} has no elements to choose from")
@@ -260,7 +255,7 @@ def _something(where, x, axes):
 
 @op
 def amax(device, x, *, axes, keepdim):
-    _something("amax", x, axes)
+    _check_nonempty("amax", x, axes)
     out = memory.empty(reduced(x.shape, axes, keepdim), x.dtype, device)
     amax_dispatch[device.type](x, axes, out)
     return out
@@ -268,18 +263,18 @@ def amax(device, x, *, axes, keepdim):
 
 @amax.gradient
 def amax_gradient(do, g, x, out, x_shape, axes):
-    """Equal largest elements share the gradient; so do nans, where there are some."""
+    """Equal largest elements share the gradient; where the result is nan, all nans share it."""
 
-    def share():
-        ties = do.cast(do.eq(x, _spread(do, out, x_shape, axes)), dtype=g.dtype)
+    def by_x():
+        ties = do.cast(do.eq(x, _expand_reduced(do, out, x_shape, axes)), dtype=g.dtype)
         ties = do.add(ties, do.cast(do.ne(x, x), dtype=g.dtype))
-        return do.div(do.mul(_spread(do, g, x_shape, axes), ties), do.sum(ties, axes=axes, keepdim=True))
+        return do.div(do.mul(_expand_reduced(do, g, x_shape, axes), ties), do.sum(ties, axes=axes, keepdim=True))
 
-    return (share,)
+    return (by_x,)
 
 
-def _turned(device, x):
-    """x with the order of its elements turned round; done twice, x again."""
+def _reverse_order(device, x):
+    """A function of x that decreases as x grows and is its own inverse: -x, or ~x."""
     if x.dtype.kind == "f":
         return neg.forward(device, x)
     if x.dtype.kind == "b":
@@ -289,8 +284,8 @@ def _turned(device, x):
 
 @op
 def amin(device, x, *, axes, keepdim):
-    _something("amin", x, axes)
-    return _turned(device, amax.forward(device, _turned(device, x), axes=axes, keepdim=keepdim))
+    _check_nonempty("amin", x, axes)
+    return _reverse_order(device, amax.forward(device, _reverse_order(device, x), axes=axes, keepdim=keepdim))
 
 
 amin.gradient(amax_gradient)
@@ -298,14 +293,14 @@ amin.gradient(amax_gradient)
 
 @op
 def argmax(device, x, *, axis, keepdim):
-    flat, axes = (memory.reshape(x, (x.size,)), (0,)) if axis is None else (x, (axis,))
-    _something("argmax", flat, axes)
+    flat, axes = (memory.reshape(x, (x.size,)), (0,)) if axis is None or not x.ndim else (x, (axis,))
+    _check_nonempty("argmax", flat, axes)
     shape = reduced(x.shape, tuple(range(x.ndim)) if axis is None else axes, keepdim)
     out = memory.empty(shape, np.dtype(np.int64), device)
-    argmax_dispatch[device.type](flat if flat.ndim else flat.reshape(1), axes, out.reshape(()) if axis is None else out)
+    argmax_dispatch[device.type](flat, axes, out)
     return out
 
 
 @op
 def argmin(device, x, *, axis, keepdim):
-    return argmax(device, _turned(device, x), axis=axis, keepdim=keepdim)
+    return argmax(device, _reverse_order(device, x), axis=axis, keepdim=keepdim)

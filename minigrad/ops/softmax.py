@@ -1,4 +1,4 @@
-"""Softmax and its logarithm along one axis; the largest element is taken off first, so that nothing overflows.
+"""Softmax and its logarithm along one axis; the largest element is subtracted first, so that no exponential overflows.
 
 Memory: as for reductions, (A, B, C) with the axis in the middle.
 """
@@ -11,20 +11,23 @@ from ..runtime.math import compensated_add, const, larger, smaller
 from ..runtime.tile import compensated_total
 from .op import Dispatch, op
 from .promotion import expect_float
-from .reduction import RUN, SLICE, plan
+from .reduction import KEPT_PER_TASK, TERMS_PER_PARTIAL_SUM, kept_range, plan_axes
 
 
-def three_axes(*arrays, axis):
-    """Arrays of one layout as memory (A, B, C) with `axis` in the middle; views, so that the last can be filled."""
-    order, sizes, *_ = plan(arrays[-1].shape, arrays[-1].strides, (axis,))
-    return [memory.contiguous(array.transpose(order)).reshape(sizes) for array in arrays]
+def as_three_axes(x, out, axis):
+    """x and `out`, of one layout, as memory (A, B, C) with `axis` in the middle; `out` as a view, to be filled."""
+    order, sizes, *_ = plan_axes(out.shape, out.strides, (axis,))
+    return [memory.contiguous(array.transpose(order)).reshape(sizes) for array in (x, out)]
 
 
-def _fill(run, *arrays, axis):
-    """Run a kernel over (A, B, C); the last array is filled."""
-    *inputs, out = three_axes(*arrays, axis=axis)
-    if out.size:
-        run.run_small(out.shape[0] * -(-out.shape[2] // SLICE), out.size, *inputs, out)
+def _run_by(kernel):
+    """The cpu implementation by a kernel of (x, out) with one task for KEPT_PER_TASK elements of C."""
+
+    def implementation(x, axis, out):
+        x, out = as_three_axes(x, out, axis)
+        kernel.run_small(out.shape[0] * -(-out.shape[2] // KEPT_PER_TASK), out.size, x, out)
+
+    return implementation
 
 
 def softmax_numpy(x, axis, out):
@@ -33,29 +36,28 @@ def softmax_numpy(x, axis, out):
 
 
 @helper
-def _exponentials(x, out, at, B, C):
-    """Fill a line of out, B elements C apart, with e**(x - the largest of the line); the largest, and their sum."""
-    best, total, lost = x[at], const(0, x), const(0, x)
+def fill_exponentials(x, out, start, B, step):
+    """Fill B elements of `out`, `step` apart, with e**(x - the largest of them); return the largest, and the sum."""
+    best, total, error = x[start], const(0, x), const(0, x)
     for b in range(1, B):
-        best = larger(best, x[at + b * C])
-    for first in range(0, B, RUN):
-        run, stop = const(0, x), smaller(first + RUN, B)
+        best = larger(best, x[start + b * step])
+    for first in range(0, B, TERMS_PER_PARTIAL_SUM):
+        partial, stop = const(0, x), smaller(first + TERMS_PER_PARTIAL_SUM, B)
         for b in range(first, stop):
-            out[at + b * C] = math.exp(x[at + b * C] - best)
+            out[start + b * step] = math.exp(x[start + b * step] - best)
         for b in range(first, stop):
-            run += out[at + b * C]
-        total, lost = compensated_add(total, lost, run)
-    return best, compensated_total(total, lost)
+            partial += out[start + b * step]
+        total, error = compensated_add(total, error, partial)
+    return best, compensated_total(total, error)
 
 
 @kernel
 def softmax_kernel(task, x: Array3, out: Array3):
-    """One slice of C: largest, exponentials, their sum, quotient."""
+    """out = e**(x - largest) / the sum of these over B, for a range of C."""
     _, B, C = x.shape
-    slices = (C + SLICE - 1) // SLICE
-    a, start = task // slices, task % slices * SLICE
-    for c in range(start, smaller(start + SLICE, C)):
-        _, total = _exponentials(x, out, a * B * C + c, B, C)
+    a, start, stop = kept_range(task, C)
+    for c in range(start, stop):
+        _, total = fill_exponentials(x, out, a * B * C + c, B, C)
         for b in range(B):
             out[(a * B + b) * C + c] /= total
 
@@ -67,41 +69,32 @@ def log_softmax_numpy(x, axis, out):
 
 @kernel
 def log_softmax_kernel(task, x: Array3, out: Array3):
-    """One slice of C: x minus the logarithm of the sum of exponentials."""
+    """out = x - largest - log(the sum of e**(x - largest) over B), for a range of C."""
     _, B, C = x.shape
-    slices = (C + SLICE - 1) // SLICE
-    a, start = task // slices, task % slices * SLICE
-    for c in range(start, smaller(start + SLICE, C)):
-        best, total = _exponentials(x, out, a * B * C + c, B, C)
+    a, start, stop = kept_range(task, C)
+    for c in range(start, stop):
+        best, total = fill_exponentials(x, out, a * B * C + c, B, C)
         log_total = math.log(total)
         for b in range(B):
             out[(a * B + b) * C + c] = (x[(a * B + b) * C + c] - best) - log_total
 
 
-def softmax_cpu(x, axis, out):
-    _fill(softmax_kernel, x, out, axis=axis)
+softmax_dispatch = Dispatch("softmax", softmax_numpy, cpu=_run_by(softmax_kernel))
+log_softmax_dispatch = Dispatch("log_softmax", log_softmax_numpy, cpu=_run_by(log_softmax_kernel))
 
 
-def log_softmax_cpu(x, axis, out):
-    _fill(log_softmax_kernel, x, out, axis=axis)
-
-
-softmax_dispatch = Dispatch("softmax", softmax_numpy, cpu=softmax_cpu)
-log_softmax_dispatch = Dispatch("log_softmax", log_softmax_numpy, cpu=log_softmax_cpu)
-
-
-def _forward(columns, device, x, axis):
-    expect_float(columns.name, x)
-    lines = x if x.ndim else x.reshape(1)
-    out = memory.empty_like(lines)
+def _compute(dispatch, device, x, axis):
+    expect_float(dispatch.name, x)
+    with_axis = x if x.ndim else x.reshape(1)
+    out = memory.empty_like(with_axis)
     if x.size:
-        columns[device.type](lines, axis, out)
+        dispatch[device.type](with_axis, axis, out)
     return out.reshape(x.shape)
 
 
 @op
 def softmax(device, x, *, axis):
-    return _forward(softmax_dispatch, device, x, axis)
+    return _compute(softmax_dispatch, device, x, axis)
 
 
 @softmax.gradient
@@ -112,7 +105,7 @@ def softmax_gradient(do, g, out, axis):
 
 @op
 def log_softmax(device, x, *, axis):
-    return _forward(log_softmax_dispatch, device, x, axis)
+    return _compute(log_softmax_dispatch, device, x, axis)
 
 
 @log_softmax.gradient

@@ -22,7 +22,7 @@ from ...runtime.cuda.index import is_inside, join_index, split_index
 from ...runtime.cuda.kernel import Kernel, kernel
 from ...runtime.cuda.math import const
 from ...runtime.cuda.tile import register_tile, split_evenly
-from ..conv2d import _tap_offsets, conv2d_dispatch, conv2d_input_dispatch, conv2d_weight_dispatch
+from ..conv2d import conv2d_dispatch, conv2d_input_dispatch, conv2d_weight_dispatch, tap_offsets
 from . import tf32
 from .reduction import add_parts
 
@@ -221,7 +221,7 @@ def weight_kernel(rows: int, cols: int) -> Kernel:
 def conv2d_weight_cuda(g, x, stride, pads, dilation, groups, dw):
     g, x = memory.move_batch_last(g), with_margin(memory.move_batch_last(x), pads, stride[1])
     (_, OH, OW, N), F, (C, H, W, _) = g.shape, g.shape[0] // groups, x.shape
-    taps = to_device_once(_tap_offsets(dw.shape[1:], x.shape[1:], stride[1], dilation))
+    taps = to_device_once(tap_offsets(dw.shape[1:], x.shape[1:], stride[1], dilation))
     rows, cols = split_evenly(F, MAX_WEIGHT_TILE), split_evenly(taps.size, MAX_WEIGHT_TILE)
     tiles = -(-taps.size // cols), groups * -(-F // rows)
     parts = min(-(-8 * current_gpu().multiprocessors // (tiles[0] * tiles[1])), OH)

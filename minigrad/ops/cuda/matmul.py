@@ -3,7 +3,7 @@
 A block of 16 x 16 threads computes a square of the product, each thread `side` x `side` of it in registers.  The block
 goes through K in steps.  All threads together bring the elements of a step to shared memory, and while they multiply,
 the elements of the next step are being loaded into registers.  Operands may have any strides: threads read along the
-contiguous axis.  After every LONG elements of K the sums are added to the product in memory, because a running total of
+contiguous axis.  After every PRODUCTS_PER_PARTIAL_SUM elements of K the sums are added to the product in memory, because a running total of
 too many terms loses digits.
 """
 
@@ -14,7 +14,7 @@ from ...runtime.cuda import driver, tile
 from ...runtime.cuda.driver import cuda
 from ...runtime.cuda.gpu import current_gpu
 from ...runtime.cuda.kernel import Kernel
-from ..matmul import LONG, _steps, linear_dispatch, matmul_dispatch
+from ..matmul import PRODUCTS_PER_PARTIAL_SUM, element_strides, linear_dispatch, matmul_dispatch
 from . import tf32
 
 DEPTH = {1: 16, 2: 16, 4: 16, 8: 8}  # elements of K in a step, by the side of a thread's tile
@@ -54,8 +54,8 @@ def gemm_kernel(side: int) -> Kernel:
         next_b = fetch(b, batch * b_batch, n0 + n, dn, N, bn, kb, dkb, K, bk)
         row, col = m0 + ty * group, n0 + tx * group
         for start in range(0, K, depth):
-            if start and start % LONG == 0:
-                store(acc, out, batch * M * N, row, M, col, N, bias, biased, start > LONG)
+            if start and start % PRODUCTS_PER_PARTIAL_SUM == 0:
+                store(acc, out, batch * M * N, row, M, col, N, bias, biased, start > PRODUCTS_PER_PARTIAL_SUM)
                 acc = registers.zeros(a)
             put(next_a, a_shared, half + ka * row_length + m, dka * row_length + dm)
             put(next_b, b_shared, half + kb * row_length + n, dkb * row_length + dn)
@@ -66,7 +66,7 @@ def gemm_kernel(side: int) -> Kernel:
                 at = half + k * row_length
                 acc = registers.outer_fma(acc, load(a_shared, at + ty * group), load(b_shared, at + tx * group))
             half = depth * row_length - half
-        store(acc, out, batch * M * N, row, M, col, N, bias, biased, K > LONG)
+        store(acc, out, batch * M * N, row, M, col, N, bias, biased, K > PRODUCTS_PER_PARTIAL_SUM)
 
     return Kernel(gemm, f"matmul.gemm-{side}")
 
@@ -92,7 +92,7 @@ def gemm(a, b, out, bias=None):
     batch = out.size // (M * N)
     flat = out.reshape(-1)
     arrays = a.flat_memory()[0], b.flat_memory()[0], flat if bias is None else bias, flat
-    strides, biased = (*_steps(a), *_steps(b)), int(bias is not None)
+    strides, biased = (*element_strides(a), *element_strides(b)), int(bias is not None)
     if tf32.is_worthwhile(out.dtype, out.size * K):
         tf32.launch_product(arrays, M, N, K, batch, strides, biased)
         return

@@ -13,7 +13,7 @@ from ...runtime.cuda.driver import cuda
 from ...runtime.cuda.kernel import kernel
 from ...runtime.cuda.math import const
 from ..movement import (
-    _within,
+    covered_region,
     gather_back_dispatch,
     gather_dispatch,
     put_dispatch,
@@ -115,7 +115,7 @@ def gather_kernel(x, index, out, B, K):
 def gather_cuda(x, index, axis, out):
     if not out.size:
         return
-    x, index = _to_rows(x[_within(index, axis)], axis), _to_rows(index, axis)
+    x, index = _to_rows(x[covered_region(index, axis)], axis), _to_rows(index, axis)
     rows = memory.new_empty(out, index.shape, out.dtype)
     sizes = x.shape[1], index.shape[1]
     gather_kernel.launch_over(rows.size, x.reshape(-1), index.reshape(-1), rows.reshape(-1), *sizes)
@@ -137,7 +137,7 @@ def gather_back_kernel(g, index, out, B, K):
 def gather_back_cuda(g, index, axis, out):
     if not index.size:
         return
-    target = out[_within(index, axis)]
+    target = out[covered_region(index, axis)]
     g, index = _to_rows(g, axis), _to_rows(index, axis)
     rows, sizes = memory.new_empty(out, (index.shape[0], out.shape[axis]), out.dtype), (out.shape[axis], index.shape[1])
     gather_back_kernel.launch_over(rows.size, g.reshape(-1), index.reshape(-1), rows.reshape(-1), *sizes)

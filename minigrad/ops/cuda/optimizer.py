@@ -11,7 +11,7 @@ from ...runtime.cuda.driver import cuda, helper
 from ...runtime.cuda.gpu import current_gpu
 from ...runtime.cuda.kernel import kernel
 from ...runtime.cuda.math import const, sqrt
-from ..optimizer import _pieces, adam_dispatch, momentum_dispatch, sgd_dispatch
+from ..optimizer import adam_dispatch, build_task_table, momentum_dispatch, sgd_dispatch
 
 
 @helper
@@ -69,7 +69,7 @@ def adam_kernel(pieces, numbers, params, grads, means, squares, largest):
 
 def _launch(kernel, numbers, params, *lists):
     """Launch a kernel with one block for each piece of the parameters."""
-    pieces = to_device_once(_pieces(tuple([w.size for w in params.arrays])))
+    pieces = to_device_once(build_task_table(tuple([w.size for w in params.arrays])))
     tables = [arrays.table for arrays in (params, *lists)]
     run = kernel[len(pieces), current_gpu().block_threads]
     run(pieces.reshape(-1), to_device_each_replay(numbers), *tables)

@@ -17,7 +17,7 @@ from ..pool2d import (
     avg_pool2d_dispatch,
     max_pool2d_back_dispatch,
     max_pool2d_dispatch,
-    max_pool2d_taken_dispatch,
+    max_pool2d_gather_dispatch,
 )
 
 
@@ -75,7 +75,7 @@ def max_pool2d_back_cuda(g, places, window, stride, pads, dilation, dx):
 
 
 @kernel
-def max_pool2d_taken_kernel(x, places, out, N, H, W, OH, OW, KH, KW, SH, SW, top, left, DH, DW):
+def max_pool2d_gather_kernel(x, places, out, N, H, W, OH, OW, KH, KW, SH, SW, top, left, DH, DW):
     """One window of one image: the pixel at its place, or 0 if it is outside the image."""
     for i in range(cuda.grid(1), out.size, cuda.gridsize(1)):
         c, oh, ow, n = split_index(i, OH, OW, N)
@@ -84,9 +84,9 @@ def max_pool2d_taken_kernel(x, places, out, N, H, W, OH, OW, KH, KW, SH, SW, top
         out[i] = x[join_index(c, h, w, n, H, W, N)] if is_inside(h, w, H, W) else const(0, x)
 
 
-@max_pool2d_taken_dispatch.register("cuda")
-def max_pool2d_taken_cuda(x, places, window, stride, pads, dilation, out):
-    _launch(max_pool2d_taken_kernel, (x, places, out), x, out, window, stride, pads, dilation)
+@max_pool2d_gather_dispatch.register("cuda")
+def max_pool2d_gather_cuda(x, places, window, stride, pads, dilation, out):
+    _launch(max_pool2d_gather_kernel, (x, places, out), x, out, window, stride, pads, dilation)
 
 
 @kernel

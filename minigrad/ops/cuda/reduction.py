@@ -13,7 +13,7 @@ from ...runtime.cuda.driver import cuda, helper
 from ...runtime.cuda.gpu import current_gpu, limit_threads
 from ...runtime.cuda.kernel import kernel
 from ...runtime.cuda.math import compensated_add, compensated_total, const, precedes
-from ..reduction import _in_memory, amax_dispatch, argmax_dispatch, sum_dispatch
+from ..reduction import amax_dispatch, argmax_dispatch, reduce_three_axes, sum_dispatch
 
 MIN_PART = 64  # elements of B
 MAX_PARTS = 4096
@@ -151,6 +151,6 @@ def add_parts(sums, out):
     _sum(1, sums.shape[0], out.size, sums, out)
 
 
-sum_dispatch.register("cuda")(partial(_in_memory, _sum))
-amax_dispatch.register("cuda")(partial(_in_memory, _amax))
-argmax_dispatch.register("cuda")(partial(_in_memory, _argmax))
+sum_dispatch.register("cuda")(partial(reduce_three_axes, _sum))
+amax_dispatch.register("cuda")(partial(reduce_three_axes, _amax))
+argmax_dispatch.register("cuda")(partial(reduce_three_axes, _argmax))

@@ -6,7 +6,7 @@ from functools import partial
 from ...runtime.cuda.driver import cuda, helper
 from ...runtime.cuda.kernel import kernel
 from ...runtime.cuda.math import compensated_add, compensated_total, const, exp, larger, log
-from ..softmax import log_softmax_dispatch, softmax_dispatch, three_axes
+from ..softmax import as_three_axes, log_softmax_dispatch, softmax_dispatch
 
 
 @helper
@@ -47,7 +47,7 @@ def log_softmax_kernel(x, out, AC, B, C):
 
 
 def _launch(kernel, x, axis, out):
-    x, result = three_axes(x, out, axis=axis)
+    x, result = as_three_axes(x, out, axis)
     A, B, C = result.shape
     kernel.launch_over(A * C, x.reshape(-1), result.reshape(-1), A * C, B, C)
 
