@@ -12,7 +12,7 @@ from ..dependency import CountedDict, Dependency, Identity, snapshot
 from ..errors import DtypeError, GraphError, StateError, ValidationError
 from ..ops.op import Dispatch
 from ..runtime.memory import contiguous, convert, copy
-from ..runtime.threads import call_on_host, local
+from ..runtime.threads import IDLE, call_on_host, local
 from ..tape import enable_grad
 from ..tensors import Tensor
 
@@ -78,7 +78,8 @@ class ParamGroup(CountedDict, Dependency):
     """
 
     def __getitem__(self, name: str) -> Any:
-        local.observer.uses(_Setting(self, name))
+        if local.observer is not IDLE:
+            local.observer.uses(_Setting(self, name))
         return super().__getitem__(name)
 
     def get(self, name: str, default: Any = None) -> Any:
