@@ -3,8 +3,8 @@
 A block of 16 x 16 threads computes a square of the product, each thread `side` x `side` of it in registers.  The block
 goes through K in steps.  All threads together bring the elements of a step to shared memory, and while they multiply,
 the elements of the next step are being loaded into registers.  Operands may have any strides: threads read along the
-contiguous axis.  After every PRODUCTS_PER_PARTIAL_SUM elements of K the sums are added to the product in memory, because a
-running total of too many terms loses digits.
+contiguous axis.  After every PRODUCTS_PER_PARTIAL_SUM elements of K the sums are added to the product in memory,
+because a running total of too many terms loses digits.
 """
 
 from functools import cache
