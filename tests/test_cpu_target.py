@@ -23,7 +23,7 @@ CONVOLUTION = """
         found.append([out.detach().numpy(), x.grad.numpy(), w.grad.numpy(), b.grad.numpy()])
     for actual, expected in zip(*found):
         np.testing.assert_array_equal(actual, expected)  # whole numbers: exact in any order
-    print(tile.VECTOR_BYTES, tile.choose(6, 1000, np.dtype("float32"))[1])
+    print(tile.VECTOR_BYTES, tile.choose_tile(6, 1000, np.dtype("float32"))[1])
 """
 
 
