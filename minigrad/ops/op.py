@@ -102,7 +102,7 @@ class Op:
     name, inputs    of the operation and of its inputs; those of the forward if left out
     view            the output may share memory with the first input
     elementwise     an element of the output depends on the elements of the inputs at the same place only
-    sliding_window  a pixel of the output depends on a window of the input, as `stride`, `pads`, `dilation` say
+    sliding_window  a pixel of the output depends on a window of the input, given by `stride`, `pads`, `dilation`
     moves           the output holds elements of the input, unchanged; pictures of a model leave it out
     activation      its name in pictures, if it is an activation: "ReLU"
     dispatch        of a binary operation: its kernel, for sums in place

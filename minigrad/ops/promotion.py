@@ -44,7 +44,7 @@ def _result_type(where, *kinds) -> np.dtype:
 
 
 def widest(where, *dtypes) -> np.dtype:
-    """The dtype that holds the others': a float for whole numbers too."""
+    """The widest of some dtypes; every float counts as wider than every whole number."""
     for dtype in dtypes:
         if dtype not in RANKS:
             raise DtypeError(f"{where}: dtype {dtype} is not supported; use {', '.join(map(str, reversed(RANKS)))}")
