@@ -40,7 +40,7 @@ def print_shape(module: nn.Module, args: tuple[mg.Tensor, ...], output: mg.Tenso
 
 @mg.no_grad()
 def accuracy(model: nn.Module, device: mg.device) -> float:
-    right = [(model(images).argmax(dim=1) == labels).sum().item() for images, labels in batches(device)]
+    right: list[float] = [(model(images).argmax(dim=1) == labels).sum().item() for images, labels in batches(device)]
     return sum(right) / 64
 
 
