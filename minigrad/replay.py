@@ -342,7 +342,13 @@ class _CallRecording(Recording):
         elif id(dependency) in self.modules:
             return
         if dependency._replay_key not in self.used:
-            self.used[dependency._replay_key] = dependency, dependency._replay_state()
+            try:
+                self.used[dependency._replay_key] = dependency, dependency._replay_state()
+            except RecursionError:
+                raise GraphError(
+                    f"graph: {dependency._replay_name('an attribute')} is a container that contains itself, which cannot "
+                    "be compared; keep it outside of the module"
+                ) from None
             for part in dependency._replay_parts():
                 self.note(part)
 

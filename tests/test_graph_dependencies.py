@@ -939,3 +939,11 @@ def test_discarded_recordings_free_their_memory():
             double(mg.ones(n))
     gc.collect()
     assert gone() is None
+
+
+def test_graph_refuses_a_module_with_a_container_that_contains_itself():
+    layer = nn.Linear(1, 1)
+    layer.log = []
+    layer.log.append(layer.log)
+    with pytest.raises(GraphError, match="^graph: an attribute of Linear is a container that contains itself"):
+        mg.graph(lambda x: layer(x))(mg.ones(1, 1))
