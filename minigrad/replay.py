@@ -346,8 +346,8 @@ class _CallRecording(Recording):
                 self.used[dependency._replay_key] = dependency, dependency._replay_state()
             except RecursionError:
                 raise GraphError(
-                    f"graph: {dependency._replay_name('an attribute')} is a container that contains itself, which cannot "
-                    "be compared; keep it outside of the module"
+                    f"graph: {dependency._replay_name('an attribute')} is a container that contains itself; keep it "
+                    "outside of the module"
                 ) from None
             for part in dependency._replay_parts():
                 self.note(part)

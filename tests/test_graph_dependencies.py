@@ -462,7 +462,7 @@ def test_an_attribute_that_contains_itself_ends_the_recording():
     module = nn.Linear(1, 1)
     module.around = []
     module.around.append(module.around)
-    with pytest.raises(RecursionError):
+    with pytest.raises(GraphError, match="container that contains itself"):
         mg.graph(lambda x: module(x))(mg.ones(1, 1))
     assert threads.local.observer is threads.IDLE
 
@@ -939,11 +939,3 @@ def test_discarded_recordings_free_their_memory():
             double(mg.ones(n))
     gc.collect()
     assert gone() is None
-
-
-def test_graph_refuses_a_module_with_a_container_that_contains_itself():
-    layer = nn.Linear(1, 1)
-    layer.log = []
-    layer.log.append(layer.log)
-    with pytest.raises(GraphError, match="^graph: an attribute of Linear is a container that contains itself"):
-        mg.graph(lambda x: layer(x))(mg.ones(1, 1))
