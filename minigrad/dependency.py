@@ -1,11 +1,12 @@
 """What a recorded function depends on, besides its arguments.
 
-A Dependency is an object that a recorded function uses and a replay does not read again: a tensor, a module, an
-optimiser, a setting.  `_replay_state()` returns the part of its state on which the recording relies.  The recording
-keeps these states, and can be replayed while they are equal.
+A Dependency is an object whose state a replay assumes to be unchanged: a tensor, a module, an optimiser, a setting.
+`_replay_state()` returns the part of its state on which the recording relies. The recording keeps these states, and can
+be replayed while they are equal.
 
-Every change of such a state calls `changed()`.  States are compared only after a change, because comparing those of
-LeNet-5 takes 0.24 ms, and its step of 64 images 3.7 ms (2 cores of an AMD EPYC, November 2026).
+A change of such a state calls `changed()`; a dependency with `_replay_counted = False` is compared at every call.
+States are compared only after a change, because comparing those of LeNet-5 takes 0.24 ms, and its step of 64 images 3.7
+ms (2 cores of an AMD EPYC, November 2026).
 """
 
 from collections.abc import Iterable, Iterator
@@ -71,7 +72,7 @@ class Identity:
         return id(self.value)
 
 
-EXACT = (bool, int, str, bytes, type(None))
+COMPARED_BY_VALUE = (bool, int, str, bytes, type(None))
 LARGE_ARRAY = 2**16  # bytes from which on a NumPy array is compared by identity
 CONTAINERS = (tuple, list, set, frozenset)
 
@@ -83,7 +84,7 @@ def snapshot(value: Any) -> Any:
     Unlike ==, it tells 0.0 from -0.0, and nan equals nan.
     """
     kind = type(value)
-    if kind in EXACT:
+    if kind in COMPARED_BY_VALUE:
         return kind, value
     if kind is float:
         return kind, value.hex()

@@ -1,7 +1,7 @@
 """mg.graph: a function recorded at its first call, and replayed afterwards without Python between its kernels.
 
-A LeNet-5 step has some forty launches of 1 to 100 us.  Python needs as long again to find out which kernels to run on
-which memory.  The answer is the same for all tensors of one shape, so it is found once and kept.
+A LeNet-5 step has some forty launches of 1 to 100 us. Python needs about the same time again to find out which kernels
+to run on which memory. The answer is the same for all tensors of one shape, so it is found once and kept.
 
 Why a replay is valid: a recording is replayed for a call only if
 - the key of the call equals that of the recorded call: shapes, dtypes and memory layouts of the tensors among its
@@ -65,11 +65,11 @@ def graph(function: Any = None, *, check: bool = False) -> Any:
     number that changes at each call should be given as a tensor.  The last 8 recordings are kept.
 
     Observed are tensors, modules and optimisers, with all that is in them, and the attributes of the object that a
-    method belongs to.  A call that changes one of them in Python, such as a counter in a module, is not replayed: the
-    next call runs plainly.  Not observed are global variables, variables of an enclosing function, and the insides of
-    other objects: a number there keeps the value it had while the function was recorded.  Give it as an argument;
-    `check=True` finds what was forgotten.  Other effects in Python, such as printing, happen only while the function is
-    recorded.  Values cannot be read inside: return them.
+    method belongs to.  A call that changes one of them in Python, such as a counter in a module, is not replayed; the
+    next call is recorded again.  Not observed are plain values in global variables and in variables of an enclosing
+    function, and the insides of other objects: a number there keeps the value it had while the function was recorded.
+    Give it as an argument; `check=True` finds what was forgotten.  Other effects in Python, such as printing, happen
+    only while the function is recorded.  Values cannot be read inside: return them.
 
     Raises   GraphError        a value is read inside, or something else is done that a replay could not repeat; a
                                result still awaits its backward: call that inside; or, with check, a replay differs
@@ -111,7 +111,7 @@ class RecordedFunction(Generic[P, R]):
         self._changed_object: str | None = None  # what the last recorded call changed in Python
 
     def __get__(self, instance: Any, owner: type | None = None) -> Callable[..., R]:
-        return self if instance is None else partial(self._call, instance)
+        return self if instance is None else update_wrapper(partial(self._call, instance), self.function)
 
     def __reduce__(self) -> Any:
         return type(self), (self.function, self.check)  # the addresses in a recording cannot be copied
@@ -205,8 +205,8 @@ class _Call:
         return self.function(*args, **kwargs)
 
     def dependencies(self) -> Iterator[Dependency]:
-        """What can be seen before the call: modules and optimisers among the arguments; these and tensors among the
-        variables that the function takes from outside; the object of a method."""
+        """What can be seen before the call: modules and optimisers among the arguments; modules, optimisers and
+        tensors in the function's globals and closure; the object of a method."""
         function = getattr(self.function, "__func__", self.function)
         owner = getattr(self.function, "__self__", self.owner)
         if isinstance(owner, Dependency):
@@ -438,7 +438,7 @@ def _record(call: _Call) -> "tuple[Any, _Replay | str]":
 
 
 def _without_graph(tensor: Tensor) -> Tensor:
-    """A result without its graph, which must have been walked."""
+    """A result without its graph; refuses one whose backward has not run."""
     if tensor.node is not None and not tensor.node.freed:
         raise GraphError("graph: a result still awaits its backward; call backward() inside, or return result.detach()")
     return _make(tensor.array, tensor.device, None)

@@ -19,7 +19,7 @@ class Storage:
 
     version   number of writes; a recorded operation keeps it, and its gradient refuses a later version
     aliases   weak references to the tensors besides the root; some may have left the storage by x.data = ...
-    lent      whether another library uses the memory (NumPy, DLPack), so that it cannot move
+    lent      whether another library (NumPy, DLPack) or a recording holds the address, so that the memory cannot move
     """
 
     version = 0

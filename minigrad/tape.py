@@ -204,7 +204,7 @@ class Node:
         used = set(contribution.__code__.co_freevars)
         known = {"do", "g", *(name for name, _, _ in self.op.sources)}
         for name, times in changed.items():
-            if name in used or not used <= known:  # other variables of the rule are computed from its parameters
+            if name in used or not used <= known:  # a local variable of the rule may depend on any parameter
                 which = "output" if name == "out" else f"input '{name}'"
                 raise GraphError(
                     f"backward: the {which} of {self.op.name} was changed in place {times} time(s) "
@@ -230,7 +230,7 @@ def walk_back(
 ) -> list[tuple[Any, Any]]:
     """The backward pass: (leaf, gradient) for every leaf that `root` was computed from.
 
-    gradient     of the result by the value of `root`
+    gradient     of the final result with respect to the value of `root`
     operations   function of a device: the `do` for gradient rules
     keep         whether the graph is kept for another backward pass
     tensors      given if the gradient itself is recorded: makes a tensor of a kept array and its edge

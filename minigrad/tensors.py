@@ -35,7 +35,7 @@ float32, float64 = np.dtype(np.float32), np.dtype(np.float64)
 int64, int32, uint8 = np.dtype(np.int64), np.dtype(np.int32), np.dtype(np.uint8)
 bool_ = np.dtype(np.bool_)
 DTYPES = (float32, float64, int64, int32, uint8, bool_)
-# the builtins, inside the class, which has methods of these names
+# names of the builtins for use in the class, where float, int and bool are methods
 Float: TypeAlias = float
 Int: TypeAlias = int
 Bool: TypeAlias = bool
@@ -53,7 +53,7 @@ class Tensor(Dependency):
     """An n-dimensional array with gradients.
 
     data            numbers, nested lists, a NumPy array or another tensor; copied
-    dtype           float32 (default), float64, int64, int32, uint8 or bool; mg.tensor has the data's as its default
+    dtype           float32 (default), float64, int64, int32, uint8 or bool; mg.tensor defaults to the data's dtype
     device          'cpu' (default), 'cuda' or 'numpy'
     requires_grad   whether operations on it are recorded, so that backward() fills `.grad`
 
@@ -284,6 +284,10 @@ class Tensor(Dependency):
         return self.array.interface
 
     def __bool__(self) -> Bool:
+        if self.numel() != 1:
+            raise ShapeError(
+                f"bool: the shape {self.shape} has {self.numel()} elements, expected 1; use any() or all()"
+            )
         return Bool(self.item())
 
     def __float__(self) -> Float:
@@ -454,7 +458,7 @@ class Tensor(Dependency):
         return self._located(lambda root: np.empty(root.shape, np.bool_)).flags.c_contiguous
 
     def _located(self, memory_of: Callable[[Any], Any]) -> Any:
-        """This tensor's part of memory_of(array of the root)."""
+        """memory_of(root array), with this tensor's views applied."""
         base, alias = self._base, self._alias
         return memory_of(self.array) if base is None or alias is None else alias.found_in(base._located(memory_of))
 
@@ -626,7 +630,7 @@ class Tensor(Dependency):
     def clip(self, min: Any = None, max: Any = None) -> Tensor:
         """Every element limited to min..max, which are numbers, tensors or None; where min is above max it becomes max.
 
-        The gradient goes to the element where it lies between the limits, both included, elsewhere to the limit.
+        The gradient goes to the element inside the limits, both included, and to the limit outside.
 
         Raises   ValidationError   neither end is given
         Example
@@ -964,7 +968,7 @@ class Tensor(Dependency):
                 f"{operation.name} in place: the result is {result.dtype}, the tensor {self.dtype}; "
                 f"convert it first, with .to(mg.{result.dtype})"
             )
-        if alone:  # no other tensor sees that the memory is another one, and what the graph has kept stays as it is
+        if alone:  # nothing else uses this memory: take the new array, and the old one stays valid for the graph
             self.array, self._node, self._storage = result.array, result._node, result._storage
             changed()
             return self
@@ -1208,7 +1212,7 @@ def _make(array, device, node, storage=None, tensor=None) -> Tensor:
 
 
 def _constant(tensor: Tensor) -> Tensor:
-    """Report a tensor that was made of Python's numbers to the observer."""
+    """Tell the observer that this tensor was made from Python's numbers."""
     local.observer.makes(tensor, constant=True)
     return tensor
 

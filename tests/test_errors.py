@@ -50,7 +50,7 @@ TENSOR = [
     (lambda: T([1], dtype="float"[:3]), DtypeError, "tensor: 'flo' is neither a dtype nor a device"),
     (lambda: x2.to(3), DtypeError, "to: 3 is neither a dtype nor a device"),
     (lambda: x2.item(), ShapeError, "item: the shape (2,) has 2 elements, expected 1; use tolist()"),
-    (lambda: bool(x2), ShapeError, "item: the shape (2,) has 2 elements, expected 1; use tolist()"),
+    (lambda: bool(x2), ShapeError, "bool: the shape (2,) has 2 elements, expected 1; use any() or all()"),
     (lambda: len(T(1.0)), DtypeError, "len: a tensor of 0 dimensions has no length"),
     (lambda: [1, 2][T(1.0)], DtypeError, "index: only whole numbers can index, got float32"),
     (lambda: x2[T([0.5])], DtypeError, "index: a float32 tensor cannot index; use whole numbers or bool"),
@@ -377,7 +377,8 @@ LOSSES = [
     (
         lambda: F.cross_entropy(logits, x2),
         DtypeError,
-        "cross_entropy: labels are float32, expected whole numbers (class indices); use labels.long()",
+        "cross_entropy: labels are float32, expected whole numbers (class indices); use labels.long(), or "
+        "labels.argmax(1) for one-hot rows",
     ),
     (
         lambda: F.cross_entropy(whole.reshape(1, 2), T([0])),

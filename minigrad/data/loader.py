@@ -46,7 +46,7 @@ class DataLoader(Generic[Batch]):
     dataset      an object with __len__ and __getitem__
     batch_size   samples in a batch; the last batch has the rest
     shuffle      use another random order in each epoch; it depends only on the seed and the number of the epoch
-    seed         of the shuffling and of random numbers that samples draw; None: manual_seed fixes it
+    seed         of the shuffling and of random numbers that samples draw; None: derived from mg.manual_seed
     drop_last    leave out the last batch if it is smaller
     normalize    (mean, std) of pixels from 0 to 1, numbers or one per channel: pixels become (pixel/255 - mean) / std
     pad          pixels of black margin on each side
@@ -58,8 +58,8 @@ class DataLoader(Generic[Batch]):
     One kernel reads images in memory (MNIST, ImageDataset, and subsets of them); normalize, pad and dtype apply only to
     them.  A TensorDataset is read by rows, any other data set sample by sample, in the prefetch thread.
     `len(loader)` is the number of batches.  `loader.epoch` is the number of epochs begun; set it to resume.
-    A change in the data set, as of its length, takes effect in the next epoch.  Images that were copied, to the GPU or
-    because they are not contiguous, are copied again if the data set has another array.
+    A change in the data set, such as a new length, takes effect in the next epoch.  Images that were copied, to the GPU
+    or because they are not contiguous, are copied again if the data set has another array.
 
     Random numbers that __getitem__ and collate_fn draw from minigrad depend only on the seed, the epoch and the number
     of the batch.  They do not depend on prefetch or on other random numbers of the program.  For other libraries,

@@ -251,6 +251,7 @@ def dropout(x: Tensor, p: float = 0.5, training: bool = True, inplace: bool = Fa
 
 def flatten(x: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     """Axes start_dim to end_dim merged into one; see Tensor.flatten."""
+    _tensors("flatten", x)
     return x.flatten(start_dim, end_dim)
 
 

@@ -82,7 +82,7 @@ class Linear(_WeightedLayer):
         self._add_parameters((self.out_features, self.in_features), bias, device, dtype)
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.ndim and x.shape[-1] != self.in_features:
+        if isinstance(x, Tensor) and x.ndim and x.shape[-1] != self.in_features:
             raise ShapeError(f"Linear expects {_explain_features(x, self.in_features)}")
         return F.linear(x, self.weight, self.bias)
 
@@ -125,7 +125,7 @@ class Flatten(_Layer):
         self.start_dim, self.end_dim = start_dim, end_dim
 
     def forward(self, x: Tensor) -> Tensor:
-        return x.flatten(self.start_dim, self.end_dim)
+        return F.flatten(x, self.start_dim, self.end_dim)
 
 
 class Identity(_Layer):

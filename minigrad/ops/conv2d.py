@@ -132,7 +132,8 @@ def _pack(w, groups, rows, size, *steps):
 def pad_kernel(task, x: Array4, out: Array4, top, left, phases):
     """One row of x (C, H, W, N) with margins of zeros: out (C, H + margins, phases * columns, N).
 
-    The columns are sorted by phase: first columns 0, phases, 2 * phases, ...; then 1, phases + 1, ...; and so on.
+    The columns are sorted by phase: first columns 0, phases, 2 * phases, ...; then 1, phases + 1, ...; and so on.  So
+    the pixels that one tap reads with a stride of `phases` are contiguous.
     """
     C, H, W, N = x.shape
     _, rows, total, _ = out.shape
@@ -220,11 +221,11 @@ def conv2d_kernel(
                 first_kw, stop_kw = taps_inside(v, W, KW, DW)
                 for block in range(blocks):  # the inner loop, because all blocks read the same pixels: 7 % faster
                     f = group * filters + smaller(block * tile.rows, filters - tile.rows)
-                    acc = broadcast_rows(tile, b, f * has_bias, has_bias)
+                    acc = broadcast_rows(tile, b, f * has_bias, has_bias)  # b is one 0 if there is no bias
                     w_start = (group * blocks + block) * products * tile.rows
                     corner, window = (group * C, h, v, n), (KH, KW, DH, DW)
                     taps = (0, C, first_kh, stop_kh, first_kw, stop_kw)
-                    if products <= PRODUCTS_PER_PARTIAL_SUM:  # two stores: LLVM keeps no registers across branches
+                    if products <= PRODUCTS_PER_PARTIAL_SUM:  # a store in each branch: else LLVM spills the tile
                         acc = _add_taps(tile, acc, x, w, w_start, corner, window, taps, length - n)
                         store(acc, out, (f, oh, ow, n), OH * OW * N, length - n)
                     else:
@@ -516,7 +517,8 @@ def _count_row_chunks(OH, steps, blocks, size):
     # at least two, so that each core reads rows that are in its cache: 1.15 times faster for conv2 of LeNet-5
     wanted = max(-(-MIN_TASKS // blocks), 2, -(-size // CHUNK_BYTES))
     wanted = min(wanted, OH, max(OH * steps // MIN_CHUNK_STEPS, 1))
-    return -(-OH // -(-OH // wanted))
+    height = -(-OH // wanted)
+    return -(-OH // height)
 
 
 @cache

@@ -75,13 +75,13 @@ def activation(name, label, *, formula, backward, reference, reference_backward,
     gradient = Op(backward_forward, name=f"{name}_backward", inputs=("g", kept), elementwise=True)
 
     def rule(do, g, **needs):
-        x = needs.pop(kept)
-        return (lambda: getattr(do, gradient.name)(g, x, **needs),)
+        value = needs.pop(kept)
+        return (lambda: getattr(do, gradient.name)(g, value, **needs),)
 
     def second_rule(do, h, **needs):
-        g, x = needs.pop("g"), needs.pop(kept)
-        by_x = None if second is None else lambda: do.mul(h, second(do, g, x, **needs))
-        return lambda: getattr(do, gradient.name)(h, x, **needs), by_x
+        g, value = needs.pop("g"), needs.pop(kept)
+        by_value = None if second is None else lambda: do.mul(h, second(do, g, value, **needs))
+        return lambda: getattr(do, gradient.name)(h, value, **needs), by_value
 
     operation.gradient(rule, (kept, *settings))
     gradient.gradient(second_rule, ("g", kept, *settings))
@@ -97,7 +97,7 @@ def comparison(name, formula, reference) -> Op:
         dtype = result_type(name, a, b)
         numbers = [side for side in (a, b) if not memory.is_array(side)]
         if dtype.kind in "iu" and not all(fits(number, dtype) for number in numbers):
-            dtype = INT64  # to compare uint8 with 300 is no error
+            dtype = INT64  # comparing uint8 with 300 is allowed
             for number in numbers:
                 expect_fits(name, number, dtype)
         a, b = (side if memory.is_array(side) else np.array(side, dtype) for side in cast_all(dtype, a, b))

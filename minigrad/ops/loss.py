@@ -33,7 +33,8 @@ def _check_inputs(where, device, x, labels, weight, ignore):
     expect_float(where, x)
     if labels.dtype.kind not in "iu":
         raise DtypeError(
-            f"{where}: labels are {labels.dtype}, expected whole numbers (class indices); use labels.long()"
+            f"{where}: labels are {labels.dtype}, expected whole numbers (class indices); use labels.long(), or "
+            "labels.argmax(1) for one-hot rows"
         )
     if x.ndim < 2 or labels.shape != x.shape[:1] + x.shape[2:]:
         raise ShapeError(

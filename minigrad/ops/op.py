@@ -29,7 +29,7 @@ from ..runtime.elementwise import Memory, make_elementwise
 from ..runtime.threads import call_on_host, local
 
 OPS: dict[str, "Op"] = {}
-# by backend: a function that makes the implementation of a Dispatch which has none for it, or returns None
+# by backend: a function that makes the implementation that a Dispatch lacks, or returns None
 IMPLEMENTERS: dict[str, Callable[["Dispatch"], Callable[..., None] | None]] = {}
 
 
@@ -40,8 +40,8 @@ class Dispatch(dict[str, Callable[..., None]]):
     cpu        for backend cpu; the reference if it is left out
     formula    for an element-wise kernel in place of `cpu`: a function of numbers that every other backend compiles
     kinds      of the formula's arguments and result, see runtime/elementwise.py; all Memory if left out
-    floats     the argument whose dtype decides: backend cpu runs the reference for whole numbers and bool, which are
-               indices and masks, too few to deserve a kernel
+    floats     position of the argument that selects the code of backend cpu: the kernel for floats, the reference for
+               whole numbers and bool, which are small arrays of indices and masks
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Dispatch(dict[str, Callable[..., None]]):
         self["numpy"] = on_host = partial(call_on_host, _without_warnings(reference))
         if formula is not None:
             self.kinds = kinds or (Memory,) * (formula.__code__.co_argcount + 1)
-            cpu, floats = make_elementwise(formula, self.kinds, name), -1 if self.kinds[-1] is Memory else 0
+            cpu, floats = make_elementwise(formula, self.kinds, name), -1 if self.kinds[-1] is Memory else 0  # out
         self["cpu"] = on_host if cpu is None else cpu if floats is None else _for_floats(cpu, on_host, floats)
 
     def register(self, backend: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -180,7 +180,7 @@ class Op:
 
 
 def op(forward: Callable[..., Any] | None = None, **properties: Any) -> Any:
-    """A decorator that makes an operation of its forward, with properties of Op."""
+    """A decorator that turns a forward into an operation, with properties of Op."""
     return partial(op, **properties) if forward is None else Op(forward, **properties)
 
 

@@ -53,7 +53,7 @@ class ParamBatch:
         numbers[: len(values)] = values
 
     def run(self, kernel: Dispatch, *lists: Any) -> None:
-        """Run a kernel on the numbers, the parameters, their gradients and further lists; raise all versions by 1."""
+        """Run a kernel on the numbers, the parameters, their gradients and further lists; count a write."""
         gradients = [p.grad for p in self.params if p.grad is not None]
         grads = self.device.arrays([_kernel_array(grad.array, self.dtype) for grad in gradients])
         for p, array in self.copies:
@@ -98,7 +98,7 @@ class _Setting(Dependency):
 
     def __init__(self, group: ParamGroup, name: str):
         self.group, self.name = group, name
-        self.params = list(dict.get(group, "params", ()))  # while they live, no other tensor has their id
+        self.params = list(dict.get(group, "params", ()))  # kept alive so that their ids are not reused
 
     @property
     def _replay_key(self) -> Any:
@@ -180,6 +180,7 @@ class Optimizer(Dependency):
         attributes = {name: value for name, value in vars(self).items() if name not in BASE_ATTRIBUTES}
         if type(self).step is not Optimizer.step:  # Optimizer.step calls `numbers` again at each replay
             attributes |= {"state": self.state, "groups": [dict(group) for group in self._groups]}
+        # a snapshot of a dict with one more entry
         return dict, (("", "the groups"), (groups, self._generation)), *snapshot(attributes)[1:]
 
     def _replay_save(self) -> Any:
@@ -215,7 +216,7 @@ class Optimizer(Dependency):
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters with their own settings.
 
-        param_group   "params", one tensor or several, and settings; for the others the defaults hold
+        param_group   "params", one tensor or several, and settings; missing settings take their defaults
 
         Raises   the errors of the constructor; the optimiser is then unchanged
         """

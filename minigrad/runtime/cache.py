@@ -2,12 +2,14 @@
 
 How is a kernel cached?  Its file is FOLDER/NAME.
 
-FOLDER, `folder_name()`, is a hash of everything that changes the machine code of all kernels: the versions of Python,
+FOLDER, `folder_name()`, is a hash of everything that affects every kernel: the versions of Python,
 Numba, llvmlite and NumPy, Numba's settings, the CPU that code is generated for, and the sources below `runtime/`.
 These include `runtime/cuda/`, because the fingerprint of a GPU kernel does not cover the functions there.
 
 NAME is the kernel's name, its element type and tile, and its fingerprint: a hash of its own code and of the functions
 and constants that this names (see fingerprint.py).  An edit of one kernel recompiles that kernel only.
+
+A kernel is compiled when its file is missing or damaged, or has another name.
 
 A file starts with a checksum of FOLDER, NAME and its content.  A file that is damaged, renamed or moved is ignored, and
 the kernel is compiled again.  Loaded code is run, so the folder is used only if no other user can write to it.

@@ -4,9 +4,10 @@ A program is a sequence of launches.  Each is a block of eight-byte numbers: the
 address of the kernel, the number of tasks, and the arguments that the kernel reads.  A negative number of tasks keeps
 them all on one thread.
 
-Every thread walks through the whole program.  Of each launch it first runs its own part of the tasks, which is the same
-in every run, so that a core finds in its caches what it left there.  Then it runs tasks that other threads have not
-started, and waits until all tasks of the launch have finished.  A thread that starts late delays nobody.
+Every thread walks through the whole program.  It first runs its own part of the tasks of each launch.  This part is
+the same in every run, so that data which the core wrote last is still in its caches.  Then it runs tasks that other
+threads have not started, and waits until all tasks of the launch have finished.  If a thread starts late, the others
+run its tasks.
 
 A launch in a program costs 0.2 us.  With one parallel loop per launch it would cost 7 us, because threads that wait in
 a threading layer fall asleep.
@@ -35,7 +36,7 @@ YIELD = "minigrad_yield"  # symbol
 
 
 def _instruction(signature):
-    """A decorator that makes an intrinsic of a function which emits LLVM code."""
+    """A decorator that turns a function which emits LLVM code into an intrinsic."""
 
     def decorate(emit):
         def typed(typing, *parameters):

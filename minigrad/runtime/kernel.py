@@ -108,7 +108,7 @@ class Kernel:
         self.run(tasks, *arguments)
 
     def run_small(self, tasks: int, work: int, *arguments: Any) -> None:
-        """Run tasks 0 ... tasks-1, on one thread if there is little work.
+        """Run tasks 0 ... tasks-1, on one thread if there is little work (the number of tasks is then negative).
 
         work   elements touched, or multiply-adds / 32
         """
@@ -119,7 +119,7 @@ class Kernel:
         return arguments
 
     def replay(self, address: int, tasks: int, arguments: tuple[Any, ...]) -> None:
-        """Run a launch that an observer was given."""
+        """Run the launch that was reported to an observer."""
         program = self.pack_launch(address, tasks, arguments)
         threads.execute(program, len(program))
 

@@ -17,6 +17,8 @@ from numba.extending import intrinsic, overload
 from .kernel import OPTIONS, helper
 from .view import View
 
+pi = math.pi  # in formulas, const(math.pi, x)
+
 
 @intrinsic
 def const(typing, value, like):

@@ -5,8 +5,8 @@ Program packs neighbouring launches into one block of bytes, which the executor 
 the inputs that cannot be read in place, makes the host calls that depend on no launch, and then runs the blocks and the
 other host calls in their order.
 
-Why a replay is valid: A launch names each array by the address of an array descriptor (see view.py), that is of its
-memory and shape.  There are three kinds of memory:
+Why a replay is valid: A launch names each array by the address of an array descriptor (see view.py), which holds the
+array's address and shape.  There are three kinds of memory:
 
     inputs      each replay stores the addresses of its inputs in their descriptors, or copies the inputs
     temporary   arrays that only the recording held.  Each has a part of one block, the arena, from the first launch
@@ -155,7 +155,7 @@ class Program:
 
 
 class _Use(NamedTuple):
-    """An array in a launch: the array that owns its memory, its start in there in bytes, and its shape."""
+    """An array in a launch: the id of the array that owns its memory, its offset there in bytes, and its shape."""
 
     owner: int
     offset: int

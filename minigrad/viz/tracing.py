@@ -270,7 +270,7 @@ class LayerObserver(Observer):
                 self._replace_array(array, before)
 
     def host_call(self, function: Any, arguments: tuple[Any, ...]) -> None:
-        """Make an array that was overwritten the output of the step that computed its new values."""
+        """After an in-place change, record the overwritten array as the output of the step that computed its values."""
         if function is overwrite and id(arguments[1]) in self._fields:
             self._fields[id(arguments[0])] = arguments[0], self._fields[id(arguments[1])][1]
             self._replace_array(arguments[1], arguments[0])

@@ -38,6 +38,7 @@ else:
 
 
 _library = np if driver.SIMULATED else math  # np keeps float32; Numba compiles math's functions for the type of x
+pi = math.pi
 exp, log, tanh, sqrt = _library.exp, _library.log, _library.tanh, _library.sqrt
 erf = (lambda x: type(x)(math.erf(x))) if driver.SIMULATED else math.erf
 
