@@ -242,7 +242,7 @@ def test_backward_of_a_tensor_without_a_graph_is_refused():
 
 def test_backward_of_several_elements_needs_a_gradient():
     with pytest.raises(
-        ShapeError, match=r"backward: 6 elements in shape \(2, 3\); give gradient= of that shape, or reduce"
+        ShapeError, match=r"backward: the shape \(2, 3\) has 6 elements; give gradient= of that shape, or reduce"
     ):
         (ones(2, 3) * 2).backward()
 
@@ -468,7 +468,7 @@ def test_a_leaf_that_requires_grad_cannot_be_changed_in_place():
         with pytest.raises(
             GraphError,
             match=rf"{name} in place: a leaf that requires grad would lose its gradient; "
-            r"use no_grad\(\) to change it, or x = x \+ y",
+            r"change it inside no_grad\(\), or write x = x \+ y",
         ):
             change()
     with mg.no_grad():
@@ -771,9 +771,9 @@ async def agen():
 @pytest.mark.parametrize(
     "what, message",
     [
-        (dict, "no_grad: dict is a class, expected a function; decorate its methods, one by one"),
+        (dict, "no_grad: dict is a class, expected a function; decorate its methods"),
         (3, "no_grad: got int, expected a function to decorate; write `with no_grad():` for a block"),
-        (agen, "no_grad: agen is an async generator function, expected another kind; write `with no_grad():` inside"),
+        (agen, "no_grad: agen is an async generator function, which is not supported; write `with no_grad():` inside"),
     ],
 )
 def test_no_grad_refuses_to_decorate_classes_values_and_async_generators(what, message):

@@ -88,7 +88,7 @@ def test_every_operation_with_a_backward_formula_has_its_second_gradient_tested(
         reached.update(node.op.name for node in (reachable(end.node) if end.node else []))
         return end
 
-    @settings(max_examples=5)
+    @settings(max_examples=12)
     @given(data=st.data())
     def run(name, data):
         call = data.draw(CASES[name])

@@ -301,7 +301,7 @@ def test_training_ends_when_the_target_is_reached(short, monkeypatch, tmp_path):
 
 def test_a_target_that_is_not_reached_is_reported(short, monkeypatch, tmp_path, capsys):
     run(short, monkeypatch, tmp_path, "--epochs", "1", "--target", "1")
-    assert "100.00% was not reached in 1 epochs; train for more of them" in capsys.readouterr().out
+    assert "100.00% was not reached in 1 epochs; train for more epochs" in capsys.readouterr().out
 
 
 def test_a_loss_of_nan_stops_the_run_and_keeps_the_checkpoint_of_the_last_epoch(short, monkeypatch, tmp_path):
