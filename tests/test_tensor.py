@@ -575,7 +575,7 @@ EYE = np.eye(2, 3, dtype=bool)
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize(
-    "key, places",
+    "key, indices",
     [
         ((0, slice(None), [0, 1]), CUBE[0][:, [0, 1]]),
         (([0, 1], slice(None), 0), CUBE[:, :, 0][[0, 1]]),
