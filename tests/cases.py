@@ -487,11 +487,10 @@ def _clip_tensors(draw):
     return draw_call(draw, mg.clip, reference, x, low, high)
 
 
-@register_case("assign")
-def _assign(draw):
+def _draw_assignment(draw, make_keys):
+    """Return a call that assigns to one of the keys that make_keys(row) returns."""
     shape = draw(shapes_with_axes)
-    place = draw(st.integers(0, shape[0] - 1))
-    key = draw(st.sampled_from((place, slice(place, None), ..., [place], (..., 0))))
+    key = draw(st.sampled_from(make_keys(draw(st.integers(0, shape[0] - 1)))))
     x, v = draw_values(draw, shape, np.empty(shape)[key].shape if draw(st.booleans()) else ())
 
     def run(x, v):
@@ -505,6 +504,16 @@ def _assign(draw):
         return y
 
     return draw_call(draw, run, reference, x, v, key=key)
+
+
+@register_case("assign")
+def _assign(draw):
+    return _draw_assignment(draw, lambda row: (row, slice(row, None), ..., (..., 0)))
+
+
+@register_case("assign: a list")
+def _assign_list(draw):
+    return _draw_assignment(draw, lambda row: ([row],))
 
 
 @register_case("gather")

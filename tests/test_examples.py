@@ -1,6 +1,7 @@
 """Every example runs, saves its pictures, shows what its comments claim, and refuses invalid arguments at once."""
 
 import contextlib
+import io
 import os
 import re
 import struct
@@ -80,9 +81,18 @@ def test_hand_made_filters_finds_the_nearest_learned_filters(monkeypatch, tmp_pa
     assert_pictures(*(tmp_path / f"{name}.png" for name in ("answers", "stride_and_padding", "learned")))
 
 
-def test_hand_made_filters_shows_that_training_makes_edge_filters(monkeypatch, tmp_path, capsys):
-    run(load_example("hand_made_filters"), monkeypatch, "--out", tmp_path)
-    lines = [line.split() for line in capsys.readouterr().out.splitlines() if "al edges" in line]
+@pytest.fixture(scope="module")
+def hand_made_filters(tmp_path_factory):
+    """Run hand_made_filters.py, which trains a LeNet-5; return its output and the model."""
+    example, models, output = load_example("hand_made_filters"), [], io.StringIO()
+    train, example.train = example.train, lambda model, seed: (models.append(model), train(model, seed))
+    with pytest.MonkeyPatch.context() as monkeypatch, contextlib.redirect_stdout(output):
+        run(example, monkeypatch, "--out", tmp_path_factory.mktemp("hand_made_filters"))
+    return output.getvalue(), *models
+
+
+def test_hand_made_filters_shows_that_training_makes_edge_filters(hand_made_filters):
+    lines = [line.split() for line in hand_made_filters[0].splitlines() if "al edges" in line]
     trained, random = np.abs([[float(line[-2]), float(line[-1])] for line in lines[-2:]]).T
     assert (trained > 0.5).all() and (trained > random + 0.2).all()
 
@@ -210,12 +220,9 @@ def test_rgb_shapes_measures_how_grey_and_even_filters_are():
 
 
 @pytest.fixture(scope="module")
-def digits(tmp_path_factory):
-    """Train a LeNet-5 for a short time; return the folder with its weights and a checkpoint."""
-    folder = tmp_path_factory.mktemp("digits")
-    hand_made, model = load_example("hand_made_filters"), LeNet5(image_size=28)
-    mg.manual_seed(0)
-    hand_made.train(model, seed=0)
+def digits(tmp_path_factory, hand_made_filters):
+    """Return a folder with the weights and a checkpoint of a trained LeNet-5."""
+    folder, (_, model) = tmp_path_factory.mktemp("digits"), hand_made_filters
     mg.save(model.state_dict(), folder / "lenet5.safetensors")
     mg.save({"model": model.state_dict(), "epoch": 3}, folder / "checkpoint.safetensors")
     return folder
@@ -237,9 +244,9 @@ def prediction(monkeypatch, capsys, weights, *paths):
     return [int(line.split(": ")[1].split()[0]) for line in capsys.readouterr().out.splitlines()[1:]]
 
 
-@pytest.mark.parametrize("file", ["lenet5.safetensors", "checkpoint.safetensors"])
-def test_predict_reads_photographs_with_weights_or_a_checkpoint(monkeypatch, capsys, digits, tmp_path, file):
-    numbers, truth = range(10), datasets.MNIST(train=False).labels[:10]
+@pytest.mark.parametrize("file, count", [("lenet5.safetensors", 10), ("checkpoint.safetensors", 1)])
+def test_predict_reads_photographs_with_weights_or_a_checkpoint(monkeypatch, capsys, digits, tmp_path, file, count):
+    numbers, truth = range(count), datasets.MNIST(train=False).labels[:count]
     for number in numbers:
         photograph(number, dark_ink=number % 2 == 0).save(tmp_path / f"{number}.jpg")
     read = prediction(monkeypatch, capsys, digits / file, *(tmp_path / f"{number}.jpg" for number in numbers))

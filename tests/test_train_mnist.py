@@ -1,6 +1,6 @@
 """examples/train_mnist.py learns, gives the same bits for a seed, and resumes where it was stopped."""
 
-import os
+import shutil
 import signal
 import sys
 from itertools import islice
@@ -13,16 +13,23 @@ from helpers import load_example
 import minigrad as mg
 from minigrad import data
 
-STEPS = 150  # batches of 128 per epoch, a third of the training digits
+STEPS = 6  # batches of 128 per epoch in most tests
+SIGNALS = [signal.SIGINT, signal.SIGTERM]
+
+
+def load_with_short_epochs(monkeypatch, steps=STEPS):
+    """Return the example as a module.  All loaders end after `steps` batches."""
+    iterate, length = data.DataLoader.__iter__, data.DataLoader.__len__
+    monkeypatch.setattr(data.DataLoader, "__iter__", lambda loader: islice(iterate(loader), steps))
+    monkeypatch.setattr(data.DataLoader, "__len__", lambda loader: min(length(loader), steps))
+    return load_example("train_mnist")
 
 
 @pytest.fixture
-def example(monkeypatch):
-    """Return the example as a module, with epochs of STEPS batches."""
-    module = load_example("train_mnist")
-    iterate, length = data.DataLoader.__iter__, data.DataLoader.__len__
-    monkeypatch.setattr(data.DataLoader, "__iter__", lambda loader: islice(iterate(loader), STEPS))
-    monkeypatch.setattr(data.DataLoader, "__len__", lambda loader: min(length(loader), STEPS))
+def short(monkeypatch):
+    """Return the example with short epochs and without pictures."""
+    module = load_with_short_epochs(monkeypatch)
+    monkeypatch.setattr(module, "draw", lambda *arguments: None)
     return module
 
 
@@ -40,21 +47,47 @@ def have_equal_bits(first, second):
     )
 
 
-def test_a_short_run_learns_most_digits_and_saves_its_pictures(example, monkeypatch, tmp_path, capsys):
-    _, checkpoint = run(example, monkeypatch, tmp_path, "--epochs", "1")
-    assert checkpoint["run"]["accuracy"][-1] > 0.95
-    assert len(checkpoint["run"]["loss"]) == STEPS
-    for name in ("filters.png", "training.png", "confusion.png"):
-        assert (tmp_path / name).stat().st_size > 10_000
-    assert f"weights and pictures are in {tmp_path}/" in capsys.readouterr().out
+def content(folder):
+    """Return the bytes of the weights and the checkpoint."""
+    return {name: (folder / name).read_bytes() for name in ("lenet5.safetensors", "checkpoint.safetensors")}
+
+
+def run_once(folder, *flags):
+    """Run the example with short epochs for several tests; return the folder."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        module = load_with_short_epochs(monkeypatch)
+        monkeypatch.setattr(module, "draw", lambda *arguments: None)
+        run(module, monkeypatch, folder, *flags)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run_of_2_epochs(tmp_path_factory):
+    """Return the content of a run of 2 short epochs."""
+    return content(run_once(tmp_path_factory.mktemp("straight"), "--epochs", "2"))
+
+
+@pytest.fixture(scope="module")
+def run_of_1_epoch(tmp_path_factory):
+    """Return the folder of a run of 1 short epoch."""
+    return run_once(tmp_path_factory.mktemp("finished"), "--epochs", "1")
 
 
 @pytest.fixture
-def short(example, monkeypatch):
-    """Return the example with epochs of 6 batches and without pictures."""
-    monkeypatch.setattr(sys.modules[__name__], "STEPS", 6)
-    monkeypatch.setattr(example, "draw", lambda *arguments: None)
-    return example
+def finished(run_of_1_epoch, tmp_path):
+    """Return a folder of the test with the files of a run of 1 short epoch."""
+    return shutil.copytree(run_of_1_epoch, tmp_path / "finished")
+
+
+def test_a_short_run_learns_most_digits_and_saves_its_pictures(monkeypatch, tmp_path, capsys):
+    steps = 150  # a third of the training digits
+    example = load_with_short_epochs(monkeypatch, steps)
+    _, checkpoint = run(example, monkeypatch, tmp_path, "--epochs", "1")
+    assert checkpoint["run"]["accuracy"][-1] > 0.95
+    assert len(checkpoint["run"]["loss"]) == steps
+    for name in ("filters.png", "training.png", "confusion.png"):
+        assert (tmp_path / name).stat().st_size > 10_000
+    assert f"weights and pictures are in {tmp_path}/" in capsys.readouterr().out
 
 
 def test_one_seed_gives_the_same_bits_with_one_thread_and_with_all(short, monkeypatch, tmp_path):
@@ -63,11 +96,6 @@ def test_one_seed_gives_the_same_bits_with_one_thread_and_with_all(short, monkey
         mg.set_num_threads(number)
         weights.append(run(short, monkeypatch, tmp_path / str(number), "--epochs", "2")[0])
     assert have_equal_bits(*weights)
-
-
-def content(folder):
-    """Return the bytes of the weights and the checkpoint."""
-    return {name: (folder / name).read_bytes() for name in ("lenet5.safetensors", "checkpoint.safetensors")}
 
 
 def act_in_step(monkeypatch, number, act):
@@ -88,36 +116,44 @@ def act_in_step(monkeypatch, number, act):
     monkeypatch.setattr(mg, "graph", graph_with_act)
 
 
-@pytest.mark.parametrize("stop_signal", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("stop_signal", SIGNALS)
 @pytest.mark.parametrize("step", [1, 6, 9])
-def test_a_run_stopped_by_a_signal_resumes_with_the_same_bits(short, monkeypatch, tmp_path, capsys, stop_signal, step):
+def test_a_run_stopped_by_a_signal_resumes_with_the_same_bits(
+    short, monkeypatch, tmp_path, capsys, run_of_2_epochs, stop_signal, step
+):
     """The run is stopped in the first step, in the last of an epoch, or in the middle of another."""
-    run(short, monkeypatch, tmp_path / "straight", "--epochs", "2")
-    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    handlers = [signal.getsignal(number) for number in SIGNALS]
     with monkeypatch.context() as patched:
-        act_in_step(patched, step, lambda: os.kill(os.getpid(), stop_signal))
-        _, checkpoint = run(short, patched, tmp_path / "stopped", "--epochs", "2")
+        act_in_step(patched, step, lambda: signal.raise_signal(stop_signal))
+        _, checkpoint = run(short, patched, tmp_path, "--epochs", "2")
     assert len(checkpoint["run"]["loss"]) == step
     said = capsys.readouterr().out
-    assert (
-        f"stopped in epoch {1 + step // STEPS}; continue with --resume (checkpoint in {tmp_path / 'stopped'})" in said
-    )
-    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
-    run(short, monkeypatch, tmp_path / "stopped", "--resume")
-    assert content(tmp_path / "stopped") == content(tmp_path / "straight")
+    assert f"stopped in epoch {1 + step // STEPS}; continue with --resume (checkpoint in {tmp_path})" in said
+    assert [signal.getsignal(number) for number in SIGNALS] == handlers
+    run(short, monkeypatch, tmp_path, "--resume")
+    assert content(tmp_path) == run_of_2_epochs
 
 
 def test_a_run_stopped_in_its_last_step_is_finished(short, monkeypatch, tmp_path, capsys):
-    act_in_step(monkeypatch, STEPS, lambda: os.kill(os.getpid(), signal.SIGINT))
+    act_in_step(monkeypatch, STEPS, lambda: signal.raise_signal(signal.SIGINT))
     _, checkpoint = run(short, monkeypatch, tmp_path, "--epochs", "1")
     assert checkpoint["run"]["epoch"] == 1 and len(checkpoint["run"]["accuracy"]) == 1
     assert f"weights and pictures are in {tmp_path}/" in capsys.readouterr().out
 
 
+@pytest.fixture
+def default_sigint():
+    """Handle SIGINT as Python does by default; a process in the background ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("default_sigint")
 def test_a_second_ctrl_c_stops_at_once_and_keeps_the_last_checkpoint(short, monkeypatch, tmp_path):
     def twice():
-        os.kill(os.getpid(), signal.SIGINT)
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
 
     act_in_step(monkeypatch, 6, twice)
     with pytest.raises(SystemExit, match="stopped at once; --resume continues from the last checkpoint"):
@@ -151,11 +187,11 @@ def test_a_killed_run_loses_few_steps_and_resumes_with_the_same_bits(tmp_path, r
     assert killed_training.content(tmp_path) == run_without_kill
 
 
-def test_resume_of_a_finished_run_trains_for_more_epochs(short, monkeypatch, tmp_path, capsys):
+def test_resume_of_a_finished_run_trains_for_more_epochs(short, monkeypatch, tmp_path, finished, capsys):
     """The learning rates are then those of a run that was started for all epochs."""
     _, straight = run(short, monkeypatch, tmp_path / "straight", "--epochs", "3")
-    first, _ = run(short, monkeypatch, tmp_path / "more", "--epochs", "1")
-    second, checkpoint = run(short, monkeypatch, tmp_path / "more", "--epochs", "3", "--resume")
+    first = mg.load(finished / "lenet5.safetensors")
+    second, checkpoint = run(short, monkeypatch, finished, "--epochs", "3", "--resume")
     assert "the learning rate continues as in a run of 3 epochs; it was set for 1" in capsys.readouterr().out
     assert checkpoint["run"]["epoch"] == 3 and len(checkpoint["run"]["loss"]) == 3 * STEPS
     assert not have_equal_bits(first, second)
@@ -164,19 +200,18 @@ def test_resume_of_a_finished_run_trains_for_more_epochs(short, monkeypatch, tmp
     assert checkpoint["settings"]["epochs"] == 3
 
 
-def test_resume_of_a_finished_run_without_more_epochs_changes_nothing(short, monkeypatch, tmp_path, capsys):
-    run(short, monkeypatch, tmp_path, "--epochs", "1")
-    before = content(tmp_path)
-    run(short, monkeypatch, tmp_path, "--resume")
+def test_resume_of_a_finished_run_without_more_epochs_changes_nothing(short, monkeypatch, finished, capsys):
+    before = content(finished)
+    run(short, monkeypatch, finished, "--resume")
     assert "nothing is left to train after 1 epochs; give more with --epochs" in capsys.readouterr().out
-    assert content(tmp_path) == before
+    assert content(finished) == before
 
 
 def test_resume_takes_the_settings_of_the_run(short, monkeypatch, tmp_path):
     flags = "--epochs", "2", "--batch-size", "64", "--lr", "0.01", "--seed", "3"
     run(short, monkeypatch, tmp_path / "straight", *flags)
     with monkeypatch.context() as patched:
-        act_in_step(patched, 8, lambda: os.kill(os.getpid(), signal.SIGINT))
+        act_in_step(patched, 8, lambda: signal.raise_signal(signal.SIGINT))
         run(short, patched, tmp_path / "stopped", *flags)
     run(short, monkeypatch, tmp_path / "stopped", "--resume", "--lr", "0.01")
     assert content(tmp_path / "stopped") == content(tmp_path / "straight")
@@ -194,33 +229,39 @@ def test_resume_takes_the_settings_of_the_run(short, monkeypatch, tmp_path):
             ("--seed", "7", "--lr", "1"),
             "--lr is 1.0, but it was 0.005; --seed is 7, but it was 0; leave out --lr and --seed to",
         ),
-        (("--epochs", "1"), "--resume: --epochs is 1, but 2 were begun; use 2 or more"),
     ],
 )
-def test_resume_refuses_other_settings_before_training(short, monkeypatch, tmp_path, capsys, flags, message):
-    with monkeypatch.context() as patched:
-        act_in_step(patched, 8, lambda: os.kill(os.getpid(), signal.SIGINT))
-        run(short, patched, tmp_path, "--epochs", "3")
-    before = content(tmp_path)
+def test_resume_refuses_other_settings_before_training(short, monkeypatch, finished, capsys, flags, message):
+    before = content(finished)
     monkeypatch.setattr(mg, "warmup", None)
     with pytest.raises(SystemExit):
-        run(short, monkeypatch, tmp_path, "--resume", *flags)
+        run(short, monkeypatch, finished, "--epochs", "2", "--resume", *flags)
     assert message in capsys.readouterr().err
+    assert content(finished) == before
+
+
+def test_resume_refuses_fewer_epochs_than_were_begun(short, monkeypatch, tmp_path, capsys):
+    with monkeypatch.context() as patched:
+        act_in_step(patched, STEPS + 2, lambda: signal.raise_signal(signal.SIGINT))
+        run(short, patched, tmp_path, "--epochs", "3")
+    before = content(tmp_path)
+    with pytest.raises(SystemExit):
+        run(short, monkeypatch, tmp_path, "--resume", "--epochs", "1")
+    assert "--resume: --epochs is 1, and 2 were begun; ask for as many or more" in capsys.readouterr().err
     assert content(tmp_path) == before
 
 
-def test_resume_on_another_device_is_reported(short, monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(short, "evaluate", lambda *arguments: (0.5, None, None))  # evaluation would be slow in NumPy
-    run(short, monkeypatch, tmp_path, "--epochs", "1")
-    run(short, monkeypatch, tmp_path, "--epochs", "2", "--resume", "--device", "numpy")
-    assert "continuing on numpy; the run was on cpu, whose results differ in the last bits" in capsys.readouterr().out
+def test_resume_on_another_device_is_reported(short, monkeypatch, finished, capsys):
+    """The run is stopped after one step, because NumPy is slow."""
+    act_in_step(monkeypatch, 1, lambda: signal.raise_signal(signal.SIGINT))
+    run(short, monkeypatch, finished, "--epochs", "2", "--resume", "--device", "numpy")
+    assert "goes on on numpy; the run was on cpu, whose last bits differ" in capsys.readouterr().out
 
 
-def test_resume_refuses_a_dataset_of_another_size(short, monkeypatch, tmp_path):
-    run(short, monkeypatch, tmp_path, "--epochs", "1")
-    monkeypatch.setattr(sys.modules[__name__], "STEPS", 7)
-    with pytest.raises(SystemExit, match="--resume: an epoch has 7 steps, but it had 6; use the same data set"):
-        run(short, monkeypatch, tmp_path, "--epochs", "2", "--resume")
+def test_resume_refuses_a_dataset_of_another_size(monkeypatch, finished):
+    example = load_with_short_epochs(monkeypatch, STEPS + 1)
+    with pytest.raises(SystemExit, match="--resume: an epoch has 7 steps, it had 6; was the data set another one?"):
+        run(example, monkeypatch, finished, "--epochs", "2", "--resume")
 
 
 @pytest.mark.parametrize(
@@ -248,14 +289,13 @@ def test_resume_refuses_a_dataset_of_another_size(short, monkeypatch, tmp_path):
     ],
 )
 def test_resume_refuses_and_keeps_a_damaged_or_unknown_checkpoint(
-    short, monkeypatch, tmp_path, capsys, damage, message
+    short, monkeypatch, finished, capsys, damage, message
 ):
-    run(short, monkeypatch, tmp_path, "--epochs", "1")
-    path = tmp_path / "checkpoint.safetensors"
+    path = finished / "checkpoint.safetensors"
     damage(path)
     before = path.read_bytes() if path.is_file() else None
     with pytest.raises(SystemExit):
-        run(short, monkeypatch, tmp_path, "--epochs", "2", "--resume")
+        run(short, monkeypatch, finished, "--epochs", "2", "--resume")
     said = capsys.readouterr().err
     assert message in said and str(path) in said
     assert before is None or path.read_bytes() == before
@@ -275,23 +315,23 @@ def test_resume_refuses_and_keeps_a_damaged_or_unknown_checkpoint(
         (("--target", "99"), "--target is 99.0; use a number above 0 and at most 1"),
     ],
 )
-def test_flags_out_of_range_are_refused_before_training(example, monkeypatch, tmp_path, capsys, flags, message):
+def test_flags_out_of_range_are_refused_before_training(short, monkeypatch, tmp_path, capsys, flags, message):
     with pytest.raises(SystemExit):
-        run(example, monkeypatch, tmp_path, *flags)
+        run(short, monkeypatch, tmp_path, *flags)
     assert message in capsys.readouterr().err
 
 
-def test_resume_without_a_checkpoint_is_refused_before_training(example, monkeypatch, tmp_path, capsys):
+def test_resume_without_a_checkpoint_is_refused_before_training(short, monkeypatch, tmp_path, capsys):
     with pytest.raises(SystemExit):
-        run(example, monkeypatch, tmp_path, "--resume")
+        run(short, monkeypatch, tmp_path, "--resume")
     assert f"there is no {tmp_path / 'checkpoint.safetensors'}; train without it first" in capsys.readouterr().err
 
 
-def test_a_folder_that_cannot_be_written_is_refused_before_training(example, monkeypatch, tmp_path, capsys):
+def test_a_folder_that_cannot_be_written_is_refused_before_training(short, monkeypatch, tmp_path, capsys):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(SystemExit):
-        run(example, monkeypatch, tmp_path / "file" / "runs")
-    assert "cannot be written (Not a directory); choose another folder" in capsys.readouterr().err
+        run(short, monkeypatch, tmp_path / "file" / "runs")
+    assert "cannot be written (Not a directory); name another folder" in capsys.readouterr().err
 
 
 def test_training_ends_when_the_target_is_reached(short, monkeypatch, tmp_path):
