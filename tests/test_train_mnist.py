@@ -247,7 +247,7 @@ def test_resume_refuses_fewer_epochs_than_were_begun(short, monkeypatch, tmp_pat
     before = content(tmp_path)
     with pytest.raises(SystemExit):
         run(short, monkeypatch, tmp_path, "--resume", "--epochs", "1")
-    assert "--resume: --epochs is 1, and 2 were begun; ask for as many or more" in capsys.readouterr().err
+    assert "--resume: --epochs is 1, but 2 were begun; use 2 or more" in capsys.readouterr().err
     assert content(tmp_path) == before
 
 
@@ -255,12 +255,12 @@ def test_resume_on_another_device_is_reported(short, monkeypatch, finished, caps
     """The run is stopped after one step, because NumPy is slow."""
     act_in_step(monkeypatch, 1, lambda: signal.raise_signal(signal.SIGINT))
     run(short, monkeypatch, finished, "--epochs", "2", "--resume", "--device", "numpy")
-    assert "goes on on numpy; the run was on cpu, whose last bits differ" in capsys.readouterr().out
+    assert "continuing on numpy; the run was on cpu, whose results differ in the last bits" in capsys.readouterr().out
 
 
 def test_resume_refuses_a_dataset_of_another_size(monkeypatch, finished):
     example = load_with_short_epochs(monkeypatch, STEPS + 1)
-    with pytest.raises(SystemExit, match="--resume: an epoch has 7 steps, it had 6; was the data set another one?"):
+    with pytest.raises(SystemExit, match="--resume: an epoch has 7 steps, but it had 6; use the same data set"):
         run(example, monkeypatch, finished, "--epochs", "2", "--resume")
 
 
@@ -331,7 +331,7 @@ def test_a_folder_that_cannot_be_written_is_refused_before_training(short, monke
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(SystemExit):
         run(short, monkeypatch, tmp_path / "file" / "runs")
-    assert "cannot be written (Not a directory); name another folder" in capsys.readouterr().err
+    assert "cannot be written (Not a directory); choose another folder" in capsys.readouterr().err
 
 
 def test_training_ends_when_the_target_is_reached(short, monkeypatch, tmp_path):
