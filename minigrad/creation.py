@@ -14,6 +14,28 @@ from .random import generator
 from .runtime.device import CPU, device as Device
 from .tensors import Tensor, _constant, _known_dtype, _make, apply, float32, int64, tensor
 
+__all__ = [
+    "arange",
+    "as_tensor",
+    "cat",
+    "eye",
+    "from_dlpack",
+    "from_numpy",
+    "full",
+    "linspace",
+    "ones",
+    "ones_like",
+    "rand",
+    "randint",
+    "randn",
+    "randperm",
+    "stack",
+    "where",
+    "zeros",
+    "zeros_like",
+]
+__dir__ = __all__.copy
+
 
 def _sizes(where: str, shape: Sequence[Any]) -> tuple[int, ...]:
     """The sizes given as zeros(2, 3) or zeros((2, 3))."""

@@ -43,6 +43,44 @@ def make_function(
     return function
 
 
+__all__: list[str] = []
+__dir__ = __all__.copy
+
+
+# ---- elementwise
+
+__all__ += [
+    "abs",
+    "add",
+    "clamp",
+    "clip",
+    "div",
+    "exp",
+    "log",
+    "maximum",
+    "minimum",
+    "mul",
+    "neg",
+    "pow",
+    "sqrt",
+    "sub",
+]
+
+exp = make_function(Tensor.exp)
+log = make_function(Tensor.log)
+sqrt = make_function(Tensor.sqrt)
+abs = make_function(Tensor.abs)
+neg = make_function(Tensor.neg)
+add = make_function(Tensor.add)
+sub = make_function(Tensor.sub)
+mul = make_function(Tensor.mul)
+div = make_function(Tensor.div)
+maximum = make_function(Tensor.maximum)
+minimum = make_function(Tensor.minimum)
+clip = make_function(Tensor.clip)
+clamp = clip
+
+
 def pow(input: Tensor | float, exponent: Tensor | float) -> Tensor:
     """`input` to the power of `exponent`, element by element; one of them may be a number.
 
@@ -54,26 +92,19 @@ def pow(input: Tensor | float, exponent: Tensor | float) -> Tensor:
     return apply(ops.pow, input, exponent)
 
 
+# ---- activations
+
+__all__ += ["log_softmax", "relu", "sigmoid", "softmax", "tanh"]
+
 relu = make_function(Tensor.relu)
 sigmoid = make_function(Tensor.sigmoid)
 tanh = make_function(Tensor.tanh)
 softmax = make_function(Tensor.softmax)
 log_softmax = make_function(Tensor.log_softmax)
 
-exp = make_function(Tensor.exp)
-log = make_function(Tensor.log)
-sqrt = make_function(Tensor.sqrt)
-abs = make_function(Tensor.abs)
-neg = make_function(Tensor.neg)
-add = make_function(Tensor.add)
-sub = make_function(Tensor.sub)
-mul = make_function(Tensor.mul)
-div = make_function(Tensor.div)
-matmul = make_function(Tensor.matmul)
-maximum = make_function(Tensor.maximum)
-minimum = make_function(Tensor.minimum)
-clip = make_function(Tensor.clip)
-clamp = clip
+# ---- reductions
+
+__all__ += ["all", "amax", "amin", "any", "argmax", "argmin", "max", "mean", "min", "std", "sum", "var"]
 
 sum = make_function(Tensor.sum)
 mean = make_function(Tensor.mean)
@@ -88,9 +119,23 @@ argmin = make_function(Tensor.argmin)
 any = make_function(Tensor.any)
 all = make_function(Tensor.all)
 
+# ---- linear algebra
+
+__all__ += ["matmul"]
+
+matmul = make_function(Tensor.matmul)
+
+# ---- shapes
+
+__all__ += ["flatten", "permute", "reshape", "squeeze", "transpose", "unsqueeze"]
+
 reshape = make_function(Tensor.reshape)
 flatten = make_function(Tensor.flatten)
 permute = make_function(Tensor.permute)
 transpose = make_function(Tensor.transpose)
 squeeze = make_function(Tensor.squeeze)
 unsqueeze = make_function(Tensor.unsqueeze)
+
+# ---- selection
+
+__all__ += []

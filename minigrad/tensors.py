@@ -1,7 +1,7 @@
 """Tensor: an array on a device, with the history of how it was computed.
 
-The public mathematics of tensors is here, as methods; `minigrad.exp(x)` calls `x.exp()`.  Functions that belong to
-layers are in nn/functional.py.
+The public mathematics of tensors are methods, here and by subject in methods/; `minigrad.exp(x)` calls `x.exp()`.
+Functions that belong to layers are in nn/functional/.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import numpy as np
 from . import ops, shapes
 from .dependency import Dependency, Identity, changed
 from .errors import DeviceError, DtypeError, GraphError, ShapeError, ValidationError
+from .methods import Elementwise, Inspection, LinearAlgebra, Reductions, Selection, Shaping
 from .ops.arithmetic import add_dispatch
 from .ops.movement import Position, is_basic
 from .ops.op import ArrayOps, ObservedOps, Op, find as find_operation
@@ -49,7 +50,7 @@ class Extremes(NamedTuple):
     indices: Tensor
 
 
-class Tensor(Dependency):
+class Tensor(Elementwise, Reductions, LinearAlgebra, Shaping, Selection, Inspection, Dependency):
     """An n-dimensional array with gradients.
 
     data            numbers, nested lists, a NumPy array or another tensor; copied
@@ -944,6 +945,9 @@ class Tensor(Dependency):
         self._change(ops.put, value, *positions, key=key)
 
     # ---- changes in place
+
+    def _run(self, operation: Op, *others: Any, **settings: Any) -> Tensor:
+        return apply(operation, self, *others, **settings)
 
     def _change(self, operation: Op, *others: Any, **settings: Any) -> Tensor:
         """self becomes operation(self, *others), in its own memory.

@@ -1,6 +1,6 @@
 """Every activation, found by its declaration: both backends agree, first and second derivatives are right.
 
-A new activation needs no test of its own for this: it is called by its public function in nn/functional.py, with that
+A new activation needs no test of its own for this: it is called by its public function in nn/functional/, with that
 function's defaults.
 """
 

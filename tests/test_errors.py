@@ -642,8 +642,12 @@ ELSEWHERE = (
     "set_flush_denormal:",
 )  # tested below, in test_autograd.py, test_dlpack.py, test_cache.py, test_threads.py and test_cpu_target.py
 SOURCES = [
-    *("tensors.py", "creation.py", "shapes.py", "random.py", "nn/functional.py"),
-    *(str(path.relative_to(ROOT)) for part in ("ops", "runtime") for path in sorted((ROOT / part).glob("*.py"))),
+    *("tensors.py", "creation.py", "shapes.py", "random.py"),
+    *(
+        str(path.relative_to(ROOT))
+        for part in ("methods", "nn/functional", "ops", "runtime")
+        for path in sorted((ROOT / part).glob("*.py"))
+    ),
 ]
 SOURCES.remove("runtime/files.py")  # test_serialization.py tests its messages
 
@@ -664,7 +668,7 @@ def raised_messages(source):
 
 
 def test_raised_messages_finds_messages():
-    assert "pad: mode is {}; use 'constant'" in set(raised_messages("nn/functional.py"))
+    assert "pad: mode is {}; use 'constant'" in set(raised_messages("nn/functional/shaping.py"))
 
 
 @pytest.mark.parametrize("source", SOURCES)

@@ -1,27 +1,47 @@
 """Layers, losses, containers and initial weights, with PyTorch's names."""
 
-from . import functional, init
-from .container import ModuleDict, ModuleList, Sequential
-from .layers import (
-    AvgPool2d,
-    Conv2d,
-    Dropout,
-    Flatten,
-    Identity,
-    LeakyReLU,
-    Linear,
-    LogSoftmax,
-    MaxPool2d,
-    ReLU,
-    Sigmoid,
-    Softmax,
-    Tanh,
+from . import (
+    activation,
+    attention,
+    container,
+    convolution,
+    dense,
+    functional,
+    init,
+    lookup,
+    loss,
+    normalization,
+    pooling,
+    regularization,
+    resampling,
+    shaping,
 )
-from .loss import CrossEntropyLoss, MSELoss, NLLLoss
+from .activation import *  # noqa: F403
+from .attention import *  # noqa: F403
+from .container import *  # noqa: F403
+from .convolution import *  # noqa: F403
+from .dense import *  # noqa: F403
+from .lookup import *  # noqa: F403
+from .loss import *  # noqa: F403
 from .module import Module
+from .normalization import *  # noqa: F403
 from .parameter import Parameter
+from .pooling import *  # noqa: F403
+from .regularization import *  # noqa: F403
+from .resampling import *  # noqa: F403
+from .shaping import *  # noqa: F403
 
-__all__ = ["AvgPool2d", "Conv2d", "Dropout", "Flatten", "Identity", "LeakyReLU", "Linear", "LogSoftmax", "MaxPool2d"]
-__all__ += ["CrossEntropyLoss", "MSELoss", "NLLLoss", "ReLU", "Sigmoid", "Softmax", "Tanh"]
-__all__ += ["Module", "ModuleDict", "ModuleList", "Parameter", "Sequential", "functional", "init"]
+__all__ = ["Module", "Parameter", "functional", "init"]
+__all__ += activation.__all__
+__all__ += attention.__all__
+__all__ += container.__all__
+__all__ += convolution.__all__
+__all__ += dense.__all__
+__all__ += lookup.__all__
+__all__ += loss.__all__
+__all__ += normalization.__all__
+__all__ += pooling.__all__
+__all__ += regularization.__all__
+__all__ += resampling.__all__
+__all__ += shaping.__all__
 __dir__ = __all__.copy

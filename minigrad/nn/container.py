@@ -8,6 +8,9 @@ from ..checks import index_in_range
 from ..errors import DtypeError
 from .module import Module
 
+__all__ = ["ModuleDict", "ModuleList", "Sequential"]
+__dir__ = __all__.copy
+
 
 class _ModuleSequence(Module):
     """Modules in order, reached by index."""

@@ -8,6 +8,9 @@ from ..tensors import Tensor
 from . import functional as F
 from .module import Module
 
+__all__ = ["CrossEntropyLoss", "MSELoss", "NLLLoss"]
+__dir__ = __all__.copy
+
 
 class _Loss(Module):
     """A loss with a reduction."""

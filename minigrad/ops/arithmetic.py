@@ -38,7 +38,7 @@ add = binary("add", lambda a, b: a + b, np.add)
 sub = binary("sub", lambda a, b: a - b, np.subtract, _dtype_of_difference)
 mul = binary("mul", lambda a, b: a * b, np.multiply)
 div = binary("div", lambda a, b: a / b, np.divide, _dtype_of_quotient)
-neg = unary("neg", lambda a: -a, np.negative, _refuse_bool)
+neg = unary("neg", lambda a: -a, np.negative, _refuse_bool, derivative=lambda do, g: do.neg(g))
 add_dispatch = add.dispatch  # for sums in place
 
 
@@ -61,11 +61,6 @@ def mul_gradient(do, g, a, b):
 def div_gradient(do, g, b, out):
     """d(a/b) = da/b - (a/b) db/b."""
     return lambda: do.div(g, b), lambda: do.neg(do.div(do.mul(g, out), b))
-
-
-@neg.gradient
-def neg_gradient(do, g):
-    return (lambda: do.neg(g),)
 
 
 # ---- a ** b
@@ -182,26 +177,10 @@ def clip_gradient(do, g, a, low, high):
 
 # ---- exp, log, sqrt
 
-exp = unary("exp", lambda a: math.exp(a), np.exp)
-log = unary("log", lambda a: math.log(a), np.log)
-sqrt = unary("sqrt", lambda a: math.sqrt(a), np.sqrt)
+exp = unary("exp", lambda a: math.exp(a), np.exp, derivative=lambda do, g, out: do.mul(g, out))
+log = unary("log", lambda a: math.log(a), np.log, derivative=lambda do, g, a: do.div(g, a))
+sqrt = unary("sqrt", lambda a: math.sqrt(a), np.sqrt, derivative=lambda do, g, out: do.div(g, do.mul(out, 2.0)))
 deviation = unary("deviation", lambda variance: math.sqrt(variance), np.sqrt)
-
-
-@exp.gradient
-def exp_gradient(do, g, out):
-    return (lambda: do.mul(g, out),)
-
-
-@log.gradient
-def log_gradient(do, g, a):
-    return (lambda: do.div(g, a),)
-
-
-@sqrt.gradient
-def sqrt_gradient(do, g, out):
-    """1 / (2 sqrt(a))."""
-    return (lambda: do.div(g, do.mul(out, 2.0)),)
 
 
 @deviation.gradient

@@ -16,8 +16,11 @@ from .op import Dispatch, Op
 from .promotion import BOOL, INT64, cast_all, common_dtype, expect_fits, expect_float, fits, like, prepare, result_type
 
 
-def unary(name, formula, reference, expect_dtype=expect_float) -> Op:
-    """An operation on one array, whose dtype expect_dtype(name, array) may refuse."""
+def unary(name, formula, reference, expect_dtype=expect_float, derivative=None) -> Op:
+    """An operation on one array, whose dtype expect_dtype(name, array) may refuse.
+
+    derivative   g times the derivative, in terms of operations: a function of (do, g), and of a, out or both
+    """
     dispatch = Dispatch(name, fill_by(reference), formula=formula)
 
     def forward(device, a):
@@ -26,7 +29,11 @@ def unary(name, formula, reference, expect_dtype=expect_float) -> Op:
         dispatch[device.type](a, out)
         return out
 
-    return Op(forward, name=name, elementwise=True)
+    operation = Op(forward, name=name, elementwise=True)
+    if derivative is not None:
+        needs = tuple(inspect.signature(derivative).parameters)[2:]
+        operation.gradient(lambda do, g, **values: (lambda: derivative(do, g, **values),), needs)
+    return operation
 
 
 def binary(name, formula, reference, dtype_of=common_dtype) -> Op:

@@ -90,6 +90,22 @@ def erf(x):
     return math.erf(x)
 
 
+def _numpy_function(ufunc):
+    """A ufunc of NumPy as a Python function, for which `_implement` can define what kernels do."""
+    return lambda *numbers: ufunc(*numbers)
+
+
+sin, cos, tan = _numpy_function(np.sin), _numpy_function(np.cos), _numpy_function(np.tan)
+asin, acos, atan = _numpy_function(np.arcsin), _numpy_function(np.arccos), _numpy_function(np.arctan)
+sinh, cosh = _numpy_function(np.sinh), _numpy_function(np.cosh)
+asinh, acosh, atanh = _numpy_function(np.arcsinh), _numpy_function(np.arccosh), _numpy_function(np.arctanh)
+expm1, log1p = _numpy_function(np.expm1), _numpy_function(np.log1p)
+log2, log10 = _numpy_function(np.log2), _numpy_function(np.log10)
+floor, ceil, trunc = _numpy_function(np.floor), _numpy_function(np.ceil), _numpy_function(np.trunc)
+rint = _numpy_function(np.rint)  # halves go to the even number
+atan2, fmod = _numpy_function(np.arctan2), _numpy_function(np.fmod)
+
+
 def erf_array(x):
     """The error function of an array of floats, exact to float64, for reference implementations.
 
@@ -189,8 +205,24 @@ def _implement(function, library, polynomial=None):
         return polynomial if polynomial is not None and x == types.float32 else lambda x: library(x)
 
 
+def _implement_binary(function, library):
+    """Define how kernels compute a function of two numbers."""
+
+    @overload(function, jit_options=OPTIONS)
+    def _choose(x, y):
+        return lambda x, y: library(x, y)
+
+
 _implement(exp, math.exp, _exp32)
 _implement(log, math.log, _log32)
 _implement(tanh, math.tanh, _tanh32)
 _implement(erf, math.erf, _erf32)
 _implement(sqrt, math.sqrt)
+for _name in ("sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "asinh", "acosh", "atanh"):
+    _implement(globals()[_name], getattr(math, _name))
+for _name in ("expm1", "log1p", "log2", "log10"):
+    _implement(globals()[_name], getattr(math, _name))
+for _name in ("floor", "ceil", "trunc", "rint"):
+    _implement(globals()[_name], getattr(np, _name))
+_implement_binary(atan2, math.atan2)
+_implement_binary(fmod, np.fmod)

@@ -37,10 +37,38 @@ else:
         return kind(source, like), generate
 
 
-_library = np if driver.SIMULATED else math  # np keeps float32; Numba compiles math's functions for the type of x
 pi = math.pi
-exp, log, tanh, sqrt = _library.exp, _library.log, _library.tanh, _library.sqrt
-erf = (lambda x: type(x)(math.erf(x))) if driver.SIMULATED else math.erf
+if driver.SIMULATED:  # NumPy's functions keep float32
+    exp, log, tanh, sqrt, sin, cos, tan = np.exp, np.log, np.tanh, np.sqrt, np.sin, np.cos, np.tan
+    asin, acos, atan, sinh, cosh, atan2 = np.arcsin, np.arccos, np.arctan, np.sinh, np.cosh, np.arctan2
+    asinh, acosh, atanh, fmod = np.arcsinh, np.arccosh, np.arctanh, np.fmod
+    expm1, log1p, log2, log10 = np.expm1, np.log1p, np.log2, np.log10
+    floor, ceil, trunc, rint = np.floor, np.ceil, np.trunc, np.rint
+
+    def erf(x):
+        """The error function of x."""
+        return type(x)(math.erf(x))
+
+else:  # Numba compiles these for the type of x
+    from math import *  # noqa: F403
+
+    from numba.cuda import libdevice
+    from numba.cuda.extending import overload
+
+    def _from_libdevice(name):
+        """A function of NVIDIA's library, which has one name for float32 and one for float64."""
+
+        def function(x):
+            raise NotImplementedError(f"{name}: only kernels compute it")
+
+        @overload(function, target="cuda")
+        def _choose(x):
+            chosen = getattr(libdevice, f"{name}f" if x.bitwidth == 32 else name)
+            return lambda x: chosen(x)
+
+        return function
+
+    floor, ceil, trunc, rint = (_from_libdevice(name) for name in ("floor", "ceil", "trunc", "rint"))
 
 
 @helper

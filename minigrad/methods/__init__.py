@@ -1,0 +1,10 @@
+"""Methods of Tensor by subject.  ../tensors.py has those that the engine itself uses: arithmetic, sums, shapes."""
+
+from .elementwise import Elementwise
+from .inspection import Inspection
+from .linear_algebra import LinearAlgebra
+from .reduction import Reductions
+from .selection import Selection
+from .shaping import Shaping
+
+__all__ = ["Elementwise", "Inspection", "LinearAlgebra", "Reductions", "Selection", "Shaping"]

@@ -1,0 +1,40 @@
+"""The functions behind the layers, with PyTorch's names, arguments and defaults."""
+
+from . import (
+    activation,
+    attention,
+    convolution,
+    dense,
+    lookup,
+    loss,
+    normalization,
+    pooling,
+    regularization,
+    resampling,
+    shaping,
+)
+from .activation import *  # noqa: F403
+from .attention import *  # noqa: F403
+from .convolution import *  # noqa: F403
+from .dense import *  # noqa: F403
+from .lookup import *  # noqa: F403
+from .loss import *  # noqa: F403
+from .normalization import *  # noqa: F403
+from .pooling import *  # noqa: F403
+from .regularization import *  # noqa: F403
+from .resampling import *  # noqa: F403
+from .shaping import *  # noqa: F403
+
+__all__: list[str] = []
+__all__ += activation.__all__
+__all__ += attention.__all__
+__all__ += convolution.__all__
+__all__ += dense.__all__
+__all__ += lookup.__all__
+__all__ += loss.__all__
+__all__ += normalization.__all__
+__all__ += pooling.__all__
+__all__ += regularization.__all__
+__all__ += resampling.__all__
+__all__ += shaping.__all__
+__dir__ = __all__.copy
