@@ -5,12 +5,15 @@ the formula and uses nothing of minigrad.  It accepts complex numbers too; a fun
 branches on the real part.  The complex-step method needs this: the imaginary part of f(x + 1e-30 i), divided by 1e-30,
 is the derivative of f to the last digits (W. Squire & G. Trapp, SIAM Review 40, 1998).
 
-To test a new operation, add one strategy here.  test_gradients.py, test_backends.py and test_graph.py use all cases.
+To test a new operation, add one strategy, here or in a file cases_*.py.  test_gradients.py, test_backends.py and
+test_graph.py use all cases.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from importlib import import_module
 from math import prod
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -917,3 +920,9 @@ def _register_position(name, run, reference):
 
 for _name, _row in POSITIONS.items():
     _register_position(_name, *_row)
+
+
+# ---- the other files of cases
+
+for _file in sorted(Path(__file__).parent.glob("cases_*.py")):
+    import_module(_file.stem)

@@ -1,6 +1,7 @@
 """The error messages of the package: `where: what is wrong, with both numbers; what to do`, each in full."""
 
 import ast
+import importlib
 import re
 from pathlib import Path
 
@@ -610,6 +611,8 @@ LATER = [
 LONE, RECORDS = T(1.0), np.array([(1, 2), (3, 4)], dtype=[("a", "f4"), ("b", "u1")])
 
 MESSAGES = [*TENSOR, *ARITHMETIC, *AXES, *SHAPES, *LAYERS, *LOSSES, *RUNTIME, *LATER]
+for _file in sorted(Path(__file__).parent.glob("errors_*.py")):
+    MESSAGES += importlib.import_module(_file.stem).MESSAGES
 
 
 @pytest.mark.parametrize("call, kind, message", MESSAGES, ids=[text for _, _, text in MESSAGES])
