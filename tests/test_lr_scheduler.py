@@ -44,6 +44,17 @@ def cosine(start, end, share):
         (lambda o: lr_scheduler.CosineAnnealingLR(o, 7, 0.01), lambda base, t: cosine(base, 0.01, t / 7)),
         (lambda o: lr_scheduler.LinearLR(o), lambda base, t: base * (1 / 3 + 2 / 3 * min(t, 5) / 5)),
         (lambda o: lr_scheduler.LinearLR(o, 1.0, 0.1, 9), lambda base, t: base * (1 - 0.9 * min(t, 9) / 9)),
+        (lambda o: lr_scheduler.ConstantLR(o, 0.25, 4), lambda base, t: base * (0.25 if t < 4 else 1)),
+        (lambda o: lr_scheduler.PolynomialLR(o, 20, 2.0), lambda base, t: base * (1 - t / 20) ** 2),
+        (lambda o: lr_scheduler.LambdaLR(o, lambda t: 1 / (1 + t)), lambda base, t: base / (1 + t)),
+        (
+            lambda o: lr_scheduler.CosineAnnealingWarmRestarts(o, 3, 2, 0.01),
+            lambda base, t: cosine(base, 0.01, t / 3 if t < 3 else (t - 3) / 6 if t < 9 else (t - 9) / 12),
+        ),
+        (
+            lambda o: lr_scheduler.CyclicLR(o, [0.5, 0.05], [1.0, 0.1], 4, 2, cycle_momentum=False),
+            lambda base, t: base + base * (t % 6 / 4 if t % 6 <= 4 else (6 - t % 6) / 2),
+        ),
     ],
 )
 def test_schedules_equal_their_closed_formulas(make, closed):
@@ -192,7 +203,12 @@ def test_multi_step_lr_loads_milestones_as_a_counter_or_a_list():
     ("module", "options"),
     [("StepLR", {"step_size": 5}), ("ExponentialLR", {"gamma": 0.9}), ("CosineAnnealingLR", {"T_max": 7})]
     + [("LinearLR", {}), ("MultiStepLR", {"milestones": [3, 9, 9, 40]})]
-    + [("OneCycleLR", {"max_lr": 1.0, "total_steps": 300, "three_phase": three}) for three in (False, True)],
+    + [("OneCycleLR", {"max_lr": 1.0, "total_steps": 300, "three_phase": three}) for three in (False, True)]
+    + [("ConstantLR", {"factor": 0.5}), ("PolynomialLR", {"total_iters": 50, "power": 2.0})]
+    + [
+        ("CyclicLR", {"base_lr": 0.1, "max_lr": 1.0, "step_size_up": 7, "mode": mode, "gamma": 0.99})
+        for mode in ("triangular", "triangular2", "exp_range")
+    ],
 )
 def test_schedules_give_the_bits_of_pytorch(module, options):
     """There is a second schedule, a rate is set by hand, and the state of PyTorch is loaded at every step."""
@@ -215,7 +231,8 @@ def test_schedules_give_the_bits_of_pytorch(module, options):
     theirs = run(torch, lambda: torch.ones(1, requires_grad=True))
     for (mine, scheduler), (expected, reference) in zip(run(mg, lambda: parameter(1.0)), theirs, strict=True):
         assert mine == expected
-        scheduler.load_state_dict(reference.state_dict())
+        if module != "CyclicLR":  # whose state has other names
+            scheduler.load_state_dict(reference.state_dict())
 
 
 def line(start, end, share):
@@ -288,6 +305,14 @@ SCHEDULES = [
     lambda o: lr_scheduler.CosineAnnealingLR(o, 9),
     lambda o: lr_scheduler.LinearLR(o),
     lambda o: lr_scheduler.OneCycleLR(o, 1.0, total_steps=12),
+    lambda o: lr_scheduler.CosineAnnealingWarmRestarts(o, 3, 2),
+    lambda o: lr_scheduler.CyclicLR(o, 0.1, 1.0, 3),
+    lambda o: lr_scheduler.LambdaLR(o, lambda t: 0.9**t),
+    lambda o: lr_scheduler.MultiplicativeLR(o, lambda t: 0.9),
+    lambda o: lr_scheduler.SequentialLR(
+        o, [lr_scheduler.LinearLR(o, total_iters=3), lr_scheduler.StepLR(o, 2)], milestones=[5]
+    ),
+    lambda o: lr_scheduler.ChainedScheduler([lr_scheduler.ExponentialLR(o, 0.9), lr_scheduler.StepLR(o, 2)]),
 ]
 
 
@@ -423,6 +448,68 @@ class NoMomentum(Optimizer):
             "OneCycleLR: the optimiser has neither momentum nor betas; use cycle_momentum=False",
             lambda o: lr_scheduler.OneCycleLR(NoMomentum([parameter(1.0)], {"lr": 1.0}), 1.0, 5),
         ),
+        (
+            ValidationError,
+            "CyclicLR: the optimiser has neither momentum nor betas; use cycle_momentum=False",
+            lambda o: lr_scheduler.CyclicLR(NoMomentum([parameter(1.0)], {"lr": 1.0}), 0.1, 1.0),
+        ),
+        (
+            ValidationError,
+            "CyclicLR: mode is 'sine'; use 'triangular', 'triangular2', 'exp_range', or give scale_fn",
+            lambda o: lr_scheduler.CyclicLR(o, 0.1, 1.0, mode="sine"),
+        ),
+        (
+            ValidationError,
+            "CyclicLR: scale_mode is 'steps'; use 'cycle' or 'iterations'",
+            lambda o: lr_scheduler.CyclicLR(o, 0.1, 1.0, scale_mode="steps"),
+        ),
+        (ValidationError, "ConstantLR: factor is 2; use", lambda o: lr_scheduler.ConstantLR(o, 2)),
+        (ValidationError, "PolynomialLR: power is -1; use", lambda o: lr_scheduler.PolynomialLR(o, power=-1)),
+        (
+            ValidationError,
+            "and the optimiser has 1 parameter groups; give one function of t, or a list with one for each group",
+            lambda o: lr_scheduler.LambdaLR(o, [math.sin, math.cos]),
+        ),
+        (
+            ValidationError,
+            "CosineAnnealingWarmRestarts: T_mult is 1.5; use a whole number of 1 or more",
+            lambda o: lr_scheduler.CosineAnnealingWarmRestarts(o, 2, 1.5),
+        ),
+        (
+            ValidationError,
+            "ReduceLROnPlateau: mode is 'less'; use 'min' or 'max'",
+            lambda o: lr_scheduler.ReduceLROnPlateau(o, "less"),
+        ),
+        (
+            ValidationError,
+            "ReduceLROnPlateau: factor is 1.0; use a number from 0 to below 1",
+            lambda o: lr_scheduler.ReduceLROnPlateau(o, factor=1.0),
+        ),
+        (
+            ValidationError,
+            "ReduceLROnPlateau: threshold_mode is 'both'; use 'rel' or 'abs'",
+            lambda o: lr_scheduler.ReduceLROnPlateau(o, threshold_mode="both"),
+        ),
+        (
+            ValidationError,
+            "ReduceLROnPlateau: min_lr has 2 numbers, but the optimiser has 1 parameter groups; give one number",
+            lambda o: lr_scheduler.ReduceLROnPlateau(o, min_lr=[0, 0]),
+        ),
+        (
+            ValidationError,
+            "ChainedScheduler: there are 0 schedules; give at least one",
+            lambda o: lr_scheduler.ChainedScheduler([], o),
+        ),
+        (
+            ValidationError,
+            "ChainedScheduler: schedule 0 belongs to another optimiser; make all for one",
+            lambda o: lr_scheduler.ChainedScheduler([lr_scheduler.StepLR(SGD([parameter(1.0)]), 1)], o),
+        ),
+        (
+            ValidationError,
+            "ChainedScheduler: schedule 0 is ReduceLROnPlateau, whose step needs the loss; step it by itself",
+            lambda o: lr_scheduler.ChainedScheduler([lr_scheduler.ReduceLROnPlateau(o)]),
+        ),
     ],
 )
 def test_schedules_refuse_invalid_arguments(kind, message, make):
@@ -431,6 +518,101 @@ def test_schedules_refuse_invalid_arguments(kind, message, make):
     with pytest.raises(kind, match=re.escape(message)):
         make(optimizer)
     assert {k: v for k, v in optimizer.param_groups[0].items() if k != "params"} == before
+
+
+def test_sequential_lr_refuses_milestones_that_do_not_fit():
+    optimizer = SGD([parameter(1.0)])
+    parts = [lr_scheduler.StepLR(optimizer, 2), lr_scheduler.StepLR(optimizer, 3), lr_scheduler.StepLR(optimizer, 4)]
+    for milestones in ([3], [5, 3]):
+        with pytest.raises(ValidationError, match="SequentialLR: milestones are .* for 3 schedules; give rising steps"):
+            lr_scheduler.SequentialLR(optimizer, parts, milestones)
+    scheduler = lr_scheduler.SequentialLR(optimizer, parts, [2, 4])
+    with pytest.raises(ValidationError, match="SequentialLR: step got epoch=3; it only goes forward"):
+        scheduler.step(3)
+
+
+COMBINED = [
+    lambda o, s: s.SequentialLR(o, [s.LinearLR(o, 0.1, total_iters=4), s.CosineAnnealingLR(o, 20)], [4]),
+    lambda o, s: s.SequentialLR(o, [s.ConstantLR(o, 0.1, 9), s.ExponentialLR(o, 0.9), s.StepLR(o, 3)], [2, 6]),
+    lambda o, s: s.ChainedScheduler([s.ConstantLR(o, 0.1, 9), s.ExponentialLR(o, 0.9)]),
+    lambda o, s: s.LambdaLR(o, [lambda t: 0.9**t, lambda t: 1 / (1 + t)]),
+    lambda o, s: s.MultiplicativeLR(o, lambda t: 0.9 + 0.1 / t),
+    lambda o, s: s.CosineAnnealingWarmRestarts(o, 5, 2, 0.001),
+    lambda o, s: s.SequentialLR(o, [s.LinearLR(o), s.CosineAnnealingWarmRestarts(o, 5)], [3]),
+]
+
+
+@pytest.mark.parametrize("make", COMBINED)
+def test_combined_schedules_equal_pytorchs(make):
+    torch = pytest.importorskip("torch")
+
+    def run(library, first):
+        optimizer = library.optim.SGD([{"params": [first()]}, {"params": [first()], "lr": 0.03}], lr=0.7)
+        scheduler = make(optimizer, library.optim.lr_scheduler)
+        for _ in range(40):
+            optimizer.step()
+            scheduler.step()
+            yield scheduler.get_last_lr()
+
+    theirs = list(run(torch, lambda: torch.ones(1, requires_grad=True)))
+    np.testing.assert_allclose(list(run(mg, lambda: parameter(1.0))), theirs, rtol=1e-12)
+
+
+def test_cosine_annealing_warm_restarts_takes_fractions_of_an_epoch():
+    optimizer = SGD([parameter(1.0)], lr=1.0)
+    scheduler = lr_scheduler.CosineAnnealingWarmRestarts(optimizer, 2, 2)
+    for t, share in ((0.5, 0.25), (1.5, 0.75), (2.0, 0.0), (5.0, 0.75), (6.0, 0.0)):
+        scheduler.step(t)
+        assert scheduler.get_last_lr() == [pytest.approx(cosine(1.0, 0.0, share))]
+    with pytest.raises(ValidationError, match="CosineAnnealingWarmRestarts: epoch is -2; use a number of 0 or more"):
+        scheduler.step(-2)
+
+
+def run_plateau(library, first, options, losses):
+    """Return the rate and the counters after each loss."""
+    optimizer = library.optim.SGD([first()], lr=1.0)
+    scheduler = library.optim.lr_scheduler.ReduceLROnPlateau(optimizer, **options)
+    for loss in losses:
+        scheduler.step(loss)
+        yield optimizer.param_groups[0]["lr"], scheduler.best, scheduler.num_bad_epochs, scheduler.cooldown_counter
+
+
+PLATEAUS = [
+    {"patience": 2},
+    {"mode": "max", "patience": 1, "cooldown": 3, "threshold": 0.1},
+    {"threshold_mode": "abs", "threshold": 0.05, "patience": 0, "min_lr": 0.02, "factor": 0.3},
+    {"mode": "max", "threshold_mode": "abs", "patience": 0, "eps": 0.05, "factor": 0.5},
+]
+LOSSES = [1.0, 0.9, 0.95, 0.9, 0.899, 0.5, 0.6, 0.7, 0.6, 0.6, 0.6, 0.4, -0.2, -0.1, math.nan, 0.0, 0.0, 0.0, 0.0]
+
+
+def test_reduce_lr_on_plateau_waits_for_more_than_patience_steps():
+    seen = list(run_plateau(mg, lambda: parameter(1.0), {"patience": 1, "factor": 0.5}, [3, 2, 2, 2, 2, 1, 1, 1]))
+    assert [rate for rate, *_ in seen] == [1, 1, 1, 0.5, 0.5, 0.5, 0.5, 0.25]
+    scheduler = lr_scheduler.ReduceLROnPlateau(SGD([parameter(1.0)], lr=1.0), patience=0)
+    scheduler.step(mg.tensor(1.0))
+    state = scheduler.state_dict()
+    other = lr_scheduler.ReduceLROnPlateau(SGD([parameter(1.0)], lr=1.0))
+    other.load_state_dict(state)
+    other.step(mg.tensor([1.0]))
+    assert other.get_last_lr() == [0.1]
+
+
+@pytest.mark.parametrize("options", PLATEAUS)
+def test_reduce_lr_on_plateau_equals_pytorchs(options):
+    torch = pytest.importorskip("torch")
+    theirs = run_plateau(torch, lambda: torch.ones(1, requires_grad=True), options, LOSSES)
+    assert list(run_plateau(mg, lambda: parameter(1.0), options, LOSSES)) == list(theirs)
+
+
+def test_a_schedule_may_inherit_from_pytorchs_old_name_of_the_base():
+    class Halving(lr_scheduler._LRScheduler):
+        def get_lr(self):
+            return [base / 2**self.last_epoch for base in self.base_lrs]
+
+    scheduler = Halving(SGD([parameter(1.0)], lr=1.0))
+    scheduler.step()
+    assert scheduler.get_last_lr() == [0.5]
 
 
 def test_lr_scheduler_base_class_names_the_method_to_define():

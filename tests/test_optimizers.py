@@ -15,7 +15,7 @@ from hypothesis import given, settings, strategies as st
 import minigrad as mg
 from minigrad.errors import DtypeError, GraphError, MinigradError, StateError, ValidationError
 from minigrad.ops import optimizer as kernels
-from minigrad.optim import SGD, Adam, AdamW, Optimizer
+from minigrad.optim import SGD, Adadelta, Adagrad, Adam, AdamW, Optimizer, RMSprop
 from minigrad.runtime import threads
 from minigrad.runtime.kernel import ArrayList
 from minigrad.serialization import load, save
@@ -151,6 +151,96 @@ def test_adam_and_adamw_equal_their_formulas(options, kind, dtype, device):
     )
 
 
+def plain_adagrad(w, grads, lr, lr_decay, weight_decay, initial_accumulator_value, eps, maximize):
+    """Return a parameter after PyTorch's rule, in NumPy.  A gradient of None is skipped."""
+    total, steps = np.full_like(w, initial_accumulator_value), 0
+    for g in grads:
+        if g is not None:
+            g = (-g if maximize else g) + weight_decay * w
+            total = total + g * g
+            w = w - lr / (1 + steps * lr_decay) * g / (np.sqrt(total) + eps)
+            steps += 1
+    return w
+
+
+def plain_adadelta(w, grads, lr, rho, eps, weight_decay, maximize):
+    """Return a parameter after PyTorch's rule, in NumPy.  A gradient of None is skipped."""
+    square, moved = np.zeros_like(w), np.zeros_like(w)
+    for g in grads:
+        if g is not None:
+            g = (-g if maximize else g) + weight_decay * w
+            square = rho * square + (1 - rho) * g * g
+            delta = np.sqrt(moved + eps) / np.sqrt(square + eps) * g
+            moved = rho * moved + (1 - rho) * delta * delta
+            w = w - lr * delta
+    return w
+
+
+def plain_rmsprop(w, grads, lr, alpha, eps, weight_decay, momentum, centered, maximize):
+    """Return a parameter after PyTorch's rule, in NumPy.  A gradient of None is skipped."""
+    square, mean, buffer = np.zeros_like(w), np.zeros_like(w), np.zeros_like(w)
+    for g in grads:
+        if g is not None:
+            g = (-g if maximize else g) + weight_decay * w
+            square = alpha * square + (1 - alpha) * g * g
+            mean = alpha * mean + (1 - alpha) * g
+            step = g / (np.sqrt(square - mean * mean if centered else square) + eps)
+            buffer = momentum * buffer + step
+            w = w - lr * (buffer if momentum else step)
+    return w
+
+
+OTHER_OPTIONS = [
+    *[
+        (
+            Adagrad,
+            plain_adagrad,
+            {"lr": 0.1, "lr_decay": d, "weight_decay": w, "initial_accumulator_value": i, "eps": 1e-10, "maximize": m},
+        )
+        for d, w, i, m in ((0, 0, 0, False), (0.1, 0.01, 0.5, True))
+    ],
+    *[
+        (Adadelta, plain_adadelta, {"lr": lr, "rho": rho, "eps": 1e-6, "weight_decay": w, "maximize": m})
+        for lr, rho, w, m in ((1.0, 0.9, 0, False), (0.5, 0.5, 0.01, True))
+    ],
+    *[
+        (
+            RMSprop,
+            plain_rmsprop,
+            {
+                "lr": 0.01,
+                "alpha": 0.9,
+                "eps": 1e-4,
+                "weight_decay": w,
+                "momentum": momentum,
+                "centered": centered,
+                "maximize": m,
+            },
+        )
+        for momentum, centered, (w, m) in product((0, 0.9), BOOLEANS, ((0, False), (0.01, True)))
+    ],
+]
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("kind, plain, options", OTHER_OPTIONS, ids=str)
+def test_adagrad_adadelta_and_rmsprop_equal_their_formulas(kind, plain, options, dtype, device):
+    def make(params):
+        return kind(params, **options)
+
+    assert_equals_formula(make, lambda w, grads: plain(w, grads, **options), dtype, device)
+
+
+def test_optimizers_accept_settings_that_change_only_how_pytorch_computes():
+    for kind in (SGD, Adam, AdamW, Adagrad, Adadelta, RMSprop):
+        kind([parameter(1.0)], foreach=True, fused=None, capturable=False, differentiable=False)
+        with pytest.raises(ValidationError, match="differentiable=True, but a step changes its parameters in place"):
+            kind([parameter(1.0)], differentiable=True)
+        with pytest.raises(TypeError, match=f"{kind.__name__}: there is no setting 'learning_rate'; use lr, "):
+            kind([parameter(1.0)], learning_rate=0.1)
+
+
 def test_defaults_are_those_of_pytorch():
     w = parameter(1.0)
     sgd = {"lr": 1e-3, "momentum": 0, "dampening": 0, "weight_decay": 0, "nesterov": False, "maximize": False}
@@ -183,8 +273,10 @@ shape_lists = st.lists(
 def test_kernels_on_cpu_equal_those_on_numpy(shapes, dtype, lr, decay, sign, keep, take, nesterov, amsgrad):
     def lists(count):
         made = [[np.array(numbers(shape, 10 * k + i), dtype) for i, shape in enumerate(shapes)] for k in range(count)]
-        for square in chain(*made[3:]):
+        for square in chain(*made[2:]):
             np.abs(square, out=square)
+        for mean in chain(*made[3:4]):  # of RMSprop; its square is below the mean of squares
+            mean[...] *= 0.01
         return made
 
     def check(dispatch, count, *numbers):
@@ -194,9 +286,15 @@ def test_kernels_on_cpu_equal_those_on_numpy(shapes, dtype, lr, decay, sign, kee
         for a, b in zip(chain(*expected), chain(*found), strict=True):
             np.testing.assert_allclose(b, a, rtol=1e-5, atol=1e-5 if dtype == np.float32 else 1e-13)
 
-    check(kernels.sgd_dispatch, 2, lr, decay, sign)
-    check(kernels.momentum_dispatch, 3, lr, decay, sign, keep, take, nesterov)
-    check(kernels.adam_dispatch, 5, keep, take, take, keep, lr, 1.5, 0.1, 0.9, decay, sign, amsgrad)
+    start = lr, decay, sign
+    check(kernels.sgd, 2, *start)
+    check(kernels.nesterov if nesterov else kernels.momentum, 3, *start, keep, take)
+    means = *start, keep, take, take, keep, 1.5, 0.1, 0.9
+    check(kernels.amsgrad, 5, *means) if amsgrad else check(kernels.adam, 4, *means)
+    check(kernels.adagrad, 3, *start, 0.1)
+    check(kernels.adadelta, 4, *start, keep, take, 0.1)
+    for (momentum, centered), dispatch in kernels.rmsprop.items():
+        check(dispatch, 3 + momentum + centered, *start, 0.5, 0.5, 0.1, keep)
 
 
 @given(st.lists(st.integers(0, 50_000), max_size=8))
@@ -209,14 +307,14 @@ def test_pieces_contain_every_element_once(sizes):
     assert all(0 < stop - start <= kernels.ELEMENTS_PER_TASK for _, start, stop in tasks)
 
 
-@pytest.mark.parametrize("kernel", [kernels.sgd_kernel, kernels.momentum_kernel, kernels.adam_kernel])
+@pytest.mark.parametrize("kernel", [update.kernel for update in kernels.UPDATES], ids=lambda kernel: kernel.name)
 def test_kernels_of_float32_compute_with_vectors_of_float32(kernel):
     code = kernel.llvm("f")
     assert re.search(r"fmul .*<\d+ x float>", code)
     assert not re.search(r"= f(add|sub|mul|div) .*double", code)
 
 
-@pytest.mark.parametrize("make", [SGD, lambda p: SGD(p, momentum=0.9), Adam])
+@pytest.mark.parametrize("make", [SGD, lambda p: SGD(p, momentum=0.9), Adam, Adagrad, Adadelta, RMSprop])
 def test_step_launches_one_kernel(make, monkeypatch):
     params = [parameter(1.0), parameter(2.0, 3.0), mg.tensor(np.ones(20_000, np.float32), requires_grad=True)]
     optimizer = make(params)
@@ -375,6 +473,9 @@ KINDS = [
     lambda p: SGD(p, 0.1, 0.9, 0.3, nesterov=False),
     lambda p: Adam(p, 0.1, amsgrad=True),
     lambda p: AdamW([{"params": p[:2], "lr": 0.2}, {"params": p[2:]}], 0.1),
+    lambda p: Adagrad(p, 0.1, lr_decay=0.1, initial_accumulator_value=0.5),
+    Adadelta,
+    lambda p: RMSprop(p, 0.1, momentum=0.5, centered=True),
 ]
 
 

@@ -17,6 +17,7 @@ class Adam(Optimizer):
     weight_decay   0 or more        share of the parameter that is added to the gradient
     amsgrad        True or False    divide by the root of the largest mean square so far
     maximize       True or False    step along the gradient
+    options        foreach, fused, ...: see Optimizer
 
     Raises   ValidationError   a setting is out of its range, there are no parameters, or one appears twice
              DtypeError        the parameters are not float tensors
@@ -44,9 +45,10 @@ class Adam(Optimizer):
         amsgrad: bool = False,
         *,
         maximize: bool = False,
+        **options: Any,
     ):
         settings = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay}
-        super().__init__(params, {**settings, "amsgrad": amsgrad, "maximize": maximize})
+        super().__init__(params, {**settings, "amsgrad": amsgrad, "maximize": maximize}, **options)
 
     def check(self, group: dict[str, Any]) -> None:
         """Check the settings of a group."""
@@ -55,21 +57,21 @@ class Adam(Optimizer):
             raise ValidationError(f"{self._name}: betas are {group['betas']}; use two numbers from 0 to below 1")
 
     def numbers(self, group: dict[str, Any], states: list[dict[str, Any]]) -> list[float]:
-        """Return the shares of the running means, the corrections for their start at 0, the decays, and the sign."""
-        step = states[0].get("step", 0) + 1
-        for state in states:
-            state["step"] = step
+        """Return the numbers of the formula, with the corrections of the means for their start at 0."""
+        step = self._count_step(states)
         lr, decay, (beta1, beta2) = group["lr"], group["weight_decay"], group["betas"]
         rate, root = lr / (1 - beta1**step), (1 - beta2**step) ** -0.5
         shrink, decay = (1 - lr * decay, 0.0) if self.decoupled else (1.0, decay)
         sign = -1.0 if group["maximize"] else 1.0
-        return [beta1, 1 - beta1, beta2, 1 - beta2, rate, root, group["eps"], shrink, decay, sign, group["amsgrad"]]
+        return [rate, decay, sign, beta1, 1 - beta1, beta2, 1 - beta2, root, group["eps"], shrink]
 
     def update(self, group: dict[str, Any], batch: ParamBatch) -> None:
         """Change a batch of parameters by one step."""
-        means, squares = batch.state("exp_avg"), batch.state("exp_avg_sq")
-        largest = batch.state("max_exp_avg_sq") if group["amsgrad"] else squares
-        batch.run(kernels.adam_dispatch, means, squares, largest)
+        means = batch.state("exp_avg"), batch.state("exp_avg_sq")
+        if group["amsgrad"]:
+            batch.run(kernels.amsgrad, *means, batch.state("max_exp_avg_sq"))
+        else:
+            batch.run(kernels.adam, *means)
 
 
 class AdamW(Adam):
@@ -100,5 +102,6 @@ class AdamW(Adam):
         amsgrad: bool = False,
         *,
         maximize: bool = False,
+        **options: Any,
     ):
-        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize)
+        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize, **options)

@@ -1,5 +1,6 @@
 """The base of all optimisers: parameter groups, their state, and the batches of parameters that one kernel updates."""
 
+import inspect
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from copy import deepcopy
@@ -38,12 +39,12 @@ class ParamBatch:
         self.copies = [(p, array) for p, array in zip(params, self.values.arrays, strict=True) if array is not p.array]
         self.lists: dict[str, Any] = {}
 
-    def state(self, name: str) -> Any:
-        """Return the state called `name` of all parameters; where there is none it becomes zeros."""
+    def state(self, name: str, initial: float = 0) -> Any:
+        """Return the state called `name` of all parameters; where there is none it becomes filled with `initial`."""
         if name not in self.lists:
             for p, state in zip(self.params, self.states, strict=True):
                 if name not in state:
-                    state[name] = Tensor(np.zeros(p.shape), dtype=p.dtype, device=p.device)
+                    state[name] = Tensor(np.full(p.shape, initial), dtype=p.dtype, device=p.device)
             self.lists[name] = self.device.arrays([state[name].array for state in self.states])
         return self.lists[name]
 
@@ -112,6 +113,7 @@ class _Setting(Dependency):
         return f"{self.name!r} of a parameter group"
 
 
+PYTORCH_OPTIONS = ("foreach", "fused", "capturable", "differentiable")
 BASE_ATTRIBUTES = ("defaults", "state", "_groups", "_batches", "_generation")  # attributes of class Optimizer
 
 
@@ -120,6 +122,8 @@ class Optimizer(Dependency):
 
     params     tensors; or dicts, each a parameter group: "params" and settings that differ from the defaults
     defaults   the settings of a group that does not give them
+    options    settings of PyTorch that change only how it computes: foreach, fused, capturable, differentiable; here
+               one kernel updates all parameters, so that differentiable=True is refused, and the others have no effect
 
     A subclass checks the settings of a group in `check(group)`, computes the numbers that its kernel reads in
     `numbers(group, states)`, and updates a batch of parameters in `update(group, batch)`; or it overrides step().
@@ -143,7 +147,8 @@ class Optimizer(Dependency):
     [2.5, -4.5]
     """
 
-    def __init__(self, params: Params, defaults: dict[str, Any]):
+    def __init__(self, params: Params, defaults: dict[str, Any], **options: Any):
+        self._check_options(options)
         self.defaults = defaults
         self.state: defaultdict[Tensor, dict[str, Any]] = defaultdict(dict)
         self._groups: list[dict[str, Any]] = []
@@ -251,8 +256,29 @@ class Optimizer(Dependency):
                 raise ValidationError(f"{where} appears twice; give each parameter once")
             known.add(id(p))
 
+    def _check_options(self, options: dict[str, Any]) -> None:
+        for name, value in options.items():
+            if name not in PYTORCH_OPTIONS:
+                raise TypeError(f"{self._name}: there is no setting {name!r}; use {', '.join(self._settings())}")
+            if name == "differentiable" and value:
+                raise ValidationError(
+                    f"{self._name}: differentiable=True, but a step changes its parameters in place; write the step "
+                    "with tensors, as w = w - lr * gradient"
+                )
+
+    def _settings(self) -> list[str]:
+        """Return the names of the settings that the constructor takes."""
+        return [name for name in inspect.signature(type(self)).parameters if name not in ("params", "options")]
+
     def check(self, group: dict[str, Any]) -> None:
         """Check the settings of a group."""
+
+    def _count_step(self, states: list[dict[str, Any]]) -> int:
+        """Add 1 to the "step" of all states, and return it."""
+        step = states[0].get("step", 0) + 1
+        for state in states:
+            state["step"] = step
+        return step
 
     def _check_not_negative(self, group: dict[str, Any], *names: str) -> None:
         for name in names:

@@ -17,6 +17,7 @@ class SGD(Optimizer):
     weight_decay   0 or more             share of the parameter that is added to the gradient
     nesterov       True or False         look ahead along the running sum; needs momentum, and no dampening
     maximize       True or False         step along the gradient
+    options        foreach, fused, ...   see Optimizer
 
     d = gradient + weight_decay * w;  m = momentum * m + (1 - dampening) * d, at first m = d;  w = w - lr * m
 
@@ -46,9 +47,10 @@ class SGD(Optimizer):
         nesterov: bool = False,
         *,
         maximize: bool = False,
+        **options: Any,
     ):
         settings = {"lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay}
-        super().__init__(params, {**settings, "nesterov": nesterov, "maximize": maximize})
+        super().__init__(params, {**settings, "nesterov": nesterov, "maximize": maximize}, **options)
 
     def check(self, group: dict[str, Any]) -> None:
         """Check the settings of a group."""
@@ -60,14 +62,14 @@ class SGD(Optimizer):
             )
 
     def numbers(self, group: dict[str, Any], states: list[dict[str, Any]]) -> list[float]:
-        """Return lr, weight decay, sign, the shares of the running sum and of the gradient, and nesterov."""
+        """Return lr, weight decay, sign, and the shares of the running sum and of the gradient."""
         first = states[0].get("momentum_buffer") is None
         sign, take = -1.0 if group["maximize"] else 1.0, 1.0 if first else 1 - group["dampening"]
-        return [group["lr"], group["weight_decay"], sign, group["momentum"], take, group["nesterov"]]
+        return [group["lr"], group["weight_decay"], sign, group["momentum"], take]
 
     def update(self, group: dict[str, Any], batch: ParamBatch) -> None:
         """Change a batch of parameters by one step."""
         if group["momentum"] == 0:
-            batch.run(kernels.sgd_dispatch)
+            batch.run(kernels.sgd)
         else:
-            batch.run(kernels.momentum_dispatch, batch.state("momentum_buffer"))
+            batch.run(kernels.nesterov if group["nesterov"] else kernels.momentum, batch.state("momentum_buffer"))
