@@ -88,7 +88,7 @@ def find_kernels():
 def find_dispatches():
     """Return every Dispatch, the implementations of one kernel by backend, by name."""
     import_operations()
-    return {dispatch.name: dispatch for dispatch in gc.get_objects() if type(dispatch) is Dispatch}
+    return {dispatch.name: dispatch for dispatch in gc.get_objects() if isinstance(dispatch, Dispatch)}
 
 
 # ---- test cases: values and gradients

@@ -98,6 +98,9 @@ OPTIMIZERS = {
     "momentum": lambda params: optim.SGD(params, lr=0.1, momentum=0.9, nesterov=True),
     "adam": lambda params: optim.Adam(params, lr=0.01, amsgrad=True),
     "adamw": lambda params: optim.AdamW(params, lr=0.01),
+    "adagrad": lambda params: optim.Adagrad(params, lr=0.1),
+    "adadelta": optim.Adadelta,
+    "rmsprop": lambda params: optim.RMSprop(params, lr=0.01, momentum=0.9, centered=True, eps=1e-3),
 }
 
 

@@ -85,7 +85,7 @@ class Adadelta(Optimizer):
     >>> (w * w).sum().backward()
     >>> Adadelta([w], eps=0.1).step()
     >>> w
-    tensor([2.0226], requires_grad=True)
+    tensor([2.0136], requires_grad=True)
     """
 
     def __init__(

@@ -311,27 +311,27 @@ class CyclicLR(LRScheduler):
 
     def get_lr(self) -> list[float]:
         self._current_rates()  # for its warning
-        height = self._height()
-        return [base + (top - base) * height for base, top in zip(self.base_lrs, self.max_lrs, strict=True)]
+        share, scale = self._height()
+        return [base + (top - base) * share * scale for base, top in zip(self.base_lrs, self.max_lrs, strict=True)]
 
     def step(self, epoch: int | None = None) -> None:
         """Set the next learning rate and momentum."""
         super().step(epoch)
         if self.cycle_momentum:
-            height = self._height()
+            share, scale = self._height()
             for group, base, top in zip(self.optimizer.param_groups, *self.momenta, strict=True):
-                momentum = top - (top - base) * height
+                momentum = top - (top - base) * share * scale
                 group.update({"betas": (momentum, *group["betas"][1:])} if "betas" in group else {"momentum": momentum})
 
-    def _height(self) -> float:
-        """Return the share of the way from base to peak at t."""
+    def _height(self) -> tuple[float, float]:
+        """Return the share of the way from base to peak at t, and the scale of this peak."""
         length = self.up + self.down
         cycle = math.floor(1 + self.last_epoch / length)
         x = 1.0 + self.last_epoch / length - cycle
         rise = self.up / length
-        height = x / rise if x <= rise else (x - 1) / (rise - 1)
+        share = x / rise if x <= rise else (x - 1) / (rise - 1)
         scale = self.scale_fn or (lambda n: SCALES[self.mode](n, self.gamma))
-        return height * scale(cycle if self.by_cycle else self.last_epoch)
+        return share, scale(cycle if self.by_cycle else self.last_epoch)
 
     def state_dict(self) -> dict[str, Any]:
         return {name: value for name, value in super().state_dict().items() if name != "scale_fn"}
