@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from numpy import dtype
 
-from . import creation, cuda, errors, functions, random
+from . import creation, cuda, dtypes, errors, functions, random
 from .creation import *  # noqa: F403
+from .dtypes import *  # noqa: F403
 from .functions import *  # noqa: F403
 from .precompile import warmup
 from .profiler import profile
@@ -67,6 +68,7 @@ __all__ = [
     "warmup",
 ]
 __all__ += creation.__all__
+__all__ += dtypes.__all__
 __all__ += functions.__all__
 
 if TYPE_CHECKING:

@@ -553,11 +553,6 @@ class Tensor(Elementwise, Reductions, LinearAlgebra, Shaping, Selection, Inspect
     def __ge__(self, other: Any) -> Tensor:
         return apply(ops.ge, self, other)
 
-    def __invert__(self) -> Tensor:
-        if self.dtype != bool_:
-            raise DtypeError(f"~: only bool tensors can be negated this way, this one is {self.dtype}; use -x")
-        return apply(ops.eq, self, False)
-
     def __iadd__(self, other: Any) -> Tensor:
         return self._change(ops.add, other)
 
@@ -582,9 +577,9 @@ class Tensor(Elementwise, Reductions, LinearAlgebra, Shaping, Selection, Inspect
         """self * other."""
         return self * other
 
-    def div(self, other: Any) -> Tensor:
-        """self / other; whole numbers give float32."""
-        return self / other
+    def div(self, other: Any, *, rounding_mode: str | None = None) -> Tensor:
+        """self / other; whole numbers give float32.  rounding_mode "trunc" or "floor" rounds."""
+        return self / other if rounding_mode is None else self._divide_rounded(other, rounding_mode)
 
     def pow(self, exponent: Any) -> Tensor:
         """self to the power of `exponent`, a number or a tensor."""
@@ -949,6 +944,9 @@ class Tensor(Elementwise, Reductions, LinearAlgebra, Shaping, Selection, Inspect
     def _run(self, operation: Op, *others: Any, **settings: Any) -> Tensor:
         return apply(operation, self, *others, **settings)
 
+    def _run_after(self, operation: Op, other: Any) -> Tensor:
+        return apply(operation, other, self)
+
     def _change(self, operation: Op, *others: Any, **settings: Any) -> Tensor:
         """self becomes operation(self, *others), in its own memory.
 
@@ -1031,10 +1029,6 @@ class Tensor(Elementwise, Reductions, LinearAlgebra, Shaping, Selection, Inspect
     def mul_(self, other: Any) -> Tensor:
         """self *= other."""
         return self._change(ops.mul, other)
-
-    def div_(self, other: Any) -> Tensor:
-        """self /= other."""
-        return self._change(ops.div, other)
 
     def copy_(self, other: Any) -> Tensor:
         """The values of `other`, broadcast, written here."""

@@ -30,6 +30,10 @@ class Methods:
         """operation(self, *others), recorded if one of them requires grad."""
         raise NotImplementedError
 
+    def _run_after(self, operation: Op, other: Any) -> Tensor:
+        """operation(other, self)."""
+        raise NotImplementedError
+
     def _change(self, operation: Op, *others: Any, **settings: Any) -> Tensor:
         """self becomes operation(self, *others), in its own memory."""
         raise NotImplementedError

@@ -1,11 +1,319 @@
-"""Functions of each element, comparison and logic."""
+"""Functions of each element, comparison, logic and bits, with their forms that write in place."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import ops
+from ..errors import DtypeError, ShapeError, ValidationError
+from ..ops.op import Op
+from ..ops.promotion import CATEGORIES
+from ..tape import mode
 from .base import Methods
+
+if TYPE_CHECKING:
+    from ..tensors import Tensor
+
+
+def _named(method: Any, name: str, text: str) -> Any:
+    method.__name__, method.__qualname__, method.__doc__ = name, f"Tensor.{name}", text
+    return method
+
+
+def _unary(operation: Op, text: str) -> Callable[[Any], Tensor]:
+    """The method that runs an operation on one tensor."""
+
+    def method(self: Any) -> Tensor:
+        return self._run(operation)
+
+    return _named(method, operation.name, text)
+
+
+def _binary(operation: Op, text: str) -> Callable[[Any, Any], Tensor]:
+    """The method that runs an operation on a tensor and another tensor or number."""
+
+    def method(self: Any, other: Any) -> Tensor:
+        return self._run(operation, other)
+
+    return _named(method, operation.name, text)
+
+
+def _composed(name: str, function: Callable[[Any], Any], text: str) -> Callable[[Any], Tensor]:
+    """The method that calls a function of the tensor."""
+    return _named(lambda self: function(self), name, text)
+
+
+def _reflected(operation: Op) -> Callable[[Any, Any], Tensor]:
+    """The operator of a number and a tensor."""
+    return lambda self, other: self._run_after(operation, other)
+
+
+def _changing(operation: Op) -> Callable[[Any, Any], Tensor]:
+    """The operator that writes to its left side."""
+    return lambda self, other: self._change(operation, other)
 
 
 class Elementwise(Methods):
     """Functions of each element, comparison and logic."""
 
     __slots__ = ()
+
+    # ---- operators
+
+    __mod__, __rmod__, __imod__ = _binary(ops.remainder, ""), _reflected(ops.remainder), _changing(ops.remainder)
+    __floordiv__, __rfloordiv__ = _binary(ops.floor_divide, ""), _reflected(ops.floor_divide)
+    __ifloordiv__, __ipow__ = _changing(ops.floor_divide), _changing(ops.pow)
+    __and__, __rand__, __iand__ = _binary(ops.bitwise_and, ""), _reflected(ops.bitwise_and), _changing(ops.bitwise_and)
+    __or__, __ror__, __ior__ = _binary(ops.bitwise_or, ""), _reflected(ops.bitwise_or), _changing(ops.bitwise_or)
+    __xor__, __rxor__, __ixor__ = _binary(ops.bitwise_xor, ""), _reflected(ops.bitwise_xor), _changing(ops.bitwise_xor)
+    __lshift__, __rlshift__ = _binary(ops.bitwise_left_shift, ""), _reflected(ops.bitwise_left_shift)
+    __rshift__, __rrshift__ = _binary(ops.bitwise_right_shift, ""), _reflected(ops.bitwise_right_shift)
+    __ilshift__, __irshift__ = _changing(ops.bitwise_left_shift), _changing(ops.bitwise_right_shift)
+    __invert__ = _unary(ops.bitwise_not, "")
+
+    def __pos__(self) -> Tensor:
+        return self.positive()
+
+    # ---- comparison, logic, bits
+
+    eq = _binary(ops.eq, "Whether elements are equal, as ==.")
+    ne = not_equal = _binary(ops.ne, "Whether elements differ, as !=.")
+    gt = greater = _binary(ops.gt, "self > other.")
+    ge = greater_equal = _binary(ops.ge, "self >= other.")
+    lt = less = _binary(ops.lt, "self < other.")
+    le = less_equal = _binary(ops.le, "self <= other.")
+    bitwise_and = _binary(ops.bitwise_and, "self & other, of whole numbers or bool.")
+    bitwise_or = _binary(ops.bitwise_or, "self | other, of whole numbers or bool.")
+    bitwise_xor = _binary(ops.bitwise_xor, "self ^ other, of whole numbers or bool.")
+    bitwise_not = _unary(ops.bitwise_not, "~self: every bit inverted; of bool, the opposite.")
+    bitwise_left_shift = _binary(ops.bitwise_left_shift, "self << other, of whole numbers.")
+    bitwise_right_shift = _binary(ops.bitwise_right_shift, "self >> other, of whole numbers; the sign is kept.")
+
+    def logical_and(self, other: Tensor) -> Tensor:
+        """Whether both elements differ from 0; nan does."""
+        return self._true() & other._true()
+
+    def logical_or(self, other: Tensor) -> Tensor:
+        """Whether one of both elements differs from 0."""
+        return self._true() | other._true()
+
+    def logical_xor(self, other: Tensor) -> Tensor:
+        """Whether exactly one of both elements differs from 0."""
+        return self._true() ^ other._true()
+
+    logical_not = _composed("logical_not", lambda x: x._run(ops.eq, 0), "Whether elements are 0, or False.")
+
+    def _true(self) -> Any:
+        return self._run(ops.ne, 0)
+
+    isnan = _composed("isnan", lambda x: x._run(ops.ne, x), "Whether elements are nan.")
+    isposinf = _composed("isposinf", lambda x: x == math.inf, "Whether elements are inf.")
+    isneginf = _composed("isneginf", lambda x: x == -math.inf, "Whether elements are -inf.")
+    isinf = _composed("isinf", lambda x: x.isposinf() | x.isneginf(), "Whether elements are inf or -inf.")
+    isfinite = _composed("isfinite", lambda x: (x > -math.inf) & (x < math.inf), "Neither nan, inf nor -inf.")
+
+    def signbit(self) -> Any:
+        """Whether elements are negative; -0.0 is."""
+        return (self._run_after(ops.copysign, 1.0) if self.dtype.kind == "f" else self).lt(0)
+
+    # ---- functions of one tensor; whole numbers give float32
+
+    sin = _unary(ops.sin, "The sine of an angle in radians.")
+    cos = _unary(ops.cos, "The cosine of an angle in radians.")
+    tan = _unary(ops.tan, "The tangent of an angle in radians.")
+    asin = arcsin = _unary(ops.asin, "The angle from -pi/2 to pi/2 with this sine; nan beyond -1 to 1.")
+    acos = arccos = _unary(ops.acos, "The angle from 0 to pi with this cosine; nan beyond -1 to 1.")
+    atan = arctan = _unary(ops.atan, "The angle from -pi/2 to pi/2 with this tangent.")
+    sinh = _unary(ops.sinh, "The hyperbolic sine.")
+    cosh = _unary(ops.cosh, "The hyperbolic cosine.")
+    asinh = arcsinh = _unary(ops.asinh, "The number with this hyperbolic sine.")
+    acosh = arccosh = _unary(ops.acosh, "The number from 0 up with this hyperbolic cosine; nan below 1.")
+    atanh = arctanh = _unary(ops.atanh, "The number with this hyperbolic tangent; nan beyond -1 to 1.")
+    expm1 = _unary(ops.expm1, "e**x - 1, exact near 0.")
+    log1p = _unary(ops.log1p, "log(1 + x), exact near 0.")
+    log2 = _unary(ops.log2, "The logarithm to base 2.")
+    log10 = _unary(ops.log10, "The logarithm to base 10.")
+    erf = _unary(ops.erf, "The error function, 2/sqrt(pi) times the integral of e**(-t*t) from 0 to x.")
+    erfc = _unary(ops.erfc, "1 - erf(x), exact for large x.")
+
+    exp2 = _composed("exp2", lambda x: x._run_after(ops.pow, 2.0), "2**x.")
+    rsqrt = _composed("rsqrt", lambda x: x**-0.5, "1 / sqrt(x).")
+    reciprocal = _composed("reciprocal", lambda x: x._run_after(ops.div, 1.0), "1 / x.")
+    deg2rad = _composed("deg2rad", lambda x: x * (math.pi / 180), "Degrees as radians.")
+    rad2deg = _composed("rad2deg", lambda x: x * (180 / math.pi), "Radians as degrees.")
+
+    def sinc(self) -> Tensor:
+        """sin(pi x) / (pi x), 1 at 0."""
+        zero = self._run(ops.eq, 0)
+        angle = zero._run(ops.where, 1.0, self._run(ops.mul, math.pi))
+        return zero._run(ops.where, 1.0, angle.sin() / angle)
+
+    def logit(self, eps: float | None = None) -> Tensor:
+        """log(x / (1 - x)), the inverse of sigmoid; with eps, x is first limited to eps..1-eps."""
+        x = self._run(ops.mul, 1.0) if eps is None else self.clip(eps, 1 - eps)
+        return (x / (1 - x)).log()
+
+    # ---- rounding and sign; whole numbers keep their dtype
+
+    floor = _unary(ops.floor, "The largest whole number that is not above; the gradient is 0.")
+    ceil = _unary(ops.ceil, "The smallest whole number that is not below; the gradient is 0.")
+    trunc = fix = _unary(ops.trunc, "Without the fraction, rounded towards 0; the gradient is 0.")
+    sign = sgn = _unary(ops.sign, "1, 0 or -1: the sign, 0 for nan; the gradient is 0.")
+
+    def round(self, *, decimals: int = 0) -> Tensor:
+        """Rounded to a number of decimals, halves to the even digit; the gradient is 0.
+
+        decimals   of a float tensor; negative for tens, hundreds, ...
+
+        Raises   DtypeError   decimals of whole numbers
+        Example
+        >>> import minigrad as mg
+        >>> mg.tensor([0.5, 1.5, 2.25]).round(), mg.tensor([2.25]).round(decimals=1)
+        (tensor([0., 2., 2.]), tensor([2.2]))
+        """
+        if decimals == 0:
+            return self._run(ops.round)
+        if self.dtype.kind != "f":
+            raise DtypeError(f"round: decimals is {decimals} for {self.dtype} numbers; convert them with .float()")
+        scale = 10.0 ** abs(decimals)
+        return (self * scale).round() / scale if decimals > 0 else (self / scale).round() * scale
+
+    frac = _composed("frac", lambda x: x - x.trunc(), "The fraction, with the sign of x.")
+    absolute = _unary(ops.abs, "The absolute value; the gradient at 0 is 0.")
+    negative = _unary(ops.neg, "-self.")
+
+    def positive(self) -> Tensor:
+        """The tensor itself, as +x.
+
+        Raises   DtypeError   a bool tensor has no sign
+        """
+        if self.dtype.kind == "b":
+            raise DtypeError("positive: a bool tensor has no sign; convert it with .long()")
+        return self  # type: ignore[return-value]
+
+    def nan_to_num(self, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None) -> Tensor:
+        """With numbers in place of nan, inf and -inf; None stands for the largest and the smallest of the dtype.
+
+        Example
+        >>> import minigrad as mg
+        >>> mg.tensor([float("nan"), float("inf"), 1.0]).nan_to_num(posinf=9)
+        tensor([0., 9., 1.])
+        """
+        if self.dtype.kind != "f":
+            return self.clone()
+        high = float(np.finfo(self.dtype).max) if posinf is None else posinf
+        low = float(np.finfo(self.dtype).min) if neginf is None else neginf
+        found = self.isneginf()._run(ops.where, low, self)
+        return self.isnan()._run(ops.where, nan, self.isposinf()._run(ops.where, high, found))
+
+    # ---- functions of two tensors, or a tensor and a number
+
+    def subtract(self, other: Any, *, alpha: float = 1) -> Tensor:
+        """self - alpha * other."""
+        return self.sub(other, alpha=alpha)
+
+    def divide(self, other: Any, *, rounding_mode: str | None = None) -> Tensor:
+        """self / other, rounded as by div."""
+        return self.div(other, rounding_mode=rounding_mode)
+
+    multiply = _binary(ops.mul, "self * other.")
+    true_divide = _binary(ops.div, "self / other; whole numbers give float32.")
+    remainder = _binary(ops.remainder, "self % other, with the sign of `other`.")
+    floor_divide = _binary(ops.floor_divide, "self // other, rounded down.")
+    fmod = _binary(ops.fmod, "What remains of self / other, with the sign of self.")
+
+    def _divide_rounded(self, other: Any, mode: str) -> Tensor:
+        if mode not in ("trunc", "floor"):
+            raise ValidationError(f"div: rounding_mode is {mode!r}; use None, 'trunc' or 'floor'")
+        if mode == "floor":
+            return self.floor_divide(other)
+        rest = self.fmod(other)
+        return (self / other).trunc() if rest.dtype.kind == "f" else (self - rest).floor_divide(other)
+
+    atan2 = arctan2 = _binary(ops.atan2, "The angle, in radians from -pi to pi, of the point (other, self).")
+    hypot = _binary(ops.hypot, "sqrt(self**2 + other**2), without overflow.")
+    copysign = _binary(ops.copysign, "The size of self with the sign of `other`.")
+    xlogy = _binary(ops.xlogy, "self * log(other), 0 where self is 0.")
+    logaddexp = _binary(ops.logaddexp, "log(e**self + e**other), without overflow.")
+    fmax = _binary(ops.fmax, "The larger of two elements; where one is nan, the other.")
+    fmin = _binary(ops.fmin, "The smaller of two elements; where one is nan, the other.")
+
+    def clamp_min(self, min: Any) -> Tensor:
+        """No element below `min`."""
+        return self.clip(min=min)
+
+    def clamp_max(self, max: Any) -> Tensor:
+        """No element above `max`."""
+        return self.clip(max=max)
+
+    def float_power(self, exponent: Any) -> Tensor:
+        """self to the power of `exponent`, in float64."""
+        return self.double() ** (exponent.double() if hasattr(exponent, "double") else exponent)
+
+    def heaviside(self, values: Tensor) -> Tensor:
+        """0 below 0, 1 above 0, and `values` at 0."""
+        return self._run(ops.eq, 0)._run(ops.where, values, self.gt(0).to(self.dtype))
+
+    def lerp(self, end: Tensor, weight: Any) -> Tensor:
+        """self + weight * (end - self): self at weight 0, `end` at weight 1.
+
+        Example
+        >>> import minigrad as mg
+        >>> mg.tensor([0.0, 8.0]).lerp(mg.tensor([4.0, 4.0]), 0.25)
+        tensor([1., 7.])
+        """
+        if isinstance(weight, float | int) and weight >= 0.5:
+            return end - (end - self) * (1 - weight)
+        return self + (end - self) * weight
+
+    def addcmul(self, tensor1: Tensor, tensor2: Tensor, *, value: float = 1) -> Tensor:
+        """self + value * tensor1 * tensor2."""
+        return self.add(tensor1 * tensor2, alpha=value)
+
+    def addcdiv(self, tensor1: Tensor, tensor2: Tensor, *, value: float = 1) -> Tensor:
+        """self + value * tensor1 / tensor2."""
+        return self.add(tensor1 / tensor2, alpha=value)
+
+
+# ---- in place
+
+IN_PLACE = """
+    abs absolute acos acosh addcdiv addcmul arccos arccosh arcsin arcsinh arctan arctan2 arctanh asin asinh atan atan2
+    atanh bitwise_and bitwise_left_shift bitwise_not bitwise_or bitwise_right_shift bitwise_xor ceil clamp clamp_max
+    clamp_min clip copysign cos cosh deg2rad div divide eq erf erfc exp exp2 expm1 fix float_power floor floor_divide
+    fmod frac ge greater greater_equal gt heaviside hypot le lerp less less_equal log log10 log1p log2 logical_and
+    logical_not logical_or logical_xor logit lt multiply nan_to_num ne neg negative not_equal pow rad2deg
+    reciprocal remainder round rsqrt sgn sigmoid sign sin sinc sinh sqrt square subtract tan tanh true_divide trunc
+    xlogy
+"""
+
+
+def in_place(name: str) -> Callable[..., Tensor]:
+    """Return a method that writes the result of the method `name` to the tensor, and returns the tensor."""
+
+    def method(self: Any, *args: Any, **kwargs: Any) -> Tensor:
+        given = (self, *args, *kwargs.values())
+        recorded = mode.grad_enabled and any(getattr(value, "requires_grad", False) for value in given)
+        self._refuse_change(name, recorded)
+        before = self.clone() if recorded and self._storage.shared else self  # the gradient may need the old value
+        result = getattr(before, name)(*args, **kwargs)
+        if result.shape != self.shape:
+            raise ShapeError(
+                f"{name} in place: the result has shape {result.shape}, the tensor {self.shape}; use x.{name}(...)"
+            )
+        if CATEGORIES[result.dtype.kind] > CATEGORIES[self.dtype.kind]:
+            raise DtypeError(
+                f"{name} in place: the result is {result.dtype}, the tensor {self.dtype}; "
+                f"convert it first, with .to(mg.{result.dtype})"
+            )
+        return self._change(ops.assign, result)
+
+    return _named(method, f"{name}_", f"x = x.{name}(...), written to the memory of x.")
+
+
+for _name in IN_PLACE.split():
+    setattr(Elementwise, f"{_name}_", in_place(_name))

@@ -20,7 +20,7 @@ def _dtype_of_difference(where, a, b):
     return dtype
 
 
-def _dtype_of_quotient(where, a, b):
+def dtype_of_quotient(where, a, b):
     dtype = result_type(where, a, b)
     return dtype if dtype.kind == "f" else FLOAT32
 
@@ -28,16 +28,18 @@ def _dtype_of_quotient(where, a, b):
 def _refuse_bool(where, a):
     if a.dtype == BOOL:
         raise DtypeError(f"{where}: a bool tensor has no negative; use ~x")
+    return a
 
 
-def _accept_all(where, a):
-    """abs and neg take whole numbers, too."""
+def keep_dtype(where, a):
+    """abs and sign take whole numbers and bool, too."""
+    return a
 
 
 add = binary("add", lambda a, b: a + b, np.add)
 sub = binary("sub", lambda a, b: a - b, np.subtract, _dtype_of_difference)
 mul = binary("mul", lambda a, b: a * b, np.multiply)
-div = binary("div", lambda a, b: a / b, np.divide, _dtype_of_quotient)
+div = binary("div", lambda a, b: a / b, np.divide, dtype_of_quotient)
 neg = unary("neg", lambda a: -a, np.negative, _refuse_bool, derivative=lambda do, g: do.neg(g))
 add_dispatch = add.dispatch  # for sums in place
 
@@ -113,7 +115,7 @@ def pow_gradient(do, g, a, b, out):
 
 maximum = binary("maximum", lambda a, b: a if a > b or a != a else b, np.maximum)
 minimum = binary("minimum", lambda a, b: a if a < b or a != a else b, np.minimum)
-abs_ = unary("abs", lambda a: abs(a), np.absolute, _accept_all)
+abs_ = unary("abs", lambda a: abs(a), np.absolute, keep_dtype)
 
 
 @maximum.gradient

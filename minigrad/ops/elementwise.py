@@ -13,18 +13,30 @@ from ..runtime import memory
 from ..runtime.kernel import Bytes, Memory
 from ..shapes import broadcast
 from .op import Dispatch, Op
-from .promotion import BOOL, INT64, cast_all, common_dtype, expect_fits, expect_float, fits, like, prepare, result_type
+from .promotion import (
+    BOOL,
+    INT64,
+    as_float,
+    cast_all,
+    common_dtype,
+    expect_fits,
+    expect_float,
+    fits,
+    like,
+    prepare,
+    result_type,
+)
 
 
-def unary(name, formula, reference, expect_dtype=expect_float, derivative=None) -> Op:
-    """An operation on one array, whose dtype expect_dtype(name, array) may refuse.
+def unary(name, formula, reference, convert=as_float, derivative=None) -> Op:
+    """An operation on one array, which convert(name, array) may convert or refuse; whole numbers become float32.
 
     derivative   g times the derivative, in terms of operations: a function of (do, g), and of a, out or both
     """
     dispatch = Dispatch(name, fill_by(reference), formula=formula)
 
     def forward(device, a):
-        expect_dtype(name, a)
+        a = convert(name, a)
         out = memory.empty_like(a)
         dispatch[device.type](a, out)
         return out
@@ -50,7 +62,7 @@ def binary(name, formula, reference, dtype_of=common_dtype) -> Op:
     return operation
 
 
-def activation(name, label, *, formula, backward, reference, reference_backward, second=None) -> Op:
+def activation(name, label, *, formula, backward, reference, reference_backward, second=None, whole=False) -> Op:
     """An activation, and the operation `name`_backward of its gradient.
 
     label               its name in pictures
@@ -61,6 +73,7 @@ def activation(name, label, *, formula, backward, reference, reference_backward,
                         the same in NumPy, on arrays
     second              the derivative of `backward` by its second argument, in terms of operations; None if it is 0:
                         second(do, g, x, **settings)
+    whole               whether whole numbers are converted to float32; otherwise they are refused
     """
     settings = tuple(inspect.signature(formula).parameters)[1:]
     kept = list(inspect.signature(backward).parameters)[1]
@@ -68,6 +81,7 @@ def activation(name, label, *, formula, backward, reference, reference_backward,
     backward_dispatch = Dispatch(f"{name}_backward", fill_by(reference_backward), formula=backward)
 
     def forward(device, x, **given):
+        x = as_float(name, x) if whole else x
         expect_float(name, x)
         out = memory.empty_like(x)
         forward_dispatch[device.type](x, *[given[setting] for setting in settings], out)

@@ -111,6 +111,11 @@ def like(device, shape, dtype, *operands):
     return memory.empty(shape, dtype, device)
 
 
+def as_float(where, x):
+    """The array, or whole numbers and bool as float32."""
+    return x if x.dtype.kind == "f" else _cast(x, FLOAT32)
+
+
 def expect_float(where, x) -> None:
     """Refuse whole numbers and bool."""
     if x.dtype.kind != "f":
