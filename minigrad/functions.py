@@ -52,14 +52,14 @@ __dir__ = __all__.copy
 __all__ += [
     "abs", "absolute", "acos", "acosh", "add", "addcdiv", "addcmul", "arccos", "arccosh", "arcsin", "arcsinh", "arctan",
     "arctan2", "arctanh", "asin", "asinh", "atan", "atan2", "atanh", "bitwise_and", "bitwise_left_shift", "bitwise_not",
-    "bitwise_or", "bitwise_right_shift", "bitwise_xor", "ceil", "clamp", "clamp_max", "clamp_min", "clip", "copysign",
-    "cos", "cosh", "deg2rad", "div", "divide", "eq", "erf", "erfc", "exp", "exp2", "expm1", "fix", "float_power",
-    "floor", "floor_divide", "fmax", "fmin", "fmod", "frac", "ge", "greater", "greater_equal", "gt", "heaviside",
-    "hypot", "isfinite", "isinf", "isnan", "isneginf", "isposinf", "le", "lerp", "less", "less_equal", "log", "log1p",
-    "log2", "log10", "logaddexp", "logical_and", "logical_not", "logical_or", "logical_xor", "logit", "lt", "maximum",
-    "minimum", "mul", "multiply", "nan_to_num", "ne", "neg", "negative", "not_equal", "positive", "pow", "rad2deg",
-    "reciprocal", "remainder", "round", "rsqrt", "sgn", "sign", "signbit", "sin", "sinc", "sinh", "sqrt", "square",
-    "sub", "subtract", "tan", "true_divide", "trunc", "xlogy",
+    "bitwise_or", "bitwise_right_shift", "bitwise_xor", "ceil", "clamp", "clamp_max", "clamp_min", "clip", "cos",
+    "cosh", "deg2rad", "div", "divide", "eq", "erf", "erfc", "exp", "exp2", "expm1", "fix", "floor", "floor_divide",
+    "fmax", "fmin", "fmod", "frac", "ge", "greater", "greater_equal", "gt", "hypot", "is_floating_point", "isfinite",
+    "isinf", "isnan", "isneginf", "isposinf", "le", "lerp", "less", "less_equal", "log", "log1p", "log2", "log10",
+    "logaddexp", "logical_and", "logical_not", "logical_or", "logical_xor", "logit", "lt", "maximum", "minimum", "mul",
+    "multiply", "nan_to_num", "ne", "neg", "negative", "not_equal", "positive", "pow", "rad2deg", "reciprocal",
+    "remainder", "round", "rsqrt", "sgn", "sign", "sin", "sinh", "sqrt", "square", "sub", "subtract", "tan",
+    "true_divide", "trunc",
 ]  # fmt: skip
 
 exp = make_function(Tensor.exp)
@@ -94,27 +94,25 @@ addcmul, bitwise_and = make_function(Tensor.addcmul), make_function(Tensor.bitwi
 bitwise_left_shift, bitwise_not = make_function(Tensor.bitwise_left_shift), make_function(Tensor.bitwise_not)
 bitwise_or, bitwise_right_shift = make_function(Tensor.bitwise_or), make_function(Tensor.bitwise_right_shift)
 bitwise_xor, ceil = make_function(Tensor.bitwise_xor), make_function(Tensor.ceil)
-clamp_max, clamp_min = make_function(Tensor.clamp_max), make_function(Tensor.clamp_min)
-copysign, cos, cosh = make_function(Tensor.copysign), make_function(Tensor.cos), make_function(Tensor.cosh)
-deg2rad, divide, eq = make_function(Tensor.deg2rad), make_function(Tensor.divide), make_function(Tensor.eq)
-erf, erfc, exp2 = make_function(Tensor.erf), make_function(Tensor.erfc), make_function(Tensor.exp2)
-expm1, float_power = make_function(Tensor.expm1), make_function(Tensor.float_power)
-floor, floor_divide = make_function(Tensor.floor), make_function(Tensor.floor_divide)
-fmax, fmin, fmod = make_function(Tensor.fmax), make_function(Tensor.fmin), make_function(Tensor.fmod)
-frac, heaviside, hypot = make_function(Tensor.frac), make_function(Tensor.heaviside), make_function(Tensor.hypot)
-isfinite, isinf, isnan = make_function(Tensor.isfinite), make_function(Tensor.isinf), make_function(Tensor.isnan)
-isneginf, isposinf, lerp = make_function(Tensor.isneginf), make_function(Tensor.isposinf), make_function(Tensor.lerp)
-log10, log1p, log2 = make_function(Tensor.log10), make_function(Tensor.log1p), make_function(Tensor.log2)
-logaddexp, logical_and = make_function(Tensor.logaddexp), make_function(Tensor.logical_and)
-logical_not, logical_or = make_function(Tensor.logical_not), make_function(Tensor.logical_or)
-logical_xor, logit = make_function(Tensor.logical_xor), make_function(Tensor.logit)
-multiply, nan_to_num = make_function(Tensor.multiply), make_function(Tensor.nan_to_num)
-negative, positive = make_function(Tensor.negative), make_function(Tensor.positive)
-rad2deg, reciprocal = make_function(Tensor.rad2deg), make_function(Tensor.reciprocal)
-remainder, round, rsqrt = make_function(Tensor.remainder), make_function(Tensor.round), make_function(Tensor.rsqrt)
-signbit, sin, sinc = make_function(Tensor.signbit), make_function(Tensor.sin), make_function(Tensor.sinc)
+clamp_max, clamp_min, cos = make_function(Tensor.clamp_max), make_function(Tensor.clamp_min), make_function(Tensor.cos)
+cosh, deg2rad, divide = make_function(Tensor.cosh), make_function(Tensor.deg2rad), make_function(Tensor.divide)
+eq, erf, erfc = make_function(Tensor.eq), make_function(Tensor.erf), make_function(Tensor.erfc)
+exp2, expm1, floor = make_function(Tensor.exp2), make_function(Tensor.expm1), make_function(Tensor.floor)
+floor_divide, fmax, fmin = make_function(Tensor.floor_divide), make_function(Tensor.fmax), make_function(Tensor.fmin)
+fmod, frac, hypot = make_function(Tensor.fmod), make_function(Tensor.frac), make_function(Tensor.hypot)
+is_floating_point, isfinite = make_function(Tensor.is_floating_point), make_function(Tensor.isfinite)
+isinf, isnan, isneginf = make_function(Tensor.isinf), make_function(Tensor.isnan), make_function(Tensor.isneginf)
+isposinf, lerp, log10 = make_function(Tensor.isposinf), make_function(Tensor.lerp), make_function(Tensor.log10)
+log1p, log2, logaddexp = make_function(Tensor.log1p), make_function(Tensor.log2), make_function(Tensor.logaddexp)
+logical_and, logical_not = make_function(Tensor.logical_and), make_function(Tensor.logical_not)
+logical_or, logical_xor = make_function(Tensor.logical_or), make_function(Tensor.logical_xor)
+logit, multiply = make_function(Tensor.logit), make_function(Tensor.multiply)
+nan_to_num, negative = make_function(Tensor.nan_to_num), make_function(Tensor.negative)
+positive, rad2deg = make_function(Tensor.positive), make_function(Tensor.rad2deg)
+reciprocal, remainder = make_function(Tensor.reciprocal), make_function(Tensor.remainder)
+round, rsqrt, sin = make_function(Tensor.round), make_function(Tensor.rsqrt), make_function(Tensor.sin)
 sinh, square, subtract = make_function(Tensor.sinh), make_function(Tensor.square), make_function(Tensor.subtract)
-tan, true_divide, xlogy = make_function(Tensor.tan), make_function(Tensor.true_divide), make_function(Tensor.xlogy)
+tan, true_divide = make_function(Tensor.tan), make_function(Tensor.true_divide)
 
 
 def pow(input: Tensor | float, exponent: Tensor | float) -> Tensor:

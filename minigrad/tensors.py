@@ -985,7 +985,7 @@ class Tensor(Elementwise, Reductions, LinearAlgebra, Shaping, Selection, Inspect
     def _refuse_change(self, name: str, recorded: Bool) -> None:
         """Refuse a change in place that would be lost, or that would make a gradient wrong."""
         array, alias = self.array, self._alias
-        if any(size > 1 and not stride for size, stride in zip(array.shape, array.strides, strict=True)):
+        if array.size and any(size > 1 and not stride for size, stride in zip(array.shape, array.strides, strict=True)):
             raise GraphError(
                 f"{name} in place: the tensor is expanded, so several of its elements share memory; change x.clone()"
             )

@@ -145,7 +145,7 @@ def _leaves(result):
 
 def _numbers(value):
     """Return a tensor, number or bool as a NumPy array of its own dtype."""
-    return np.asarray(value.detach().cpu().clone().numpy().copy() if hasattr(value, "detach") else value)
+    return np.asarray(value.detach().clone().cpu().numpy() if hasattr(value, "detach") else value)
 
 
 def evaluate(library, expression, **options):

@@ -116,10 +116,6 @@ class Elementwise(Methods):
     isinf = _composed("isinf", lambda x: x.isposinf() | x.isneginf(), "Whether elements are inf or -inf.")
     isfinite = _composed("isfinite", lambda x: (x > -math.inf) & (x < math.inf), "Neither nan, inf nor -inf.")
 
-    def signbit(self) -> Any:
-        """Whether elements are negative; -0.0 is."""
-        return (self._run_after(ops.copysign, 1.0) if self.dtype.kind == "f" else self).lt(0)
-
     # ---- functions of one tensor; whole numbers give float32
 
     sin = _unary(ops.sin, "The sine of an angle in radians.")
@@ -141,16 +137,10 @@ class Elementwise(Methods):
     erfc = _unary(ops.erfc, "1 - erf(x), exact for large x.")
 
     exp2 = _composed("exp2", lambda x: x._run_after(ops.pow, 2.0), "2**x.")
-    rsqrt = _composed("rsqrt", lambda x: x**-0.5, "1 / sqrt(x).")
+    rsqrt = _composed("rsqrt", lambda x: x.sqrt().reciprocal(), "1 / sqrt(x).")
     reciprocal = _composed("reciprocal", lambda x: x._run_after(ops.div, 1.0), "1 / x.")
     deg2rad = _composed("deg2rad", lambda x: x * (math.pi / 180), "Degrees as radians.")
     rad2deg = _composed("rad2deg", lambda x: x * (180 / math.pi), "Radians as degrees.")
-
-    def sinc(self) -> Tensor:
-        """sin(pi x) / (pi x), 1 at 0."""
-        zero = self._run(ops.eq, 0)
-        angle = zero._run(ops.where, 1.0, self._run(ops.mul, math.pi))
-        return zero._run(ops.where, 1.0, angle.sin() / angle)
 
     def logit(self, eps: float | None = None) -> Tensor:
         """log(x / (1 - x)), the inverse of sigmoid; with eps, x is first limited to eps..1-eps."""
@@ -236,8 +226,6 @@ class Elementwise(Methods):
 
     atan2 = arctan2 = _binary(ops.atan2, "The angle, in radians from -pi to pi, of the point (other, self).")
     hypot = _binary(ops.hypot, "sqrt(self**2 + other**2), without overflow.")
-    copysign = _binary(ops.copysign, "The size of self with the sign of `other`.")
-    xlogy = _binary(ops.xlogy, "self * log(other), 0 where self is 0.")
     logaddexp = _binary(ops.logaddexp, "log(e**self + e**other), without overflow.")
     fmax = _binary(ops.fmax, "The larger of two elements; where one is nan, the other.")
     fmin = _binary(ops.fmin, "The smaller of two elements; where one is nan, the other.")
@@ -249,14 +237,6 @@ class Elementwise(Methods):
     def clamp_max(self, max: Any) -> Tensor:
         """No element above `max`."""
         return self.clip(max=max)
-
-    def float_power(self, exponent: Any) -> Tensor:
-        """self to the power of `exponent`, in float64."""
-        return self.double() ** (exponent.double() if hasattr(exponent, "double") else exponent)
-
-    def heaviside(self, values: Tensor) -> Tensor:
-        """0 below 0, 1 above 0, and `values` at 0."""
-        return self._run(ops.eq, 0)._run(ops.where, values, self.gt(0).to(self.dtype))
 
     def lerp(self, end: Tensor, weight: Any) -> Tensor:
         """self + weight * (end - self): self at weight 0, `end` at weight 1.
@@ -284,11 +264,10 @@ class Elementwise(Methods):
 IN_PLACE = """
     abs absolute acos acosh addcdiv addcmul arccos arccosh arcsin arcsinh arctan arctan2 arctanh asin asinh atan atan2
     atanh bitwise_and bitwise_left_shift bitwise_not bitwise_or bitwise_right_shift bitwise_xor ceil clamp clamp_max
-    clamp_min clip copysign cos cosh deg2rad div divide eq erf erfc exp exp2 expm1 fix float_power floor floor_divide
-    fmod frac ge greater greater_equal gt heaviside hypot le lerp less less_equal log log10 log1p log2 logical_and
-    logical_not logical_or logical_xor logit lt multiply nan_to_num ne neg negative not_equal pow rad2deg
-    reciprocal remainder round rsqrt sgn sigmoid sign sin sinc sinh sqrt square subtract tan tanh true_divide trunc
-    xlogy
+    clamp_min clip cos cosh deg2rad div divide eq erf erfc exp exp2 expm1 fix floor floor_divide fmod frac ge greater
+    greater_equal gt hypot le lerp less less_equal log log10 log1p log2 logical_and logical_not logical_or logical_xor
+    logit lt multiply nan_to_num ne neg negative not_equal pow rad2deg reciprocal remainder round rsqrt sgn sigmoid
+    sign sin sinh sqrt square subtract tan tanh true_divide trunc
 """
 
 

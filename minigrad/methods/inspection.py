@@ -77,10 +77,6 @@ class Inspection(Methods):
         """False: there are no complex tensors."""
         return False
 
-    def is_signed(self) -> bool:
-        """Whether the dtype has negative numbers."""
-        return self.dtype.kind in "fi"
-
     # ---- sizes
 
     def nelement(self) -> int:
@@ -102,10 +98,6 @@ class Inspection(Methods):
 
     is_cuda: Any = property(lambda self: self.device.index is not None, doc="Whether the tensor is on a GPU.")
 
-    def get_device(self) -> int:
-        """The number of the tensor's GPU, -1 on the CPU."""
-        return -1 if self.device.index is None else self.device.index
-
     def is_contiguous(self) -> bool:
         """Whether the elements are in C order, as PyTorch would store them."""
         return self._in_c_order()
@@ -123,12 +115,6 @@ class Inspection(Methods):
         """
         strides = self._located(_c_order).strides
         return strides if dim is None else strides[existing_axis(dim, self.ndim, "stride")]
-
-    def storage_offset(self) -> int:
-        """The number of elements in the tensor's storage before its first one."""
-        memory = _c_order(self._root().array)
-        first = self._located(lambda root: memory)
-        return first.__array_interface__["data"][0] - memory.__array_interface__["data"][0]
 
     def data_ptr(self) -> int:
         """The address of the first element."""

@@ -8,6 +8,7 @@ import numpy as np
 from ..runtime import math
 from ..runtime.math import const
 from .elementwise import activation
+from .promotion import as_float
 
 relu = activation(  # nan stays nan
     "relu",
@@ -35,7 +36,7 @@ sigmoid = activation(  # its derivative is out * (1 - out)
     reference=lambda x: 1 / (1 + np.exp(-x)),
     reference_backward=lambda g, out: g * out * (1 - out),
     second=lambda do, g, out: do.mul(g, do.sub(1.0, do.mul(out, 2.0))),
-    whole=True,
+    convert=as_float,
 )
 
 tanh = activation(  # its derivative is 1 - out**2
@@ -46,5 +47,5 @@ tanh = activation(  # its derivative is 1 - out**2
     reference=np.tanh,
     reference_backward=lambda g, out: g * (1 - out * out),
     second=lambda do, g, out: do.mul(g, do.mul(out, -2.0)),
-    whole=True,
+    convert=as_float,
 )

@@ -62,7 +62,9 @@ def binary(name, formula, reference, dtype_of=common_dtype) -> Op:
     return operation
 
 
-def activation(name, label, *, formula, backward, reference, reference_backward, second=None, whole=False) -> Op:
+def activation(
+    name, label, *, formula, backward, reference, reference_backward, second=None, convert=expect_float
+) -> Op:
     """An activation, and the operation `name`_backward of its gradient.
 
     label               its name in pictures
@@ -73,7 +75,7 @@ def activation(name, label, *, formula, backward, reference, reference_backward,
                         the same in NumPy, on arrays
     second              the derivative of `backward` by its second argument, in terms of operations; None if it is 0:
                         second(do, g, x, **settings)
-    whole               whether whole numbers are converted to float32; otherwise they are refused
+    convert             convert(name, x) may convert or refuse x; whole numbers are refused
     """
     settings = tuple(inspect.signature(formula).parameters)[1:]
     kept = list(inspect.signature(backward).parameters)[1]
@@ -81,8 +83,7 @@ def activation(name, label, *, formula, backward, reference, reference_backward,
     backward_dispatch = Dispatch(f"{name}_backward", fill_by(reference_backward), formula=backward)
 
     def forward(device, x, **given):
-        x = as_float(name, x) if whole else x
-        expect_float(name, x)
+        x = convert(name, x)
         out = memory.empty_like(x)
         forward_dispatch[device.type](x, *[given[setting] for setting in settings], out)
         return out

@@ -16,8 +16,14 @@ from .op import Dispatch, Op, op
 from .promotion import BOOL, INT64, cast_all, common_dtype, prepare
 
 
-def _square(do, a):
-    return do.mul(a, a) if hasattr(a, "shape") else a * a
+def _square(do, a, more=0.0):
+    """a * a + more"""
+    square = do.mul(a, a) if hasattr(a, "shape") else a * a
+    return do.add(square, more) if more else square
+
+
+def _one_minus_square(do, a):
+    return do.sub(1.0, _square(do, a))
 
 
 def _zero(do, g):
@@ -27,38 +33,31 @@ def _zero(do, g):
 
 # ---- trigonometric and hyperbolic functions
 
+
+def _over_root(do, g, square):
+    return do.div(g, do.sqrt(square))
+
+
+def _slope_of_asin(do, g, a):
+    return _over_root(do, g, _one_minus_square(do, a))
+
+
 sin = unary("sin", lambda a: math.sin(a), np.sin, derivative=lambda do, g, a: do.mul(g, do.cos(a)))
 cos = unary("cos", lambda a: math.cos(a), np.cos, derivative=lambda do, g, a: do.neg(do.mul(g, do.sin(a))))
-tan = unary(
-    "tan", lambda a: math.tan(a), np.tan, derivative=lambda do, g, out: do.mul(g, do.add(_square(do, out), 1.0))
-)
+tan = unary("tan", lambda a: math.tan(a), np.tan, derivative=lambda do, g, out: do.mul(g, _square(do, out, 1.0)))
+asin = unary("asin", lambda a: math.asin(a), np.arcsin, derivative=_slope_of_asin)
+acos = unary("acos", lambda a: math.acos(a), np.arccos, derivative=lambda do, g, a: do.neg(_slope_of_asin(do, g, a)))
+atan = unary("atan", lambda a: math.atan(a), np.arctan, derivative=lambda do, g, a: do.div(g, _square(do, a, 1.0)))
 sinh = unary("sinh", lambda a: math.sinh(a), np.sinh, derivative=lambda do, g, a: do.mul(g, do.cosh(a)))
 cosh = unary("cosh", lambda a: math.cosh(a), np.cosh, derivative=lambda do, g, a: do.mul(g, do.sinh(a)))
-
-
-def _arc_sine_slope(do, g, a):
-    return do.div(g, do.sqrt(do.sub(1.0, _square(do, a))))
-
-
-asin = unary("asin", lambda a: math.asin(a), np.arcsin, derivative=lambda do, g, a: _arc_sine_slope(do, g, a))
-acos = unary("acos", lambda a: math.acos(a), np.arccos, derivative=lambda do, g, a: do.neg(_arc_sine_slope(do, g, a)))
-atan = unary(
-    "atan", lambda a: math.atan(a), np.arctan, derivative=lambda do, g, a: do.div(g, do.add(_square(do, a), 1.0))
-)
 asinh = unary(
-    "asinh",
-    lambda a: math.asinh(a),
-    np.arcsinh,
-    derivative=lambda do, g, a: do.div(g, do.sqrt(do.add(_square(do, a), 1.0))),
+    "asinh", lambda a: math.asinh(a), np.arcsinh, derivative=lambda do, g, a: _over_root(do, g, _square(do, a, 1.0))
 )
 acosh = unary(
-    "acosh",
-    lambda a: math.acosh(a),
-    np.arccosh,
-    derivative=lambda do, g, a: do.div(g, do.sqrt(do.sub(_square(do, a), 1.0))),
+    "acosh", lambda a: math.acosh(a), np.arccosh, derivative=lambda do, g, a: _over_root(do, g, _square(do, a, -1.0))
 )
 atanh = unary(
-    "atanh", lambda a: math.atanh(a), np.arctanh, derivative=lambda do, g, a: do.div(g, do.sub(1.0, _square(do, a)))
+    "atanh", lambda a: math.atanh(a), np.arctanh, derivative=lambda do, g, a: do.div(g, _one_minus_square(do, a))
 )
 atan2 = binary("atan2", lambda a, b: math.atan2(a, b), np.arctan2, dtype_of_quotient)
 hypot = binary("hypot", lambda a, b: libm.hypot(a, b), np.hypot, dtype_of_quotient)
@@ -79,12 +78,12 @@ def hypot_gradient(do, g, a, b, out):
 
 # ---- logarithms, powers, error functions
 
+LOG_2, LOG_10 = libm.log(2), libm.log(10)
+
 expm1 = unary("expm1", lambda a: math.expm1(a), np.expm1, derivative=lambda do, g, out: do.mul(g, do.add(out, 1.0)))
 log1p = unary("log1p", lambda a: math.log1p(a), np.log1p, derivative=lambda do, g, a: do.div(g, do.add(a, 1.0)))
-log2 = unary("log2", lambda a: math.log2(a), np.log2, derivative=lambda do, g, a: do.div(g, do.mul(a, libm.log(2))))
-log10 = unary(
-    "log10", lambda a: math.log10(a), np.log10, derivative=lambda do, g, a: do.div(g, do.mul(a, libm.log(10)))
-)
+log2 = unary("log2", lambda a: math.log2(a), np.log2, derivative=lambda do, g, a: do.div(g, do.mul(a, LOG_2)))
+log10 = unary("log10", lambda a: math.log10(a), np.log10, derivative=lambda do, g, a: do.div(g, do.mul(a, LOG_10)))
 
 
 def _bell(do, g, a):
@@ -92,7 +91,7 @@ def _bell(do, g, a):
     return do.mul(g, do.mul(do.exp(do.neg(_square(do, a))), 2 / libm.sqrt(libm.pi)))
 
 
-erf = unary("erf", lambda a: math.erf(a), math.erf_array, derivative=lambda do, g, a: _bell(do, g, a))
+erf = unary("erf", lambda a: math.erf(a), math.erf_array, derivative=_bell)
 _erfc_elements = np.frompyfunc(libm.erfc, 1, 1)
 erfc = unary(
     "erfc",
@@ -100,30 +99,6 @@ erfc = unary(
     lambda a: np.asarray(_erfc_elements(a), a.dtype),
     derivative=lambda do, g, a: do.neg(_bell(do, g, a)),
 )
-
-
-def _xlogy(a, b):
-    return b if b != b else const(0, a) if a == const(0, a) else a * math.log(b)
-
-
-def _xlogy_array(a, b):
-    return np.where(np.isnan(b), b, np.where(np.equal(a, 0), 0, a * np.log(b)))
-
-
-xlogy = binary("xlogy", _xlogy, _xlogy_array, dtype_of_quotient)
-
-
-@xlogy.gradient
-def xlogy_gradient(do, g, a, b):
-    """g log(b), 0 where a is 0 and b is not above 0; g a / b."""
-
-    def by_a():
-        slope = do.xlogy(g, b)
-        if hasattr(b, "shape"):
-            return do.where(do.mul(do.eq(a, 0), do.le(b, 0)), 0.0, slope)
-        return do.where(do.eq(a, 0), 0.0, slope) if b <= 0 else slope
-
-    return by_a, lambda: do.div(do.mul(g, a), b)
 
 
 def _logaddexp(a, b):
@@ -168,18 +143,12 @@ round_ = _rounding("round", lambda a: math.rint(a), np.rint)
 sign = unary(
     "sign",
     lambda a: const(1, a) if a > const(0, a) else const(-1, a) if a < const(0, a) else const(0, a),
-    lambda a: np.where(a > 0, 1, np.where(a < 0, -1, 0)),
+    lambda a: np.subtract(a > 0, a < 0, dtype=np.int8).astype(a.dtype),
     keep_dtype,
     derivative=lambda do, g: _zero(do, g),
 )
-copysign = binary("copysign", lambda a, b: libm.copysign(a, b), np.copysign, dtype_of_quotient)
 fmax = binary("fmax", lambda a, b: a if a >= b or b != b else b, np.fmax)
 fmin = binary("fmin", lambda a, b: a if a <= b or b != b else b, np.fmin)
-
-
-@copysign.gradient
-def copysign_gradient(do, g, a, out):
-    return lambda: do.mul(g, do.where(do.eq(a, 0), 0.0, do.div(out, a))), lambda: _zero(do, g)
 
 
 @fmax.gradient
@@ -221,7 +190,7 @@ def _division(name, formula, whole, reference) -> Op:
         dtype = common_dtype(name, a, b)
         if dtype == BOOL:
             raise DtypeError(f"{name}: bool tensors cannot be divided; convert one with .long()")
-        if dtype.kind != "f":
+        if dtype.kind != "f" and getattr(a, "size", 1):
             wrong = cast_all(INT64, eq.forward(device, b, 0))[0] if memory.is_array(b) else int(b == 0)
             device.expect_range(wrong, 0, 1, 0, _division_by_zero, name)
         operands, out = prepare(name, device, dtype, a, b)

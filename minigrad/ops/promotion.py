@@ -116,7 +116,8 @@ def as_float(where, x):
     return x if x.dtype.kind == "f" else _cast(x, FLOAT32)
 
 
-def expect_float(where, x) -> None:
-    """Refuse whole numbers and bool."""
+def expect_float(where, x):
+    """The array; whole numbers and bool are refused."""
     if x.dtype.kind != "f":
         raise DtypeError(f"{where}: expected a float tensor, got {x.dtype}; convert it with .float()")
+    return x
