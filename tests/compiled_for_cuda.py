@@ -37,6 +37,7 @@ from minigrad.runtime.cuda.kernel import Kernel  # noqa: E402
 two_examples = settings(
     max_examples=2, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
 )
+REDUCING = {f"cuda.mathematics.{name}-a" for name in ("sin", "cos", "tan")}  # NVIDIA's reduce large angles in float64
 problems: list[str] = []
 count = 0
 
@@ -47,6 +48,8 @@ def compile_and_check(kernel, kinds):
     ptx, entry = kernel.ptx(kinds, CAPABILITY)
     driver.link(ptx, CAPABILITY)
     count += 1
+    if kernel.name in REDUCING:
+        return entry.encode() + b"\n"
     floats = {kind[0].char if isinstance(kind, tuple) else kind.char for kind in kinds} & {"f", "d"}
     if floats == {"f"} and re.search(r"\.f64", ptx):
         problems.append(f"{kernel.name} {kinds}: computes in float64")
