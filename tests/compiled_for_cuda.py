@@ -131,12 +131,12 @@ def train_lenet(N, size):
     model = LeNet5(image_size=size).to("cuda")
     images, labels = mg.ones(N, 1, size, size, device="cuda"), mg.zeros(N, dtype=mg.int64, device="cuda")
     F.cross_entropy(model(images), labels).backward()
-    for kind, settings in (
+    for kind, options in (
         *[(optim.SGD, {}), (optim.SGD, {"momentum": 0.9}), (optim.SGD, {"momentum": 0.9, "nesterov": True})],
         *[(optim.Adam, {}), (optim.Adam, {"amsgrad": True}), (optim.Adagrad, {}), (optim.Adadelta, {})],
         *[(optim.RMSprop, {"momentum": m, "centered": c}) for m in (0, 0.9) for c in (False, True)],
     ):
-        kind(model.parameters(), **settings).step()
+        kind(model.parameters(), **options).step()
 
 
 if __name__ == "__main__":
