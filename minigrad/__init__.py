@@ -16,12 +16,13 @@ from .dtypes import *  # noqa: F403
 from .functions import *  # noqa: F403
 from .precompile import warmup
 from .profiler import profile
-from .random import get_rng_state, initial_seed, manual_seed, set_rng_state
+from .random import Generator, default_generator, get_rng_state, initial_seed, manual_seed, seed, set_rng_state
 from .replay import graph
 from .runtime.device import device
 from .runtime.precision import get_float32_matmul_precision, set_float32_matmul_precision
 from .runtime.threads import get_num_threads, set_flush_denormal, set_num_threads
 from .serialization import load, save
+from .shapes import Size
 from .tape import enable_grad, is_grad_enabled, no_grad
 from .tensors import Tensor, bool_ as bool, float32, float64, int32, int64, tensor, uint8
 
@@ -30,11 +31,14 @@ __version__ = "0.1.0"  # the only place: pyproject.toml reads it here
 LATER = ("data", "datasets", "models", "nn", "optim", "viz")  # importing viz alone takes as long as all of the above
 
 __all__ = [
+    "Generator",
+    "Size",
     "Tensor",
     "bool",
     "cuda",
     "data",
     "datasets",
+    "default_generator",
     "device",
     "dtype",
     "enable_grad",
@@ -58,6 +62,7 @@ __all__ = [
     "profile",
     "random",
     "save",
+    "seed",
     "set_float32_matmul_precision",
     "set_flush_denormal",
     "set_num_threads",

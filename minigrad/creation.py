@@ -1,102 +1,101 @@
 """Functions that make tensors: constants, ranges, random numbers, borrowed memory; and that join them."""
 
 from collections.abc import Sequence
+from functools import partial
 from math import ceil, isfinite
 from operator import index
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 
 from . import ops, shapes
+from .checks import number_in_range
 from .errors import DtypeError, ShapeError, ValidationError
 from .ops.promotion import expect_fits, result_type
-from .random import generator
+from .random import Generator
 from .runtime.device import CPU, device as Device
-from .tensors import Tensor, _constant, _known_dtype, _make, apply, float32, int64, tensor
+from .streams import generator
+from .tensors import Tensor, _constant, _known_dtype, _make, apply, int64, tensor
 
-__all__ = [
-    "arange",
-    "as_tensor",
-    "cat",
-    "eye",
-    "from_dlpack",
-    "from_numpy",
-    "full",
-    "linspace",
-    "ones",
-    "ones_like",
-    "rand",
-    "randint",
-    "randn",
-    "randperm",
-    "stack",
-    "where",
-    "zeros",
-    "zeros_like",
-]
+__all__: list[str] = []
 __dir__ = __all__.copy
 
 
-def _sizes(where: str, shape: Sequence[Any]) -> tuple[int, ...]:
-    """The sizes given as zeros(2, 3) or zeros((2, 3))."""
-    sizes = tuple(shape[0]) if len(shape) == 1 and isinstance(shape[0], tuple | list) else tuple(shape)
-    if any(isinstance(size, bool) or not hasattr(size, "__index__") or size < 0 for size in sizes):
-        raise ShapeError(
-            f"{where}: {sizes} is not a shape; use whole numbers of 0 or more, and names for dtype= and device="
-        )
-    return tuple([index(size) for size in sizes])
+class Options(TypedDict, total=False):
+    """What the functions that make tensors take by name.
+
+    dtype           of the elements; each function names its default
+    device          'cpu' (default), 'cuda' or 'numpy'
+    requires_grad   whether operations on the tensor are recorded
+    pin_memory      only False, for PyTorch's scripts
+    """
+
+    dtype: Any
+    device: Any
+    requires_grad: bool
+    pin_memory: bool
 
 
-def _filled(
-    where: str, shape: Sequence[Any], value: float, dtype: Any, device: str | Device, requires_grad: bool
-) -> Tensor:
-    place, kind = Device(device), _known_dtype(dtype, where)
+class RandomOptions(Options, total=False):
+    """Options, and a mg.Generator to draw from; without one, the numbers follow from mg.manual_seed."""
+
+    generator: Generator | None
+
+
+# ---- constants and ranges
+
+__all__ += ["arange", "empty", "empty_like", "eye", "full", "full_like", "linspace", "logspace", "ones", "ones_like"]
+__all__ += ["scalar_tensor", "zeros", "zeros_like"]
+
+
+def _filled(where: str, sizes: tuple[int, ...], value: float, options: Any, default: Any = None) -> Tensor:
+    kind, place = _settings(where, options, default)
+    result_type(where, value)  # refuses what is no number
     expect_fits(where, value, kind)
-    return _on(place, place.full(_sizes(where, shape), value, kind), requires_grad)
+    return _on(place, place.full(sizes, value, kind), options)
 
 
-def _drawn(
-    where: str, draw: Any, shape: Sequence[Any], dtype: Any, device: str | Device, requires_grad: bool
-) -> Tensor:
-    kind = _known_dtype(dtype, where)
-    if kind.kind != "f":
-        raise DtypeError(f"{where}: random numbers are float32 or float64, not {kind}; use randint for whole numbers")
-    return _new(np.asarray(draw(_sizes(where, shape))).astype(kind), device, requires_grad)
+def _settings(where: str, options: Any, default: Any = None) -> tuple[np.dtype, Device]:
+    """The dtype and the device of a new tensor."""
+    for name in options.keys() - (Options.__annotations__ | RandomOptions.__annotations__).keys():
+        raise DtypeError(f"{where}: there is no argument {name!r}; use dtype=, device= and requires_grad=")
+    if options.get("pin_memory"):
+        raise ValidationError(f"{where}: pin_memory is True, but there is no pinned memory here; leave it out")
+    dtype, place = options.get("dtype"), options.get("device")
+    return _known_dtype(default if dtype is None else dtype, where), Device(CPU if place is None else place)
 
 
-def _new(array: np.ndarray, device: str | Device, requires_grad: bool) -> Tensor:
-    place = Device(device)
-    return _on(place, place.from_host(array), requires_grad)
-
-
-def _on(place: Device, array: Any, requires_grad: bool) -> Tensor:
+def _on(place: Device, array: Any, options: Any) -> Tensor:
     made = _constant(_make(array, place, None))
-    return made.requires_grad_() if requires_grad else made
+    return made.requires_grad_() if options.get("requires_grad") else made
 
 
-def zeros(*shape: Any, dtype: Any = float32, device: str | Device = CPU, requires_grad: bool = False) -> Tensor:
+def zeros(*shape: Any, size: Any = None, **options: Unpack[Options]) -> Tensor:
     """A tensor of zeros.
 
     Example
     >>> zeros(2, 3).shape
     (2, 3)
     """
-    return _filled("zeros", shape, 0, dtype, device, requires_grad)
+    return _filled("zeros", shapes.given_shape("zeros", shape, size), 0, options)
 
 
-def ones(*shape: Any, dtype: Any = float32, device: str | Device = CPU, requires_grad: bool = False) -> Tensor:
+def ones(*shape: Any, size: Any = None, **options: Unpack[Options]) -> Tensor:
     """A tensor of ones.
 
     Example
     >>> ones(2)
     tensor([1., 1.])
     """
-    return _filled("ones", shape, 1, dtype, device, requires_grad)
+    return _filled("ones", shapes.given_shape("ones", shape, size), 1, options)
 
 
-def full(
-    shape: Sequence[int], fill_value: Any, dtype: Any = None, device: str | Device = CPU, requires_grad: bool = False
-) -> Tensor:
+def empty(*shape: Any, size: Any = None, memory_format: Any = None, **options: Unpack[Options]) -> Tensor:
+    """A tensor whose elements are still to be written; they are 0."""
+    return _filled("empty", shapes.given_shape("empty", shape, size), 0, options)
+
+
+def full(size: Any, fill_value: Any, **options: Unpack[Options]) -> Tensor:
     """A tensor in which every element is `fill_value`.
 
     dtype    if None: bool for a bool, int64 for a whole number, float32 for other numbers
@@ -106,44 +105,53 @@ def full(
     >>> full((2,), 7.0)
     tensor([7., 7.])
     """
-    value = fill_value.item() if hasattr(fill_value, "item") else fill_value
-    kind = result_type("full", value) if dtype is None else dtype
-    return _filled("full", shape if isinstance(shape, tuple | list) else (shape,), value, kind, device, requires_grad)
+    value = _number(fill_value)
+    return _filled("full", shapes.given_shape("full", (), size), value, options, result_type("full", value))
 
 
-def zeros_like(x: Tensor, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
-    """Zeros in the shape of x; dtype and device are those of x if they are None.
+def scalar_tensor(s: Any, **options: Unpack[Options]) -> Tensor:
+    """A tensor () of one number, float32 if dtype is None."""
+    return _filled("scalar_tensor", (), _number(s), options)
+
+
+def _number(value: Any) -> Any:
+    """A Python number, also from a tensor or an array of one."""
+    return value.item() if hasattr(value, "item") else value
+
+
+def zeros_like(input: Tensor, **options: Unpack[Options]) -> Tensor:
+    """Zeros in the shape of a tensor, in its dtype and on its device unless others are given.
 
     Example
     >>> zeros_like(ones(2))
     tensor([0., 0.])
     """
-    return _alike("zeros_like", x, 0, dtype, device, requires_grad)
+    return zeros(**_as_in("zeros_like", input, options))
 
 
-def ones_like(x: Tensor, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
-    """Ones in the shape of x; dtype and device are those of x if they are None.
-
-    Example
-    >>> ones_like(zeros(2))
-    tensor([1., 1.])
-    """
-    return _alike("ones_like", x, 1, dtype, device, requires_grad)
+def ones_like(input: Tensor, **options: Unpack[Options]) -> Tensor:
+    """Ones; otherwise as zeros_like."""
+    return ones(**_as_in("ones_like", input, options))
 
 
-def _alike(where: str, x: Tensor, value: float, dtype: Any, device: Any, requires_grad: bool) -> Tensor:
-    kind, place = x.dtype if dtype is None else dtype, x.device if device is None else device
-    return _filled(where, (x.shape,), value, kind, place, requires_grad)
+def empty_like(input: Tensor, **options: Unpack[Options]) -> Tensor:
+    """Elements still to be written; otherwise as zeros_like."""
+    return zeros(**_as_in("empty_like", input, options))
 
 
-def arange(
-    start: Any,
-    end: Any = None,
-    step: Any = 1,
-    dtype: Any = None,
-    device: str | Device = CPU,
-    requires_grad: bool = False,
-) -> Tensor:
+def full_like(input: Tensor, fill_value: Any, **options: Unpack[Options]) -> Tensor:
+    """`fill_value` everywhere; otherwise as zeros_like."""
+    return full(fill_value=fill_value, **_as_in("full_like", input, options))
+
+
+def _as_in(where: str, x: Tensor, options: Any) -> Any:
+    """The options, with the shape of x, and with its dtype and device where they are None."""
+    _check_tensors(where, [x])
+    given = {name: value for name, value in options.items() if value is not None and name != "memory_format"}
+    return {"size": x.shape, "dtype": x.dtype, "device": x.device, **given}
+
+
+def arange(start: Any, end: Any = None, step: Any = 1, **options: Unpack[Options]) -> Tensor:
     """start, start + step, ... up to but not including end; arange(end) starts at 0.
 
     dtype    if None: int64 for whole numbers, float32 for others
@@ -155,8 +163,8 @@ def arange(
     tensor([0, 1, 2])
     """
     given = (0, start, step) if end is None else (start, end, step)
-    first, last, step = numbers = [number.item() if hasattr(number, "item") else number for number in given]
-    kind = _known_dtype(result_type("arange", *numbers, 0) if dtype is None else dtype, "arange")
+    first, last, step = numbers = [_number(number) for number in given]
+    kind, place = _settings("arange", options, result_type("arange", *numbers, 0))
     if step == 0:
         raise ValidationError("arange: step is 0; give a step up or down")
     if not all(isfinite(number) for number in numbers) or (last - first) * step < 0:
@@ -168,13 +176,11 @@ def arange(
         expect_fits("arange", first, kind)
         expect_fits("arange", first + (count - 1) * step, kind)
     places = np.arange(max(int(count), 0), dtype=np.int64 if kind.kind != "f" else np.float64)
-    return _new((first + step * places).astype(kind), device, requires_grad)
+    return _on(place, place.from_host((first + step * places).astype(kind)), options)
 
 
-def linspace(
-    start: float, end: float, steps: int, dtype: Any = float32, device: str | Device = CPU, requires_grad: bool = False
-) -> Tensor:
-    """`steps` evenly spaced numbers from start to end, both included.
+def linspace(start: Any, end: Any, steps: int, **options: Unpack[Options]) -> Tensor:
+    """`steps` evenly spaced numbers from start to end, both included; float32 if dtype is None.
 
     Raises   ValidationError   fewer than 0 steps
              DtypeError        a dtype of whole numbers
@@ -182,18 +188,31 @@ def linspace(
     >>> linspace(0, 1, 3)
     tensor([0. , 0.5, 1. ])
     """
-    kind = _known_dtype(dtype, "linspace")
+    return _spaced("linspace", np.linspace, start, end, steps, options)
+
+
+def logspace(start: Any, end: Any, steps: int, base: float = 10.0, **options: Unpack[Options]) -> Tensor:
+    """base to the power of evenly spaced numbers from start to end; otherwise as linspace.
+
+    Example
+    >>> logspace(0, 2, 3)
+    tensor([  1.,  10., 100.])
+    """
+    return _spaced("logspace", partial(np.logspace, base=base), start, end, steps, options)
+
+
+def _spaced(where: str, spaced: Any, start: Any, end: Any, steps: int, options: Any) -> Tensor:
+    kind, place = _settings(where, options)
     if kind.kind != "f":
-        raise DtypeError(f"linspace: {kind} does not hold fractions; use a float dtype, and .to() afterwards")
-    result_type("linspace", start, end)  # refuses what is no number
+        raise DtypeError(f"{where}: {kind} does not hold fractions; use a float dtype, and .to() afterwards")
+    start, end = _number(start), _number(end)
+    result_type(where, start, end)  # refuses what is no number
     if not hasattr(steps, "__index__") or steps < 0:
-        raise ValidationError(f"linspace: {steps} steps; give 0 or more")
-    return _new(np.linspace(start, end, steps, dtype=kind), device, requires_grad)
+        raise ValidationError(f"{where}: {steps} steps; give 0 or more")
+    return _on(place, place.from_host(spaced(start, end, steps, dtype=kind)), options)
 
 
-def eye(
-    n: int, m: int | None = None, dtype: Any = float32, device: str | Device = CPU, requires_grad: bool = False
-) -> Tensor:
+def eye(n: int, m: int | None = None, **options: Unpack[Options]) -> Tensor:
     """The matrix (n, m), square if m is None, with ones on the diagonal and zeros elsewhere.
 
     Example
@@ -201,34 +220,67 @@ def eye(
     tensor([[1., 0., 0.],
             [0., 1., 0.]])
     """
-    rows, columns = _sizes("eye", (n, n if m is None else m))
-    return _new(np.eye(rows, columns, dtype=_known_dtype(dtype, "eye")), device, requires_grad)
+    rows, columns = shapes.given_shape("eye", (n, n if m is None else m))
+    kind, place = _settings("eye", options)
+    return _on(place, place.from_host(np.eye(rows, columns, dtype=kind)), options)
 
 
-def randn(*shape: Any, dtype: Any = float32, device: str | Device = CPU, requires_grad: bool = False) -> Tensor:
+# ---- random numbers
+
+__all__ += ["normal", "rand", "rand_like", "randint", "randint_like", "randn", "randn_like", "randperm"]
+
+
+def randn(*shape: Any, size: Any = None, **options: Unpack[RandomOptions]) -> Tensor:
     """Random numbers of the normal distribution, mean 0 and standard deviation 1.
 
     Example
     >>> randn(2, 3).shape
     (2, 3)
     """
-    return _drawn("randn", generator().standard_normal, shape, dtype, device, requires_grad)
+    return _drawn("randn", lambda random, sizes, kind: random.standard_normal(sizes), shape, size, options)
 
 
-def rand(*shape: Any, dtype: Any = float32, device: str | Device = CPU, requires_grad: bool = False) -> Tensor:
-    """Random numbers, uniform from 0 up to but not including 1.
+def rand(*shape: Any, size: Any = None, **options: Unpack[RandomOptions]) -> Tensor:
+    """Random numbers, uniform from 0 up to but not including 1; see randn.
 
     Example
     >>> bool((rand(100) < 1).all())
     True
     """
-    kind = _known_dtype(dtype, "rand")
-    width = np.float32 if kind == float32 else np.float64  # drawn in this dtype: rounding float64 could give 1
-    return _drawn("rand", lambda sizes: generator().random(sizes, width), shape, kind, device, requires_grad)
+    # drawn in this dtype: rounding float64 could give 1
+    return _drawn("rand", lambda random, sizes, kind: random.random(sizes, kind.type), shape, size, options)
 
 
-def randint(low: int, high: Any, shape: Any = None, dtype: Any = int64, device: str | Device = CPU) -> Tensor:
-    """Random whole numbers from low to high - 1; randint(high, shape) starts at 0.
+def _drawn(where: str, draw: Any, shape: Any, size: Any, options: Any) -> Tensor:
+    kind, place = _settings(where, options)
+    if kind.kind != "f":
+        raise DtypeError(f"{where}: random numbers are float32 or float64, not {kind}; use randint for whole numbers")
+    source = generator(options.get("generator"))
+    return _on(
+        place,
+        place.from_host(np.asarray(draw(source, shapes.given_shape(where, shape, size), kind)).astype(kind)),
+        options,
+    )
+
+
+def rand_like(input: Tensor, **options: Unpack[RandomOptions]) -> Tensor:
+    """rand in the shape of a tensor, in its dtype and on its device unless others are given."""
+    return rand(**_as_in("rand_like", input, options))
+
+
+def randn_like(input: Tensor, **options: Unpack[RandomOptions]) -> Tensor:
+    """randn; otherwise as rand_like."""
+    return randn(**_as_in("randn_like", input, options))
+
+
+def randint_like(input: Tensor, low: int, high: int | None = None, **options: Unpack[RandomOptions]) -> Tensor:
+    """randint; otherwise as rand_like."""
+    ends = (0, low) if high is None else (low, high)
+    return randint(*ends, **_as_in("randint_like", input, options))
+
+
+def randint(low: Any = 0, high: Any = None, size: Any = None, **options: Unpack[RandomOptions]) -> Tensor:
+    """Random whole numbers from low to high - 1; randint(high, size) starts at 0.  int64 if dtype is None.
 
     Raises   ValidationError   high is not larger than low, or they are not whole
              DtypeError        the dtype does not hold the numbers
@@ -236,27 +288,64 @@ def randint(low: int, high: Any, shape: Any = None, dtype: Any = int64, device: 
     >>> int(randint(3, 4, (1,)))
     3
     """
-    if shape is None:
-        low, high, shape = 0, low, high
+    if size is None or high is None:
+        low, high, size = 0, low, high if size is None else size
     if any(isinstance(end, bool) or not hasattr(end, "__index__") for end in (low, high)):
         raise ValidationError(f"randint: from {low} up to {high}; give whole numbers, and the shape as (2, 3)")
-    first, last, sizes, kind = index(low), index(high), _sizes("randint", (shape,)), _known_dtype(dtype, "randint")
+    first, last, sizes = index(low), index(high), shapes.given_shape("randint", (), size)
+    kind, place = _settings("randint", options, int64)
     if first >= last:
         raise ValidationError(f"randint: low is {low} and high is {high}; high must be larger than low")
     for end in (first, last - 1):
         expect_fits("randint", end, int64 if kind.kind == "f" else kind)
-    return _new(generator().integers(first, last, sizes).astype(kind), device, False)
+    return _on(
+        place, place.from_host(generator(options.get("generator")).integers(first, last, sizes).astype(kind)), options
+    )
 
 
-def randperm(n: int, device: str | Device = CPU) -> Tensor:
-    """The numbers 0 to n-1 in random order.
+def randperm(n: int, **options: Unpack[RandomOptions]) -> Tensor:
+    """The numbers 0 to n-1 in random order; int64 if dtype is not given.
 
     Example
     >>> sorted(randperm(3).tolist())
     [0, 1, 2]
     """
-    _sizes("randperm", (n,))
-    return _new(generator().permutation(n), device, False)
+    shapes.given_shape("randperm", (n,))
+    kind, place = _settings("randperm", options, int64)
+    expect_fits("randperm", max(n - 1, 0), kind)
+    return _on(place, place.from_host(generator(options.get("generator")).permutation(n).astype(kind)), options)
+
+
+def normal(
+    mean: Any = 0.0, std: Any = 1.0, size: Any = None, *, generator: Any = None, **options: Unpack[Options]
+) -> Tensor:
+    """Random numbers of normal distributions, without a gradient.
+
+    mean, std   numbers, or tensors that broadcast: one distribution for each element
+    size        shape of the result, if both are numbers
+
+    Raises   ValidationError   a deviation is negative, or both are numbers and there is no size
+    Example
+    >>> normal(zeros(2), 0.0)
+    tensor([0., 0.])
+    """
+    if isinstance(mean, Tensor) or isinstance(std, Tensor):
+        mean, std = [part.detach() if isinstance(part, Tensor) else part for part in (mean, std)]
+        if isinstance(std, Tensor):
+            (std >= 0)._expect_all("normal: a number in std is negative; use numbers from 0 on")
+        else:
+            number_in_range("normal", "std", std, 0)
+        shape = shapes.broadcast("normal", *[part.shape for part in (mean, std) if isinstance(part, Tensor)])
+        drawn = (mean if isinstance(mean, Tensor) else std).expand(shape).clone().normal_(generator=generator)
+        return drawn * std + mean
+    if size is None:
+        raise ValidationError("normal: mean and std are numbers; give the shape as size=")
+    return empty(size, **options).normal_(mean, std, generator=generator)
+
+
+# ---- memory of others
+
+__all__ += ["as_tensor", "asarray", "from_dlpack", "from_numpy"]
 
 
 def from_numpy(array: np.ndarray) -> Tensor:
@@ -343,6 +432,18 @@ def from_dlpack(source: Any) -> Tensor:
     return made
 
 
+def asarray(obj: Any, *, dtype: Any = None, device: Any = None, copy: bool | None = None) -> Tensor:
+    """as_tensor, or with copy=True a tensor of its own memory."""
+    made = as_tensor(obj, dtype, device)
+    return made.detach().clone() if copy else made
+
+
+# ---- several tensors
+
+__all__ += ["atleast_1d", "atleast_2d", "atleast_3d", "broadcast_tensors", "cat", "column_stack", "concat"]
+__all__ += ["concatenate", "dstack", "hstack", "row_stack", "stack", "vstack", "where"]
+
+
 def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """Tensors joined along an existing axis.
 
@@ -357,6 +458,74 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     empty = (*shape[:axis], 0, *shape[axis + 1 :])  # as in PyTorch, a tensor of shape (0,) fits any other
     parts = [part.reshape(empty) if part.shape == (0,) else part for part in tensors]
     return apply(ops.cat, *parts, axis=axis)
+
+
+concat = concatenate = cat
+
+
+def hstack(tensors: Sequence[Tensor]) -> Tensor:
+    """Tensors side by side: joined along axis 1, or along the only axis."""
+    parts = _at_least("hstack", 1, tensors)
+    return cat(parts, min(parts[0].ndim - 1, 1))
+
+
+def vstack(tensors: Sequence[Tensor]) -> Tensor:
+    """Tensors one below the other; those of 1 dimension are rows."""
+    return cat(_at_least("vstack", 2, tensors))
+
+
+row_stack = vstack
+
+
+def dstack(tensors: Sequence[Tensor]) -> Tensor:
+    """Tensors joined along axis 2."""
+    return cat(_at_least("dstack", 3, tensors), 2)
+
+
+def column_stack(tensors: Sequence[Tensor]) -> Tensor:
+    """Tensors side by side; those of 1 dimension are columns.
+
+    Example
+    >>> column_stack([zeros(2), ones(2)])
+    tensor([[0., 1.],
+            [0., 1.]])
+    """
+    _check_tensors("column_stack", tensors)
+    return cat([part if part.ndim > 1 else part.reshape(-1, 1) for part in tensors], 1)
+
+
+def atleast_1d(*tensors: Any) -> Any:
+    """A tensor, or each of several, with 1 dimension or more."""
+    return _all_at_least("atleast_1d", 1, tensors)
+
+
+def atleast_2d(*tensors: Any) -> Any:
+    """A tensor, or each of several, with 2 dimensions or more; new ones are in front."""
+    return _all_at_least("atleast_2d", 2, tensors)
+
+
+def atleast_3d(*tensors: Any) -> Any:
+    """A tensor, or each of several, with 3 dimensions or more; a matrix gets a new last one."""
+    return _all_at_least("atleast_3d", 3, tensors)
+
+
+def _all_at_least(where, ndim, tensors):
+    parts = _at_least(where, ndim, shapes.given_sizes(tensors))
+    return parts[0] if len(tensors) == 1 and isinstance(tensors[0], Tensor) else tuple(parts)
+
+
+def _at_least(where, ndim, tensors):
+    _check_tensors(where, tensors)
+    keys = {0: (None,) * ndim, 1: (None, slice(None), None)[:ndim], 2: (..., None) if ndim > 2 else ()}
+    return [part[keys[part.ndim]] if part.ndim < ndim else part for part in tensors]
+
+
+def broadcast_tensors(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """Tensors expanded to their common shape; views."""
+    parts = shapes.given_sizes(tensors)
+    _check_tensors("broadcast_tensors", parts)
+    shape = shapes.broadcast("broadcast_tensors", *[part.shape for part in parts])
+    return tuple([part.expand(shape) for part in parts])
 
 
 def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
@@ -379,8 +548,8 @@ def _check_tensors(where, tensors):
             raise DtypeError(f"{where}: expected tensors, got {type(value).__name__}; use mg.tensor(...)")
 
 
-def where(condition: Tensor, x: Any, y: Any) -> Tensor:
-    """x where the condition is true, y elsewhere.
+def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
+    """`input` where the condition is true, `other` elsewhere; of the condition alone, condition.nonzero(as_tuple=True).
 
     Raises   DtypeError   the condition is not bool
     Example
@@ -389,4 +558,6 @@ def where(condition: Tensor, x: Any, y: Any) -> Tensor:
     """
     if not isinstance(condition, Tensor):
         raise DtypeError(f"where: the condition is a {type(condition).__name__}, expected a bool tensor, as x > 0 is")
-    return apply(ops.where, condition, x, y)
+    if input is None and other is None:
+        return condition.nonzero(as_tuple=True)
+    return apply(ops.where, condition, input, other)

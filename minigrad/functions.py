@@ -161,15 +161,76 @@ matmul = make_function(Tensor.matmul)
 
 # ---- shapes
 
-__all__ += ["flatten", "permute", "reshape", "squeeze", "transpose", "unsqueeze"]
+__all__ += ["broadcast_to", "flatten", "moveaxis", "movedim", "narrow", "permute", "ravel", "reshape", "select"]
+__all__ += ["squeeze", "swapaxes", "swapdims", "t", "transpose", "unflatten", "unsqueeze"]
 
-reshape = make_function(Tensor.reshape)
+broadcast_to = make_function(Tensor.broadcast_to)
 flatten = make_function(Tensor.flatten)
+moveaxis = make_function(Tensor.moveaxis)
+movedim = make_function(Tensor.movedim)
+narrow = make_function(Tensor.narrow)
 permute = make_function(Tensor.permute)
-transpose = make_function(Tensor.transpose)
+ravel = make_function(Tensor.ravel)
+reshape = make_function(Tensor.reshape)
+select = make_function(Tensor.select)
 squeeze = make_function(Tensor.squeeze)
+swapaxes = make_function(Tensor.swapaxes)
+swapdims = make_function(Tensor.swapdims)
+t = make_function(Tensor.t)
+transpose = make_function(Tensor.transpose)
+unflatten = make_function(Tensor.unflatten)
 unsqueeze = make_function(Tensor.unsqueeze)
+
+# ---- parts, and other orders
+
+__all__ += ["chunk", "flip", "fliplr", "flipud", "repeat_interleave", "roll", "rot90", "split"]
+__all__ += ["tensor_split", "tile", "unbind"]
+
+chunk = make_function(Tensor.chunk)
+flip = make_function(Tensor.flip)
+fliplr = make_function(Tensor.fliplr)
+flipud = make_function(Tensor.flipud)
+repeat_interleave = make_function(Tensor.repeat_interleave)
+roll = make_function(Tensor.roll)
+rot90 = make_function(Tensor.rot90)
+split = make_function(Tensor.split)
+tensor_split = make_function(Tensor.tensor_split)
+tile = make_function(Tensor.tile)
+unbind = make_function(Tensor.unbind)
 
 # ---- selection
 
-__all__ += []
+__all__ += ["argwhere", "gather", "index_add", "index_copy", "index_fill", "index_select", "masked_fill"]
+__all__ += ["masked_select", "nonzero", "scatter", "scatter_add", "take", "take_along_dim"]
+
+argwhere = make_function(Tensor.argwhere)
+gather = make_function(Tensor.gather)
+index_add = make_function(Tensor.index_add)
+index_copy = make_function(Tensor.index_copy)
+index_fill = make_function(Tensor.index_fill)
+index_select = make_function(Tensor.index_select)
+masked_fill = make_function(Tensor.masked_fill)
+masked_select = make_function(Tensor.masked_select)
+nonzero = make_function(Tensor.nonzero)
+scatter = make_function(Tensor.scatter)
+scatter_add = make_function(Tensor.scatter_add)
+take = make_function(Tensor.take)
+take_along_dim = make_function(Tensor.take_along_dim)
+
+# ---- random numbers
+
+__all__ += ["bernoulli", "multinomial"]
+
+bernoulli = make_function(Tensor.bernoulli)
+multinomial = make_function(Tensor.multinomial)
+
+# ---- inspection
+
+__all__ += ["is_tensor", "numel"]
+
+numel = make_function(Tensor.numel)
+
+
+def is_tensor(obj: object) -> bool:
+    """Whether an object is a tensor."""
+    return isinstance(obj, Tensor)

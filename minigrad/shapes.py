@@ -5,6 +5,7 @@ Source of window sizes: V. Dumoulin and F. Visin, "A guide to convolution arithm
 
 from collections.abc import Sequence
 from math import gcd, prod
+from typing import Any
 
 from .checks import whole_number
 from .errors import DtypeError, ShapeError, ValidationError
@@ -157,6 +158,38 @@ def reduced(shape: Shape, axes: tuple[int, ...], keepdim: bool) -> Shape:
     if keepdim:
         return tuple(1 if axis in axes else size for axis, size in enumerate(shape))
     return tuple(size for axis, size in enumerate(shape) if axis not in axes)
+
+
+class Size(tuple[int, ...]):
+    """The shape of a tensor: a tuple that knows its number of elements.
+
+    Example
+    >>> Size((2, 3)).numel()
+    6
+    """
+
+    __slots__ = ()
+
+    def numel(self) -> int:
+        """The product of the sizes."""
+        return prod(self)
+
+
+def given_sizes(values: Sequence[Any], named: Any = None) -> tuple[Any, ...]:
+    """Return sizes or axes that were given as f(2, 3), f((2, 3)) or by name."""
+    if named is None:
+        named = values[0] if len(values) == 1 and isinstance(values[0], tuple | list) else values
+    return tuple(named) if isinstance(named, tuple | list) else (named,)
+
+
+def given_shape(where: str, values: Sequence[Any], named: Any = None) -> Shape:
+    """Return the shape of a new tensor that was given as f(2, 3), f((2, 3)) or by name."""
+    sizes = given_sizes(values, named)
+    if any(isinstance(size, bool) or not hasattr(size, "__index__") or size < 0 for size in sizes):
+        raise ShapeError(
+            f"{where}: {sizes} is not a shape; use whole numbers of 0 or more, and names for dtype= and device="
+        )
+    return tuple([size.__index__() for size in sizes])
 
 
 def resolve(shape: Sequence[int], size: int, old: Shape, where: str) -> Shape:

@@ -14,6 +14,19 @@ import weakref
 from typing import Any
 
 
+def overlaps_itself(array: Any) -> bool:
+    """Whether several elements of an array may share memory, as in an expanded tensor and in overlapping windows."""
+    if array.flags.c_contiguous:
+        return False
+    reach = array.itemsize  # bytes of the axes seen so far, innermost first
+    for stride, size in sorted((abs(stride), size) for stride, size in zip(array.strides, array.shape, strict=True)):
+        if size > 1:
+            if stride < reach:
+                return bool(array.size)
+            reach += (size - 1) * stride
+    return False
+
+
 class Storage:
     """One piece of memory.
 

@@ -20,16 +20,16 @@ import numpy as np
 from . import ops, shapes
 from .dependency import Dependency, Identity, changed
 from .errors import DeviceError, DtypeError, GraphError, ShapeError, ValidationError
-from .methods import Elementwise, Inspection, LinearAlgebra, Reductions, Selection, Shaping
+from .methods import Elementwise, Inspection, LinearAlgebra, RandomNumbers, Reductions, Selection, Shaping
 from .ops.arithmetic import add_dispatch
 from .ops.movement import Position, is_basic
 from .ops.op import ArrayOps, ObservedOps, Op, find as find_operation
-from .ops.promotion import expect_fits, widest
+from .ops.promotion import expect_fits, result_type, widest
 from .runtime import fork
 from .runtime.device import CPU, device as Device
 from .runtime.memory import can_view_as, contiguous, copy, empty_like, may_share_memory, outermost_first, owns_buffer
 from .runtime.threads import IDLE, local
-from .storage import DETACHED, FOLLOWS, UNRECORDED, Alias, Storage
+from .storage import DETACHED, FOLLOWS, UNRECORDED, Alias, Storage, overlaps_itself
 from .tape import Node, mode, walk_back
 
 float32, float64 = np.dtype(np.float32), np.dtype(np.float64)
@@ -50,7 +50,7 @@ class Extremes(NamedTuple):
     indices: Tensor
 
 
-class Tensor(Elementwise, Reductions, LinearAlgebra, Shaping, Selection, Inspection, Dependency):
+class Tensor(Elementwise, Reductions, LinearAlgebra, Shaping, Selection, RandomNumbers, Inspection, Dependency):
     """An n-dimensional array with gradients.
 
     data            numbers, nested lists, a NumPy array or another tensor; copied
@@ -102,9 +102,9 @@ class Tensor(Elementwise, Reductions, LinearAlgebra, Shaping, Selection, Inspect
     # ---- properties
 
     @property
-    def shape(self) -> tuple[Int, ...]:
+    def shape(self) -> shapes.Size:
         """The sizes of all axes."""
-        return self.array.shape
+        return shapes.Size(self.array.shape)
 
     @property
     def ndim(self) -> Int:
@@ -117,7 +117,7 @@ class Tensor(Elementwise, Reductions, LinearAlgebra, Shaping, Selection, Inspect
         return self.array.dtype
 
     @overload
-    def size(self, dim: None = None) -> tuple[Int, ...]: ...
+    def size(self, dim: None = None) -> shapes.Size: ...
     @overload
     def size(self, dim: Int) -> Int: ...
     def size(self, dim: Int | None = None) -> Any:
@@ -804,20 +804,25 @@ class Tensor(Elementwise, Reductions, LinearAlgebra, Shaping, Selection, Inspect
 
     # ---- shape
 
-    def reshape(self, *shape: Any) -> Tensor:
+    def reshape(self, *sizes: Any, shape: Any = None) -> Tensor:
         """The same elements in another shape; one size may be -1.  A view where the memory allows it.
 
         Raises   ShapeError   the number of elements differs
         """
-        wanted = shape[0] if len(shape) == 1 and isinstance(shape[0], tuple | list) else shape
+        wanted = shapes.given_sizes(sizes, shape)
         return self._reshape(shapes.resolve(wanted, self.numel(), self.shape, "reshape"))
 
-    def view(self, *shape: Any) -> Tensor:
+    def view(self, *shape: Any, size: Any = None) -> Tensor:
         """The same elements in another shape, in the same memory; one size may be -1.
 
         Raises   ShapeError   the number of elements differs, or the memory does not allow it
+                 DtypeError   another dtype is asked for
         """
-        wanted = shape[0] if len(shape) == 1 and isinstance(shape[0], tuple | list) else shape
+        wanted = shapes.given_sizes(shape, size)
+        if any(isinstance(part, np.dtype) for part in wanted):
+            raise DtypeError(
+                f"view: memory cannot be read as {wanted[0]}; convert the numbers with .to(mg.{wanted[0]})"
+            )
         sizes = shapes.resolve(wanted, self.numel(), self.shape, "view")
         if not can_view_as(self.array, sizes):
             self._to_c_order()
@@ -849,12 +854,12 @@ class Tensor(Elementwise, Reductions, LinearAlgebra, Shaping, Selection, Inspect
         shape = self.array.shape
         return self._reshape((*shape[:first], prod(shape[first : last + 1]), *shape[last + 1 :]))
 
-    def permute(self, *dims: Any) -> Tensor:
+    def permute(self, *order: Any, dims: Any = None) -> Tensor:
         """The axes in another order; a view.
 
         Raises   ShapeError   not every axis exactly once
         """
-        wanted = dims[0] if len(dims) == 1 and isinstance(dims[0], tuple | list) else dims
+        wanted = shapes.given_sizes(order, dims)
         axes = tuple(shapes.axis_number(dim, self.ndim, "permute") for dim in wanted)
         if sorted(axes) != list(range(self.ndim)):
             raise ShapeError(f"permute: {tuple(wanted)} is no permutation of {self.ndim} axes; name each axis once")
@@ -878,26 +883,28 @@ class Tensor(Elementwise, Reductions, LinearAlgebra, Shaping, Selection, Inspect
         """All axes in reverse order; a view."""
         return apply(ops.permute, self, axes=tuple(reversed(range(self.ndim))))
 
-    def squeeze(self, dim: Int | None = None) -> Tensor:
-        """Without axes of size 1, or without axis `dim` if its size is 1."""
+    def squeeze(self, dim: Dims = None) -> Tensor:
+        """Without axes of size 1, or without those axes `dim` whose size is 1."""
         if dim is None:
             return self.reshape([size for size in self.shape if size != 1])
-        axis = shapes.axis_number(dim, self.ndim, "squeeze")
-        return self.reshape(self.shape[:axis] + self.shape[axis + 1 :]) if self.shape[axis : axis + 1] == (1,) else self
+        axes = shapes.axes_tuple(dim, self.ndim, "squeeze") if dim != () and dim != [] else ()
+        kept = [size for axis, size in enumerate(self.shape) if axis not in axes or size != 1]
+        return self.reshape(kept) if len(kept) < self.ndim else self
 
     def unsqueeze(self, dim: Int) -> Tensor:
         """With a new axis of size 1 at place `dim`."""
         axis = shapes.axis_number(dim, self.ndim + 1, "unsqueeze")
         return self.reshape((*self.shape[:axis], 1, *self.shape[axis:]))
 
-    def expand(self, *sizes: Any) -> Tensor:
+    def expand(self, *sizes: Any, size: Any = None) -> Tensor:
         """Axes of size 1 repeated to the given sizes; -1 leaves an axis as it is."""
-        wanted = sizes[0] if len(sizes) == 1 and isinstance(sizes[0], tuple | list) else sizes
+        wanted = shapes.given_sizes(sizes, size)
         if len(wanted) < self.ndim:
             raise ShapeError(f"expand: {len(wanted)} sizes {tuple(wanted)} for {self.ndim} axes; give at least as many")
         padded = (1,) * (len(wanted) - self.ndim) + self.shape
-        shape = tuple(old if new == -1 else new for new, old in zip(wanted, padded, strict=True))
-        if shapes.broadcast("expand", padded, shape) != shape:
+        kept = (-1,) * (len(wanted) - self.ndim) + self.shape  # -1 cannot stand for a new axis
+        shape = tuple(old if new == -1 else new for new, old in zip(wanted, kept, strict=True))
+        if min(shape, default=0) < 0 or shapes.broadcast("expand", padded, shape) != shape:
             raise ShapeError(f"expand: {self.shape} does not stretch to {shape}; only sizes of 1 can grow")
         return apply(ops.expand, self, shape=shape)
 
@@ -985,9 +992,10 @@ class Tensor(Elementwise, Reductions, LinearAlgebra, Shaping, Selection, Inspect
     def _refuse_change(self, name: str, recorded: Bool) -> None:
         """Refuse a change in place that would be lost, or that would make a gradient wrong."""
         array, alias = self.array, self._alias
-        if array.size and any(size > 1 and not stride for size, stride in zip(array.shape, array.strides, strict=True)):
+        if overlaps_itself(array):
+            how = "expanded" if 0 in array.strides else "made of overlapping windows"
             raise GraphError(
-                f"{name} in place: the tensor is expanded, so several of its elements share memory; change x.clone()"
+                f"{name} in place: the tensor is {how}, so several of its elements share memory; change x.clone()"
             )
         if not array.flags.writeable:
             raise ValidationError(f"{name} in place: the memory is read-only; change x.clone()")
@@ -1042,9 +1050,47 @@ class Tensor(Elementwise, Reductions, LinearAlgebra, Shaping, Selection, Inspect
         """Every element set to 0."""
         return self.fill_(0)
 
+    def _become(self, name: str, view: Tensor) -> Tensor:
+        """self takes the shape of a view of itself.
+
+        Raises   GraphError   other tensors or arrays use the memory, or it is a leaf that requires grad
+        """
+        self._refuse_change(name, mode.grad_enabled and self.requires_grad)
+        if view is self:
+            return self
+        follows = self._base is not None and self._alias is not None and self._alias.history is FOLLOWS
+        array, node, alias = view.array, view.node, view._alias
+        if not follows and self._storage.shared:
+            users = [user for user in (reference() for reference in self._storage.aliases) if user is not None]
+            if self._storage.lent or any(user is not self and user._alias is not alias for user in users):
+                raise GraphError(f"{name}: other tensors or arrays use this memory; write x = x.{name[:-1]}(...)")
+        self.array, self._node = array, node
+        if follows:
+            self._alias = alias
+        changed()
+        return self
+
     def relu_(self) -> Tensor:
         """Every negative element set to 0."""
         return self._change(ops.relu)
+
+    # ---- new tensors of the same dtype on the same device
+
+    def new_tensor(self, data: Any, *, dtype: Any = None, device: Any = None, requires_grad: Bool = False) -> Tensor:
+        """mg.tensor(data), with the dtype and the device of self."""
+        return tensor(data, device=device or self.device).to(dtype or self.dtype).requires_grad_(requires_grad)
+
+    def new_full(
+        self, size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: Bool = False
+    ) -> Tensor:
+        """mg.full(size, fill_value), with the dtype and the device of self."""
+        return self._filled("new_full", size, fill_value, dtype, device).requires_grad_(requires_grad)
+
+    def _filled(self, where: str, size: Any, value: Any, dtype: Any = None, device: Any = None) -> Tensor:
+        place, kind = Device(device or self.device), _known_dtype(dtype or self.dtype, where)
+        result_type(where, value)  # refuses what is no number
+        expect_fits(where, value, kind)
+        return _constant(_make(place.full(shapes.given_shape(where, (), size), value, kind), place, None))
 
     # ---- copying and pickling
 

@@ -8,6 +8,7 @@ inputs, with the same numbers in both:
     unit(2, 3)          floats between -0.9 and 0.9, likewise
     ints(5, 2, 3)       whole numbers from 0 to 4
     bools(2, 3)         bool
+    const([0, 1])       these numbers, as torch.tensor makes them
     layer(nn.Conv2d(1, 2, 3))   the layer in float64, with weights that depend only on their names and shapes
 
 The files parity_*.py hold the expressions: EXPRESSIONS maps a public name to a list of them.  `evaluate` returns the
@@ -48,7 +49,7 @@ class Evaluation:
         nn = importlib.import_module(f"{name}.nn")
         scope = {"torch": library, "nn": nn, "F": importlib.import_module(f"{name}.nn.functional")}
         scope |= {"x": self.x, "positive": self.positive, "unit": self.unit, "layer": self.layer}
-        scope |= {"ints": self.ints, "bools": self.bools}
+        scope |= {"ints": self.ints, "bools": self.bools, "const": self.const}
         self.result = eval(expression, scope)
 
     def _random(self, key):
@@ -81,6 +82,10 @@ class Evaluation:
 
     def bools(self, *shape):
         return self._tensor(self._random(f"bools {len(self.inputs)}").integers(0, 2, shape).astype(bool))
+
+    def const(self, numbers, **settings):
+        made = self.library.tensor(numbers, **settings)
+        return made if self.device == "cpu" else made.to(self.device)
 
     def layer(self, module):
         module = module.to(getattr(self.library, self.dtype))

@@ -20,8 +20,9 @@ from minigrad.datasets import MNIST
 from minigrad.errors import DeviceError, DtypeError, GraphError, LoaderError, ShapeError, ValidationError
 from minigrad.nn import functional as F
 from minigrad.ops.images import gather_images
-from minigrad.random import generator, manual_seed
+from minigrad.random import manual_seed
 from minigrad.runtime.device import CPU, NUMPY
+from minigrad.streams import generator
 
 
 class Numbers(Dataset):

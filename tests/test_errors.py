@@ -777,7 +777,7 @@ REFUSED = {
     "linspace of a fraction of steps": lambda: mg.linspace(0, 1, 2.5),
     "full of None": lambda: mg.full((2,), None),
     "sizes that are bools": lambda: mg.ones(True),
-    "a device in the place of a dtype": lambda: mg.full((2,), 1.0, "cuda"),
+    "a device in the place of a dtype": lambda: mg.full((2,), 1.0, dtype="cuda"),
     "a dtype in the place of a size": lambda: mg.zeros((2, 3), mg.float64),
     "uneven lists with tensors": lambda: T([T([1.0]), T([1.0, 2.0])]),
     "data of another dtype": lambda: setattr(mg.ones(2, requires_grad=True), "data", whole),

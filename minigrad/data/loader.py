@@ -15,10 +15,10 @@ from numpy.typing import ArrayLike, DTypeLike
 from ..checks import type_with_article, whole_number
 from ..errors import DtypeError, LoaderError, ValidationError
 from ..ops.images import gather_images
-from ..random import derive_seed, use_stream
 from ..runtime import memory
 from ..runtime.device import CPU, device as Device
 from ..runtime.threads import local
+from ..streams import derive_seed, use_stream
 from ..tape import mode
 from ..tensors import Tensor, _known_dtype, _make, float32, float64
 from .collate import default_collate

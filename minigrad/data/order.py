@@ -3,7 +3,7 @@
 import numpy as np
 
 from ..checks import LARGEST_SEED, whole_number
-from ..random import generator
+from ..streams import generator
 
 
 def choose_seed(seed: int | None, where: str) -> int:

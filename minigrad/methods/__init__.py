@@ -3,8 +3,9 @@
 from .elementwise import Elementwise
 from .inspection import Inspection
 from .linear_algebra import LinearAlgebra
+from .random import RandomNumbers
 from .reduction import Reductions
 from .selection import Selection
 from .shaping import Shaping
 
-__all__ = ["Elementwise", "Inspection", "LinearAlgebra", "Reductions", "Selection", "Shaping"]
+__all__ = ["Elementwise", "Inspection", "LinearAlgebra", "RandomNumbers", "Reductions", "Selection", "Shaping"]

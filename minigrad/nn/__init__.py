@@ -15,6 +15,7 @@ from . import (
     regularization,
     resampling,
     shaping,
+    windows,
 )
 from .activation import *  # noqa: F403
 from .attention import *  # noqa: F403
@@ -30,6 +31,7 @@ from .pooling import *  # noqa: F403
 from .regularization import *  # noqa: F403
 from .resampling import *  # noqa: F403
 from .shaping import *  # noqa: F403
+from .windows import *  # noqa: F403
 
 __all__ = ["Module", "Parameter", "functional", "init"]
 __all__ += activation.__all__
@@ -44,4 +46,5 @@ __all__ += pooling.__all__
 __all__ += regularization.__all__
 __all__ += resampling.__all__
 __all__ += shaping.__all__
+__all__ += windows.__all__
 __dir__ = __all__.copy

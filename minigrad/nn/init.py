@@ -10,7 +10,7 @@ import numpy as np
 
 from ..checks import number_in_range
 from ..errors import ShapeError, ValidationError
-from ..random import generator
+from ..streams import generator
 from ..tape import no_grad
 from ..tensors import Tensor
 

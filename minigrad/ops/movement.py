@@ -39,6 +39,9 @@ def permute_gradient(do, g, axes):
 
 @op(view=True, moves=True)
 def expand(device, x, *, shape):
+    new = len(shape) - x.ndim
+    if shape == (1,) * new + x.shape:  # nothing repeats, so the view can be written
+        return view_at(x, (None,) * new + (...,))
     return memory.broadcast_to(x, shape)
 
 
@@ -330,7 +333,7 @@ def gather(device, x, index, *, axis):
         raise ShapeError(
             f"gather: the index {index.shape} is larger than x {x.shape} in a dim other than {axis}; make it smaller"
         )
-    device.expect_range(index, 0, x.shape[axis], 0, _index_error, x.shape[axis])
+    device.expect_range(index, 0, x.shape[axis], -(2**63), _index_error, x.shape[axis])
     out = memory.empty(index.shape, x.dtype, device)
     gather_dispatch[device.type](x, index, axis, out)
     return out

@@ -12,6 +12,7 @@ from . import (
     regularization,
     resampling,
     shaping,
+    windows,
 )
 from .activation import *  # noqa: F403
 from .attention import *  # noqa: F403
@@ -24,6 +25,7 @@ from .pooling import *  # noqa: F403
 from .regularization import *  # noqa: F403
 from .resampling import *  # noqa: F403
 from .shaping import *  # noqa: F403
+from .windows import *  # noqa: F403
 
 __all__: list[str] = []
 __all__ += activation.__all__
@@ -37,4 +39,5 @@ __all__ += pooling.__all__
 __all__ += regularization.__all__
 __all__ += resampling.__all__
 __all__ += shaping.__all__
+__all__ += windows.__all__
 __dir__ = __all__.copy

@@ -3,7 +3,7 @@
 from ... import ops
 from ...checks import number_in_range
 from ...errors import DtypeError
-from ...random import next_key
+from ...streams import next_key
 from ...tensors import Tensor, apply
 from .arguments import expect_tensors, in_place_or_new
 
