@@ -75,7 +75,7 @@ class RandomNumbers(Methods):
             return x.clone().bernoulli_(p, generator=generator)
         if x.dtype.kind != "f":
             raise DtypeError(f"bernoulli: expected a float tensor, got {x.dtype}; convert it with .float()")
-        ((x >= 0) * (x <= 1))._expect_all("bernoulli: a probability is not between 0 and 1; clip them")
+        ((x >= 0) & (x <= 1))._expect_all("bernoulli: a probability is not between 0 and 1; clip them")
         return (x.double().clone().uniform_(generator=generator) < x).to(x.dtype)
 
     def _expect_all(self, message: str) -> None:
