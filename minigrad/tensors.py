@@ -661,19 +661,21 @@ class Tensor(Elementwise, Reductions, LinearAlgebra, Shaping, Selection, RandomN
         """The hyperbolic tangent, between -1 and 1."""
         return apply(ops.tanh, self)
 
-    def softmax(self, dim: Int) -> Tensor:
-        """e**x divided by its sum along `dim`: positive, adding up to 1.
+    def softmax(self, dim: Int, dtype: Any = None) -> Tensor:
+        """e**x divided by its sum along `dim`: positive, adding up to 1; x is converted to `dtype` first.
 
         Example
         >>> import minigrad as mg
         >>> mg.tensor([0.0, 0.0]).softmax(0)
         tensor([0.5, 0.5])
         """
-        return apply(ops.softmax, self, axis=shapes.axis_number(dim, self.ndim, "softmax"))
+        x = self if dtype is None else self.to(dtype)
+        return apply(ops.softmax, x, axis=shapes.axis_number(dim, self.ndim, "softmax"))
 
-    def log_softmax(self, dim: Int) -> Tensor:
-        """The logarithm of softmax, computed without overflow."""
-        return apply(ops.log_softmax, self, axis=shapes.axis_number(dim, self.ndim, "log_softmax"))
+    def log_softmax(self, dim: Int, dtype: Any = None) -> Tensor:
+        """The logarithm of softmax, computed without overflow; x is converted to `dtype` first."""
+        x = self if dtype is None else self.to(dtype)
+        return apply(ops.log_softmax, x, axis=shapes.axis_number(dim, self.ndim, "log_softmax"))
 
     # ---- reductions; dim is an axis, several, or None for all
 

@@ -1,6 +1,8 @@
 """Bases of the layers: what they show, how they are called, and weights with a bias."""
 
-from typing import TYPE_CHECKING
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import DTypeLike
 
@@ -23,6 +25,56 @@ class Layer(Module):
 
     def extra_repr(self) -> str:
         return ", ".join(f"{name}={getattr(self, name)}" for name in self._shown)
+
+
+class FunctionModule(Module):
+    """A function of `inputs` tensors, whose other arguments are given to the constructor, with the same defaults.
+
+    `class Softsign(FunctionLayer, function=F.softsign)` needs no more than a docstring.  The arguments become
+    attributes, class weights become buffers, and `training` is the state of the module.
+    """
+
+    _function: Callable[..., Any]
+    _settings: inspect.Signature
+    _modes: tuple[str, ...]
+
+    if TYPE_CHECKING:
+
+        def __call__(self, *inputs: Tensor, **named: Tensor) -> Tensor: ...
+
+    def __init_subclass__(cls, function: Callable[..., Any] | None = None, inputs: int = 1, **named: Any) -> None:
+        super().__init_subclass__(**named)
+        if function is not None:
+            parameters = list(inspect.signature(function).parameters.values())[inputs:]
+            cls._function = staticmethod(function)
+            cls._modes = tuple(p.name for p in parameters if p.name == "training")
+            cls._settings = inspect.Signature([p for p in parameters if p.name not in ("dtype", "training")])
+            cls.__signature__ = cls._settings  # type: ignore[attr-defined]
+
+    def __init__(self, *settings: Any, **named: Any):
+        super().__init__()
+        try:
+            given = self._settings.bind(*settings, **named)
+        except TypeError as error:
+            raise TypeError(f"{type(self).__name__}: {error}; it takes {self._settings}") from None
+        given.apply_defaults()
+        for name, value in given.arguments.items():
+            if name in ("weight", "pos_weight"):
+                self.register_buffer(name, value)
+            else:
+                setattr(self, name, value)
+
+    def forward(self, *inputs: Tensor, **named: Tensor) -> Tensor:
+        settings = {name: getattr(self, name) for name in (*self._settings.parameters, *self._modes)}
+        return self._function(*inputs, **named, **settings)
+
+
+class FunctionLayer(FunctionModule, Layer):
+    """A function of one tensor as a layer; its repr() shows the settings, `inplace` only where it is True."""
+
+    def extra_repr(self) -> str:
+        given = {name: getattr(self, name) for name in self._settings.parameters}
+        return ", ".join(f"{name}={value!r}" for name, value in given.items() if name != "inplace" or value)
 
 
 class WeightedLayer(Layer):

@@ -1,7 +1,10 @@
 """Checks of arguments that several functions share."""
 
+from collections.abc import Callable
+
 from ...errors import DtypeError, ValidationError
 from ...ops.op import Op
+from ...ops.promotion import expect_float
 from ...tensors import Tensor, apply
 
 Size = int | tuple[int, int]  # of a window, a step or a margin: one number for both sides, or a pair
@@ -15,6 +18,13 @@ def in_place_or_new(inplace: bool, operation: Op, x: Tensor, *others: Tensor, **
     return apply(operation, x, *others, **settings)
 
 
+def composed(where: str, inplace: bool, x: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
+    """function(x), written to x if `inplace`; x keeps its old value for the gradient."""
+    expect_tensors(where, x)
+    expect_float(where, x)
+    return x.copy_(function(x.clone())) if inplace else function(x)
+
+
 def expect_tensors(where: str, *values: object) -> None:
     for value in values:
         if not isinstance(value, Tensor):
@@ -26,6 +36,10 @@ def as_tuple(setting):
     return tuple(setting) if isinstance(setting, list) else setting
 
 
-def check_reduction(reduction: str, where: str) -> None:
-    if reduction not in ("mean", "sum", "none"):
-        raise ValidationError(f"{where}: reduction is {reduction!r}; use 'mean', 'sum' or 'none'")
+REDUCTIONS = ("mean", "sum", "none")
+
+
+def check_reduction(reduction: str, where: str, known: tuple[str, ...] = REDUCTIONS) -> None:
+    if reduction not in known:
+        *first, last = map(repr, known)
+        raise ValidationError(f"{where}: reduction is {reduction!r}; use {', '.join(first)} or {last}")
