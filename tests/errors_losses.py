@@ -92,7 +92,7 @@ MESSAGES = [
     (
         lambda: F.triplet_margin_loss(x23, x23, x2),
         ShapeError,
-        "triplet_margin_loss: tensors of shapes (2, 3), (2, 3), (2,); give tensors of as many axes",
+        "triplet_margin_loss: tensors of shapes (2, 3), (2, 3), (2,); give equally many axes",
     ),
     (
         lambda: F.kl_div(x2, x2, reduction="batch"),

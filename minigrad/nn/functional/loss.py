@@ -30,8 +30,9 @@ def _check(where: str, reduction: str, *tensors: Tensor, same_shape: bool = Fals
             "would average over unrelated pairs"
         )
     if same_ndim and len({x.ndim for x in tensors}) > 1:
-        shapes = ", ".join(str(x.shape) for x in tensors)
-        raise ShapeError(f"{where}: tensors of shapes {shapes}; give tensors of as many axes")
+        raise ShapeError(
+            f"{where}: tensors of shapes {', '.join(str(x.shape) for x in tensors)}; give equally many axes"
+        )
 
 
 def _reduced(losses: Tensor, reduction: str, weight: Tensor | None = None) -> Tensor:
@@ -113,8 +114,7 @@ def nll_loss(
 def _of_classes(operation: ops.Op, input: Tensor, target: Tensor, weight: Tensor | None, settings: dict) -> Tensor:
     """The loss of images, or of one image (K) without an axis for images."""
     if input.ndim == 1 and not target.ndim:
-        losses = apply(operation, input.unsqueeze(0), target.unsqueeze(0), weight, **settings)
-        return losses.reshape(())
+        return apply(operation, input.unsqueeze(0), target.unsqueeze(0), weight, **settings).reshape(())
     return apply(operation, input, target, weight, **settings)
 
 
@@ -146,8 +146,7 @@ def multi_margin_loss(
         raise ShapeError(f"multi_margin_loss: input {input.shape} and target {target.shape}; use (N, K) and (N)")
     own = target.unsqueeze(-1)
     terms = (margin - input.gather(-1, own) + input).clip(min=0) ** p
-    if weight is not None:
-        terms = terms * weight[own]
+    terms = terms if weight is None else terms * weight[own]
     others = arange(input.shape[-1], device=input.device) != own
     return _reduced(where(others, terms, 0.0).sum(-1) / input.shape[-1], reduction)
 
@@ -178,7 +177,7 @@ def binary_cross_entropy(
 
 
 def _refuse(wrong: Tensor, message: str) -> None:
-    """Raise the error if any element is True; also in each replay of a recording."""
+    """Raise an error if any element is True, also in each replay of a recording."""
     wrong.device.expect_range(wrong.array, 0, 1, 0, lambda _, text: ValidationError(text), message)
 
 
@@ -418,6 +417,5 @@ def triplet_margin_loss(
     """
     _check("triplet_margin_loss", reduction, anchor, positive, negative, same_ndim=True)
     near, far = pairwise_distance(anchor, positive, p, eps), pairwise_distance(anchor, negative, p, eps)
-    if swap:
-        far = far.minimum(pairwise_distance(positive, negative, p, eps))
+    far = far.minimum(pairwise_distance(positive, negative, p, eps)) if swap else far
     return _reduced((margin + near - far).clip(min=0), reduction)
