@@ -854,20 +854,15 @@ def _mse_loss(draw):
     )
 
 
-def reference_bits(shape, seed):
-    """Return the 24 bits that are drawn first after a seed: SplitMix64 of a key and each index in C order."""
-    key, bits = int(np.random.SeedSequence([seed, 0]).generate_state(1, np.uint64)[0]), np.empty(prod(shape), int)
-    for index in range(bits.size):
+def reference_mask(shape, p, seed):
+    """Return the first mask that dropout draws after a seed: SplitMix64 of a key and each index in C order."""
+    key, mask = int(np.random.SeedSequence([seed, 0]).generate_state(1, np.uint64)[0]), np.empty(prod(shape))
+    for index in range(mask.size):
         z = (key + (index + 1) * 0x9E3779B97F4A7C15) % 2**64
         z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
         z = (z ^ (z >> 27)) * 0x94D049BB133111EB % 2**64
-        bits[index] = (z ^ (z >> 31)) >> 40
-    return bits.reshape(shape)
-
-
-def reference_mask(shape, p, seed):
-    """Return the first mask that dropout draws after a seed."""
-    return np.where(reference_bits(shape, seed) < round(p * 2**24), 0, 1 / (1 - p))
+        mask[index] = 0 if (z ^ (z >> 31)) >> 40 < round(p * 2**24) else 1 / (1 - p)
+    return mask.reshape(shape)
 
 
 @register_case("dropout")

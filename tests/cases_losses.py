@@ -1,10 +1,9 @@
 """Cases of activations and of losses of each element."""
 
 import numpy as np
-from cases import draw_broadcastable_shapes, draw_call, draw_values, reference_bits, register_case, shapes
+from cases import draw_broadcastable_shapes, draw_call, draw_values, register_case, shapes
 from hypothesis import strategies as st
 
-import minigrad as mg
 from minigrad.nn import functional as F
 from minigrad.runtime.math import erf_array
 
@@ -55,19 +54,6 @@ def _prelu(draw):
         return np.where(x.real > 0, x, x * (weight[0] if weight.size == 1 else weight.reshape(axes)))
 
     return draw_call(draw, F.prelu, reference, x, weight)
-
-
-@register_case("rrelu")
-def _rrelu(draw):
-    (x,) = draw_values(draw, draw(shapes))
-    seed = draw(st.integers(0, 2**64 - 1))
-
-    def run(x):
-        mg.manual_seed(seed)
-        return F.rrelu(x, 0.1, 0.3, training=True)
-
-    slopes = 0.1 + 0.2 * ((reference_bits(x.shape, seed) >> 1) + 0.5) / 2**23
-    return draw_call(draw, run, lambda x: np.where(x.real > 0, x, x * slopes), x, seed=seed)
 
 
 @register_case("binary_cross_entropy")

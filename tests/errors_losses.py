@@ -31,7 +31,7 @@ MESSAGES = [
     (
         lambda: F.gumbel_softmax(whole),
         DtypeError,
-        "uniform: expected a float tensor, got int64; convert it with .float()",
+        "exponential_: expected a float tensor, got int64; convert it with .float()",
     ),
     (
         lambda: nn.Softmax2d()(x23),

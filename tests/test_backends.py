@@ -50,7 +50,7 @@ def most_threads():
 def test_every_operation_without_a_gradient_has_a_case():
     """test_gradients.py demands a case for every other operation."""
     without_gradient = {name for name, operation in OPS.items() if operation.rule is None}
-    assert without_gradient - set(PLAIN) == {"dropout_mask", "uniform"}  # which the cases "dropout" and "rrelu" reach
+    assert without_gradient - set(PLAIN) == {"dropout_mask"}  # which the case "dropout" reaches
 
 
 # ---- the same bits with any number of threads, for more than one task

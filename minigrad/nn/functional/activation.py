@@ -6,10 +6,9 @@ from typing import Any
 
 from ... import functions, ops
 from ...checks import number_in_range
-from ...creation import arange, where
+from ...creation import arange, where, zeros_like
 from ...errors import ShapeError, ValidationError
 from ...functions import sigmoid, tanh
-from ...random import next_key
 from ...shapes import axis_number, existing_axis
 from ...tensors import Tensor, apply
 from .arguments import composed, expect_tensors, in_place_or_new
@@ -81,8 +80,7 @@ def rrelu(
     number_in_range("rrelu", "upper", upper, lower)
     if not training:
         return leaky_relu(input, (lower + upper) / 2, inplace)
-    slopes = apply(ops.uniform, input.detach(), key=next_key()) * (upper - lower) + lower
-    return in_place_or_new(inplace, ops.prelu, input, slopes)
+    return in_place_or_new(inplace, ops.prelu, input, zeros_like(input).uniform_(lower, upper))
 
 
 def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Tensor:
@@ -254,8 +252,7 @@ def gumbel_softmax(logits: Tensor, tau: float = 1, hard: bool = False, eps: floa
     Source   E. Jang et al., "Categorical reparameterization with Gumbel-softmax", 2016
     """
     expect_tensors("gumbel_softmax", logits)
-    chances = apply(ops.uniform, logits.detach(), key=next_key())
-    soft = ((logits - (-chances.log()).log()) / tau).softmax(dim)
+    soft = ((logits - zeros_like(logits).exponential_().log()) / tau).softmax(dim)
     if not hard:
         return soft
     axis = axis_number(dim, soft.ndim, "gumbel_softmax")
