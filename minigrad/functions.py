@@ -7,7 +7,17 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from . import ops
 from .errors import DtypeError
-from .products import bucketize, cartesian_prod, cdist, einsum, meshgrid, searchsorted, tensordot
+from .products import (
+    bucketize,
+    cartesian_prod,
+    cdist,
+    einsum,
+    meshgrid,
+    searchsorted,
+    tensordot,
+    tril_indices,
+    triu_indices,
+)
 from .tensors import Tensor, apply
 
 Params = ParamSpec("Params")
@@ -202,7 +212,7 @@ isclose = make_function(Tensor.isclose)
 
 __all__ += ["addmm", "addmv", "baddbmm", "bmm", "cartesian_prod", "cdist", "cross", "diag", "diag_embed", "diagonal"]
 __all__ += ["dot", "einsum", "ger", "inner", "kron", "matmul", "meshgrid", "mm", "mv", "norm", "outer", "tensordot"]
-__all__ += ["trace", "tril", "triu", "vdot"]
+__all__ += ["trace", "tril", "tril_indices", "triu", "triu_indices", "vdot"]
 
 addmm = make_function(Tensor.addmm)
 addmv = make_function(Tensor.addmv)

@@ -5,13 +5,25 @@ from collections.abc import Iterable, Sequence
 from math import prod
 from typing import Any
 
+import numpy as np
+
 from .checks import number_in_range
 from .creation import _check_tensors, stack
 from .errors import ShapeError, ValidationError
 from .shapes import axis_number, broadcast
-from .tensors import Tensor
+from .tensors import Tensor, int64, tensor
 
-__all__ = ["bucketize", "cartesian_prod", "cdist", "einsum", "meshgrid", "searchsorted", "tensordot"]
+__all__ = [
+    "bucketize",
+    "cartesian_prod",
+    "cdist",
+    "einsum",
+    "meshgrid",
+    "searchsorted",
+    "tensordot",
+    "tril_indices",
+    "triu_indices",
+]
 __dir__ = __all__.copy
 
 
@@ -202,3 +214,13 @@ def searchsorted(sorted_sequence: Tensor, input: Any, *, right: bool = False) ->
 def bucketize(input: Any, boundaries: Tensor, *, right: bool = False) -> Tensor:
     """Return for each number the interval between sorted boundaries in which it lies; see searchsorted."""
     return searchsorted(boundaries, input, right=right)
+
+
+def tril_indices(row: int, col: int, offset: int = 0, *, dtype: Any = int64, device: Any = "cpu") -> Tensor:
+    """Return the rows and the columns of the lower triangle of a matrix, up to a diagonal: (2, count)."""
+    return tensor(np.stack(np.tril_indices(row, offset, col)), dtype=dtype, device=device)
+
+
+def triu_indices(row: int, col: int, offset: int = 0, *, dtype: Any = int64, device: Any = "cpu") -> Tensor:
+    """Return the rows and the columns of the upper triangle of a matrix, from a diagonal on: (2, count)."""
+    return tensor(np.stack(np.triu_indices(row, offset, col)), dtype=dtype, device=device)

@@ -55,6 +55,7 @@ EXPRESSIONS = {
         "x(2, 3, 4).diagonal(dim1=0, dim2=-1)",
     ],
     "diag_embed": ["torch.diag_embed(x(2, 3))", "x(2, 3).diag_embed(1, 0, 2)", "torch.diag_embed(x(2), -2)"],
+    "tril_indices": ["torch.tril_indices(3, 4, -1)", "torch.triu_indices(3, 2, offset=1)"],
     "trace": ["torch.trace(x(3, 4))", "ints(5, 3, 3).trace()"],
     "norm": [
         "torch.norm(x(2, 3))",
