@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from numpy import dtype
 
-from . import creation, cuda, dtypes, errors, functions, random
+from . import creation, cuda, dtypes, errors, functions, linalg, random
 from .creation import *  # noqa: F403
 from .dtypes import *  # noqa: F403
 from .functions import *  # noqa: F403
@@ -53,6 +53,7 @@ __all__ = [
     "int32",
     "int64",
     "is_grad_enabled",
+    "linalg",
     "load",
     "manual_seed",
     "models",

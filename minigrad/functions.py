@@ -3,10 +3,21 @@
 import inspect
 from collections.abc import Callable
 from functools import wraps
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from . import ops
 from .errors import DtypeError
+from .products import (
+    bucketize,
+    cartesian_prod,
+    cdist,
+    einsum,
+    meshgrid,
+    searchsorted,
+    tensordot,
+    tril_indices,
+    triu_indices,
+)
 from .tensors import Tensor, apply
 
 Params = ParamSpec("Params")
@@ -139,6 +150,7 @@ log_softmax = make_function(Tensor.log_softmax)
 # ---- reductions
 
 __all__ += ["all", "amax", "amin", "any", "argmax", "argmin", "max", "mean", "min", "std", "sum", "var"]
+__all__ += ["aminmax", "count_nonzero", "logsumexp", "nanmean", "nansum", "prod", "std_mean", "var_mean"]
 
 sum = make_function(Tensor.sum)
 mean = make_function(Tensor.mean)
@@ -152,12 +164,77 @@ argmax = make_function(Tensor.argmax)
 argmin = make_function(Tensor.argmin)
 any = make_function(Tensor.any)
 all = make_function(Tensor.all)
+aminmax = make_function(Tensor.aminmax)
+count_nonzero = make_function(Tensor.count_nonzero)
+logsumexp = make_function(Tensor.logsumexp)
+nanmean = make_function(Tensor.nanmean)
+nansum = make_function(Tensor.nansum)
+prod = make_function(Tensor.prod)
+
+
+def var_mean(
+    input: Tensor, dim: Any = None, unbiased: Any = None, keepdim: bool = False, correction: Any = None
+) -> Any:
+    """(variance, mean); the arguments are those of Tensor.var."""
+    mean_dim = None if isinstance(dim, bool) else dim
+    return var(input, dim, unbiased, keepdim, correction=correction), mean(input, mean_dim, keepdim)
+
+
+def std_mean(
+    input: Tensor, dim: Any = None, unbiased: Any = None, keepdim: bool = False, correction: Any = None
+) -> Any:
+    """(standard deviation, mean); the arguments are those of Tensor.std."""
+    mean_dim = None if isinstance(dim, bool) else dim
+    return std(input, dim, unbiased, keepdim, correction=correction), mean(input, mean_dim, keepdim)
+
+
+# ---- running sums, order, counting, comparison
+
+__all__ += ["allclose", "argsort", "bincount", "bucketize", "cumprod", "cumsum", "dist", "equal", "histc", "isclose"]
+__all__ += ["kthvalue", "median", "searchsorted", "sort", "topk", "unique"]
+
+cumprod = make_function(Tensor.cumprod)
+cumsum = make_function(Tensor.cumsum)
+argsort = make_function(Tensor.argsort)
+kthvalue = make_function(Tensor.kthvalue)
+median = make_function(Tensor.median)
+sort = make_function(Tensor.sort)
+topk = make_function(Tensor.topk)
+bincount = make_function(Tensor.bincount)
+histc = make_function(Tensor.histc)
+unique = make_function(Tensor.unique)
+allclose = make_function(Tensor.allclose)
+dist = make_function(Tensor.dist)
+equal = make_function(Tensor.equal)
+isclose = make_function(Tensor.isclose)
 
 # ---- linear algebra
 
-__all__ += ["matmul"]
+__all__ += ["addmm", "addmv", "baddbmm", "bmm", "cartesian_prod", "cdist", "cross", "diag", "diag_embed", "diagonal"]
+__all__ += ["dot", "einsum", "ger", "inner", "kron", "matmul", "meshgrid", "mm", "mv", "norm", "outer", "tensordot"]
+__all__ += ["trace", "tril", "tril_indices", "triu", "triu_indices", "vdot"]
 
+addmm = make_function(Tensor.addmm)
+addmv = make_function(Tensor.addmv)
+baddbmm = make_function(Tensor.baddbmm)
+bmm = make_function(Tensor.bmm)
+cross = make_function(Tensor.cross)
+diag = make_function(Tensor.diag)
+diag_embed = make_function(Tensor.diag_embed)
+diagonal = make_function(Tensor.diagonal)
+dot = make_function(Tensor.dot)
+inner = make_function(Tensor.inner)
+kron = make_function(Tensor.kron)
 matmul = make_function(Tensor.matmul)
+mm = make_function(Tensor.mm)
+mv = make_function(Tensor.mv)
+norm = make_function(Tensor.norm)
+outer = make_function(Tensor.outer)
+trace = make_function(Tensor.trace)
+tril = make_function(Tensor.tril)
+triu = make_function(Tensor.triu)
+ger = outer
+vdot = dot
 
 # ---- shapes
 

@@ -13,7 +13,7 @@ from copy import deepcopy
 from functools import partial
 from math import prod
 from operator import index
-from typing import Any, NamedTuple, TypeAlias, overload
+from typing import Any, TypeAlias, overload
 
 import numpy as np
 
@@ -21,6 +21,8 @@ from . import ops, shapes
 from .dependency import Dependency, Identity, changed
 from .errors import DeviceError, DtypeError, GraphError, ShapeError, ValidationError
 from .methods import Elementwise, Inspection, LinearAlgebra, RandomNumbers, Reductions, Selection, Shaping
+from .methods.base import numpy_names
+from .methods.reduction import Extremes
 from .ops.arithmetic import add_dispatch
 from .ops.movement import Position, is_basic
 from .ops.op import ArrayOps, ObservedOps, Op, find as find_operation
@@ -41,13 +43,6 @@ Float: TypeAlias = float
 Int: TypeAlias = int
 Bool: TypeAlias = bool
 Dims: TypeAlias = int | Sequence[int] | None
-
-
-class Extremes(NamedTuple):
-    """The largest or smallest elements along an axis, and where they are."""
-
-    values: Tensor
-    indices: Tensor
 
 
 class Tensor(Elementwise, Reductions, LinearAlgebra, Shaping, Selection, RandomNumbers, Inspection, Dependency):
@@ -679,41 +674,61 @@ class Tensor(Elementwise, Reductions, LinearAlgebra, Shaping, Selection, RandomN
 
     # ---- reductions; dim is an axis, several, or None for all
 
-    def sum(self, dim: Dims = None, keepdim: Bool = False) -> Tensor:
-        """The sum over `dim`.
+    @numpy_names
+    def sum(self, dim: Dims = None, keepdim: Bool = False, *, dtype: Any = None) -> Tensor:
+        """The sum over `dim`; whole numbers give int64.
+
+        dtype   of the elements before they are added, and of the result
 
         Example
         >>> import minigrad as mg
         >>> mg.tensor([[1.0, 2.0], [3.0, 4.0]]).sum(dim=0)
         tensor([4., 6.])
         """
+        if dtype is not None:
+            return self.to(dtype).sum(dim, keepdim).to(dtype)
         return apply(ops.sum, self, axes=shapes.axes_tuple(dim, self.ndim, "sum"), keepdim=keepdim)
 
-    def mean(self, dim: Dims = None, keepdim: Bool = False) -> Tensor:
+    @numpy_names
+    def mean(self, dim: Dims = None, keepdim: Bool = False, *, dtype: Any = None) -> Tensor:
         """The mean over `dim`; nan over no elements.
 
-        Raises   DtypeError   whole numbers have no mean of their own dtype; use x.float()
-        """
-        return apply(ops.mean, self, axes=shapes.axes_tuple(dim, self.ndim, "mean"), keepdim=keepdim)
+        dtype   of the elements before they are added, and of the result
 
-    def var(self, dim: Dims = None, correction: Int = 1, keepdim: Bool = False) -> Tensor:
+        Raises   DtypeError   whole numbers have no mean of their own dtype; use x.float(), or dtype=
+        """
+        x = self if dtype is None else self.to(dtype)
+        return apply(ops.mean, x, axes=shapes.axes_tuple(dim, self.ndim, "mean"), keepdim=keepdim)
+
+    @numpy_names
+    def var(self, dim: Any = None, unbiased: Any = None, keepdim: Bool = False, *, correction: Any = None) -> Tensor:
         """The variance over `dim`: the sum of squared deviations from the mean, divided by max(n - correction, 0).
+
+        unbiased     a correction of 1 if True, of 0 if False; x.var(False) is x.var(unbiased=False)
+        correction   1 if neither is given
 
         It is computed in float64, so that squares of float32 neither overflow nor underflow.
         """
-        return self._variance(dim, correction, keepdim).to(self.dtype)
+        return self._variance("var", dim, unbiased, keepdim, correction).to(self.dtype)
 
-    def _variance(self, dim: Any, correction: Int, keepdim: Bool) -> Tensor:
-        axes = shapes.axes_tuple(dim, self.ndim, "var")
+    @numpy_names
+    def std(self, dim: Any = None, unbiased: Any = None, keepdim: Bool = False, *, correction: Any = None) -> Tensor:
+        """The standard deviation, with the arguments of `var`; its gradient is 0 where all numbers are equal."""
+        return apply(ops.deviation, self._variance("std", dim, unbiased, keepdim, correction)).to(self.dtype)
+
+    def _variance(self, where: str, dim: Any, unbiased: Any, keepdim: Bool, correction: Any) -> Tensor:
+        if isinstance(dim, bool):
+            dim, unbiased = None, dim
+        if unbiased is not None and correction is not None:
+            raise ValidationError(f"{where}: unbiased is {unbiased} and correction is {correction}; give one of them")
+        correction = correction if correction is not None else 1 if unbiased is None else Int(unbiased)
+        axes = shapes.axes_tuple(dim, self.ndim, where)
         count = prod(self.shape[axis] for axis in axes) - correction
         wide = self.double() if self.dtype == float32 else self
         centred = wide - wide.mean(axes, keepdim=True)
         return (centred * centred).sum(axes, keepdim) / max(count, 0)
 
-    def std(self, dim: Dims = None, correction: Int = 1, keepdim: Bool = False) -> Tensor:
-        """The standard deviation; its gradient is 0 where all numbers are equal."""
-        return apply(ops.deviation, self._variance(dim, correction, keepdim)).to(self.dtype)
-
+    @numpy_names
     def amax(self, dim: Dims = None, keepdim: Bool = False) -> Tensor:
         """The largest element over `dim`; equal largest elements share the gradient.
 
@@ -721,6 +736,7 @@ class Tensor(Elementwise, Reductions, LinearAlgebra, Shaping, Selection, RandomN
         """
         return apply(ops.amax, self, axes=shapes.axes_tuple(dim, self.ndim, "amax"), keepdim=keepdim)
 
+    @numpy_names
     def amin(self, dim: Dims = None, keepdim: Bool = False) -> Tensor:
         """The smallest element over `dim`; equal smallest elements share the gradient.
 
@@ -734,6 +750,7 @@ class Tensor(Elementwise, Reductions, LinearAlgebra, Shaping, Selection, RandomN
     def max(self, dim: Int, keepdim: Bool = False) -> Extremes: ...
     @overload
     def max(self, dim: Tensor) -> Tensor: ...
+    @numpy_names
     def max(self, dim: Any = None, keepdim: Bool = False) -> Any:
         """The largest element.  With `dim`, (values, indices) along it; the first largest element gets the gradient.
 
@@ -750,6 +767,7 @@ class Tensor(Elementwise, Reductions, LinearAlgebra, Shaping, Selection, RandomN
     def min(self, dim: Int, keepdim: Bool = False) -> Extremes: ...
     @overload
     def min(self, dim: Tensor) -> Tensor: ...
+    @numpy_names
     def min(self, dim: Any = None, keepdim: Bool = False) -> Any:
         """The smallest element.  With `dim`, (values, indices) along it; the first smallest one gets the gradient."""
         return self._extreme(dim, keepdim, self.amin, self.argmin, ops.minimum)
@@ -765,6 +783,7 @@ class Tensor(Elementwise, Reductions, LinearAlgebra, Shaping, Selection, RandomN
         values = self.gather(dim, indices)
         return Extremes(values, indices) if keepdim else Extremes(values.squeeze(dim), indices.squeeze(dim))
 
+    @numpy_names
     def argmax(self, dim: Int | None = None, keepdim: Bool = False) -> Tensor:
         """The index of the largest element along `dim` (int64); the first one at a tie.
 
@@ -779,30 +798,33 @@ class Tensor(Elementwise, Reductions, LinearAlgebra, Shaping, Selection, RandomN
         axis = None if dim is None or shapes.axis_number(dim, self.ndim, "argmax") >= self.ndim else dim % self.ndim
         return apply(ops.argmax, self, axis=axis, keepdim=keepdim)
 
+    @numpy_names
     def argmin(self, dim: Int | None = None, keepdim: Bool = False) -> Tensor:
         """The index of the smallest element along `dim` (int64); the first one at a tie."""
         axis = None if dim is None or shapes.axis_number(dim, self.ndim, "argmin") >= self.ndim else dim % self.ndim
         return apply(ops.argmin, self, axis=axis, keepdim=keepdim)
 
+    @numpy_names
     def any(self, dim: Dims = None, keepdim: Bool = False) -> Tensor:
-        """Whether any element over `dim` is not zero; nan is not zero.
+        """Whether any element over `dim` is not zero; nan is not zero.  uint8 gives uint8.
 
         Example
         >>> import minigrad as mg
         >>> mg.tensor([[0, 1], [0, 0]]).any(dim=1)
         tensor([ True, False])
         """
-        return (self != 0).sum(dim, keepdim) != 0
+        return ((self != 0).sum(dim, keepdim) != 0).to(uint8 if self.dtype == uint8 else bool_)
 
+    @numpy_names
     def all(self, dim: Dims = None, keepdim: Bool = False) -> Tensor:
-        """Whether no element over `dim` is zero.
+        """Whether no element over `dim` is zero.  uint8 gives uint8.
 
         Example
         >>> import minigrad as mg
         >>> mg.tensor([[1, 1], [0, 1]]).all(dim=1)
         tensor([ True, False])
         """
-        return (self == 0).sum(dim, keepdim) == 0
+        return ((self == 0).sum(dim, keepdim) == 0).to(uint8 if self.dtype == uint8 else bool_)
 
     # ---- shape
 

@@ -163,7 +163,7 @@ def load_vectors(theme):
     found = {}
     with np.load(HERE / "vectors" / f"{theme}.npz") as stored:
         for key in stored.files:
-            expression, _, name = key.partition(" -> ")
+            expression, _, name = key.rpartition(" -> ")
             found.setdefault(expression, {})[name] = stored[key]
     return found
 

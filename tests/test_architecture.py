@@ -29,7 +29,15 @@ LEVELS = [  # from the lowest level up; the name of a package stands for its mod
     {"minigrad.runtime", "minigrad.errors", "minigrad.shapes", "minigrad.checks", "minigrad.dependency"},
     {"minigrad.ops"},
     {"minigrad.tensors", "minigrad.methods", "minigrad.tape", "minigrad.storage", "minigrad.streams"},
-    {"minigrad.nn.functional", "minigrad.functions", "minigrad.creation", "minigrad.dtypes", "minigrad.random"},
+    {
+        "minigrad.nn.functional",
+        "minigrad.functions",
+        "minigrad.creation",
+        "minigrad.dtypes",
+        "minigrad.linalg",
+        "minigrad.products",
+        "minigrad.random",
+    },
     {"minigrad.nn", "minigrad.optim", "minigrad.data", "minigrad.datasets", "minigrad.viz", "minigrad.models"},
     {
         "minigrad.serialization",

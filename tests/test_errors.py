@@ -114,9 +114,9 @@ ARITHMETIC = [
         "matmul: shapes (2,) and (3,) do not broadcast: axis -1 has sizes 2 and 3; make them equal, or one of them 1",
     ),
     (
-        lambda: T([[1]]) @ T([[1]]),
+        lambda: T([[1]]) @ T([[1.0]]),
         DtypeError,
-        "matmul: expected float tensors, got int64 and int64; convert them with .float()",
+        "matmul: expected two tensors of floats or of whole numbers, got int64 and float32; convert them with .float()",
     ),
 ]
 AXES = [
@@ -639,7 +639,7 @@ ELSEWHERE = (
     "set_flush_denormal:",
 )  # tested below, in test_autograd.py, test_dlpack.py, test_cache.py, test_threads.py and test_cpu_target.py
 SOURCES = [
-    *("tensors.py", "creation.py", "shapes.py", "random.py"),
+    *("tensors.py", "creation.py", "shapes.py", "random.py", "products.py", "linalg.py"),
     *(
         str(path.relative_to(ROOT))
         for part in ("methods", "nn/functional", "ops", "runtime")

@@ -80,7 +80,7 @@ def test_function_has_the_signature_and_docstring_of_the_method(name):
 
 
 def test_help_of_a_function_reads_like_a_function():
-    assert str(inspect.signature(mg.sum)) == "(input, dim=None, keepdim=False)"
+    assert str(inspect.signature(mg.sum)) == "(input, dim=None, keepdim=False, *, dtype=None)"
     assert mg.sum.__module__ == "minigrad.functions"
     assert mg.sum.__qualname__ == "sum"
 

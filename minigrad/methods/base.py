@@ -2,11 +2,47 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from functools import wraps
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
     from ..ops.op import Op
     from ..tensors import Tensor
+
+Params = ParamSpec("Params")
+Result = TypeVar("Result")
+NUMPY_NAMES = {"axis": "dim", "keepdims": "keepdim"}
+
+
+def numpy_names(method: Callable[Params, Result]) -> Callable[Params, Result]:
+    """A decorator for methods that also take NumPy's names of arguments, as PyTorch's do."""
+
+    @wraps(method)
+    def run(*args: Params.args, **kwargs: Params.kwargs) -> Result:
+        if not kwargs:
+            return method(*args)  # type: ignore[call-arg]
+        renamed: Any = {NUMPY_NAMES[name]: kwargs.pop(name) for name in kwargs.keys() & NUMPY_NAMES}
+        return method(*args, **kwargs, **renamed)
+
+    return run
+
+
+def along_axis(method: Callable[Params, Result]) -> Callable[Params, Result]:
+    """A decorator for methods along one axis: a single number counts as a line of one element.
+
+    They also take NumPy's names of arguments.
+    """
+
+    @wraps(method)
+    def run(*args: Params.args, **kwargs: Params.kwargs) -> Any:
+        self: Any = args[0]
+        if self.ndim:
+            return method(*args, **kwargs)
+        out: Any = method(self.unsqueeze(0), *args[1:], **kwargs)  # type: ignore[arg-type]
+        return type(out)(*[part.reshape(()) for part in out]) if isinstance(out, tuple) else out.reshape(())
+
+    return numpy_names(run)
 
 
 class Methods:

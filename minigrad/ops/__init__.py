@@ -8,6 +8,7 @@ from . import (
     arithmetic,
     drawing,
     dropout,
+<<<<<<< HEAD
     elementwise_loss,
     loss,
     mathematics,
@@ -15,6 +16,17 @@ from . import (
     pool2d,
     reduction,
     sliding,
+=======
+    loss,
+    mathematics,
+    matrix,
+    movement,
+    pool2d,
+    reduction,
+    scan,
+    sliding,
+    sorting,
+>>>>>>> h-red
 )
 from .conv2d import conv2d
 from .matmul import matmul

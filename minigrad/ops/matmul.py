@@ -30,10 +30,11 @@ from ..runtime.tile import (
     zeros,
 )
 from ..shapes import broadcast
+from .arithmetic import mul
 from .elementwise import fill_by
 from .op import Dispatch, op
 from .promotion import cast_all, expect_float
-from .reduction import TERMS_PER_PARTIAL_SUM
+from .reduction import TERMS_PER_PARTIAL_SUM, sum_
 
 PRODUCTS_PER_PARTIAL_SUM = 512  # LeNet-5 has no sum of more than 400
 MIN_DOT_PRODUCTS = 64  # a shorter dot product is not worth a task
@@ -194,8 +195,12 @@ matmul_dispatch = Dispatch("matmul", fill_by(np.matmul), cpu=gemm)
 @op
 def matmul(device, a, b):
     """a (..., n, k) @ b (..., k, m); leading axes broadcast."""
-    if a.dtype.kind != "f" or b.dtype.kind != "f":
-        raise DtypeError(f"matmul: expected float tensors, got {a.dtype} and {b.dtype}; convert them with .float()")
+    floats = a.dtype.kind == b.dtype.kind == "f"
+    if not floats and {a.dtype.kind, b.dtype.kind} & {"f", "b"}:
+        raise DtypeError(
+            f"matmul: expected two tensors of floats or of whole numbers, got {a.dtype} and {b.dtype}; convert them "
+            "with .float()"
+        )
     if a.shape[-1] != b.shape[-2]:
         raise ShapeError(
             f"matmul: {a.shape} @ {b.shape}: the left has {a.shape[-1]} columns, the right {b.shape[-2]} rows; "
@@ -203,6 +208,10 @@ def matmul(device, a, b):
         )
     if a.dtype != b.dtype:
         a, b = cast_all(np.result_type(a.dtype, b.dtype), a, b)
+    if not floats:  # no kernel: all products, then their sums
+        b = memory.reshape(b, (*b.shape[:-2], 1, *b.shape[-2:]))
+        products = mul.forward(device, memory.reshape(a, (*a.shape, 1)), b)
+        return cast_all(a.dtype, sum_.forward(device, products, axes=(products.ndim - 2,), keepdim=False))[0]
     if a.ndim == b.ndim == 2:
         out = _empty_product(device, a, b)
         matmul_dispatch[device.type](a, b, out)

@@ -273,7 +273,7 @@ def amax_gradient(do, g, x, out, x_shape, axes):
     return (by_x,)
 
 
-def _reverse_order(device, x):
+def reverse_order(device, x):
     """A function of x that decreases as x grows and is its own inverse: -x, or ~x."""
     if x.dtype.kind == "f":
         return neg.forward(device, x)
@@ -285,7 +285,7 @@ def _reverse_order(device, x):
 @op
 def amin(device, x, *, axes, keepdim):
     _check_nonempty("amin", x, axes)
-    return _reverse_order(device, amax.forward(device, _reverse_order(device, x), axes=axes, keepdim=keepdim))
+    return reverse_order(device, amax.forward(device, reverse_order(device, x), axes=axes, keepdim=keepdim))
 
 
 amin.gradient(amax_gradient)
@@ -303,4 +303,4 @@ def argmax(device, x, *, axis, keepdim):
 
 @op
 def argmin(device, x, *, axis, keepdim):
-    return argmax(device, _reverse_order(device, x), axis=axis, keepdim=keepdim)
+    return argmax(device, reverse_order(device, x), axis=axis, keepdim=keepdim)

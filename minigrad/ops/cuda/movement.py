@@ -92,13 +92,13 @@ def _axis_last(array, axis):
     return array.transpose((*[d for d in range(array.ndim) if d != axis], axis))
 
 
-def _to_rows(array, axis):
+def to_rows(array, axis):
     """The array as (rows, length): a row for each line along `axis`."""
     return memory.contiguous(_axis_last(array, axis)).reshape(-1, array.shape[axis])
 
 
-def _copy_rows(rows, axis, out):
-    """Overwrite an array with its rows, the inverse of _to_rows."""
+def copy_rows(rows, axis, out):
+    """Overwrite an array with its rows, the inverse of to_rows."""
     target = _axis_last(out, axis)
     memory.copy(target, rows.reshape(target.shape))
 
@@ -115,11 +115,11 @@ def gather_kernel(x, index, out, B, K):
 def gather_cuda(x, index, axis, out):
     if not out.size:
         return
-    x, index = _to_rows(x[covered_region(index, axis)], axis), _to_rows(index, axis)
+    x, index = to_rows(x[covered_region(index, axis)], axis), to_rows(index, axis)
     rows = memory.new_empty(out, index.shape, out.dtype)
     sizes = x.shape[1], index.shape[1]
     gather_kernel.launch_over(rows.size, x.reshape(-1), index.reshape(-1), rows.reshape(-1), *sizes)
-    _copy_rows(rows, axis, out)
+    copy_rows(rows, axis, out)
 
 
 @kernel
@@ -138,7 +138,7 @@ def gather_back_cuda(g, index, axis, out):
     if not index.size:
         return
     target = out[covered_region(index, axis)]
-    g, index = _to_rows(g, axis), _to_rows(index, axis)
+    g, index = to_rows(g, axis), to_rows(index, axis)
     rows, sizes = memory.new_empty(out, (index.shape[0], out.shape[axis]), out.dtype), (out.shape[axis], index.shape[1])
     gather_back_kernel.launch_over(rows.size, g.reshape(-1), index.reshape(-1), rows.reshape(-1), *sizes)
-    _copy_rows(rows, axis, target)
+    copy_rows(rows, axis, target)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..memory import contiguous
 from . import driver
 from .array import DeviceArray
 from .driver import cuda
@@ -56,7 +57,7 @@ def expect_range(
     if check not in report.checks:
         report.checks.append(check)
     view = DeviceArray(np.ndarray(2, np.int64, report.bytes), report)  # type: ignore[arg-type]
-    flat = values.reshape(-1)
+    flat = contiguous(values).reshape(-1)
     range_kernel.launch_over(flat.size, flat, low, high, ignore, report.checks.index(check) + 1, view)
 
 
