@@ -1,0 +1,44 @@
+"""Names that do not exist: errors with the nearest ones.  Settings without effect: warnings, each given once."""
+
+import sys
+import warnings
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+_said: set[str] = set()
+
+
+def unknown_name(where: str, name: str, names: Iterable[str], **about: object) -> AttributeError:
+    """Return the error `where has no 'name'; there is A, B`, with the names that are nearest, in any case of letters.
+
+    about   obj=, the object without the attribute
+
+    Example
+    >>> unknown_name("mg.nn", "Fold3d", ["Fold", "Unfold", "Linear"])
+    AttributeError("mg.nn has no 'Fold3d'; there is Fold, Unfold")
+    """
+    by_lower: dict[str, list[str]] = {}
+    for known in names:
+        if not known.startswith("_"):
+            by_lower.setdefault(known.lower(), []).append(known)
+    near = [] if name.startswith("_") else get_close_matches(name.lower(), by_lower, 3)
+    listed = ", ".join(known for lower in near for known in by_lower[lower])
+    text = f"{where} has no {name!r}" + (f"; there is {listed}" if listed else "")
+    return AttributeError(text, name=None, **about)  # name=None: Python would add its own "Did you mean"
+
+
+def explain_unknown_names(module: str) -> None:
+    """Make a module refuse names that it does not have with the nearest names of its `__all__`."""
+    found = sys.modules[module]
+
+    def refuse(name: str) -> object:
+        raise unknown_name(module.replace("minigrad", "mg", 1), name, found.__all__)
+
+    vars(found)["__getattr__"] = refuse  # not by def: type checkers would then accept every name
+
+
+def warn_once(message: str, level: int = 3) -> None:
+    """Warn about a setting without effect, once in a process, at the line that many calls above."""
+    if message not in _said:
+        _said.add(message)
+        warnings.warn(message, stacklevel=level)

@@ -1,0 +1,8 @@
+"""PyTorch's package of tools."""
+
+from ..names import explain_unknown_names
+from . import data
+
+__all__ = ["data"]
+__dir__ = __all__.copy
+explain_unknown_names(__name__)
