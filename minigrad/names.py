@@ -1,9 +1,10 @@
 """Names that do not exist: errors with the nearest ones.  Settings without effect: warnings, each given once."""
 
-import sys
 import warnings
 from collections.abc import Iterable
 from difflib import get_close_matches
+from functools import partial
+from types import ModuleType
 
 _said: set[str] = set()
 
@@ -27,14 +28,14 @@ def unknown_name(where: str, name: str, names: Iterable[str], **about: object) -
     return AttributeError(text, name=None, **about)  # name=None: Python would add its own "Did you mean"
 
 
-def explain_unknown_names(module: str) -> None:
-    """Make a module refuse names that it does not have with the nearest names of its `__all__`."""
-    found = sys.modules[module]
+def explain_unknown_names(*modules: ModuleType) -> None:
+    """Make modules refuse names that they do not have with the nearest names of their `__all__`."""
+    for module in modules:  # not by a def in each: type checkers would then accept every name
+        vars(module)["__getattr__"] = partial(_refuse, module)
 
-    def refuse(name: str) -> object:
-        raise unknown_name(module.replace("minigrad", "mg", 1), name, found.__all__)
 
-    vars(found)["__getattr__"] = refuse  # not by def: type checkers would then accept every name
+def _refuse(module: ModuleType, name: str) -> object:
+    raise unknown_name(module.__name__.replace("minigrad", "mg", 1), name, module.__all__)
 
 
 def warn_once(message: str, level: int = 3) -> None:

@@ -21,6 +21,7 @@ from .errors import DataError, DeviceError
 from .module_files import as_parameter
 from .names import warn_once
 from .runtime.device import device as Device
+from .shapes import Size
 from .tensors import Tensor, tensor
 
 STORAGES = {  # name of a storage in PyTorch: (dtype in the file, dtype of the tensor here)
@@ -79,7 +80,7 @@ class _Reader:
             "torch._utils _rebuild_parameter": partial(
                 lambda data, requires_grad, hooks: as_parameter(data, requires_grad)
             ),
-            "torch Size": partial(tuple),
+            "torch Size": partial(Size),
             "collections OrderedDict": partial(_make_dict, OrderedDict),
             "collections Counter": partial(_make_dict, Counter),
             "__builtin__ set": partial(lambda values: set(map(_key, values))),
@@ -197,6 +198,14 @@ def _push(make: Callable[[_Reader, Any], Any]) -> Callable[[_Reader, Any], None]
     return lambda reader, argument: reader.stack.append(make(reader, argument))
 
 
+def _new(kind: Callable[[], Any]) -> Callable[[_Reader, Any], None]:
+    return _push(lambda reader, _: kind())
+
+
+def _tuple(count: int | None) -> Callable[[_Reader, Any], None]:
+    return _push(lambda reader, _: tuple(reader.pop(count)))
+
+
 def _put(reader: _Reader, key: Any) -> None:
     reader.memo[len(reader.memo) if key is None else key] = reader.stack[-1]
 
@@ -205,14 +214,8 @@ STEPS: dict[str, Callable[[_Reader, Any], Any]] = {
     "NONE": _push(lambda r, _: None),
     "NEWTRUE": _push(lambda r, _: True),
     "NEWFALSE": _push(lambda r, _: False),
-    "EMPTY_TUPLE": _push(lambda r, _: ()),
-    "EMPTY_LIST": _push(lambda r, _: []),
-    "EMPTY_DICT": _push(lambda r, _: {}),
-    "EMPTY_SET": _push(lambda r, _: set()),
-    "TUPLE": _push(lambda r, _: tuple(r.pop())),
-    "TUPLE1": _push(lambda r, _: tuple(r.pop(1))),
-    "TUPLE2": _push(lambda r, _: tuple(r.pop(2))),
-    "TUPLE3": _push(lambda r, _: tuple(r.pop(3))),
+    **{f"EMPTY_{kind.__name__.upper()}": _new(kind) for kind in (tuple, list, dict, set)},
+    **{f"TUPLE{count or ''}": _tuple(count) for count in (None, 1, 2, 3)},
     "MARK": lambda r, _: r.marks.append(len(r.stack)),
     "APPEND": lambda r, _: r.extend(r.pop(1)),
     "SETITEM": lambda r, _: r.set_items(r.pop(2)),

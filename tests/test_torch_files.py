@@ -51,6 +51,7 @@ def test_a_checkpoint_has_all_its_values():
         "big": 2**80,
     }
     assert found["optimizer"]["param_groups"][0]["lr"] == 0.01 and found["optimizer"]["state"][0]["step"].item() == 1
+    assert isinstance(found["size"], mg.Size)
     assert found["schedule"]["milestones"] == Counter({2: 1, 4: 1})
     model = nn.Linear(8, 3)
     optimizer = mg.optim.Adam(model.parameters(), lr=1)

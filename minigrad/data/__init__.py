@@ -1,5 +1,7 @@
 """Data sets, and the loader that makes batches of them."""
 
+import sys
+
 from ..names import explain_unknown_names
 from .collate import default_collate, default_convert
 from .dataset import ConcatDataset, Dataset, ImageDataset, IterableDataset, Subset, TensorDataset, random_split
@@ -10,4 +12,4 @@ __all__ = ["BatchSampler", "ConcatDataset", "DataLoader", "Dataset", "ImageDatas
 __all__ += ["RandomSampler", "Sampler", "SequentialSampler", "Subset", "SubsetRandomSampler", "TensorDataset"]
 __all__ += ["WeightedRandomSampler", "default_collate", "default_convert", "get_worker_info", "random_split"]
 __dir__ = __all__.copy
-explain_unknown_names(__name__)
+explain_unknown_names(sys.modules[__name__])
