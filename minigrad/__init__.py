@@ -4,16 +4,19 @@ Import it as `mg`: `import minigrad as mg`.  The packages mg.nn, mg.optim, mg.da
 are imported on first use.
 """
 
-import difflib
 import importlib
 from typing import TYPE_CHECKING
 
 from numpy import dtype
 
-from . import creation, cuda, dtypes, errors, functions, linalg, random
+from . import amp, backends, creation, cuda, dtypes, errors, functions, jit, linalg, random
+from .amp import autocast
+from .backends import accelerator, set_printoptions, use_deterministic_algorithms, version
 from .creation import *  # noqa: F403
 from .dtypes import *  # noqa: F403
 from .functions import *  # noqa: F403
+from .jit import compile
+from .names import explain_unknown_names, unknown_name
 from .precompile import warmup
 from .profiler import profile
 from .random import Generator, default_generator, get_rng_state, initial_seed, manual_seed, seed, set_rng_state
@@ -27,14 +30,23 @@ from .tape import enable_grad, is_grad_enabled, no_grad
 from .tensors import Tensor, bool_ as bool, float32, float64, int32, int64, tensor, uint8
 
 __version__ = "0.1.0"  # the only place: pyproject.toml reads it here
+torch_version = "2.13.0"  # whose names and results minigrad has, for scripts that compare torch.__version__
 
-LATER = ("data", "datasets", "models", "nn", "optim", "viz")  # importing viz alone takes as long as all of the above
+float16, bfloat16 = dtype("float16"), "bfloat16"  # for the arguments of autocast; tensors refuse them by name
+
+LATER = ("data", "datasets", "models", "nn", "optim", "utils", "viz")  # viz alone takes as long as the rest
 
 __all__ = [
     "Generator",
     "Size",
     "Tensor",
+    "accelerator",
+    "amp",
+    "autocast",
+    "backends",
+    "bfloat16",
     "bool",
+    "compile",
     "cuda",
     "data",
     "datasets",
@@ -43,6 +55,7 @@ __all__ = [
     "dtype",
     "enable_grad",
     "errors",
+    "float16",
     "float32",
     "float64",
     "get_float32_matmul_precision",
@@ -53,6 +66,7 @@ __all__ = [
     "int32",
     "int64",
     "is_grad_enabled",
+    "jit",
     "linalg",
     "load",
     "manual_seed",
@@ -67,26 +81,30 @@ __all__ = [
     "set_float32_matmul_precision",
     "set_flush_denormal",
     "set_num_threads",
+    "set_printoptions",
     "set_rng_state",
     "tensor",
+    "torch_version",
     "uint8",
+    "use_deterministic_algorithms",
+    "utils",
+    "version",
     "viz",
     "warmup",
 ]
+explain_unknown_names(amp, backends, cuda, jit)
 __all__ += creation.__all__
 __all__ += dtypes.__all__
 __all__ += functions.__all__
 
 if TYPE_CHECKING:
-    from . import data, datasets, models, nn, optim, viz
+    from . import data, datasets, models, nn, optim, utils, viz
 else:
 
     def __getattr__(name):
         if name in LATER:
             return importlib.import_module(f".{name}", __name__)
-        near = [] if name.startswith("__") else difflib.get_close_matches(name, __all__, 1)
-        advice = f"; did you mean {near[0]!r}?" if near else ""
-        raise AttributeError(f"minigrad has no attribute {name!r}{advice}", name=None)
+        raise unknown_name("mg", name, __all__)
 
 
 def __dir__() -> list[str]:

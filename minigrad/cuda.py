@@ -5,10 +5,26 @@ reads a value (`item()`, `numpy()`, `print`), and in `synchronize()`.  `mg.graph
 CUDA graph.
 """
 
+import sys
 from typing import Any
 
+from . import amp
 from .errors import DeviceError
+from .random import manual_seed
 from .runtime.device import device, openers
+
+sys.modules[f"{__name__}.amp"] = amp  # for `from minigrad.cuda.amp import autocast`
+
+
+class _MissingGPU(device):
+    """Device "cuda" on a machine without a usable GPU: the error comes when memory on it is asked for."""
+
+    type, index, reason = "cuda", 0, ""
+
+    def _refuse(self, *_: Any, **__: Any) -> Any:
+        raise DeviceError(self.reason)
+
+    allocate = arrays = borrow = adopt = lend = from_host = receive = to_host = full = expect_range = _refuse
 
 
 def _open_gpu(name: str) -> Any:
@@ -18,29 +34,34 @@ def _open_gpu(name: str) -> Any:
             f"device {name!r}: one GPU is used, the first that CUDA_VISIBLE_DEVICES lets through; set that to "
             "the number of the one you want, and use 'cuda'"
         )
-    from .runtime.cuda.device import cuda_device
+    try:
+        from .runtime.cuda.device import cuda_device
 
-    found = cuda_device()
+        found = cuda_device()
+    except DeviceError as error:
+        missing = object.__new__(_MissingGPU)
+        missing.reason = str(error)
+        return missing
     from .ops import cuda  # noqa: F401 - registers the kernels
 
     return found
 
 
 openers["cuda"] = _open_gpu
+__all__ = ["amp", "current_device", "device_count", "empty_cache", "get_device_capability", "get_device_name"]
+__all__ += ["is_available", "manual_seed", "manual_seed_all", "max_memory_allocated", "memory_allocated"]
+__all__ += ["memory_reserved", "memory_stats", "report", "set_device", "synchronize"]
+__dir__ = __all__.copy
 
 
 def is_available() -> bool:
-    """Return whether tensors can be moved to "cuda"; the error of `mg.device("cuda")` says why not.
+    """Return whether tensors can be moved to "cuda"; the error of `tensor.to("cuda")` says why not.
 
     Example
     >>> is_available() in (True, False)
     True
     """
-    try:
-        device("cuda")
-    except DeviceError:
-        return False
-    return True
+    return not isinstance(device("cuda"), _MissingGPU)
 
 
 def device_count() -> int:
@@ -54,13 +75,13 @@ def device_count() -> int:
 
 
 def _current_gpu() -> Any:
-    device("cuda")
+    device("cuda").arrays([])  # raises the error if there is no GPU
     from .runtime.cuda.gpu import current_gpu
 
     return current_gpu()
 
 
-def get_device_name() -> str:
+def get_device_name(device: Any = None) -> str:
     """Return the name of the GPU.
 
     Raises   DeviceError   there is no GPU
@@ -71,7 +92,7 @@ def get_device_name() -> str:
     return _current_gpu().name
 
 
-def get_device_capability() -> tuple[int, int]:
+def get_device_capability(device: Any = None) -> tuple[int, int]:
     """Return the compute capability of the GPU, such as (9, 0).
 
     Raises   DeviceError   there is no GPU
@@ -80,6 +101,19 @@ def get_device_capability() -> tuple[int, int]:
     False
     """
     return _current_gpu().capability
+
+
+def current_device() -> int:
+    """Return 0, the number of the GPU; a DeviceError if there is none."""
+    _current_gpu()
+    return 0
+
+
+manual_seed_all = manual_seed  # random numbers of the GPU follow from the same seed
+
+
+def set_device(device: Any) -> None:
+    """Do nothing: the GPU that is used is the first in CUDA_VISIBLE_DEVICES."""
 
 
 def report() -> dict[str, Any]:
@@ -93,7 +127,7 @@ def report() -> dict[str, Any]:
     return _current_gpu().report()
 
 
-def synchronize() -> None:
+def synchronize(device: Any = None) -> None:
     """Wait for all work on the GPU.
 
     Raises   DeviceError       there is no GPU, or a kernel has failed
@@ -108,7 +142,7 @@ def synchronize() -> None:
     raise_device_error()
 
 
-def memory_stats() -> dict[str, int]:
+def memory_stats(device: Any = None) -> dict[str, int]:
     """Return the use of the GPU's memory by minigrad: bytes, and numbers of calls of the driver.
 
     in_use        bytes that tensors and recorded functions hold now
@@ -125,45 +159,41 @@ def memory_stats() -> dict[str, int]:
     return dict(vars(_current_gpu().stats))
 
 
-def memory_allocated() -> int:
-    """Return the bytes of the GPU's memory in use.
+def memory_allocated(device: Any = None) -> int:
+    """Return the bytes of the GPU's memory in use; without a GPU, 0.
 
-    Raises   DeviceError   there is no GPU
     Example
-    >>> is_available() and memory_allocated() > max_memory_allocated()
+    >>> memory_allocated() > max_memory_allocated()
     False
     """
-    return memory_stats()["in_use"]
+    return memory_stats()["in_use"] if is_available() else 0
 
 
-def max_memory_allocated() -> int:
-    """Return the most bytes of the GPU's memory that were in use at once.
+def max_memory_allocated(device: Any = None) -> int:
+    """Return the most bytes of the GPU's memory that were in use at once; without a GPU, 0.
 
-    Raises   DeviceError   there is no GPU
     Example
-    >>> is_available() and max_memory_allocated() < memory_allocated()
+    >>> max_memory_allocated() < memory_allocated()
     False
     """
-    return memory_stats()["peak"]
+    return memory_stats()["peak"] if is_available() else 0
 
 
-def memory_reserved() -> int:
-    """Return the bytes of the GPU's memory in use or kept for later tensors.
+def memory_reserved(device: Any = None) -> int:
+    """Return the bytes of the GPU's memory in use or kept for later tensors; without a GPU, 0.
 
-    Raises   DeviceError   there is no GPU
     Example
-    >>> is_available() and memory_reserved() < memory_allocated()
+    >>> memory_reserved() < memory_allocated()
     False
     """
-    return memory_stats()["held"]
+    return memory_stats()["held"] if is_available() else 0
 
 
 def empty_cache() -> None:
-    """Return memory that is not in use to the driver.
+    """Return memory that is not in use to the driver; without a GPU, do nothing.
 
-    Raises   DeviceError   there is no GPU
     Example
-    >>> if is_available():
-    ...     empty_cache()
+    >>> empty_cache()
     """
-    _current_gpu().pool.release_unused()
+    if is_available():
+        _current_gpu().pool.release_unused()

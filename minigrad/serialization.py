@@ -1,4 +1,4 @@
-"""Saving and loading of safetensors files: weights that PyTorch reads, and whole checkpoints.
+"""Saving and loading of safetensors files: weights that PyTorch reads, and whole checkpoints, with modules.
 
 A file holds each tensor under its path in the saved object, so that other programs find the tensors of a state_dict by
 its keys.  The metadata hold a description of the object in JSON: a list, tuple or dict is {type: [...]}, and a dict is
@@ -9,8 +9,13 @@ Source: the safetensors format, https://huggingface.co/docs/safetensors
 
 import json
 import os
+import shutil
+import tempfile
 import zlib
-from typing import Any, TypeAlias
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
+from functools import partial
+from typing import IO, Any, TypeAlias
 
 import numpy as np
 import safetensors
@@ -18,10 +23,13 @@ import safetensors.numpy
 
 from .checks import type_with_article
 from .errors import DataError, DtypeError, ValidationError
+from .module_files import as_parameter, find_name, module_state, name_of, new_module
+from .names import warn_once
 from .runtime.device import device as Device
 from .runtime.files import printable_path, write_whole
 from .runtime.memory import contiguous
 from .tensors import Tensor, tensor
+from .torch_files import read_torch_file
 
 DTYPES = ("F32", "F64", "I64", "I32", "U8", "BOOL")  # names in a file of the dtypes that tensors have
 METADATA_KEY = "minigrad"  # holds the checksum and the description
@@ -31,17 +39,19 @@ MAX_DEPTH = 100  # nested containers; Python's recursion limit of 1000 calls is 
 MAX_HEADER = 100_000_000  # bytes of names, shapes and description that readers of safetensors accept
 
 FilePath: TypeAlias = str | bytes | os.PathLike[str] | os.PathLike[bytes]
+Place: TypeAlias = str | Device | Mapping[str, str] | Callable[[Any, str], Any] | None
 
 
-def save(obj: Any, path: FilePath) -> None:
+def save(obj: Any, f: FilePath | IO[bytes]) -> None:
     """Write tensors, or a checkpoint of tensors and plain values, to a file.
 
     obj    a dict name -> Tensor, as model.state_dict(), which safetensors.torch.load_file also reads; or tensors,
-           numbers, strings, True, False and None in dicts (keys str or int), lists and tuples, nested up to 100 deep
-    path   file to write, usually .safetensors; missing folders are created
+           numbers, strings, True, False and None in dicts (keys str or int), lists and tuples, nested up to 100 deep;
+           or modules, with the names of their classes and all attributes
+    f      file to write, usually .safetensors; missing folders are created; or an open binary file, as io.BytesIO
 
     An interrupted save leaves an existing file unchanged.  A replaced file keeps its mode; a symbolic link is followed.
-    Tensors that share memory are written separately.
+    Tensors that share memory are written separately.  PyTorch reads the tensors with safetensors.torch.load_file.
 
     Raises   DtypeError        a value or key has an unsupported type; the message names its path in obj
              ValidationError   obj is nested too deep, or has an int of thousands of digits or more than 100 MB of plain
@@ -55,9 +65,9 @@ def save(obj: Any, path: FilePath) -> None:
     >>> load(path)
     {'model': {'weight': tensor([1., 2.])}, 'epoch': 3}
     """
-    path = _decode_path("save", path)
+    path = f if hasattr(f, "write") else _decode_path("save", f)
     arrays: dict[str, np.ndarray] = {}
-    description = _describe(obj, (), arrays)
+    description = _describe(obj, (), arrays, {})
     note = {"crc32": _checksum(arrays, description), "value": description}
     data = safetensors.numpy.save(arrays, {METADATA_KEY: json.dumps(note)})
     header = int.from_bytes(data[:8], "little")
@@ -66,17 +76,34 @@ def save(obj: Any, path: FilePath) -> None:
             f"save: names, shapes and plain values take {header:,} bytes, but load() reads at most {MAX_HEADER:,}; "
             "convert long lists of numbers to tensors"
         )
-    write_whole(path, data)
+    if isinstance(path, str):
+        write_whole(path, data)
+    else:
+        path.write(data)
 
 
-def load(path: FilePath, device: str | Device = "cpu") -> Any:
-    """Read a file that save() wrote, or any safetensors file.
+def load(
+    f: FilePath | IO[bytes],
+    map_location: Place = None,
+    *,
+    weights_only: bool = True,
+    classes: Iterable[Any] = (),
+    device: Place = None,
+) -> Any:
+    """Read a file that save() wrote, any safetensors file, or a file that torch.save wrote (.pt, .pth).
 
-    path      the file
-    device    of the tensors
-    returns   the saved object; for other files a dict name -> Tensor; tensors do not require grad
+    f              the file, or a binary file that is open, as io.BytesIO
+    map_location   of the tensors, a device; or a dict from devices in the file to others, or a function of a tensor and
+                   the device in the file; None: 'cpu'.  `device` means the same
+    weights_only   has no effect: no code in the file is ever run, and False says so, once
+    classes        classes and functions of your own that a saved module may use; layers of minigrad need no entry
+    returns        the saved object; for other safetensors files a dict name -> Tensor
 
-    Raises   DataError     the file is missing or damaged, or holds tensors of an unsupported dtype
+    In a file of PyTorch, float16 and bfloat16 become float32, and int8 and int16 become int32, with one warning.
+    A module is made without calling its __init__; its attributes are set to the saved ones.
+
+    Raises   DataError     the file is missing or damaged, holds tensors of an unsupported dtype, or names a class or
+                           function that is not in `classes`, or, in a file of PyTorch, is not a tensor or container
              DeviceError   the device is not available
     Example
     >>> import minigrad as mg
@@ -86,14 +113,48 @@ def load(path: FilePath, device: str | Device = "cpu") -> Any:
     >>> load(path)
     {'fc.bias': tensor([0.5])}
     """
-    where = Device(device)
-    path = _decode_path("load", path)
-    arrays, metadata = _read(path)
+    if not weights_only and not classes:
+        warn_once("load: weights_only=False runs no code either; name the classes of saved modules by classes=[...]")
+    place = partial(_place, device if map_location is None else map_location)
+    where = place("cpu")
+    path: Any = f if hasattr(f, "read") else _decode_path("load", f)
+    printed = printable_path(path) if isinstance(path, str) else "load"
+    start = _first_bytes(path)
+    if start == b"PK\x03\x04":
+        return read_torch_file(path, printed, place)
+    if start == b"\x80\x02\x8a\n":
+        raise DataError(
+            f"{printed}: is a bare pickle, as torch.save wrote before PyTorch 1.6; read it with torch.load, and save "
+            "it again with torch.save"
+        )
+    arrays, metadata = _read(path) if isinstance(path, str) else _read_open_file(path)
     tensors = {name: tensor(array, device=where) for name, array in arrays.items()}
     for key, text in metadata.items():
         if key == METADATA_KEY or text.startswith(METADATA_START):
-            return _restore(text, tensors, arrays, printable_path(path))
+            return _restore(text, tensors, arrays, printed, list(classes))
     return tensors
+
+
+def _place(map_location: Place, location: str) -> Device:
+    """Return the device for tensors that were at a location."""
+    if isinstance(map_location, Mapping):
+        return Device(map_location.get(location, "cpu"))
+    if callable(map_location):
+        found = map_location(tensor([]), location)
+        return found.device if isinstance(found, Tensor) else Device(found)
+    return Device(map_location)
+
+
+def _first_bytes(path: Any) -> bytes:
+    if isinstance(path, str) and not os.path.isfile(path):
+        return b""  # _read() raises the error
+    try:
+        with open(path, "rb") if isinstance(path, str) else nullcontext(path) as file:
+            start = file.read(4)
+            file.seek(-len(start), os.SEEK_CUR)
+            return start
+    except OSError:
+        return b""
 
 
 def _decode_path(where: str, path: FilePath) -> str:
@@ -113,19 +174,19 @@ def _checksum(arrays: dict[str, np.ndarray], description: Any) -> int:
     return total
 
 
-def _restore(text: str, tensors: dict[str, Tensor], arrays: dict[str, np.ndarray], where: str) -> Any:
+def _restore(text: str, tensors: dict[str, Tensor], arrays: dict[str, np.ndarray], where: str, classes: Any) -> Any:
     """Return the saved object, after a comparison of the checksums."""
     try:
         note = json.loads(text)
         if not isinstance(note, dict) or "crc32" not in note:  # a file of an older version
-            return _rebuild(note, tensors)
+            return _rebuild(note, tensors, classes)
         found = _checksum(arrays, note["value"])
         if found != note["crc32"]:
             raise DataError(
                 f"{where}: damaged: the checksum of its content is {found}, but the saved checksum is "
                 f"{note['crc32']}; copy or save it again"
             )
-        return _rebuild(note["value"], tensors)
+        return _rebuild(note["value"], tensors, classes)
     except DataError:
         raise
     except RecursionError:
@@ -134,30 +195,52 @@ def _restore(text: str, tensors: dict[str, Tensor], arrays: dict[str, np.ndarray
         raise DataError(f"{where}: its description cannot be read ({error!r}); save it again") from error
 
 
-def _describe(value: Any, path: tuple[Any, ...], arrays: dict[str, np.ndarray]) -> Any:
-    """Return a value as JSON, and add its tensors to `arrays`, named by their paths."""
+def _describe(value: Any, path: tuple[Any, ...], arrays: dict[str, np.ndarray], seen: dict[int, Any]) -> Any:
+    """Return a value as JSON, and add its tensors to `arrays`, named by their paths.
+
+    seen   descriptions of modules and parameters by id, so that a shared one is written once
+    """
+    if id(value) in seen:
+        return seen[id(value)]
     if isinstance(value, Tensor):
         text = _dotted(path).encode("utf-8", "backslashreplace").decode()  # a file cannot hold half a surrogate pair
         name = _free_name(text if path else "tensor", arrays)
         arrays[name] = contiguous(value._host())
-        return {"tensor": name}
+        if type(value) is Tensor or not seen:
+            return {"tensor": name}
+        return seen.setdefault(id(value), {"parameter": [name, value.requires_grad]})
     if isinstance(value, dict | list | tuple) and len(path) == MAX_DEPTH:
         raise ValidationError(
             f"save: {_dotted(path[:3])}... is more than {MAX_DEPTH} containers deep; check whether one contains itself"
         )
+    if hasattr(value, "named_modules"):
+        seen[id(value)] = {"module": [len(seen)]}
+        parts = module_state(value, _dotted(path)).items()
+        inside = [[key, _describe(part, _path_in_module(path, key), arrays, seen)] for key, part in parts]
+        return {"module": [*seen[id(value)]["module"], name_of(type(value)), inside]}
     if isinstance(value, dict):
-        return {"dict": [[_check_key(key, path), _describe(part, (*path, key), arrays)] for key, part in value.items()]}
-    if isinstance(value, list | tuple):
-        kind = "tuple" if isinstance(value, tuple) else "list"
-        return {kind: [_describe(part, (*path, i), arrays) for i, part in enumerate(value)]}
+        pairs = value.items()
+        return {"dict": [[_check_key(key, path), _describe(part, (*path, key), arrays, seen)] for key, part in pairs]}
+    if isinstance(value, list | tuple) or (isinstance(value, set) and seen):
+        kind = next(kind.__name__ for kind in (tuple, list, set) if isinstance(value, kind))
+        return {kind: [_describe(part, (*path, i), arrays, seen) for i, part in enumerate(value)]}
     if isinstance(value, int):
         return _check_digits(value, path)
     if value is None or isinstance(value, float | str):
         return value
+    if seen and isinstance(value, np.dtype | Device):
+        return {"dtype" if isinstance(value, np.dtype) else "device": str(value)}
+    if seen and callable(value) and name_of(value):
+        return {"name": name_of(value)}
     raise DtypeError(
         f"save: {_dotted(path) or 'the object'} is {type_with_article(value)}; make it a tensor, a number, "
         "a string, None, or a dict, list or tuple of them"
     )
+
+
+def _path_in_module(path: tuple[Any, ...], key: str) -> tuple[Any, ...]:
+    """Return the path of an attribute, in which the tables of members, as _parameters, do not appear."""
+    return path if key.startswith("_") else (*path, key)
 
 
 def _check_key(key: Any, path: tuple[Any, ...]) -> str | int:
@@ -190,16 +273,44 @@ def _free_name(name: str, taken: dict[str, np.ndarray]) -> str:
     return name
 
 
-def _rebuild(description: Any, tensors: dict[str, Tensor]) -> Any:
+def _rebuild(description: Any, tensors: dict[str, Tensor], classes: Iterable[Any]) -> Any:
     """Return the object that _describe() described."""
-    if not isinstance(description, dict):
-        return description
-    ((kind, content),) = description.items()
-    if kind == "tensor":
-        return tensors[content]
-    if kind == "dict":
-        return {key: _rebuild(part, tensors) for key, part in content}
-    return {"list": list, "tuple": tuple}[kind](_rebuild(part, tensors) for part in content)
+    made: dict[Any, Any] = {}  # parameters by name, modules by number
+    plain: dict[str, Any] = {"list": list, "tuple": tuple, "set": set}
+    named: dict[str, Any] = {"dtype": np.dtype, "device": Device, "name": partial(find_name, classes=classes)}
+
+    def build(description: Any) -> Any:
+        if not isinstance(description, dict):
+            return description
+        ((kind, content),) = description.items()
+        if kind == "tensor":
+            return tensors[content]
+        if kind == "dict":
+            return {key: build(part) for key, part in content}
+        if kind == "parameter":
+            name, requires_grad = content
+            if name not in made:
+                made[name] = as_parameter(tensors[name], requires_grad)
+            return made[name]
+        if kind == "module":
+            if len(content) > 1:
+                made[content[0]] = module = new_module(content[1], classes)
+                for key, part in content[2]:
+                    value, table = build(part), vars(module).get(key)
+                    table.update(value) if isinstance(table, dict) else object.__setattr__(module, key, value)
+            return made[content[0]]
+        return named[kind](content) if kind in named else plain[kind](map(build, content))
+
+    return build(description)
+
+
+def _read_open_file(file: IO[bytes]) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Read a file that is open, by way of a temporary one."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "load")
+        with open(path, "wb") as copied:
+            shutil.copyfileobj(file, copied)
+        return _read(path)
 
 
 def _read(path: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:

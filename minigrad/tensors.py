@@ -13,7 +13,7 @@ from copy import deepcopy
 from functools import partial
 from math import prod
 from operator import index
-from typing import Any, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from .errors import DeviceError, DtypeError, GraphError, ShapeError, ValidationE
 from .methods import Elementwise, Inspection, LinearAlgebra, RandomNumbers, Reductions, Selection, Shaping
 from .methods.base import numpy_names
 from .methods.reduction import Extremes
+from .names import unknown_name
 from .ops.arithmetic import add_dispatch
 from .ops.movement import Position, is_basic
 from .ops.op import ArrayOps, ObservedOps, Op, find as find_operation
@@ -37,6 +38,7 @@ from .tape import Node, mode, walk_back
 float32, float64 = np.dtype(np.float32), np.dtype(np.float64)
 int64, int32, uint8 = np.dtype(np.int64), np.dtype(np.int32), np.dtype(np.uint8)
 bool_ = np.dtype(np.bool_)
+PRINTED: dict[str, Any] = {"threshold": 1000, "precision": 4}  # of np.array2string; see set_printoptions
 DTYPES = (float32, float64, int64, int32, uint8, bool_)
 # names of the builtins for use in the class, where float, int and bool are methods
 Float: TypeAlias = float
@@ -205,7 +207,7 @@ class Tensor(Elementwise, Reductions, LinearAlgebra, Shaping, Selection, RandomN
         return self.shape[0]
 
     def __repr__(self) -> str:
-        text = np.array2string(self._host(), separator=", ", prefix="tensor(", threshold=1000, precision=4)
+        text = np.array2string(self._host(), separator=", ", prefix="tensor(", **PRINTED)
         notes = [] if self.dtype in (float32, int64, bool_) else [f"dtype={self.dtype}"]
         notes += [] if self.device is CPU else [f"device='{self.device}'"]
         if self.node is not None:
@@ -216,6 +218,13 @@ class Tensor(Elementwise, Reductions, LinearAlgebra, Shaping, Selection, RandomN
 
     def __format__(self, specification: str) -> str:
         return format(self.item(), specification) if specification else repr(self)
+
+    if not TYPE_CHECKING:  # type checkers would accept every name
+
+        def __getattr__(self, name):
+            if hasattr(type(self), name):
+                return object.__getattribute__(self, name)  # a property failed: raise its own error
+            raise unknown_name("Tensor", name, dir(type(self)), obj=self)
 
     __hash__ = object.__hash__
 

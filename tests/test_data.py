@@ -628,7 +628,7 @@ def test_loader_works_after_a_fork():
 
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=5), st.integers(0, 99))
 def test_random_split_gives_every_sample_to_one_part(lengths, seed):
-    parts = random_split(Numbers(sum(lengths)), lengths, seed)
+    parts = random_split(Numbers(sum(lengths)), lengths, seed=seed)
     assert [len(part) for part in parts] == lengths
     assert sorted(sample for part in parts for sample in part) == list(range(sum(lengths)))
 

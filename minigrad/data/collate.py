@@ -1,11 +1,12 @@
 """Collating samples into a batch."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from ..errors import ShapeError
+from ..checks import type_with_article
+from ..errors import DtypeError, ShapeError
 from ..ops.promotion import widest
 from ..runtime import memory
 from ..runtime.device import CPU, device as Device
@@ -13,14 +14,16 @@ from ..tensors import Tensor, tensor
 
 
 def default_collate(samples: Sequence[Any], device: str | Device = CPU) -> Any:
-    """Stack samples into one batch.  Samples are numbers, arrays or tensors of one shape, or tuples of these.
+    """Stack samples into one batch.  Samples are numbers, arrays or tensors of one shape, strings, or tuples, lists and
+    dicts of these.
 
     samples  N samples of one type
     device   'cpu' (default), 'cuda' or 'numpy'
-    returns  (N, ...) tensor, or for tuples and lists a tuple of tensors; Python floats become float64
+    returns  (N, ...) tensor; a list of the strings; for tuples and lists a tuple of such batches; for dicts and named
+             tuples one of these; Python floats become float64
 
-    Raises   ShapeError   the shapes, or the lengths of tuples, differ
-             DtypeError   the samples are not numbers
+    Raises   ShapeError   the shapes, the lengths of tuples or the keys of dicts differ
+             DtypeError   the samples are of another type
     Example
     >>> import numpy as np
     >>> images, labels = default_collate([(np.zeros((1, 28, 28)), 7), (np.ones((1, 28, 28)), 3)])
@@ -30,14 +33,44 @@ def default_collate(samples: Sequence[Any], device: str | Device = CPU) -> Any:
     first = samples[0]
     if isinstance(first, tuple | list):
         _check_equal("lengths", [len(sample) for sample in samples])
-        return tuple(default_collate(column, device) for column in zip(*samples, strict=True))
-    if isinstance(first, Tensor | np.ndarray):
+        columns = [default_collate(column, device) for column in zip(*samples, strict=True)]
+        return type(first)(*columns) if hasattr(first, "_fields") else tuple(columns)
+    if isinstance(first, Mapping):
+        _check_equal("keys", [sorted(sample, key=str) for sample in samples])
+        return {key: default_collate([sample[key] for sample in samples], device) for key in first}
+    if isinstance(first, str | bytes):
+        return list(samples)
+    if isinstance(first, Tensor | np.ndarray | np.generic):
         arrays = [sample.detach().numpy() if isinstance(sample, Tensor) else np.asarray(sample) for sample in samples]
         _check_equal("shapes", [array.shape for array in arrays])
         dtype = widest("default_collate", *{array.dtype for array in arrays})
         stacked = np.stack(arrays, axis=-1, dtype=dtype, casting="unsafe")
         return tensor(memory.move_batch_first(stacked), device=device)
+    if not isinstance(first, int | float):
+        raise DtypeError(
+            f"default_collate: a sample is or has {type_with_article(first)}; make it a tensor, an array, a number, a "
+            "string, or a tuple, list or dict of these, or give the DataLoader a collate_fn"
+        )
     return tensor(list(samples), np.float64 if type(first) is float else None, device)
+
+
+def default_convert(data: Any, device: str | Device = CPU) -> Any:
+    """Return a sample with its arrays and NumPy numbers as tensors; in tuples, lists and dicts too.
+
+    Example
+    >>> default_convert({"x": np.zeros(2, np.float32), "name": "a"})
+    {'x': tensor([0., 0.]), 'name': 'a'}
+    """
+    if isinstance(data, np.ndarray | np.generic) and data.dtype.kind in "fiub":
+        return tensor(data, device=device)
+    if isinstance(data, Tensor):
+        return data.to(device)
+    if isinstance(data, Mapping):
+        return {key: default_convert(part, device) for key, part in data.items()}
+    if isinstance(data, tuple | list):
+        parts = [default_convert(part, device) for part in data]
+        return type(data)(*parts) if hasattr(data, "_fields") else type(data)(parts)
+    return data
 
 
 def _check_equal(what: str, values: list[Any]) -> None:

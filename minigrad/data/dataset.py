@@ -1,6 +1,8 @@
 """Data sets: objects with a length whose samples are read by number."""
 
-from collections.abc import Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate
 from math import isclose
 from typing import TYPE_CHECKING, Any, Generic, Protocol, SupportsIndex
 
@@ -9,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from ..checks import index_in_range
 from ..errors import DtypeError, ShapeError, ValidationError
+from ..streams import generator as numpy_generator
 from ..tensors import Tensor
 from .order import choose_seed, draw_order
 
@@ -56,6 +59,9 @@ class Dataset(Generic[Sample]):
         """Iterate over all samples; an IndexError in a sample is not taken for the end."""
         for index in range(len(self)):
             yield self[index]
+
+    def __add__(self, other: SampleSource[Any]) -> "ConcatDataset":
+        return ConcatDataset([self, other])
 
 
 class ImageDataset(Dataset[tuple[np.ndarray, int]]):
@@ -157,14 +163,47 @@ class Subset(Dataset[Sample]):
         return self.dataset[int(self.indices[index_in_range("Subset", index, len(self), "samples")])]
 
 
+class ConcatDataset(Dataset[Any]):
+    """The samples of several data sets, one after the other.
+
+    Raises   ValidationError   there are no data sets
+    Example
+    >>> both = ConcatDataset([["a", "b"], ["c"]])
+    >>> len(both), both[2], both[-3]
+    (3, 'c', 'a')
+    """
+
+    def __init__(self, datasets: Iterable[SampleSource[Any]]):
+        self.datasets = list(datasets)
+        if not self.datasets:
+            raise ValidationError("ConcatDataset: no data sets; give at least one")
+        self.cumulative_sizes = list(accumulate(map(len, self.datasets)))
+
+    def __len__(self) -> int:
+        return self.cumulative_sizes[-1]
+
+    def __getitem__(self, index: int) -> Any:
+        index = index_in_range("ConcatDataset", index, len(self), "samples")
+        part = bisect_right(self.cumulative_sizes, index)
+        return self.datasets[part][index - ([0, *self.cumulative_sizes][part])]
+
+
+class IterableDataset(Generic[Sample]):
+    """The base of data sets whose samples come one after the other; a subclass defines __iter__."""
+
+    def __iter__(self) -> Iterator[Sample]:
+        raise NotImplementedError(f"{type(self).__name__}: __iter__ is missing; define it to iterate over samples")
+
+
 def random_split(
-    dataset: SampleSource[Sample], lengths: Sequence[int | float], seed: int | None = None
+    dataset: SampleSource[Sample], lengths: Sequence[int | float], generator: Any = None, *, seed: int | None = None
 ) -> list[Subset[Sample]]:
     """Divide the samples at random into parts without common samples.
 
-    lengths  numbers of samples, adding up to len(dataset); or shares, adding up to 1
-    seed     the same seed gives the same parts; None: a seed that manual_seed fixes
-    returns  a Subset for each length; samples left over by rounding shares down go one each to the first parts
+    lengths     numbers of samples, adding up to len(dataset); or shares, adding up to 1
+    generator   a mg.Generator that draws the seed; None: a seed that manual_seed fixes
+    seed        the same seed gives the same parts
+    returns     a Subset for each length; samples left over by rounding shares down go one each to the first parts
 
     Raises   ValidationError   lengths are negative or do not add up, or the seed is out of range
     Example
@@ -172,6 +211,8 @@ def random_split(
     [8, 2]
     """
     sizes = _count_samples(list(lengths), len(dataset))
+    if generator is not None:
+        seed = int(numpy_generator(generator).integers(2**63))
     order = draw_order(len(dataset), choose_seed(seed, "random_split"))
     return [Subset(dataset, part) for part in np.split(order, np.cumsum(sizes)[:-1])]
 

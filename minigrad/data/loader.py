@@ -3,10 +3,10 @@
 import os
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from itertools import islice
+from itertools import count, islice
 from typing import Any, Generic, TypeAlias, TypedDict, Unpack, overload
 
 import numpy as np
@@ -14,23 +14,37 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from ..checks import type_with_article, whole_number
 from ..errors import DtypeError, LoaderError, ValidationError
+from ..names import warn_once
 from ..ops.images import gather_images
 from ..runtime import memory
 from ..runtime.device import CPU, device as Device
 from ..runtime.threads import local
-from ..streams import derive_seed, use_stream
+from ..streams import derive_seed, generator as numpy_generator, use_stream
 from ..tape import mode
 from ..tensors import Tensor, _known_dtype, _make, float32, float64
-from .collate import default_collate
-from .dataset import Batch, ImageDataset, Sample, SampleSource, Subset, TensorDataset
+from .collate import default_collate, default_convert
+from .dataset import Batch, ImageDataset, IterableDataset, Sample, SampleSource, Subset, TensorDataset
 from .order import choose_seed, draw_order
+from .sampler import BatchSampler, RandomSampler, SequentialSampler
 
 Column: TypeAlias = Tensor | np.ndarray | np.generic | float  # what default_collate stacks into one tensor
 Normalize: TypeAlias = tuple[ArrayLike, ArrayLike] | None
-Reader: TypeAlias = Callable[[np.ndarray], Any]  # reads the samples of these numbers into a batch
+Reader: TypeAlias = Callable[[list[Any]], Any]  # reads the samples of these numbers into a batch
 
 
 class _Settings(TypedDict, total=False):  # keyword arguments of DataLoader for type checkers
+    sampler: Iterable[Any] | None
+    batch_sampler: Iterable[Sequence[Any]] | None
+    generator: Any
+    num_workers: int
+    pin_memory: bool
+    worker_init_fn: Callable[[int], Any] | None
+    persistent_workers: bool
+    prefetch_factor: int | None
+    timeout: float
+    multiprocessing_context: Any
+    pin_memory_device: str
+    in_order: bool
     seed: int | None
     drop_last: bool
     normalize: Normalize
@@ -40,12 +54,19 @@ class _Settings(TypedDict, total=False):  # keyword arguments of DataLoader for 
     prefetch: int
 
 
+CONTRADICTIONS = [("batch_sampler", name) for name in ("batch_size", "shuffle", "sampler", "drop_last")]
+CONTRADICTIONS += [("IterableDataset", name) for name in ("shuffle", "sampler", "batch_sampler")]
+CONTRADICTIONS += [("sampler", "shuffle"), ("batch_size=None", "drop_last")]
+
+
 class DataLoader(Generic[Batch]):
     """Iterate over a data set in batches: `for images, labels in loader` is one epoch.
 
-    dataset      an object with __len__ and __getitem__
-    batch_size   samples in a batch; the last batch has the rest
+    dataset      an object with __len__ and __getitem__, or an IterableDataset
+    batch_size   samples in a batch; the last batch has the rest; None: single samples, without a batch axis
     shuffle      use another random order in each epoch; it depends only on the seed and the number of the epoch
+    sampler      gives the numbers of the samples, in place of shuffle; a batch_sampler gives lists of numbers
+    generator    a mg.Generator that draws the seed of each epoch
     seed         of the shuffling and of random numbers that samples draw; None: derived from mg.manual_seed
     drop_last    leave out the last batch if it is smaller
     normalize    (mean, std) of pixels from 0 to 1, numbers or one per channel: pixels become (pixel/255 - mean) / std
@@ -54,6 +75,10 @@ class DataLoader(Generic[Batch]):
     device       'cpu' (default), 'cuda' or 'numpy'; 'cuda' keeps the images of the whole data set on the GPU, as bytes
     prefetch     number of batches made in advance by a thread; 0: each batch is made when it is asked for
     collate_fn   makes a batch of a list of samples; None: default_collate
+
+    PyTorch's num_workers, pin_memory, persistent_workers, prefetch_factor, timeout, multiprocessing_context,
+    pin_memory_device and in_order change nothing.  Batches are made in one thread, so worker_init_fn is not called,
+    which is said once.  Samples of an IterableDataset are read when a batch is asked for.
 
     One kernel reads images in memory (MNIST, ImageDataset, and subsets of them); normalize, pad and dtype apply only to
     them.  A TensorDataset is read by rows, any other data set sample by sample, in the prefetch thread.
@@ -105,19 +130,22 @@ class DataLoader(Generic[Batch]):
     @overload
     def __init__(
         self,
-        dataset: SampleSource[Sample],
-        batch_size: int = 1,
-        shuffle: bool = False,
+        dataset: SampleSource[Sample] | IterableDataset[Sample],
+        batch_size: int | None = 1,
+        shuffle: bool | None = False,
         *,
         collate_fn: Callable[[list[Sample]], Batch] | None = None,
         **settings: Unpack[_Settings],
     ) -> None: ...
     def __init__(
         self,
-        dataset: SampleSource[Any],
-        batch_size: int = 1,
-        shuffle: bool = False,
+        dataset: Any,
+        batch_size: int | None = 1,
+        shuffle: bool | None = False,
         *,
+        sampler: Iterable[Any] | None = None,
+        batch_sampler: Iterable[Sequence[Any]] | None = None,
+        generator: Any = None,
         seed: int | None = None,
         drop_last: bool = False,
         normalize: Normalize = None,
@@ -126,31 +154,75 @@ class DataLoader(Generic[Batch]):
         device: str | Device = CPU,
         prefetch: int = 1,
         collate_fn: Callable[[list[Any]], Any] | None = None,
+        num_workers: int = 0,
+        pin_memory: bool = False,
+        timeout: float = 0,
+        worker_init_fn: Callable[[int], Any] | None = None,
+        multiprocessing_context: Any = None,
+        prefetch_factor: int | None = None,
+        persistent_workers: bool = False,
+        pin_memory_device: str = "",
+        in_order: bool = True,
     ):
-        self.dataset, self.shuffle, self.drop_last = dataset, shuffle, drop_last
-        self.batch_size = whole_number("DataLoader", "batch_size", batch_size, least=1)
+        self.dataset, self.shuffle, self.drop_last = dataset, bool(shuffle), drop_last
+        streams = isinstance(dataset, IterableDataset)
+        given = {"IterableDataset": streams, "shuffle": self.shuffle, "drop_last": drop_last}
+        given |= {"sampler": sampler is not None, "batch_sampler": batch_sampler is not None}
+        given |= {"batch_size": batch_size not in (1, None), "batch_size=None": batch_size is None}
+        for pair in CONTRADICTIONS:
+            if all(given[name] for name in pair):
+                raise ValidationError(f"DataLoader: {' and '.join(pair)} contradict each other; give one of them")
+        if worker_init_fn is not None:
+            warn_once("DataLoader: worker_init_fn is not called; batches are made in a thread of this process")
+        self.num_workers = whole_number("DataLoader", "num_workers", num_workers, least=0)
+        size = 1 if batch_size is None else whole_number("DataLoader", "batch_size", batch_size, least=1)
+        self.batch_size, self._size = batch_size, size
         self.prefetch = whole_number("DataLoader", "prefetch", prefetch, least=0)
         self.epoch = 0
         pad = whole_number("DataLoader", "pad", pad, least=0)
         pixels = {"normalize": normalize, "pad": pad, "dtype": _known_dtype(dtype, "DataLoader")}
-        self._choose_reader = partial(_choose_reader, collate_fn=collate_fn, device=Device(device), pixels=pixels)
+        device = Device(device)
+        if batch_size is None and batch_sampler is None:
+            convert = collate_fn or partial(default_convert, device=device)
+            collate_fn = lambda samples: convert(samples[0])  # noqa: E731 - a batch is one sample
+        self.collate_fn = collate_fn
+        self._collate = collate_fn or partial(default_collate, device=device)
+        self._choose_reader = partial(_choose_reader, collate_fn=collate_fn, device=device, pixels=pixels)
         self._read_from: tuple[Any, Any] = None, None  # the data set and the images that self._read reads
-        self._update_reader()
+        if not streams:
+            self._update_reader()
+        self.generator, self.batch_sampler, self._sampler = generator, batch_sampler, sampler
         self.seed = derive_seed() if seed is None and not shuffle else choose_seed(seed, "DataLoader")
 
     def __len__(self) -> int:
-        whole, rest = divmod(len(self.dataset), self.batch_size)
-        return whole + (rest > 0 and not self.drop_last)
+        return len(self._group(self.sampler))
 
     def __iter__(self) -> Iterator[Batch]:
         _refuse_recording()
-        order = self._update_reader()
-        if self.shuffle:
-            order = order[draw_order(len(order), self.seed, self.epoch)]
-        make, size = partial(_make_batch, self._read, self.seed, self.epoch), self.batch_size
-        batches = [(number, order[number * size :][:size]) for number in range(len(self))]
+        seed = self.seed if self.generator is None else int(numpy_generator(self.generator).integers(2**63))
+        epoch = self.epoch
         self.epoch += 1
-        return _Prefetcher(make, batches, self.prefetch) if self.prefetch else map(make, batches)
+        if isinstance(self.dataset, IterableDataset):
+            return self._iterate_stream(iter(self.dataset), seed, epoch)
+        numbers = self._update_reader()
+        groups = self._group(draw_order(len(numbers), seed, epoch).tolist() if self.shuffle else iter(self.sampler))
+        if self._read_from[0] is not self.dataset:  # a Subset, whose samples have other numbers in the data set
+            groups = (numbers[list(group)].tolist() for group in groups)
+        make = partial(_make_batch, self._read, seed, epoch)
+        return _Prefetcher(make, enumerate(groups), self.prefetch) if self.prefetch else map(make, enumerate(groups))
+
+    def _group(self, order: Iterable[Any]) -> Any:
+        """Return the numbers of the samples in each batch."""
+        return self.batch_sampler if self.batch_sampler is not None else BatchSampler(order, self._size, self.drop_last)
+
+    def _iterate_stream(self, samples: Iterator[Any], seed: int, epoch: int) -> Iterator[Any]:
+        for number in count():
+            with use_stream(seed, epoch, number):
+                group = list(islice(samples, self._size))
+                if not group or (len(group) < self._size and self.drop_last):
+                    return
+                batch = self._collate(group)
+            yield batch
 
     def _update_reader(self) -> np.ndarray:
         """Return the numbers of all samples; choose a new reader if the data set or its images were replaced."""
@@ -159,6 +231,12 @@ class DataLoader(Generic[Batch]):
         if any(new is not old for new, old in zip(read_from, self._read_from, strict=True)):
             self._read, self._read_from = self._choose_reader(source), read_from
         return numbers
+
+    @property
+    def sampler(self) -> Any:
+        """The sampler that was given, or one that follows from shuffle."""
+        default: Any = RandomSampler if self.shuffle else SequentialSampler
+        return default(self.dataset) if self._sampler is None else self._sampler
 
     @property
     def epoch(self) -> int:
@@ -170,7 +248,11 @@ class DataLoader(Generic[Batch]):
         self._epoch = whole_number("DataLoader", "epoch", value, least=0)
 
 
-def _make_batch(read: Reader, seed: int, epoch: int, batch: tuple[int, np.ndarray]) -> Any:
+def get_worker_info() -> None:
+    """Return None: samples are read in this process."""
+
+
+def _make_batch(read: Reader, seed: int, epoch: int, batch: tuple[int, list[Any]]) -> Any:
     """Read the samples of a batch, given as (number in the epoch, numbers of the samples), with their own stream."""
     _refuse_recording()
     number, samples = batch
@@ -272,14 +354,14 @@ def _image_reader(source: ImageDataset, device: Device, normalize: Normalize, pa
     images = images.reshape(len(images), -1, *images.shape[-2:])
     images, scale, shift = map(device.from_host, (images, *_scale_and_shift(normalize, images.shape[1], dtype)))
 
-    def read(numbers: np.ndarray) -> tuple[Tensor, Tensor]:
-        batch = gather_images(device, images, numbers, scale, shift, pad)
+    def read(numbers: list[int]) -> tuple[Tensor, Tensor]:
+        batch = gather_images(device, images, np.asarray(numbers, np.int64), scale, shift, pad)
         return _make(batch, device, None), _make(device.from_host(source.labels[numbers]), device, None)
 
     return read
 
 
-def _read_rows(source: TensorDataset, device: Device, numbers: np.ndarray) -> tuple[Tensor, ...]:
+def _read_rows(source: TensorDataset, device: Device, numbers: list[int]) -> tuple[Tensor, ...]:
     def rows(tensor: Tensor) -> Tensor:
         array = tensor.detach().numpy()
         batch = memory.empty_batch_innermost((len(numbers), *array.shape[1:]), array.dtype)
@@ -289,8 +371,8 @@ def _read_rows(source: TensorDataset, device: Device, numbers: np.ndarray) -> tu
     return tuple(map(rows, source.tensors))
 
 
-def _read_samples(source: Any, collate: Callable[[list[Any]], Any], numbers: np.ndarray) -> Any:
-    return collate([source[number] for number in numbers.tolist()])
+def _read_samples(source: Any, collate: Callable[[list[Any]], Any], numbers: list[Any]) -> Any:
+    return collate([source[number] for number in numbers])
 
 
 def _scale_and_shift(normalize: Normalize, channels: int, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:

@@ -1,5 +1,8 @@
 """Layers, losses, containers and initial weights, with PyTorch's names."""
 
+import sys
+
+from ..names import explain_unknown_names
 from . import (
     activation,
     attention,
@@ -10,11 +13,13 @@ from . import (
     init,
     lookup,
     loss,
+    modules,
     normalization,
     pooling,
     regularization,
     resampling,
     shaping,
+    utils,
     windows,
 )
 from .activation import *  # noqa: F403
@@ -33,7 +38,7 @@ from .resampling import *  # noqa: F403
 from .shaping import *  # noqa: F403
 from .windows import *  # noqa: F403
 
-__all__ = ["Module", "Parameter", "functional", "init"]
+__all__ = ["Module", "Parameter", "functional", "init", "modules", "utils"]
 __all__ += activation.__all__
 __all__ += attention.__all__
 __all__ += container.__all__
@@ -48,3 +53,4 @@ __all__ += resampling.__all__
 __all__ += shaping.__all__
 __all__ += windows.__all__
 __dir__ = __all__.copy
+explain_unknown_names(sys.modules[__name__], functional, init, utils)

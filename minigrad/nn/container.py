@@ -1,66 +1,116 @@
-"""Modules that hold other modules: Sequential, ModuleList, ModuleDict."""
+"""Modules that hold other modules or parameters: Sequential, ModuleList, ModuleDict, ParameterList, ParameterDict."""
 
 from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
 from itertools import count, groupby
-from typing import Any, Self, overload
+from typing import Any, Generic, Self, TypeVar, overload
 
 from ..checks import index_in_range
 from ..errors import DtypeError
+from ..names import warn_once
+from ..tensors import Tensor
 from .module import Module
+from .parameter import Parameter
 
-__all__ = ["ModuleDict", "ModuleList", "Sequential"]
+__all__ = ["DataParallel", "ModuleDict", "ModuleList", "ParameterDict", "ParameterList", "Sequential"]
 __dir__ = __all__.copy
 
+Member = TypeVar("Member")
 
-class _ModuleSequence(Module):
-    """Modules in order, reached by index."""
+
+class _Container(Module, Generic[Member]):
+    """Members by name, in one of the tables of a Module."""
+
+    @property
+    def _held(self) -> dict[str, Any]:
+        return self._modules
+
+    def _hold(self, name: str, member: Any) -> None:
+        self.add_module(name, member)
 
     def __len__(self) -> int:
-        return len(self._modules)
+        return len(self._held)
 
-    def __iter__(self) -> Iterator[Module]:
-        return iter(self._modules.values())
+
+class _Parameters(_Container[Parameter]):
+    """The same for parameters."""
+
+    @property
+    def _held(self) -> dict[str, Any]:
+        return self._parameters
+
+    def _hold(self, name: str, member: Any) -> None:
+        plain = isinstance(member, Tensor) and not isinstance(member, Parameter)
+        self.register_parameter(name, Parameter(member) if plain else member)
+
+    def _members(self) -> list[tuple[str, str]]:
+        return [(name, f"Parameter {p.dtype} {p.shape}") for name, p in self._held.items()]
+
+
+class _Sequence(_Container[Member]):
+    """Members in order, reached by index."""
+
+    def __iter__(self) -> Iterator[Member]:
+        return iter(self._held.values())
 
     @overload
-    def __getitem__(self, index: int) -> Module: ...
+    def __getitem__(self, index: int) -> Member: ...
     @overload
     def __getitem__(self, index: slice) -> Self: ...
-    def __getitem__(self, index: int | slice) -> Module | Self:
+    def __getitem__(self, index: int | slice) -> Member | Self:
         if isinstance(index, slice):
-            return self._from_modules(dict(list(self._modules.items())[index]))
-        return self._modules[self._name_at(index)]
+            return self._from_members(dict(list(self._held.items())[index]))
+        return self._held[self._name_at(index)]
 
-    def __setitem__(self, index: int, module: Module) -> None:
-        self.add_module(self._name_at(index), module)
+    def __setitem__(self, index: int, member: Member) -> None:
+        self._hold(self._name_at(index), member)
 
     def __delitem__(self, index: int | slice) -> None:
-        """Remove a module, or those of a slice; modules named by their number are numbered again."""
-        for name in list(self._modules)[index] if isinstance(index, slice) else [self._name_at(index)]:
-            del self._modules[name]
-        left = list(self._modules.items())
-        self._modules.clear()
-        self._modules.update({str(i) if name.isdigit() else name: module for i, (name, module) in enumerate(left)})
+        """Remove a member, or those of a slice; members named by their number are numbered again."""
+        for name in list(self._held)[index] if isinstance(index, slice) else [self._name_at(index)]:
+            del self._held[name]
+        left = list(self._held.items())
+        self._held.clear()
+        self._held.update({str(i) if name.isdigit() else name: member for i, (name, member) in enumerate(left)})
 
-    def _from_modules(self, modules: dict[str, Module]) -> Self:
-        raise NotImplementedError
+    def __add__(self, others: Iterable[Member]) -> Self:
+        return self[:].extend(others)
+
+    def _from_members(self, members: dict[str, Member]) -> Self:
+        return type(self)(members.values())  # type: ignore[call-arg]
 
     def _name_at(self, index: int) -> str:
-        kind = type(self).__name__
-        return list(self._modules)[index_in_range(kind, index, len(self), "modules", " or a slice")]
+        what = "parameters" if isinstance(self, _Parameters) else "modules"
+        return list(self._held)[index_in_range(type(self).__name__, index, len(self), what, " or a slice")]
 
-    def append(self, module: Module) -> Self:
-        """Add a module at the end."""
-        self.add_module(next(name for name in map(str, count(len(self))) if name not in self._modules), module)
+    def append(self, member: Member) -> Self:
+        """Add a member at the end."""
+        self._hold(next(name for name in map(str, count(len(self))) if name not in self._held), member)
         return self
 
-    def extend(self, modules: Iterable[Module]) -> Self:
-        """Add several modules at the end."""
-        for module in modules:
-            self.append(module)
+    def extend(self, members: Iterable[Member]) -> Self:
+        """Add several members at the end."""
+        for member in list(members):
+            self.append(member)
         return self
 
+    __iadd__ = extend
 
-class Sequential(_ModuleSequence):
+    def insert(self, index: int, member: Member) -> Self:
+        """Add a member before the one at `index`; the later ones move up by one name."""
+        members = list(self)
+        self.append(member)
+        members.insert(index, self[-1])
+        self._held.update(zip(list(self._held), members, strict=True))
+        return self
+
+    def pop(self, index: int = -1) -> Member:
+        """Remove a member and return it."""
+        member = self[index]
+        del self[index]
+        return member
+
+
+class Sequential(_Sequence[Module]):
     """Layers in a chain: each takes the output of the one before.
 
     layers   modules, or one mapping from names to modules
@@ -88,8 +138,8 @@ class Sequential(_ModuleSequence):
         else:
             self.extend(layers)
 
-    def _from_modules(self, modules: dict[str, Module]) -> Self:
-        return type(self)(modules)
+    def _from_members(self, members: dict[str, Module]) -> Self:
+        return type(self)(members)
 
     def forward(self, x: Any) -> Any:
         """Return the output of the last layer."""
@@ -98,7 +148,7 @@ class Sequential(_ModuleSequence):
         return x
 
 
-class ModuleList(_ModuleSequence):
+class ModuleList(_Sequence[Module]):
     """A list of modules whose parameters belong to the model that holds it; it has no forward.
 
     modules   modules, or None
@@ -116,9 +166,6 @@ class ModuleList(_ModuleSequence):
         super().__init__()
         self.extend(modules or ())
 
-    def _from_modules(self, modules: dict[str, Module]) -> Self:
-        return type(self)(modules.values())
-
     def _members(self) -> list[tuple[str, str]]:
         """Return the members for repr(); neighbours with the same text form one entry with their number."""
         groups = groupby(super()._members(), key=lambda pair: pair[1])
@@ -129,7 +176,73 @@ class ModuleList(_ModuleSequence):
         ]
 
 
-class ModuleDict(Module):
+class ParameterList(_Parameters, _Sequence[Parameter]):
+    """A list of parameters that belong to the model that holds it; tensors become parameters.
+
+    Example
+    >>> import minigrad as mg
+    >>> [name for name, _ in ParameterList([mg.ones(2), mg.zeros(3)]).named_parameters()]
+    ['0', '1']
+    """
+
+    def __init__(self, values: Iterable[Tensor] | None = None):
+        super().__init__()
+        self.extend(values or ())  # type: ignore[arg-type]  # _hold makes parameters of tensors
+
+
+class _Mapping(_Container[Member]):
+    """Members reached by name."""
+
+    def __init__(self, members: Mapping[str, Any] | Iterable[tuple[str, Any]] | None = None):
+        super().__init__()
+        self.update(members or {})
+
+    def update(self, members: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> None:
+        """Add or replace several members."""
+        try:
+            pairs = dict(members)
+        except (TypeError, ValueError):
+            kind, what = type(self).__name__, "parameters" if isinstance(self, _Parameters) else "modules"
+            raise DtypeError(
+                f"{kind}: expected a dict of {what}, got {type(members).__name__}; name each of them"
+            ) from None
+        for name, member in pairs.items():
+            self[name] = member
+
+    def __getitem__(self, name: str) -> Member:
+        return self._held[name]
+
+    def __setitem__(self, name: str, member: Any) -> None:
+        self._hold(name, member)
+
+    def __delitem__(self, name: str) -> None:
+        del self._held[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._held
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._held)
+
+    def keys(self) -> KeysView[str]:
+        return self._held.keys()
+
+    def values(self) -> ValuesView[Member]:
+        return self._held.values()
+
+    def items(self) -> ItemsView[str, Member]:
+        return self._held.items()
+
+    def pop(self, name: str) -> Member:
+        """Remove a member and return it."""
+        return self._held.pop(name)
+
+    def clear(self) -> None:
+        """Remove all members."""
+        self._held.clear()
+
+
+class ModuleDict(_Mapping[Module]):
     """Modules by name whose parameters belong to the model that holds it; it has no forward.
 
     modules   a mapping from names to modules, or None
@@ -142,40 +255,22 @@ class ModuleDict(Module):
     ['digit', 'parity']
     """
 
-    def __init__(self, modules: Mapping[str, Module] | None = None):
+
+class ParameterDict(_Parameters, _Mapping[Parameter]):
+    """Parameters by name that belong to the model that holds it; tensors become parameters."""
+
+
+class DataParallel(Module):
+    """A model that would run on several devices; it runs on one, which is said once.
+
+    module   the model, whose parameters have "module." before their names, as in PyTorch
+    """
+
+    def __init__(self, module: Module, device_ids: Any = None, output_device: Any = None, dim: int = 0):
         super().__init__()
-        self.update(modules or {})
+        warn_once("DataParallel: minigrad uses one device; the model runs as it is")
+        self.module = module
 
-    def update(self, modules: Mapping[str, Module]) -> None:
-        """Add or replace several modules."""
-        if not isinstance(modules, Mapping):
-            raise DtypeError(f"ModuleDict: expected a dict of modules, got {type(modules).__name__}; name each module")
-        for name, module in modules.items():
-            self[name] = module
-
-    def __getitem__(self, name: str) -> Module:
-        return self._modules[name]
-
-    def __setitem__(self, name: str, module: Module) -> None:
-        self.add_module(name, module)
-
-    def __delitem__(self, name: str) -> None:
-        del self._modules[name]
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._modules
-
-    def __len__(self) -> int:
-        return len(self._modules)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._modules)
-
-    def keys(self) -> KeysView[str]:
-        return self._modules.keys()
-
-    def values(self) -> ValuesView[Module]:
-        return self._modules.values()
-
-    def items(self) -> ItemsView[str, Module]:
-        return self._modules.items()
+    def forward(self, *inputs: Any, **kwargs: Any) -> Any:
+        """Return the output of the model."""
+        return self.module(*inputs, **kwargs)

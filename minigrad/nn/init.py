@@ -4,26 +4,24 @@ The standard deviation is chosen so that signals keep their size from layer to l
 of `fan_in` inputs, and each input contributes to `fan_out` outputs.
 """
 
-from math import prod, sqrt
+from math import ceil, prod, sqrt
+from typing import Any
 
 import numpy as np
 
 from ..checks import number_in_range
 from ..errors import ShapeError, ValidationError
-from ..streams import generator
+from ..streams import generator as numpy_generator
 from ..tape import no_grad
 from ..tensors import Tensor
 
-__all__ = ["calculate_gain", "constant_", "kaiming_normal_", "kaiming_uniform_", "normal_", "ones_", "uniform_"]
-__all__ += ["xavier_normal_", "xavier_uniform_", "zeros_"]
+__all__ = ["calculate_gain", "constant_", "dirac_", "eye_", "kaiming_normal_", "kaiming_uniform_", "normal_", "ones_"]
+__all__ += ["orthogonal_", "sparse_", "trunc_normal_", "uniform_", "xavier_normal_", "xavier_uniform_", "zeros_"]
 __dir__ = __all__.copy
 
 GAINS = {  # by the name of the activation
-    "linear": 1.0,
-    "conv1d": 1.0,
-    "conv2d": 1.0,
-    "conv3d": 1.0,
-    "sigmoid": 1.0,
+    **dict.fromkeys(("linear", "conv1d", "conv2d", "conv3d", "sigmoid"), 1.0),
+    **dict.fromkeys(("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"), 1.0),
     "tanh": 5 / 3,
     "relu": sqrt(2),
     "selu": 3 / 4,
@@ -51,8 +49,10 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     return GAINS[nonlinearity]
 
 
-def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0) -> Tensor:
+def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Any = None) -> Tensor:
     """Draw values from the uniform distribution from a to b.
+
+    generator   a mg.Generator; None: numbers that follow from mg.manual_seed; likewise in all functions here
 
     Example
     >>> import minigrad as mg
@@ -60,16 +60,16 @@ def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0) -> Tensor:
     >>> bool((x.abs() <= 1).all())
     True
     """
-    return _write(tensor, generator().uniform(a, b, tensor.shape))
+    return _write(tensor, numpy_generator(generator).uniform(a, b, tensor.shape))
 
 
-def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
+def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Any = None) -> Tensor:
     """Draw values from the normal distribution.
 
     Raises   ValidationError   std is negative
     """
     number_in_range("normal_", "std", std, 0)
-    return _write(tensor, generator().normal(mean, std, tensor.shape))
+    return _write(tensor, numpy_generator(generator).normal(mean, std, tensor.shape))
 
 
 def constant_(tensor: Tensor, val: float) -> Tensor:
@@ -88,7 +88,7 @@ def ones_(tensor: Tensor) -> Tensor:
     return constant_(tensor, 1.0)
 
 
-def xavier_uniform_(tensor: Tensor, gain: float = 1.0) -> Tensor:
+def xavier_uniform_(tensor: Tensor, gain: float = 1.0, generator: Any = None) -> Tensor:
     """Draw from the uniform distribution in +-gain * sqrt(6 / (fan_in + fan_out)), for linear layers.
 
     tensor   weights (OUT, IN) or (F, C, KH, KW)
@@ -98,15 +98,17 @@ def xavier_uniform_(tensor: Tensor, gain: float = 1.0) -> Tensor:
              equation 16
     """
     bound = gain * sqrt(6 / sum(fans(tensor)))
-    return uniform_(tensor, -bound, bound)
+    return uniform_(tensor, -bound, bound, generator)
 
 
-def xavier_normal_(tensor: Tensor, gain: float = 1.0) -> Tensor:
+def xavier_normal_(tensor: Tensor, gain: float = 1.0, generator: Any = None) -> Tensor:
     """Draw from the normal distribution with std gain * sqrt(2 / (fan_in + fan_out)); otherwise as xavier_uniform_."""
-    return normal_(tensor, 0.0, gain * sqrt(2 / sum(fans(tensor))))
+    return normal_(tensor, 0.0, gain * sqrt(2 / sum(fans(tensor))), generator)
 
 
-def kaiming_uniform_(tensor: Tensor, a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu") -> Tensor:
+def kaiming_uniform_(
+    tensor: Tensor, a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu", generator: Any = None
+) -> Tensor:
     """Draw from the uniform distribution in +-gain * sqrt(3 / fan), so that signals keep their size in ReLU layers.
 
     tensor         weights (OUT, IN) or (F, C, KH, KW)
@@ -124,18 +126,102 @@ def kaiming_uniform_(tensor: Tensor, a: float = 0, mode: str = "fan_in", nonline
     True
     """
     bound = sqrt(3) * _kaiming_std(tensor, a, mode, nonlinearity)
-    return uniform_(tensor, -bound, bound)
+    return uniform_(tensor, -bound, bound, generator)
 
 
-def kaiming_normal_(tensor: Tensor, a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu") -> Tensor:
+def kaiming_normal_(
+    tensor: Tensor, a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu", generator: Any = None
+) -> Tensor:
     """Draw from the normal distribution with standard deviation gain / sqrt(fan); otherwise as kaiming_uniform_."""
-    return normal_(tensor, 0.0, _kaiming_std(tensor, a, mode, nonlinearity))
+    return normal_(tensor, 0.0, _kaiming_std(tensor, a, mode, nonlinearity), generator)
 
 
 def _kaiming_std(tensor: Tensor, a: float, mode: str, nonlinearity: str) -> float:
     if mode not in ("fan_in", "fan_out"):
         raise ValidationError(f"kaiming: mode is {mode!r}; use 'fan_in' or 'fan_out'")
     return calculate_gain(nonlinearity, a) / sqrt(fans(tensor)[mode == "fan_out"])
+
+
+def trunc_normal_(
+    tensor: Tensor, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0, generator: Any = None
+) -> Tensor:
+    """Draw from the normal distribution between a and b, which are values, not numbers of deviations.
+
+    Raises   ValidationError   std is not above 0, or a not below b
+    Example
+    >>> import minigrad as mg
+    >>> bool((trunc_normal_(mg.zeros(100), a=1, b=3) >= 1).all())
+    True
+    """
+    if not (std > 0 and a < b):
+        raise ValidationError(f"trunc_normal_: std is {std}, a {a} and b {b}; use std above 0, and a below b")
+    low, high = (a - mean) / std, (b - mean) / std
+    peak = min(max(0.0, low), high)
+    x = np.linspace(max(low, peak - 40), min(high, peak + 40), 2**16 + 1)  # beyond, the density is 0 in float64
+    density = np.exp((peak * peak - x * x) / 2)
+    below = np.concatenate([[0], np.cumsum(density[1:] + density[:-1])])
+    drawn = np.interp(numpy_generator(generator).uniform(0, below[-1], tensor.shape), below, x)
+    return _write(tensor, np.clip(mean + std * drawn, a, b))
+
+
+def orthogonal_(tensor: Tensor, gain: float = 1, generator: Any = None) -> Tensor:
+    """Draw an orthogonal matrix and multiply it by gain: of (OUT, rest) the shorter side has orthogonal vectors.
+
+    Raises   ShapeError   the tensor has fewer than 2 dimensions
+    Source   A. Saxe et al., "Exact solutions to the nonlinear dynamics of learning in deep linear networks", 2014
+    Example
+    >>> import minigrad as mg
+    >>> w = orthogonal_(mg.zeros(2, 3))
+    >>> bool(((w @ w.T - mg.tensor([[1.0, 0.0], [0.0, 1.0]])).abs() < 1e-6).all())
+    True
+    """
+    fans(tensor)  # refuses vectors
+    rows, columns = tensor.shape[0], prod(tensor.shape[1:])
+    q, r = np.linalg.qr(numpy_generator(generator).normal(size=(max(rows, columns), min(rows, columns))))
+    q = gain * q * np.where(np.diagonal(r) < 0, -1, 1)  # so that all orthogonal matrices are equally likely
+    return _write(tensor, (q.T if rows < columns else q).reshape(tensor.shape))
+
+
+def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Any = None) -> Tensor:
+    """Draw (rows, columns) from the normal distribution, with a share `sparsity` of each column, rounded up, set to 0.
+
+    Raises   ShapeError   the tensor does not have 2 dimensions
+    Source   J. Martens, "Deep learning via Hessian-free optimization", 2010
+    """
+    _expect_dimensions("sparse_", tensor, 2)
+    random = numpy_generator(generator)
+    values, order = random.normal(0, std, tensor.shape), random.random(tensor.shape).argsort(axis=0)
+    return _write(tensor, np.where(order < ceil(sparsity * tensor.shape[0]), 0, values))
+
+
+def eye_(tensor: Tensor) -> Tensor:
+    """Set (rows, columns) to 1 on the diagonal and 0 elsewhere; a ShapeError if there are not 2 dimensions."""
+    _expect_dimensions("eye_", tensor, 2)
+    return _write(tensor, np.eye(tensor.shape[0], tensor.shape[1]))
+
+
+def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
+    """Set the weights (F, C, ...) of a convolution so that each group passes on its first channels unchanged.
+
+    Raises   ShapeError        the tensor does not have 3 to 5 dimensions
+             ValidationError   F is not a multiple of groups
+    """
+    _expect_dimensions("dirac_", tensor, 3, 4, 5)
+    if groups < 1 or tensor.shape[0] % groups:
+        raise ValidationError(f"dirac_: {tensor.shape[0]} filters in {groups} groups; use a divisor of their number")
+    values = np.zeros(tensor.shape)
+    middle: Any = tuple(size // 2 for size in tensor.shape[2:])
+    each = np.eye(tensor.shape[0] // groups, tensor.shape[1])
+    values[:, :, *middle] = np.tile(each, (groups, 1))
+    return _write(tensor, values)
+
+
+def _expect_dimensions(where: str, tensor: Tensor, *expected: int) -> None:
+    if tensor.ndim not in expected:
+        raise ShapeError(
+            f"{where}: a tensor of shape {tensor.shape} has {tensor.ndim} dimension(s), expected "
+            f"{' or '.join(map(str, expected))}; reshape it"
+        )
 
 
 def default_(weight: Tensor, bias: Tensor | None) -> None:

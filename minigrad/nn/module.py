@@ -11,7 +11,7 @@ from ..checks import type_with_article
 from ..dependency import CountedDict, Dependency, can_change_unseen, changed, snapshot
 from ..errors import DtypeError, MinigradError, StateError, ValidationError
 from ..runtime.threads import local
-from ..tensors import Tensor, float32, float64
+from ..tensors import Tensor, float32, float64, tensor as as_tensor
 from .parameter import Parameter
 
 _hook_numbers = count()
@@ -318,6 +318,14 @@ class Module(Dependency):
             raise AttributeError(f"get_parameter: {target!r} is {type_with_article(found)}, not a Parameter")
         return found
 
+    def get_buffer(self, target: str) -> Tensor:
+        """Return the buffer at a path; an AttributeError if there is none."""
+        path, _, name = target.rpartition(".")
+        owner = self.get_submodule(path)
+        if name not in owner._buffers:
+            raise AttributeError(f"get_buffer: {type(owner).__name__} has no buffer {name!r}")
+        return getattr(owner, name)
+
     # ---- changing all members; these methods return the module itself
 
     def apply(self, fn: "Callable[[Module], object]") -> Self:
@@ -377,12 +385,12 @@ class Module(Dependency):
         """Move all members to the CPU."""
         return self.to("cpu")
 
-    def cuda(self) -> Self:
+    def cuda(self, device: Any = None) -> Self:
         """Move all members to the GPU.
 
         Raises   DeviceError   there is no GPU
         """
-        return self.to("cuda")
+        return self.to("cuda" if device is None or isinstance(device, int) else device)
 
     def float(self) -> Self:
         """Convert float tensors to float32."""
@@ -391,6 +399,15 @@ class Module(Dependency):
     def double(self) -> Self:
         """Convert float tensors to float64, for example to check gradients."""
         return self.to(float64)
+
+    def half(self) -> Self:
+        """Refuse float16, in which nothing is computed here.
+
+        Raises   DtypeError   always
+        """
+        raise DtypeError(f"half: {type(self).__name__} computes in float32 or float64; leave the call out")
+
+    bfloat16 = half
 
     def requires_grad_(self, requires_grad: bool = True) -> Self:
         """Set requires_grad of all parameters; False freezes them."""
@@ -408,28 +425,32 @@ class Module(Dependency):
 
     # ---- saving and loading
 
-    def state_dict(self, prefix: str = "") -> dict[str, Tensor]:
+    def state_dict(self, prefix: str = "", keep_vars: bool = False) -> dict[str, Tensor]:
         """Return parameters and persistent buffers by path.  They share memory; keys and layouts are PyTorch's.
+
+        keep_vars   whether to return the parameters themselves, not tensors outside of graphs
 
         Example
         >>> from minigrad import nn
         >>> {name: tensor.shape for name, tensor in nn.Conv2d(3, 6, 5).state_dict().items()}
         {'weight': (6, 3, 5, 5), 'bias': (6,)}
         """
-        state = {prefix + name: param.detach() for name, param in self._parameters.items() if param is not None}
-        for name, buffer in self._buffers.items():
-            if buffer is not None and name not in self._non_persistent:
-                state[prefix + name] = buffer.detach()
+        kept = {name: buffer for name, buffer in self._buffers.items() if name not in self._non_persistent}
+        own = [(prefix + name, x) for name, x in {**self._parameters, **kept}.items() if x is not None]
+        state = {path: x if keep_vars else x.detach() for path, x in own}
         for name, child in self._modules.items():
             if child is not None:
-                state |= child.state_dict(f"{prefix}{name}.")
+                state |= child.state_dict(prefix=f"{prefix}{name}.", keep_vars=keep_vars)
         return state
 
-    def load_state_dict(self, state_dict: Mapping[str, Tensor | np.ndarray], strict: bool = True) -> IncompatibleKeys:
+    def load_state_dict(
+        self, state_dict: Mapping[str, Tensor | np.ndarray], strict: bool = True, assign: bool = False
+    ) -> IncompatibleKeys:
         """Copy values into the parameters and buffers with the same paths.  All is checked before anything changes.
 
         state_dict   paths and their tensors or NumPy arrays, as from state_dict()
         strict       True: missing and unexpected keys are an error; False: they are skipped
+        assign       use the memory, the dtype and the device of the given tensors, in place of copying them
         returns      the missing and unexpected keys
 
         Raises   StateError   a shape differs, or, if strict, a key is missing or unexpected
@@ -450,6 +471,11 @@ class Module(Dependency):
         )
         pairs = [(name, own[name], state_dict[name]) for name in own if name in state_dict]
         _check_fit(type(self).__name__, keys if strict else IncompatibleKeys([], []), pairs)
+        if assign:
+            members = self.state_dict(keep_vars=True)
+            for name, _, value in pairs:
+                members[name].data = value if isinstance(value, Tensor) else as_tensor(value)
+            return keys
         ready = [(tensor, Tensor(value, dtype=tensor.dtype, device=tensor.device)) for _, tensor, value in pairs]
         for tensor, values in ready:
             tensor.copy_(values)

@@ -8,15 +8,7 @@ from . import (
     arithmetic,
     drawing,
     dropout,
-<<<<<<< HEAD
     elementwise_loss,
-    loss,
-    mathematics,
-    movement,
-    pool2d,
-    reduction,
-    sliding,
-=======
     loss,
     mathematics,
     matrix,
@@ -26,7 +18,6 @@ from . import (
     scan,
     sliding,
     sorting,
->>>>>>> h-red
 )
 from .conv2d import conv2d
 from .matmul import matmul

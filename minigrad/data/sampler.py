@@ -1,0 +1,138 @@
+"""Samplers: the order in which a DataLoader reads samples, as numbers, or as lists of numbers for batches."""
+
+from collections.abc import Iterable, Iterator, Sequence, Sized
+from itertools import islice
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+
+from ..checks import whole_number
+from ..errors import ValidationError
+from ..streams import generator as numpy_generator
+
+Item = TypeVar("Item", covariant=True)
+
+
+class Sampler(Generic[Item]):
+    """The base of samplers.  A subclass defines __iter__, and __len__ if the number of samples is known."""
+
+    def __init__(self, data_source: Sized | None = None):
+        pass
+
+    def __iter__(self) -> Iterator[Item]:
+        raise NotImplementedError(f"{type(self).__name__}: __iter__ is missing; define it to give numbers of samples")
+
+
+class _Counted(Sampler[int]):
+    num_samples: Any
+
+    def __len__(self) -> int:
+        return self.num_samples
+
+
+class SequentialSampler(_Counted):
+    """All samples in order."""
+
+    num_samples = property(lambda self: len(self.data_source))
+
+    def __init__(self, data_source: Sized):
+        self.data_source = data_source
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(len(self)))
+
+
+class RandomSampler(_Counted):
+    """Samples in random order; with replacement, each is drawn from all.
+
+    num_samples   how many; None: as many as there are; without replacement, all are drawn before one comes again
+    generator     a mg.Generator; None: numbers that follow from mg.manual_seed
+
+    Raises   ValidationError   num_samples is not a whole number of 1 or more
+    Example
+    >>> sorted(RandomSampler(range(3)))
+    [0, 1, 2]
+    """
+
+    def __init__(
+        self, data_source: Sized, replacement: bool = False, num_samples: int | None = None, generator: Any = None
+    ):
+        self.data_source, self.replacement, self.generator = data_source, replacement, generator
+        self._wanted = (
+            None if num_samples is None else whole_number("RandomSampler", "num_samples", num_samples, least=1)
+        )
+
+    @property
+    def num_samples(self) -> int:
+        """The number of samples in an epoch."""
+        return len(self.data_source) if self._wanted is None else self._wanted
+
+    def __iter__(self) -> Iterator[int]:
+        n, random = len(self.data_source), numpy_generator(self.generator)
+        if self.replacement:
+            yield from random.integers(n, size=self.num_samples).tolist()
+            return
+        for start in range(0, self.num_samples, n):
+            yield from random.permutation(n)[: self.num_samples - start].tolist()
+
+
+class SubsetRandomSampler(RandomSampler):
+    """The given samples in random order."""
+
+    def __init__(self, indices: Sequence[int], generator: Any = None):
+        super().__init__(indices, generator=generator)
+        self.indices = indices
+
+    def __iter__(self) -> Iterator[int]:
+        return map(self.indices.__getitem__, super().__iter__())
+
+
+class WeightedRandomSampler(_Counted):
+    """Samples drawn with probabilities in proportion to weights.
+
+    weights       (N,) numbers of 0 or more; they need not add up to 1
+    num_samples   how many are drawn
+
+    Raises   ValidationError   a weight is negative or not finite, or without replacement too few are above 0
+    Example
+    >>> list(WeightedRandomSampler([0, 1, 0], 4))
+    [1, 1, 1, 1]
+    """
+
+    def __init__(self, weights: Any, num_samples: int, replacement: bool = True, generator: Any = None):
+        self.weights, self.replacement, self.generator = np.asarray(weights, np.float64), replacement, generator
+        self.num_samples = whole_number("WeightedRandomSampler", "num_samples", num_samples, least=1)
+        usable, fits = np.count_nonzero(self.weights), np.isfinite(self.weights) & (self.weights >= 0)
+        if not fits.all() or self.weights.ndim != 1 or usable < (1 if replacement else num_samples):
+            raise ValidationError(
+                f"WeightedRandomSampler: weights of shape {self.weights.shape} with {usable} above 0 for {num_samples} "
+                "samples; give finite numbers (N,) of 0 or more, with enough above 0"
+            )
+
+    def __iter__(self) -> Iterator[int]:
+        share = self.weights / self.weights.sum()
+        drawn = numpy_generator(self.generator).choice(len(share), self.num_samples, self.replacement, share)
+        return iter(drawn.tolist())
+
+
+class BatchSampler(Sampler[list[int]]):
+    """Lists of the numbers that another sampler gives.
+
+    Example
+    >>> list(BatchSampler(range(5), 2, drop_last=False))
+    [[0, 1], [2, 3], [4]]
+    """
+
+    def __init__(self, sampler: Iterable[int], batch_size: int, drop_last: bool = False):
+        self.sampler, self.drop_last = sampler, drop_last
+        self.batch_size = whole_number("BatchSampler", "batch_size", batch_size, least=1)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        numbers = iter(self.sampler)
+        while batch := list(islice(numbers, self.batch_size)):
+            if len(batch) == self.batch_size or not self.drop_last:
+                yield batch
+
+    def __len__(self) -> int:
+        whole, rest = divmod(len(self.sampler), self.batch_size)  # type: ignore[arg-type]  # an Iterable may lack it
+        return whole + (rest > 0 and not self.drop_last)
