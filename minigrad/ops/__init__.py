@@ -3,7 +3,19 @@
 `ops.relu` is the operation called relu; it stands in front of a file of the same name.
 """
 
-from . import activation, arithmetic, drawing, dropout, loss, mathematics, movement, pool2d, reduction, sliding
+from . import (
+    activation,
+    arithmetic,
+    drawing,
+    dropout,
+    loss,
+    mathematics,
+    movement,
+    normalization,
+    pool2d,
+    reduction,
+    sliding,
+)
 from .conv2d import conv2d
 from .matmul import matmul
 from .op import OPS, Op
