@@ -32,7 +32,7 @@ def moments_kernel(x, out, B, first_power):
         for b in range(thread, B, THREADS):
             d = x[row * B + b] - center
             total, lost = compensated_add(total, lost, d if power == 1 else d * d)
-        moment = _sum_block(shared, total, lost) / B
+        moment = _sum_block(shared, total, lost) / const(B, out)
         if power == 1:
             center = moment
         elif not thread:
@@ -51,7 +51,8 @@ def norm_back_kernel(g, x, mean, rstd, weight, dx, products, B, G, S, mode):
         products[k] = g[k] * xhat
         shift, lost_shift = compensated_add(shift, lost_shift, u)
         slope, lost_slope = compensated_add(slope, lost_slope, u * xhat)
-    shift, slope = _sum_block(shared, shift, lost_shift) / B, _sum_block(shared, slope, lost_slope) / B
+    shift = _sum_block(shared, shift, lost_shift) / const(B, dx)
+    slope = _sum_block(shared, slope, lost_slope) / const(B, dx)
     for b in range(thread, B, THREADS):
         k = row * B + b
         u = g[k] * weight[w + b // T]
