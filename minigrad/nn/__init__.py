@@ -11,6 +11,7 @@ from . import (
     dense,
     functional,
     init,
+    lazy,
     lookup,
     loss,
     modules,
@@ -27,6 +28,7 @@ from .attention import *  # noqa: F403
 from .container import *  # noqa: F403
 from .convolution import *  # noqa: F403
 from .dense import *  # noqa: F403
+from .lazy import *  # noqa: F403
 from .lookup import *  # noqa: F403
 from .loss import *  # noqa: F403
 from .module import Module
@@ -44,6 +46,7 @@ __all__ += attention.__all__
 __all__ += container.__all__
 __all__ += convolution.__all__
 __all__ += dense.__all__
+__all__ += lazy.__all__
 __all__ += lookup.__all__
 __all__ += loss.__all__
 __all__ += normalization.__all__

@@ -11,8 +11,16 @@ from ..checks import type_with_article
 from ..dependency import CountedDict, Dependency, can_change_unseen, changed, snapshot
 from ..errors import DtypeError, MinigradError, StateError, ValidationError
 from ..runtime.threads import local
-from ..tensors import Tensor, float32, float64, tensor as as_tensor
-from .parameter import Parameter
+from ..tensors import (
+    Tensor,
+    Uninitialized,
+    float32,
+    float64,
+    float64
+from .parameter import Parameter,
+    tensor as as_tensor
+from .parameter import Parameter,
+)
 
 _hook_numbers = count()
 
@@ -374,6 +382,9 @@ class Module(Dependency):
         if dtype.kind != "f":
             raise DtypeError(f"to: a module cannot become {dtype}, because it learns fractions; use float32 or float64")
         for tensor in [*self.parameters(), *self.buffers()]:
+            if isinstance(tensor, Uninitialized):
+                tensor.convert(lambda values: _move(values, targets, named))
+                continue
             values = tensor.detach()
             moved = _move(values, targets, named)
             if moved is not values:
@@ -465,6 +476,8 @@ class Module(Dependency):
                 f"load_state_dict: expected a dict of tensors, got {type_with_article(state_dict)}; "
                 "give the state_dict() of a model"
             )
+        for path, module in self.named_modules():
+            module._prepare_to_load(state_dict, _join(path, ""))
         own = self.state_dict()
         keys = IncompatibleKeys(
             [name for name in own if name not in state_dict], [name for name in state_dict if name not in own]
@@ -480,6 +493,9 @@ class Module(Dependency):
         for tensor, values in ready:
             tensor.copy_(values)
         return keys
+
+    def _prepare_to_load(self, state_dict: Mapping[str, Any], prefix: str) -> None:
+        """Called before a state is loaded, with the part of the keys that stands for this module."""
 
     # ---- showing
 

@@ -13,6 +13,7 @@ from . import (
     mathematics,
     matrix,
     movement,
+    normalization,
     pool2d,
     reduction,
     scan,

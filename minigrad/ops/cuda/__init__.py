@@ -6,7 +6,21 @@ Element-wise operations need none: their kernels are generated from the formulas
 
 from ...runtime.cuda.elementwise import elementwise
 from ..op import IMPLEMENTERS
-from . import conv2d, drawing, images, loss, matmul, movement, optimizer, pool2d, reduction, scan, softmax, sorting
+from . import (
+    conv2d,
+    drawing,
+    images,
+    loss,
+    matmul,
+    movement,
+    normalization,
+    optimizer,
+    pool2d,
+    reduction,
+    scan,
+    softmax,
+    sorting,
+)
 
 IMPLEMENTERS["cuda"] = lambda dispatch: (
     None if dispatch.formula is None else elementwise(dispatch.formula, dispatch.kinds, dispatch.name)
