@@ -11,16 +11,8 @@ from ..checks import type_with_article
 from ..dependency import CountedDict, Dependency, can_change_unseen, changed, snapshot
 from ..errors import DtypeError, MinigradError, StateError, ValidationError
 from ..runtime.threads import local
-from ..tensors import (
-    Tensor,
-    Uninitialized,
-    float32,
-    float64,
-    float64
-from .parameter import Parameter,
-    tensor as as_tensor
-from .parameter import Parameter,
-)
+from ..tensors import Tensor, float32, float64, tensor as as_tensor
+from .parameter import Parameter, Uninitialized
 
 _hook_numbers = count()
 
