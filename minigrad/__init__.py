@@ -1,7 +1,7 @@
 """minigrad: a small tensor and autograd engine whose kernels are written in Python and compiled by Numba.
 
-Import it as `mg`: `import minigrad as mg`.  The packages mg.nn, mg.optim, mg.data, mg.datasets, mg.models and mg.viz
-are imported on first use.
+Import it as `mg`: `import minigrad as mg`.  The packages mg.nn, mg.optim, mg.data, mg.datasets, mg.models, mg.utils and
+mg.viz are imported on first use.
 """
 
 import difflib
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from numpy import dtype
 
-from . import creation, cuda, dtypes, errors, functions, random
+from . import autograd, creation, cuda, dtypes, errors, functions, random, testing
 from .creation import *  # noqa: F403
 from .dtypes import *  # noqa: F403
 from .functions import *  # noqa: F403
@@ -23,17 +23,20 @@ from .runtime.precision import get_float32_matmul_precision, set_float32_matmul_
 from .runtime.threads import get_num_threads, set_flush_denormal, set_num_threads
 from .serialization import load, save
 from .shapes import Size
-from .tape import enable_grad, is_grad_enabled, no_grad
+from .tape import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
 from .tensors import Tensor, bool_ as bool, float32, float64, int32, int64, tensor, uint8
 
 __version__ = "0.1.0"  # the only place: pyproject.toml reads it here
 
-LATER = ("data", "datasets", "models", "nn", "optim", "viz")  # importing viz alone takes as long as all of the above
+# importing viz alone takes as long as all of the above
+LATER = ("data", "datasets", "models", "nn", "optim", "utils", "viz")
+
 
 __all__ = [
     "Generator",
     "Size",
     "Tensor",
+    "autograd",
     "bool",
     "cuda",
     "data",
@@ -49,6 +52,7 @@ __all__ = [
     "get_num_threads",
     "get_rng_state",
     "graph",
+    "inference_mode",
     "initial_seed",
     "int32",
     "int64",
@@ -65,10 +69,13 @@ __all__ = [
     "seed",
     "set_float32_matmul_precision",
     "set_flush_denormal",
+    "set_grad_enabled",
     "set_num_threads",
     "set_rng_state",
     "tensor",
+    "testing",
     "uint8",
+    "utils",
     "viz",
     "warmup",
 ]
@@ -77,7 +84,7 @@ __all__ += dtypes.__all__
 __all__ += functions.__all__
 
 if TYPE_CHECKING:
-    from . import data, datasets, models, nn, optim, viz
+    from . import data, datasets, models, nn, optim, utils, viz
 else:
 
     def __getattr__(name):

@@ -29,8 +29,14 @@ LEVELS = [  # from the lowest level up; the name of a package stands for its mod
     {"minigrad.runtime", "minigrad.errors", "minigrad.shapes", "minigrad.checks", "minigrad.dependency"},
     {"minigrad.ops"},
     {"minigrad.tensors", "minigrad.methods", "minigrad.tape", "minigrad.storage", "minigrad.streams"},
-    {"minigrad.nn.functional", "minigrad.functions", "minigrad.creation", "minigrad.dtypes", "minigrad.random"},
-    {"minigrad.nn", "minigrad.optim", "minigrad.data", "minigrad.datasets", "minigrad.viz", "minigrad.models"},
+    {
+        *("minigrad.nn.functional", "minigrad.functions", "minigrad.creation", "minigrad.dtypes", "minigrad.random"),
+        "minigrad.autograd",
+    },
+    {
+        *("minigrad.nn", "minigrad.optim", "minigrad.data", "minigrad.datasets", "minigrad.viz", "minigrad.models"),
+        "minigrad.utils",
+    },
     {
         "minigrad.serialization",
         "minigrad.testing",
