@@ -642,6 +642,14 @@ def test_a_checkpoint_notices_changed_values_and_another_course():
         out.sum().backward()
 
 
+def test_the_result_of_a_checkpoint_may_be_changed_in_place():
+    x = leaf(1.0, -2.0)
+    out = checkpoint(lambda x: x.exp(), x)
+    out += x
+    out.sum().backward()
+    np.testing.assert_allclose(x.grad.numpy(), np.exp(x.detach().numpy()) + 1)
+
+
 def test_a_checkpoint_in_a_recording():
     model = nn.Sequential(nn.Linear(2, 8), nn.Dropout(), nn.Tanh())
 

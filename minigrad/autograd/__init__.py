@@ -9,17 +9,6 @@ from .function import Function
 from .gradients import Variable, grad
 
 __all__ = [
-    "Function",
-    "Variable",
-    "backward",
-    "detect_anomaly",
-    "enable_grad",
-    "functional",
-    "grad",
-    "gradcheck",
-    "gradgradcheck",
-    "inference_mode",
-    "no_grad",
-    "set_detect_anomaly",
-    "set_grad_enabled",
+    *("Function", "Variable", "backward", "detect_anomaly", "enable_grad", "functional", "grad", "gradcheck"),
+    *("gradgradcheck", "inference_mode", "no_grad", "set_detect_anomaly", "set_grad_enabled"),
 ]

@@ -57,8 +57,8 @@ def checkpoint(
     }
     edges, shapes, dtypes = map(list, zip(*inputs.values(), strict=True))
     outside = [x._storage for x in (*args, *kwargs.values(), *edges) if isinstance(x, Tensor)]
-    storages = outside + [storage for node in inside for _, storage, _ in node.versions]
-    versions, outline = [(storage, storage.version) for storage in storages], _outline(made, inside)
+    kept = {storage for node in inside for _, storage, _ in node.versions} - {x._storage for x in made}
+    versions, outline = [(storage, storage.version) for storage in {*outside, *kept}], _outline(made, inside)
 
     def backward(call: CallNode, gradients: dict[int, Any]) -> list[Tensor | None]:
         changed = sum(storage.version != version for storage, version in versions)
