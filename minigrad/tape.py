@@ -395,13 +395,14 @@ FREED = (
 
 def reachable(*roots: Any, after: int = 0) -> list[Node]:
     """All nodes numbered above `after` that the roots were computed from, and themselves, newest first."""
-    found: dict[int, Node] = {}
-    ahead = list(roots)
+    found = {id(root): root for root in roots if isinstance(root, Node) and root.number > after}
+    ahead = list(found.values())
     while ahead:
         node = ahead.pop()
-        if isinstance(node, Node) and node.number > after and id(node) not in found:
-            found[id(node)] = node
-            ahead.extend(node.edges or ())
+        for edge in node.edges or ():
+            if id(edge) not in found and isinstance(edge, Node) and edge.number > after:
+                found[id(edge)] = edge
+                ahead.append(edge)
     return sorted(found.values(), key=lambda node: node.number, reverse=True)
 
 
@@ -427,12 +428,12 @@ def walk_back(
     for edge, gradient in seeds:
         reached[id(edge)], before = edge, pending.get(id(edge))
         pending[id(edge)] = gradient if before is None else operations(edge.device).add(before, gradient)
-    found = []
+    found, anomaly = [], mode.anomaly
     for node in nodes:
         g = pending.pop(id(node), None)
         if g is None:
             continue
-        if node.hooks and hooked is not None:
+        if node.hooks is not None and hooked is not None:
             g = hooked(node.hooks, g, node.device)
         if targets is not None:
             if id(node) in targets:
@@ -458,16 +459,20 @@ def walk_back(
             if changed:
                 node.refuse(changed, contribution)
             part = contribution()
-            if mode.anomaly is not None:
-                mode.anomaly.check_gradient(node, i, part)
+            if anomaly is not None:
+                anomaly.check_gradient(node, i, part)
             place = edge.device  # another one where a tensor was moved
             there = do if place is node.device else operations(place)
             if part.shape != shape:  # the input was broadcast
                 part = there.sum_to(part, shape=shape)
             if part.dtype != dtype:  # the input was promoted
                 part = there.cast(part, dtype=dtype)
-            reached[id(edge)], before = edge, pending.get(id(edge))
-            pending[id(edge)] = part if before is None else there.add(before, part)
+            key = id(edge)
+            before = pending.get(key)
+            if before is None:
+                reached[key], pending[key] = edge, part
+            else:
+                pending[key] = there.add(before, part)
         if not keep:
             node.free()
     for key, g in pending.items():  # of leaves
