@@ -1,7 +1,7 @@
 """minigrad: a small tensor and autograd engine whose kernels are written in Python and compiled by Numba.
 
-Import it as `mg`: `import minigrad as mg`.  The packages mg.nn, mg.optim, mg.data, mg.datasets, mg.models and mg.viz
-are imported on first use.
+Import it as `mg`: `import minigrad as mg`.  The packages mg.nn, mg.optim, mg.data, mg.datasets, mg.models, mg.utils and
+mg.viz are imported on first use.
 """
 
 import importlib
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from numpy import dtype
 
-from . import amp, backends, creation, cuda, dtypes, errors, functions, jit, linalg, random
+from . import amp, autograd, backends, creation, cuda, dtypes, errors, functions, jit, linalg, random, testing
 from .amp import autocast
 from .backends import accelerator, set_printoptions, use_deterministic_algorithms, version
 from .creation import *  # noqa: F403
@@ -26,7 +26,7 @@ from .runtime.precision import get_float32_matmul_precision, set_float32_matmul_
 from .runtime.threads import get_num_threads, set_flush_denormal, set_num_threads
 from .serialization import load, save
 from .shapes import Size
-from .tape import enable_grad, is_grad_enabled, no_grad
+from .tape import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
 from .tensors import Tensor, bool_ as bool, float32, float64, int32, int64, tensor, uint8
 
 __version__ = "0.1.0"  # the only place: pyproject.toml reads it here
@@ -43,6 +43,7 @@ __all__ = [
     "accelerator",
     "amp",
     "autocast",
+    "autograd",
     "backends",
     "bfloat16",
     "bool",
@@ -62,6 +63,7 @@ __all__ = [
     "get_num_threads",
     "get_rng_state",
     "graph",
+    "inference_mode",
     "initial_seed",
     "int32",
     "int64",
@@ -80,10 +82,12 @@ __all__ = [
     "seed",
     "set_float32_matmul_precision",
     "set_flush_denormal",
+    "set_grad_enabled",
     "set_num_threads",
     "set_printoptions",
     "set_rng_state",
     "tensor",
+    "testing",
     "torch_version",
     "uint8",
     "use_deterministic_algorithms",

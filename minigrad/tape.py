@@ -6,6 +6,7 @@ node first.
 """
 
 import inspect
+import math
 import threading
 import types
 from collections.abc import Callable
@@ -13,11 +14,12 @@ from functools import wraps
 from itertools import count
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
+from .dependency import CountedDict
 from .errors import DtypeError, GraphError
 from .ops.op import Op
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-_numbers = count()
+_numbers = count(1)
 
 
 def newest_node() -> int:
@@ -30,9 +32,11 @@ class _Mode(threading.local):
 
     grad_enabled   whether operations are recorded
     entered        the blocks of no_grad and enable_grad that it is in, each with `grad_enabled` before it
+    anomaly        what looks at every result and gradient, see autograd/anomaly.py; None if nothing does
     """
 
     grad_enabled = True
+    anomaly: Any = None
 
     def __init__(self) -> None:
         self.entered: list[tuple[no_grad, bool]] = []
@@ -91,7 +95,7 @@ class no_grad:
 
         @wraps(function)
         def wrapped(*args, **kwargs):
-            with type(self)():
+            with self._block():
                 return function(*args, **kwargs)
 
         @wraps(function)
@@ -109,17 +113,23 @@ class no_grad:
             chosen = coroutine
         return chosen
 
+    def _block(self) -> "no_grad":
+        """Another block like this one."""
+        block = no_grad()
+        block.grad_enabled = self.grad_enabled
+        return block
+
     def _resumed(self, steps):
         """Run each step of a generator or coroutine inside."""
         resume, value = steps.send, None
         try:
             while True:
-                with type(self)():
+                with self._block():
                     result = resume(value)
                 try:
                     resume, value = steps.send, (yield result)
                 except GeneratorExit:
-                    with type(self)():
+                    with self._block():
                         steps.close()
                     raise
                 except BaseException as error:
@@ -139,6 +149,45 @@ class enable_grad(no_grad):
     """
 
     grad_enabled = True
+
+
+class set_grad_enabled(no_grad):
+    """Switch recording on or off: at once, as a function; until the end of a `with` block; or as a decorator.
+
+    Raises   DtypeError   mode is not True or False
+    Example
+    >>> import minigrad as mg
+    >>> with mg.set_grad_enabled(False):
+    ...     mg.is_grad_enabled()
+    False
+    """
+
+    def __new__(cls, mode: bool) -> Self:
+        return super().__new__(cls)
+
+    def __init__(self, mode: bool):
+        if not isinstance(mode, bool):
+            raise DtypeError(f"set_grad_enabled: mode is {mode!r}, expected True or False")
+        self.grad_enabled, self._before = mode, _swap(mode)
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        mode.entered[-1] = self, self._before
+        return self
+
+    def __call__(self, function: Function) -> Function:
+        _swap(self._before)
+        return super().__call__(function)
+
+
+def _swap(enabled: bool) -> bool:
+    before, mode.grad_enabled = mode.grad_enabled, enabled
+    return before
+
+
+def inference_mode(mode: Any = True) -> Any:
+    """Return no_grad(), or enable_grad() for False; also a decorator."""
+    return no_grad(None if mode is True else mode) if mode else enable_grad()
 
 
 def _is(kind: Callable[[Any], bool], function: Any) -> bool:
@@ -168,24 +217,98 @@ def is_grad_enabled() -> bool:
     return mode.grad_enabled
 
 
+# ---- hooks
+
+RETAIN = math.inf  # the number of the hook that keeps a gradient, which runs after all others
+_hook_numbers = count()
+
+
+class HookHandle:
+    """The handle of a hook; remove() or the end of a `with` block removes the hook."""
+
+    def __init__(self, hooks: dict[Any, Any], hook: Any, prepend: bool = False):
+        self.hooks, self.number = hooks, next(_hook_numbers)
+        later = dict(hooks) if prepend else {}
+        if prepend:
+            hooks.clear()
+        hooks[self.number] = hook
+        hooks.update(later)
+
+    def remove(self) -> None:
+        """Remove the hook; a second call does nothing."""
+        self.hooks.pop(self.number, None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.remove()
+
+
+def run_hooks(hooks: dict[Any, Callable[[Any], Any]], gradient: Any) -> Any:
+    """The gradient, a tensor, after the hooks, which are called in the order of their numbers and may replace it."""
+    for number in sorted(hooks):
+        result = hooks[number](gradient)
+        if result is None:
+            continue
+        if getattr(result, "dtype", None) != gradient.dtype or result.shape != gradient.shape:
+            found = f"{result.dtype} {result.shape}" if hasattr(result, "dtype") else type(result).__name__
+            raise GraphError(
+                f"register_hook: the hook returned {found}, expected {gradient.dtype} {gradient.shape} or None"
+            )
+        gradient = result
+    return gradient
+
+
+def gradient_hooks(tensor: Any, place: str = "before") -> dict[Any, Any]:
+    """The hooks of a tensor, which are kept by its node; those of a leaf run before or after .grad changes."""
+    if tensor.node is not None:
+        tensor.node.hooks = {} if tensor.node.hooks is None else tensor.node.hooks
+        return tensor.node.hooks
+    if tensor._hooks is None:
+        tensor._hooks = {"before": CountedDict(), "after": CountedDict()}
+    return tensor._hooks[place]
+
+
+# ---- nodes
+
+
 class Node:
     """One recorded operation.
 
     edges      for each input: the Node that computed it, the leaf Tensor that it is, or None if it needs no gradient
     kept       the input arrays that the gradient rule needs
     versions   (position, storage, version): the storages of these arrays, with their versions; "out" for the output
+    hooks      functions of the gradient of its value, by number; None if there were never any
+    origin     where it was recorded; set only if detect_anomaly asks for that
     """
 
-    __slots__ = ("device", "dtypes", "edges", "kept", "number", "op", "out", "saved", "settings", "shapes", "versions")
+    __slots__ = (
+        *("__weakref__", "device", "dtypes", "edges", "hooks", "kept", "number", "op", "origin", "out", "saved"),
+        *("settings", "shapes", "versions"),
+    )
 
     def __init__(self, op, device, edges, shapes, dtypes, kept, versions, out, saved, settings):
         self.op, self.device, self.edges, self.shapes, self.dtypes = op, device, edges, shapes, dtypes
         self.kept, self.versions, self.out, self.saved, self.settings = kept, versions, out, saved, settings
         self.number = next(_numbers)
+        self.hooks = None
+
+    def name(self) -> str:
+        """The name in PyTorch's style: "MulBackward0"."""
+        return "".join(word.capitalize() for word in self.op.name.split("_")) + "Backward0"
+
+    @property
+    def next_functions(self) -> tuple[tuple[Any, int], ...]:
+        """For each input: what made it, and which of several results it is; (None, 0) without gradient."""
+        return tuple(map(function_of, self.edges or ()))
+
+    def __repr__(self) -> str:
+        return f"<{self.name()} object at {id(self):#x}>"
 
     @property
     def freed(self) -> bool:
-        return self.kept is None
+        return self.edges is None
 
     def free(self) -> None:
         """Release the arrays, and the nodes of the inputs."""
@@ -212,80 +335,161 @@ class Node:
                     "change a copy instead, or after backward"
                 )
 
+    def contributions(self, do: Any, g: Any, tensors: Any) -> Any:
+        """Functions that compute the gradient of each input, or None; see walk_back for the arguments."""
+        op: Op = self.op
+        if op.rule is None:
+            raise GraphError(f"backward: {op.name} has no gradient")
+        kept, out = self.kept, self.out
+        if tensors is not None:
+            storages = {position: storage for position, storage, _ in self.versions}
+            kept = [
+                tensors(array, self.edges[i], self.device, storages.get(i))
+                for i, array in zip(op.kept_of(self.edges), kept, strict=True)
+            ]
+            out = None if out is None else tensors(out, self, self.device, storages["out"])
+        found = {"kept": kept, "shapes": self.shapes, "out": out, "saved": self.saved, "settings": self.settings}
+        return op.rule(do, g, **op.arguments(found))
 
-def reachable(root: Node) -> list[Node]:
-    """All nodes that `root` was computed from, and itself, newest first."""
-    found, ahead = {id(root): root}, [root]
+
+class OutputNode(Node):
+    """One of the results of a node that may have several; its only edge is that node, which gets {index: gradient}."""
+
+    __slots__ = ("index",)
+
+    def __init__(self, function: Node, index: int, device: Any):
+        super().__init__(function.op, device, [function], [None], [None], [], [], None, None, {})
+        self.index = index
+
+    @property
+    def freed(self) -> bool:
+        return self.edges[0].freed
+
+
+class AccumulateGrad:
+    """The end of a graph in `next_functions`: the leaf `variable`, whose .grad gets the gradient."""
+
+    next_functions: tuple[Any, ...] = ()
+
+    def __init__(self, variable: Any):
+        self.variable = variable
+
+    def name(self) -> str:
+        """The name of the class."""
+        return type(self).__name__
+
+
+def function_of(edge: Any) -> tuple[Any, int]:
+    """An edge as PyTorch shows it: (function, which of its results)."""
+    if isinstance(edge, OutputNode):
+        return edge.edges[0], edge.index
+    return (edge if edge is None or isinstance(edge, Node) else AccumulateGrad(edge)), 0
+
+
+# ---- the backward pass
+
+FREED = (
+    "backward: this graph was walked before and its saved values are freed; use retain_graph=True in the first backward"
+)
+
+
+def reachable(*roots: Any, after: int = 0) -> list[Node]:
+    """All nodes numbered above `after` that the roots were computed from, and themselves, newest first."""
+    found = {id(root): root for root in roots if isinstance(root, Node) and root.number > after}
+    ahead = list(found.values())
     while ahead:
         node = ahead.pop()
         for edge in node.edges or ():
-            if type(edge) is Node and id(edge) not in found:
+            if id(edge) not in found and isinstance(edge, Node) and edge.number > after:
                 found[id(edge)] = edge
                 ahead.append(edge)
     return sorted(found.values(), key=lambda node: node.number, reverse=True)
 
 
 def walk_back(
-    root: Node, gradient: Any, operations: Callable[[Any], Any], keep: bool, tensors: Callable[..., Any] | None = None
+    seeds: Any, operations: Any, keep: bool, tensors: Any = None, wanted: Any = None, hooked: Any = None, after: int = 0
 ) -> list[tuple[Any, Any]]:
-    """The backward pass: (leaf, gradient) for every leaf that `root` was computed from.
+    """The backward pass: pairs (leaf, gradient) for every leaf that the results were computed from.
 
-    gradient     of the final result with respect to the value of `root`
+    seeds        pairs: the node or leaf of a result, and the gradient with respect to it
     operations   function of a device: the `do` for gradient rules
     keep         whether the graph is kept for another backward pass
     tensors      given if the gradient itself is recorded: makes a tensor of a kept array and its edge
+    wanted       the nodes and leaves whose gradients are returned, instead of those of all leaves
+    hooked       hooked(hooks, gradient, device): the gradient after the hooks; hooks do not run if it is None
+    after        nodes with this number and older ones count as leaves, whose hooks wait for a later walk
     """
-    pending: dict[int, Any] = {id(root): gradient}
-    leaves: dict[int, Any] = {}
-    for node in reachable(root):
+    nodes = reachable(*[edge for edge, _ in seeds], after=after)
+    targets = None if wanted is None else {id(edge) for edge in wanted}
+    needed: Any = None if targets is None else _leading_to(nodes, targets)
+    blocked = targets is not None and any(node.freed and id(node) not in targets for node in nodes)
+    pending: dict[int, Any] = {}
+    reached: dict[int, Any] = {}
+    for edge, gradient in seeds:
+        reached[id(edge)], before = edge, pending.get(id(edge))
+        pending[id(edge)] = gradient if before is None else operations(edge.device).add(before, gradient)
+    found, anomaly = [], mode.anomaly
+    for node in nodes:
         g = pending.pop(id(node), None)
         if g is None:
             continue
-        if node.kept is None:
-            raise GraphError(
-                "backward: this graph was walked before and its saved values are freed; "
-                "use retain_graph=True in the first backward"
-            )
+        if node.hooks is not None and hooked is not None:
+            g = hooked(node.hooks, g, node.device)
+        if targets is not None:
+            if id(node) in targets:
+                found.append((node, g))
+            if not any(id(edge) in needed for edge in node.edges or ()):
+                continue
+        if node.edges is None:
+            raise GraphError(FREED)
+        do = operations(node.device)
+        if type(node) is OutputNode:
+            parts = pending.setdefault(id(node.edges[0]), {})
+            parts[node.index] = do.add(parts[node.index], g) if node.index in parts else g
+            continue
         changed = None
         for _, storage, version in node.versions:
             if storage.version != version:
                 changed = node.changed()
                 break
-        do = operations(node.device)
-        contributions = _rule(node, do, g, tensors)
-        for edge, shape, dtype, contribution in zip(node.edges, node.shapes, node.dtypes, contributions, strict=True):
-            if edge is None or contribution is None:
+        contributions = zip(node.edges, node.shapes, node.dtypes, node.contributions(do, g, tensors), strict=True)
+        for i, (edge, shape, dtype, contribution) in enumerate(contributions):
+            if edge is None or contribution is None or (needed is not None and id(edge) not in needed):
                 continue
             if changed:
                 node.refuse(changed, contribution)
             part = contribution()
-            place = getattr(edge, "device", node.device)  # differs where a tensor was moved
+            if anomaly is not None:
+                anomaly.check_gradient(node, i, part)
+            place = edge.device  # another one where a tensor was moved
             there = do if place is node.device else operations(place)
             if part.shape != shape:  # the input was broadcast
                 part = there.sum_to(part, shape=shape)
             if part.dtype != dtype:  # the input was promoted
                 part = there.cast(part, dtype=dtype)
-            if type(edge) is not Node:
-                leaves[id(edge)] = edge
-            before = pending.get(id(edge))
-            pending[id(edge)] = part if before is None else there.add(before, part)
+            key = id(edge)
+            before = pending.get(key)
+            if before is None:
+                reached[key], pending[key] = edge, part
+            else:
+                pending[key] = there.add(before, part)
         if not keep:
             node.free()
-    return [(leaf, pending[key]) for key, leaf in leaves.items()]
+    for key, g in pending.items():  # of leaves
+        if targets is None or key in targets:
+            leaf = reached[key]
+            if hooked is not None and not after and leaf._hooks:
+                g = hooked(leaf._hooks["before"], g, leaf.device)
+            found.append((leaf, g))
+    if blocked and targets and len(found) < len(targets):
+        raise GraphError(FREED)
+    return found
 
 
-def _rule(node: Node, do, g, tensors):
-    """The contributions of a node: one function for each input."""
-    op: Op = node.op
-    if op.rule is None:
-        raise GraphError(f"backward: {op.name} has no gradient")
-    kept, out = node.kept, node.out
-    if tensors is not None:
-        storages = {position: storage for position, storage, _ in node.versions}
-        kept = [
-            tensors(array, node.edges[i], node.device, storages.get(i))
-            for i, array in zip(op.kept_of(node.edges), kept, strict=True)
-        ]
-        out = None if out is None else tensors(out, node, node.device, storages["out"])
-    found = {"kept": kept, "shapes": node.shapes, "out": out, "saved": node.saved, "settings": node.settings}
-    return op.rule(do, g, **op.arguments(found))
+def _leading_to(nodes: list[Node], targets: set[int]) -> set[int]:
+    """The ids of all edges whose gradient is needed for the targets."""
+    needed = set(targets)
+    for node in reversed(nodes):
+        if any(id(edge) in needed for edge in node.edges or ()):
+            needed.add(id(node))
+    return needed

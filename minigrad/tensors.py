@@ -18,9 +18,18 @@ from typing import TYPE_CHECKING, Any, TypeAlias, overload
 import numpy as np
 
 from . import ops, shapes
-from .dependency import Dependency, Identity, changed
+from .dependency import Dependency, Identity, changed, snapshot
 from .errors import DeviceError, DtypeError, GraphError, ShapeError, ValidationError
-from .methods import Elementwise, Inspection, LinearAlgebra, RandomNumbers, Reductions, Selection, Shaping
+from .methods import (
+    Differentiation,
+    Elementwise,
+    Inspection,
+    LinearAlgebra,
+    RandomNumbers,
+    Reductions,
+    Selection,
+    Shaping,
+)
 from .methods.base import numpy_names
 from .methods.reduction import Extremes
 from .names import unknown_name
@@ -33,7 +42,7 @@ from .runtime.device import CPU, device as Device
 from .runtime.memory import can_view_as, contiguous, copy, empty_like, may_share_memory, outermost_first, owns_buffer
 from .runtime.threads import IDLE, local
 from .storage import DETACHED, FOLLOWS, UNRECORDED, Alias, Storage, overlaps_itself
-from .tape import Node, mode, walk_back
+from .tape import Node, enable_grad, mode, no_grad, run_hooks, walk_back
 
 float32, float64 = np.dtype(np.float32), np.dtype(np.float64)
 int64, int32, uint8 = np.dtype(np.int64), np.dtype(np.int32), np.dtype(np.uint8)
@@ -47,7 +56,9 @@ Bool: TypeAlias = bool
 Dims: TypeAlias = int | Sequence[int] | None
 
 
-class Tensor(Elementwise, Reductions, LinearAlgebra, Shaping, Selection, RandomNumbers, Inspection, Dependency):
+class Tensor(
+    Elementwise, Reductions, LinearAlgebra, Shaping, Selection, RandomNumbers, Inspection, Differentiation, Dependency
+):
     """An n-dimensional array with gradients.
 
     data            numbers, nested lists, a NumPy array or another tensor; copied
@@ -67,7 +78,7 @@ class Tensor(Elementwise, Reductions, LinearAlgebra, Shaping, Selection, RandomN
             [6., 8.]])
     """
 
-    __slots__ = ("__weakref__", "_alias", "_grad", "_leaf", "_node", "_storage", "array", "device")
+    __slots__ = ("__weakref__", "_alias", "_grad", "_hooks", "_leaf", "_node", "_storage", "array", "device")
     __array_priority__ = 1000  # NumPy leaves mixed arithmetic to us
 
     array: Any
@@ -75,6 +86,7 @@ class Tensor(Elementwise, Reductions, LinearAlgebra, Shaping, Selection, RandomN
     _leaf: Bool  # a leaf that requires grad
     _node: Node | None  # of an alias, the node at the last access; see `node`
     _grad: Tensor | None
+    _hooks: dict[str, Any] | None  # of a leaf; see tape.gradient_hooks
     _storage: Storage  # shared by all tensors on the same memory
     _alias: Alias | None  # how it follows from another tensor on its storage; None for the first one
 
@@ -91,7 +103,7 @@ class Tensor(Elementwise, Reductions, LinearAlgebra, Shaping, Selection, RandomN
             self.requires_grad_()
 
     def _replay_state(self) -> Any:
-        return Identity(self.array), self._leaf, Identity(self._node)
+        return Identity(self.array), self._leaf, Identity(self._node), self._hooks and snapshot(self._hooks)
 
     def _replay_name(self, part: str) -> str:
         return f"a tensor {self.shape}"
@@ -334,41 +346,24 @@ class Tensor(Elementwise, Reductions, LinearAlgebra, Shaping, Selection, RandomN
         return _join(_make(self.array, self.device, None), self, (), DETACHED)
 
     def backward(
-        self, gradient: Tensor | None = None, retain_graph: Bool | None = None, create_graph: Bool = False
+        self, gradient: Any = None, retain_graph: Bool | None = None, create_graph: Bool = False, inputs: Any = None
     ) -> None:
         """Add the gradient of this value to `.grad` of every leaf it was computed from.
 
         gradient       like self   weights of the elements; 1 for a single number
         retain_graph   keep the graph for another backward; the value of create_graph if None
         create_graph   record the gradient itself, so that it can be differentiated again
+        inputs         the only tensors whose .grad changes; may be results, too
 
         Raises   GraphError   nothing was recorded, the graph was freed, or a value that is needed was changed
                  ShapeError   no gradient given for more than one element, or of another shape
         """
-        if create_graph and retain_graph is False:
-            raise GraphError("backward: create_graph=True needs the graph; leave out retain_graph=False")
-        if not self.requires_grad:
-            raise GraphError(
-                "backward: nothing was recorded for this tensor; does an input have requires_grad=True, "
-                "and was it computed outside no_grad?"
-            )
-        seed = self._seed(gradient)
-        if self.node is None:
-            reached = [(self, seed if create_graph else seed.array)]
-        elif create_graph:
-            reached = walk_back(self.node, seed, lambda device: _tensor_ops, keep=True, tensors=_recorded)
-        else:
-            operations = _array_ops.__getitem__ if local.observer is IDLE else ObservedOps
-            reached = walk_back(self.node, seed.array, operations, keep=bool(retain_graph))
-        taken = {id(_base(seed.array))}
-        with _adding:  # other threads may add to the same leaf
-            for leaf, part in reached:
-                local.observer.read_grad(leaf)
-                part = part if create_graph else _own(part, leaf, taken)
-                if leaf._grad is None and not create_graph:
-                    leaf._grad = part
-                else:
-                    _accumulate(leaf, part, create_graph)
+        backward(self, gradient, retain_graph, create_graph, inputs)
+
+    @property
+    def _edge(self) -> Node | Tensor | None:
+        """What a gradient of this tensor goes to."""
+        return self.node or (self if self._leaf else None)
 
     def _seed(self, gradient: Tensor | None) -> Tensor:
         if gradient is None:
@@ -999,6 +994,7 @@ class Tensor(Elementwise, Reductions, LinearAlgebra, Shaping, Selection, RandomN
         source = self
         if recorded and not alone and 0 in operation.keeps:  # the gradient needs the value that is overwritten
             source = _make(self.array.copy(order="K"), self.device, self.node)
+        before = self._node
         result = apply(operation, source, *others, **settings)
         if result.shape != self.shape:
             raise ShapeError(
@@ -1013,6 +1009,7 @@ class Tensor(Elementwise, Reductions, LinearAlgebra, Shaping, Selection, RandomN
         if alone:  # nothing else uses this memory: take the new array, and the old one stays valid for the graph
             self.array, self._node, self._storage = result.array, result._node, result._storage
             changed()
+            self._still_retained(before)
             return self
         local.observer.writes(self)
         copy(self.array, result.array)
@@ -1020,6 +1017,7 @@ class Tensor(Elementwise, Reductions, LinearAlgebra, Shaping, Selection, RandomN
         if recorded:
             self._take_history(result)
             changed()
+            self._still_retained(before)
         return self
 
     def _refuse_change(self, name: str, recorded: Bool) -> None:
@@ -1201,6 +1199,8 @@ def apply(operation: Op, *inputs: Any, **settings: Any) -> Tensor:
         dtypes = [getattr(array, "dtype", None) for array in arrays]
         out_kept, saved_kept = out if operation.keeps_out else None, saved if operation.keeps_saved else None
         result._node = Node(operation, device, edges, shapes, dtypes, kept, versions, out_kept, saved_kept, settings)
+        if mode.anomaly is not None:
+            mode.anomaly.check_result(result._node, [out], arrays)
     return result
 
 
@@ -1246,6 +1246,98 @@ def _recorded(array, edge, device, storage):
     return _make(array, device, edge, storage)
 
 
+def as_list(where: str, what: str, given: Any) -> list[Any]:
+    """A tensor or a sequence of tensors as a list."""
+    found = list(given) if isinstance(given, list | tuple) else [given]
+    for x in found:
+        if not isinstance(x, Tensor):
+            raise DtypeError(f"{where}: {what} is a {type(x).__name__}, expected a tensor or a tuple of tensors")
+    return found
+
+
+def backward(
+    tensors: Any, grad_tensors: Any = None, retain_graph: Any = None, create_graph: Bool = False, inputs: Any = None
+) -> None:
+    """Add the gradients of the sum of several tensors to `.grad` of the leaves, in one pass; see Tensor.backward.
+
+    grad_tensors   weights of the elements of each tensor, like it; 1 for None, where it is a single number
+
+    Raises   ValidationError   the number of grad_tensors differs, or inputs is empty
+    Example
+    >>> import minigrad as mg
+    >>> x = mg.tensor([1.0, 2.0], requires_grad=True)
+    >>> mg.autograd.backward([x.sum(), (x * x).sum()])
+    >>> x.grad
+    tensor([3., 5.])
+    """
+    if isinstance(inputs, list | tuple) and not inputs:
+        raise ValidationError("backward: inputs is empty; leave it out for all leaves")
+    parts = differentiate("backward", tensors, grad_tensors, retain_graph, create_graph, inputs)
+    with _adding:  # other threads may add to the same leaf
+        for x, part in parts:
+            if part is None or x.retains_grad:  # retain_grad has kept it
+                continue
+            local.observer.read_grad(x)
+            if x._grad is None and not create_graph:
+                x._grad = part
+            else:
+                _accumulate(x, part, create_graph)
+            for hook in list(x._hooks["after"].values()) if x._hooks else ():
+                hook(x)
+
+
+def differentiate(
+    where: str, outputs: Any, gradients: Any, retain_graph: Bool | None, create_graph: Bool, inputs: Any
+) -> list[tuple[Tensor, Any]]:
+    """Pairs (input, its gradient), None where the sum of the outputs does not depend on it; of all leaves if inputs is
+    None."""
+    if create_graph and retain_graph is False:
+        raise GraphError(f"{where}: create_graph=True needs the graph; leave out retain_graph=False")
+    outputs = as_list(where, "an output", outputs)
+    wanted = None if inputs is None else as_list(where, "an input", inputs)
+    if not isinstance(gradients, list | tuple):
+        gradients = [None] * len(outputs) if gradients is None else [gradients]
+    if len(gradients) != len(outputs):
+        raise ValidationError(f"{where}: {len(gradients)} gradients for {len(outputs)} tensors; give one for each")
+    for output in outputs:
+        if not output.requires_grad:
+            raise GraphError(
+                f"{where}: nothing was recorded for this tensor; does an input have requires_grad=True, "
+                "and was it computed outside no_grad?"
+            )
+    for x in wanted or ():
+        if not x.requires_grad:
+            raise GraphError(f"{where}: an input of shape {x.shape} does not require grad; use requires_grad_()")
+    seeds = [(output._edge, output._seed(gradient)) for output, gradient in zip(outputs, gradients, strict=True)]
+    taken = {id(_base(seed.array)) for _, seed in seeds}
+    reached = walk(seeds, Bool(retain_graph), create_graph, taken, wanted and [x._edge for x in wanted])
+    if wanted is not None:
+        found = {id(edge): part for edge, part in reached}
+        reached = [(x, found.get(id(x._edge))) for x in wanted]
+    return [(x, part if create_graph or part is None else _own(part, x, taken)) for x, part in reached]
+
+
+def walk(seeds, keep, create_graph, taken, wanted=None, after=0):
+    """walk_back from pairs (edge, tensor), with hooks; it returns tensors with create_graph, else arrays.
+
+    taken   gets the ids of arrays that hooks have returned, and may keep
+    """
+    if create_graph:
+        with enable_grad():
+            return walk_back(
+                seeds, lambda _: _tensor_ops, True, _recorded, wanted, lambda hooks, g, _: run_hooks(hooks, g), after
+            )
+
+    def hooked(hooks, g, device):
+        result = run_hooks(hooks, _make(g, device, None).clone()).array  # a copy: a hook may keep and change it
+        taken.add(id(_base(result)))
+        return result
+
+    operations = _array_ops.__getitem__ if local.observer is IDLE else ObservedOps
+    with no_grad():
+        return walk_back([(edge, x.array) for edge, x in seeds], operations, keep, None, wanted, hooked, after)
+
+
 def _own(array, leaf: Tensor, taken: set[int]) -> Tensor:
     """A gradient for a leaf: memory that nothing else uses, in the layout of the leaf's values."""
     if id(_base(array)) in taken or array.strides != leaf.array.strides or not owns_buffer(array):
@@ -1284,7 +1376,7 @@ def _make(array, device, node, storage=None, tensor=None) -> Tensor:
     tensor = _new_tensor(Tensor) if tensor is None else tensor
     tensor.array, tensor.device, tensor._node = array, device, node
     tensor._storage = Storage() if storage is None else storage
-    tensor._leaf, tensor._grad, tensor._alias = False, None, None
+    tensor._leaf, tensor._grad, tensor._alias, tensor._hooks = False, None, None, None
     return tensor
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
-from itertools import count
+from functools import partial
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -11,10 +11,10 @@ from ..checks import type_with_article
 from ..dependency import CountedDict, Dependency, can_change_unseen, changed, snapshot
 from ..errors import DtypeError, MinigradError, StateError, ValidationError
 from ..runtime.threads import local
+from ..tape import HookHandle
 from ..tensors import Tensor, float32, float64, tensor as as_tensor
+from .hooks import BackwardHooks
 from .parameter import Parameter, Uninitialized
-
-_hook_numbers = count()
 
 
 class _Keys(NamedTuple):
@@ -27,24 +27,6 @@ class IncompatibleKeys(_Keys):
 
     def __repr__(self) -> str:
         return super().__repr__() if any(self) else "<All keys matched successfully>"
-
-
-class HookHandle:
-    """The handle of a hook; remove() or the end of a `with` block removes the hook."""
-
-    def __init__(self, hooks: dict[int, Callable[..., Any]], hook: Callable[..., Any]):
-        self.hooks, self.number = hooks, next(_hook_numbers)
-        hooks[self.number] = hook
-
-    def remove(self) -> None:
-        """Remove the hook; a second call does nothing."""
-        self.hooks.pop(self.number, None)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.remove()
 
 
 class Module(Dependency):
@@ -83,6 +65,8 @@ class Module(Dependency):
         self._non_persistent: set[str] = set()  # names of the buffers that state_dict leaves out
         self._forward_hooks: dict[int, Callable[..., Any]] = CountedDict()
         self._forward_pre_hooks: dict[int, Callable[..., Any]] = CountedDict()
+        self._backward_hooks: dict[int, Callable[..., Any]] = CountedDict()
+        self._backward_pre_hooks: dict[int, Callable[..., Any]] = CountedDict()
 
     # ---- running
 
@@ -111,7 +95,7 @@ class Module(Dependency):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         local.observer.uses(self)
         try:
-            if self._forward_hooks or self._forward_pre_hooks:
+            if self._forward_hooks or self._forward_pre_hooks or self._backward_hooks or self._backward_pre_hooks:
                 return self._call_with_hooks(args, kwargs)
             return self.forward(*args, **kwargs)
         except MinigradError as error:
@@ -119,18 +103,22 @@ class Module(Dependency):
             raise
 
     def _call_with_hooks(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        for pre_hook in list(self._forward_pre_hooks.values()):
-            result = pre_hook(self, args)
-            if result is not None:
-                args = result if isinstance(result, tuple) else (result,)
-        out = self.forward(*args, **kwargs)
+        for hook in list(self._forward_pre_hooks.values()):
+            args, kwargs = hook(self, args, kwargs) or (args, kwargs)
+        boundary = BackwardHooks(self, args) if self._backward_hooks or self._backward_pre_hooks else None
+        out = self.forward(*(boundary.inputs if boundary else args), **kwargs)
         for hook in list(self._forward_hooks.values()):
-            result = hook(self, args, out)
+            result = hook(self, args, kwargs, out)
             out = out if result is None else result
-        return out
+        return boundary.around_output(out) if boundary else out
 
-    def register_forward_hook(self, hook: Callable[[Any, Any, Any], Any]) -> HookHandle:
+    def register_forward_hook(
+        self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False
+    ) -> HookHandle:
         """Call hook(module, args, output) after each forward.  A result other than None replaces the output.
+
+        prepend       call it before the hooks that are there
+        with_kwargs   call hook(module, args, kwargs, output)
 
         Example
         >>> import minigrad as mg
@@ -140,11 +128,28 @@ class Module(Dependency):
         ...     y = layer(mg.ones(5, 3))
         (5, 2)
         """
-        return HookHandle(self._forward_hooks, hook)
+        return HookHandle(self._forward_hooks, hook if with_kwargs else partial(_without_kwargs, hook), prepend)
 
-    def register_forward_pre_hook(self, hook: Callable[[Any, Any], Any]) -> HookHandle:
-        """Call hook(module, args) before each forward.  A result other than None replaces the arguments."""
-        return HookHandle(self._forward_pre_hooks, hook)
+    def register_forward_pre_hook(
+        self, hook: Callable[..., Any], *, prepend: bool = False, with_kwargs: bool = False
+    ) -> HookHandle:
+        """Call hook(module, args) before each forward.  A result other than None replaces the arguments.
+
+        prepend       call it before the hooks that are there
+        with_kwargs   call hook(module, args, kwargs); a result is a pair of both
+        """
+        return HookHandle(self._forward_pre_hooks, hook if with_kwargs else partial(_pre_without_kwargs, hook), prepend)
+
+    def register_full_backward_hook(self, hook: Callable[..., Any], prepend: bool = False) -> HookHandle:
+        """Call hook(module, grad_input, grad_output) when the gradients by the arguments of forward are computed.
+
+        Both are tuples, with None for what has no gradient.  A result other than None replaces grad_input.
+        """
+        return HookHandle(self._backward_hooks, hook, prepend)
+
+    def register_full_backward_pre_hook(self, hook: Callable[..., Any], prepend: bool = False) -> HookHandle:
+        """Call hook(module, grad_output) before backward passes the module; a result replaces grad_output."""
+        return HookHandle(self._backward_pre_hooks, hook, prepend)
 
     # ---- registering members
 
@@ -506,6 +511,15 @@ class Module(Dependency):
             return f"{type(self).__name__}({settings})"
         lines = [*settings.splitlines(), *inside]
         return f"{type(self).__name__}(\n  " + "\n  ".join(lines) + "\n)"
+
+
+def _without_kwargs(hook: Callable[..., Any], module: Any, args: Any, kwargs: Any, out: Any) -> Any:
+    return hook(module, args, out)
+
+
+def _pre_without_kwargs(hook: Callable[..., Any], module: Any, args: Any, kwargs: Any) -> Any:
+    result = hook(module, args)
+    return None if result is None else (result if isinstance(result, tuple) else (result,), kwargs)
 
 
 def _join(path: str, name: str) -> str:

@@ -1,10 +1,10 @@
-"""PyTorch's package of tools."""
+"""Tools around training, by PyTorch's names."""
 
 import sys
 
 from ..names import explain_unknown_names
-from . import data
+from . import checkpoint, data
 
-__all__ = ["data"]
+__all__ = ["checkpoint", "data"]
 __dir__ = __all__.copy
-explain_unknown_names(sys.modules[__name__], data)
+explain_unknown_names(sys.modules[__name__], checkpoint, data)

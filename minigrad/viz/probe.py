@@ -114,13 +114,11 @@ def layer_node(where: str, run: Run, index: int) -> Node:
 def compute_gradient(where: str, output: Node, weights: np.ndarray, by: Any) -> np.ndarray:
     """Return the gradient of the weighted sum of a node's output by a leaf or another node; works once for each run.
 
-    The walk stops at `by` and reaches no other leaf, so no parameter gets a gradient.
+    No parameter gets a gradient.
 
     Raises   ValidationError   the output does not depend on `by`
     """
-    for node in reachable(output):
-        node.edges = ["by" if edge is by else edge if type(edge) is Node else None for edge in node.edges]
-    found = walk_back(output, output.device.from_host(weights), ArrayOps, keep=False)
+    found = walk_back([(output, output.device.from_host(weights))], ArrayOps, keep=False, wanted=[by])
     if not found:
         raise _no_gradient(where)
     return np.array(output.device.to_host(found[0][1]))
