@@ -263,7 +263,7 @@ def test_hooks_run_in_order_and_prepend_puts_one_first():
     layer.register_forward_hook(lambda *_: order.append("first"), prepend=True)
     layer.register_forward_hook(lambda m, args, kwargs, out: order.append(kwargs), with_kwargs=True)
     layer(input=mg.ones(2))
-    assert order == ["first", "second", {"x": order[2]["x"]}]
+    assert order == ["first", "second", {"input": order[2]["input"]}]
 
 
 def _doubled(module, args, out):
