@@ -1,0 +1,111 @@
+"""Layers that add margins around images (N, C, H, W) or lines (N, C, L), with or without the axis N."""
+
+from collections.abc import Sequence
+
+from ..errors import ValidationError
+from ..tensors import Tensor
+from . import functional as F
+from .layer import Layer
+
+__all__ = ["CircularPad1d", "CircularPad2d", "ConstantPad1d", "ConstantPad2d", "ReflectionPad1d", "ReflectionPad2d"]
+__all__ += ["ReplicationPad1d", "ReplicationPad2d", "ZeroPad1d", "ZeroPad2d"]
+__dir__ = __all__.copy
+
+
+class _Pad(Layer):
+    """Add margins: `padding` pixels on every side, or (left, right) or (left, right, top, bottom); see F.pad."""
+
+    _mode, _sides = "constant", 2
+
+    def __init__(self, padding: int | Sequence[int]):
+        super().__init__()
+        count = 2 * self._sides
+        self.padding = (padding,) * count if isinstance(padding, int) else tuple(padding)
+        if len(self.padding) != count:
+            raise ValidationError(f"{type(self).__name__}: padding is {padding!r}; use a number, or {count} of them")
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.pad(x, self.padding, self._mode)
+
+    def extra_repr(self) -> str:
+        return str(self.padding)
+
+
+class ZeroPad2d(_Pad):
+    """Add margins of zeros.
+
+    padding   pixels   on every side, or (left, right, top, bottom); negative margins cut off
+
+    Example
+    >>> import minigrad as mg
+    >>> ZeroPad2d((1, 0, 0, 0))(mg.ones(1, 1, 2))
+    tensor([[[0., 1., 1.]]])
+    """
+
+
+class ZeroPad1d(ZeroPad2d):
+    """Add margins of zeros to lines; padding is a number or (left, right)."""
+
+    _sides = 1
+
+
+class ConstantPad2d(_Pad):
+    """Add margins of `value`; padding is a number or (left, right, top, bottom)."""
+
+    def __init__(self, padding: int | Sequence[int], value: float):
+        super().__init__(padding)
+        self.value = value
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.pad(x, self.padding, "constant", self.value)
+
+    def extra_repr(self) -> str:
+        return f"padding={self.padding}, value={self.value}"
+
+
+class ConstantPad1d(ConstantPad2d):
+    """Add margins of `value` to lines; padding is a number or (left, right)."""
+
+    _sides = 1
+
+
+class ReflectionPad2d(_Pad):
+    """Add margins that mirror the pixels at the edge, without the edge itself.
+
+    Example
+    >>> import minigrad as mg
+    >>> ReflectionPad2d((2, 0, 0, 0))(mg.tensor([[[1.0, 2.0, 3.0]]]))
+    tensor([[[3., 2., 1., 2., 3.]]])
+    """
+
+    _mode = "reflect"
+
+
+class ReflectionPad1d(ReflectionPad2d):
+    """Add margins that mirror the ends of lines."""
+
+    _sides = 1
+
+
+class ReplicationPad2d(_Pad):
+    """Add margins that repeat the edge."""
+
+    _mode = "replicate"
+
+
+class ReplicationPad1d(ReplicationPad2d):
+    """Add margins that repeat the ends of lines."""
+
+    _sides = 1
+
+
+class CircularPad2d(_Pad):
+    """Add margins with the pixels of the other side, as if images repeated."""
+
+    _mode = "circular"
+
+
+class CircularPad1d(CircularPad2d):
+    """Add margins with the elements of the other end of lines."""
+
+    _sides = 1
