@@ -10,9 +10,9 @@ from ..errors import ShapeError, ValidationError
 from ..runtime.device import device as Device
 from ..shapes import padding_around, per_side
 from ..tensors import Tensor, float32
-from . import functional as F
 from .functional.arguments import Size
-from .functional.shaping import MODES
+from .functional.convolution import conv, conv_transpose
+from .functional.shaping import MODES, pad
 from .layer import WeightedLayer
 
 __all__ = ["Conv1d", "Conv2d", "ConvTranspose1d", "ConvTranspose2d"]
@@ -24,6 +24,10 @@ class _Convolution(WeightedLayer):
 
     _sides = 2  # of an image; a line has 1
     _modes: tuple[str, ...] = ("zeros", *MODES[1:])  # of padding
+    kernel_size: tuple[int, ...]
+    stride: tuple[int, ...]
+    dilation: tuple[int, ...]
+    padding: tuple[int, ...] | str
 
     def _set_up(self, channels: tuple[int, int], sizes: dict[str, Any], groups: int, padding_mode: str) -> None:
         """Check and keep the settings; sizes: kernel_size, stride, dilation, padding and perhaps output_padding."""
@@ -54,13 +58,35 @@ class _Convolution(WeightedLayer):
         text += ", bias=False" if self.bias is None else ""
         return text + (f", padding_mode={self.padding_mode}" if self.padding_mode != "zeros" else "")
 
-    kernel_size: tuple[int, ...]
-    stride: tuple[int, ...]
-    dilation: tuple[int, ...]
-    padding: tuple[int, ...] | str
+
+class _Conv(_Convolution):
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Size,
+        stride: Size = 1,
+        padding: Size | str = 0,
+        dilation: Size = 1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: str = "zeros",
+        device: str | Device = "cpu",
+        dtype: DTypeLike = float32,
+    ):
+        super().__init__()
+        sizes = {"kernel_size": kernel_size, "stride": stride, "dilation": dilation, "padding": padding}
+        self._set_up((in_channels, out_channels), sizes, groups, padding_mode)
+        self._add_parameters((out_channels, in_channels // groups, *self.kernel_size), bias, device, dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        padding: Size | str = self.padding
+        if self.padding_mode != "zeros":
+            x, padding = pad(x, self._pads[-2:] + self._pads[:-2], self.padding_mode), 0  # the last axis first
+        return conv(self._sides, x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
 
 
-class Conv2d(_Convolution):
+class Conv2d(_Conv):
     """Slide filters over images; each filter makes one feature map.
 
     in_channels   C           channels of the images
@@ -87,35 +113,8 @@ class Conv2d(_Convolution):
     (8, 6, 28, 28)
     """
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: Size,
-        stride: Size = 1,
-        padding: Size | str = 0,
-        dilation: Size = 1,
-        groups: int = 1,
-        bias: bool = True,
-        padding_mode: str = "zeros",
-        device: str | Device = "cpu",
-        dtype: DTypeLike = float32,
-    ):
-        super().__init__()
-        sizes = {"kernel_size": kernel_size, "stride": stride, "dilation": dilation, "padding": padding}
-        self._set_up((in_channels, out_channels), sizes, groups, padding_mode)
-        self._add_parameters((out_channels, in_channels // groups, *self.kernel_size), bias, device, dtype)
 
-    def forward(self, x: Tensor) -> Tensor:
-        padding: Size | str = self.padding
-        if self.padding_mode != "zeros":
-            pairs = [self._pads[i : i + 2] for i in range(0, 2 * self._sides, 2)]
-            x, padding = F.pad(x, [side for pair in reversed(pairs) for side in pair], self.padding_mode), 0
-        convolve = F.conv2d if self._sides == 2 else F.conv1d
-        return convolve(x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
-
-
-class Conv1d(Conv2d):
+class Conv1d(_Conv):
     """Slide filters along lines (N, C, L) or (C, L); the settings are those of Conv2d, for one side.
 
     weight   (F, C/groups, K)
@@ -130,35 +129,7 @@ class Conv1d(Conv2d):
     _sides = 1
 
 
-class ConvTranspose2d(_Convolution):
-    """Add a window of weights, times the pixel, to the result at every pixel's place, as F.conv_transpose2d.
-
-    in_channels     C           channels of the images
-    out_channels    F           channels of the result
-    kernel_size     pixels      side of the windows, or (KH, KW)
-    stride          pixels      step between windows in the result, one number or a pair
-    padding         pixels      cut off around the result
-    output_padding  pixels      added to the result below and on the right; less than stride or dilation
-    groups          number      channels and filters are cut into this many independent groups
-    bias            bool        whether each channel of the result has a bias
-    dilation        pixels      distance between the pixels of a window
-    padding_mode                only 'zeros'
-    device, dtype               of the parameters
-    weight          (C, F/groups, KH, KW)
-    x               (N, C, H, W)    or (C, H, W), one image
-    output_size     (OH, OW)        of the result, in place of output_padding
-    returns         (N, F, OH, OW)  OH = (H - 1)*stride - 2*padding + dilation*(KH-1) + output_padding + 1
-
-    Raises   ShapeError        x has another number of channels, or no output_padding gives output_size
-             ValidationError   a setting is out of range
-    Source   Dumoulin & Visin, "A guide to convolution arithmetic for deep learning", 2016, section 4
-    Example
-    >>> import minigrad as mg
-    >>> from minigrad import nn
-    >>> nn.ConvTranspose2d(6, 3, kernel_size=2, stride=2)(mg.zeros(8, 6, 14, 14)).shape
-    (8, 3, 28, 28)
-    """
-
+class _ConvTranspose(_Convolution):
     _modes = ("zeros",)
     output_padding: tuple[int, ...]
 
@@ -190,8 +161,9 @@ class ConvTranspose2d(_Convolution):
 
     def forward(self, x: Tensor, output_size: Sequence[int] | None = None) -> Tensor:
         more = self.output_padding if output_size is None else self._padding_for(x, tuple(output_size))
-        convolve: Any = F.conv_transpose2d if self._sides == 2 else F.conv_transpose1d
-        return convolve(x, self.weight, self.bias, self.stride, self.padding, more, self.groups, self.dilation)
+        return conv_transpose(
+            self._sides, x, self.weight, self.bias, self.stride, self.padding, more, self.groups, self.dilation
+        )
 
     def _padding_for(self, x: Tensor, wanted: tuple[int, ...]) -> tuple[int, ...]:
         """The output_padding with which the result has the wanted sides, also given as a whole shape."""
@@ -205,7 +177,37 @@ class ConvTranspose2d(_Convolution):
         return more
 
 
-class ConvTranspose1d(ConvTranspose2d):
+class ConvTranspose2d(_ConvTranspose):
+    """Add a window of weights, times the pixel, to the result at every pixel's place, as F.conv_transpose2d.
+
+    in_channels     C           channels of the images
+    out_channels    F           channels of the result
+    kernel_size     pixels      side of the windows, or (KH, KW)
+    stride          pixels      step between windows in the result, one number or a pair
+    padding         pixels      cut off around the result
+    output_padding  pixels      added to the result below and on the right; less than stride or dilation
+    groups          number      channels and filters are cut into this many independent groups
+    bias            bool        whether each channel of the result has a bias
+    dilation        pixels      distance between the pixels of a window
+    padding_mode                only 'zeros'
+    device, dtype               of the parameters
+    weight          (C, F/groups, KH, KW)
+    x               (N, C, H, W)    or (C, H, W), one image
+    output_size     (OH, OW)        of the result, in place of output_padding
+    returns         (N, F, OH, OW)  OH = (H - 1)*stride - 2*padding + dilation*(KH-1) + output_padding + 1
+
+    Raises   ShapeError        x has another number of channels, or no output_padding gives output_size
+             ValidationError   a setting is out of range
+    Source   Dumoulin & Visin, "A guide to convolution arithmetic for deep learning", 2016, section 4
+    Example
+    >>> import minigrad as mg
+    >>> from minigrad import nn
+    >>> nn.ConvTranspose2d(6, 3, kernel_size=2, stride=2)(mg.zeros(8, 6, 14, 14)).shape
+    (8, 3, 28, 28)
+    """
+
+
+class ConvTranspose1d(_ConvTranspose):
     """Do the same as ConvTranspose2d, along lines (N, C, L) or (C, L), with a weight (C, F/groups, K)."""
 
     _sides = 1

@@ -13,9 +13,9 @@ __dir__ = __all__.copy
 
 
 class _Pad(Layer):
-    """Add margins: `padding` pixels on every side, or (left, right) or (left, right, top, bottom); see F.pad."""
+    """Add margins: `padding` on every side, or (left, right) or (left, right, top, bottom)."""
 
-    _mode, _sides = "constant", 2
+    _mode, _sides, value = "constant", 2, 0.0
 
     def __init__(self, padding: int | Sequence[int]):
         super().__init__()
@@ -25,14 +25,14 @@ class _Pad(Layer):
             raise ValidationError(f"{type(self).__name__}: padding is {padding!r}; use a number, or {count} of them")
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.pad(x, self.padding, self._mode)
+        return F.pad(x, self.padding, self._mode, self.value)
 
     def extra_repr(self) -> str:
         return str(self.padding)
 
 
 class ZeroPad2d(_Pad):
-    """Add margins of zeros.
+    """Add margins of zeros around images.
 
     padding   pixels   on every side, or (left, right, top, bottom); negative margins cut off
 
@@ -43,28 +43,27 @@ class ZeroPad2d(_Pad):
     """
 
 
-class ZeroPad1d(ZeroPad2d):
+class ZeroPad1d(_Pad):
     """Add margins of zeros to lines; padding is a number or (left, right)."""
 
     _sides = 1
 
 
-class ConstantPad2d(_Pad):
-    """Add margins of `value`; padding is a number or (left, right, top, bottom)."""
-
+class _ConstantPad(_Pad):
     def __init__(self, padding: int | Sequence[int], value: float):
         super().__init__(padding)
         self.value = value
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.pad(x, self.padding, "constant", self.value)
 
     def extra_repr(self) -> str:
         return f"padding={self.padding}, value={self.value}"
 
 
-class ConstantPad1d(ConstantPad2d):
-    """Add margins of `value` to lines; padding is a number or (left, right)."""
+class ConstantPad2d(_ConstantPad):
+    """Add margins of `value` around images."""
+
+
+class ConstantPad1d(_ConstantPad):
+    """Add margins of `value` to lines."""
 
     _sides = 1
 
@@ -81,10 +80,10 @@ class ReflectionPad2d(_Pad):
     _mode = "reflect"
 
 
-class ReflectionPad1d(ReflectionPad2d):
+class ReflectionPad1d(_Pad):
     """Add margins that mirror the ends of lines."""
 
-    _sides = 1
+    _mode, _sides = "reflect", 1
 
 
 class ReplicationPad2d(_Pad):
@@ -93,10 +92,10 @@ class ReplicationPad2d(_Pad):
     _mode = "replicate"
 
 
-class ReplicationPad1d(ReplicationPad2d):
+class ReplicationPad1d(_Pad):
     """Add margins that repeat the ends of lines."""
 
-    _sides = 1
+    _mode, _sides = "replicate", 1
 
 
 class CircularPad2d(_Pad):
@@ -105,7 +104,7 @@ class CircularPad2d(_Pad):
     _mode = "circular"
 
 
-class CircularPad1d(CircularPad2d):
+class CircularPad1d(_Pad):
     """Add margins with the elements of the other end of lines."""
 
-    _sides = 1
+    _mode, _sides = "circular", 1

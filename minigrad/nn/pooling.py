@@ -1,13 +1,13 @@
 """Pooling layers."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from ..checks import whole_number
 from ..errors import ValidationError
 from ..shapes import per_side
 from ..tensors import Tensor
-from . import functional as F
+from .functional import pooling
 from .functional.arguments import Size, as_tuple
 from .functional.pooling import Sides
 from .layer import Layer
@@ -18,26 +18,52 @@ __dir__ = __all__.copy
 
 
 class _Pool(Layer):
-    """A layer with pooling windows of one size and stride."""
+    """A layer that calls a function of pooling with the settings that it keeps."""
 
-    _shown: tuple[str, ...] = ("kernel_size", "stride", "padding")
     _sides = 2  # of an image; a line has 1
+    _function: Callable[..., Any]
+    _shown = ("kernel_size", "stride", "padding")
 
-    def _set_up(self, kernel_size: Size, stride: Size | None, padding: Size) -> None:
-        self.kernel_size, self.stride = kernel_size, kernel_size if stride is None else stride
-        self.padding = padding
+    def _keep(self, tuples: bool = False, **settings: Any) -> None:
+        """Check and keep settings; tuples: whether a size is kept as a tuple even if it was a number."""
         where = type(self).__name__
-        window = per_side(as_tuple(kernel_size), "kernel_size", where, 1, self._sides)
-        per_side(as_tuple(self.stride), "stride", where, 1, self._sides)
-        margins = per_side(as_tuple(padding), "padding", where, 0, self._sides)
-        if any(2 * side > size for side, size in zip(margins, window, strict=True)):
+        sizes = {
+            name: per_side(as_tuple(settings[name]), name, where, int(name != "padding"), self._sides)
+            for name in ("kernel_size", "stride", "padding", "dilation")
+            if settings.get(name) is not None
+        }
+        if any(2 * side > k for side, k in zip(sizes.get("padding", ()), sizes.get("kernel_size", ()), strict=False)):
             raise ValidationError(
-                f"{where}: padding {padding} is more than half of kernel_size {kernel_size}; use less padding, so that "
-                "every window holds a pixel"
+                f"{where}: padding {settings['padding']} is more than half of kernel_size {settings['kernel_size']}; "
+                "use less padding, so that every window holds a pixel"
             )
+        settings |= sizes if tuples else {}
+        self._settings = tuple(settings)
+        for name, value in settings.items():
+            setattr(self, name, value)
+
+    def forward(self, *inputs: Any) -> Any:
+        return self._function(self._sides, *inputs, **{name: getattr(self, name) for name in self._settings})
 
 
-class MaxPool2d(_Pool):
+class _MaxPool(_Pool):
+    _function, _shown = staticmethod(pooling.max_pool), (*_Pool._shown, "dilation", "ceil_mode")
+
+    def __init__(
+        self,
+        kernel_size: Size,
+        stride: Size | None = None,
+        padding: Size = 0,
+        dilation: Size = 1,
+        return_indices: bool = False,
+        ceil_mode: bool = False,
+    ):
+        super().__init__()
+        windows = {"kernel_size": kernel_size, "stride": kernel_size if stride is None else stride, "padding": padding}
+        self._keep(**windows, dilation=dilation, return_indices=return_indices, ceil_mode=ceil_mode)
+
+
+class MaxPool2d(_MaxPool):
     """Return the largest value of every window, as F.max_pool2d.
 
     kernel_size     pixels   side of the window, or (KH, KW)
@@ -56,30 +82,9 @@ class MaxPool2d(_Pool):
     (8, 6, 14, 14)
     """
 
-    _shown = (*_Pool._shown, "dilation", "ceil_mode")
 
-    def __init__(
-        self,
-        kernel_size: Size,
-        stride: Size | None = None,
-        padding: Size = 0,
-        dilation: Size = 1,
-        return_indices: bool = False,
-        ceil_mode: bool = False,
-    ):
-        super().__init__()
-        self._set_up(kernel_size, stride, padding)
-        per_side(as_tuple(dilation), "dilation", type(self).__name__, 1, self._sides)
-        self.dilation, self.return_indices, self.ceil_mode = dilation, return_indices, ceil_mode
-
-    def forward(self, x: Tensor) -> Tensor:
-        pool = F.max_pool2d if self._sides == 2 else F.max_pool1d
-        windows = self.kernel_size, self.stride, self.padding, self.dilation
-        return pool(x, *windows, self.ceil_mode, self.return_indices)
-
-
-class MaxPool1d(MaxPool2d):
-    """Return the largest value of every window of lines (N, C, L) or (C, L); the settings are those of MaxPool2d."""
+class MaxPool1d(_MaxPool):
+    """Return the largest value of every window of lines; the settings are those of MaxPool2d."""
 
     _sides = 1
 
@@ -103,6 +108,8 @@ class AvgPool2d(_Pool):
     (8, 6, 14, 14)
     """
 
+    _function = staticmethod(pooling.avg_pool)
+
     def __init__(
         self,
         kernel_size: Size,
@@ -113,21 +120,17 @@ class AvgPool2d(_Pool):
         divisor_override: int | None = None,
     ):
         super().__init__()
-        self._set_up(kernel_size, stride, padding)
         if divisor_override is not None:
             whole_number("AvgPool2d", "divisor_override", divisor_override, least=1)
-        self.ceil_mode, self.count_include_pad = ceil_mode, count_include_pad
-        self.divisor_override = divisor_override
-
-    def forward(self, x: Tensor) -> Tensor:
-        windows = self.kernel_size, self.stride, self.padding, self.ceil_mode
-        return F.avg_pool2d(x, *windows, self.count_include_pad, self.divisor_override)
+        windows = {"kernel_size": kernel_size, "stride": kernel_size if stride is None else stride, "padding": padding}
+        more = {"count_include_pad": count_include_pad, "divisor_override": divisor_override}
+        self._keep(**windows, ceil_mode=ceil_mode, **more)
 
 
 class AvgPool1d(_Pool):
-    """Return the mean of every window of lines (N, C, L) or (C, L), as F.avg_pool1d; the settings are AvgPool2d's."""
+    """Return the mean of every window of lines; the settings are those of AvgPool2d, and kept as tuples."""
 
-    _sides = 1
+    _function, _sides = staticmethod(pooling.avg_pool), 1
 
     def __init__(
         self,
@@ -138,35 +141,37 @@ class AvgPool1d(_Pool):
         count_include_pad: bool = True,
     ):
         super().__init__()
-        sizes = [as_tuple(size) for size in (kernel_size, kernel_size if stride is None else stride, padding)]
-        self._set_up(*[size if isinstance(size, tuple) else (size,) for size in sizes])
-        self.ceil_mode, self.count_include_pad = ceil_mode, count_include_pad
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.avg_pool1d(x, self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad)
+        windows = {"kernel_size": kernel_size, "stride": kernel_size if stride is None else stride, "padding": padding}
+        self._keep(tuples=True, **windows, ceil_mode=ceil_mode, count_include_pad=count_include_pad)
 
 
-class LPPool2d(Layer):
-    """Return (the sum of x**norm_type over every window)**(1 / norm_type), as F.lp_pool2d."""
-
-    _shown = ("norm_type", "kernel_size", "stride", "ceil_mode")
-    _pool = staticmethod(F.lp_pool2d)
+class _LPPool(_Pool):
+    _function, _shown = staticmethod(pooling.lp_pool), ("norm_type", "kernel_size", "stride", "ceil_mode")
 
     def __init__(self, norm_type: float, kernel_size: Size, stride: Size | None = None, ceil_mode: bool = False):
         super().__init__()
-        self.norm_type, self.kernel_size, self.stride, self.ceil_mode = norm_type, kernel_size, stride, ceil_mode
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self._pool(x, float(self.norm_type), self.kernel_size, self.stride, self.ceil_mode)
+        self._keep(norm_type=norm_type, kernel_size=kernel_size, stride=stride, ceil_mode=ceil_mode)
 
 
-class LPPool1d(LPPool2d):
-    """Do the same as LPPool2d, on lines (N, C, L) or (C, L)."""
-
-    _pool = staticmethod(F.lp_pool1d)
+class LPPool2d(_LPPool):
+    """Return (the sum of x**norm_type over every window)**(1 / norm_type), as F.lp_pool2d."""
 
 
-class AdaptiveAvgPool2d(Layer):
+class LPPool1d(_LPPool):
+    """LPPool2d for lines (N, C, L) or (C, L)."""
+
+    _sides = 1
+
+
+class _AdaptiveAvgPool(_Pool):
+    _function, _shown = staticmethod(pooling.adaptive_avg_pool), ("output_size",)
+
+    def __init__(self, output_size: Sides):
+        super().__init__()
+        self._keep(output_size=output_size)
+
+
+class AdaptiveAvgPool2d(_AdaptiveAvgPool):
     """Return the means of windows that cover the image evenly, as F.adaptive_avg_pool2d.
 
     output_size   pixels   of the result: one number, or (OH, OW); None keeps the size; 1 is the mean of each channel
@@ -177,48 +182,52 @@ class AdaptiveAvgPool2d(Layer):
     (8, 6, 1, 1)
     """
 
-    _shown = ("output_size",)
-    _pool = staticmethod(F.adaptive_avg_pool2d)
 
-    def __init__(self, output_size: Sides):
+class AdaptiveAvgPool1d(_AdaptiveAvgPool):
+    """AdaptiveAvgPool2d for lines (N, C, L) or (C, L)."""
+
+    _sides = 1
+
+
+class _AdaptiveMaxPool(_Pool):
+    _function, _shown = staticmethod(pooling.adaptive_max_pool), ("output_size",)
+
+    def __init__(self, output_size: Sides, return_indices: bool = False):
         super().__init__()
-        self.output_size = output_size
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self._pool(x, self.output_size)
+        self._keep(output_size=output_size, return_indices=return_indices)
 
 
-class AdaptiveAvgPool1d(AdaptiveAvgPool2d):
-    """Do the same as AdaptiveAvgPool2d, on lines (N, C, L) or (C, L)."""
-
-    _pool = staticmethod(F.adaptive_avg_pool1d)
-
-
-class AdaptiveMaxPool2d(Layer):
+class AdaptiveMaxPool2d(_AdaptiveMaxPool):
     """Return the largest values of windows that cover the image evenly, as F.adaptive_max_pool2d.
 
     output_size      pixels   of the result: one number, or (OH, OW); None keeps the size
     return_indices   bool     whether to return (values, indices)
     """
 
-    _shown = ("output_size",)
-    _pool = staticmethod(F.adaptive_max_pool2d)
 
-    def __init__(self, output_size: Sides, return_indices: bool = False):
+class AdaptiveMaxPool1d(_AdaptiveMaxPool):
+    """AdaptiveMaxPool2d for lines (N, C, L) or (C, L)."""
+
+    _sides = 1
+
+
+class _MaxUnpool(_Pool):
+    def __init__(self, kernel_size: Size, stride: Size | None = None, padding: Size = 0):
         super().__init__()
-        self.output_size, self.return_indices = output_size, return_indices
+        stride = kernel_size if stride is None else stride
+        self._keep(tuples=True, kernel_size=kernel_size, stride=stride, padding=padding)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self._pool(x, self.output_size, self.return_indices)
+    if TYPE_CHECKING:
+
+        def __call__(  # type: ignore[override]
+            self, x: Tensor, indices: Tensor, output_size: Sequence[int] | None = None
+        ) -> Tensor: ...
+
+    def forward(self, x: Tensor, indices: Tensor, output_size: Sequence[int] | None = None) -> Tensor:
+        return pooling.max_unpool(self._sides, x, indices, self.kernel_size, self.stride, self.padding, output_size)
 
 
-class AdaptiveMaxPool1d(AdaptiveMaxPool2d):
-    """Do the same as AdaptiveMaxPool2d, on lines (N, C, L) or (C, L)."""
-
-    _pool = staticmethod(F.adaptive_max_pool1d)
-
-
-class MaxUnpool2d(_Pool):
+class MaxUnpool2d(_MaxUnpool):
     """Return images with the largest values of a pooling at their places, and 0 elsewhere, as F.max_unpool2d.
 
     Example
@@ -229,26 +238,8 @@ class MaxUnpool2d(_Pool):
              [4., 0.]]])
     """
 
-    _unpool = staticmethod(F.max_unpool2d)
 
-    def __init__(self, kernel_size: Size, stride: Size | None = None, padding: Size = 0):
-        super().__init__()
-        name = type(self).__name__
-        self.kernel_size = per_side(as_tuple(kernel_size), "kernel_size", name, 1, self._sides)
-        self.stride = self.kernel_size if stride is None else per_side(as_tuple(stride), "stride", name, 1, self._sides)
-        self.padding = per_side(as_tuple(padding), "padding", name, 0, self._sides)
+class MaxUnpool1d(_MaxUnpool):
+    """MaxUnpool2d for lines (N, C, L) or (C, L)."""
 
-    if TYPE_CHECKING:
-
-        def __call__(  # type: ignore[override]
-            self, x: Tensor, indices: Tensor, output_size: Sequence[int] | None = None
-        ) -> Tensor: ...
-
-    def forward(self, x: Tensor, indices: Tensor, output_size: Sequence[int] | None = None) -> Tensor:
-        return self._unpool(x, indices, self.kernel_size, self.stride, self.padding, output_size)
-
-
-class MaxUnpool1d(MaxUnpool2d):
-    """Do the same as MaxUnpool2d, on lines (N, C, L) or (C, L)."""
-
-    _sides, _unpool = 1, staticmethod(F.max_unpool1d)
+    _sides = 1

@@ -470,10 +470,16 @@ conv_transpose2d.flops = lambda out, x, w, b: 2 * x.size * w[0].size
 
 
 @conv_transpose2d.gradient
-def conv_transpose2d_gradient(do, g, x, w, w_shape, stride, pads, dilation, groups):
+def conv_transpose2d_gradient(do, g, x, w, x_shape, w_shape, stride, pads, dilation, groups):
     settings = {"stride": stride, "pads": pads, "dilation": dilation, "groups": groups}
+
+    def input_gradient():
+        dx = do.conv2d(g, w, None, **settings)
+        over = tuple((0, n - m) for n, m in zip(x_shape, dx.shape, strict=True))
+        return do.pad(dx, widths=over, value=0.0) if dx.shape != x_shape else dx  # where output_padding >= stride
+
     return (
-        lambda: do.conv2d(g, w, None, **settings),
+        input_gradient,
         lambda: do.conv2d_weight(x, g, window=w_shape[2:], **settings),
         lambda: do.sum(g, axes=(0, 2, 3), keepdim=False),
     )

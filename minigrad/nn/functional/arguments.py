@@ -1,12 +1,16 @@
 """Checks of arguments that several functions share."""
 
 from collections.abc import Callable, Sequence
+from functools import partial, wraps
+from inspect import signature
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from ...errors import DtypeError, ShapeError, ValidationError
 from ...ops.op import Op
 from ...ops.promotion import expect_float
 from ...tensors import Tensor, apply
 
+P, R = ParamSpec("P"), TypeVar("R")
 Size = int | Sequence[int]  # of a window, a step or a margin: one number for all sides, or one for each
 
 
@@ -72,3 +76,17 @@ def as_images(where: str, x: Tensor, sides: int = 2) -> tuple[Tensor, Callable[[
 def without_height(shape: tuple[int, ...], sides: int) -> tuple[int, ...]:
     """Return the shape of images, or of the lines that they stand for; see as_images."""
     return shape if sides == 2 else shape[:2] + shape[3:]
+
+
+def of_sides(function: Callable[Concatenate[int, P], R], sides: int, doc: str | None = None) -> Callable[P, R]:
+    """Return the function of images (2 sides), or of lines (1 side), that a function of `sides` and more stands for."""
+
+    @wraps(function)
+    def public(*args: P.args, **settings: P.kwargs) -> R:
+        return function(sides, *args, **settings)
+
+    public.__name__ = public.__qualname__ = f"{function.__name__}{sides}d"
+    public.__doc__ = doc or function.__doc__
+    made: Any = public
+    made.__signature__ = signature(partial(function, sides))
+    return public

@@ -8,13 +8,14 @@ from ...errors import ShapeError
 from ...ops.conv2d import out_shape, transposed_size
 from ...shapes import padding_around, per_side
 from ...tensors import Tensor, apply
-from .arguments import Size, as_images, as_tuple, expect_tensors, without_height
+from .arguments import Size, as_images, as_tuple, expect_tensors, of_sides, without_height
 
 __all__ = ["conv1d", "conv2d", "conv_transpose1d", "conv_transpose2d"]
 __dir__ = __all__.copy
 
 
-def conv2d(
+def conv(
+    sides: int,
     x: Tensor,
     weight: Tensor,
     bias: Tensor | None = None,
@@ -44,29 +45,18 @@ def conv2d(
     tensor([[[[4., 4.],
               [4., 4.]]]])
     """
-    return _convolve("conv2d", 2, x, weight, bias, stride, padding, dilation, groups)
+    where = f"conv{sides}d"
+    images, restore, shapes, settings = _prepare(
+        where, sides, x, weight, bias, "F, C/groups", stride, padding, dilation, groups
+    )
+    if sides == 1:  # as images of height 1; the operation checks those of 2 sides
+        out_shape(where, *shapes, *settings.values())
+        weight, settings = weight.unsqueeze(2), _of_images(**settings)
+    return restore(apply(ops.conv2d, images, weight, bias, **settings))
 
 
-def conv1d(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    stride: Size = 1,
-    padding: Size | str = 0,
-    dilation: Size = 1,
-    groups: int = 1,
-) -> Tensor:
-    """Slide each filter along the lines x (N, C, L) or (C, L), with weights (F, C/groups, K); else as conv2d.
-
-    Example
-    >>> import minigrad as mg
-    >>> conv1d(mg.ones(1, 1, 4), mg.ones(1, 1, 3), padding=1)
-    tensor([[[2., 3., 3., 2.]]])
-    """
-    return _convolve("conv1d", 1, x, weight, bias, stride, padding, dilation, groups)
-
-
-def conv_transpose2d(
+def conv_transpose(
+    sides: int,
     x: Tensor,
     weight: Tensor,
     bias: Tensor | None = None,
@@ -97,72 +87,42 @@ def conv_transpose2d(
     tensor([[[[1., 1., 2., 2.],
               [1., 1., 2., 2.]]]])
     """
-    return _transpose("conv_transpose2d", 2, x, weight, bias, stride, padding, output_padding, groups, dilation)
-
-
-def conv_transpose1d(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
-    stride: Size = 1,
-    padding: Size = 0,
-    output_padding: Size = 0,
-    groups: int = 1,
-    dilation: Size = 1,
-) -> Tensor:
-    """The gradient of conv1d by x, for x (N, C, L) or (C, L) and weights (C, F/groups, K); else as conv_transpose2d."""
-    return _transpose("conv_transpose1d", 1, x, weight, bias, stride, padding, output_padding, groups, dilation)
-
-
-def _convolve(where, sides, x, weight, bias, stride, padding, dilation, groups):
-    images, restore, kernel, b = _prepare(where, sides, x, weight, bias, "F, C/groups")
-    settings = _settings(where, weight.shape[2:], as_tuple(stride), as_tuple(padding), as_tuple(dilation), groups)
-    if sides == 1:
-        out_shape(where, without_height(images.shape, 1), weight.shape, b, *settings.values())
-        settings = _of_images(**settings)
-    return restore(apply(ops.conv2d, images, kernel, bias, **settings))
-
-
-def _transpose(where, sides, x, weight, bias, stride, padding, output_padding, groups, dilation):
-    images, restore, kernel, b = _prepare(where, sides, x, weight, bias, "C, F/groups")
-    settings = _settings(where, weight.shape[2:], as_tuple(stride), as_tuple(padding), as_tuple(dilation), groups)
+    where = f"conv_transpose{sides}d"
+    images, restore, shapes, settings = _prepare(
+        where, sides, x, weight, bias, "C, F/groups", stride, padding, dilation, groups
+    )
     more = per_side(as_tuple(output_padding), "output_padding", where, 0, sides)
-    shapes = without_height(images.shape, sides), weight.shape, b
-    size, left_out = transposed_size(where, *shapes, *settings.values(), more), (0,) * sides
-    if any(extra >= step for extra, step in zip(more, settings["stride"], strict=True)):
-        # the windows of such a result would be more than there are pixels in x: leave out the rows that no window sees
-        after = tuple(max(p - extra, 0) for p, extra in zip(settings["pads"][::2], more, strict=True))
-        left_out = tuple(max(extra - p, 0) for p, extra in zip(settings["pads"][::2], more, strict=True))
-        settings["pads"] = tuple(side for pair in zip(settings["pads"][::2], after, strict=True) for side in pair)
-        size = tuple(side - rest for side, rest in zip(size, left_out, strict=True))
-    later = any(left_out) and bias is not None
-    settings = settings if sides == 2 else _of_images(**settings)
-    size = size if sides == 2 else (1, *size)
-    out = apply(ops.conv_transpose2d, images, kernel, None if later else bias, size=size, **settings)
-    if any(left_out):
-        widths = ((0, 0),) * (4 - sides) + tuple((0, rest) for rest in left_out)
-        out = apply(ops.pad, out, widths=widths, value=0.0)
-    return restore(out + bias.reshape(-1, 1, 1) if later else out)
+    size = transposed_size(where, *shapes, *settings.values(), more)
+    if sides == 1:
+        size, weight, settings = (1, *size), weight.unsqueeze(2), _of_images(**settings)
+    return restore(apply(ops.conv_transpose2d, images, weight, bias, size=size, **settings))
 
 
-def _prepare(where, sides, x, weight, bias, axes):
-    """x as images, the function that restores its axes, the weight for images, and the shape of the bias."""
+conv2d, conv_transpose2d = of_sides(conv, 2), of_sides(conv_transpose, 2)
+conv1d = of_sides(
+    conv, 1, "Slide each filter along lines (N, C, L) or (C, L), with weights (F, C/groups, K); else as conv2d."
+)
+conv_transpose1d = of_sides(
+    conv_transpose, 1, "The gradient of conv1d by x, with weights (C, F/groups, K); else as conv_transpose2d."
+)
+
+
+def _prepare(where, sides, x, weight, bias, axes, stride, padding, dilation, groups):
+    """x as images, the function that restores its axes, the shapes of x, weight and bias, and the settings."""
     images, restore = as_images(where, x, sides)
-    expect_tensors(where, weight)
+    expect_tensors(where, weight, *([] if bias is None else [bias]))
     if weight.ndim != sides + 2:
         window = "KH, KW" if sides == 2 else "K"
         raise ShapeError(
             f"{where}: weight has {weight.ndim} dimensions {weight.shape}, expected {sides + 2} ({axes}, {window})"
         )
-    return images, restore, weight if sides == 2 else weight.unsqueeze(2), None if bias is None else bias.shape
-
-
-def _settings(where, window, stride, padding, dilation, groups):
-    return dict(_checked_settings(where, window, stride, padding, dilation, groups))
+    settings = _settings(where, weight.shape[2:], as_tuple(stride), as_tuple(padding), as_tuple(dilation), groups)
+    shapes = without_height(images.shape, sides), weight.shape, None if bias is None else bias.shape
+    return images, restore, shapes, settings
 
 
 @cache
-def _checked_settings(where, window, stride, padding, dilation, groups):
+def _settings(where, window, stride, padding, dilation, groups):
     whole_number(where, "groups", groups, least=1)
     step, spread = (
         per_side(value, name, where, 1, len(window)) for value, name in ((stride, "stride"), (dilation, "dilation"))

@@ -52,14 +52,11 @@ def pad(x: Tensor, pad: Sequence[int], mode: str = "constant", value: float | No
             f"pad: {len(pad)} margins for {x.ndim} dimensions; with mode {mode!r} give (before, after) for all axes "
             "but the first one or two"
         )
-    for i, (before, after) in enumerate(pairs):
-        axis = x.ndim - 1 - i
+    margins = [(x.ndim - 1 - i, *pair) for i, pair in enumerate(pairs) if any(pair)]
+    for axis, before, after in margins:
         _check_margins(mode, x.shape, axis, before, after)
-    for i, (before, after) in enumerate(pairs):
-        axis = x.ndim - 1 - i
-        if before or after:
-            terms = (mode, x.shape[axis], before, after)
-            x = apply(ops.axis_sums, x, axis=axis, terms=terms, transposed=False)
+    for axis, *sides in margins:
+        x = apply(ops.axis_sums, x, axis=axis, terms=(mode, x.shape[axis], *sides), transposed=False)
     return x
 
 
