@@ -89,7 +89,27 @@ class MaxPool1d(_MaxPool):
     _sides = 1
 
 
-class AvgPool2d(_Pool):
+class _AvgPool(_Pool):
+    _function = staticmethod(pooling.avg_pool)
+
+    def __init__(
+        self,
+        kernel_size: Size,
+        stride: Size | None = None,
+        padding: Size = 0,
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+        divisor_override: int | None = None,
+    ):
+        super().__init__()
+        if divisor_override is not None:
+            whole_number(type(self).__name__, "divisor_override", divisor_override, least=1)
+        windows = {"kernel_size": kernel_size, "stride": kernel_size if stride is None else stride, "padding": padding}
+        more = {"count_include_pad": count_include_pad, "divisor_override": divisor_override}
+        self._keep(self._sides == 1, **windows, ceil_mode=ceil_mode, **more)
+
+
+class AvgPool2d(_AvgPool):
     """Return the mean of every window, as F.avg_pool2d.
 
     kernel_size        pixels   side of the window, or (KH, KW)
@@ -108,41 +128,11 @@ class AvgPool2d(_Pool):
     (8, 6, 14, 14)
     """
 
-    _function = staticmethod(pooling.avg_pool)
 
-    def __init__(
-        self,
-        kernel_size: Size,
-        stride: Size | None = None,
-        padding: Size = 0,
-        ceil_mode: bool = False,
-        count_include_pad: bool = True,
-        divisor_override: int | None = None,
-    ):
-        super().__init__()
-        if divisor_override is not None:
-            whole_number("AvgPool2d", "divisor_override", divisor_override, least=1)
-        windows = {"kernel_size": kernel_size, "stride": kernel_size if stride is None else stride, "padding": padding}
-        more = {"count_include_pad": count_include_pad, "divisor_override": divisor_override}
-        self._keep(**windows, ceil_mode=ceil_mode, **more)
+class AvgPool1d(_AvgPool):
+    """Return the mean of every window of lines; the settings are those of AvgPool2d."""
 
-
-class AvgPool1d(_Pool):
-    """Return the mean of every window of lines; the settings are those of AvgPool2d, and kept as tuples."""
-
-    _function, _sides = staticmethod(pooling.avg_pool), 1
-
-    def __init__(
-        self,
-        kernel_size: Size,
-        stride: Size | None = None,
-        padding: Size = 0,
-        ceil_mode: bool = False,
-        count_include_pad: bool = True,
-    ):
-        super().__init__()
-        windows = {"kernel_size": kernel_size, "stride": kernel_size if stride is None else stride, "padding": padding}
-        self._keep(tuples=True, **windows, ceil_mode=ceil_mode, count_include_pad=count_include_pad)
+    _sides = 1
 
 
 class _LPPool(_Pool):

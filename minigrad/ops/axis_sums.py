@@ -40,7 +40,7 @@ def _repeat(size, before, after):
 def _equal_windows(size, count):
     """adaptive_windows one after the other, as pixels; the last pixel of a short window is repeated."""
     windows = adaptive_windows(size, count)
-    longest = max(map(len, windows), default=0)
+    longest = max(map(len, windows))
     return [[window[min(k, len(window) - 1)]] for window in windows for k in range(longest)]
 
 
@@ -58,14 +58,13 @@ def build_terms(terms, transposed, dtype):
     """The products of each output as (starts, sources, weights): those of output i are starts[i] to starts[i + 1]."""
     rule, size, *numbers = terms
     sources = RULES[rule](size, *numbers)
-    products = [(i, int(j), 1 / len(found)) for i, found in enumerate(sources) for j in found]
-    outputs = size if transposed else len(sources)
+    counts = np.array([len(found) for found in sources])
+    i, j, weights = np.repeat(np.arange(len(counts)), counts), np.concatenate(sources), np.repeat(1 / counts, counts)
     if transposed:
-        products = sorted((j, i, weight) for i, j, weight in products)
-    counts = np.bincount([product[0] for product in products], minlength=outputs)
-    starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    weights = np.array([product[2] for product in products], dtype if dtype.kind == "f" else np.int64)
-    return starts, np.array([product[1] for product in products], np.int64), weights
+        order = np.argsort(j, kind="stable")
+        i, j, weights = j[order], i[order], weights[order]
+    starts = np.searchsorted(i, np.arange((size if transposed else len(counts)) + 1))
+    return starts, j, weights.astype(dtype if dtype.kind == "f" else np.int64)
 
 
 def axis_sums_numpy(x, starts, sources, weights, out):

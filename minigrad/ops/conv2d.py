@@ -449,9 +449,20 @@ conv2d_input.flops = lambda dx, g, w: 2 * g.size * w[0].size
 
 
 @conv2d_input.gradient
-def conv2d_input_gradient(do, h, g, w, w_shape, stride, pads, dilation, groups):
+def conv2d_input_gradient(do, h, g, w, g_shape, w_shape, stride, pads, dilation, groups):
     settings = {"stride": stride, "pads": pads, "dilation": dilation, "groups": groups}
-    return (lambda: do.conv2d(h, w, None, **settings), lambda: do.conv2d_weight(g, h, window=w_shape[2:], **settings))
+    return (
+        lambda: _conv2d_on_grid(do, h, w, g_shape, **settings),
+        lambda: do.conv2d_weight(g, h, window=w_shape[2:], **settings),
+    )
+
+
+def _conv2d_on_grid(do, x, w, shape, **settings):
+    """conv2d to (N, F, OH, OW) = shape, without the windows beyond, which a large output_padding makes room for."""
+    out = do.conv2d(x, w, None, **settings)
+    if out.shape == shape:
+        return out
+    return do.pad(out, widths=tuple((0, n - made) for n, made in zip(shape, out.shape, strict=True)), value=0.0)
 
 
 # ---- transposed convolution: the input gradient of a convolution, as a layer
@@ -472,14 +483,8 @@ conv_transpose2d.flops = lambda out, x, w, b: 2 * x.size * w[0].size
 @conv_transpose2d.gradient
 def conv_transpose2d_gradient(do, g, x, w, x_shape, w_shape, stride, pads, dilation, groups):
     settings = {"stride": stride, "pads": pads, "dilation": dilation, "groups": groups}
-
-    def input_gradient():
-        dx = do.conv2d(g, w, None, **settings)
-        over = tuple((0, n - m) for n, m in zip(x_shape, dx.shape, strict=True))
-        return do.pad(dx, widths=over, value=0.0) if dx.shape != x_shape else dx  # where output_padding >= stride
-
     return (
-        input_gradient,
+        lambda: _conv2d_on_grid(do, g, w, x_shape, **settings),
         lambda: do.conv2d_weight(x, g, window=w_shape[2:], **settings),
         lambda: do.sum(g, axes=(0, 2, 3), keepdim=False),
     )
@@ -610,6 +615,9 @@ conv2d_weight.flops = lambda dw, g, x: 2 * g.size * dw[0].size
 
 
 @conv2d_weight.gradient
-def conv2d_weight_gradient(do, h, g, x, x_shape, stride, pads, dilation, groups):
+def conv2d_weight_gradient(do, h, g, x, g_shape, x_shape, stride, pads, dilation, groups):
     settings = {"stride": stride, "pads": pads, "dilation": dilation, "groups": groups}
-    return (lambda: do.conv2d(x, h, None, **settings), lambda: do.conv2d_input(g, h, size=x_shape[2:], **settings))
+    return (
+        lambda: _conv2d_on_grid(do, x, h, g_shape, **settings),
+        lambda: do.conv2d_input(g, h, size=x_shape[2:], **settings),
+    )

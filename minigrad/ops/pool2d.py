@@ -151,26 +151,6 @@ def max_pool2d_gradient(do, g, saved, x_shape, window, stride, pads, dilation):
     return (lambda: do.max_pool2d_back(g, saved, size=x_shape[2:], **settings),)
 
 
-def max_pool2d_indices_numpy(argmax, window, stride, pads, dilation, W, out):
-    kh, kw = np.divmod(argmax.astype(np.int64), window[1])
-    rows, cols = (np.arange(n) * s - before for n, s, before in zip(out.shape[2:], stride, pads[::2], strict=True))
-    out[...] = (rows[:, None] + kh * dilation[0]) * W + cols + kw * dilation[1]
-
-
-max_pool2d_indices_dispatch = Dispatch("max_pool2d_indices", max_pool2d_indices_numpy)
-
-
-@op
-def max_pool2d_indices(device, x, *, window, stride, pads, dilation, ceil_mode):
-    """h * W + w of the largest pixel of every window, int64."""
-    settings = {"window": window, "stride": stride, "pads": pads, "dilation": dilation}
-    _, argmax = max_pool2d.forward(device, x, ceil_mode=ceil_mode, **settings)
-    out = memory.empty_batch_innermost(argmax.shape, np.dtype(np.int64), device)
-    if out.size:
-        max_pool2d_indices_dispatch[device.type](argmax, window, stride, pads, dilation, x.shape[3], out)
-    return out
-
-
 def max_pool2d_back_numpy(g, argmax, window, stride, pads, dilation, dx):
     g, argmax, dx = (memory.move_batch_last(array) for array in (g, argmax, dx))
     grid, (_, H, W, _) = g.shape[1:3], dx.shape
@@ -251,6 +231,14 @@ def max_pool2d_gather(device, x, argmax, *, window, stride, pads, dilation):
 def max_pool2d_gather_gradient(do, g, argmax, x_shape, window, stride, pads, dilation):
     settings = {"window": window, "stride": stride, "pads": pads, "dilation": dilation}
     return lambda: do.max_pool2d_back(g, argmax, size=x_shape[2:], **settings), None
+
+
+@op
+def max_pool2d_places(device, x, places, *, window, stride, pads, dilation, ceil_mode):
+    """The element of `places`, of the shape of x, at the first largest pixel of every window."""
+    settings = {"window": window, "stride": stride, "pads": pads, "dilation": dilation}
+    _, argmax = max_pool2d.forward(device, x, ceil_mode=ceil_mode, **settings)
+    return max_pool2d_gather.forward(device, places, argmax, **settings)
 
 
 # ---- average

@@ -10,7 +10,6 @@ from ... import ops
 from ...checks import whole_number
 from ...creation import arange, zeros
 from ...errors import OutOfRangeError, ShapeError
-from ...ops.axis_sums import build_terms
 from ...ops.pool2d import out_shape
 from ...ops.promotion import expect_float
 from ...shapes import per_side
@@ -56,8 +55,20 @@ def max_pool(
               [13., 15.]]]])
     """
     images, restore, settings = _prepare(sides, "max_pool", x, kernel_size, stride, padding, ceil_mode, dilation)
+    return _largest(images, _places(images), restore, settings, return_indices)
+
+
+def _places(images):
+    """h * W + w for every pixel of images."""
+    _, _, H, W = images.shape
+    return arange(H * W, device=images.device).reshape(1, 1, H, W)
+
+
+def _largest(images, places, restore, settings, return_indices):
     out = restore(apply(ops.max_pool2d, images, **settings))
-    return (out, restore(apply(ops.max_pool2d_indices, images, **settings))) if return_indices else out
+    if not return_indices:
+        return out
+    return out, restore(apply(ops.max_pool2d_places, images, places.expand(images.shape), **settings))
 
 
 def avg_pool(
@@ -175,18 +186,12 @@ def adaptive_max_pool(sides: int, x: Tensor, output_size: Sides, return_indices:
     tensor([[[[4., 5.]]]])
     """
     images, restore, size = _prepare_adaptive(f"adaptive_max_pool{sides}d", sides, x, output_size)
-    window, source = _even_window(images.shape[2:], size), images
+    places, window = _places(images), _even_window(images.shape[2:], size)
     if window is None:  # make the windows equal by repeating pixels
-        source = _along_sides(images, size, "equal windows")
-        window = _even_window(source.shape[2:], size)
-    found = max_pool(2, source, window, return_indices=return_indices)
-    if not return_indices:
-        return restore(found)
-    out, indices = found
-    if source is not images:
-        places = Tensor(_place_of_each(images.shape[2:], size), device=x.device)
-        indices = places[indices]
-    return restore(out), restore(indices)
+        images, places = (_along_sides(each, size, "equal windows") for each in (images, places))
+        window = _even_window(images.shape[2:], size)
+    _, _, settings = _prepare(2, "max_pool", images, window, None, 0, False)
+    return _largest(images, places, restore, settings, return_indices)
 
 
 def _prepare_adaptive(where, sides, x, output_size):
@@ -214,14 +219,6 @@ def _along_sides(images, size, rule):
         terms = (rule, images.shape[axis], count)
         images = apply(ops.axis_sums, images, axis=axis, terms=terms, transposed=False)
     return images
-
-
-@cache
-def _place_of_each(old, new):
-    """The index h * W + w of the pixel that each pixel of images with equal windows repeats."""
-    terms = [("equal windows", a, b) for a, b in zip(old, new, strict=True)]
-    rows, cols = (build_terms(each, False, np.dtype(np.int64))[1] for each in terms)
-    return np.add.outer(rows * old[1], cols).ravel()
 
 
 # ---- from the largest values back to images

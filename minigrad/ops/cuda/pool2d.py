@@ -18,7 +18,6 @@ from ..pool2d import (
     max_pool2d_back_dispatch,
     max_pool2d_dispatch,
     max_pool2d_gather_dispatch,
-    max_pool2d_indices_dispatch,
 )
 
 
@@ -88,22 +87,6 @@ def max_pool2d_gather_kernel(x, places, out, N, H, W, OH, OW, KH, KW, SH, SW, to
 @max_pool2d_gather_dispatch.register("cuda")
 def max_pool2d_gather_cuda(x, places, window, stride, pads, dilation, out):
     _launch(max_pool2d_gather_kernel, (x, places, out), x, out, window, stride, pads, dilation)
-
-
-@kernel
-def max_pool2d_indices_kernel(places, out, N, OH, OW, W, KW, SH, SW, top, left, DH, DW):
-    """One window of one image: the number h * W + w of the pixel at its place."""
-    for i in range(cuda.grid(1), out.size, cuda.gridsize(1)):
-        _, oh, ow, _ = split_index(i, OH, OW, N)
-        place = np.int64(places[i])
-        out[i] = (oh * SH - top + place // KW * DH) * W + ow * SW - left + place % KW * DW
-
-
-@max_pool2d_indices_dispatch.register("cuda")
-def max_pool2d_indices_cuda(places, window, stride, pads, dilation, W, out):
-    N, _, OH, OW = out.shape
-    sizes = N, OH, OW, W, window[1], *stride, pads[0], pads[2], *dilation
-    max_pool2d_indices_kernel.launch_over(out.size, _flatten(places), _flatten(out), *sizes)
 
 
 @kernel
