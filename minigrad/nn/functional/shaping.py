@@ -68,8 +68,8 @@ def _check_margins(mode, shape, axis, before, after):
     whole_number("pad", "pad", before), whole_number("pad", "pad", after)
     size = shape[axis]
     largest = {"reflect": size - 1, "replicate": max(before, after), "circular": size + min(before, after, 0)}[mode]
-    if max(before, after) > largest or not size or min(size + before, size + after, size + before + after) < 0:
-        allowed = f"margins from {-size} to {largest}" if size else "an axis with elements"
+    if max(before, after) > largest or not size or min(size + before, size + after, size + before + after - 1) < 0:
+        allowed = f"margins from {-size} to {largest} that leave elements" if size else "an axis with elements"
         raise ShapeError(
             f"pad: margins {(before, after)} for dim {axis} of shape {shape}; mode {mode!r} takes {allowed}"
         )
