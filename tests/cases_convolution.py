@@ -100,7 +100,7 @@ def _adaptive_max_pool2d_indices(draw):
     x = x[:3].argsort(None).reshape(x[:3].shape) % 250.0  # whole numbers, which uint8 holds too
     return draw_call(
         draw,
-        lambda x: F.adaptive_max_pool2d(x.double(), size, True)[1],
+        lambda x: F.adaptive_max_pool2d(x.float(), size, True)[1],
         lambda x: windows(x, _largest),
         x,
         output_size=size,
