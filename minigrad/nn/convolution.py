@@ -24,12 +24,8 @@ class _Convolution(WeightedLayer):
 
     _sides = 2  # of an image; a line has 1
     _modes: tuple[str, ...] = ("zeros", *MODES[1:])  # of padding
-    kernel_size: tuple[int, ...]
-    stride: tuple[int, ...]
-    dilation: tuple[int, ...]
-    padding: tuple[int, ...] | str
 
-    def _set_up(self, channels: tuple[int, int], sizes: dict[str, Any], groups: int, padding_mode: str) -> None:
+    def _set_up(self, channels: tuple[int, int], groups: int, padding_mode: str, **sizes: Any) -> None:
         """Check and keep the settings; sizes: kernel_size, stride, dilation, padding and perhaps output_padding."""
         where = type(self).__name__
         self.in_channels = whole_number(where, "in_channels", channels[0], least=1)
@@ -44,17 +40,16 @@ class _Convolution(WeightedLayer):
             raise ValidationError(f"{where}: padding_mode is {padding_mode!r}; use {', '.join(map(repr, self._modes))}")
         self.padding_mode = padding_mode
         for name, value in sizes.items():
-            least = 0 if "padding" in name else 1
-            kept = value if isinstance(value, str) else per_side(value, name, where, least, self._sides)
-            setattr(self, name, kept)
+            least = int("padding" not in name)
+            setattr(self, name, value if isinstance(value, str) else per_side(value, name, where, least, self._sides))
         self._pads = padding_around(self.padding, self.kernel_size, self.stride, self.dilation, where)
 
     def extra_repr(self) -> str:
         text = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"
-        for name, usual in (("padding", 0), ("dilation", 1), ("output_padding", 0)):
-            value = getattr(self, name, None)
-            text += "" if value in (None, (usual,) * self._sides) else f", {name}={value}"
-        text += f", groups={self.groups}" if self.groups != 1 else ""
+        none, one = (0,) * self._sides, (1,) * self._sides
+        for name, usual in (("padding", none), ("dilation", one), ("output_padding", none), ("groups", 1)):
+            value = getattr(self, name, usual)
+            text += "" if value == usual else f", {name}={value}"
         text += ", bias=False" if self.bias is None else ""
         return text + (f", padding_mode={self.padding_mode}" if self.padding_mode != "zeros" else "")
 
@@ -76,7 +71,7 @@ class _Conv(_Convolution):
     ):
         super().__init__()
         sizes = {"kernel_size": kernel_size, "stride": stride, "dilation": dilation, "padding": padding}
-        self._set_up((in_channels, out_channels), sizes, groups, padding_mode)
+        self._set_up((in_channels, out_channels), groups, padding_mode, **sizes)
         self._add_parameters((out_channels, in_channels // groups, *self.kernel_size), bias, device, dtype)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -131,7 +126,6 @@ class Conv1d(_Conv):
 
 class _ConvTranspose(_Convolution):
     _modes = ("zeros",)
-    output_padding: tuple[int, ...]
 
     def __init__(
         self,
@@ -150,8 +144,7 @@ class _ConvTranspose(_Convolution):
     ):
         super().__init__()
         sizes = {"kernel_size": kernel_size, "stride": stride, "dilation": dilation, "padding": padding}
-        sizes["output_padding"] = output_padding
-        self._set_up((in_channels, out_channels), sizes, groups, padding_mode)
+        self._set_up((in_channels, out_channels), groups, padding_mode, **sizes, output_padding=output_padding)
         shape = (in_channels, out_channels // groups, *self.kernel_size)
         self._add_parameters(shape, bias, device, dtype, out_channels)
 
@@ -180,21 +173,12 @@ class _ConvTranspose(_Convolution):
 class ConvTranspose2d(_ConvTranspose):
     """Add a window of weights, times the pixel, to the result at every pixel's place, as F.conv_transpose2d.
 
-    in_channels     C           channels of the images
-    out_channels    F           channels of the result
-    kernel_size     pixels      side of the windows, or (KH, KW)
-    stride          pixels      step between windows in the result, one number or a pair
-    padding         pixels      cut off around the result
-    output_padding  pixels      added to the result below and on the right; less than stride or dilation
-    groups          number      channels and filters are cut into this many independent groups
-    bias            bool        whether each channel of the result has a bias
-    dilation        pixels      distance between the pixels of a window
-    padding_mode                only 'zeros'
-    device, dtype               of the parameters
-    weight          (C, F/groups, KH, KW)
-    x               (N, C, H, W)    or (C, H, W), one image
-    output_size     (OH, OW)        of the result, in place of output_padding
-    returns         (N, F, OH, OW)  OH = (H - 1)*stride - 2*padding + dilation*(KH-1) + output_padding + 1
+    in_channels, out_channels   C, F   channels of the images and of the result
+    kernel_size to padding_mode        as in Conv2d, output_padding as in F.conv_transpose2d; only zeros are padded
+    device, dtype                      of the parameters
+    weight        (C, F/groups, KH, KW)
+    output_size   (OH, OW)        of the result, in place of output_padding
+    x, returns    (N, C, H, W) or (C, H, W), (N, F, OH, OW) or (F, OH, OW)
 
     Raises   ShapeError        x has another number of channels, or no output_padding gives output_size
              ValidationError   a setting is out of range

@@ -69,13 +69,7 @@ class ConstantPad1d(_ConstantPad):
 
 
 class ReflectionPad2d(_Pad):
-    """Add margins that mirror the pixels at the edge, without the edge itself.
-
-    Example
-    >>> import minigrad as mg
-    >>> ReflectionPad2d((2, 0, 0, 0))(mg.tensor([[[1.0, 2.0, 3.0]]]))
-    tensor([[[3., 2., 1., 2., 3.]]])
-    """
+    """Add margins that mirror the pixels at the edge, without the edge itself."""
 
     _mode = "reflect"
 

@@ -21,11 +21,11 @@ class _Pool(Layer):
     """A layer that calls a function of pooling with the settings that it keeps."""
 
     _sides = 2  # of an image; a line has 1
+    _tuples = False  # whether sizes are kept as tuples even if they are given as numbers
     _function: Callable[..., Any]
-    _shown = ("kernel_size", "stride", "padding")
+    _shown: tuple[str, ...] = ("kernel_size", "stride", "padding")
 
-    def _keep(self, tuples: bool = False, **settings: Any) -> None:
-        """Check and keep settings; tuples: whether a size is kept as a tuple even if it was a number."""
+    def _keep(self, **settings: Any) -> None:
         where = type(self).__name__
         sizes = {
             name: per_side(as_tuple(settings[name]), name, where, int(name != "padding"), self._sides)
@@ -37,10 +37,9 @@ class _Pool(Layer):
                 f"{where}: padding {settings['padding']} is more than half of kernel_size {settings['kernel_size']}; "
                 "use less padding, so that every window holds a pixel"
             )
-        settings |= sizes if tuples else {}
+        settings |= sizes if self._tuples else {}
         self._settings = tuple(settings)
-        for name, value in settings.items():
-            setattr(self, name, value)
+        vars(self).update(settings)
 
     def forward(self, *inputs: Any) -> Any:
         return self._function(self._sides, *inputs, **{name: getattr(self, name) for name in self._settings})
@@ -105,8 +104,8 @@ class _AvgPool(_Pool):
         if divisor_override is not None:
             whole_number(type(self).__name__, "divisor_override", divisor_override, least=1)
         windows = {"kernel_size": kernel_size, "stride": kernel_size if stride is None else stride, "padding": padding}
-        more = {"count_include_pad": count_include_pad, "divisor_override": divisor_override}
-        self._keep(self._sides == 1, **windows, ceil_mode=ceil_mode, **more)
+        divided = {"count_include_pad": count_include_pad, "divisor_override": divisor_override}
+        self._keep(**windows, ceil_mode=ceil_mode, **divided)
 
 
 class AvgPool2d(_AvgPool):
@@ -132,7 +131,7 @@ class AvgPool2d(_AvgPool):
 class AvgPool1d(_AvgPool):
     """Return the mean of every window of lines; the settings are those of AvgPool2d."""
 
-    _sides = 1
+    _sides, _tuples = 1, True
 
 
 class _LPPool(_Pool):
@@ -202,10 +201,11 @@ class AdaptiveMaxPool1d(_AdaptiveMaxPool):
 
 
 class _MaxUnpool(_Pool):
+    _tuples = True
+
     def __init__(self, kernel_size: Size, stride: Size | None = None, padding: Size = 0):
         super().__init__()
-        stride = kernel_size if stride is None else stride
-        self._keep(tuples=True, kernel_size=kernel_size, stride=stride, padding=padding)
+        self._keep(kernel_size=kernel_size, stride=kernel_size if stride is None else stride, padding=padding)
 
     if TYPE_CHECKING:
 
@@ -220,12 +220,8 @@ class _MaxUnpool(_Pool):
 class MaxUnpool2d(_MaxUnpool):
     """Return images with the largest values of a pooling at their places, and 0 elsewhere, as F.max_unpool2d.
 
-    Example
-    >>> import minigrad as mg
-    >>> values, indices = MaxPool2d(2, return_indices=True)(mg.tensor([[[1.0, 2.0], [4.0, 3.0]]]))
-    >>> MaxUnpool2d(2)(values, indices)
-    tensor([[[0., 0.],
-             [4., 0.]]])
+    x, indices    as MaxPool2d returns them with return_indices=True; kernel_size, stride, padding are those of MaxPool2d
+    output_size   (OH, OW) of the pooling's images, if windows did not divide them
     """
 
 

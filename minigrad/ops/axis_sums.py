@@ -27,11 +27,6 @@ def adaptive_windows(size, count):
     return [range(i * size // count, -(-(i + 1) * size // count)) for i in range(count)]
 
 
-def _reflect(size, before, after):
-    places = np.abs(np.arange(-before, size + after))
-    return np.minimum(places, 2 * (size - 1) - places)[:, None]
-
-
 def _repeat(size, before, after):
     kept = np.arange(size)[max(-before, 0) : size - max(-after, 0)]  # negative margins cut off first
     return kept[np.arange(-max(before, 0), len(kept) + max(after, 0)) % len(kept)][:, None]
@@ -45,7 +40,7 @@ def _equal_windows(size, count):
 
 
 RULES = {  # the sources of each output
-    "reflect": _reflect,
+    "reflect": lambda size, before, after: (size - 1 - abs(size - 1 - abs(np.arange(-before, size + after))))[:, None],
     "replicate": lambda size, before, after: np.arange(-before, size + after).clip(0, size - 1)[:, None],
     "circular": _repeat,
     "windows": adaptive_windows,

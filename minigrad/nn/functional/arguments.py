@@ -3,14 +3,15 @@
 from collections.abc import Callable, Sequence
 from functools import partial, wraps
 from inspect import signature
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 from ...errors import DtypeError, ShapeError, ValidationError
 from ...ops.op import Op
 from ...ops.promotion import expect_float
 from ...tensors import Tensor, apply
 
-P, R = ParamSpec("P"), TypeVar("R")
+P = ParamSpec("P")
+R = TypeVar("R")
 Size = int | Sequence[int]  # of a window, a step or a margin: one number for all sides, or one for each
 
 
@@ -87,6 +88,5 @@ def of_sides(function: Callable[Concatenate[int, P], R], sides: int, doc: str | 
 
     public.__name__ = public.__qualname__ = f"{function.__name__}{sides}d"
     public.__doc__ = doc or function.__doc__
-    made: Any = public
-    made.__signature__ = signature(partial(function, sides))
+    vars(public)["__signature__"] = signature(partial(function, sides))
     return public

@@ -46,9 +46,8 @@ def conv(
               [4., 4.]]]])
     """
     where = f"conv{sides}d"
-    images, restore, shapes, settings = _prepare(
-        where, sides, x, weight, bias, "F, C/groups", stride, padding, dilation, groups
-    )
+    numbers = stride, padding, dilation, groups
+    images, restore, shapes, settings = _prepare(where, sides, x, weight, bias, "F, C/groups", numbers)
     if sides == 1:  # as images of height 1; the operation checks those of 2 sides
         out_shape(where, *shapes, *settings.values())
         weight, settings = weight.unsqueeze(2), _of_images(**settings)
@@ -88,9 +87,8 @@ def conv_transpose(
               [1., 1., 2., 2.]]]])
     """
     where = f"conv_transpose{sides}d"
-    images, restore, shapes, settings = _prepare(
-        where, sides, x, weight, bias, "C, F/groups", stride, padding, dilation, groups
-    )
+    numbers = stride, padding, dilation, groups
+    images, restore, shapes, settings = _prepare(where, sides, x, weight, bias, "C, F/groups", numbers)
     more = per_side(as_tuple(output_padding), "output_padding", where, 0, sides)
     size = transposed_size(where, *shapes, *settings.values(), more)
     if sides == 1:
@@ -107,7 +105,7 @@ conv_transpose1d = of_sides(
 )
 
 
-def _prepare(where, sides, x, weight, bias, axes, stride, padding, dilation, groups):
+def _prepare(where, sides, x, weight, bias, axes, numbers):
     """x as images, the function that restores its axes, the shapes of x, weight and bias, and the settings."""
     images, restore = as_images(where, x, sides)
     expect_tensors(where, weight, *([] if bias is None else [bias]))
@@ -116,7 +114,7 @@ def _prepare(where, sides, x, weight, bias, axes, stride, padding, dilation, gro
         raise ShapeError(
             f"{where}: weight has {weight.ndim} dimensions {weight.shape}, expected {sides + 2} ({axes}, {window})"
         )
-    settings = _settings(where, weight.shape[2:], as_tuple(stride), as_tuple(padding), as_tuple(dilation), groups)
+    settings = _settings(where, weight.shape[2:], *map(as_tuple, numbers))
     shapes = without_height(images.shape, sides), weight.shape, None if bias is None else bias.shape
     return images, restore, shapes, settings
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from functools import cache
-from typing import Any
 
 import numpy as np
 
@@ -32,7 +31,7 @@ def max_pool(
     dilation: Size = 1,
     ceil_mode: bool = False,
     return_indices: bool = False,
-) -> Any:
+) -> Tensor:
     """Return the largest value of every window.
 
     x               (N, C, H, W)    images or feature maps; or (C, H, W), one image
@@ -55,7 +54,7 @@ def max_pool(
               [13., 15.]]]])
     """
     images, restore, settings = _prepare(sides, "max_pool", x, kernel_size, stride, padding, ceil_mode, dilation)
-    return _largest(images, _places(images), restore, settings, return_indices)
+    return _largest(images, _places(images) if return_indices else None, restore, settings)
 
 
 def _places(images):
@@ -64,9 +63,9 @@ def _places(images):
     return arange(H * W, device=images.device).reshape(1, 1, H, W)
 
 
-def _largest(images, places, restore, settings, return_indices):
+def _largest(images, places, restore, settings):
     out = restore(apply(ops.max_pool2d, images, **settings))
-    if not return_indices:
+    if places is None:
         return out
     return out, restore(apply(ops.max_pool2d_places, images, places.expand(images.shape), **settings))
 
@@ -114,7 +113,7 @@ def lp_pool(
 ) -> Tensor:
     """Return (the sum of x**norm_type over every window)**(1 / norm_type); windows as in avg_pool2d.
 
-    Source   P. Sermanet et al., "Convolutional neural networks applied to house numbers digit classification", 2012
+    Source   Sermanet et al. 2012
     Example
     >>> import minigrad as mg
     >>> lp_pool2d(mg.tensor([[[[3.0, 4.0]]]]), 2, (1, 2))
@@ -175,23 +174,19 @@ def adaptive_avg_pool(sides: int, x: Tensor, output_size: Sides) -> Tensor:
     return restore(avg_pool(2, images, window))
 
 
-def adaptive_max_pool(sides: int, x: Tensor, output_size: Sides, return_indices: bool = False) -> Any:
+def adaptive_max_pool(sides: int, x: Tensor, output_size: Sides, return_indices: bool = False) -> Tensor:
     """Return the largest values of OH x OW windows that cover the image evenly, as in adaptive_avg_pool2d.
 
     return_indices   whether to return (values, indices), with the index h * W + w of the largest pixel
-
-    Example
-    >>> import minigrad as mg
-    >>> adaptive_max_pool2d(mg.arange(6.0).reshape(1, 1, 2, 3), (1, 2))
-    tensor([[[[4., 5.]]]])
     """
     images, restore, size = _prepare_adaptive(f"adaptive_max_pool{sides}d", sides, x, output_size)
-    places, window = _places(images), _even_window(images.shape[2:], size)
+    places, window = _places(images) if return_indices else None, _even_window(images.shape[2:], size)
     if window is None:  # make the windows equal by repeating pixels
-        images, places = (_along_sides(each, size, "equal windows") for each in (images, places))
+        images = _along_sides(images, size, "equal windows")
+        places = None if places is None else _along_sides(places, size, "equal windows")
         window = _even_window(images.shape[2:], size)
     _, _, settings = _prepare(2, "max_pool", images, window, None, 0, False)
-    return _largest(images, places, restore, settings, return_indices)
+    return _largest(images, places, restore, settings)
 
 
 def _prepare_adaptive(where, sides, x, output_size):
@@ -209,9 +204,8 @@ def _prepare_adaptive(where, sides, x, output_size):
 
 def _even_window(old, new):
     """The window that divides the sides evenly, or None."""
-    if any(a % b for a, b in zip(old, new, strict=True)):
-        return None
-    return tuple(a // b for a, b in zip(old, new, strict=True))
+    sides = list(zip(old, new, strict=True))
+    return None if any(a % b for a, b in sides) else tuple(a // b for a, b in sides)
 
 
 def _along_sides(images, size, rule):
@@ -243,7 +237,7 @@ def max_unpool(
     Of several values with the same index one is kept.
     Raises   ShapeError        the shapes differ, or no images of output_size are pooled to x
              OutOfRangeError   an index lies outside of the images
-    Source   M. Zeiler & R. Fergus, "Visualizing and understanding convolutional networks", 2014
+    Source   Zeiler & Fergus 2014
     Example
     >>> import minigrad as mg
     >>> max_unpool2d(mg.tensor([[[5.0]]]), mg.tensor([[[3]]]), 2)
