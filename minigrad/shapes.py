@@ -77,14 +77,8 @@ def window_grid(
     sides = list(zip(x[2:], window, stride, pads[::2], pads[1::2], dilation, strict=True))
     grid = tuple(count_windows(n, k, s, before, after, d, ceil_mode) for n, k, s, before, after, d in sides)
     if min(grid) < 1:
-        reach, room, margins = (
-            "x".join(map(str, sizes))
-            for sizes in (
-                [d * (k - 1) + 1 for _, k, _, _, _, d in sides],
-                x[2:],
-                [before + after for _, _, _, before, after, _ in sides],
-            )
-        )
+        sizes = zip(*((d * (k - 1) + 1, n, before + after) for n, k, _, before, after, d in sides), strict=True)
+        reach, room, margins = ("x".join(map(str, each)) for each in sizes)
         raise ShapeError(
             f"{where}: a window of {reach} does not fit in {room} pixels with padding {margins}; "
             "use larger images, a smaller window or more padding"

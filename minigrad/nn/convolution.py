@@ -113,12 +113,6 @@ class Conv1d(_Conv):
     """Slide filters along lines (N, C, L) or (C, L); the settings are those of Conv2d, for one side.
 
     weight   (F, C/groups, K)
-
-    Example
-    >>> import minigrad as mg
-    >>> from minigrad import nn
-    >>> nn.Conv1d(4, 6, kernel_size=3)(mg.zeros(8, 4, 10)).shape
-    (8, 6, 8)
     """
 
     _sides = 1

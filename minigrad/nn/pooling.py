@@ -164,11 +164,6 @@ class AdaptiveAvgPool2d(_AdaptiveAvgPool):
     """Return the means of windows that cover the image evenly, as F.adaptive_avg_pool2d.
 
     output_size   pixels   of the result: one number, or (OH, OW); None keeps the size; 1 is the mean of each channel
-
-    Example
-    >>> import minigrad as mg
-    >>> AdaptiveAvgPool2d(1)(mg.zeros(8, 6, 14, 14)).shape
-    (8, 6, 1, 1)
     """
 
 
@@ -220,7 +215,7 @@ class _MaxUnpool(_Pool):
 class MaxUnpool2d(_MaxUnpool):
     """Return images with the largest values of a pooling at their places, and 0 elsewhere, as F.max_unpool2d.
 
-    x, indices    as MaxPool2d returns them with return_indices=True; kernel_size, stride, padding are those of MaxPool2d
+    x, indices    as MaxPool2d returns them with return_indices=True; the settings are those of that MaxPool2d
     output_size   (OH, OW) of the pooling's images, if windows did not divide them
     """
 

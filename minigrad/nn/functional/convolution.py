@@ -73,8 +73,7 @@ def conv_transpose(
     stride          pixels                  step between windows in the result
     padding         pixels                  cut off around the result
     output_padding  pixels                  added to the result below and on the right; less than stride or dilation
-    groups          count                   channels and filters are divided into this many groups, which do not mix
-    dilation        pixels                  distance between the pixels of a window
+    groups, dilation                        as in conv2d
     returns         (N, F, OH, OW)          OH = (H - 1)*stride - 2*padding + dilation*(KH-1) + output_padding + 1
 
     Raises   ShapeError        channels differ, or the result would have no pixels

@@ -114,10 +114,6 @@ def lp_pool(
     """Return (the sum of x**norm_type over every window)**(1 / norm_type); windows as in avg_pool2d.
 
     Source   Sermanet et al. 2012
-    Example
-    >>> import minigrad as mg
-    >>> lp_pool2d(mg.tensor([[[[3.0, 4.0]]]]), 2, (1, 2))
-    tensor([[[[5.]]]])
     """
     pixels = int(np.prod(per_side(as_tuple(kernel_size), "kernel_size", f"lp_pool{sides}d", 1, sides)))
     return (avg_pool(sides, x**norm_type, kernel_size, stride, 0, ceil_mode) * pixels) ** (1 / norm_type)
