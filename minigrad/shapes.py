@@ -12,18 +12,23 @@ from .errors import DtypeError, ShapeError, ValidationError
 
 Shape = tuple[int, ...]
 Pair = tuple[int, int]
-Pads = tuple[int, int, int, int]  # rows added above and below, columns added left and right
+
+
+def per_side(value: int | Sequence[int], name: str, where: str, least: int = 1, count: int = 2) -> Shape:
+    """Return a setting given as one number, or as one for each of `count` sides, each at least `least`."""
+    sides = value if isinstance(value, tuple | list) else (value,) * count
+    try:
+        if len(sides) == count:
+            return tuple(whole_number(where, name, side, least) for side in sides)
+    except ValueError:
+        pass
+    many = ", or a pair of them" if count == 2 else ""
+    raise ValidationError(f"{where}: {name} is {value!r}; use a whole number of {least} or more{many}")
 
 
 def pair(value: int | Sequence[int], name: str, where: str, least: int = 1) -> Pair:
     """Return (height, width) of a setting given as one number or two, each at least `least`."""
-    sides = value if isinstance(value, tuple | list) else (value, value)
-    try:
-        height, width = (whole_number(where, name, side, least) for side in sides)
-    except ValueError:
-        raise ValidationError(
-            f"{where}: {name} is {value!r}; use a whole number of {least} or more, or a pair of them"
-        ) from None
+    height, width = per_side(value, name, where, least)
     return height, width
 
 
@@ -48,41 +53,37 @@ def same_padding(window: int, dilation: int) -> Pair:
     return total // 2, total - total // 2
 
 
-def padding_2d(padding: int | Sequence[int] | str, window: Pair, stride: Pair, dilation: Pair, where: str) -> Pads:
-    """Return (top, bottom, left, right) of a padding given as a number, a pair, 'same' or 'valid'."""
+def padding_around(
+    padding: int | Sequence[int] | str, window: Shape, stride: Shape, dilation: Shape, where: str
+) -> Shape:
+    """Return (before, after) for each side of a padding given as a number, one for each side, 'same' or 'valid'."""
     if padding == "valid":
-        return 0, 0, 0, 0
+        return (0, 0) * len(window)
     if padding == "same":
-        if stride != (1, 1):
+        if set(stride) != {1}:
             raise ValidationError(
                 f"{where}: padding='same' needs stride 1, but stride is {stride}; use stride=1, or padding in pixels"
             )
-        return (*same_padding(window[0], dilation[0]), *same_padding(window[1], dilation[1]))
+        return tuple(side for k, d in zip(window, dilation, strict=True) for side in same_padding(k, d))
     if isinstance(padding, str):
         raise ValidationError(f"{where}: padding is {padding!r}; use a number, a pair, 'same' or 'valid'")
-    rows, cols = pair(padding, "padding", where, least=0)
-    return rows, rows, cols, cols
+    return tuple(side for side in per_side(padding, "padding", where, 0, len(window)) for _ in range(2))
 
 
 def window_grid(
-    x: Shape, window: Pair, stride: Pair, pads: Pads, dilation: Pair, where: str, ceil_mode: bool = False
-) -> Pair:
-    """Return (OH, OW), the number of windows on images of shape x (N, C, H, W)."""
-    if len(x) != 4:
+    x: Shape, window: Shape, stride: Shape, pads: Shape, dilation: Shape, where: str, ceil_mode: bool = False
+) -> Shape:
+    """Return the number of windows along each side of images of shape x (N, C, H, W), or of lines (N, C, L)."""
+    sides = list(zip(x[2:], window, stride, pads[::2], pads[1::2], dilation, strict=True))
+    grid = tuple(count_windows(n, k, s, before, after, d, ceil_mode) for n, k, s, before, after, d in sides)
+    if min(grid) < 1:
+        sizes = zip(*((d * (k - 1) + 1, n, before + after) for n, k, _, before, after, d in sides), strict=True)
+        reach, room, margins = ("x".join(map(str, each)) for each in sizes)
         raise ShapeError(
-            f"{where}: x has {len(x)} dimensions {x}, expected 4 (N, C, H, W); "
-            f"{'add one with x.unsqueeze(0)' if len(x) == 3 else 'reshape it to images first'}"
+            f"{where}: a window of {reach} does not fit in {room} pixels with padding {margins}; "
+            "use larger images, a smaller window or more padding"
         )
-    top, bottom, left, right = pads
-    rows = count_windows(x[2], window[0], stride[0], top, bottom, dilation[0], ceil_mode)
-    cols = count_windows(x[3], window[1], stride[1], left, right, dilation[1], ceil_mode)
-    if rows < 1 or cols < 1:
-        reach = tuple(d * (k - 1) + 1 for d, k in zip(dilation, window, strict=True))
-        raise ShapeError(
-            f"{where}: a window of {reach[0]}x{reach[1]} does not fit in {x[2]}x{x[3]} pixels with padding "
-            f"{top + bottom}x{left + right}; use larger images, a smaller window or more padding"
-        )
-    return rows, cols
+    return grid
 
 
 def windows_covering(

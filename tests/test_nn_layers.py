@@ -1,5 +1,7 @@
 """Layers: each is its function with its settings; pooling takes the windows that PyTorch takes."""
 
+import inspect
+
 import numpy as np
 import pytest
 from cases import window_starts
@@ -194,3 +196,56 @@ def test_dropout_layer_drops_in_training_only():
 def test_layers_and_losses_refuse_invalid_settings(build, message):
     with pytest.raises(ValidationError, match=message):
         build()
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "bound"),
+    [
+        (nn.Conv1d(6, 4, 5, groups=2), (4, 3, 5), 1 / 15**0.5),
+        (nn.ConvTranspose1d(6, 4, 5, groups=2), (6, 2, 5), 1 / 10**0.5),
+        (nn.ConvTranspose2d(6, 4, (2, 3)), (6, 4, 2, 3), 1 / 24**0.5),
+    ],
+)
+def test_initial_weights_of_convolutions_are_pytorchs(layer, shape, bound):
+    """Uniform within 1 / sqrt(fan-in), where the fan-in of a transposed convolution is counted from its outputs."""
+    assert [(name, value.shape) for name, value in layer.state_dict().items()] == [("weight", shape), ("bias", (4,))]
+    largest = abs(layer.weight.detach()).max().item()
+    assert 0.5 * bound < largest <= bound
+    assert abs(layer.bias.detach()).max().item() <= bound
+
+
+def test_layers_of_lines_are_not_layers_of_images():
+    assert not isinstance(nn.Conv1d(1, 1, 1), nn.Conv2d)
+    assert not isinstance(nn.MaxPool1d(2), nn.MaxPool2d)
+    assert inspect.signature(F.conv1d) == inspect.signature(F.conv2d)
+    assert F.max_pool1d.__name__ == "max_pool1d"
+
+
+@pytest.mark.parametrize(
+    ("layer", "text"),
+    [
+        (nn.Conv1d(2, 4, 3, padding="same", groups=2), "2, 4, kernel_size=(3,), stride=(1,), padding=same, groups=2"),
+        (
+            nn.ConvTranspose2d(2, 4, 3, stride=2, output_padding=1, bias=False),
+            "2, 4, kernel_size=(3, 3), stride=(2, 2), output_padding=(1, 1), bias=False",
+        ),
+        (nn.AvgPool1d(3), "kernel_size=(3,), stride=(3,), padding=(0,)"),
+        (nn.AvgPool2d(3), "kernel_size=3, stride=3, padding=0"),
+        (nn.MaxUnpool2d(2), "kernel_size=(2, 2), stride=(2, 2), padding=(0, 0)"),
+        (nn.LPPool2d(2, 3), "norm_type=2, kernel_size=3, stride=None, ceil_mode=False"),
+        (nn.ConstantPad1d(1, 0.5), "padding=(1, 1), value=0.5"),
+        (nn.ReflectionPad2d(1), "(1, 1, 1, 1)"),
+        (nn.AdaptiveAvgPool2d((2, None)), "output_size=(2, None)"),
+    ],
+)
+def test_repr_of_convolutions_and_poolings_is_pytorchs(layer, text):
+    assert repr(layer) == f"{type(layer).__name__}({text})"
+
+
+def test_empty_batches_pass_through_convolution_and_pooling():
+    x = mg.zeros(0, 2, 6, 6)
+    assert nn.ConvTranspose2d(2, 3, 2, stride=2)(x).shape == (0, 3, 12, 12)
+    assert F.adaptive_avg_pool2d(x, (4, 1)).shape == (0, 2, 4, 1)
+    assert F.pad(x, (1, 1, 0, 2), "circular").shape == (0, 2, 8, 8)
+    values, indices = F.adaptive_max_pool2d(x, 3, return_indices=True)
+    assert F.max_unpool2d(values, indices, 2).shape == x.shape

@@ -335,7 +335,7 @@ def test_a_hook_handle_is_a_context_manager_and_a_hook_may_remove_itself():
 def test_an_error_names_the_path_of_its_layer():
     with pytest.raises(ShapeError, match=r"^features\.0: conv2d: weight reads 1 channels but x has 3 ") as caught:
         Net()(mg.zeros(2, 3, 8, 8))
-    assert caught.traceback[-1].name == "_out_shape"
+    assert caught.traceback[-1].name == "_check_channels"
 
 
 def test_an_error_in_a_nested_model_names_the_whole_path():

@@ -16,6 +16,7 @@ from . import (
     loss,
     modules,
     normalization,
+    padding,
     pooling,
     regularization,
     resampling,
@@ -33,6 +34,7 @@ from .lookup import *  # noqa: F403
 from .loss import *  # noqa: F403
 from .module import Module
 from .normalization import *  # noqa: F403
+from .padding import *  # noqa: F403
 from .parameter import Parameter
 from .pooling import *  # noqa: F403
 from .regularization import *  # noqa: F403
@@ -50,6 +52,7 @@ __all__ += lazy.__all__
 __all__ += lookup.__all__
 __all__ += loss.__all__
 __all__ += normalization.__all__
+__all__ += padding.__all__
 __all__ += pooling.__all__
 __all__ += regularization.__all__
 __all__ += resampling.__all__

@@ -83,9 +83,13 @@ class WeightedLayer(Layer):
     weight: Parameter
     bias: Parameter | None
 
-    def _add_parameters(self, shape: tuple[int, ...], bias: bool, device: str | Device, dtype: DTypeLike) -> None:
+    def _add_parameters(
+        self, shape: tuple[int, ...], bias: bool, device: str | Device, dtype: DTypeLike, outputs: int | None = None
+    ) -> None:
+        """Add a weight of `shape`, and a bias of `outputs` numbers, shape[0] if None."""
         self.weight = Parameter(zeros(shape, device=device, dtype=dtype))
-        self.register_parameter("bias", Parameter(zeros(shape[0], device=device, dtype=dtype)) if bias else None)
+        size = shape[0] if outputs is None else outputs
+        self.register_parameter("bias", Parameter(zeros(size, device=device, dtype=dtype)) if bias else None)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

@@ -20,6 +20,7 @@ from . import (
     sliding,
     sorting,
 )
+from .axis_sums import axis_sums
 from .conv2d import conv2d
 from .matmul import matmul
 from .op import OPS, Op

@@ -1,4 +1,4 @@
-"""Two-dimensional convolution, its input gradient and its weight gradient.
+"""Two-dimensional convolution, its input gradient and its weight gradient; transposed convolution.
 
     out[n, f, oh, ow] = b[f] + sum over c, kh, kw of w[f, c, kh, kw] * x[n, c, h, v],
     h = oh*SH + kh*DH - top,  v = ow*SW + kw*DW - left
@@ -22,7 +22,7 @@ from functools import cache
 
 import numpy as np
 
-from ..errors import ShapeError
+from ..errors import ShapeError, ValidationError
 from ..runtime import memory
 from ..runtime.kernel import Array1, Array4, Ints, Memory, Tile, helper, kernel
 from ..runtime.math import compensated_add, const, larger, smaller
@@ -241,10 +241,7 @@ def conv2d_cpu(x, w, b, stride, pads, dilation, groups, out):
     (KH, KW), (top, _, left, right), span = w.shape[2:], pads, 1
     if whole_rows_are_faster(F // groups, N, OW, KW, x.shape[2], stride[1], left, dilation[1], out.dtype):
         x, span, left = pad_images(x, (0, 0, left, right)), OW, 0
-    bias, tile = (
-        zero_bias(out.dtype) if b is None else memory.contiguous(b),
-        choose_tile(F // groups, span * N, out.dtype),
-    )
+    bias, tile = _bias_or_zero(b, out.dtype), choose_tile(F // groups, span * N, out.dtype)
     packed, has_bias = pack_filters(w, groups, tile[0]), int(b is not None)
     conv2d_kernel(OH, x, packed, bias, result, KH, KW, *stride, top, left, *dilation, groups, span, has_bias, tile)
 
@@ -264,7 +261,7 @@ conv2d_dispatch = Dispatch("conv2d", conv2d_numpy, cpu=conv2d_cpu)
 
 @op(sliding_window=True)
 def conv2d(device, x, w, b, *, stride, pads, dilation, groups):
-    shape = _out_shape(x.shape, w.shape, None if b is None else b.shape, stride, pads, dilation, groups)
+    shape = out_shape("conv2d", x.shape, w.shape, None if b is None else b.shape, stride, pads, dilation, groups)
     expect_same_dtype("conv2d", x, w, b)
     out = memory.empty_batch_innermost(shape, x.dtype, device)
     conv2d_dispatch[device.type](x, w, b, stride, pads, dilation, groups, out)
@@ -275,19 +272,24 @@ conv2d.flops = lambda out, x, w, b: 2 * out.size * w[0].size
 
 
 @cache
-def _out_shape(x, w, b, stride, pads, dilation, groups):
-    """(N, F, OH, OW).  Refuses shapes that do not fit together."""
-    grid = window_grid(x, w[2:], stride, pads, dilation, "conv2d")
-    if x[1] != w[1] * groups:
+def out_shape(where, x, w, b, stride, pads, dilation, groups):
+    """(N, F, OH, OW), or (N, F, OL) for lines.  Refuses shapes that do not fit together."""
+    grid = window_grid(x, w[2:], stride, pads, dilation, where)
+    _check_channels(where, x, w, b, w[1] * groups, w[0], groups)
+    return (x[0], w[0], *grid)
+
+
+def _check_channels(where, x, w, b, read, made, groups):
+    """Refuse shapes of a convolution that reads `read` channels and makes `made`."""
+    if x[1] != read:
         raise ShapeError(
-            f"conv2d: weight reads {w[1] * groups} channels but x has {x[1]} (x {x}, weight {w}, groups "
+            f"{where}: weight reads {read} channels but x has {x[1]} (x {x}, weight {w}, groups "
             f"{groups}); build the layer with in_channels={x[1]}"
         )
     if w[0] % groups:
-        raise ShapeError(f"conv2d: {w[0]} filters do not divide into {groups} groups; use a divisor")
-    if b is not None and b != w[:1]:
-        raise ShapeError(f"conv2d: bias has shape {b}, weight has {w[0]} filters; use shape ({w[0]},)")
-    return (x[0], w[0], *grid)
+        raise ShapeError(f"{where}: {w[0]} filters do not divide into {groups} groups; use a divisor")
+    if b is not None and b != (made,):
+        raise ShapeError(f"{where}: bias has shape {b}, weight has {made} filters; use shape ({made},)")
 
 
 @conv2d.gradient
@@ -303,7 +305,7 @@ def conv2d_gradient(do, g, x, w, x_shape, w_shape, stride, pads, dilation, group
 # ---- input gradient: a pixel collects weight times gradient over the outputs that read it
 
 
-def conv2d_input_numpy(g, w, stride, pads, dilation, groups, dx):
+def conv2d_input_numpy(g, w, b, stride, pads, dilation, groups, dx):
     g, result = memory.move_batch_last(g), memory.move_batch_last(dx)
     (F, C, KH, KW), (_, H, W, N), grid = w.shape, result.shape, g.shape[1:3]
     top, bottom, left, right = pads
@@ -317,6 +319,8 @@ def conv2d_input_numpy(g, w, stride, pads, dilation, groups, dx):
             for kw in range(KW):
                 target[tap_slices(kh, kw, grid, stride, dilation)] += columns[:, kh, kw]
     result[...] = padded[:, top : top + H, left : left + W]
+    if b is not None:
+        result += b[:, None, None, None]
 
 
 @helper
@@ -367,8 +371,9 @@ def _add_many_windows(tile, acc, g, w, w_start, start, tables, sizes, ranges, co
 
 @kernel
 def conv2d_input_kernel(
-    task, g: Array4, w: Memory, dx: Array4, rows: Ints, cols: Ints, KH, KW, groups, span, tile: Tile
-):
+    task, g: Array4, w: Memory, b: Array1, dx: Array4, rows: Ints, cols: Ints,
+    KH, KW, groups, span, has_bias, tile: Tile,
+):  # fmt: skip
     """One row of pixels, h = task.  g (F, OH, OW, N), w (blocks, KH, KW, F/groups, tile.rows), dx (C, H, W, N).
 
     rows, cols: the windows that cover each pixel along a side; see windows_at.
@@ -383,7 +388,8 @@ def conv2d_input_kernel(
                 n = larger(smaller(start, length - tile.width), 0)
                 for block in range(blocks):
                     c = group * C + smaller(block * tile.rows, C - tile.rows)
-                    acc, w_start = zeros(tile), (group * blocks + block) * products * tile.rows
+                    acc = broadcast_rows(tile, b, c * has_bias, has_bias)
+                    w_start = (group * blocks + block) * products * tile.rows
                     (down, _, _, _, _), first = windows_at(rows, h), (group * filters, h, v, n)
                     tables, sizes, ranges = (rows, cols), (KW, filters), (0, down, 0, filters)
                     if products <= PRODUCTS_PER_PARTIAL_SUM:  # two stores, as in conv2d_kernel
@@ -394,7 +400,7 @@ def conv2d_input_kernel(
                         store(acc, dx, (c, h, v, n), H * W * N, length - n)
 
 
-def conv2d_input_cpu(g, w, stride, pads, dilation, groups, dx):
+def conv2d_input_cpu(g, w, b, stride, pads, dilation, groups, dx):
     N, _, H, W = dx.shape
     if not dx.size:
         return
@@ -405,9 +411,13 @@ def conv2d_input_cpu(g, w, stride, pads, dilation, groups, dx):
     if before >= 0 and whole_rows_are_faster(C, N, W, KW, OW, stride[1], before, dilation[1], dx.dtype):
         g, span = pad_images(g, (0, 0, before, W + reach - before - OW)), W
         cols = _build_row_table(KW, dilation[1])
-    tile = choose_tile(C, span * N, dx.dtype)
+    tile, bias, has_bias = choose_tile(C, span * N, dx.dtype), _bias_or_zero(b, dx.dtype), int(b is not None)
     packed = pack_channels(w, groups, tile[0])
-    conv2d_input_kernel(H, g, packed, result, rows, cols, KH, KW, groups, span, tile)
+    conv2d_input_kernel(H, g, packed, bias, result, rows, cols, KH, KW, groups, span, has_bias, tile)
+
+
+def _bias_or_zero(b, dtype):
+    return zero_bias(dtype) if b is None else memory.contiguous(b)
 
 
 @cache
@@ -431,7 +441,7 @@ conv2d_input_dispatch = Dispatch("conv2d_input", conv2d_input_numpy, cpu=conv2d_
 def conv2d_input(device, g, w, *, size, stride, pads, dilation, groups):
     """The gradient of conv2d by x, for images of `size` (H, W)."""
     dx = memory.empty_batch_innermost((g.shape[0], w.shape[1] * groups, *size), g.dtype, device)
-    conv2d_input_dispatch[device.type](g, w, stride, pads, dilation, groups, dx)
+    conv2d_input_dispatch[device.type](g, w, None, stride, pads, dilation, groups, dx)
     return dx
 
 
@@ -439,9 +449,65 @@ conv2d_input.flops = lambda dx, g, w: 2 * g.size * w[0].size
 
 
 @conv2d_input.gradient
-def conv2d_input_gradient(do, h, g, w, w_shape, stride, pads, dilation, groups):
+def conv2d_input_gradient(do, h, g, w, g_shape, w_shape, stride, pads, dilation, groups):
     settings = {"stride": stride, "pads": pads, "dilation": dilation, "groups": groups}
-    return (lambda: do.conv2d(h, w, None, **settings), lambda: do.conv2d_weight(g, h, window=w_shape[2:], **settings))
+    return (
+        lambda: _conv2d_on_grid(do, h, w, g_shape, **settings),
+        lambda: do.conv2d_weight(g, h, window=w_shape[2:], **settings),
+    )
+
+
+def _conv2d_on_grid(do, x, w, shape, **settings):
+    """conv2d to (N, F, OH, OW) = shape, without the windows beyond, which a large output_padding makes room for."""
+    out = do.conv2d(x, w, None, **settings)
+    if out.shape == shape:
+        return out
+    return do.pad(out, widths=tuple((0, n - made) for n, made in zip(shape, out.shape, strict=True)), value=0.0)
+
+
+# ---- transposed convolution: the input gradient of a convolution, as a layer
+
+
+@op
+def conv_transpose2d(device, x, w, b, *, size, stride, pads, dilation, groups):
+    """x (N, F, OH, OW), w (F, C/groups, KH, KW) and b (C) or None to images (N, C, *size)."""
+    expect_same_dtype("conv_transpose2d", x, w, b)
+    out = memory.empty_batch_innermost((x.shape[0], w.shape[1] * groups, *size), x.dtype, device)
+    conv2d_input_dispatch[device.type](x, w, b, stride, pads, dilation, groups, out)
+    return out
+
+
+conv_transpose2d.flops = lambda out, x, w, b: 2 * x.size * w[0].size
+
+
+@conv_transpose2d.gradient
+def conv_transpose2d_gradient(do, g, x, w, x_shape, w_shape, stride, pads, dilation, groups):
+    settings = {"stride": stride, "pads": pads, "dilation": dilation, "groups": groups}
+    return (
+        lambda: _conv2d_on_grid(do, g, w, x_shape, **settings),
+        lambda: do.conv2d_weight(x, g, window=w_shape[2:], **settings),
+        lambda: do.sum(g, axes=(0, 2, 3), keepdim=False),
+    )
+
+
+@cache
+def transposed_size(where, x, w, b, stride, pads, dilation, groups, output_padding):
+    """The size of a transposed convolution's images, or lines.  Refuses shapes that do not fit together."""
+    _check_channels(where, x, w, b, w[0], w[1] * groups, groups)
+    for extra, step, spread in zip(output_padding, stride, dilation, strict=True):
+        if extra >= max(step, spread):
+            raise ValidationError(
+                f"{where}: output_padding {extra} is not smaller than stride {step} or dilation {spread}; use at most "
+                f"{max(step, spread) - 1}"
+            )
+    sides = zip(x[2:], w[2:], stride, pads[::2], pads[1::2], dilation, output_padding, strict=True)
+    size = tuple((n - 1) * s - before - after + d * (k - 1) + 1 + o for n, k, s, before, after, d, o in sides)
+    if min(size) < 1 or min(x[2:]) < 1:
+        raise ShapeError(
+            f"{where}: images of {'x'.join(map(str, x[2:]))} would become {'x'.join(map(str, size))}; use larger "
+            f"images or less padding than {pads[::2]}"
+        )
+    return size
 
 
 # ---- weight gradient: a weight collects gradient times pixel over all outputs and images
@@ -549,6 +615,9 @@ conv2d_weight.flops = lambda dw, g, x: 2 * g.size * dw[0].size
 
 
 @conv2d_weight.gradient
-def conv2d_weight_gradient(do, h, g, x, x_shape, stride, pads, dilation, groups):
+def conv2d_weight_gradient(do, h, g, x, g_shape, x_shape, stride, pads, dilation, groups):
     settings = {"stride": stride, "pads": pads, "dilation": dilation, "groups": groups}
-    return (lambda: do.conv2d(x, h, None, **settings), lambda: do.conv2d_input(g, h, size=x_shape[2:], **settings))
+    return (
+        lambda: _conv2d_on_grid(do, x, h, g_shape, **settings),
+        lambda: do.conv2d_input(g, h, size=x_shape[2:], **settings),
+    )

@@ -44,11 +44,13 @@ MAX_TAPS = 2**16  # of a window of max pooling: argmax is uint16
 
 
 @cache
-def _out_shape(where, x, window, stride, pads, dilation, ceil_mode):
-    """(N, C, OH, OW).  Refuses settings that do not fit."""
-    if len(x) == 4 and 0 in x[2:]:
+def out_shape(where, x, window, stride, pads, dilation, ceil_mode):
+    """(N, C, OH, OW), or (N, C, OL) for lines.  Refuses settings that do not fit."""
+    if 0 in x[2:]:
         raise ShapeError(f"{where}: x {x} has images without a pixel; every window must hold one")
-    for side, before, name in ((window[0], pads[0], "height"), (window[1], pads[2], "width")):
+    for side, before, name in zip(
+        window, pads[::2], ("height", "width") if len(window) == 2 else ("length",), strict=True
+    ):
         if before > side // 2:
             raise ValidationError(
                 f"{where}: padding {before} is more than half of the window's {name} {side}; "
@@ -136,7 +138,7 @@ def max_pool2d(device, x, *, window, stride, pads, dilation, ceil_mode):
         raise ValidationError(
             f"max_pool2d: a window of {window[0]}x{window[1]} has more than {MAX_TAPS} pixels; use amax"
         )
-    shape = _out_shape("max_pool2d", x.shape, window, stride, pads, dilation, ceil_mode)
+    shape = out_shape("max_pool2d", x.shape, window, stride, pads, dilation, ceil_mode)
     out = memory.empty_batch_innermost(shape, x.dtype, device)
     argmax = memory.empty_batch_innermost(shape, np.dtype(np.uint16), device)
     max_pool2d_dispatch[device.type](x, window, stride, pads, dilation, out, argmax)
@@ -231,6 +233,14 @@ def max_pool2d_gather_gradient(do, g, argmax, x_shape, window, stride, pads, dil
     return lambda: do.max_pool2d_back(g, argmax, size=x_shape[2:], **settings), None
 
 
+@op
+def max_pool2d_places(device, x, places, *, window, stride, pads, dilation, ceil_mode):
+    """The element of `places`, of the shape of x, at the first largest pixel of every window."""
+    settings = {"window": window, "stride": stride, "pads": pads, "dilation": dilation}
+    _, argmax = max_pool2d.forward(device, x, ceil_mode=ceil_mode, **settings)
+    return max_pool2d_gather.forward(device, places, argmax, **settings)
+
+
 # ---- average
 
 
@@ -297,7 +307,7 @@ avg_pool2d_dispatch = Dispatch("avg_pool2d", avg_pool2d_numpy, cpu=avg_pool2d_cp
 @op(sliding_window=True)
 def avg_pool2d(device, x, *, window, stride, pads, ceil_mode, count_include_pad, divisor):
     expect_float("avg_pool2d", x)
-    shape = _out_shape("avg_pool2d", x.shape, window, stride, pads, (1, 1), ceil_mode)
+    shape = out_shape("avg_pool2d", x.shape, window, stride, pads, (1, 1), ceil_mode)
     out = memory.empty_batch_innermost(shape, x.dtype, device)
     divisors = _divisors(x.shape[2:], window, shape[2:], stride, pads, count_include_pad, divisor, x.dtype)
     avg_pool2d_dispatch[device.type](x, window, stride, pads, divisors, out)

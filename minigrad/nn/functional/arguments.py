@@ -1,13 +1,18 @@
 """Checks of arguments that several functions share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial, wraps
+from inspect import signature
+from typing import Concatenate, ParamSpec, TypeVar
 
-from ...errors import DtypeError, ValidationError
+from ...errors import DtypeError, ShapeError, ValidationError
 from ...ops.op import Op
 from ...ops.promotion import expect_float
 from ...tensors import Tensor, apply
 
-Size = int | tuple[int, int]  # of a window, a step or a margin: one number for both sides, or a pair
+P = ParamSpec("P")
+R = TypeVar("R")
+Size = int | Sequence[int]  # of a window, a step or a margin: one number for all sides, or one for each
 
 
 def in_place_or_new(inplace: bool, operation: Op, x: Tensor, *others: Tensor, **settings: float) -> Tensor:
@@ -43,3 +48,45 @@ def check_reduction(reduction: str, where: str, known: tuple[str, ...] = REDUCTI
     if reduction not in known:
         *first, last = map(repr, known)
         raise ValidationError(f"{where}: reduction is {reduction!r}; use {', '.join(first)} or {last}")
+
+
+def as_images(where: str, x: Tensor, sides: int = 2) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    """Return x as images (N, C, H, W), and a function that gives a result the axes of x.
+
+    x       (N, C, H, W) or (C, H, W); for one side (N, C, L) or (C, L), which becomes images of height 1
+    sides   1 or 2
+    """
+    expect_tensors(where, x)
+    if not sides + 1 <= x.ndim <= sides + 2:
+        last = "H, W" if sides == 2 else "L"
+        raise ShapeError(
+            f"{where}: x has {x.ndim} dimensions {x.shape}, expected {sides + 2} (N, C, {last}) or {sides + 1} "
+            f"(C, {last}); reshape it first"
+        )
+    alone = x.ndim == sides + 1
+    images = x.unsqueeze(0) if alone else x
+    images = images.unsqueeze(2) if sides == 1 else images
+
+    def restore(out: Tensor) -> Tensor:
+        out = out.squeeze(2) if sides == 1 else out
+        return out.squeeze(0) if alone else out
+
+    return images, restore
+
+
+def without_height(shape: tuple[int, ...], sides: int) -> tuple[int, ...]:
+    """Return the shape of images, or of the lines that they stand for; see as_images."""
+    return shape if sides == 2 else shape[:2] + shape[3:]
+
+
+def of_sides(function: Callable[Concatenate[int, P], R], sides: int, doc: str | None = None) -> Callable[P, R]:
+    """Return the function of images (2 sides), or of lines (1 side), that a function of `sides` and more stands for."""
+
+    @wraps(function)
+    def public(*args: P.args, **settings: P.kwargs) -> R:
+        return function(sides, *args, **settings)
+
+    public.__name__ = public.__qualname__ = f"{function.__name__}{sides}d"
+    public.__doc__ = doc or function.__doc__
+    vars(public)["__signature__"] = signature(partial(function, sides))
+    return public

@@ -7,6 +7,7 @@ Element-wise operations need none: their kernels are generated from the formulas
 from ...runtime.cuda.elementwise import elementwise
 from ..op import IMPLEMENTERS
 from . import (
+    axis_sums,
     conv2d,
     drawing,
     images,

@@ -150,8 +150,8 @@ def conv2d_cuda(x, w, b, stride, pads, dilation, groups, out):
 
 
 @conv2d_input_dispatch.register("cuda")
-def conv2d_input_cuda(g, w, stride, pads, dilation, groups, dx):
-    _fill_sums(g, w, None, dx, stride, pads, dilation, groups, True)
+def conv2d_input_cuda(g, w, b, stride, pads, dilation, groups, dx):
+    _fill_sums(g, w, None if b is None else memory.contiguous(b), dx, stride, pads, dilation, groups, True)
 
 
 # ---- weight gradient

@@ -1,0 +1,114 @@
+"""Weighted sums along one axis: margins that repeat pixels, and means of windows of different sizes.
+
+    out[i] = the mean of x[j] over the sources j of output i, along the axis
+
+`terms` names the sources: (rule, size, ...), see RULES.  Transposed, the same products make the gradient: x[j] collects
+from every output i whose source it is.
+
+Memory: (A, B, C) with the axis in the middle, as for softmax.
+"""
+
+from functools import cache
+from itertools import pairwise
+from math import prod
+
+import numpy as np
+
+from ..runtime import memory
+from ..runtime.kernel import Array3, Ints, Memory, kernel
+from ..runtime.math import const, smaller
+from .op import Dispatch, op
+
+ELEMENTS_PER_TASK = 1024
+
+
+def adaptive_windows(size, count):
+    """The pixels of `count` windows that cover a side of `size` evenly."""
+    return [range(i * size // count, -(-(i + 1) * size // count)) for i in range(count)]
+
+
+def _repeat(size, before, after):
+    kept = np.arange(size)[max(-before, 0) : size - max(-after, 0)]  # negative margins cut off first
+    return kept[np.arange(-max(before, 0), len(kept) + max(after, 0)) % len(kept)][:, None]
+
+
+def _equal_windows(size, count):
+    """adaptive_windows one after the other, as pixels; the last pixel of a short window is repeated."""
+    windows = adaptive_windows(size, count)
+    longest = max(map(len, windows))
+    return [[window[min(k, len(window) - 1)]] for window in windows for k in range(longest)]
+
+
+RULES = {  # the sources of each output
+    "reflect": lambda size, before, after: (size - 1 - abs(size - 1 - abs(np.arange(-before, size + after))))[:, None],
+    "replicate": lambda size, before, after: np.arange(-before, size + after).clip(0, size - 1)[:, None],
+    "circular": _repeat,
+    "windows": adaptive_windows,
+    "equal windows": _equal_windows,
+}
+
+
+@cache
+def build_terms(terms, transposed, dtype):
+    """The products of each output as (starts, sources, weights): those of output i are starts[i] to starts[i + 1]."""
+    rule, size, *numbers = terms
+    sources = RULES[rule](size, *numbers)
+    counts = np.array([len(found) for found in sources])
+    i, j, weights = np.repeat(np.arange(len(counts)), counts), np.concatenate(sources), np.repeat(1 / counts, counts)
+    if transposed:
+        order = np.argsort(j, kind="stable")
+        i, j, weights = j[order], i[order], weights[order]
+    starts = np.searchsorted(i, np.arange((size if transposed else len(counts)) + 1))
+    return starts, j, weights.astype(dtype if dtype.kind == "f" else np.int64)
+
+
+def axis_sums_numpy(x, starts, sources, weights, out):
+    for i, (start, stop) in enumerate(pairwise(starts)):
+        if stop - start == 1 and weights[start] == 1:  # whole numbers and bool are copied
+            out[:, i] = x[:, sources[start]]
+        else:
+            out[:, i] = (x[:, sources[start:stop]] * weights[start:stop, None]).sum(1)
+
+
+@kernel
+def axis_sums_kernel(task, x: Array3, starts: Ints, sources: Ints, weights: Memory, out: Array3, rows):
+    """`rows` rows of out (A, K, C) from x (A, B, C)."""
+    _, B, C = x.shape
+    A, K, _ = out.shape
+    for row in range(task * rows, smaller((task + 1) * rows, A * K)):
+        a, k = row // K, row % K
+        if starts[k] == starts[k + 1]:
+            for c in range(C):
+                out[row * C + c] = const(0, x)
+        for i in range(starts[k], starts[k + 1]):
+            source, weight = (a * B + sources[i]) * C, weights[i]
+            for c in range(C):
+                product = weight * x[source + c]
+                out[row * C + c] = product if i == starts[k] else out[row * C + c] + product
+
+
+def axis_sums_cpu(x, starts, sources, weights, out):
+    A, K, C = out.shape
+    rows = -(-ELEMENTS_PER_TASK // C)
+    axis_sums_kernel.run_small(-(-A * K // rows), out.size, x, starts, sources, weights, out, rows)
+
+
+axis_sums_dispatch = Dispatch("axis_sums", axis_sums_numpy, cpu=axis_sums_cpu, floats=-1)
+
+
+@op
+def axis_sums(device, x, *, axis, terms, transposed):
+    starts, sources, weights = build_terms(terms, transposed, x.dtype)
+    order = memory.outermost_first(x)
+    place = order.index(axis)
+    before, after = ([x.shape[d] for d in axes] for axes in (order[:place], order[place + 1 :]))
+    out = memory.empty((*before, len(starts) - 1, *after), x.dtype, device)
+    if out.size:
+        rows = memory.contiguous(x.transpose(order)).reshape(prod(before), x.shape[axis], prod(after))
+        axis_sums_dispatch[device.type](rows, starts, sources, weights, out.reshape(len(rows), -1, rows.shape[2]))
+    return out.transpose(np.argsort(order))
+
+
+@axis_sums.gradient
+def axis_sums_gradient(do, g, axis, terms, transposed):
+    return (lambda: do.axis_sums(g, axis=axis, terms=terms, transposed=not transposed),)

@@ -1,0 +1,66 @@
+"""Pooling, as PyTorch computes it."""
+
+EXPRESSIONS = {
+    "max_pool2d": [
+        "F.max_pool2d(x(2, 3, 6, 5), 2)",
+        "layer(nn.MaxPool2d(3, 2, 1, ceil_mode=True))(x(2, 3, 6, 5))",
+        "F.max_pool2d(x(3, 6, 5), (2, 3), 1, (1, 0), (1, 2))",
+        "F.max_pool2d(x(2, 3, 6, 5), 3, 2, 1, return_indices=True)",
+        "nn.MaxPool2d(2, 1, 1, 2, True)(x(2, 2, 4, 5))",
+    ],
+    "max_pool1d": [
+        "F.max_pool1d(x(2, 3, 7), 2)",
+        "F.max_pool1d(x(3, 7), 3, 1, 1, 2)",
+        "F.max_pool1d(x(2, 3, 7), 3, 2, 1, ceil_mode=True, return_indices=True)",
+        "nn.MaxPool1d(2, return_indices=True)(x(3, 5))",
+        "nn.MaxPool1d(3, 2, 1)(x(2, 3, 5))",
+    ],
+    "avg_pool2d": [
+        "F.avg_pool2d(x(2, 3, 6, 5), 2)",
+        "layer(nn.AvgPool2d(3, 2, 1, ceil_mode=True))(x(2, 3, 6, 5))",
+        "F.avg_pool2d(x(3, 6, 5), (3, 2), 1, (1, 0), True, False)",
+        "nn.AvgPool2d((2, 3), divisor_override=5)(x(2, 4, 6))",
+    ],
+    "avg_pool1d": [
+        "F.avg_pool1d(x(2, 3, 7), 3)",
+        "F.avg_pool1d(x(3, 7), 3, 2, 1, True, False)",
+        "nn.AvgPool1d(2, 1, 1)(x(2, 3, 5))",
+        "nn.AvgPool1d(3, 2, ceil_mode=True, count_include_pad=False)(x(3, 6))",
+    ],
+    "lp_pool": [
+        "F.lp_pool2d(positive(2, 3, 5, 4), 3.0, 2)",
+        "F.lp_pool2d(x(3, 5, 4), 2, (2, 3), 1, True)",
+        "nn.LPPool2d(2, 3, 2, ceil_mode=True)(x(2, 2, 6, 5))",
+        "F.lp_pool1d(x(2, 3, 6), 2, 3, 2)",
+        "nn.LPPool1d(4, 2)(x(3, 5))",
+    ],
+    "adaptive_avg_pool": [
+        "F.adaptive_avg_pool2d(x(2, 3, 5, 4), 1)",
+        "F.adaptive_avg_pool2d(x(2, 3, 6, 4), (3, 2))",
+        "F.adaptive_avg_pool2d(x(2, 3, 5, 7), (3, 4))",
+        "F.adaptive_avg_pool2d(x(3, 3, 4), (5, None))",
+        "nn.AdaptiveAvgPool2d((None, 3))(x(2, 2, 4, 5))",
+        "nn.AdaptiveAvgPool2d(7)(x(2, 2, 4, 9))",
+        "F.adaptive_avg_pool1d(x(2, 3, 7), 3)",
+        "nn.AdaptiveAvgPool1d(1)(x(3, 5))",
+        "nn.AdaptiveAvgPool1d(3)(x(2, 2, 6))",
+    ],
+    "adaptive_max_pool": [
+        "F.adaptive_max_pool2d(x(2, 3, 5, 4), 1)",
+        "F.adaptive_max_pool2d(x(2, 3, 6, 4), (3, 2), True)",
+        "F.adaptive_max_pool2d(x(2, 3, 5, 7), (3, 4), return_indices=True)",
+        "F.adaptive_max_pool2d(x(3, 3, 4), (5, None), True)",
+        "nn.AdaptiveMaxPool2d((None, 3))(x(2, 2, 4, 5))",
+        "nn.AdaptiveMaxPool2d(3, return_indices=True)(x(2, 2, 4, 7))",
+        "F.adaptive_max_pool1d(x(2, 3, 7), 3, True)",
+        "nn.AdaptiveMaxPool1d(2, True)(x(3, 5))",
+        "nn.AdaptiveMaxPool1d(3)(x(2, 2, 6))",
+    ],
+    "max_unpool": [
+        "F.max_unpool2d(*F.max_pool2d(x(2, 3, 6, 4), 2, return_indices=True), 2)",
+        "F.max_unpool2d(*F.max_pool2d(x(3, 6, 5), 2, return_indices=True), 2, output_size=(6, 5))",
+        "nn.MaxUnpool2d((2, 3))(*nn.MaxPool2d((2, 3), return_indices=True)(x(2, 3, 5, 7)), output_size=(5, 7))",
+        "F.max_unpool1d(*F.max_pool1d(x(2, 3, 6), 2, return_indices=True), 2)",
+        "nn.MaxUnpool1d(2)(*nn.MaxPool1d(2, return_indices=True)(x(3, 7)), output_size=(7,))",
+    ],
+}
