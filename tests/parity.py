@@ -170,6 +170,7 @@ def load_vectors(theme):
 
 def write_vectors(theme, torch):
     """Evaluate the expressions of a theme with PyTorch, and store the results."""
+    torch.backends.cuda.enable_flash_sdp(False)  # it has no second derivatives, on the CPU either
     arrays = {}
     for expressions in load_expressions(theme).values():
         for expression in expressions:

@@ -6,9 +6,11 @@
 from . import (
     activation,
     arithmetic,
+    attention,
     drawing,
     dropout,
     elementwise_loss,
+    embedding,
     loss,
     mathematics,
     matrix,

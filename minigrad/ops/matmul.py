@@ -43,7 +43,7 @@ ROWS_PER_TASK = 256  # where the task transposes columns of b, which costs as mu
 
 
 @helper
-def _add_product(tile, acc, a, a_start, am, ak, b, b_start, bk, K, count):
+def add_product(tile, acc, a, a_start, am, ak, b, b_start, bk, K, count):
     """acc[i, j] + the sum over k of a[a_start + i*am + k*ak] * b[b_start + k*bk + j]."""
     if K <= PRODUCTS_PER_PARTIAL_SUM:
         for k in range(K):
@@ -73,7 +73,7 @@ def gemm_kernel(
         n = larger(smaller(start, N - tile.width), 0)
         a_start, b_start = batch * a_batch + m * am, batch * b_batch + n
         acc = broadcast_rows(tile, bias, m * has_bias, has_bias)
-        acc = _add_product(tile, acc, a, a_start, am, ak, b, b_start, bk, K, N - n)
+        acc = add_product(tile, acc, a, a_start, am, ak, b, b_start, bk, K, N - n)
         store(acc, out, (batch * M + m) * N + n, N, N - n)
 
 
@@ -101,7 +101,7 @@ def gemm_columns_kernel(
                 transpose(tile, b, b_start + j * bn + k, bn, panels, panel + k * tile.width + j, tile.width)
     for start in range(chunk * rows, smaller((chunk + 1) * rows, M), tile.rows):
         m = smaller(start, M - tile.rows)
-        acc = _add_product(tile, zeros(tile), a, a_start + m * am, am, ak, panels, panel, tile.width, K, N - n)
+        acc = add_product(tile, zeros(tile), a, a_start + m * am, am, ak, panels, panel, tile.width, K, N - n)
         store(acc, out, (batch * M + m) * N + n, N, N - n)
 
 

@@ -14,18 +14,19 @@ from .promotion import expect_float
 from .reduction import KEPT_PER_TASK, TERMS_PER_PARTIAL_SUM, kept_range, plan_axes
 
 
-def as_three_axes(x, out, axis):
-    """x and `out`, of one layout, as memory (A, B, C) with `axis` in the middle; `out` as a view, to be filled."""
-    order, sizes, *_ = plan_axes(out.shape, out.strides, (axis,))
-    return [memory.contiguous(array.transpose(order)).reshape(sizes) for array in (x, out)]
+def as_three_axes(*arrays, axis):
+    """Arrays as memory (A, B, C) with `axis` in the middle, in the layout of the last, which stays a view, to be filled."""
+    order, sizes, *_ = plan_axes(arrays[-1].shape, arrays[-1].strides, (axis,))
+    return [memory.contiguous(array.transpose(order)).reshape(sizes) for array in arrays]
 
 
 def _run_by(kernel):
-    """The cpu implementation by a kernel of (x, out) with one task for KEPT_PER_TASK elements of C."""
+    """The cpu implementation by a kernel of (*inputs, out) with one task for KEPT_PER_TASK elements of C."""
 
-    def implementation(x, axis, out):
-        x, out = as_three_axes(x, out, axis)
-        kernel.run_small(out.shape[0] * -(-out.shape[2] // KEPT_PER_TASK), out.size, x, out)
+    def implementation(*arguments):
+        *inputs, axis, out = arguments
+        *inputs, out = as_three_axes(*inputs, out, axis=axis)
+        kernel.run_small(out.shape[0] * -(-out.shape[2] // KEPT_PER_TASK), out.size, *inputs, out)
 
     return implementation
 
@@ -99,8 +100,52 @@ def softmax(device, x, *, axis):
 
 @softmax.gradient
 def softmax_gradient(do, g, out, axis):
-    """out * (g - sum(g * out))."""
-    return (lambda: do.mul(out, do.sub(g, do.sum(do.mul(g, out), axes=(axis,), keepdim=True))),)
+    return (lambda: do.softmax_back(g, out, axis=axis),)
+
+
+def softmax_back_numpy(slope, y, axis, out):
+    np.multiply(y, slope - (slope * y).sum(axis, np.float64, keepdims=True), out=out)
+
+
+@kernel
+def softmax_back_kernel(task, slope: Array3, y: Array3, out: Array3):
+    """out = y * (slope - the sum of slope * y over B), for a range of C."""
+    _, B, C = out.shape
+    a, start, stop = kept_range(task, C)
+    for c in range(start, stop):
+        at, total, error = a * B * C + c, const(0, y), const(0, y)
+        for first in range(0, B, TERMS_PER_PARTIAL_SUM):
+            partial = const(0, y)
+            for b in range(first, smaller(first + TERMS_PER_PARTIAL_SUM, B)):
+                partial += slope[at + b * C] * y[at + b * C]
+            total, error = compensated_add(total, error, partial)
+        total = compensated_total(total, error)
+        for b in range(B):
+            out[at + b * C] = y[at + b * C] * (slope[at + b * C] - total)
+
+
+softmax_back_dispatch = Dispatch("softmax_back", softmax_back_numpy, cpu=_run_by(softmax_back_kernel))
+
+
+@op
+def softmax_back(device, slope, y, *, axis):
+    """The gradient of softmax, whose output is y, where `slope` is the gradient of y."""
+    out = memory.empty_like(y)
+    if out.size:
+        slope, y, result = (array if y.ndim else array.reshape(1) for array in (slope, y, out))
+        softmax_back_dispatch[device.type](slope, y, axis, result)
+    return out
+
+
+@softmax_back.gradient
+def softmax_back_gradient(do, g, slope, y, axis):
+    """It is linear in slope, by a symmetric matrix, and quadratic in y."""
+
+    def by_y():
+        sums = [do.sum(do.mul(x, y), axes=(axis,), keepdim=True) for x in (slope, g)]
+        return do.sub(do.mul(g, do.sub(slope, sums[0])), do.mul(slope, sums[1]))
+
+    return lambda: do.softmax_back(g, y, axis=axis), by_y
 
 
 @op

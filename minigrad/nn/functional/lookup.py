@@ -1,11 +1,62 @@
 """Rows of a table by their index."""
 
-from ...errors import DtypeError, ValidationError
-from ...tensors import Tensor, int64
+from ... import ops
+from ...errors import DtypeError, OutOfRangeError, ValidationError
+from ...tape import no_grad
+from ...tensors import Tensor, apply, int64
 from .arguments import expect_tensors
 
-__all__ = ["one_hot"]
+__all__ = ["embedding", "one_hot"]
 __dir__ = __all__.copy
+
+
+def embedding(
+    input: Tensor,
+    weight: Tensor,
+    padding_idx: int | None = None,
+    max_norm: float | None = None,
+    norm_type: float = 2.0,
+    scale_grad_by_freq: bool = False,
+    sparse: bool = False,
+) -> Tensor:
+    """Return the rows of a table with the given numbers.
+
+    input        any shape      whole numbers from 0 to num_embeddings - 1
+    weight       (num_embeddings, embedding_dim)
+    padding_idx  number         of a row that gets no gradient; negative numbers count from the end
+    max_norm     above 0        rows that are read and have a larger norm are first shortened to it, in `weight` itself
+    norm_type    p              of that norm
+    returns      (*input.shape, embedding_dim)
+
+    Raises   DtypeError        the numbers are not whole
+             OutOfRangeError   there is no such row
+             ValidationError   scale_grad_by_freq or sparse, which are not here
+    Example
+    >>> import minigrad as mg
+    >>> embedding(mg.tensor([2, 0]), mg.arange(6.0).reshape(3, 2))
+    tensor([[4., 5.],
+            [0., 1.]])
+    """
+    expect_tensors("embedding", input, weight)
+    if scale_grad_by_freq or sparse:
+        name = "sparse" if sparse else "scale_grad_by_freq"
+        raise ValidationError(f"embedding: {name}=True is not supported; gradients are dense sums")
+    skip = -1
+    if padding_idx is not None:
+        skip = padding_idx + len(weight) if padding_idx < 0 else padding_idx
+        if not 0 <= skip < len(weight):
+            raise OutOfRangeError(f"embedding: padding_idx is {padding_idx}, the weight has {len(weight)} rows")
+    if max_norm is not None:
+        _shorten_rows(weight, input, max_norm, norm_type)
+    return apply(ops.embedding, weight, input, skip=skip)
+
+
+@no_grad()
+def _shorten_rows(weight: Tensor, ids: Tensor, max_norm: float, p: float) -> None:
+    flat = ids.reshape(-1)
+    rows = weight[flat]
+    norms = (rows.abs() ** p).sum(1, keepdim=True) ** (1 / p)
+    weight[flat] = (norms > max_norm).where(rows * (max_norm / (norms + 1e-7)), rows)
 
 
 def one_hot(input: Tensor, num_classes: int = -1) -> Tensor:

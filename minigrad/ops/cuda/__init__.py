@@ -7,9 +7,11 @@ Element-wise operations need none: their kernels are generated from the formulas
 from ...runtime.cuda.elementwise import elementwise
 from ..op import IMPLEMENTERS
 from . import (
+    attention,
     axis_sums,
     conv2d,
     drawing,
+    embedding,
     images,
     loss,
     matmul,

@@ -1,0 +1,35 @@
+"""Interpolation and pixel shuffle."""
+
+EXPRESSIONS = {
+    "interpolate": [
+        "F.interpolate(x(2, 2, 3, 4), size=(5, 7))",
+        "F.interpolate(x(1, 2, 3, 4), scale_factor=2)",
+        "F.interpolate(x(1, 2, 7, 5), scale_factor=(0.6, 1.7))",
+        "F.interpolate(x(1, 2, 7, 5), scale_factor=0.5, recompute_scale_factor=True)",
+        "F.interpolate(x(1, 2, 7), 3, mode='nearest-exact')",
+        "F.interpolate(x(1, 2, 3, 4), (5, 9), mode='nearest-exact')",
+        "F.interpolate(x(2, 2, 5), size=8, mode='linear')",
+        "F.interpolate(x(2, 2, 5), scale_factor=2.3, mode='linear', align_corners=True)",
+        "F.interpolate(x(1, 2, 3, 4), size=(6, 3), mode='bilinear')",
+        "F.interpolate(x(1, 2, 3, 4), scale_factor=1.7, mode='bilinear', align_corners=False)",
+        "F.interpolate(x(1, 2, 3, 4), scale_factor=1.7, mode='bilinear', recompute_scale_factor=True)",
+        "F.interpolate(x(1, 2, 3, 4), size=(1, 8), mode='bilinear', align_corners=True)",
+        "F.interpolate(x(1, 1, 4, 4), size=(4, 4), mode='bilinear')",
+        "F.interpolate(x(1, 1, 4, 5), size=(7, 3), mode='bicubic')",
+        "F.interpolate(x(1, 1, 4, 5), scale_factor=1.6, mode='bicubic', align_corners=True)",
+        "F.interpolate(x(1, 2, 5, 6), size=(3, 4), mode='area')",
+        "F.interpolate(x(1, 2, 6), 4, mode='area')",
+        "F.interpolate(x(0, 2, 3, 4), size=5)",
+    ],
+    "upsample": ["F.upsample(x(1, 2, 3, 4), scale_factor=2, mode='bilinear', align_corners=True)"],
+    "Upsample": [
+        "layer(nn.Upsample(scale_factor=2, mode='bilinear', align_corners=True))(x(1, 2, 3, 4))",
+        "layer(nn.Upsample((4, 6)))(x(1, 2, 3, 4))",
+    ],
+    "UpsamplingNearest2d": ["nn.UpsamplingNearest2d(scale_factor=3)(x(1, 2, 3, 4))"],
+    "UpsamplingBilinear2d": ["nn.UpsamplingBilinear2d(size=(5, 6))(x(1, 2, 3, 4))"],
+    "pixel_shuffle": ["F.pixel_shuffle(x(2, 8, 3, 2), 2)", "F.pixel_shuffle(x(9, 1, 2), 3)"],
+    "pixel_unshuffle": ["F.pixel_unshuffle(x(2, 2, 4, 6), 2)"],
+    "PixelShuffle": ["layer(nn.PixelShuffle(2))(x(1, 4, 2, 3))"],
+    "PixelUnshuffle": ["layer(nn.PixelUnshuffle(2))(x(1, 1, 2, 4))"],
+}
