@@ -7,8 +7,7 @@ from ..creation import cat, zeros
 from ..errors import ShapeError, ValidationError
 from ..runtime.device import device as Device
 from ..tensors import Tensor, float32
-from . import functional as F
-from . import init
+from . import functional as F, init
 from .dense import Linear
 from .functional.attention import as_additive, attention_weights
 from .module import Module
@@ -127,7 +126,9 @@ class MultiheadAttention(Module):
         elif self.batch_first:
             query, key, value = query.transpose(0, 1), key.transpose(0, 1), value.transpose(0, 1)
         L, N, E = query.shape
-        q, k, v = [x.reshape(len(x), N, self.num_heads, -1).permute(1, 2, 0, 3) for x in self._project(query, key, value)]
+        q, k, v = [
+            x.reshape(len(x), N, self.num_heads, -1).permute(1, 2, 0, 3) for x in self._project(query, key, value)
+        ]
         mask = self._add_masks(attn_mask, key_padding_mask, q, len(key), k.shape[2] - len(key), batched)
         weights = F.dropout(attention_weights(q, k, mask), self.dropout, self.training)
         out = self.out_proj((weights @ v).permute(2, 0, 1, 3).reshape(L, N, E))

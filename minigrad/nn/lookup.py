@@ -8,8 +8,7 @@ from ..errors import OutOfRangeError, ShapeError
 from ..runtime.device import device as Device
 from ..tape import no_grad
 from ..tensors import Tensor, float32
-from . import functional as F
-from . import init
+from . import functional as F, init
 from .layer import Layer
 from .parameter import Parameter
 
