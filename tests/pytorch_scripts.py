@@ -1,18 +1,18 @@
 """Small programs written for PyTorch, and how they are run with either library.
 
-Each file of scripts/ is what somebody would write for PyTorch: its import lines say `torch`.  `load` runs it as it is, or
-with these lines changed to minigrad and nothing else, which is what the README tells a user to do.
+Each file of scripts/ is what somebody would write for PyTorch: its import lines say `torch`.  `load` runs it as it is,
+or with these lines changed to minigrad and nothing else, which is what the README tells a user to do.
 
 A script has a function main(given), where `given` brings what must be equal in both libraries:
 
     given.images(8, 1, 28, 28)   numbers of about normal distribution
     given.unit(8, 4)             numbers between 0 and 1
     given.labels(10, 8)          8 whole numbers from 0 to 9
-    given.fill(model)            the model with weights that depend only on their names and shapes, in the dtype of the run
+    given.fill(model)            the model with weights that depend only on names and shapes, in the dtype of the run
     given.record(loss=loss)      numbers to compare
     given.finish(model, *inputs) records gradients, state and the output in eval mode; saves, loads, and compares
 
-    python tests/pytorch_scripts.py [name ...]   in an environment with PyTorch, writes its numbers to vectors/scripts.npz
+    python tests/pytorch_scripts.py [name ...]   in an environment with PyTorch, writes vectors/scripts.npz
 """
 
 import importlib

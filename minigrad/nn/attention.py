@@ -74,7 +74,8 @@ class MultiheadAttention(Module):
         self.head_dim = E // num_heads
         if self.head_dim * num_heads != E:
             raise ValidationError(f"MultiheadAttention: embed_dim {E} is not a multiple of num_heads {num_heads}")
-        self.dropout = number_in_range("MultiheadAttention", "dropout", dropout, 0, 1)
+        number_in_range("MultiheadAttention", "dropout", dropout, 0, 1)
+        self.dropout = dropout
         self.kdim, self.vdim = kdim or E, vdim or E
         self.batch_first, self.add_zero_attn = batch_first, add_zero_attn
 

@@ -15,7 +15,7 @@ from .reduction import KEPT_PER_TASK, TERMS_PER_PARTIAL_SUM, kept_range, plan_ax
 
 
 def as_three_axes(*arrays, axis):
-    """Arrays as memory (A, B, C) with `axis` in the middle, in the layout of the last, which stays a view, to be filled."""
+    """Arrays as memory (A, B, C), `axis` in the middle; the last gives the layout and stays a view, to be filled."""
     order, sizes, *_ = plan_axes(arrays[-1].shape, arrays[-1].strides, (axis,))
     return [memory.contiguous(array.transpose(order)).reshape(sizes) for array in arrays]
 

@@ -56,7 +56,7 @@ def _shorten_rows(weight: Tensor, ids: Tensor, max_norm: float, p: float) -> Non
     flat = ids.reshape(-1)
     rows = weight[flat]
     norms = (rows.abs() ** p).sum(1, keepdim=True) ** (1 / p)
-    weight[flat] = (norms > max_norm).where(rows * (max_norm / (norms + 1e-7)), rows)
+    weight[flat] = rows.where(norms <= max_norm, rows * (max_norm / (norms + 1e-7)))
 
 
 def one_hot(input: Tensor, num_classes: int = -1) -> Tensor:

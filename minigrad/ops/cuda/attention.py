@@ -1,4 +1,4 @@
-"""Attention weights on the GPU: a matrix product, and then a thread for each query; the formula is in ../attention.py."""
+"""Attention weights on the GPU: a matrix product, then a thread for each query; the formula is in ../attention.py."""
 
 from ...runtime import memory
 from ...runtime.cuda.driver import cuda
