@@ -7,7 +7,7 @@ EXPRESSIONS = {
         "F.scaled_dot_product_attention(x(2, 2, 4, 3), x(2, 2, 4, 3), x(2, 2, 4, 3), is_causal=True)",
         "F.scaled_dot_product_attention(x(2, 3, 4), x(2, 5, 4), x(2, 5, 2), attn_mask=x(3, 5))",
         "F.scaled_dot_product_attention(x(2, 3, 4), x(2, 5, 4), x(2, 5, 2), bools(2, 3, 5))",
-        "F.scaled_dot_product_attention(x(2, 3, 4), x(2, 5, 4), x(2, 5, 2), const([[True] * 5, [False] * 5, [True] * 5]))",
+        "F.scaled_dot_product_attention(x(2, 4), x(3, 4), x(3, 2), const([[True] * 3, [False] * 3]))",
         "F.scaled_dot_product_attention(x(1, 4, 3, 2), x(1, 2, 5, 2), x(1, 2, 5, 2), enable_gqa=True)",
         "F.scaled_dot_product_attention(x(2, 0, 4), x(2, 5, 4), x(2, 5, 2))",
     ],
@@ -17,7 +17,7 @@ EXPRESSIONS = {
         "layer(nn.MultiheadAttention(4, 2, kdim=3, vdim=5))(x(2, 2, 4), x(3, 2, 3), x(3, 2, 5))",
         "layer(nn.MultiheadAttention(4, 2, add_bias_kv=True))(x(2, 4), x(3, 4), x(3, 4), average_attn_weights=False)",
         "layer(nn.MultiheadAttention(4, 1, add_zero_attn=True))(x(2, 2, 4), x(3, 2, 4), x(3, 2, 4), const("
-        "[[False, True, False], [False, False, True]]), attn_mask=const([[False, False, True], [False, False, False]]))",
+        "[[False, True, False], [False, False, True]]), attn_mask=const([[False, False, True], [False] * 3]))",
         "layer(nn.MultiheadAttention(4, 2))(x(2, 2, 4), x(3, 2, 4), x(3, 2, 4), attn_mask=x(4, 2, 3))",
         "layer(nn.MultiheadAttention(4, 2, dropout=0.5)).eval()(x(2, 4), x(3, 4), x(3, 4), need_weights=False)[0]",
     ],
