@@ -1,6 +1,6 @@
-"""Weighted sums along one axis: margins that repeat pixels, and means of windows of different sizes.
+"""Weighted sums along one axis: margins that repeat pixels, means of windows of different sizes, interpolation.
 
-    out[i] = the mean of x[j] over the sources j of output i, along the axis
+    out[i] = the sum of weight * x[j] over the sources j of output i, along the axis
 
 `terms` names the sources: (rule, size, ...), see RULES.  Transposed, the same products make the gradient: x[j] collects
 from every output i whose source it is.
@@ -39,12 +39,48 @@ def _equal_windows(size, count):
     return [[window[min(k, len(window) - 1)]] for window in windows for k in range(longest)]
 
 
-RULES = {  # the sources of each output
+def _places(size, count, factor, align_corners):
+    """The places of `count` outputs among `size` pixels, whose centres are the whole numbers."""
+    if align_corners:
+        return np.arange(count) * ((size - 1) / (count - 1) if count > 1 else 0.0)
+    return (np.arange(count) + 0.5) * (1 / factor if factor else size / count) - 0.5
+
+
+def _nearest(shift):
+    def rule(size, count, factor):
+        step = np.float32(1 / factor if factor else size / count)  # a place near a border is rounded as in PyTorch
+        places = (np.arange(count, dtype=np.float32) + np.float32(shift)) * step
+        return np.minimum(places.astype(np.int64), size - 1)[:, None]
+
+    return rule
+
+
+def _linear(size, count, factor, align_corners):
+    places = np.maximum(_places(size, count, factor, align_corners), 0)
+    left = np.minimum(places.astype(np.int64), size - 1)
+    share = np.minimum(places - left, 1)
+    return np.stack([left, np.minimum(left + 1, size - 1)], 1), np.stack([1 - share, share], 1)
+
+
+def _cubic(size, count, factor, align_corners):
+    """Keys' kernel with a = -0.75, on the four pixels around each place."""
+    places = _places(size, count, factor, align_corners)
+    sources = np.floor(places).astype(np.int64)[:, None] + np.arange(-1, 3)
+    d, a = abs(places[:, None] - sources), -0.75
+    near, far = ((a + 2) * d - (a + 3)) * d * d + 1, ((d - 5) * d + 8) * d * a - 4 * a
+    return sources.clip(0, size - 1), np.where(d <= 1, near, far)
+
+
+RULES = {  # the sources of each output, whose mean it is; or (sources, weights)
     "reflect": lambda size, before, after: (size - 1 - abs(size - 1 - abs(np.arange(-before, size + after))))[:, None],
     "replicate": lambda size, before, after: np.arange(-before, size + after).clip(0, size - 1)[:, None],
     "circular": _repeat,
     "windows": adaptive_windows,
     "equal windows": _equal_windows,
+    "nearest": _nearest(0),
+    "nearest-exact": _nearest(0.5),
+    "linear": _linear,
+    "cubic": _cubic,
 }
 
 
@@ -52,9 +88,11 @@ RULES = {  # the sources of each output
 def build_terms(terms, transposed, dtype):
     """The products of each output as (starts, sources, weights): those of output i are starts[i] to starts[i + 1]."""
     rule, size, *numbers = terms
-    sources = RULES[rule](size, *numbers)
-    counts = np.array([len(found) for found in sources])
-    i, j, weights = np.repeat(np.arange(len(counts)), counts), np.concatenate(sources), np.repeat(1 / counts, counts)
+    found = RULES[rule](size, *numbers)
+    sources, weights = found if isinstance(found, tuple) else (found, None)
+    counts = np.array([len(places) for places in sources])
+    i, j = np.repeat(np.arange(len(counts)), counts), np.concatenate(sources)
+    weights = np.repeat(1 / counts, counts) if weights is None else weights.reshape(-1)
     if transposed:
         order = np.argsort(j, kind="stable")
         i, j, weights = j[order], i[order], weights[order]

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from math import floor
 from typing import Any
 
+import numpy as np
+
 from ... import ops
 from ...checks import whole_number
 from ...errors import ShapeError, ValidationError
@@ -57,7 +59,8 @@ def interpolate(
     tensor([[[0., 1., 3., 4.]]])
     """
     expect_tensors("interpolate", input)
-    expect_float("interpolate", input.array)
+    if input.dtype != np.uint8 or "nearest" not in mode:
+        expect_float("interpolate", input.array)
     _check_mode(input, mode, align_corners, antialias)
     old = input.shape[2:]
     new, factors = _sizes(old, size, scale_factor)
