@@ -10,7 +10,6 @@ from . import (
     drawing,
     dropout,
     elementwise_loss,
-    embedding,
     loss,
     mathematics,
     matrix,
@@ -24,6 +23,7 @@ from . import (
 )
 from .axis_sums import axis_sums
 from .conv2d import conv2d
+from .embedding import embedding
 from .matmul import matmul
 from .op import OPS, Op
 from .softmax import softmax

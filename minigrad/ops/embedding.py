@@ -61,9 +61,7 @@ def _flat(ids):
 
 
 def _out_of_range(number, rows):
-    return OutOfRangeError(
-        f"embedding: there is no row {number}, the weight has {rows}; use numbers from 0 to {rows - 1}"
-    )
+    return OutOfRangeError(f"embedding: no row {number}, the weight has {rows}; use numbers from 0 to {rows - 1}")
 
 
 @embedding.gradient

@@ -87,7 +87,7 @@ def _check_mode(x: Tensor, mode: str, align_corners: bool | None, antialias: boo
         raise ShapeError(f"interpolate: x {x.shape} has no channels or no pixels; give it some")
     if align_corners is not None and mode not in WITH_CORNERS:
         raise ValidationError(
-            f"interpolate: align_corners is for {', '.join(WITH_CORNERS)}, mode is {mode!r}; leave it out"
+            f"interpolate: mode is {mode!r}, align_corners is for {', '.join(WITH_CORNERS)}; leave it out"
         )
     if antialias:
         raise ValidationError("interpolate: antialias=True is not supported; blur the images first, or use mode='area'")
@@ -101,7 +101,7 @@ def _sizes(old: tuple[int, ...], size: Any, scale_factor: Any) -> tuple[tuple[in
     numbers = tuple(given) if isinstance(given, list | tuple) else (given,) * len(old)
     if len(numbers) != len(old) or any(isinstance(number, bool) or not number > 0 for number in numbers):
         raise ValidationError(
-            f"interpolate: {name} is {given!r}; give one number above 0, or one for each of {len(old)} sides"
+            f"interpolate: {name} is {given!r}; give one number above 0, or {len(old)}, one for each side"
         )
     if scale_factor is None:
         return tuple(map(int, numbers)), [None] * len(old)
@@ -157,9 +157,7 @@ def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor:
     r = _check_factor("pixel_unshuffle", input, downscale_factor)
     *lead, C, H, W = input.shape
     if H % r or W % r:
-        raise ShapeError(
-            f"pixel_unshuffle: images of {H} x {W} are not a multiple of {r}; use another downscale_factor"
-        )
+        raise ShapeError(f"pixel_unshuffle: {H} x {W} pixels are not a multiple of {r}; use another downscale_factor")
     blocks = input.reshape(-1, C, H // r, r, W // r, r).permute(0, 1, 3, 5, 2, 4)
     return blocks.reshape(*lead, C * r * r, H // r, W // r)
 
