@@ -155,6 +155,23 @@ def test_a_lazy_layer_becomes_the_ordinary_one():
     optim.SGD(model.parameters(), lr=0.1)
 
 
+@pytest.mark.parametrize(
+    "lazy, plain",
+    [
+        (lambda: nn.LazyConv1d(4, 3, groups=2), lambda: nn.Conv1d(4, 4, 3, groups=2)),
+        (lambda: nn.LazyConvTranspose1d(4, 3), lambda: nn.ConvTranspose1d(4, 4, 3)),
+        (lambda: nn.LazyConvTranspose2d(6, 3, groups=2), lambda: nn.ConvTranspose2d(4, 6, 3, groups=2)),
+    ],
+)
+def test_lazy_convolutions_take_their_channels_from_a_batch_or_a_state(lazy, plain):
+    x = mg.randn(2, 4, 7) if "1d" in repr(plain()) else mg.randn(2, 4, 7, 7)
+    first, second, expected = lazy(), lazy(), plain()
+    first(x)
+    second.load_state_dict(expected.state_dict())
+    assert repr(first) == repr(second) == repr(expected)
+    np.testing.assert_array_equal(second(x).detach().numpy(), expected(x).detach().numpy())
+
+
 def test_a_lazy_model_loads_a_state():
     plain = nn.Sequential(nn.Conv2d(4, 6, 3, groups=2), nn.BatchNorm2d(6, affine=False), nn.Flatten(), nn.Linear(54, 3))
     lazy = nn.Sequential(

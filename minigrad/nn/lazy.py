@@ -7,14 +7,14 @@ from typing import Any
 from ..errors import ShapeError
 from ..tape import no_grad
 from ..tensors import Tensor
-from .convolution import Conv2d
+from .convolution import Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d
 from .dense import Linear
 from .module import Module
 from .normalization import BatchNorm1d, BatchNorm2d, InstanceNorm2d
 from .parameter import Uninitialized, UninitializedBuffer, UninitializedParameter
 
-__all__ = ["LazyBatchNorm1d", "LazyBatchNorm2d", "LazyConv2d", "LazyInstanceNorm2d", "LazyLinear"]
-__all__ += ["UninitializedBuffer", "UninitializedParameter"]
+__all__ = ["LazyBatchNorm1d", "LazyBatchNorm2d", "LazyConv1d", "LazyConv2d", "LazyConvTranspose1d"]
+__all__ += ["LazyConvTranspose2d", "LazyInstanceNorm2d", "LazyLinear", "UninitializedBuffer", "UninitializedParameter"]
 __dir__ = __all__.copy
 
 
@@ -92,6 +92,24 @@ class LazyConv2d(_Lazy, Conv2d):
     """Conv2d without in_channels, as LazyLinear."""
 
     _axis, _dims = -3, (3, 4)
+
+
+class LazyConv1d(_Lazy, Conv1d):
+    """Conv1d without in_channels, as LazyLinear."""
+
+    _axis, _dims = -2, (2, 3)
+
+
+class LazyConvTranspose1d(_Lazy, ConvTranspose1d):
+    """ConvTranspose1d without in_channels, as LazyLinear."""
+
+    _axis, _dims, _weight_axis = -2, (2, 3), 0
+
+
+class LazyConvTranspose2d(_Lazy, ConvTranspose2d):
+    """ConvTranspose2d without in_channels, as LazyLinear."""
+
+    _axis, _dims, _weight_axis = -3, (3, 4), 0
 
 
 class _LazyNorm(_Lazy):
