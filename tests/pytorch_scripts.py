@@ -17,6 +17,8 @@ A script has a function main(given), where `given` brings what must be equal in 
 
 import importlib
 import io
+import json
+import math
 import re
 import sys
 import types
@@ -133,13 +135,17 @@ def load_vectors():
     """Return PyTorch's stored numbers: {script: {name: array}}."""
     found = {}
     with np.load(VECTORS) as stored:
-        for key in stored.files:
-            script, _, name = key.partition(": ")
-            found.setdefault(script, {})[name] = stored[key]
+        for script in stored.files:
+            if not script.endswith(" names"):
+                shapes = json.loads(str(stored[f"{script} names"]))
+                arrays = np.split(stored[script], np.cumsum([math.prod(shape) for shape in shapes.values()])[:-1])
+                pairs = zip(shapes.items(), arrays, strict=True)
+                found[script] = {name: array.reshape(shape) for (name, shape), array in pairs}
     return found
 
 
 def write_vectors(names):
+    """Store all numbers of a script as one array, beside their names and shapes: an array for each would be large."""
     import torch
 
     torch.set_num_threads(1)
@@ -147,7 +153,12 @@ def write_vectors(names):
     kept = {name: numbers for name, numbers in kept.items() if name in NAMES}
     for name in names:
         kept[name] = run(name, "torch")
-    arrays = {f"{script}: {name}": array for script in sorted(kept) for name, array in kept[script].items()}
+    arrays = {}
+    for script in sorted(kept):
+        flat = np.concatenate([np.asarray(array, dtype=float).reshape(-1) for array in kept[script].values()])
+        assert np.isfinite(flat).all(), script
+        arrays[script] = flat
+        arrays[f"{script} names"] = json.dumps({name: np.shape(array) for name, array in kept[script].items()})
     np.savez_compressed(VECTORS, **arrays)
 
 

@@ -1,4 +1,4 @@
-"""A narrow AlexNet: two nn.Sequential, adaptive pooling, dropout, a scheduler that multiplies by gamma at milestones."""
+"""A narrow AlexNet: two nn.Sequential, normalisation of responses, dropout, MultiStepLR."""
 
 import torch
 import torch.nn as nn

@@ -20,9 +20,7 @@ def make_net(width, classes=6):
 
 
 def loss_kd(outputs, teacher_outputs, labels, alpha=0.9, T=4.0):
-    soft = nn.KLDivLoss(reduction="batchmean")(
-        F.log_softmax(outputs / T, dim=1), F.softmax(teacher_outputs / T, dim=1)
-    )
+    soft = nn.KLDivLoss(reduction="batchmean")(F.log_softmax(outputs / T, dim=1), F.softmax(teacher_outputs / T, dim=1))
     return soft * (alpha * T * T) + F.cross_entropy(outputs, labels) * (1.0 - alpha)
 
 

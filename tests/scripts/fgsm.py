@@ -52,7 +52,9 @@ def main(given):
         given.record(loss=[k[0] for k in kept], accuracy=acc, predicted=[k[1] for k in kept])
         given.record(rows=[k[2][::4, ::4] for k in kept])
     delta = pgd(model, x, y)
-    given.record(delta=delta.abs().amax(dim=(1, 2, 3)), row=delta[:, 0, 3], loss_pgd=F.cross_entropy(model(x + delta), y))
+    given.record(
+        delta=delta.abs().amax(dim=(1, 2, 3)), row=delta[:, 0, 3], loss_pgd=F.cross_entropy(model(x + delta), y)
+    )
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
     model.train()
     loss = F.nll_loss(model(x + delta), y)

@@ -1,4 +1,4 @@
-"""LeNet in the manner of a textbook: lazy layers, a dry run that prints shapes, an accumulator, initial values after."""
+"""LeNet in the manner of a textbook: lazy layers, a dry run for the shapes, then initial values."""
 
 import torch
 from torch import nn
@@ -68,6 +68,6 @@ def main(given):
         trainer.zero_grad()
         l.mean().backward()
         trainer.step()
-        metric.add(l.sum(), (y_hat.argmax(dim=1) == y).sum(), y.numel())
+        metric.add(l.detach().sum(), (y_hat.argmax(dim=1) == y).sum(), y.numel())
         given.record(loss=metric[0] / metric[2], accuracy=metric[1] / metric[2])
     given.finish(model, given.images(2, 1, 16, 16))

@@ -1,4 +1,4 @@
-"""A first classifier of small colour images, with the loop, the prints and the accuracy per class of a short tutorial."""
+"""A first classifier of small colour images, with the loop and the accuracy per class of a tutorial."""
 
 import torch
 import torch.nn as nn
