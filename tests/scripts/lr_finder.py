@@ -51,7 +51,7 @@ class LRFinder:
 def main(given):
     model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU6(), nn.Flatten(), nn.LazyLinear(5))
     images = given.images(12, 1, 8, 8)
-    model(images[:1].float())
+    model.eval()(images[:1].float())  # gives the lazy layer its size
     model = given.fill(model)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
     batches = list(zip(images.split(3), given.labels(5, 12).split(3), strict=True))

@@ -47,7 +47,7 @@ def main(given):
         loss.backward()
         optimizer.step()
         table = confusion(output.argmax(1), masks, 4)
-        recall = table.diag().float() / table.sum(1)
+        recall = table.diag().double() / table.sum(1)
         given.record(loss=loss.item(), recall=recall.mean().item())
         scheduler.step(loss.item())
         given.record(lr=optimizer.param_groups[0]["lr"])
