@@ -9,7 +9,7 @@ from torch.optim.lr_scheduler import OneCycleLR
 
 def conv_block(inputs, outputs, pool=False):
     layers = [nn.Conv2d(inputs, outputs, kernel_size=3, padding=1, bias=False)]
-    layers += [nn.BatchNorm2d(outputs), nn.CELU(alpha=0.3, inplace=True)]
+    layers += [nn.BatchNorm2d(outputs), nn.CELU(alpha=0.5, inplace=True)]
     if pool:
         layers.append(nn.MaxPool2d(2))
     return nn.Sequential(*layers)
