@@ -59,4 +59,7 @@ def main(given):
     with torch.no_grad():
         embedded = F.normalize(net.embed(first), p=2, dim=1)
         given.record(similar=F.cosine_similarity(embedded[:1], embedded), distances=torch.cdist(embedded, embedded))
+        distance = F.pairwise_distance(*net(first, second))
+        hits = torch.cumsum(label.flatten()[torch.argsort(distance, descending=True)], dim=0)
+        given.record(precision=hits / torch.arange(1, len(hits) + 1))
     given.finish(net, first[:2], second[:2])
