@@ -5,7 +5,7 @@ import pytest
 from pytorch_scripts import NAMES, load_vectors, run
 
 VECTORS = load_vectors()
-IN_FLOAT32 = ("mnist", "resnet20", "text_cnn", "unet", "vae", "vision_transformer")  # each takes kernels for another dtype
+IN_FLOAT32 = ("mnist", "resnet20", "text_cnn", "unet", "vae", "vision_transformer")  # each compiles kernels again
 
 
 def assert_close(found, expected, tolerance):
