@@ -42,8 +42,8 @@ def recurrence_kernel(task, a: Array3, b: Array3, has_a, reverse, out: Array3):
 
 
 def recurrence_cpu(a, b, axis, reverse, out):
-    factors = None if a is None else as_three_axes(a, out, axis)[0]
-    b, out = as_three_axes(b, out, axis)
+    factors = None if a is None else as_three_axes(a, out, axis=axis)[0]
+    b, out = as_three_axes(b, out, axis=axis)
     tasks, has_a = out.shape[0] * -(-out.shape[2] // KEPT_PER_TASK), a is not None
     recurrence_kernel.run_small(tasks, out.size, factors if has_a else b, b, int(has_a), int(reverse), out)
 

@@ -28,8 +28,8 @@ def recurrence_kernel(a, b, out, AC, B, C, has_a, reverse):
 
 @recurrence_dispatch.register("cuda")
 def recurrence_cuda(a, b, axis, reverse, out):
-    factors = None if a is None else as_three_axes(a, out, axis)[0].reshape(-1)
-    b, out = as_three_axes(b, out, axis)
+    factors = None if a is None else as_three_axes(a, out, axis=axis)[0].reshape(-1)
+    b, out = as_three_axes(b, out, axis=axis)
     A, B, C = out.shape
     terms, has_a = b.reshape(-1), a is not None
     flat = factors if has_a else terms, terms, out.reshape(-1)
