@@ -57,7 +57,7 @@ hardtanh = activation(
     "hardtanh",
     "hardtanh",
     formula=lambda x, low, high: low if x < low else high if x > high else x,
-    backward=lambda g, x, low, high: g if x > low and x < high else const(0, g),
+    backward=lambda g, x, low, high: g if (x > low) & (x < high) else const(0, g),
     reference=np.clip,
     reference_backward=lambda g, x, low, high: np.where((x > low) & (x < high), g, 0),
 )

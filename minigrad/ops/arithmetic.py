@@ -113,8 +113,8 @@ def pow_gradient(do, g, a, b, out):
 
 # ---- maximum, minimum, abs, clip
 
-maximum = binary("maximum", lambda a, b: a if a > b or a != a else b, np.maximum)
-minimum = binary("minimum", lambda a, b: a if a < b or a != a else b, np.minimum)
+maximum = binary("maximum", lambda a, b: a if (a > b) | (a != a) else b, np.maximum)
+minimum = binary("minimum", lambda a, b: a if (a < b) | (a != a) else b, np.minimum)
 abs_ = unary("abs", lambda a: abs(a), np.absolute, keep_dtype)
 
 
@@ -141,8 +141,8 @@ def abs_gradient(do, g, a):
 
 
 def _clip(a, low, high):
-    raised = a if a >= low or a != a else low
-    return raised if raised <= high or raised != raised else high
+    raised = a if (a >= low) | (a != a) else low
+    return raised if (raised <= high) | (raised != raised) else high
 
 
 clip_dispatch = Dispatch("clip", fill_by(np.clip), formula=_clip)

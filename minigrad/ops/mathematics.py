@@ -147,8 +147,8 @@ sign = unary(
     keep_dtype,
     derivative=lambda do, g: _zero(do, g),
 )
-fmax = binary("fmax", lambda a, b: a if a >= b or b != b else b, np.fmax)
-fmin = binary("fmin", lambda a, b: a if a <= b or b != b else b, np.fmin)
+fmax = binary("fmax", lambda a, b: a if (a >= b) | (b != b) else b, np.fmax)
+fmin = binary("fmin", lambda a, b: a if (a <= b) | (b != b) else b, np.fmin)
 
 
 @fmax.gradient
