@@ -7,7 +7,7 @@ mg.viz are imported on first use.
 import importlib
 from typing import TYPE_CHECKING
 
-from numpy import dtype
+import numpy as np
 
 from . import amp, autograd, backends, creation, cuda, dtypes, errors, functions, jit, linalg, random, testing
 from .amp import autocast
@@ -27,12 +27,12 @@ from .runtime.threads import get_num_threads, set_flush_denormal, set_num_thread
 from .serialization import load, save
 from .shapes import Size
 from .tape import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
-from .tensors import Tensor, bool_ as bool, float32, float64, int32, int64, tensor, uint8
+from .tensors import Tensor, bool_ as bool, dtype, float32, float64, int32, int64, tensor, uint8
 
 __version__ = "0.1.0"  # the only place: pyproject.toml reads it here
 torch_version = "2.13.0"  # whose names and results minigrad has, for scripts that compare torch.__version__
 
-float16, bfloat16 = dtype("float16"), "bfloat16"  # for the arguments of autocast; tensors refuse them by name
+float16, bfloat16 = np.dtype("float16"), "bfloat16"  # for the arguments of autocast; tensors refuse them by name
 
 LATER = ("data", "datasets", "models", "nn", "optim", "utils", "viz")  # viz alone takes as long as the rest
 

@@ -22,6 +22,7 @@ from weakref import ref
 import numpy as np
 
 from .dependency import Dependency, Identity, change_count, changed_parts, snapshot
+from .element_type import dtype
 from .errors import GraphError, ValidationError
 from .random import get_rng_state, set_rng_state
 from .runtime import fork
@@ -286,7 +287,7 @@ def _tensors_in(value: Any) -> list[Tensor]:
     return found
 
 
-PLAIN = (bool, int, float, complex, str, bytes, type(None), np.generic, np.dtype, range, slice)
+PLAIN = (bool, int, float, complex, str, bytes, type(None), np.generic, np.dtype, dtype, range, slice)
 
 
 def _refuse_opaque(value: Any) -> None:

@@ -22,6 +22,7 @@ import safetensors
 import safetensors.numpy
 
 from .checks import type_with_article
+from .element_type import dtype
 from .errors import DataError, DtypeError, ValidationError
 from .module_files import as_parameter, find_name, module_state, name_of, new_module
 from .names import warn_once
@@ -228,8 +229,8 @@ def _describe(value: Any, path: tuple[Any, ...], arrays: dict[str, np.ndarray], 
         return _check_digits(value, path)
     if value is None or isinstance(value, float | str):
         return value
-    if seen and isinstance(value, np.dtype | Device):
-        return {"dtype" if isinstance(value, np.dtype) else "device": str(value)}
+    if seen and isinstance(value, np.dtype | dtype | Device):
+        return {"device" if isinstance(value, Device) else "dtype": str(value)}
     if seen and callable(value) and name_of(value):
         return {"name": name_of(value)}
     raise DtypeError(
@@ -277,7 +278,7 @@ def _rebuild(description: Any, tensors: dict[str, Tensor], classes: Iterable[Any
     """Return the object that _describe() described."""
     made: dict[Any, Any] = {}  # parameters by name, modules by number
     plain: dict[str, Any] = {"list": list, "tuple": tuple, "set": set}
-    named: dict[str, Any] = {"dtype": np.dtype, "device": Device, "name": partial(find_name, classes=classes)}
+    named: dict[str, Any] = {"dtype": dtype, "device": Device, "name": partial(find_name, classes=classes)}
 
     def build(description: Any) -> Any:
         if not isinstance(description, dict):

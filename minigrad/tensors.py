@@ -19,6 +19,7 @@ import numpy as np
 
 from . import ops, shapes
 from .dependency import Dependency, Identity, changed, snapshot
+from .element_type import TYPES, bool_, dtype, float32, float64, int32, int64, uint8
 from .errors import DeviceError, DtypeError, GraphError, ShapeError, ValidationError
 from .methods import (
     Differentiation,
@@ -44,9 +45,6 @@ from .runtime.threads import IDLE, local
 from .storage import DETACHED, FOLLOWS, UNRECORDED, Alias, Storage, overlaps_itself
 from .tape import Node, enable_grad, mode, no_grad, run_hooks, walk_back
 
-float32, float64 = np.dtype(np.float32), np.dtype(np.float64)
-int64, int32, uint8 = np.dtype(np.int64), np.dtype(np.int32), np.dtype(np.uint8)
-bool_ = np.dtype(np.bool_)
 PRINTED: dict[str, Any] = {"threshold": 1000, "precision": 4}  # of np.array2string; see set_printoptions
 DTYPES = (float32, float64, int64, int32, uint8, bool_)
 # names of the builtins for use in the class, where float, int and bool are methods
@@ -121,9 +119,10 @@ class Tensor(
         return self.array.ndim
 
     @property
-    def dtype(self) -> np.dtype:
+    def dtype(self) -> dtype:
         """The type of an element: mg.float32, mg.int64, ..."""
-        return self.array.dtype
+        found = self.array.dtype
+        return TYPES.get(found, found)
 
     @overload
     def size(self, dim: None = None) -> shapes.Size: ...
@@ -847,7 +846,7 @@ class Tensor(
                  DtypeError   another dtype is asked for
         """
         wanted = shapes.given_sizes(shape, size)
-        if any(isinstance(part, np.dtype) for part in wanted):
+        if any(isinstance(part, np.dtype | dtype) for part in wanted):
             raise DtypeError(
                 f"view: memory cannot be read as {wanted[0]}; convert the numbers with .to(mg.{wanted[0]})"
             )

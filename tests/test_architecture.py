@@ -35,7 +35,14 @@ LEVELS = [  # from the lowest level up; the name of a package stands for its mod
         "minigrad.names",
     },
     {"minigrad.ops"},
-    {"minigrad.tensors", "minigrad.methods", "minigrad.tape", "minigrad.storage", "minigrad.streams"},
+    {
+        "minigrad.tensors",
+        "minigrad.element_type",
+        "minigrad.methods",
+        "minigrad.tape",
+        "minigrad.storage",
+        "minigrad.streams",
+    },
     {
         *("minigrad.nn.functional", "minigrad.functions", "minigrad.creation", "minigrad.dtypes", "minigrad.linalg"),
         *("minigrad.products", "minigrad.random", "minigrad.autograd"),

@@ -100,13 +100,13 @@ class LazyConv1d(_Lazy, Conv1d):
     _axis, _dims = -2, (2, 3)
 
 
-class LazyConvTranspose1d(_Lazy, ConvTranspose1d):
+class LazyConvTranspose1d(_Lazy, ConvTranspose1d):  # type: ignore[misc]
     """ConvTranspose1d without in_channels, as LazyLinear."""
 
     _axis, _dims, _weight_axis = -2, (2, 3), 0
 
 
-class LazyConvTranspose2d(_Lazy, ConvTranspose2d):
+class LazyConvTranspose2d(_Lazy, ConvTranspose2d):  # type: ignore[misc]
     """ConvTranspose2d without in_channels, as LazyLinear."""
 
     _axis, _dims, _weight_axis = -3, (3, 4), 0

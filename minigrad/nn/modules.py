@@ -5,4 +5,6 @@ from typing import Any
 
 
 def __getattr__(name: str) -> Any:
+    if name.startswith("__"):  # what Python asks of every module: this one is no package
+        raise AttributeError(name)
     return getattr(sys.modules["minigrad.nn"], name)
