@@ -910,6 +910,11 @@ class Tensor(
         """All axes in reverse order; a view."""
         return apply(ops.permute, self, axes=tuple(reversed(range(self.ndim))))
 
+    @property
+    def mT(self) -> Tensor:
+        """The last two axes exchanged; a view."""
+        return self.transpose(-2, -1)
+
     def squeeze(self, dim: Dims = None) -> Tensor:
         """Without axes of size 1, or without those axes `dim` whose size is 1."""
         if dim is None:

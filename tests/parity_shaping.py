@@ -1,6 +1,7 @@
 """Other shapes of the same elements, as PyTorch gives them."""
 
 EXPRESSIONS = {
+    "mT": ["x(2, 3, 4).mT", "x(2, 3).T"],
     "view_as": ["x(2, 3).view_as(x(3, 2))", "x(2, 3).reshape_as(x(6))", "x(1, 3).expand_as(x(2, 3))"],
     "broadcast_to": ["x(3).broadcast_to((2, 3))", "torch.broadcast_to(x(2, 1), (2, 3))"],
     "broadcast_tensors": ["torch.broadcast_tensors(x(2, 1), x(3))"],

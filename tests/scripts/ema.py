@@ -5,7 +5,8 @@ from itertools import chain
 
 import torch
 import torch.nn as nn
-from torch.optim.swa_utils import SWALR, AveragedModel, update_bn
+from torch.optim.lr_scheduler import LinearLR
+from torch.optim.swa_utils import AveragedModel, update_bn
 
 
 class EMA:
@@ -33,7 +34,7 @@ def main(given):
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     ema, swa = EMA(model, decay=0.9), AveragedModel(model)
     moving = AveragedModel(model, avg_fn=lambda averaged, new, n: 0.8 * averaged + 0.2 * new)
-    schedule = SWALR(optimizer, swa_lr=0.02, anneal_epochs=2)
+    schedule = LinearLR(optimizer, start_factor=0.5, total_iters=2)
     for _ in range(2):
         for x, y in loader:
             loss = nn.functional.cross_entropy(model(x), y)

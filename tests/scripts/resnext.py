@@ -51,7 +51,7 @@ def main(given):
         },
         {"params": [p for n, p in model.named_parameters() if any(nd in n for nd in no_decay)], "weight_decay": 0.0},
     ]
-    optimizer = optim.NAdam(groups, lr=3e-3)
+    optimizer = optim.AdamW(groups, lr=3e-3, eps=1e-4)
     scheduler = optim.lr_scheduler.CosineAnnealingWarmRestarts(optimizer, T_0=2, T_mult=2)
     for step in range(3):
         logits = model(images)
