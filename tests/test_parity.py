@@ -5,6 +5,7 @@ other random inputs beside minigrad.
 """
 
 import importlib.util
+import re
 
 import numpy as np
 import parity
@@ -54,3 +55,43 @@ def test_other_inputs_give_pytorchs_numbers(theme, expression):
         assert_equal_results(ours, theirs, 1e-9)
     single = parity.evaluate(mg, expression, dtype="float32")
     assert_equal_results(single, parity.evaluate(torch, expression, dtype="float32"), 1e-5)
+
+
+# ---- which names are compared
+
+NOT_COMPARED = {
+    "ours alone, or settings": """Tensor accelerator amp autocast backends bfloat16 compile cuda data datasets device
+        errors float16 from_dlpack functional get_float32_matmul_precision get_num_threads get_rng_state graph init jit
+        load models modules optim profile save set_float32_matmul_precision set_flush_denormal set_num_threads
+        set_printoptions set_rng_state testing torch_version use_deterministic_algorithms utils version viz warmup
+        array bfloat16 char half short data node DataParallel Module UninitializedBuffer UninitializedParameter""",
+    "tested in test_autograd_api.py": """enable_grad inference_mode is_grad_enabled no_grad set_grad_enabled detach_
+        grad_fn retains_grad register_post_accumulate_grad_hook""",
+    "random": "exponential_",
+}
+
+
+def test_every_public_name_is_compared():
+    """An expression has each public function, layer and method, apart from those listed above."""
+    known = {word for words in NOT_COMPARED.values() for word in words.split()}
+    for theme in parity.THEMES:
+        for name, expressions in parity.load_expressions(theme).items():
+            known |= {name, *re.findall(r"\w+", " ".join(expressions))}
+    public = [*mg.__all__, *mg.nn.__all__, *mg.nn.functional.__all__, *dir(mg.Tensor)]
+    assert not {name for name in public if not name.startswith("_")} - known
+
+
+def test_table_in_the_reference_has_every_name():
+    """docs/parity.md is made by table_of_parity.py."""
+    page = (parity.HERE.parent / "docs" / "parity.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `([^`]+)` \| .* \| (yes|0|-) \| .*\|$", page, flags=re.MULTILINE))
+    derivatives = {"-": 0, "0": 1, "yes": 2}
+    found = {}
+    for theme in parity.THEMES:
+        for name, expressions in parity.load_expressions(theme).items():
+            for expression in expressions:
+                for key, array in VECTORS[theme][expression].items():
+                    if key.startswith("second derivative"):
+                        found[name] = max(found.get(name, 0), 2 if np.any(array != 0) else 1)
+            found.setdefault(name, 0)
+    assert {name: derivatives[word] for name, word in rows.items()} == found
