@@ -14,6 +14,7 @@ from .amp import autocast
 from .backends import accelerator, set_printoptions, use_deterministic_algorithms, version
 from .creation import *  # noqa: F403
 from .dtypes import *  # noqa: F403
+from .element_type import get_default_dtype, set_default_dtype
 from .functions import *  # noqa: F403
 from .jit import compile
 from .names import explain_unknown_names, unknown_name
@@ -32,6 +33,11 @@ from .tensors import Tensor, bool_ as bool, dtype, float32, float64, int32, int6
 __version__ = "0.1.0"  # the only place: pyproject.toml reads it here
 torch_version = "2.13.0"  # whose names and results minigrad has, for scripts that compare torch.__version__
 
+contiguous_format, channels_last, preserve_format = (
+    "contiguous",
+    "channels_last",
+    "preserve",
+)  # no effect, see Tensor.to
 float16, bfloat16 = np.dtype("float16"), "bfloat16"  # for the arguments of autocast; tensors refuse them by name
 
 LATER = ("data", "datasets", "models", "nn", "optim", "utils", "viz")  # viz alone takes as long as the rest
@@ -47,7 +53,9 @@ __all__ = [
     "backends",
     "bfloat16",
     "bool",
+    "channels_last",
     "compile",
+    "contiguous_format",
     "cuda",
     "data",
     "datasets",
@@ -59,6 +67,7 @@ __all__ = [
     "float16",
     "float32",
     "float64",
+    "get_default_dtype",
     "get_float32_matmul_precision",
     "get_num_threads",
     "get_rng_state",
@@ -76,10 +85,12 @@ __all__ = [
     "nn",
     "no_grad",
     "optim",
+    "preserve_format",
     "profile",
     "random",
     "save",
     "seed",
+    "set_default_dtype",
     "set_float32_matmul_precision",
     "set_flush_denormal",
     "set_grad_enabled",

@@ -4,7 +4,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-__all__ = ["bool_", "dtype", "float32", "float64", "int32", "int64", "uint8"]
+from .errors import ValidationError
+
+__all__ = ["get_default_dtype", "set_default_dtype"]
 
 if TYPE_CHECKING:
 
@@ -60,3 +62,17 @@ def _make(name: str) -> dtype:
 
 TYPES = {np.dtype(name): _make(name) for name in ("float32", "float64", "int64", "int32", "uint8", "bool")}
 float32, float64, int64, int32, uint8, bool_ = TYPES.values()
+
+
+def get_default_dtype() -> dtype:
+    """The dtype of new tensors of fractions, and of new layers: mg.float32."""
+    return float32
+
+
+def set_default_dtype(d: Any) -> None:
+    """Accept float32, which is the only default.
+
+    Raises   ValidationError   another dtype
+    """
+    if d != float32:
+        raise ValidationError(f"set_default_dtype: {d} cannot be the default; use dtype=mg.{d}, or model.to(mg.{d})")

@@ -385,11 +385,15 @@ class Tensor(
 
     # ---- moving
 
-    def to(self, *targets: Any, non_blocking: Bool = False, **named: Any) -> Tensor:
+    def to(
+        self, *targets: Any, non_blocking: Bool = False, copy: Bool = False, memory_format: Any = None, **named: Any
+    ) -> Tensor:
         """The tensor on another device or of another dtype; itself where nothing changes.
 
         targets        x.to("numpy"), x.to(mg.float64), x.to("cpu", mg.float32), x.to(other), x.to(dtype=mg.float64)
-        non_blocking   accepted for PyTorch's scripts, without effect: a copy is complete when `to` returns
+        copy           whether the result is a copy where nothing changes
+        non_blocking, memory_format   for PyTorch's scripts, without effect: a copy is complete when `to` returns, and
+                       kernels choose their layouts
 
         Raises   DeviceError   there is no such device here
                  DtypeError    neither a dtype nor a device
@@ -404,7 +408,7 @@ class Tensor(
             elif target is not None:
                 dtype = _known_dtype(target, "to")
                 result = result if dtype == result.dtype else apply(ops.cast, result, dtype=dtype)
-        return result
+        return result.clone() if copy and result is self else result
 
     def cpu(self) -> Tensor:
         """The tensor on the CPU."""
@@ -441,14 +445,14 @@ class Tensor(
         """With the dtype of `other`."""
         return self.to(other.dtype)
 
-    def clone(self) -> Tensor:
-        """A copy; gradients pass through."""
+    def clone(self, *, memory_format: Any = None) -> Tensor:
+        """A copy; gradients pass through.  memory_format has no effect, see `to`."""
         return apply(ops.clone, self)
 
-    def contiguous(self) -> Tensor:
+    def contiguous(self, memory_format: Any = None) -> Tensor:
         """The tensor itself if its elements are in C order, as PyTorch would store them; otherwise a copy.
 
-        Kernels take any layout, so this is never needed for speed.
+        Kernels take any layout, so this is never needed for speed, and memory_format has no effect.
         """
         return self if self._in_c_order() else self.clone()
 
@@ -1110,6 +1114,11 @@ class Tensor(
         return self._change(ops.relu)
 
     # ---- new tensors of the same dtype on the same device
+
+    def new(self, *data: Any) -> Tensor:
+        """An old name of new_empty, for sizes, and of new_tensor, for a list."""
+        listed = len(data) == 1 and isinstance(data[0], list | np.ndarray)
+        return self.new_tensor(data[0]) if listed else self.new_empty(*data or (0,))
 
     def new_tensor(self, data: Any, *, dtype: Any = None, device: Any = None, requires_grad: Bool = False) -> Tensor:
         """mg.tensor(data), with the dtype and the device of self."""

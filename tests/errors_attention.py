@@ -70,6 +70,18 @@ ATTENTION = [
         "MultiheadAttention: key_padding_mask has shape (2, 3), expected (3, 2)",
     ),
 ]
+ATTENTION += [
+    (
+        lambda: nn.TransformerEncoderLayer(4, 2, activation="tanhh"),
+        ValidationError,
+        "TransformerEncoderLayer: activation is 'tanhh'; use 'relu', 'gelu' or a function",
+    ),
+    (
+        lambda: mg.set_default_dtype(mg.float64),
+        ValidationError,
+        "set_default_dtype: float64 cannot be the default; use dtype=mg.float64, or model.to(mg.float64)",
+    ),
+]
 LOOKUP = [
     (
         lambda: F.embedding(mg.tensor([3]), mg.zeros(3, 2)),

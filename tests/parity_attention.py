@@ -33,4 +33,12 @@ EXPRESSIONS = {
         "nn.Embedding(3, 2, -1).weight[-1].detach()",
         "layer(nn.Embedding.from_pretrained(x(3, 2).detach(), freeze=False))(const([1, 2]))",
     ],
+    "TransformerEncoderLayer": [
+        "layer(nn.TransformerEncoderLayer(4, 2, 6, dropout=0.0))(x(3, 2, 4))",
+        "layer(nn.TransformerEncoderLayer(4, 2, 6, 0.0, 'gelu', batch_first=True, norm_first=True))(x(2, 3, 4))",
+        "layer(nn.TransformerEncoderLayer(4, 1, 5, 0.0, F.silu, bias=False))(x(2, 1, 4))",
+    ],
+    "TransformerEncoder": [
+        "layer(nn.TransformerEncoder(nn.TransformerEncoderLayer(4, 2, 6, 0.0), 2, nn.LayerNorm(4)))(x(3, 2, 4))"
+    ],
 }

@@ -9,7 +9,10 @@ from helpers import find_kernels
 from minigrad.runtime import tile
 from minigrad.runtime.kernel import Kernel, Tile
 
-KERNELS = find_kernels()
+KERNELS = {  # bits are those of whole numbers, which backend cpu leaves to NumPy
+    name: kernel for name, kernel in find_kernels().items() if not name.startswith("mathematics.bitwise")
+}
+WIDE = {"scan.recurrence_kernel"}  # its running total is float64
 FLOAT64_ARITHMETIC = re.compile(
     r"\b(fadd|fsub|fmul|fdiv|frem|fneg|fpext|sitofp|uitofp)\b[^\n]*\bdouble\b|call[^\n]*\bdouble\b"
 )
@@ -21,7 +24,7 @@ def test_float64_arithmetic_is_found_in_a_float64_kernel():
     assert FLOAT64_ARITHMETIC.search(doubled.llvm("d", FORMS["masked"]))
 
 
-@pytest.mark.parametrize("name", KERNELS)
+@pytest.mark.parametrize("name", [name for name in KERNELS if name not in WIDE])
 def test_kernels_of_float32_compute_in_float32(name):
     """Numba computes x * 0.5 or max(x, 0.0) of a float32 in float64.  A kernel may only convert its arguments."""
     kernel = KERNELS[name]

@@ -21,6 +21,7 @@ from . import (
     regularization,
     resampling,
     shaping,
+    transformer,
     utils,
     windows,
 )
@@ -40,6 +41,7 @@ from .pooling import *  # noqa: F403
 from .regularization import *  # noqa: F403
 from .resampling import *  # noqa: F403
 from .shaping import *  # noqa: F403
+from .transformer import *  # noqa: F403
 from .windows import *  # noqa: F403
 
 __all__ = ["Module", "Parameter", "functional", "init", "modules", "utils"]
@@ -57,6 +59,7 @@ __all__ += pooling.__all__
 __all__ += regularization.__all__
 __all__ += resampling.__all__
 __all__ += shaping.__all__
+__all__ += transformer.__all__
 __all__ += windows.__all__
 __dir__ = __all__.copy
 explain_unknown_names(sys.modules[__name__], functional, init, utils)

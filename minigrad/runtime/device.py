@@ -31,10 +31,11 @@ class device:
     type = "cpu"
     index: int | None = None  # of a GPU
 
-    def __new__(cls, name: "str | device | None" = None) -> "device":
+    def __new__(cls, name: "str | int | device | None" = None, index: int | None = None) -> "device":
         if isinstance(name, device):
             return name
-        wanted = "cpu" if name is None else str(name)
+        wanted = "cpu" if name is None else f"cuda:{name}" if isinstance(name, int) else str(name)
+        wanted = wanted if index is None or wanted == "cpu" else f"{wanted}:{index}"
         if wanted not in _opened and wanted.split(":")[0] in openers:
             _opened[wanted] = openers[wanted.split(":")[0]](wanted)
         if wanted not in _opened:
