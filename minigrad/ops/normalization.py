@@ -8,9 +8,10 @@ of a group's channels.  `statistics` says where they come from: "batch" is x its
 
     dx = rstd * (u - mean(u) - xhat * mean(u * xhat)),    dweight = sum(g * xhat),    dbias = sum(g)
 
-Memory: x (P, G, S, T), where rows of S * T elements are reduced, and the weights are (G, S).  P are the axes that are
-neither reduced nor weighted, T those that are reduced and have no weight.  Batch norm has P = S = 1, so that
-batch-innermost images are not copied; layer norm has G = T = 1.
+Arrays are seen as (P, G, S, T), where rows of S * T elements are reduced, and the weights are (G, S).  P are the axes
+that are neither reduced nor weighted, T those that are reduced and have no weight.  Batch norm has P = S = 1, layer
+norm G = T = 1.  In memory P is the first axis, or the last one: then the lanes of a vector belong to different rows.
+So batch-innermost images are not copied.  A kernel computes statistics and result of a row while that is in the cache.
 
 Sources: S. Ioffe & C. Szegedy, 2015 (batch norm); J. Ba et al., 2016 (layer norm); Y. Wu & K. He, 2018 (group norm);
 B. Zhang & R. Sennrich, 2019 (rms).
@@ -22,22 +23,23 @@ from math import prod
 import numpy as np
 
 from ..runtime import memory
-from ..runtime.kernel import Array1, Array4, Tile, helper, kernel
-from ..runtime.math import compensated_add, const, smaller
-from ..runtime.tile import compensated_total, full, lanes, load, sum_elements, zeros
-from .arithmetic import add, div, sqrt
-from .elementwise import fill_by
+from ..runtime.kernel import Array4, Memory, Tile, helper, kernel
+from ..runtime.math import compensated_add, const, smaller, sqrt
+from ..runtime.tile import compensated_total, divide, full, lanes, load, store, sum_elements, zeros
 from .op import ArrayOps, Dispatch, op
 from .reduction import TERMS_PER_PARTIAL_SUM, add_partial_sums
 
 BATCH, RMS, GIVEN = 0, 1, 2
 STATISTICS = {"batch": BATCH, "rms": RMS, "given": GIVEN}
 MIN_CHUNKS = 8  # of P, so that group norm of one group has work for several threads
+ELEMENTS_PER_TASK = 4096  # at least, in whole rows
+P_LAST, P_FIRST = (1, 2, 3, 0), (3, 0, 1, 2)  # arguments of transpose
 
 
 @cache
-def plan_rows(shape, strides, axes, weight_axes):
-    """How to see memory: the order of the axes, its reverse, and the sizes (P, G, S, T)."""
+def plan_rows(shape, strides, axes, weight_axes, lanes):
+    """How to see memory: the order of the axes, its reverse, the sizes (P, G, S, T), and whether P is last in memory;
+    that needs whole vectors of `lanes` elements, or never is for 0."""
     by_memory = sorted(range(len(shape)), key=lambda axis: -abs(strides[axis]))
     parts = [
         [axis for axis in by_memory if axis not in axes and axis not in weight_axes],
@@ -45,14 +47,26 @@ def plan_rows(shape, strides, axes, weight_axes):
         [axis for axis in weight_axes if axis in axes],
         [axis for axis in by_memory if axis in axes and axis not in weight_axes],
     ]
-    order = [axis for part in parts for axis in part]
     sizes = tuple(prod(shape[axis] for axis in part) for part in parts)
-    return tuple(order), tuple(sorted(range(len(order)), key=order.__getitem__)), sizes
+    inner = [axis for axis in by_memory if shape[axis] != 1][-1:]
+    last = bool(lanes and inner and inner[0] in parts[0] and sizes[0] % lanes == 0)
+    order = [axis for part in (parts[1:] + parts[:1] if last else parts) for axis in part]
+    return tuple(order), tuple(sorted(range(len(order)), key=order.__getitem__)), sizes, last
 
 
 def _see(array, plan):
-    """An array of the shape of x as memory (P, G, S, T)."""
-    return memory.contiguous(array.transpose(plan[0])).reshape(plan[2])
+    """An array of the shape of x as (P, G, S, T)."""
+    order, _, sizes, last = plan
+    seen = memory.contiguous(array.transpose(order))
+    return seen.reshape(sizes[1:] + sizes[:1]).transpose(P_FIRST) if last else seen.reshape(sizes)
+
+
+def _statistics(like, plan):
+    """An uninitialised array (P, G, 1, 1)."""
+    P, G = plan[2][:2]
+    shape = (G, 1, 1, P) if plan[3] else (P, G, 1, 1)
+    made = memory.new_empty(like, shape, like.dtype)
+    return made.transpose(P_FIRST) if plan[3] else made
 
 
 def _row_tile(x):
@@ -60,154 +74,252 @@ def _row_tile(x):
     return 1, 4 if x.shape[2] * x.shape[3] >= 8 * lanes(x.dtype) else 1, False
 
 
+def _column_tile(x):
+    """A tile that divides P."""
+    return 1, next(cols for cols in (4, 2, 1) if x.shape[0] % (cols * lanes(x.dtype)) == 0), False
+
+
+# ---- sums of u and u * (x - center) over rows, where u is g - shift, if `weighted` times the weights from w on
+
+
 @helper
-def _sum_products(tile, g, x, start, count, g_center, center, weight, w, weighted):
-    """The sums over `count` adjacent elements of u and of u * (x - center), where u is g - g_center, if `weighted`
-    times the weights from w on."""
+def _add_steps(tile, g, x, start, step, first, stop, shift, center, weight, w, weighted):
+    """Tiles: the sums over the steps `first` to `stop`."""
+    part_u = part_x = zeros(tile)
+    for k in range(first * step, stop * step, step):
+        u = load(tile, g, start + k, None) - shift
+        u = u * load(tile, weight, w + k, None) if weighted else u
+        part_u, part_x = part_u + u, part_x + u * (load(tile, x, start + k, None) - center)
+    return part_u, part_x
+
+
+@helper
+def _sum_row(tile, g, x, start, count, shift, center, weight, w, weighted):
+    """Numbers: the sums over `count` adjacent elements."""
     sum_u = lost_u = sum_x = lost_x = const(0, x)
-    whole = count - count % tile.width
-    for first in range(0, whole, TERMS_PER_PARTIAL_SUM * tile.width):
-        part_u = part_x = zeros(tile)
-        for k in range(first, smaller(first + TERMS_PER_PARTIAL_SUM * tile.width, whole), tile.width):
-            u = load(tile, g, start + k, None) - full(tile, g_center)
-            u = u * load(tile, weight, w + k, None) if weighted else u
-            part_u = part_u + u
-            part_x = part_x + u * (load(tile, x, start + k, None) - full(tile, center))
-        sum_u, lost_u = compensated_add(sum_u, lost_u, sum_elements(part_u))
-        sum_x, lost_x = compensated_add(sum_x, lost_x, sum_elements(part_x))
-    for k in range(whole, count):
-        value = (g[start + k] - g_center) * (weight[w + k] if weighted else const(1, x))
+    steps, shifts, centers = count // tile.width, full(tile, shift), full(tile, center)
+    for first in range(0, steps, TERMS_PER_PARTIAL_SUM):
+        stop = smaller(first + TERMS_PER_PARTIAL_SUM, steps)
+        u, ux = _add_steps(tile, g, x, start, tile.width, first, stop, shifts, centers, weight, w, weighted)
+        sum_u, lost_u = compensated_add(sum_u, lost_u, sum_elements(u))
+        sum_x, lost_x = compensated_add(sum_x, lost_x, sum_elements(ux))
+    for k in range(steps * tile.width, count):
+        value = (g[start + k] - shift) * (weight[w + k] if weighted else const(1, x))
         sum_u, lost_u = compensated_add(sum_u, lost_u, value)
         sum_x, lost_x = compensated_add(sum_x, lost_x, value * (x[start + k] - center))
     return compensated_total(sum_u, lost_u), compensated_total(sum_x, lost_x)
 
 
-# ---- the mean and the variance of every row
+@helper
+def _sum_columns(tile, g, x, start, step, count, shift, center):
+    """Tiles: the sums over `count` steps."""
+    sum_u = lost_u = sum_x = lost_x = zeros(tile)
+    for first in range(0, count, TERMS_PER_PARTIAL_SUM):
+        stop = smaller(first + TERMS_PER_PARTIAL_SUM, count)
+        u, ux = _add_steps(tile, g, x, start, step, first, stop, shift, center, x, 0, False)
+        sum_u, lost_u = compensated_add(sum_u, lost_u, u)
+        sum_x, lost_x = compensated_add(sum_x, lost_x, ux)
+    return compensated_total(sum_u, lost_u), compensated_total(sum_x, lost_x)
 
 
-def moments_numpy(x, mode, out):
-    out[0] = 0 if mode == RMS else x.mean((2, 3), np.float64)
-    out[1] = np.square(x - out[0][..., None, None]).mean((2, 3), np.float64)
+# ---- the result: mean and rstd (P, G, 1, 1), out (P, G, S, T); the weights are (1, G, S, 1)
 
 
-@kernel
-def moments_kernel(task, x: Array4, mode, out: Array1, tile: Tile):
-    """out (2, P, G) = the mean and the variance of one row."""
-    B, center = x.shape[2] * x.shape[3], const(0, x)
-    if mode == BATCH:
-        center = _sum_products(tile, x, x, task * B, B, center, center, x, 0, False)[0] / const(B, x)
-    out[task] = center
-    squares = _sum_products(tile, x, x, task * B, B, center, center, x, 0, False)[1]
-    out[out.shape[0] // 2 + task] = squares / const(B, x)
-
-
-def moments_cpu(x, mode, out):
-    moments_kernel.run_small(out.size // 2, x.size, x, mode, out.reshape(-1), _row_tile(x))
-
-
-# ---- the result; all arrays are broadcast to (P, G, S, T)
-
-
-def _normalise(x, mean, rstd, weight, bias):
+def normalise(x, mean, rstd, weight, bias):
+    """The result of one element."""
     return (x - mean) * rstd * weight + bias
 
 
-@kernel
-def norm_kernel(task, x: Array4, mean: Array4, rstd: Array4, weight: Array4, bias: Array4, out: Array4):
-    """One row."""
-    _, G, S, T = x.shape
-    center, scale, start, w = mean[task], rstd[task], task * S * T, task % G * S
-    if T == 1:
-        for s in range(S):
-            out[start + s] = (x[start + s] - center) * scale * weight[w + s] + bias[w + s]
+def norm_numpy(x, running_mean, running_var, weight, bias, mode, moves, momentum, eps, mean, rstd, out):
+    if mode == GIVEN:
+        mean[...], var = running_mean, running_var
     else:
-        for s in range(S):
-            factor, shift = scale * weight[w + s], bias[w + s]
-            for k in range(start + s * T, start + (s + 1) * T):
-                out[k] = (x[k] - center) * factor + shift
+        mean[...] = 0 if mode == RMS else x.mean((2, 3), np.float64, keepdims=True)
+        var = np.square(x - mean).mean((2, 3), np.float64, keepdims=True)
+        if moves:
+            B = x.shape[2] * x.shape[3]
+            running_mean[...] = (1 - momentum) * running_mean + momentum * mean
+            running_var[...] = (1 - momentum) * running_var + momentum * var * B / (B - 1)
+    rstd[...] = 1 / np.sqrt(var + eps)
+    out[...] = normalise(x, mean, rstd, weight, bias)
 
 
-def norm_cpu(x, *operands_and_out):
-    norm_kernel.run_small(x.shape[0] * x.shape[1], x.size, x, *operands_and_out)
+@kernel
+def norm_kernel(
+    task, x: Array4, running_mean: Memory, running_var: Memory, weight: Memory, bias: Memory,
+    mode, moves, momentum: float, eps: float, mean: Memory, rstd: Memory, out: Memory, rows_per_task, tile: Tile,
+):  # fmt: skip
+    """Some rows, P first in memory."""
+    P, G, S, T = x.shape
+    B, zero = S * T, const(0, x)
+    for row in range(task * rows_per_task, smaller((task + 1) * rows_per_task, P * G)):
+        center, start, w = zero, row * B, row % G * S
+        if mode == GIVEN:
+            center, var = running_mean[row], running_var[row]
+        else:
+            if mode == BATCH:
+                center = _sum_row(tile, x, x, start, B, zero, zero, x, 0, False)[0] / const(B, x)
+            var = _sum_row(tile, x, x, start, B, center, center, x, 0, False)[1] / const(B, x)
+            if moves:
+                keep = const(1, x) - momentum
+                running_mean[row] = keep * running_mean[row] + momentum * center
+                running_var[row] = keep * running_var[row] + momentum * (var * const(B, x) / const(B - 1, x))
+        scale = const(1, x) / sqrt(var + eps)
+        mean[row], rstd[row] = center, scale
+        if T == 1:
+            for s in range(S):
+                out[start + s] = (x[start + s] - center) * scale * weight[w + s] + bias[w + s]
+        else:
+            for s in range(S):
+                factor, shift = scale * weight[w + s], bias[w + s]
+                for k in range(start + s * T, start + (s + 1) * T):
+                    out[k] = (x[k] - center) * factor + shift
+
+
+@kernel
+def norm_columns_kernel(
+    task, x: Array4, weight: Memory, bias: Memory, mode, eps: float, mean: Memory, rstd: Memory, out: Memory, tile: Tile
+):
+    """A tile's width of rows, P last in memory."""
+    _, S, T, P = x.shape
+    chunks, B = P // tile.width, const(S * T, x)
+    g, p = task // chunks, task % chunks * tile.width
+    start, zero = g * S * T * P + p, zeros(tile)
+    center = divide(_sum_columns(tile, x, x, start, P, S * T, zero, zero)[0], B) if mode == BATCH else zero
+    store(center, mean, g * P + p, 0, 0)
+    store(divide(_sum_columns(tile, x, x, start, P, S * T, center, center)[1], B), rstd, g * P + p, 0, 0)
+    for k in range(g * P + p, g * P + p + tile.width):
+        rstd[k] = const(1, x) / sqrt(rstd[k] + eps)
+    scale = load(tile, rstd, g * P + p, None)
+    for s in range(S):
+        factor, shift = scale * full(tile, weight[g * S + s]), full(tile, bias[g * S + s])
+        for k in range(start + s * T * P, start + (s + 1) * T * P, P):
+            store((load(tile, x, k, None) - center) * factor + shift, out, k, 0, 0)
+
+
+def norm_cpu(x, running_mean, running_var, weight, bias, mode, moves, momentum, eps, mean, rstd, out):
+    P, G, S, T = x.shape
+    if x.flags.c_contiguous:
+        rows = -(-ELEMENTS_PER_TASK // (S * T))
+        given = running_mean, running_var, weight, bias, mode, moves, momentum, eps, mean, rstd, out, rows
+        norm_kernel.run_small(-(-P * G // rows), 2 * x.size, x, *given, _row_tile(x))
+    else:
+        tile, seen = _column_tile(x), x.transpose(P_LAST)
+        tasks = P * G // (tile[1] * lanes(x.dtype))
+        norm_columns_kernel.run_small(tasks, 2 * x.size, seen, weight, bias, mode, eps, mean, rstd, out, tile)
 
 
 # ---- the gradients
 
 
-def norm_back_numpy(g, x, mean, rstd, weight, mode, dx, sums):
+def norm_back_numpy(g, x, mean, rstd, weight, mode, dx, dweight, dbias):
     xhat, u = (x - mean) * rstd, g * weight
     first, second = (values.mean((2, 3), np.float64, keepdims=True).astype(x.dtype) for values in (u, u * xhat))
     dx[...] = rstd * (u - (first if mode == BATCH else 0) - (0 if mode == GIVEN else xhat * second))
-    sums[...] = np.stack([g * xhat, g]).sum((1, 4), np.float64)
+    dweight[...], dbias[...] = (values.sum((0, 3), np.float64) for values in (g * xhat, g))
 
 
 @kernel
 def norm_back_kernel(
-    task, g: Array4, x: Array4, mean: Array4, rstd: Array4, weight: Array4, mode, dx: Array4, sums: Array4, tile: Tile
-):
-    """dx of a chunk of P in one group; sums (chunks, 2, G, S) over this chunk of g * xhat and g."""
+    task, g: Memory, x: Array4, mean: Memory, rstd: Memory, weight: Memory, mode, dx: Memory, dweight: Memory,
+    dbias: Memory, chunks, tile: Tile,
+):  # fmt: skip
+    """dx of a chunk of P in one group; dweight and dbias (chunks, G, S) over this chunk.  P is first in memory."""
     P, G, S, T = x.shape
-    chunks, chunk, w, B, zero = sums.shape[0], task // G, task % G * S, S * T, const(0, x)
-    by_weight, by_bias = 2 * chunk * G * S + w, (2 * chunk + 1) * G * S + w
-    for s in range(S):
-        sums[by_weight + s] = sums[by_bias + s] = zero
+    chunk, w, B, zero = task // G, task % G * S, const(S * T, x), const(0, x)
+    sums, whole = chunk * G * S + w, S - S % tile.width
+    for s in range(sums, sums + S):
+        dweight[s] = dbias[s] = zero
     for row in range(P * chunk // chunks * G + task % G, P * (chunk + 1) // chunks * G, G):
-        center, scale, start = mean[row], rstd[row], row * B
+        center, scale, start = mean[row], rstd[row], row * S * T
         shift = lost_shift = slope = lost_slope = zero
         if T == 1:
-            shift, slope = _sum_products(tile, g, x, start, S, zero, center, weight, w, True)
-            for s in range(S):
-                sums[by_weight + s] += g[start + s] * ((x[start + s] - center) * scale)
-                sums[by_bias + s] += g[start + s]
+            shift, slope = _sum_row(tile, g, x, start, S, zero, center, weight, w, True)
         else:
             for s in range(S):
-                sum_g, sum_x = _sum_products(tile, g, x, start + s * T, T, zero, center, weight, w, False)
-                sums[by_weight + s] += sum_x * scale
-                sums[by_bias + s] += sum_g
+                sum_g, sum_x = _sum_row(tile, g, x, start + s * T, T, zero, center, weight, w, False)
+                dweight[sums + s] += sum_x * scale
+                dbias[sums + s] += sum_g
                 shift, lost_shift = compensated_add(shift, lost_shift, sum_g * weight[w + s])
                 slope, lost_slope = compensated_add(slope, lost_slope, sum_x * weight[w + s])
-        shift = compensated_total(shift, lost_shift) / const(B, x) if mode == BATCH else zero
-        slope = compensated_total(slope, lost_slope) * scale * scale / const(B, x)
-        if T == 1 and mode != GIVEN:
-            for s in range(S):
-                k = start + s
-                dx[k] = scale * (g[k] * weight[w + s] - shift - (x[k] - center) * slope)
+        shift = compensated_total(shift, lost_shift) / B * scale if mode == BATCH else zero
+        slope = compensated_total(slope, lost_slope) * scale * scale / B * scale
+        if T == 1:
+            centers, scales, shifts, slopes = (
+                full(tile, center),
+                full(tile, scale),
+                full(tile, shift),
+                full(tile, slope),
+            )
+            for s in range(0, whole, tile.width):
+                k, value = start + s, load(tile, g, start + s, None)
+                d = load(tile, x, k, None) - centers
+                store(load(tile, dweight, sums + s, None) + value * (d * scales), dweight, sums + s, 0, 0)
+                store(load(tile, dbias, sums + s, None) + value, dbias, sums + s, 0, 0)
+                store(value * load(tile, weight, w + s, None) * scales - shifts - d * slopes, dx, k, 0, 0)
+            for s in range(whole, S):
+                k, d = start + s, x[start + s] - center
+                dweight[sums + s] += g[k] * (d * scale)
+                dbias[sums + s] += g[k]
+                dx[k] = g[k] * weight[w + s] * scale - (zero if mode == GIVEN else shift + d * slope)
         else:
             for s in range(S):
-                factor, first = weight[w + s], start + s * T
+                factor, first = weight[w + s] * scale, start + s * T
                 if mode == GIVEN:  # 0 * (x - center) would be nan for an infinite x
                     for k in range(first, first + T):
-                        dx[k] = scale * (g[k] * factor)
+                        dx[k] = g[k] * factor
                 else:
                     for k in range(first, first + T):
-                        dx[k] = scale * (g[k] * factor - shift - (x[k] - center) * slope)
+                        dx[k] = g[k] * factor - shift - (x[k] - center) * slope
 
 
-def norm_back_cpu(g, x, mean, rstd, weight, mode, dx, sums):
+@kernel
+def norm_back_columns_kernel(
+    task, g: Memory, x: Array4, mean: Memory, rstd: Memory, weight: Memory, mode, dx: Memory, dweight: Memory,
+    dbias: Memory, tile: Tile,
+):  # fmt: skip
+    """dx of a tile's width of P, which is last in memory, in one group; dweight and dbias (chunks, G, S) over these."""
+    G, S, T, P = x.shape
+    w, p, B = task % G * S, task // G * tile.width, const(S * T, x)
+    start, sums, zero = w * T * P + p, task * S, zeros(tile)
+    center, scale = load(tile, mean, task % G * P + p, None), load(tile, rstd, task % G * P + p, None)
+    shift = lost_shift = slope = lost_slope = zero
+    for s in range(S):
+        sum_g, sum_x = _sum_columns(tile, g, x, start + s * T * P, P, T, zero, center)
+        dweight[sums + s], dbias[sums + s] = sum_elements(sum_x * scale), sum_elements(sum_g)
+        shift, lost_shift = compensated_add(shift, lost_shift, sum_g * full(tile, weight[w + s]))
+        slope, lost_slope = compensated_add(slope, lost_slope, sum_x * full(tile, weight[w + s]))
+    shift = divide(compensated_total(shift, lost_shift), B) * scale if mode == BATCH else zero
+    slope = divide(compensated_total(slope, lost_slope) * scale * scale, B) * scale
+    for s in range(S):
+        factor = scale * full(tile, weight[w + s])
+        for k in range(start + s * T * P, start + (s + 1) * T * P, P):
+            d = load(tile, x, k, None) - center
+            store(load(tile, g, k, None) * factor - shift - d * slope, dx, k, 0, 0)
+
+
+def norm_back_cpu(g, x, mean, rstd, weight, mode, dx, *sums):
     P, G = x.shape[:2]
-    chunks = max(-(-P // TERMS_PER_PARTIAL_SUM), min(P, MIN_CHUNKS))
-    partials = memory.empty((chunks, *sums.shape), sums.dtype)
-    norm_back_kernel.run_small(chunks * G, 2 * x.size, g, x, mean, rstd, weight, mode, dx, partials, _row_tile(x))
-    add_partial_sums(partials, sums)
+    rows = x.flags.c_contiguous
+    tile = _row_tile(x) if rows else _column_tile(x)
+    chunks = max(-(-P // TERMS_PER_PARTIAL_SUM), min(P, MIN_CHUNKS)) if rows else P // (tile[1] * lanes(x.dtype))
+    parts = sums if chunks == 1 else [memory.empty((chunks, *out.shape), out.dtype) for out in sums]
+    if rows:
+        given = g, x, mean, rstd, weight, mode, dx, *parts, chunks
+        norm_back_kernel.run_small(chunks * G, 2 * x.size, *given, tile)
+    else:
+        given = g, x.transpose(P_LAST), mean, rstd, weight, mode, dx, *parts
+        norm_back_columns_kernel.run_small(chunks * G, 2 * x.size, *given, tile)
+    if chunks > 1:
+        for partials, out in zip(parts, sums, strict=True):
+            add_partial_sums(partials, out)
 
 
-moments_dispatch = Dispatch("moments", moments_numpy, cpu=moments_cpu)
-norm_dispatch = Dispatch("norm", fill_by(_normalise), formula=_normalise)
-norm_dispatch["cpu"] = norm_cpu  # in full vectors also where every element of a row has its own weight
+norm_dispatch = Dispatch("norm", norm_numpy, cpu=norm_cpu)
 norm_back_dispatch = Dispatch("norm_back", norm_back_numpy, cpu=norm_back_cpu)
 
 
 # ---- the operations
-
-
-@op
-def moments(device, x, *, axes, weight_axes, statistics):
-    """The mean and the variance (2, P, G) over `axes`; P is in memory order."""
-    plan = plan_rows(x.shape, x.strides, axes, weight_axes)
-    out = memory.full((2, *plan[2][:2]), float("nan"), x.dtype, device)
-    if x.size:
-        moments_dispatch[device.type](_see(x, plan), STATISTICS[statistics], out)
-    return out
 
 
 def _weights(device, plan, dtype, *pairs):
@@ -220,21 +332,26 @@ def _weights(device, plan, dtype, *pairs):
 
 
 @op
-def norm(device, x, mean, var, weight, bias, *, axes, weight_axes, statistics, eps):
-    """Normalise over `axes`; the weights lie along `weight_axes`.  A mean and a variance (G) may be known."""
-    plan = plan_rows(x.shape, x.strides, axes, weight_axes)
-    if mean is None:
-        found = moments.forward(device, x, axes=axes, weight_axes=weight_axes, statistics=statistics)
-        mean, var = found[0], found[1]
-    elif statistics == "given":  # running statistics change in place
-        mean = memory.clone(mean)
-    rstd = div.forward(device, 1.0, sqrt.forward(device, add.forward(device, var, eps)))
-    mean, rstd = (memory.contiguous(values).reshape(*plan[2][:2], 1, 1) for values in (mean, rstd))
-    out = memory.empty(x.transpose(plan[0]).shape, x.dtype, device)
-    if x.size:
-        weights = _weights(device, plan, x.dtype, (weight, 1), (bias, 0))
-        norm_dispatch[device.type](_see(x, plan), mean, rstd, *weights, out.reshape(plan[2]))
-    return out.transpose(plan[1]), (mean, rstd, plan)
+def norm(device, x, running_mean, running_var, weight, bias, *, axes, weight_axes, statistics, eps, momentum=None):
+    """Normalise over `axes`; the weights lie along `weight_axes`.  The running statistics (G) are those used if
+    `statistics` is "given"; else they move towards those of x by the share `momentum`, if there is one."""
+    plan = plan_rows(x.shape, x.strides, axes, weight_axes, lanes(x.dtype) if device.index is None else 0)
+    mean, rstd = _statistics(x, plan), _statistics(x, plan)
+    out = memory.new_empty(x, tuple([x.shape[axis] for axis in plan[0]]), x.dtype).transpose(plan[1])
+    if not x.size:
+        memory.copy(mean, float("nan"))
+        memory.copy(rstd, float("nan"))
+        return out, (mean, rstd, plan)
+    given, moves = (running_mean, running_var), momentum is not None
+    running = (mean, rstd) if running_mean is None else [memory.contiguous(values) for values in given]
+    seen = [_see(x, plan), *[values.reshape(-1, plan[2][1], 1, 1) for values in running]]
+    weights = _weights(device, plan, x.dtype, (weight, 1), (bias, 0))
+    numbers = STATISTICS[statistics], int(moves), momentum or 0.0, eps
+    norm_dispatch[device.type](*seen, *weights, *numbers, mean, rstd, _see(out, plan))
+    for values, moved in zip(given, running, strict=True):
+        if moves and moved is not values:
+            memory.copy(values, moved)
+    return out, (mean, rstd, plan)
 
 
 @norm.gradient
@@ -246,28 +363,26 @@ def norm_gradient(do, g, x, weight, saved, shapes, axes, weight_axes, statistics
     def find():
         if not isinstance(do, ArrayOps):
             return _compose_gradients(do, g, x, weight, saved, shapes[0], axes, weight_axes, statistics, eps)
-        packed = do.norm_back(g, x, weight, mean, rstd, plan=plan, statistics=statistics)
-        dx = packed[: prod(plan[2])].reshape([shapes[0][axis] for axis in plan[0]]).transpose(plan[1])
-        return dx, *(packed[prod(plan[2]) :].reshape(2, -1)[i] for i in range(2))
+        sums = [memory.new_empty(x, plan[2][1:3], x.dtype) for _ in range(2)]
+        return do.norm_back(g, x, weight, mean, rstd, *sums, plan=plan, statistics=statistics), *sums
 
     def part(i, shape):
         return lambda: do.reshape(find()[i], shape=shape)
 
-    return part(0, shapes[0]), None, None, part(1, shapes[3]), part(2, shapes[4])
+    return lambda: find()[0], None, None, part(1, shapes[3]), part(2, shapes[4])
 
 
 @op
-def norm_back(device, g, x, weight, mean, rstd, *, plan, statistics):
-    """dx in memory order, dweight and dbias, one after the other in a flat array."""
-    _, G, S, _ = plan[2]
-    packed = memory.empty((x.size + 2 * G * S,), x.dtype, device)
-    if not x.size:
-        memory.copy(packed, 0)
-    else:
-        outputs = packed[: x.size].reshape(plan[2]), packed[x.size :].reshape(2, G, S)
+def norm_back(device, g, x, weight, mean, rstd, dweight, dbias, *, plan, statistics):
+    """dx; dweight and dbias (G, S) are filled."""
+    dx = memory.new_empty(x, tuple([x.shape[axis] for axis in plan[0]]), x.dtype).transpose(plan[1])
+    if x.size:
         inputs = _see(g, plan), _see(x, plan), mean, rstd, *_weights(device, plan, x.dtype, (weight, 1))
-        norm_back_dispatch[device.type](*inputs, STATISTICS[statistics], *outputs)
-    return packed
+        norm_back_dispatch[device.type](*inputs, STATISTICS[statistics], _see(dx, plan), dweight, dbias)
+    else:
+        memory.copy(dweight, 0)
+        memory.copy(dbias, 0)
+    return dx
 
 
 def _compose_gradients(do, g, x, weight, saved, shape, axes, weight_axes, statistics, eps):

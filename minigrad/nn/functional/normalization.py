@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from math import prod
+from typing import Any
 
 import numpy as np
 
 from ... import ops
 from ...checks import whole_number
 from ...errors import DtypeError, ShapeError, ValidationError
+from ...runtime.threads import local
 from ...tape import no_grad
 from ...tensors import Tensor, apply
 from .arguments import expect_tensors
@@ -43,21 +45,29 @@ def batch_norm(
             [ 1.,  1.]])
     """
     _check_channels("batch_norm", x, 2, running_mean, running_var, weight=weight, bias=bias)
-    axes = {"axes": (0, *range(2, x.ndim)), "weight_axes": (1,)}
-    mean, var = running_mean, running_var
+    axes = (0, *range(2, x.ndim))
+    settings: dict[str, Any] = {"axes": axes, "weight_axes": (1,), "statistics": "given", "eps": eps}
+    if not training and running_mean is None:
+        raise ValidationError("batch_norm: running_mean is None; give running statistics, or training=True")
+    moved: list[Tensor] = []
     if training:
-        count = prod((x.shape[0], *x.shape[2:]))
-        if count == 1:
+        settings["statistics"] = "batch"
+        if prod(x.shape) == x.shape[1]:
             raise ValidationError(
                 f"batch_norm: training needs more than 1 value in each channel, x {x.shape} has 1; "
                 "use more images, or eval()"
             )
-        moments = apply(ops.moments, x.detach(), **axes, statistics="batch")
-        mean, var = moments[0, 0], moments[1, 0]
-        _move_statistics(running_mean, running_var, mean, var, momentum, count)
-    elif running_mean is None:
-        raise ValidationError("batch_norm: running_mean is None; give running statistics, or training=True")
-    return apply(ops.norm, x, mean, var, weight, bias, **axes, statistics="batch" if training else "given", eps=eps)
+        if isinstance(momentum, Tensor):
+            _move_statistics(x, axes, running_mean, running_var, momentum)
+        elif running_mean is not None and running_var is not None and x.numel():
+            settings["momentum"], moved = momentum, [running_mean, running_var]
+    for statistic in moved:
+        statistic._refuse_change("batch_norm", False)
+        local.observer.writes(statistic)
+    out = apply(ops.norm, x, running_mean, running_var, weight, bias, **settings)
+    for statistic in moved:
+        statistic._storage.version += 1
+    return out
 
 
 def layer_norm(
@@ -154,10 +164,7 @@ def instance_norm(
         return batch_norm(x, running_mean, running_var, weight, bias, False, momentum, eps)
     if pixels == 1:
         raise ValidationError(f"instance_norm: x {x.shape} has 1 pixel in each channel, expected 2 or more")
-    if running_mean is not None:
-        axes = tuple(range(2, x.ndim))
-        moments = apply(ops.moments, x.detach(), axes=axes, weight_axes=(1,), statistics="batch").mean(1)
-        _move_statistics(running_mean, running_var, moments[0], moments[1], momentum, pixels if x.numel() else 0)
+    _move_statistics(x, tuple(range(2, x.ndim)), running_mean, running_var, momentum)
     return _norm_groups(x, x.shape[1], weight, bias, eps)
 
 
@@ -210,11 +217,11 @@ def _norm_groups(x, groups, weight, bias, eps):
 
 
 @no_grad()
-def _move_statistics(running_mean, running_var, mean, var, momentum, count):
-    """Move running statistics towards those of a batch, by the share `momentum`; `count` values give a mean."""
-    if running_mean is not None and count:
-        running_mean.mul_(1 - momentum).add_(mean * momentum)
-        running_var.mul_(1 - momentum).add_(var * (momentum * (count / (count - 1))))
+def _move_statistics(x, axes, running_mean, running_var, momentum):
+    """Move running statistics towards those of x over some axes, by the share `momentum`."""
+    if running_mean is not None and x.numel():
+        for running, found in (running_mean, x.mean(axes)), (running_var, x.var(axes)):
+            running.mul_(1 - momentum).add_((found if found.ndim == 1 else found.mean(0)) * momentum)
 
 
 def _check_channels(where, x, least, running_mean=None, running_var=None, **weights):

@@ -4,12 +4,15 @@ from ...runtime import memory
 from ...runtime.cuda.driver import cuda, helper
 from ...runtime.cuda.gpu import limit_threads
 from ...runtime.cuda.kernel import kernel
-from ...runtime.cuda.math import compensated_add, compensated_total, const
-from ..normalization import BATCH, GIVEN, RMS, moments_dispatch, norm_back_dispatch
+from ...runtime.cuda.math import compensated_add, compensated_total, const, sqrt
+from ..elementwise import fill_by
+from ..normalization import BATCH, GIVEN, RMS, norm_back_dispatch, norm_dispatch, normalise
+from ..op import Dispatch
 from ..reduction import sum_dispatch
 from .reduction import sum_threads
 
 THREADS = limit_threads(256)  # that share a row
+normalise_dispatch = Dispatch("normalise", fill_by(normalise), formula=normalise)
 
 
 @helper
@@ -23,20 +26,27 @@ def _sum_block(shared, total, lost):
 
 
 @kernel
-def moments_kernel(x, out, B, first_power):
-    """out (2, rows) = the mean, or 0 if first_power is 2, and the variance of x (rows, B)."""
-    row, thread, rows = cuda.blockIdx.x, cuda.threadIdx.x, cuda.gridDim.x
-    shared, center = cuda.shared.array(THREADS, out.dtype), const(0, out)
-    for power in range(first_power, 3):
-        total, lost = const(0, out), const(0, out)
-        for b in range(thread, B, THREADS):
-            d = x[row * B + b] - center
-            total, lost = compensated_add(total, lost, d if power == 1 else d * d)
-        moment = _sum_block(shared, total, lost) / const(B, out)
-        if power == 1:
-            center = moment
-        elif not thread:
-            out[row], out[rows + row] = center, moment
+def statistics_kernel(x, running_mean, running_var, mode, moves, momentum, eps, mean, rstd, B):
+    """The mean and the rstd of x (rows, B); the running statistics move."""
+    row, thread = cuda.blockIdx.x, cuda.threadIdx.x
+    shared, center, moment = cuda.shared.array(THREADS, mean.dtype), const(0, mean), const(0, mean)
+    if mode == GIVEN:
+        center, moment = running_mean[row], running_var[row]
+    else:
+        for power in range(2 if mode == RMS else 1, 3):
+            total, lost = const(0, mean), const(0, mean)
+            for b in range(thread, B, THREADS):
+                d = x[row * B + b] - center
+                total, lost = compensated_add(total, lost, d if power == 1 else d * d)
+            moment = _sum_block(shared, total, lost) / const(B, mean)
+            if power == 1:
+                center = moment
+    if not thread:
+        mean[row], rstd[row] = center, const(1, mean) / sqrt(moment + const(eps, mean))
+        if moves:
+            share, keep = const(momentum, mean), const(1 - momentum, mean)
+            running_mean[row] = keep * running_mean[row] + share * center
+            running_var[row] = keep * running_var[row] + share * (moment * const(B, mean) / const(B - 1, mean))
 
 
 @kernel
@@ -61,17 +71,19 @@ def norm_back_kernel(g, x, mean, rstd, weight, dx, products, B, G, S, mode):
         dx[k] = scale * (u - shift if mode == BATCH else u)
 
 
-@moments_dispatch.register("cuda")
-def moments_cuda(x, mode, out):
+@norm_dispatch.register("cuda")
+def norm_cuda(x, running_mean, running_var, weight, bias, mode, moves, momentum, eps, mean, rstd, out):
     P, G, S, T = x.shape
-    moments_kernel[P * G, THREADS](x.reshape(-1), out.reshape(-1), S * T, 2 if mode == RMS else 1)
+    arrays = [array.reshape(-1) for array in (x, running_mean, running_var, mean, rstd)]
+    statistics_kernel[P * G, THREADS](*arrays[:3], mode, moves, momentum, eps, *arrays[3:], S * T)
+    normalise_dispatch["cuda"](x, mean, rstd, weight, bias, out)
 
 
 @norm_back_dispatch.register("cuda")
-def norm_back_cuda(g, x, mean, rstd, weight, mode, dx, sums):
+def norm_back_cuda(g, x, mean, rstd, weight, mode, dx, dweight, dbias):
     P, G, S, T = x.shape
     products = memory.empty_like(x)
     inputs = [array.reshape(-1) for array in (g, x, mean, rstd, weight, dx, products)]
     norm_back_kernel[P * G, THREADS](*inputs, S * T, G, S, mode)
-    sum_dispatch["cuda"](products, (0, 3), sums[0])
-    sum_dispatch["cuda"](g, (0, 3), sums[1])
+    sum_dispatch["cuda"](products, (0, 3), dweight)
+    sum_dispatch["cuda"](g, (0, 3), dbias)
