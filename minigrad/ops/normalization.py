@@ -32,7 +32,7 @@ from .reduction import TERMS_PER_PARTIAL_SUM, add_partial_sums
 BATCH, RMS, GIVEN = 0, 1, 2
 STATISTICS = {"batch": BATCH, "rms": RMS, "given": GIVEN}
 MIN_CHUNKS = 8  # of P, so that group norm of one group has work for several threads
-ELEMENTS_PER_TASK = 4096  # at least, in whole rows
+ELEMENTS_PER_TASK = 8192  # at least, in whole rows
 P_LAST, P_FIRST = (1, 2, 3, 0), (3, 0, 1, 2)  # arguments of transpose
 
 
@@ -149,23 +149,28 @@ def norm_kernel(
     task, x: Array4, running_mean: Memory, running_var: Memory, weight: Memory, bias: Memory,
     mode, moves, momentum: float, eps: float, mean: Memory, rstd: Memory, out: Memory, rows_per_task, tile: Tile,
 ):  # fmt: skip
-    """Some rows, P first in memory."""
+    """Some rows, P first in memory; step by step, because the
+    end of a sum over a short row is slow, and the CPU begins with the next row meanwhile."""
     P, G, S, T = x.shape
-    B, zero = S * T, const(0, x)
-    for row in range(task * rows_per_task, smaller((task + 1) * rows_per_task, P * G)):
-        center, start, w = zero, row * B, row % G * S
-        if mode == GIVEN:
-            center, var = running_mean[row], running_var[row]
+    B, first, stop, zero = S * T, task * rows_per_task, smaller((task + 1) * rows_per_task, P * G), const(0, x)
+    for row in range(first, stop):
+        if mode == BATCH:
+            mean[row] = _sum_row(tile, x, x, row * B, B, zero, zero, x, 0, False)[0] / const(B, x)
         else:
-            if mode == BATCH:
-                center = _sum_row(tile, x, x, start, B, zero, zero, x, 0, False)[0] / const(B, x)
-            var = _sum_row(tile, x, x, start, B, center, center, x, 0, False)[1] / const(B, x)
+            mean[row] = zero if mode == RMS else running_mean[row]
+    for row in range(first, stop):
+        if mode == GIVEN:
+            rstd[row] = running_var[row]
+        else:
+            center, keep = mean[row], const(1, x) - momentum
+            rstd[row] = var = _sum_row(tile, x, x, row * B, B, center, center, x, 0, False)[1] / const(B, x)
             if moves:
-                keep = const(1, x) - momentum
                 running_mean[row] = keep * running_mean[row] + momentum * center
                 running_var[row] = keep * running_var[row] + momentum * (var * const(B, x) / const(B - 1, x))
-        scale = const(1, x) / sqrt(var + eps)
-        mean[row], rstd[row] = center, scale
+    for row in range(first, stop):
+        rstd[row] = const(1, x) / sqrt(rstd[row] + eps)
+    for row in range(first, stop):
+        center, scale, start, w = mean[row], rstd[row], row * B, row % G * S
         if T == 1:
             for s in range(S):
                 out[start + s] = (x[start + s] - center) * scale * weight[w + s] + bias[w + s]
