@@ -149,8 +149,7 @@ def norm_kernel(
     task, x: Array4, running_mean: Memory, running_var: Memory, weight: Memory, bias: Memory,
     mode, moves, momentum: float, eps: float, mean: Memory, rstd: Memory, out: Memory, rows_per_task, tile: Tile,
 ):  # fmt: skip
-    """Some rows, P first in memory; step by step, because the
-    end of a sum over a short row is slow, and the CPU begins with the next row meanwhile."""
+    """Some rows, P first in memory; each step for all rows, so that the CPU need not wait for the end of a sum."""
     P, G, S, T = x.shape
     B, first, stop, zero = S * T, task * rows_per_task, smaller((task + 1) * rows_per_task, P * G), const(0, x)
     for row in range(first, stop):
