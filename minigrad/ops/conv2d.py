@@ -11,9 +11,14 @@ Memory: x (C, H, W, N), w (F, C/groups, KH, KW), out (F, OH, OW, N).  The inner 
 several filters (or channels) times several vectors of images.  Taps outside the image are zero and are skipped.
 Weights are first packed in the order in which tiles read them.
 
-A row of pixels is contiguous.  Where the stride is 1, `span` pixels can be computed as one row of span * N elements:
-each tap of them is also a row of x.  Vectors are then full even for a single image, but the margins of zeros must be in
-memory.  With span 1, taps outside the image are left out.
+The gradient by x is a convolution of g for each phase of the pixels: those that windows cover at equal distances.
+
+Pixels of different channels are far apart, often by a power of two, so that caches can hold only a few of them.  A task
+first copies the pixels that it reads into a panel, side by side; the panel stays in its core's second-level cache.
+
+Where the stride is 1, `span` pixels can be computed as one row of span * N elements: each tap of them is also a row of
+the panel.  Vectors are then full even for a single image, but margins of zeros are read.  With span 1, taps outside the
+image are left out.
 
 Source: V. Dumoulin & F. Visin, "A guide to convolution arithmetic for deep learning", 2016.
 """
@@ -189,13 +194,13 @@ class Plan(NamedTuple):
 @cache
 def _plan(image, grid, filters, window, sides, groups, dtype, threads):
     """The Plan for images (C, H, W, N), outputs `grid`, windows `window`, and `sides` from _forward_side or so."""
-    (channels, _, W, N), C, lane = image, image[0] // groups, lanes(dtype)
+    (_, H, W, N), C, lane = image, image[0] // groups, lanes(dtype)
     tables, taps = zip(*(_make_table(*side) for side in sides), strict=True)
     (SH, _, _, _, _, _, reach_h, _, _, OH), (SW, DW, step, margin, _, _, reach_w, apart, _, OW) = (
         [int(n) for n in table[:10]] for table in tables
     )
-    copied = int(C * filters > 1 or window == (1, 1))  # else a pixel is read too seldom
-    whole = copied and SW == step == apart == 1 and whole_rows_are_faster(filters, N, OW, window[1], W, 1, margin, DW, dtype)
+    whole = SW == step == apart == 1 and whole_rows_are_faster(filters, N, OW, window[1], W, margin, DW, dtype)
+    copied = int(whole or C * filters > 1 or window == (1, 1))  # else a pixel is read too seldom
     tile = choose_tile(filters, OW * N if whole else N, dtype)
     width = tile[1] * lane
 
@@ -203,7 +208,7 @@ def _plan(image, grid, filters, window, sides, groups, dtype, threads):
         down, along = (height - 1) * SH + reach_h, (across - 1) * SW + reach_w
         span, sets = across if whole else 1, 1 if whole else -(-N // (parts * width))
         if not copied:
-            steps = N, image[1] * W * N, W * N, 0
+            steps = N, H * W * N, W * N, 0
         elif whole:
             steps = N, along * N, C * along * N, 0
         else:
@@ -340,14 +345,14 @@ def _add_many_taps(tile, acc, w, w_at, x, x_at, taps, steps, count):
 
 @kernel
 def conv2d_kernel(
-    task, x: Array4, w: Memory, b: Array1, out: Array4, panels: Memory, rows: Ints, cols: Ints, shares, groups, has_bias,
-    height, across, parts, span, pixel_step, channel_step, row_step, part_step, copied, tile: Tile,
+    task, x: Array4, w: Memory, b: Array1, out: Array4, panels: Memory, rows: Ints, cols: Ints, shares, groups,
+    has_bias, height, across, parts, span, pixel_step, channel_step, row_step, part_step, copied, tile: Tile,
 ):  # fmt: skip
     """One of `shares` equal shares of a convolution, or of a gradient by x as convolutions of g.
 
-    x (C, H, W, N), w as packed by pack_weights, out (F, OH, OW, N).  A task works by units: one group, `height` rows and
-    `across` columns of outputs, `parts` tiles of images.  It first copies the pixels that a unit reads into its panel, unless `copied` is 0, and panels
-    is x.
+    x (C, H, W, N), w as packed by pack_weights, out (F, OH, OW, N).  A task works by units: one group, `height` rows
+    and `across` columns of outputs, `parts` tiles of images.  It first copies the pixels that a unit reads into its
+    panel, where those of a tile are contiguous.  Where `copied` is 0, panels is x.
     """
     (channels, _, _, N), (F, _, _, _) = x.shape, out.shape
     SH, DH, _, _, first_h, stop_h, _, apart_h, phases_h, OH = _read_axis(rows)
@@ -425,11 +430,9 @@ def _convolve(x, w, b, side, stride, pads, dilation, out):
 
 
 @cache
-def whole_rows_are_faster(rows, N, OW, KW, W, stride, left, dilation, dtype):
+def whole_rows_are_faster(rows, N, OW, KW, W, left, dilation, dtype):
     """Whether it is faster to compute whole rows of outputs, with full vectors but also with taps outside the image,
     than pixel by pixel."""
-    if stride != 1:
-        return False
     inside = sum(0 <= ow - left + kw * dilation < W for ow in range(OW) for kw in range(KW))
     return min_tile_cost(rows, OW * N, dtype) * KW < min_tile_cost(rows, N, dtype) * inside
 

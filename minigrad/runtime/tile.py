@@ -45,8 +45,8 @@ def _fits(rows: int, cols: int) -> bool:
 def choose_tile(rows: int, width: int, dtype) -> tuple[int, int, bool]:
     """Choose the tile for an output of `rows` x `width` elements: rows, columns, and whether the tile is masked.
 
-    Of the tiles within 3 % of the fastest, it is the largest, preferably not masked and with few loads.  A tile that is not masked is no
-    larger than the output, so the last tile can overlap the one before it.
+    Of the tiles within 3 % of the fastest, it is the largest, preferably not masked and with few loads.  A tile that is
+    not masked is no larger than the output, so the last tile can overlap the one before it.
     """
     costs = _tile_costs(rows, width, dtype)
     fast = [tile for tile in costs if costs[tile] <= 1.03 * min(costs.values())]
@@ -71,7 +71,7 @@ def _tile_costs(rows: int, width: int, dtype) -> dict[tuple[int, int, bool], flo
 
 
 def _step_cycles(rows: int, cols: int) -> float:
-    """The cycles of one outer_fma: two FMAs per cycle but at least the latency of one, 4 cycles; plus some of the loads."""
+    """The cycles of one outer_fma: two FMAs per cycle but at least the latency of one, 4 cycles; plus loads."""
     return max(rows * cols / 2, 4) + (rows + cols) / 8
 
 
