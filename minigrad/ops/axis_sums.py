@@ -115,14 +115,20 @@ def axis_sums_kernel(task, x: Array3, starts: Ints, sources: Ints, weights: Memo
     A, K, _ = out.shape
     for row in range(task * rows, smaller((task + 1) * rows, A * K)):
         a, k = row // K, row % K
-        if starts[k] == starts[k + 1]:
+        first, stop, at = starts[k], starts[k + 1], row * C
+        if first == stop:
             for c in range(C):
-                out[row * C + c] = const(0, x)
-        for i in range(starts[k], starts[k + 1]):
-            source, weight = (a * B + sources[i]) * C, weights[i]
+                out[at + c] = const(0, x)
+        for i in range(first, stop - 1, 2):  # two products at once: half the passes over the row
+            one, two = (a * B + sources[i]) * C, (a * B + sources[i + 1]) * C
             for c in range(C):
-                product = weight * x[source + c]
-                out[row * C + c] = product if i == starts[k] else out[row * C + c] + product
+                products = weights[i] * x[one + c] + weights[i + 1] * x[two + c]
+                out[at + c] = products if i == first else out[at + c] + products
+        if (stop - first) % 2:
+            one = (a * B + sources[stop - 1]) * C
+            for c in range(C):
+                product = weights[stop - 1] * x[one + c]
+                out[at + c] = product if stop == first + 1 else out[at + c] + product
 
 
 def axis_sums_cpu(x, starts, sources, weights, out):

@@ -11,19 +11,26 @@ Memory: x (C, H, W, N), w (F, C/groups, KH, KW), out (F, OH, OW, N).  The inner 
 several filters (or channels) times several vectors of images.  Taps outside the image are zero and are skipped.
 Weights are first packed in the order in which tiles read them.
 
-A row of pixels is contiguous.  Where the stride is 1, `span` pixels can be computed as one row of span * N elements:
-each tap of them is also a row of x.  Vectors are then full even for a single image, but the margins of zeros must be in
-memory.  With span 1, taps outside the image are left out.
+The gradient by x is a convolution of g for each phase of the pixels: those that windows cover at equal distances.
+
+Pixels of different channels are far apart, often by a power of two, so that caches can hold only a few of them.  A task
+first copies the pixels that it reads into a panel, side by side; the panel stays in its core's second-level cache.
+
+Where the stride is 1, `span` pixels can be computed as one row of span * N elements: each tap of them is also a row of
+the panel.  Vectors are then full even for a single image, but margins of zeros are read.  With span 1, taps outside the
+image are left out.
 
 Source: V. Dumoulin & F. Visin, "A guide to convolution arithmetic for deep learning", 2016.
 """
 
 from functools import cache
+from math import gcd
+from typing import NamedTuple
 
 import numpy as np
 
 from ..errors import ShapeError, ValidationError
-from ..runtime import memory
+from ..runtime import memory, threads
 from ..runtime.kernel import Array1, Array4, Ints, Memory, Tile, helper, kernel
 from ..runtime.math import compensated_add, const, larger, smaller
 from ..runtime.tile import (
@@ -31,6 +38,7 @@ from ..runtime.tile import (
     choose_dot_tile,
     choose_tile,
     compensated_total,
+    copy_row,
     dot_fma,
     lanes,
     min_tile_cost,
@@ -47,6 +55,7 @@ from .reduction import add_partial_sums
 VECTORS_PER_PARTIAL_SUM = 4096  # in the weight gradient; LeNet-5 has 2,304 for 64 images
 MIN_TASKS = 24  # of a weight gradient, even with few filters and taps
 MIN_CHUNK_STEPS = 96  # tile steps of a row chunk: adding its sums to the others costs about as much
+PANEL_BYTES = 2**18  # of a panel: half a core's second-level cache
 CHUNK_BYTES = 2**19  # of g: they stay in a core's second-level cache while each tap reads them
 
 # Settings travel as: stride (SH, SW), pads (top, bottom, left, right), dilation (DH, DW), groups.
@@ -90,41 +99,37 @@ def conv2d_numpy(x, w, b, stride, pads, dilation, groups, out):
 
 
 @kernel
-def pack_kernel(task, w: Memory, packed: Memory, rows, size, group_step, row_step, K1, step1, K2, step2):
-    """One block of `rows` rows of weights, interleaved: packed (groups, blocks, K1, K2, rows).
+def pack_kernel(task, w: Memory, packed: Memory, start, rows, filters, K1, K2, K3, step, step_f, step1, step2, step3):
+    """One block of `rows` filters, interleaved, from packed[start] on: (groups, blocks, K1, K2, K3, rows).
 
-    group_step, row_step, step1, step2: strides of w, in elements.  The last block of `size` rows overlaps the one
-    before.
+    step, step_f, step1, step2, step3: strides of w from group to group, filter to filter, and so on, in elements.  The
+    last block of a group overlaps the one before.
     """
-    blocks = (size + rows - 1) // rows
-    start = task // blocks * group_step + smaller(task % blocks * rows, size - rows) * row_step
-    at = task * K1 * K2 * rows
+    blocks = (filters + rows - 1) // rows
+    first, at = smaller(task % blocks * rows, filters - rows), start + task * K1 * K2 * K3 * rows
     for k1 in range(K1):
         for k2 in range(K2):
-            for i in range(rows):
-                packed[at + i] = w[start + i * row_step + k1 * step1 + k2 * step2]
-            at += rows
+            for k3 in range(K3):
+                weight = task // blocks * step + first * step_f + k1 * step1 + k2 * step2 + k3 * step3
+                for i in range(rows):
+                    packed[at + i] = w[weight + i * step_f]
+                at += rows
 
 
-def pack_filters(w, groups, rows):
-    """w (F, C, KH, KW) in blocks of filters: (blocks, C, KH, KW, rows)."""
-    F, C, KH, KW = w.shape
-    taps = C * KH * KW
-    return _pack(w, groups, rows, F // groups, F // groups * taps, taps, 1, 0, taps, 1)
-
-
-def pack_channels(w, groups, rows):
-    """w (F, C, KH, KW) in blocks of channels: (blocks, KH, KW, F/groups, rows)."""
-    F, C, KH, KW = w.shape
-    taps = C * KH * KW
-    return _pack(w, groups, rows, C, F // groups * taps, KH * KW, KH * KW, 1, F // groups, taps)
-
-
-def _pack(w, groups, rows, size, *steps):
-    # packing makes a convolution of 64 to 64 channels 1.37 times faster (measured)
-    blocks = groups * -(-size // rows)
-    packed = memory.empty((blocks, w.size // groups // size, rows), w.dtype)
-    pack_kernel.run_small(blocks, packed.size, w, packed, rows, size, *steps)
+def pack_weights(w, taps, rows):
+    """w (groups, filters, C, KH, KW) as tiles read it: for each phase of rows and of columns, the blocks of `rows`
+    filters (groups, blocks, KH, KW, C, rows) of its taps."""
+    groups, filters, C = w.shape[:3]
+    blocks, start = -(-filters // rows), 0
+    packed = memory.empty((groups * blocks * rows * w[0, 0].size,), w.dtype)
+    for down in taps[0]:
+        for across in taps[1]:
+            part = w[:, :, :, down, across].transpose(0, 1, 3, 4, 2)
+            if part.size:
+                steps = [stride // w.itemsize for stride in part.strides]
+                sizes = start, rows, filters, *part.shape[2:], *steps
+                pack_kernel.run_small(groups * blocks, part.size, part, packed, *sizes)
+            start += groups * blocks * rows * part[0, 0].size
     return packed
 
 
@@ -168,90 +173,266 @@ def taps_inside(start, size, taps, dilation):
     return larger((dilation - 1 - start) // dilation, 0), smaller((size - start + dilation - 1) // dilation, taps)
 
 
-@helper
-def _add_taps(tile, acc, x, w, w_start, corner, window, taps, count):
-    """acc + the sum of weight times pixel over some taps of a window.
+class Plan(NamedTuple):
+    """How conv2d_kernel computes convolutions of certain sizes.
 
-    corner  (c, h, v, n): first channel, the window's first row and column, first image
-    window  (KH, KW, DH, DW)
-    taps    (first c, stop c, first kh, stop kh, first kw, stop kw)
+    taps     for each phase of rows and of columns: the slices of w
+    tables   for rows and for columns: what _read_axis returns, and the phases
+    tasks    of the kernel
+    panel    elements of a task's panel
+    sizes    the kernel's arguments from `height` to `copied`
     """
-    _, KW, DH, DW = window
-    c, h, v, n = corner
-    for i in range(taps[0], taps[1]):
-        for kh in range(taps[2], taps[3]):
-            row = w_start + (i * window[0] + kh) * KW * tile.rows
-            for kw in range(taps[4], taps[5]):
-                acc = outer_fma(acc, w, row + kw * tile.rows, 1, x, (c + i, h + kh * DH, v + kw * DW, n), count)
+
+    taps: tuple[list[slice], list[slice]]
+    tables: tuple[np.ndarray, np.ndarray]
+    tasks: int
+    panel: int
+    sizes: tuple[int, ...]
+    tile: tuple[int, int, bool]
+
+
+@cache
+def _plan(image, grid, filters, window, sides, groups, dtype, threads):
+    """The Plan for images (C, H, W, N), outputs `grid`, windows `window`, and `sides` from _forward_side or so."""
+    (_, H, W, N), C, lane = image, image[0] // groups, lanes(dtype)
+    tables, taps = zip(*(_make_table(*side) for side in sides), strict=True)
+    (SH, _, _, _, _, _, reach_h, _, _, OH), (SW, DW, step, margin, _, _, reach_w, apart, _, OW) = (
+        [int(n) for n in table[:10]] for table in tables
+    )
+    whole = SW == step == apart == 1 and whole_rows_are_faster(filters, N, OW, window[1], W, margin, DW, dtype)
+    copied = int(whole or C * filters > 1 or window == (1, 1))  # else a pixel is read too seldom
+    tile = choose_tile(filters, OW * N if whole else N, dtype)
+    width = tile[1] * lane
+
+    def layout(height, across, parts):
+        down, along = (height - 1) * SH + reach_h, (across - 1) * SW + reach_w
+        span, sets = across if whole else 1, 1 if whole else -(-N // (parts * width))
+        if not copied:
+            steps = N, H * W * N, W * N, 0
+        elif whole:
+            steps = N, along * N, C * along * N, 0
+        else:
+            steps = C * width, width, along * C * width, down * along * C * width
+        units = groups * -(-OH // height) * -(-OW // across) * sets
+        size = C * down * along * (N if whole else parts * width)
+        copies = down * along / (height * across) * (1 + lane / (across * N if whole else parts * width))
+        key = max(size * dtype.itemsize / PANEL_BYTES, 1), max(4 * threads / units, 1), copies
+        return key, units, size, (height, across, parts, span, *steps, copied)
+
+    widths = {-(-OW // n) for n in range(1, OW + 1)}
+    if whole:
+        widths = {OW, *(n for n in widths if n * N >= 2 * width)}
+    tiles = -(-N // width)
+    choices = [
+        layout(height, across, parts)
+        for height in {-(-OH // n) for n in range(1, OH + 1)}
+        for across in widths
+        for parts in ({1} if whole else {-(-tiles // n) for n in range(1, tiles + 1)})
+    ]
+    _, units, size, sizes = min(choices)
+    if whole:
+        sizes = (*sizes[:2], -(-sizes[1] * N // width), *sizes[3:])
+    return Plan(taps, tables, min(units, 4 * threads), size, sizes, tile)
+
+
+def _forward_side(size, outputs, window, stride, before, dilation):
+    """One side of a convolution, for _make_table."""
+    dilation = stride if window == 1 else dilation  # then only the pixels that are read become steps
+    step = gcd(stride, dilation)
+    return size, stride // step, dilation // step, step, 1, ((range(window), -before, 0, outputs),)
+
+
+def _gradient_side(outputs, size, window, stride, before, dilation):
+    """One side of a gradient by x, for _make_table: a convolution of g for each phase of the pixels."""
+    common, phases = gcd(stride, dilation), []
+    for first in range(min(stride, size)):
+        taps = [k for k in range(window) if (first + before - k * dilation) % stride == 0][::-1]
+        start = (first + before - taps[0] * dilation) // stride if taps else 0
+        taps = range(taps[0], taps[-1] - 1, -stride // common) if taps else range(0)
+        phases.append((taps, start, first, -(-(size - first) // stride)))
+    return outputs, 1, dilation // common, 1, stride, tuple(phases)
+
+
+def _make_table(size, stride, spread, step, apart, phases):
+    """One side of a convolution as kernels read it, and the slices of w.
+
+    size    of the images that are read
+    phases  (taps, pixel under the first tap of the first output, first output, number of outputs)
+    """
+    margin = max([-start for taps, start, _, _ in phases if taps], default=0)
+    rows = [(len(taps), margin + start if taps else 0, first, outputs) for taps, start, first, outputs in phases]
+    reach = max(max(taps - 1, 0) * spread + shift + 1 for taps, shift, _, _ in rows)
+    inside = -(-margin // step), -(-(size + margin) // step)
+    most = max(outputs for *_, outputs in rows)
+    table = [stride, spread, step, margin, *inside, reach, apart, len(rows), most, *(n for row in rows for n in row)]
+    ends = [taps[-1] + taps.step if taps else 0 for taps, *_ in phases]
+    slices = [
+        slice(taps.start, None if end < 0 else end, taps.step) for (taps, *_), end in zip(phases, ends, strict=True)
+    ]
+    return np.array(table, np.int64), slices
+
+
+@helper
+def _read_axis(table):
+    """stride, spread, step, margin, first step of the image, step after the last, reach, distance of outputs, phases,
+    most outputs of a phase.
+
+    Output i of a phase reads at tap k the step i*stride + shift + k*spread; step u is pixel u*step - margin.  An output
+    reads fewer than `reach` steps from i*stride on.
+    """
+    return table[0], table[1], table[2], table[3], table[4], table[5], table[6], table[7], table[8], table[9]
+
+
+@helper
+def _fill_panel(tile, x, panels, panel, rows, cols, corner, C, sizes, steps):
+    """Copy the pixels that a unit of conv2d_kernel reads.  corner: first channel, row and column of outputs, part."""
+    _, _, _, N = x.shape
+    SH, _, step_h, margin_h, first_h, stop_h, reach_h, _, _, _ = _read_axis(rows)
+    SW, _, step_w, margin_w, first_w, stop_w, reach_w, _, _, _ = _read_axis(cols)
+    first_c, i, j, first_part, stop_part = corner
+    height, across, span = sizes
+    pixel_step, channel_step, row_step, part_step = steps
+    top, left, right = i * SH, j * SW, (j + across - 1) * SW + reach_w
+    for c in range(C):
+        for u in range(larger(top, first_h), smaller(top + (height - 1) * SH + reach_h, stop_h)):
+            row, h = panel + (u - top) * row_step + c * channel_step, u * step_h - margin_h
+            start, stop = larger(left, first_w), smaller(right, stop_w)
+            if span == 1:
+                for v in range(start, stop):
+                    for part in range(first_part, stop_part):
+                        n = larger(smaller(part * tile.width, N - tile.width), 0)
+                        to = row + (v - left) * pixel_step + (part - first_part) * part_step
+                        copy_row(tile, x, (first_c + c, h, v * step_w - margin_w, n), panels, to, N - n)
+            else:
+                source = (((first_c + c) * x.shape[1] + h) * x.shape[2] - margin_w) * N
+                for n in range((start - left) * N):
+                    panels[row + n] = const(0, x)
+                for n in range(start * N, stop * N):
+                    panels[row - left * N + n] = x[source + n]
+                for n in range((larger(start, stop) - left) * N, (right - left) * N):
+                    panels[row + n] = const(0, x)
+
+
+@helper
+def _add_taps(tile, acc, w, w_at, x, x_at, taps, steps, count):
+    """acc + the sum of weight times pixel over some taps of a window, in a panel.
+
+    taps    (first kh, stop kh, first run, stop run, first i, stop i); a run is one tap or some neighbours
+    steps   elements from tap to tap: in w for kh and run, in x for kh, run and i
+    """
+    for kh in range(taps[0], taps[1]):
+        for run in range(taps[2], taps[3]):
+            weight, pixel = w_at + kh * steps[0] + run * steps[1], x_at + kh * steps[2] + run * steps[3]
+            for i in range(taps[4], taps[5]):
+                acc = outer_fma(acc, w, weight + i * tile.rows, 1, x, pixel + i * steps[4], count)
     return acc
 
 
 @helper
-def _add_many_taps(tile, acc, x, w, w_start, corner, window, taps, count):
+def _add_many_taps(tile, acc, w, w_at, x, x_at, taps, steps, count):
     """_add_taps for a large window, by partial sums."""
-    KH, KW, _, _ = window
-    first_c, stop_c, first_kh, stop_kh, first_kw, stop_kw = taps
+    first_kh, stop_kh, first_run, stop_run, first, stop = taps
     error = zeros(tile)
-    channels, rows = larger(PRODUCTS_PER_PARTIAL_SUM // (KH * KW), 1), PRODUCTS_PER_PARTIAL_SUM // KW + 1
-    for c in range(first_c, stop_c, channels):
-        for kh in range(first_kh, stop_kh, rows):
-            chunk = (c, smaller(c + channels, stop_c), kh, smaller(kh + rows, stop_kh), first_kw, stop_kw)
-            partial = _add_taps(tile, zeros(tile), x, w, w_start, corner, window, chunk, count)
+    height = larger(PRODUCTS_PER_PARTIAL_SUM * tile.rows // steps[0], 1)
+    length = larger(PRODUCTS_PER_PARTIAL_SUM // larger(stop_run - first_run, 1), 1)
+    for kh in range(first_kh, stop_kh, height):
+        for i in range(first, stop, length):
+            chunk = (kh, smaller(kh + height, stop_kh), first_run, stop_run, i, smaller(i + length, stop))
+            partial = _add_taps(tile, zeros(tile), w, w_at, x, x_at, chunk, steps, count)
             acc, error = compensated_add(acc, error, partial)
     return compensated_total(acc, error)
 
 
 @kernel
 def conv2d_kernel(
-    task, x: Array4, w: Memory, b: Array1, out: Array4,
-    KH, KW, SH, SW, top, left, DH, DW, groups, span, has_bias, tile: Tile,
+    task, x: Array4, w: Memory, b: Array1, out: Array4, panels: Memory, rows: Ints, cols: Ints, shares, groups,
+    has_bias, height, across, parts, span, pixel_step, channel_step, row_step, part_step, copied, tile: Tile,
 ):  # fmt: skip
-    """One row of outputs, oh = task.  x (C, H, W, N), w (blocks, C/groups, KH, KW, tile.rows), out (F, OH, OW, N)."""
-    channels, H, W, N = x.shape
-    F, OH, OW, _ = out.shape
-    oh, filters, C, length = task, F // groups, channels // groups, span * N
-    blocks, products = (filters + tile.rows - 1) // tile.rows, C * KH * KW
-    h = oh * SH - top
-    first_kh, stop_kh = taps_inside(h, H, KH, DH)
-    for group in range(groups):
-        for ow in range(0, OW, span):
-            for start in range(0, length, tile.width):
-                n = larger(smaller(start, length - tile.width), 0)
-                v = ow * SW - left
-                first_kw, stop_kw = taps_inside(v, W, KW, DW)
-                for block in range(blocks):  # the inner loop, because all blocks read the same pixels: 7 % faster
-                    f = group * filters + smaller(block * tile.rows, filters - tile.rows)
-                    acc = broadcast_rows(tile, b, f * has_bias, has_bias)  # b is one 0 if there is no bias
-                    w_start = (group * blocks + block) * products * tile.rows
-                    corner, window = (group * C, h, v, n), (KH, KW, DH, DW)
-                    taps = (0, C, first_kh, stop_kh, first_kw, stop_kw)
-                    if products <= PRODUCTS_PER_PARTIAL_SUM:  # a store in each branch: else LLVM spills the tile
-                        acc = _add_taps(tile, acc, x, w, w_start, corner, window, taps, length - n)
-                        store(acc, out, (f, oh, ow, n), OH * OW * N, length - n)
-                    else:
-                        acc = _add_many_taps(tile, acc, x, w, w_start, corner, window, taps, length - n)
-                        store(acc, out, (f, oh, ow, n), OH * OW * N, length - n)
+    """One of `shares` equal shares of a convolution, or of a gradient by x as convolutions of g.
+
+    x (C, H, W, N), w as packed by pack_weights, out (F, OH, OW, N).  A task works by units: one group, `height` rows
+    and `across` columns of outputs, `parts` tiles of images.  It first copies the pixels that a unit reads into its
+    panel, where those of a tile are contiguous.  Where `copied` is 0, panels is x.
+    """
+    (channels, _, _, N), (F, _, _, _) = x.shape, out.shape
+    SH, DH, _, _, first_h, stop_h, _, apart_h, phases_h, OH = _read_axis(rows)
+    SW, DW, _, _, first_w, stop_w, _, apart_w, phases_w, OW = _read_axis(cols)
+    C, filters, length = channels // groups, F // groups, span * N
+    blocks, tiles = (filters + tile.rows - 1) // tile.rows, (length + tile.width - 1) // tile.width
+    bands, strips, sets = (OH + height - 1) // height, (OW + across - 1) // across, (tiles + parts - 1) // parts
+    units = groups * bands * strips * sets
+    for unit in range(units * task // shares, units * (task + 1) // shares):
+        group, i0 = unit // (sets * strips * bands), unit // (sets * strips) % bands * height
+        j0, first_part = smaller(unit // sets % strips * across, OW - across), unit % sets * parts
+        stop_part, start, panel = smaller(first_part + parts, tiles), 0, task * (panels.shape[0] // shares)
+        top, left = i0 * SH, j0 * SW
+        if copied:
+            sizes, strides = (height, across, span), (pixel_step, channel_step, row_step, part_step)
+            corner = (group * C, i0, j0, first_part, stop_part)
+            _fill_panel(tile, x, panels, panel, rows, cols, corner, C, sizes, strides)
+        else:
+            panel, top, left = group * C * channel_step, rows[3], cols[3]  # the margins
+        for p in range(phases_h * phases_w):
+            at_h, at_w = 10 + p // phases_w * 4, 10 + p % phases_w * 4
+            KH, KW = rows[at_h], cols[at_w]
+            steps = (KW * C * tile.rows, C * tile.rows, DH * row_step, DW * pixel_step, channel_step)
+            for line in range(i0 * blocks, smaller(i0 + height, rows[at_h + 3]) * blocks):
+                oh, block = line // blocks, line % blocks
+                u, to_h = oh * SH + rows[at_h + 1], rows[at_h + 2] + oh * apart_h
+                first_kh, stop_kh = taps_inside(u - first_h, stop_h - first_h, KH, DH)
+                f = group * filters + smaller(block * tile.rows, filters - tile.rows)
+                w_at = start + (group * blocks + block) * KH * steps[0]
+                for part in range(first_part, stop_part):
+                    n = larger(smaller(part * tile.width, length - tile.width), 0)
+                    for ow in range(j0, smaller(j0 + across, cols[at_w + 3]), span):
+                        v, first_kw, stop_kw = ow * SW + cols[at_w + 1], 0, KW
+                        if span == 1:
+                            first_kw, stop_kw = taps_inside(v - first_w, stop_w - first_w, KW, DW)
+                        at = panel + (u - top) * row_step + (v - left) * pixel_step
+                        at += (part - first_part) * part_step if part_step else n
+                        taps = (first_kh, stop_kh, first_kw, stop_kw, 0, C)
+                        if DW * pixel_step == C * channel_step:  # the taps of a row are one run
+                            taps = (first_kh, stop_kh, 0, 1, first_kw * C, stop_kw * C)
+                        acc = broadcast_rows(tile, b, f * has_bias, has_bias)  # b is one 0 if there is no bias
+                        to, count = (f, to_h, cols[at_w + 2] + ow * apart_w, n), length - n
+                        if KH * KW * C <= PRODUCTS_PER_PARTIAL_SUM:  # two stores: else LLVM spills the tile
+                            acc = _add_taps(tile, acc, w, w_at, panels, at, taps, steps, count)
+                            store(acc, out, to, out.shape[1] * out.shape[2] * N, count)
+                        else:
+                            acc = _add_many_taps(tile, acc, w, w_at, panels, at, taps, steps, count)
+                            store(acc, out, to, out.shape[1] * out.shape[2] * N, count)
+            start += groups * blocks * KH * KW * C * tile.rows
 
 
 def conv2d_cpu(x, w, b, stride, pads, dilation, groups, out):
-    N, F, OH, OW = out.shape
+    x, result = memory.move_batch_last(x), memory.move_batch_last(out)
+    w = memory.contiguous(w).reshape(groups, -1, *w.shape[1:])
+    _convolve(x, w, b, _forward_side, stride, pads, dilation, result)
+
+
+def _convolve(x, w, b, side, stride, pads, dilation, out):
+    """out (F, OH, OW, N) of x (C, H, W, N) and w (groups, F/groups, C/groups, KH, KW)."""
     if not out.size:
         return
-    x, w, result = memory.move_batch_last(x), memory.contiguous(w), memory.move_batch_last(out)
-    (KH, KW), (top, _, left, right), span = w.shape[2:], pads, 1
-    if whole_rows_are_faster(F // groups, N, OW, KW, x.shape[2], stride[1], left, dilation[1], out.dtype):
-        x, span, left = pad_images(x, (0, 0, left, right)), OW, 0
-    bias, tile = _bias_or_zero(b, out.dtype), choose_tile(F // groups, span * N, out.dtype)
-    packed, has_bias = pack_filters(w, groups, tile[0]), int(b is not None)
-    conv2d_kernel(OH, x, packed, bias, result, KH, KW, *stride, top, left, *dilation, groups, span, has_bias, tile)
+    groups, filters, _, *window = w.shape
+    if window == [1, 1] and stride == (1, 1) and not any(pads):  # a matrix product
+        x, out = x.reshape(len(x), 1, 1, -1), out.reshape(len(out), 1, 1, -1)
+    sizes = zip(x.shape[1:3], out.shape[1:3], window, stride, pads[::2], dilation, strict=True)
+    sides = tuple(side(*size) for size in sizes)
+    plan = _plan(x.shape, out.shape, filters, tuple(window), sides, groups, out.dtype, threads.get_num_threads())
+    bias, has_bias = zero_bias(out.dtype) if b is None else memory.contiguous(b), int(b is not None)
+    packed = pack_weights(w, plan.taps, plan.tile[0])
+    panels = memory.empty((plan.tasks, plan.panel), out.dtype) if plan.sizes[-1] else x
+    conv2d_kernel.run_small(
+        plan.tasks, out.size * w[0, 0].size // 32, x, packed, bias, out, panels, *plan.tables, plan.tasks, groups,
+        has_bias, *plan.sizes, plan.tile,
+    )  # fmt: skip
 
 
 @cache
-def whole_rows_are_faster(rows, N, OW, KW, W, stride, left, dilation, dtype):
+def whole_rows_are_faster(rows, N, OW, KW, W, left, dilation, dtype):
     """Whether it is faster to compute whole rows of outputs, with full vectors but also with taps outside the image,
     than pixel by pixel."""
-    if stride != 1:
-        return False
     inside = sum(0 <= ow - left + kw * dilation < W for ow in range(OW) for kw in range(KW))
     return min_tile_cost(rows, OW * N, dtype) * KW < min_tile_cost(rows, N, dtype) * inside
 
@@ -331,99 +512,10 @@ def windows_at(table, pixel):
     return table[at], table[at + 1], table[at + 2], table[at + 3], table[at + 4]
 
 
-@helper
-def _add_windows(tile, acc, g, w, w_start, start, tables, sizes, ranges, count):
-    """acc + the sum of weight times gradient over some windows that cover a pixel, and over some filters.
-
-    start   (f, h, v, n): first filter, row and column of the pixel, first image
-    tables  the windows that cover each pixel, by rows and by columns
-    sizes   (KW, filters)
-    ranges  (first, stop) of the windows that cover the pixel's row, and (first, stop) of the filters
-    """
-    rows, cols = tables
-    KW, filters = sizes
-    first_f, h, v, n = start
-    _, first_kh, first_oh, kh_step, oh_step = windows_at(rows, h)
-    across, first_kw, first_ow, kw_step, ow_step = windows_at(cols, v)
-    for i in range(ranges[0], ranges[1]):
-        kh, oh = first_kh + i * kh_step, first_oh - i * oh_step
-        for j in range(across):
-            kw, ow = first_kw + j * kw_step, first_ow - j * ow_step
-            tap = w_start + (kh * KW + kw) * filters * tile.rows
-            for f in range(ranges[2], ranges[3]):
-                acc = outer_fma(acc, w, tap + f * tile.rows, 1, g, (first_f + f, oh, ow, n), count)
-    return acc
-
-
-@helper
-def _add_many_windows(tile, acc, g, w, w_start, start, tables, sizes, ranges, count):
-    """_add_windows for many filters or a large window, by partial sums."""
-    KW, filters = sizes
-    first_i, stop_i, first_f, stop_f = ranges
-    error, windows = zeros(tile), larger(PRODUCTS_PER_PARTIAL_SUM // (KW * filters), 1)
-    for i in range(first_i, stop_i, windows):
-        for f in range(first_f, stop_f, PRODUCTS_PER_PARTIAL_SUM):
-            chunk = (i, smaller(i + windows, stop_i), f, smaller(f + PRODUCTS_PER_PARTIAL_SUM, stop_f))
-            partial = _add_windows(tile, zeros(tile), g, w, w_start, start, tables, sizes, chunk, count)
-            acc, error = compensated_add(acc, error, partial)
-    return compensated_total(acc, error)
-
-
-@kernel
-def conv2d_input_kernel(
-    task, g: Array4, w: Memory, b: Array1, dx: Array4, rows: Ints, cols: Ints,
-    KH, KW, groups, span, has_bias, tile: Tile,
-):  # fmt: skip
-    """One row of pixels, h = task.  g (F, OH, OW, N), w (blocks, KH, KW, F/groups, tile.rows), dx (C, H, W, N).
-
-    rows, cols: the windows that cover each pixel along a side; see windows_at.
-    """
-    F, _, _, N = g.shape
-    channels, H, W, _ = dx.shape
-    h, filters, C, length = task, F // groups, channels // groups, span * N
-    blocks, products = (C + tile.rows - 1) // tile.rows, KH * KW * filters
-    for group in range(groups):
-        for v in range(0, W, span):
-            for start in range(0, length, tile.width):
-                n = larger(smaller(start, length - tile.width), 0)
-                for block in range(blocks):
-                    c = group * C + smaller(block * tile.rows, C - tile.rows)
-                    acc = broadcast_rows(tile, b, c * has_bias, has_bias)
-                    w_start = (group * blocks + block) * products * tile.rows
-                    (down, _, _, _, _), first = windows_at(rows, h), (group * filters, h, v, n)
-                    tables, sizes, ranges = (rows, cols), (KW, filters), (0, down, 0, filters)
-                    if products <= PRODUCTS_PER_PARTIAL_SUM:  # two stores, as in conv2d_kernel
-                        acc = _add_windows(tile, acc, g, w, w_start, first, tables, sizes, ranges, length - n)
-                        store(acc, dx, (c, h, v, n), H * W * N, length - n)
-                    else:
-                        acc = _add_many_windows(tile, acc, g, w, w_start, first, tables, sizes, ranges, length - n)
-                        store(acc, dx, (c, h, v, n), H * W * N, length - n)
-
-
 def conv2d_input_cpu(g, w, b, stride, pads, dilation, groups, dx):
-    N, _, H, W = dx.shape
-    if not dx.size:
-        return
-    (_, C, KH, KW), OW, reach = w.shape, g.shape[3], (w.shape[3] - 1) * dilation[1]
-    rows, cols = build_window_tables(dx.shape, g.shape, w.shape, stride, pads, dilation)
-    g, w, result, span = memory.move_batch_last(g), memory.contiguous(w), memory.move_batch_last(dx), 1
-    before = reach - pads[2]  # columns of g missing on the left of the first window that covers pixel 0
-    if before >= 0 and whole_rows_are_faster(C, N, W, KW, OW, stride[1], before, dilation[1], dx.dtype):
-        g, span = pad_images(g, (0, 0, before, W + reach - before - OW)), W
-        cols = _build_row_table(KW, dilation[1])
-    tile, bias, has_bias = choose_tile(C, span * N, dx.dtype), _bias_or_zero(b, dx.dtype), int(b is not None)
-    packed = pack_channels(w, groups, tile[0])
-    conv2d_input_kernel(H, g, packed, bias, result, rows, cols, KH, KW, groups, span, has_bias, tile)
-
-
-def _bias_or_zero(b, dtype):
-    return zero_bias(dtype) if b is None else memory.contiguous(b)
-
-
-@cache
-def _build_row_table(taps, dilation):
-    """The table of windows_at for a whole row of pixels as one."""
-    return np.array([taps, 0, (taps - 1) * dilation, 1, dilation], np.int64)
+    g, result = memory.move_batch_last(g), memory.move_batch_last(dx)
+    w = memory.contiguous(w).reshape(groups, -1, *w.shape[1:]).swapaxes(1, 2)
+    _convolve(g, w, b, _gradient_side, stride, pads, dilation, result)
 
 
 @cache

@@ -37,20 +37,20 @@ def lanes(dtype) -> int:
 
 
 def _fits(rows: int, cols: int) -> bool:
-    """Whether the accumulators, a row of vectors and two more vectors fit in the registers."""
-    return rows * cols + cols + 2 <= VECTOR_REGISTERS
+    """Whether the accumulators, a row of vectors and one more vector fit in the registers."""
+    return rows * cols + cols + 1 <= VECTOR_REGISTERS
 
 
 @cache
 def choose_tile(rows: int, width: int, dtype) -> tuple[int, int, bool]:
     """Choose the tile for an output of `rows` x `width` elements: rows, columns, and whether the tile is masked.
 
-    Of the tiles within 3 % of the fastest, it is the largest, preferably not masked.  A tile that is not masked is no
-    larger than the output, so the last tile can overlap the one before it.
+    Of the tiles within 3 % of the fastest, it is the largest, preferably not masked and with few loads.  A tile that is
+    not masked is no larger than the output, so the last tile can overlap the one before it.
     """
     costs = _tile_costs(rows, width, dtype)
     fast = [tile for tile in costs if costs[tile] <= 1.03 * min(costs.values())]
-    return max(fast, key=lambda tile: (not tile[2], tile[0] * tile[1], tile))
+    return max(fast, key=lambda tile: (not tile[2], tile[0] * tile[1], -tile[0] - tile[1]))
 
 
 def min_tile_cost(rows: int, width: int, dtype) -> float:
@@ -71,8 +71,8 @@ def _tile_costs(rows: int, width: int, dtype) -> dict[tuple[int, int, bool], flo
 
 
 def _step_cycles(rows: int, cols: int) -> float:
-    """The cycles of one outer_fma: two FMAs per cycle but at least the latency of one, 4 cycles; plus 1."""
-    return max(rows * cols / 2, 4) + 1
+    """The cycles of one outer_fma: two FMAs per cycle but at least the latency of one, 4 cycles; plus loads."""
+    return max(rows * cols / 2, 4) + (rows + cols) / 8
 
 
 @cache
@@ -209,6 +209,21 @@ def load(typing, shape, x, x_at, count):
         return _make_tile(builder, shape, row)
 
     return Registers(shape)(shape, x, x_at, count if count == types.none else types.intp), generate
+
+
+@intrinsic
+def copy_row(typing, shape, x, x_at, out, out_at, count):
+    """out[out_at + j] = x[x_at + j], over the tile's width."""
+
+    def generate(context, builder, signature, args):
+        _, values, at, target, to, left = args
+        row = _load_row(builder, shape, element_address(context, builder, x, values, x_at, at), left)
+        start = element_address(context, builder, out, target, out_at, to)
+        for j, vector in enumerate(row):
+            _store(builder, shape, vector, _offset(builder, shape, start, j), _mask(builder, shape, left, j))
+        return context.get_dummy_value()
+
+    return types.void(shape, x, x_at, out, out_at, types.intp), generate
 
 
 @intrinsic
