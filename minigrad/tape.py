@@ -95,7 +95,7 @@ class no_grad:
 
         @wraps(function)
         def wrapped(*args, **kwargs):
-            with self._block():
+            with type(self)():
                 return function(*args, **kwargs)
 
         @wraps(function)
@@ -113,23 +113,17 @@ class no_grad:
             chosen = coroutine
         return chosen
 
-    def _block(self) -> "no_grad":
-        """Another block like this one."""
-        block = no_grad()
-        block.grad_enabled = self.grad_enabled
-        return block
-
     def _resumed(self, steps):
         """Run each step of a generator or coroutine inside."""
         resume, value = steps.send, None
         try:
             while True:
-                with self._block():
+                with type(self)():
                     result = resume(value)
                 try:
                     resume, value = steps.send, (yield result)
                 except GeneratorExit:
-                    with self._block():
+                    with type(self)():
                         steps.close()
                     raise
                 except BaseException as error:
@@ -139,14 +133,7 @@ class no_grad:
 
 
 class enable_grad(no_grad):
-    """Inside, operations are recorded, also within no_grad.  Also a decorator, like no_grad.
-
-    Example
-    >>> import minigrad as mg
-    >>> with mg.no_grad(), mg.enable_grad():
-    ...     mg.is_grad_enabled()
-    True
-    """
+    """Inside, operations are recorded, also within no_grad.  Also a decorator, like no_grad."""
 
     grad_enabled = True
 
@@ -177,7 +164,7 @@ class set_grad_enabled(no_grad):
 
     def __call__(self, function: Function) -> Function:
         _swap(self._before)
-        return super().__call__(function)
+        return (enable_grad if self.grad_enabled else no_grad)()(function)
 
 
 def _swap(enabled: bool) -> bool:
@@ -208,31 +195,22 @@ def _check_decorated(where: str, function: Any) -> None:
 
 
 def is_grad_enabled() -> bool:
-    """Whether operations are being recorded.
-
-    Example
-    >>> is_grad_enabled()
-    True
-    """
+    """Whether operations are being recorded."""
     return mode.grad_enabled
 
 
 # ---- hooks
 
 RETAIN = math.inf  # the number of the hook that keeps a gradient, which runs after all others
-_hook_numbers = count()
+_hook_numbers = count(1)
 
 
 class HookHandle:
     """The handle of a hook; remove() or the end of a `with` block removes the hook."""
 
     def __init__(self, hooks: dict[Any, Any], hook: Any, prepend: bool = False):
-        self.hooks, self.number = hooks, next(_hook_numbers)
-        later = dict(hooks) if prepend else {}
-        if prepend:
-            hooks.clear()
+        self.hooks, self.number = hooks, -next(_hook_numbers) if prepend else next(_hook_numbers)
         hooks[self.number] = hook
-        hooks.update(later)
 
     def remove(self) -> None:
         """Remove the hook; a second call does nothing."""
@@ -245,10 +223,15 @@ class HookHandle:
         self.remove()
 
 
-def run_hooks(hooks: dict[Any, Callable[[Any], Any]], gradient: Any) -> Any:
-    """The gradient, a tensor, after the hooks, which are called in the order of their numbers and may replace it."""
-    for number in sorted(hooks):
-        result = hooks[number](gradient)
+def in_order(hooks: dict[Any, Callable[..., Any]]) -> list[Callable[..., Any]]:
+    """The hooks in the order in which they run, that of their numbers."""
+    return [hooks[number] for number in sorted(hooks)]
+
+
+def run_hooks(hooks: dict[Any, Callable[..., Any]], gradient: Any) -> Any:
+    """The gradient, a tensor, after the hooks, which may replace it."""
+    for hook in in_order(hooks):
+        result = hook(gradient)
         if result is None:
             continue
         if getattr(result, "dtype", None) != gradient.dtype or result.shape != gradient.shape:
@@ -263,7 +246,7 @@ def run_hooks(hooks: dict[Any, Callable[[Any], Any]], gradient: Any) -> Any:
 def gradient_hooks(tensor: Any, place: str = "before") -> dict[Any, Any]:
     """The hooks of a tensor, which are kept by its node; those of a leaf run before or after .grad changes."""
     if tensor.node is not None:
-        tensor.node.hooks = {} if tensor.node.hooks is None else tensor.node.hooks
+        tensor.node.hooks = tensor.node.hooks or {}
         return tensor.node.hooks
     if tensor._hooks is None:
         tensor._hooks = {"before": CountedDict(), "after": CountedDict()}
@@ -375,8 +358,7 @@ class AccumulateGrad:
         self.variable = variable
 
     def name(self) -> str:
-        """The name of the class."""
-        return type(self).__name__
+        return "AccumulateGrad"
 
 
 def function_of(edge: Any) -> tuple[Any, int]:
@@ -425,10 +407,14 @@ def walk_back(
     blocked = targets is not None and any(node.freed and id(node) not in targets for node in nodes)
     pending: dict[int, Any] = {}
     reached: dict[int, Any] = {}
-    for edge, gradient in seeds:
-        reached[id(edge)], before = edge, pending.get(id(edge))
-        pending[id(edge)] = gradient if before is None else operations(edge.device).add(before, gradient)
     found, anomaly = [], mode.anomaly
+
+    def add(sums: dict[int, Any], key: int, part: Any, do: Any) -> None:
+        sums[key] = do.add(sums[key], part) if key in sums else part
+
+    for edge, gradient in seeds:
+        reached[id(edge)] = edge
+        add(pending, id(edge), gradient, operations(edge.device))
     for node in nodes:
         g = pending.pop(id(node), None)
         if g is None:
@@ -444,14 +430,9 @@ def walk_back(
             raise GraphError(FREED)
         do = operations(node.device)
         if type(node) is OutputNode:
-            parts = pending.setdefault(id(node.edges[0]), {})
-            parts[node.index] = do.add(parts[node.index], g) if node.index in parts else g
+            add(pending.setdefault(id(node.edges[0]), {}), node.index, g, do)
             continue
-        changed = None
-        for _, storage, version in node.versions:
-            if storage.version != version:
-                changed = node.changed()
-                break
+        changed = node.changed()
         contributions = zip(node.edges, node.shapes, node.dtypes, node.contributions(do, g, tensors), strict=True)
         for i, (edge, shape, dtype, contribution) in enumerate(contributions):
             if edge is None or contribution is None or (needed is not None and id(edge) not in needed):
@@ -461,23 +442,18 @@ def walk_back(
             part = contribution()
             if anomaly is not None:
                 anomaly.check_gradient(node, i, part)
-            place = edge.device  # another one where a tensor was moved
-            there = do if place is node.device else operations(place)
+            there = do if edge.device is node.device else operations(edge.device)  # another one if a tensor was moved
             if part.shape != shape:  # the input was broadcast
                 part = there.sum_to(part, shape=shape)
             if part.dtype != dtype:  # the input was promoted
                 part = there.cast(part, dtype=dtype)
-            key = id(edge)
-            before = pending.get(key)
-            if before is None:
-                reached[key], pending[key] = edge, part
-            else:
-                pending[key] = there.add(before, part)
+            reached[id(edge)] = edge
+            add(pending, id(edge), part, there)
         if not keep:
             node.free()
-    for key, g in pending.items():  # of leaves
+    for key, g in pending.items():
+        leaf = reached[key]
         if targets is None or key in targets:
-            leaf = reached[key]
             if hooked is not None and not after and leaf._hooks:
                 g = hooked(leaf._hooks["before"], g, leaf.device)
             found.append((leaf, g))

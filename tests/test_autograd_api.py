@@ -537,6 +537,8 @@ def test_functional_results_are_outside_the_graph_unless_asked():
     assert not functional.jacobian(mg.exp, x).requires_grad
     assert functional.jacobian(mg.exp, x, create_graph=True).requires_grad
     assert functional.jacobian(lambda x: x[:0], x).shape == (0, 2)
+    with mg.no_grad():
+        assert functional.jacobian(lambda x: x * x, x).tolist() == [[2.0, 0.0], [0.0, 4.0]]
     assert x.grad is None
 
 

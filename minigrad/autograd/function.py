@@ -6,6 +6,7 @@ A call has one CallNode.  Each of its results has an OutputNode, whose gradient 
 import weakref
 from collections.abc import Callable, Sequence
 from functools import wraps
+from types import SimpleNamespace
 from typing import Any
 
 from ..checks import type_with_article
@@ -15,17 +16,6 @@ from ..tape import Node, OutputNode, is_grad_enabled, mode, no_grad
 from ..tensors import Tensor, _make
 
 __all__ = ["CallNode", "Function", "FunctionCtx", "once_differentiable"]
-
-
-class _Operation:
-    """What the tape and pictures ask of the operation of a node."""
-
-    def __init__(self, name: str):
-        self.name = name
-
-    def input_name(self, position: int) -> str:
-        """The name of an input."""
-        return f"argument {position}"
 
 
 class CallNode(Node):
@@ -39,7 +29,8 @@ class CallNode(Node):
 
     def __init__(self, name: str, edges: list[Any], shapes: list[Any], dtypes: list[Any], backward: Any):
         device = next(edge.device for edge in edges if edge is not None)
-        super().__init__(_Operation(name), device, edges, shapes, dtypes, [], [], None, None, {})
+        operation = SimpleNamespace(name=name, input_name="argument {}".format)
+        super().__init__(operation, device, edges, shapes, dtypes, [], [], None, None, {})
         self.backward: Any = backward
         self.results: dict[int, Any] = {}
 
@@ -107,10 +98,7 @@ class FunctionCtx:
         self.needs_input_grad = tuple(isinstance(x, Tensor) and x.requires_grad for x in args)
 
     def save_for_backward(self, *tensors: Tensor | None) -> None:
-        """Keep tensors for `saved_tensors`; a later change in place of one of them is noticed.
-
-        Raises   DtypeError   one is neither a tensor nor None
-        """
+        """Keep tensors, or None, for `saved_tensors`; a later change in place of one of them is noticed."""
         for x in tensors:
             if x is not None and not isinstance(x, Tensor):
                 kind = type(x).__name__
@@ -119,10 +107,7 @@ class FunctionCtx:
 
     @property
     def saved_tensors(self) -> tuple[Any, ...]:
-        """The tensors of save_for_backward.
-
-        Raises   GraphError   one was changed in place since
-        """
+        """The tensors of save_for_backward; a GraphError if one was changed in place since."""
         return tuple(saved if saved is None else self._unpack(i, *saved) for i, saved in enumerate(self._saved))
 
     def _unpack(self, i: int, x: Tensor, storage: Any, version: int) -> Tensor:
@@ -148,9 +133,10 @@ class FunctionCtx:
         results = list(out) if isinstance(out, tuple) else [out]
         self._like = [(x.device, x.shape, x.dtype) if isinstance(x, Tensor) else None for x in results]
         self._indices: dict[int, int] = {}  # of results that are no arguments, by id, for those that are saved
+        given, constant = {id(x) for x in args}, {id(x) for x in self._constant}
         for i, x in enumerate(results):
-            if isinstance(x, Tensor) and x.dtype.kind == "f" and not any(x is other for other in self._constant):
-                if not any(x is other for other in args):
+            if isinstance(x, Tensor) and x.dtype.kind == "f" and id(x) not in constant:
+                if id(x) not in given:
                     self._indices[id(x)] = i
                 results[i] = node.give(i, x)
         self._constant = ()

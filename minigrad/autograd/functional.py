@@ -2,7 +2,8 @@
 
 Each takes a function of tensors that returns a tensor or a tuple of them, and `inputs`, a tensor or a tuple.  Results
 have the same form.  `create_graph` records the results, so that they can be differentiated again.  `strict` refuses a
-function that does not depend on an input, in place of zeros.
+function that does not depend on an input, in place of zeros.  A vector `v` has the shapes of what it multiplies; None
+stands for 1, where that is a single number.  Another shape, and a Hessian matrix of several elements, is a ShapeError.
 """
 
 from collections.abc import Callable
@@ -20,19 +21,14 @@ Function = Callable[..., Any]
 
 
 class _Call:
-    """A call of func with copies of the inputs, for derivatives by these copies.
-
-    out, outs      what func returns, as it is and as a list
-    inputs, given  what it was given, likewise; the inputs are those of the caller
-    """
+    """A call of func with copies of the inputs, `given`, which returned `out`, or `outs` as a list."""
 
     def __init__(self, where: str, func: Function, inputs: Any, create_graph: bool, strict: bool, number: bool = False):
-        self.where, self.inputs, self.create_graph, self.strict = where, inputs, create_graph, strict
+        self.where, self.create_graph, self.strict = where, create_graph, strict
+        tensors = as_list(where, "inputs", inputs)
         with enable_grad():
-            self.given = [
-                x.clone() if create_graph and x.requires_grad else x.detach().requires_grad_()
-                for x in as_list(where, "inputs", inputs)
-            ]
+            copied = [create_graph and x.requires_grad for x in tensors]
+            self.given = [x.clone() if y else x.detach().requires_grad_() for x, y in zip(tensors, copied, strict=True)]
             self.out = func(*self.given)
         self.outs = as_list(where, "the result of func", self.out)
         if number and [out.numel() for out in self.outs] != [1]:
@@ -52,12 +48,12 @@ class _Call:
 
     def vector(self, v: Any, like: list[Any]) -> list[Any]:
         """The vector v: a tensor for each of `like`."""
-        shapes = [x.shape for x in like]
         if v is None and [x.numel() for x in like] == [1]:
             return [ones_like(like[0])]
         found = [] if v is None else as_list(self.where, "v", v)
-        if [x.shape for x in found] != shapes:
-            raise ShapeError(f"{self.where}: v has the shapes {[x.shape for x in found]}, expected {shapes}")
+        shapes, expected = [x.shape for x in found], [x.shape for x in like]
+        if shapes != expected:
+            raise ShapeError(f"{self.where}: v has the shapes {shapes}, expected {expected}")
         return found
 
     def result(self, like: Any, parts: list[Any]) -> Any:
@@ -67,11 +63,8 @@ class _Call:
 
 
 def vjp(func: Function, inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False) -> Any:
-    """Return func(*inputs), and the product of the vector v with its Jacobian matrix: one backward pass.
+    """Return func(*inputs), and the product of v with its Jacobian matrix, like the inputs: one backward pass.
 
-    v   like the result; 1 for None, where that is a single number
-
-    Raises   ShapeError   v has another shape
     Example
     >>> import minigrad as mg
     >>> vjp(mg.exp, mg.tensor([0.0, 1.0]), mg.tensor([1.0, 0.0]))
@@ -83,9 +76,7 @@ def vjp(func: Function, inputs: Any, v: Any = None, create_graph: bool = False, 
 
 
 def jvp(func: Function, inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False) -> Any:
-    """Return func(*inputs), and the product of its Jacobian matrix with the vector v: the derivative in direction v.
-
-    v   like the inputs; 1 for None, where that is a single number
+    """Return func(*inputs), and the product of its Jacobian matrix with v: the derivative in direction v.
 
     It takes two backward passes, because u -> uJ is linear in u, and its own vjp is Jv.
     """
@@ -98,20 +89,14 @@ def jvp(func: Function, inputs: Any, v: Any = None, create_graph: bool = False, 
 
 
 def jacobian(
-    func: Function,
-    inputs: Any,
-    create_graph: bool = False,
-    strict: bool = False,
-    vectorize: bool = False,
-    strategy: str = "reverse-mode",
-) -> Any:
-    """Return the derivative of each element of func(*inputs) by each element of the inputs.
+    func: Function, inputs: Any, create_graph: bool = False, strict: bool = False, vectorize: Any = None,
+    strategy: Any = None,
+) -> Any:  # fmt: skip
+    """Return the derivative of each element of func(*inputs) by each element of the inputs: a backward pass for each.
 
-    vectorize, strategy  accepted for PyTorch's scripts, without effect
-    returns              (*shape of the result, *shape of the input); for tuples, result[i][j] is that of result i by
-                         input j
+    vectorize, strategy   without effect, as in hessian
+    returns               (*shape of the result, *shape of the input); [i][j] is that of result i by input j for tuples
 
-    It takes a backward pass for each element of the result.
     Example
     >>> import minigrad as mg
     >>> jacobian(lambda x: x * x, mg.tensor([1.0, 2.0]))
@@ -121,30 +106,20 @@ def jacobian(
     call = _Call("jacobian", func, inputs, create_graph, strict)
     blocks = []
     for out in call.outs:
-        flat = out.reshape(-1)
-        rows = [call.gradients([flat[i]], call.given, None, create_graph) for i in range(out.numel())]
+        with enable_grad():
+            elements = list(out.reshape(-1))
+        rows = [call.gradients([element], call.given, None, create_graph) for element in elements]
         columns = zip(*rows, strict=True) if rows else [[x.detach().reshape(-1)[:0]] for x in call.given]
-        found = [
-            stack(list(column)).reshape(*out.shape, *x.shape) for column, x in zip(columns, call.given, strict=True)
-        ]
-        blocks.append(call.result(inputs, found))
+        pairs = zip(columns, call.given, strict=True)
+        blocks.append(call.result(inputs, [stack(list(column)).reshape(*out.shape, *x.shape) for column, x in pairs]))
     return tuple(blocks) if isinstance(call.out, tuple | list) else blocks[0]
 
 
 def hessian(
-    func: Function,
-    inputs: Any,
-    create_graph: bool = False,
-    strict: bool = False,
-    vectorize: bool = False,
-    outer_jacobian_strategy: str = "reverse-mode",
-) -> Any:
-    """Return the second derivatives of func(*inputs), a single number; arguments as in jacobian.
-
-    returns   (*shape of the input, *shape of the input); for a tuple, result[i][j] is that by inputs i and j
-
-    Raises   ShapeError   func returns more than one element
-    """
+    func: Function, inputs: Any, create_graph: bool = False, strict: bool = False, vectorize: Any = None,
+    outer_jacobian_strategy: Any = None,
+) -> Any:  # fmt: skip
+    """Return the second derivatives of func(*inputs), a single number: (*shape of the input, *shape of the input)."""
 
     def gradients(*given: Any) -> Any:
         call = _Call("hessian", func, given, True, strict, number=True)
@@ -154,12 +129,7 @@ def hessian(
 
 
 def vhp(func: Function, inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False) -> Any:
-    """Return func(*inputs), a single number, and the product of the vector v with its Hessian matrix.
-
-    v   like the inputs; 1 for None, where that is a single number
-
-    Raises   ShapeError   func returns more than one element, or v has another shape
-    """
+    """Return func(*inputs), a single number, and the product of v with its Hessian matrix, like the inputs."""
     call = _Call("vhp", func, inputs, create_graph, strict, number=True)
     direction = call.vector(v, call.given)
     found = call.gradients(call.gradients(call.outs, call.given, None, True), call.given, direction, create_graph)

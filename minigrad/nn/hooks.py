@@ -5,6 +5,7 @@ from typing import Any
 
 from ..autograd.function import CallNode
 from ..errors import DtypeError
+from ..tape import in_order
 from ..tensors import Tensor
 
 __all__ = ["BackwardHooks"]
@@ -19,7 +20,7 @@ class BackwardHooks:
 
     def __init__(self, module: Any, args: Values):
         self.module, self.count = module, len(args)
-        self.hooks, self.pre_hooks = list(module._backward_hooks.values()), list(module._backward_pre_hooks.values())
+        self.hooks, self.pre_hooks = in_order(module._backward_hooks), in_order(module._backward_pre_hooks)
         self.inputs = self._behind(args, self._leave)  # the arguments, behind the boundary that their gradients pass
 
     def around_output(self, out: Any) -> Any:

@@ -11,7 +11,7 @@ from ..checks import type_with_article
 from ..dependency import CountedDict, Dependency, can_change_unseen, changed, snapshot
 from ..errors import DtypeError, MinigradError, StateError, ValidationError
 from ..runtime.threads import local
-from ..tape import HookHandle
+from ..tape import HookHandle, in_order
 from ..tensors import Tensor, float32, float64, tensor as as_tensor
 from .hooks import BackwardHooks
 from .parameter import Parameter, Uninitialized
@@ -103,11 +103,11 @@ class Module(Dependency):
             raise
 
     def _call_with_hooks(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        for hook in list(self._forward_pre_hooks.values()):
+        for hook in in_order(self._forward_pre_hooks):
             args, kwargs = hook(self, args, kwargs) or (args, kwargs)
         boundary = BackwardHooks(self, args) if self._backward_hooks or self._backward_pre_hooks else None
         out = self.forward(*(boundary.inputs if boundary else args), **kwargs)
-        for hook in list(self._forward_hooks.values()):
+        for hook in in_order(self._forward_hooks):
             result = hook(self, args, kwargs, out)
             out = out if result is None else result
         return boundary.around_output(out) if boundary else out
