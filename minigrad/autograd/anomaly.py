@@ -21,8 +21,6 @@ class set_detect_anomaly:
     mode        True: a recorded operation stops at the first nan that it makes, and so does a backward; both get slower
     check_nan   False: only note where operations are called
 
-    Raises   DtypeError   mode is not True or False
-             GraphError   (in an operation or in backward) a result has nan, but no input has, or a gradient has nan
     Example
     >>> import minigrad as mg
     >>> with mg.autograd.set_detect_anomaly(True):
@@ -47,16 +45,14 @@ class set_detect_anomaly:
         """Note where a node was made, and refuse the first nan."""
         node.origin = _find_origin()
         if self._has_nan(node, results) and not self._has_nan(node, inputs):
-            raise GraphError(
-                f"{node.op.name}: the result is the first with nan{node.origin}; look at the values that it gets"
-            )
+            what = f"the result is the first with nan{node.origin}"
+            raise GraphError(f"{node.op.name}: {what}; look at the values that it gets")
 
     def check_gradient(self, node: Any, position: int, part: Any) -> None:
         """Refuse a gradient with nan."""
         if self._has_nan(node, [getattr(part, "array", part)]):
-            where = getattr(
-                node, "origin", "; switch detect_anomaly on before the forward pass to see where it is called"
-            )
+            unknown = "; switch detect_anomaly on before the forward pass to see where it is called"
+            where = getattr(node, "origin", unknown)
             raise GraphError(
                 f"backward: the gradient of {node.op.name} by its input {node.op.input_name(position)!r} is the first "
                 f"with nan{where}; look at the values that it gets"
@@ -65,8 +61,8 @@ class set_detect_anomaly:
     def _has_nan(self, node: Any, arrays: list[Any]) -> bool:
         if self.check_nan:
             local.observer.refuse("looking for nan", "switch detect_anomaly off, or call the function plainly")
-        floats = [x for x in arrays if self.check_nan and getattr(x, "dtype", None) in ("float32", "float64")]
-        return any(np.isnan(node.device.to_host(x)).any() for x in floats)
+        floats = [x for x in arrays if getattr(x, "dtype", None) in ("float32", "float64")]
+        return self.check_nan and any(np.isnan(node.device.to_host(x)).any() for x in floats)
 
 
 class detect_anomaly(set_detect_anomaly):

@@ -30,9 +30,7 @@ def grad(
     materialize_grads   True: it is zeros
     returns             a tuple with a tensor, or None, for each input
 
-    Raises   GraphError        nothing was recorded for an output or input, an input is unused, or a graph was freed
-             ShapeError        an output of several elements has no weights, or weights of another shape
-             ValidationError   the number of grad_outputs differs
+    Raises   GraphError   nothing was recorded for an output or input, an input is unused, or a graph was freed
     Example
     >>> import minigrad as mg
     >>> x = mg.tensor([3.0], requires_grad=True)
@@ -50,18 +48,12 @@ def grad(
 
 
 class _AnyTensor(type):
-    """The type of Variable, of which every tensor is an instance."""
-
     def __instancecheck__(cls, value: object) -> bool:
         return isinstance(value, Tensor)
 
 
 class Variable(metaclass=_AnyTensor):
-    """The old name of a tensor with gradients: Variable(data) is data.detach(), and every tensor is a Variable.
-
-    Raises   DtypeError        data is no tensor
-             ValidationError   volatile is given
-    """
+    """The old name of a tensor with gradients: Variable(data) is data.detach(), and every tensor is a Variable."""
 
     def __new__(cls, data: Tensor, requires_grad: bool = False, volatile: bool | None = None) -> Any:
         if not isinstance(data, Tensor):

@@ -29,7 +29,6 @@ class Differentiation(Methods):
     def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> HookHandle:
         """Call hook(gradient) whenever the gradient of this tensor is computed; a result other than None replaces it.
 
-        Raises   GraphError   the tensor does not require grad, or (in backward) the result has another shape or dtype
         Example
         >>> import minigrad as mg
         >>> x = mg.tensor([1.0, 2.0], requires_grad=True)
@@ -58,8 +57,6 @@ class Differentiation(Methods):
     def retain_grad(self) -> None:
         """Keep the gradient of this result in `.grad`, as for a leaf; GraphError if it does not require grad."""
         self._expect_gradient("retain_grad")
-        if self.node is None:
-            return
         reference = weakref.ref(self)
 
         def keep(gradient: Any) -> None:
@@ -67,7 +64,8 @@ class Differentiation(Methods):
             if tensor is not None:
                 tensor.grad = gradient.clone() if tensor.grad is None else tensor.grad + gradient
 
-        gradient_hooks(self)[RETAIN] = keep
+        if self.node is not None:
+            gradient_hooks(self)[RETAIN] = keep
 
     @property
     def retains_grad(self) -> bool:

@@ -1,6 +1,6 @@
 """Modules that hold other modules or parameters: Sequential, ModuleList, ModuleDict, ParameterList, ParameterDict."""
 
-from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from itertools import count, groupby
 from typing import Any, Generic, Self, TypeVar, overload
 
@@ -20,6 +20,8 @@ Member = TypeVar("Member")
 class _Container(Module, Generic[Member]):
     """Members by name, in one of the tables of a Module."""
 
+    _what = "modules"  # that it holds, for messages
+
     @property
     def _held(self) -> dict[str, Any]:
         return self._modules
@@ -33,6 +35,8 @@ class _Container(Module, Generic[Member]):
 
 class _Parameters(_Container[Parameter]):
     """The same for parameters."""
+
+    _what = "parameters"
 
     @property
     def _held(self) -> dict[str, Any]:
@@ -79,8 +83,7 @@ class _Sequence(_Container[Member]):
         return type(self)(members.values())  # type: ignore[call-arg]
 
     def _name_at(self, index: int) -> str:
-        what = "parameters" if isinstance(self, _Parameters) else "modules"
-        return list(self._held)[index_in_range(type(self).__name__, index, len(self), what, " or a slice")]
+        return list(self._held)[index_in_range(type(self).__name__, index, len(self), self._what, " or a slice")]
 
     def append(self, member: Member) -> Self:
         """Add a member at the end."""
@@ -132,7 +135,7 @@ class Sequential(_Sequence[Module]):
     def __init__(self, layers: Mapping[str, Module], /) -> None: ...
     def __init__(self, *layers: Any) -> None:
         super().__init__()
-        if len(layers) == 1 and isinstance(layers[0], Mapping):
+        if len(layers) == 1 and isinstance(layers[0], Mapping) and not isinstance(layers[0], Module):
             for name, layer in layers[0].items():
                 self.add_module(name, layer)
         else:
@@ -151,8 +154,6 @@ class Sequential(_Sequence[Module]):
 class ModuleList(_Sequence[Module]):
     """A list of modules whose parameters belong to the model that holds it; it has no forward.
 
-    modules   modules, or None
-
     Raises   DtypeError   an element is not a Module
     Example
     >>> from minigrad import nn
@@ -167,13 +168,13 @@ class ModuleList(_Sequence[Module]):
         self.extend(modules or ())
 
     def _members(self) -> list[tuple[str, str]]:
-        """Return the members for repr(); neighbours with the same text form one entry with their number."""
-        groups = groupby(super()._members(), key=lambda pair: pair[1])
-        runs = [(text, [name for name, _ in group]) for text, group in groups]
-        return [
-            (names[0], text) if len(names) == 1 else (f"{names[0]}-{names[-1]}", f"{len(names)} x {text}")
-            for text, names in runs
-        ]
+        """The same, but neighbours with the same text form one entry with their number."""
+        members = []
+        for text, group in groupby(super()._members(), key=lambda pair: pair[1]):
+            first, *others = [name for name, _ in group]
+            run = (f"{first}-{others[-1]}", f"{len(others) + 1} x {text}") if others else (first, text)
+            members.append(run)
+        return members
 
 
 class ParameterList(_Parameters, _Sequence[Parameter]):
@@ -190,22 +191,22 @@ class ParameterList(_Parameters, _Sequence[Parameter]):
         self.extend(values or ())  # type: ignore[arg-type]  # _hold makes parameters of tensors
 
 
-class _Mapping(_Container[Member]):
-    """Members reached by name."""
+class _Mapping(_Container[Member], MutableMapping[str, Member]):
+    """Members reached by name; items(), pop() and so on are those of every mapping."""
+
+    __eq__, __hash__ = object.__eq__, object.__hash__  # a module equals only itself
 
     def __init__(self, members: Mapping[str, Any] | Iterable[tuple[str, Any]] | None = None):
         super().__init__()
         self.update(members or {})
 
-    def update(self, members: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> None:
-        """Add or replace several members."""
+    def update(self, members: Any = (), /, **named: Any) -> None:
+        """Add or replace several members: of a mapping, or pairs (name, member)."""
         try:
-            pairs = dict(members)
+            pairs = dict(members, **named)
         except (TypeError, ValueError):
-            kind, what = type(self).__name__, "parameters" if isinstance(self, _Parameters) else "modules"
-            raise DtypeError(
-                f"{kind}: expected a dict of {what}, got {type(members).__name__}; name each of them"
-            ) from None
+            kind, got = type(self).__name__, type(members).__name__
+            raise DtypeError(f"{kind}: expected a dict of {self._what}, got {got}; name each of them") from None
         for name, member in pairs.items():
             self[name] = member
 
@@ -218,34 +219,12 @@ class _Mapping(_Container[Member]):
     def __delitem__(self, name: str) -> None:
         del self._held[name]
 
-    def __contains__(self, name: object) -> bool:
-        return name in self._held
-
     def __iter__(self) -> Iterator[str]:
         return iter(self._held)
-
-    def keys(self) -> KeysView[str]:
-        return self._held.keys()
-
-    def values(self) -> ValuesView[Member]:
-        return self._held.values()
-
-    def items(self) -> ItemsView[str, Member]:
-        return self._held.items()
-
-    def pop(self, name: str) -> Member:
-        """Remove a member and return it."""
-        return self._held.pop(name)
-
-    def clear(self) -> None:
-        """Remove all members."""
-        self._held.clear()
 
 
 class ModuleDict(_Mapping[Module]):
     """Modules by name whose parameters belong to the model that holds it; it has no forward.
-
-    modules   a mapping from names to modules, or None
 
     Raises   DtypeError   a value is not a Module
     Example

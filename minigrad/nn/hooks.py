@@ -24,10 +24,7 @@ class BackwardHooks:
         self.inputs = self._behind(args, self._leave)  # the arguments, behind the boundary that their gradients pass
 
     def around_output(self, out: Any) -> Any:
-        """The result of forward, before the boundary through which its gradients come.
-
-        Raises   DtypeError   it is neither a tensor nor a tuple
-        """
+        """The result of forward, a tensor or a tuple, before the boundary through which its gradients come."""
         if isinstance(out, Tensor):
             return self._behind((out,), self._enter)[0]
         if not isinstance(out, tuple):

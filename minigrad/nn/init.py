@@ -1,7 +1,10 @@
 """Initial weights.  Each function fills a tensor in place, outside the graph, and returns it.
 
 The standard deviation is chosen so that signals keep their size from layer to layer.  Each output of a layer is a sum
-of `fan_in` inputs, and each input contributes to `fan_out` outputs.
+of `fan_in` inputs, and each input contributes to `fan_out` outputs.  Weights are (OUT, IN) or (F, C, KH, KW); where a
+function counts inputs, fewer than 2 dimensions are a ShapeError.
+
+`generator` is a mg.Generator; None stands for numbers that follow from mg.manual_seed.
 """
 
 from math import ceil, prod, sqrt
@@ -31,10 +34,8 @@ GAINS = {  # by the name of the activation
 def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     """Return the factor by which weights must be larger so that signals keep their size through an activation.
 
-    nonlinearity   'linear', 'conv2d', 'sigmoid', 'tanh', 'relu', 'leaky_relu' or 'selu'
-    param          the slope of 'leaky_relu'; 0.01 if None
+    nonlinearity   'linear', 'conv2d', 'sigmoid', 'tanh', 'relu', 'leaky_relu' (param: its slope, 0.01 if None) or 'selu'
 
-    Raises   ValidationError   the nonlinearity is unknown
     Source   He et al. 2015, equation 14; tanh and selu: the values of PyTorch
     Example
     >>> round(calculate_gain("relu"), 4)
@@ -43,31 +44,18 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     if nonlinearity == "leaky_relu":
         return sqrt(2 / (1 + (0.01 if param is None else param) ** 2))
     if nonlinearity not in GAINS:
-        raise ValidationError(
-            f"calculate_gain: no gain is known for {nonlinearity!r}; use {', '.join(GAINS)} or leaky_relu"
-        )
+        known = ", ".join(GAINS)
+        raise ValidationError(f"calculate_gain: no gain is known for {nonlinearity!r}; use {known} or leaky_relu")
     return GAINS[nonlinearity]
 
 
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Any = None) -> Tensor:
-    """Draw values from the uniform distribution from a to b.
-
-    generator   a mg.Generator; None: numbers that follow from mg.manual_seed; likewise in all functions here
-
-    Example
-    >>> import minigrad as mg
-    >>> x = uniform_(mg.zeros(100), -1, 1)
-    >>> bool((x.abs() <= 1).all())
-    True
-    """
+    """Draw values from the uniform distribution from a to b."""
     return _write(tensor, numpy_generator(generator).uniform(a, b, tensor.shape))
 
 
 def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Any = None) -> Tensor:
-    """Draw values from the normal distribution.
-
-    Raises   ValidationError   std is negative
-    """
+    """Draw values from the normal distribution; std is not negative."""
     number_in_range("normal_", "std", std, 0)
     return _write(tensor, numpy_generator(generator).normal(mean, std, tensor.shape))
 
@@ -91,9 +79,6 @@ def ones_(tensor: Tensor) -> Tensor:
 def xavier_uniform_(tensor: Tensor, gain: float = 1.0, generator: Any = None) -> Tensor:
     """Draw from the uniform distribution in +-gain * sqrt(6 / (fan_in + fan_out)), for linear layers.
 
-    tensor   weights (OUT, IN) or (F, C, KH, KW)
-
-    Raises   ShapeError   the tensor has fewer than 2 dimensions
     Source   X. Glorot and Y. Bengio, "Understanding the difficulty of training deep feedforward neural networks", 2010,
              equation 16
     """
@@ -111,13 +96,10 @@ def kaiming_uniform_(
 ) -> Tensor:
     """Draw from the uniform distribution in +-gain * sqrt(3 / fan), so that signals keep their size in ReLU layers.
 
-    tensor         weights (OUT, IN) or (F, C, KH, KW)
     a              slope of the leaky ReLU that follows; 0 for ReLU
     mode           'fan_in' keeps the size of signals, 'fan_out' that of gradients
     nonlinearity   activation that follows, as in calculate_gain
 
-    Raises   ShapeError        the tensor has fewer than 2 dimensions
-             ValidationError   the mode or the nonlinearity is unknown
     Source   K. He et al., "Delving deep into rectifiers", 2015, equations 10 and 14
     Example
     >>> import minigrad as mg
@@ -145,14 +127,7 @@ def _kaiming_std(tensor: Tensor, a: float, mode: str, nonlinearity: str) -> floa
 def trunc_normal_(
     tensor: Tensor, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0, generator: Any = None
 ) -> Tensor:
-    """Draw from the normal distribution between a and b, which are values, not numbers of deviations.
-
-    Raises   ValidationError   std is not above 0, or a not below b
-    Example
-    >>> import minigrad as mg
-    >>> bool((trunc_normal_(mg.zeros(100), a=1, b=3) >= 1).all())
-    True
-    """
+    """Draw from the normal distribution between a and b, which are values, not numbers of deviations."""
     if not (std > 0 and a < b):
         raise ValidationError(f"trunc_normal_: std is {std}, a {a} and b {b}; use std above 0, and a below b")
     low, high = (a - mean) / std, (b - mean) / std
@@ -167,7 +142,6 @@ def trunc_normal_(
 def orthogonal_(tensor: Tensor, gain: float = 1, generator: Any = None) -> Tensor:
     """Draw an orthogonal matrix and multiply it by gain: of (OUT, rest) the shorter side has orthogonal vectors.
 
-    Raises   ShapeError   the tensor has fewer than 2 dimensions
     Source   A. Saxe et al., "Exact solutions to the nonlinear dynamics of learning in deep linear networks", 2014
     Example
     >>> import minigrad as mg
@@ -185,7 +159,6 @@ def orthogonal_(tensor: Tensor, gain: float = 1, generator: Any = None) -> Tenso
 def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Any = None) -> Tensor:
     """Draw (rows, columns) from the normal distribution, with a share `sparsity` of each column, rounded up, set to 0.
 
-    Raises   ShapeError   the tensor does not have 2 dimensions
     Source   J. Martens, "Deep learning via Hessian-free optimization", 2010
     """
     _expect_dimensions("sparse_", tensor, 2)
@@ -195,33 +168,25 @@ def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Any =
 
 
 def eye_(tensor: Tensor) -> Tensor:
-    """Set (rows, columns) to 1 on the diagonal and 0 elsewhere; a ShapeError if there are not 2 dimensions."""
+    """Set (rows, columns) to 1 on the diagonal and 0 elsewhere."""
     _expect_dimensions("eye_", tensor, 2)
     return _write(tensor, np.eye(tensor.shape[0], tensor.shape[1]))
 
 
 def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
-    """Set the weights (F, C, ...) of a convolution so that each group passes on its first channels unchanged.
-
-    Raises   ShapeError        the tensor does not have 3 to 5 dimensions
-             ValidationError   F is not a multiple of groups
-    """
+    """Set the weights (F, C, ...) of a convolution so that each group passes on its first channels unchanged."""
     _expect_dimensions("dirac_", tensor, 3, 4, 5)
     if groups < 1 or tensor.shape[0] % groups:
         raise ValidationError(f"dirac_: {tensor.shape[0]} filters in {groups} groups; use a divisor of their number")
-    values = np.zeros(tensor.shape)
-    middle: Any = tuple(size // 2 for size in tensor.shape[2:])
-    each = np.eye(tensor.shape[0] // groups, tensor.shape[1])
-    values[:, :, *middle] = np.tile(each, (groups, 1))
+    values, middle = np.zeros(tensor.shape), [size // 2 for size in tensor.shape[2:]]
+    values[:, :, *middle] = np.tile(np.eye(tensor.shape[0] // groups, tensor.shape[1]), (groups, 1))
     return _write(tensor, values)
 
 
 def _expect_dimensions(where: str, tensor: Tensor, *expected: int) -> None:
     if tensor.ndim not in expected:
-        raise ShapeError(
-            f"{where}: a tensor of shape {tensor.shape} has {tensor.ndim} dimension(s), expected "
-            f"{' or '.join(map(str, expected))}; reshape it"
-        )
+        found, numbers = f"a tensor of shape {tensor.shape}", " or ".join(map(str, expected))
+        raise ShapeError(f"{where}: {found} has {tensor.ndim} dimension(s), expected {numbers}; reshape it")
 
 
 def default_(weight: Tensor, bias: Tensor | None) -> None:
@@ -233,9 +198,8 @@ def default_(weight: Tensor, bias: Tensor | None) -> None:
 
 
 def fans(tensor: Tensor) -> tuple[int, int]:
-    """Return (fan_in, fan_out) of weights (OUT, IN) or (F, C, KH, KW).
+    """Return (fan_in, fan_out) of weights.
 
-    Raises   ShapeError   the tensor has fewer than 2 dimensions
     Example
     >>> import minigrad as mg
     >>> fans(mg.zeros(6, 3, 5, 5))

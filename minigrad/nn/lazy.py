@@ -24,7 +24,7 @@ class _Lazy(Module):
     _size = "in_channels"  # the setting that the first batch decides
     _axis = 1  # of x, whose size it is
     _weight_axis = 1  # likewise, of the weight in a state
-    _dims: tuple[int, ...] = ()  # numbers of axes that x may have; any if empty
+    _dims: tuple[int, ...] = ()  # numbers of dimensions that x may have; any if empty
 
     def __init__(self, *args: Any, **kwargs: Any):
         self._layer = type(self).__bases__[1]

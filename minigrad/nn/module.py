@@ -17,16 +17,15 @@ from .hooks import BackwardHooks
 from .parameter import Parameter, Uninitialized
 
 
-class _Keys(NamedTuple):
+class IncompatibleKeys(NamedTuple):
+    """The keys that load_state_dict did not use: those that only the model has, and those that only the state has."""
+
     missing_keys: list[str]
     unexpected_keys: list[str]
 
-
-class IncompatibleKeys(_Keys):
-    """The keys that load_state_dict did not use: those that only the model has, and those that only the state has."""
-
     def __repr__(self) -> str:
-        return super().__repr__() if any(self) else "<All keys matched successfully>"
+        shown = f"IncompatibleKeys(missing_keys={self.missing_keys}, unexpected_keys={self.unexpected_keys})"
+        return shown if any(self) else "<All keys matched successfully>"
 
 
 class Module(Dependency):
@@ -117,7 +116,7 @@ class Module(Dependency):
     ) -> HookHandle:
         """Call hook(module, args, output) after each forward.  A result other than None replaces the output.
 
-        prepend       call it before the hooks that are there
+        prepend       call it before the hooks that are there; so in the other methods
         with_kwargs   call hook(module, args, kwargs, output)
 
         Example
@@ -135,7 +134,6 @@ class Module(Dependency):
     ) -> HookHandle:
         """Call hook(module, args) before each forward.  A result other than None replaces the arguments.
 
-        prepend       call it before the hooks that are there
         with_kwargs   call hook(module, args, kwargs); a result is a pair of both
         """
         return HookHandle(self._forward_pre_hooks, hook if with_kwargs else partial(_pre_without_kwargs, hook), prepend)
@@ -156,21 +154,17 @@ class Module(Dependency):
     def register_parameter(self, name: str, param: Parameter | None) -> None:
         """Add a parameter; None reserves the name, as the bias of a layer without bias.
 
-        Raises   ValidationError   the name is empty, has a dot, or is taken
-                 DtypeError        param is not a Parameter
+        Raises   ValidationError   the name is empty, has a dot, or is taken; so in the next two methods
         """
         self._register(self._parameters, Parameter, name, param)
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
-        """Add a tensor that is not learned but moves with the module.
-
-        persistent   whether state_dict includes it; errors as register_parameter
-        """
+        """Add a tensor that is not learned but moves with the module; state_dict includes it if it is persistent."""
         self._register(self._buffers, Tensor, name, tensor)
         (self._non_persistent.discard if persistent else self._non_persistent.add)(name)
 
     def add_module(self, name: str, module: "Module | None") -> None:
-        """Add a module under a name; errors as register_parameter."""
+        """Add a module under a name; None reserves it."""
         self._register(self._modules, Module, name, module)
 
     register_module = add_module
@@ -189,32 +183,22 @@ class Module(Dependency):
         return vars(self), self._parameters, self._modules, self._buffers
 
     def __setattr__(self, name: str, value: Any) -> None:
+        is_member = isinstance(value, Parameter | Module)
         if "_modules" in vars(self):
             local.observer.uses(self)  # its state before the change
-        member = self._table_for(name, value)
-        if member is None:
-            object.__setattr__(self, name, value)
-            changed()
-            return
-        table, kind = member
-        for other in self._tables():
-            if other is not table:
-                other.pop(name, None)
-        self._register(table, kind, name, value)
-
-    def _table_for(self, name: str, value: Any) -> tuple[dict[str, Any], type] | None:
-        """Return the table that holds the attribute `name` and the type of its values; None for a plain attribute."""
-        is_member = isinstance(value, Parameter | Module)
-        if "_modules" not in vars(self):
-            if is_member:
-                raise AttributeError(
-                    f"{type(self).__name__}: {name!r} is assigned too early; call super().__init__() first"
-                )
-            return None
-        tables = (self._parameters, Parameter), (self._modules, Module), (self._buffers, Tensor)
-        if is_member:
-            return next(pair for pair in tables if isinstance(value, pair[1]))
-        return next((pair for pair in tables if name in pair[0]), None)
+            tables: Any = (self._parameters, Parameter), (self._modules, Module), (self._buffers, Tensor)
+            for table, kind in tables:
+                if isinstance(value, kind) if is_member else name in table:
+                    for other in self._tables():
+                        if other is not table:
+                            other.pop(name, None)
+                    return self._register(table, kind, name, value)
+        elif is_member:
+            raise AttributeError(
+                f"{type(self).__name__}: {name!r} is assigned too early; call super().__init__() first"
+            )
+        object.__setattr__(self, name, value)
+        changed()
 
     def __getattr__(self, name: str) -> Any:  # called only if there is no plain attribute of this name
         if "_modules" in self.__dict__:
@@ -299,24 +283,17 @@ class Module(Dependency):
                 yield from child.named_modules(memo, _join(prefix, name))
 
     def get_submodule(self, target: str) -> "Module":
-        """Return the module at a path, as in get_submodule("features.0").
-
-        Raises   AttributeError   there is no module at this path
-        """
+        """Return the module at a path, as in get_submodule("features.0"); an AttributeError if there is none."""
         module: Any = self
         for name in filter(None, target.split(".")):
             module = getattr(module, name)
             if not isinstance(module, Module):
-                raise AttributeError(
-                    f"get_submodule: {name!r} in {target!r} is {type_with_article(module)}, not a Module"
-                )
+                kind = type_with_article(module)
+                raise AttributeError(f"get_submodule: {name!r} in {target!r} is {kind}, not a Module")
         return module
 
     def get_parameter(self, target: str) -> Parameter:
-        """Return the parameter at a path, as in get_parameter("conv1.weight").
-
-        Raises   AttributeError   there is no parameter at this path
-        """
+        """Return the parameter at a path, as in get_parameter("conv1.weight"); an AttributeError if there is none."""
         path, _, name = target.rpartition(".")
         found = getattr(self.get_submodule(path), name)
         if not isinstance(found, Parameter):
@@ -334,26 +311,14 @@ class Module(Dependency):
     # ---- changing all members; these methods return the module itself
 
     def apply(self, fn: "Callable[[Module], object]") -> Self:
-        """Call fn on every module inside and then on this module, for example to set initial weights.
-
-        Example
-        >>> from minigrad import nn
-        >>> model = nn.Sequential(nn.Linear(2, 3), nn.ReLU())
-        >>> model = model.apply(lambda module: print(type(module).__name__))
-        Linear
-        ReLU
-        Sequential
-        """
+        """Call fn on every module inside and then on this module, for example to set initial weights."""
         for child in self.children():
             child.apply(fn)
         fn(self)
         return self
 
     def train(self, mode: bool = True) -> Self:
-        """Switch to training mode, in which dropout is active; mode=False switches to evaluation mode.
-
-        Raises   DtypeError   mode is not True or False
-        """
+        """Switch to training mode, in which dropout is active; mode=False switches to evaluation mode."""
         if not isinstance(mode, bool):
             raise DtypeError(
                 f"train: mode is {mode!r}, expected True or False; train() sets the mode, it does not run a training"
@@ -394,10 +359,7 @@ class Module(Dependency):
         return self.to("cpu")
 
     def cuda(self, device: Any = None) -> Self:
-        """Move all members to the GPU.
-
-        Raises   DeviceError   there is no GPU
-        """
+        """Move all members to the GPU; a DeviceError if there is none."""
         return self.to("cuda" if device is None or isinstance(device, int) else device)
 
     def float(self) -> Self:
@@ -409,10 +371,7 @@ class Module(Dependency):
         return self.to(float64)
 
     def half(self) -> Self:
-        """Refuse float16, in which nothing is computed here.
-
-        Raises   DtypeError   always
-        """
+        """Refuse float16, in which nothing is computed here."""
         raise DtypeError(f"half: {type(self).__name__} computes in float32 or float64; leave the call out")
 
     bfloat16 = half
@@ -469,9 +428,9 @@ class Module(Dependency):
         <All keys matched successfully>
         """
         if not isinstance(state_dict, Mapping):
+            got = type_with_article(state_dict)
             raise StateError(
-                f"load_state_dict: expected a dict of tensors, got {type_with_article(state_dict)}; "
-                "give the state_dict() of a model"
+                f"load_state_dict: expected a dict of tensors, got {got}; give the state_dict() of a model"
             )
         for path, module in self.named_modules():
             module._prepare_to_load(state_dict, _join(path, ""))
@@ -501,16 +460,15 @@ class Module(Dependency):
         return ""
 
     def _members(self) -> list[tuple[str, str]]:
-        """Return pairs (label, text) of the modules inside, for repr()."""
+        """Pairs (label, text) of the modules inside, for repr()."""
         return [(name, repr(child)) for name, child in self._modules.items()]
 
     def __repr__(self) -> str:
-        settings = self.extra_repr()
-        inside = ["({}): {}".format(name, text.replace("\n", "\n  ")) for name, text in self._members()]
+        settings, name = self.extra_repr(), type(self).__name__
+        inside = [f"({name}): {text}".replace("\n", "\n  ") for name, text in self._members()]
         if not inside and "\n" not in settings:
-            return f"{type(self).__name__}({settings})"
-        lines = [*settings.splitlines(), *inside]
-        return f"{type(self).__name__}(\n  " + "\n  ".join(lines) + "\n)"
+            return f"{name}({settings})"
+        return "\n  ".join([f"{name}(", *settings.splitlines(), *inside]) + "\n)"
 
 
 def _without_kwargs(hook: Callable[..., Any], module: Any, args: Any, kwargs: Any, out: Any) -> Any:
@@ -542,11 +500,8 @@ def _move(tensor: Tensor, targets: tuple[Any, ...], named: dict[str, Any]) -> Te
 
 def _check_fit(model: str, keys: IncompatibleKeys, pairs: list[tuple[str, Tensor, Any]]) -> None:
     """Raise one StateError that names all keys, and all triples (path, tensor, new value) that differ in shape."""
-    problems = [
-        f"{word}: {', '.join(names)}"
-        for word, names in (("missing", keys.missing_keys), ("unexpected", keys.unexpected_keys))
-        if names
-    ]
+    lists = zip(("missing", "unexpected"), keys, strict=True)
+    problems = [f"{word}: {', '.join(names)}" for word, names in lists if names]
     problems += [
         f"{name}: {getattr(value, 'shape', type_with_article(value))} in the state, {tensor.shape} in the model"
         for name, tensor, value in pairs
@@ -554,10 +509,8 @@ def _check_fit(model: str, keys: IncompatibleKeys, pairs: list[tuple[str, Tensor
     ]
     if problems:
         advice = "; strict=False skips missing and unexpected keys" if any(keys) else ""
-        raise StateError(
-            "\n  ".join([f"load_state_dict: the state does not fit {model}:", *problems])
-            + f"\nbuild the model with the settings it was saved with{advice}"
-        )
+        message = "\n  ".join([f"load_state_dict: the state does not fit {model}:", *problems])
+        raise StateError(f"{message}\nbuild the model with the settings it was saved with{advice}")
 
 
 def _add_path(error: Any, module: Module) -> None:

@@ -19,18 +19,14 @@ __all__ = ["checkpoint", "checkpoint_sequential"]
 
 
 def checkpoint(
-    function: Callable[..., Any],
-    *args: Any,
-    use_reentrant: bool | None = None,
-    preserve_rng_state: bool = True,
-    determinism_check: str = "default",
-    **kwargs: Any,
-) -> Any:
+    function: Callable[..., Any], *args: Any, use_reentrant: Any = None, preserve_rng_state: Any = True,
+    determinism_check: Any = "default", **kwargs: Any,
+) -> Any:  # fmt: skip
     """Return function(*args, **kwargs), and keep nothing inside it for backward, which calls the function again.
 
-    preserve_rng_state                 whether the second call draws the same random numbers, as masks of dropout
-    use_reentrant, determinism_check   without effect: both ways give the same gradients, and that both calls run the
-                                       same operations is always checked
+    use_reentrant, preserve_rng_state, determinism_check
+                without effect: the gradients are the same, the second call draws the same random numbers, as masks of
+                dropout, and that both calls run the same operations is checked
 
     Raises   GraphError   (in backward) the second call runs other operations, or a value that it needs was changed
     Example
@@ -44,8 +40,7 @@ def checkpoint(
     if not is_grad_enabled():
         return function(*args, **kwargs)
     state: list[Tensor] = []
-    if preserve_rng_state:
-        call_on_host(_save, state)
+    call_on_host(_save, state)
     result, start, made, inside = _run(function, args, kwargs)
     if not made:
         return result
@@ -68,13 +63,11 @@ def checkpoint(
                 "change a copy instead, or after backward"
             )
         now: list[Tensor] = []
-        if preserve_rng_state:
-            call_on_host(_save, now)
-            call_on_host(_load, state)
+        call_on_host(_save, now)
+        call_on_host(_load, state)
         with enable_grad():
             _, start, made, inside = _run(function, args, kwargs)
-        if preserve_rng_state:
-            call_on_host(_load, now)
+        call_on_host(_load, now)
         if _outline(made, inside) != outline:
             raise GraphError(
                 f"checkpoint: the second call recorded {len(inside)} operations, the first {len(outline) - 1}, or of "
@@ -111,20 +104,18 @@ def _load(state: list[Tensor]) -> None:
 
 
 def checkpoint_sequential(
-    functions: Any, segments: int, input: Any, use_reentrant: bool | None = None, preserve_rng_state: bool = True
+    functions: Any, segments: int, input: Any, use_reentrant: Any = None, preserve_rng_state: Any = True
 ) -> Any:
     """Return the result of layers called one after the other, with a checkpoint around each segment but the last.
 
     functions   an nn.Sequential, or a list of layers or functions
     segments    1 to the number of functions
-
-    Raises   ValidationError   segments is out of its range
     """
     layers = list(functions)
     whole_number("checkpoint_sequential", "segments", segments, 1, len(layers))
     size = len(layers) // segments
     for start in range(0, size * (segments - 1), size):
-        input = checkpoint(_run_layers, layers[start : start + size], input, preserve_rng_state=preserve_rng_state)
+        input = checkpoint(_run_layers, layers[start : start + size], input)
     return _run_layers(layers[size * (segments - 1) :], input)
 
 
