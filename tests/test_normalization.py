@@ -172,6 +172,10 @@ def test_lazy_convolutions_take_their_channels_from_a_batch_or_a_state(lazy, pla
     np.testing.assert_array_equal(second(x).detach().numpy(), expected(x).detach().numpy())
 
 
+def test_a_lazy_transposed_convolution_takes_the_size_of_its_output():
+    assert nn.LazyConvTranspose2d(4, 3, stride=2)(mg.zeros(1, 2, 5, 5), output_size=[12, 12]).shape == (1, 4, 12, 12)
+
+
 def test_a_lazy_model_loads_a_state():
     plain = nn.Sequential(nn.Conv2d(4, 6, 3, groups=2), nn.BatchNorm2d(6, affine=False), nn.Flatten(), nn.Linear(54, 3))
     lazy = nn.Sequential(

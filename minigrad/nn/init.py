@@ -34,7 +34,7 @@ GAINS = {  # by the name of the activation
 def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     """Return the factor by which weights must be larger so that signals keep their size through an activation.
 
-    nonlinearity   'linear', 'conv2d', 'sigmoid', 'tanh', 'relu', 'leaky_relu' (param: its slope, 0.01 if None) or 'selu'
+    nonlinearity   'linear', 'conv2d', 'sigmoid', 'tanh', 'relu', 'selu', 'leaky_relu' (param: its slope, 0.01 if None)
 
     Source   He et al. 2015, equation 14; tanh and selu: the values of PyTorch
     Example
@@ -178,7 +178,8 @@ def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
     _expect_dimensions("dirac_", tensor, 3, 4, 5)
     if groups < 1 or tensor.shape[0] % groups:
         raise ValidationError(f"dirac_: {tensor.shape[0]} filters in {groups} groups; use a divisor of their number")
-    values, middle = np.zeros(tensor.shape), [size // 2 for size in tensor.shape[2:]]
+    values = np.zeros(tensor.shape)
+    middle: Any = tuple(size // 2 for size in tensor.shape[2:])
     values[:, :, *middle] = np.tile(np.eye(tensor.shape[0] // groups, tensor.shape[1]), (groups, 1))
     return _write(tensor, values)
 

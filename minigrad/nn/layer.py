@@ -36,7 +36,7 @@ class FunctionModule(Module):
 
     _function: Callable[..., Any]
     _settings: inspect.Signature
-    _modes: tuple[str, ...]
+    _names: list[str]  # of the settings, and `training` where the function takes it
 
     if TYPE_CHECKING:
 
@@ -45,10 +45,11 @@ class FunctionModule(Module):
     def __init_subclass__(cls, function: Callable[..., Any] | None = None, inputs: int = 1, **named: Any) -> None:
         super().__init_subclass__(**named)
         if function is not None:
-            parameters = list(inspect.signature(function).parameters.values())[inputs:]
-            cls._function = staticmethod(function)
-            cls._modes = tuple(p.name for p in parameters if p.name == "training")
-            cls._settings = inspect.Signature([p for p in parameters if p.name not in ("dtype", "training")])
+            parameters = [
+                p for p in list(inspect.signature(function).parameters.values())[inputs:] if p.name != "dtype"
+            ]
+            cls._function, cls._names = staticmethod(function), [p.name for p in parameters]
+            cls._settings = inspect.Signature([p for p in parameters if p.name != "training"])
             cls.__signature__ = cls._settings  # type: ignore[attr-defined]
 
     def __init__(self, *settings: Any, **named: Any):
@@ -65,8 +66,7 @@ class FunctionModule(Module):
                 setattr(self, name, value)
 
     def forward(self, *inputs: Tensor, **named: Tensor) -> Tensor:
-        settings = {name: getattr(self, name) for name in (*self._settings.parameters, *self._modes)}
-        return self._function(*inputs, **named, **settings)
+        return self._function(*inputs, **named, **{name: getattr(self, name) for name in self._names})
 
 
 class FunctionLayer(FunctionModule, Layer):
