@@ -31,7 +31,8 @@ class FunctionModule(Module):
     """A function of `inputs` tensors, whose other arguments are given to the constructor, with the same defaults.
 
     `class Softsign(FunctionLayer, function=F.softsign)` needs no more than a docstring.  The arguments become
-    attributes, class weights become buffers, and `training` is the state of the module.
+    attributes, class weights become buffers, and `training` is the state of the module.  A constructor that takes other
+    arguments or another order than the function has `settings`, their names.
     """
 
     _function: Callable[..., Any]
@@ -42,10 +43,13 @@ class FunctionModule(Module):
 
         def __call__(self, *inputs: Tensor, **named: Tensor) -> Tensor: ...
 
-    def __init_subclass__(cls, function: Callable[..., Any] | None = None, inputs: int = 1, **named: Any) -> None:
+    def __init_subclass__(
+        cls, function: Callable[..., Any] | None = None, inputs: int = 1, settings: str = "", **named: Any
+    ) -> None:
         super().__init_subclass__(**named)
         if function is not None:
-            parameters = list(inspect.signature(function).parameters.values())[inputs:]
+            known = inspect.signature(function).parameters
+            parameters = [known[name] for name in settings.split()] or list(known.values())[inputs:]
             cls._function = staticmethod(function)
             cls._modes = tuple(p.name for p in parameters if p.name == "training")
             cls._settings = inspect.Signature([p for p in parameters if p.name not in ("dtype", "training")])
