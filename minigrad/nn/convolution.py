@@ -84,23 +84,18 @@ class _Conv(_Convolution):
 class Conv2d(_Conv):
     """Slide filters over images; each filter makes one feature map.
 
-    in_channels   C           channels of the images
-    out_channels  F           number of filters
-    kernel_size   pixels      side of the filters, or (KH, KW)
-    stride        pixels      step between windows, one number or a pair
-    padding       pixels      zeros around the image, a number or a pair; 'same' keeps the size, 'valid' is 0
-    dilation      pixels      distance between the pixels of a window
-    groups        number      channels and filters are cut into this many independent groups
-    bias          bool        whether each filter has a bias
-    padding_mode              'zeros', or as in F.pad 'reflect', 'replicate' or 'circular'
-    device, dtype             of the parameters
+    in_channels   C    channels of the images
+    out_channels  F    number of filters
+    bias               whether each filter has a bias
+    padding_mode       'zeros', or as in F.pad 'reflect', 'replicate' or 'circular'
+    device, dtype      of the parameters
+    kernel_size, stride, padding, dilation, groups   as in F.conv2d
     weight        (F, C/groups, KH, KW)
     x             (N, C, H, W)    or (C, H, W), one image
     returns       (N, F, OH, OW)  OH = floor((H + 2*padding - dilation*(KH-1) - 1) / stride) + 1
 
     Raises   ShapeError        x has another number of channels, or no window fits
              ValidationError   a setting is out of range
-    Source   Dumoulin & Visin, "A guide to convolution arithmetic for deep learning", 2016
     Example
     >>> import minigrad as mg
     >>> from minigrad import nn
@@ -176,7 +171,6 @@ class ConvTranspose2d(_ConvTranspose):
 
     Raises   ShapeError        x has another number of channels, or no output_padding gives output_size
              ValidationError   a setting is out of range
-    Source   Dumoulin & Visin, "A guide to convolution arithmetic for deep learning", 2016, section 4
     Example
     >>> import minigrad as mg
     >>> from minigrad import nn

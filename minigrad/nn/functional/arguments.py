@@ -79,14 +79,18 @@ def without_height(shape: tuple[int, ...], sides: int) -> tuple[int, ...]:
     return shape if sides == 2 else shape[:2] + shape[3:]
 
 
-def of_sides(function: Callable[Concatenate[int, P], R], sides: int, doc: str | None = None) -> Callable[P, R]:
-    """Return the function of images (2 sides), or of lines (1 side), that a function of `sides` and more stands for."""
+def for_lines_and_images(function: Callable[Concatenate[int, P], R]) -> tuple[Callable[P, R], Callable[P, R]]:
+    """Return the functions of lines and of images that a function of the number of sides, 1 or 2, stands for."""
 
-    @wraps(function)
-    def public(*args: P.args, **settings: P.kwargs) -> R:
-        return function(sides, *args, **settings)
+    def public(sides: int) -> Callable[P, R]:
+        @wraps(function)
+        def run(*args: P.args, **settings: P.kwargs) -> R:
+            return function(sides, *args, **settings)
 
-    public.__name__ = public.__qualname__ = f"{function.__name__}{sides}d"
-    public.__doc__ = doc or function.__doc__
-    vars(public)["__signature__"] = signature(partial(function, sides))
-    return public
+        run.__name__ = run.__qualname__ = f"{function.__name__}{sides}d"
+        vars(run)["__signature__"] = signature(partial(function, sides))
+        return run
+
+    lines, images = public(1), public(2)
+    lines.__doc__ = f"{images.__name__} for lines (N, C, L) or (C, L); windows and weights have one side."
+    return lines, images
