@@ -39,7 +39,8 @@ __dir__ = __all__.copy
 
 def make_functions(*methods: *Methods) -> tuple[*Methods]:
     """Return methods of Tensor as functions that call their first argument `input`, and check that it is a tensor."""
-    return tuple([_function(method) for method in methods])  # type: ignore[return-value]
+    found: Any = tuple(map(_function, methods))  # type: ignore[arg-type]
+    return found
 
 
 def _function(method: Callable[..., Any]) -> Callable[..., Any]:

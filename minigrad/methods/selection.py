@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,21 +9,10 @@ import numpy as np
 from .. import ops, shapes
 from ..errors import DtypeError, OutOfRangeError, ShapeError, ValidationError
 from ..runtime.threads import local
-from .base import Methods
+from .base import InPlace, Methods
 
 if TYPE_CHECKING:
     from ..tensors import Tensor
-
-
-def _in_place(method: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """The method that writes the result of another one to the tensor itself."""
-
-    def change(self: Any, *args: Any, **named: Any) -> Tensor:
-        return self.copy_(method(self, *args, **named))
-
-    change.__name__ = change.__qualname__ = f"{method.__name__}_"
-    change.__doc__ = f"{method.__name__} in place; the arguments are the same."
-    return change
 
 
 def _out_of_range(number, shape):
@@ -209,6 +197,4 @@ class Selection(Methods):
         """self where the condition is true, other elsewhere."""
         return condition._run(ops.where, self, other)
 
-    index_add_, index_copy_, index_fill_ = _in_place(index_add), _in_place(index_copy), _in_place(index_fill)
-    scatter_, scatter_add_ = _in_place(scatter), _in_place(scatter_add)
-    masked_fill_ = _in_place(masked_fill)
+    index_add_ = index_copy_ = index_fill_ = scatter_ = scatter_add_ = masked_fill_ = InPlace()

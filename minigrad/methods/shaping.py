@@ -10,7 +10,7 @@ import numpy as np
 from .. import ops, shapes
 from ..checks import whole_number
 from ..errors import ShapeError, ValidationError
-from .base import Methods
+from .base import InPlace, Methods
 
 if TYPE_CHECKING:
     from ..tensors import Tensor
@@ -242,23 +242,7 @@ class Shaping(Methods):
         flipped = self.flip(*{0: (), 1: axes[1:], 2: axes, 3: axes[:1]}[turns])
         return flipped.transpose(*axes) if turns % 2 else flipped
 
-    # ---- in place: the tensor itself gets another shape
-
-    def unsqueeze_(self, dim: int) -> Tensor:
-        """unsqueeze in place."""
-        return self._become("unsqueeze_", self.unsqueeze(dim))
-
-    def squeeze_(self, dim: Any = None) -> Tensor:
-        """squeeze in place."""
-        return self._become("squeeze_", self.squeeze(dim))
-
-    def transpose_(self, dim0: int, dim1: int) -> Tensor:
-        """transpose in place."""
-        return self._become("transpose_", self.transpose(dim0, dim1))
-
-    def t_(self) -> Tensor:
-        """The transpose of a matrix, in place."""
-        return self._become("t_", self.t())
+    unsqueeze_ = squeeze_ = transpose_ = t_ = InPlace(view=True)
 
     # ---- new tensors
 

@@ -55,12 +55,12 @@ class _Lazy(Module):
         self.__class__ = self._layer
         del self._layer, self._settings
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, *others: Any) -> Tensor:
         if not x.ndim or (self._dims and x.ndim not in self._dims):
             expected = " or ".join(map(str, self._dims)) or "1 or more"
             raise ShapeError(f"{type(self).__name__}: x has {x.ndim} dimension(s) {x.shape}, expected {expected}")
         self._become_ordinary(x.shape[self._axis])
-        return self.forward(x)
+        return self.forward(x, *others)
 
     def _prepare_to_load(self, state_dict: Mapping[str, Any], prefix: str) -> None:
         for name in ("weight", "running_mean"):

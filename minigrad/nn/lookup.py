@@ -72,7 +72,8 @@ class Embedding(Layer):
         """Return a layer whose table is `embeddings`, (num_embeddings, embedding_dim), which learns unless `freeze`."""
         if embeddings.ndim != 2:
             raise ShapeError(f"from_pretrained: the table has shape {embeddings.shape}, expected 2 dimensions")
-        layer = cls(*embeddings.shape, padding_idx, *settings, **named)
+        rows, width = embeddings.shape
+        layer = cls(rows, width, padding_idx, *settings, **named)
         layer.weight = Parameter(embeddings, requires_grad=not freeze)
         return layer
 

@@ -1,6 +1,6 @@
 """Pooling layers.  The settings are those of the functions in functional/pooling.py."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from ..checks import whole_number
@@ -121,7 +121,7 @@ class AdaptiveMaxPool1d(_Pool, function=F.adaptive_max_pool1d):
 class _MaxUnpool(_Pool):
     _tuples = True
 
-    def forward(self, x: Tensor, indices: Tensor, output_size: Sequence[int] | None = None) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor, indices: Tensor, output_size: Any = None) -> Tensor:  # type: ignore[override]
         return super().forward(x, indices, output_size=output_size)
 
 
