@@ -162,12 +162,7 @@ def reduced(shape: Shape, axes: tuple[int, ...], keepdim: bool) -> Shape:
 
 
 class Size(tuple[int, ...]):
-    """The shape of a tensor: a tuple that knows its number of elements.
-
-    Example
-    >>> Size((2, 3)).numel()
-    6
-    """
+    """The shape of a tensor: a tuple that knows its number of elements."""
 
     __slots__ = ()
 

@@ -142,11 +142,6 @@ class Elementwise(Methods):
         """Rounded to a number of decimals, halves to the even digit; the gradient is 0.
 
         decimals   only of floats, or DtypeError; negative for tens, hundreds, ...
-
-        Example
-        >>> import minigrad as mg
-        >>> mg.tensor([0.5, 1.5, 2.25]).round(), mg.tensor([2.25]).round(decimals=1)
-        (tensor([0., 2., 2.]), tensor([2.2]))
         """
         if decimals == 0:
             return self._run(ops.round)
@@ -166,13 +161,7 @@ class Elementwise(Methods):
         return self  # type: ignore[return-value]
 
     def nan_to_num(self, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None) -> Tensor:
-        """With numbers in place of nan, inf and -inf; None stands for the largest and the smallest of the dtype.
-
-        Example
-        >>> import minigrad as mg
-        >>> mg.tensor([float("nan"), float("inf"), 1.0]).nan_to_num(posinf=9)
-        tensor([0., 9., 1.])
-        """
+        """With numbers in place of nan, inf and -inf; None stands for the largest and the smallest of the dtype."""
         if self.dtype.kind != "f":
             return self.clone()
         high = float(np.finfo(self.dtype).max) if posinf is None else posinf

@@ -46,7 +46,6 @@ class Inspection(Methods):
 
         dtype   a dtype, or PyTorch's name of a type, as mg.LongTensor or "torch.LongTensor"
 
-        Raises   DtypeError   there is no such type
         Example
         >>> import minigrad as mg
         >>> x = mg.tensor([1.5])
@@ -107,11 +106,6 @@ class Inspection(Methods):
 
         They are PyTorch's, which stores new tensors in C order.  The memory here may have another order, and
         `mg.Tensor.numpy` shows it.
-
-        Example
-        >>> import minigrad as mg
-        >>> mg.zeros(2, 3).stride(), mg.zeros(2, 3).T.stride()
-        ((3, 1), (1, 3))
         """
         strides = self._located(_c_order).strides
         return strides if dim is None else strides[existing_axis(dim, self.ndim, "stride")]

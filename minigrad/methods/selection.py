@@ -158,13 +158,7 @@ class Selection(Methods):
         return mask
 
     def masked_fill(self, mask: Tensor, value: Any) -> Tensor:
-        """self with one number where a bool tensor, which broadcasts, is true.
-
-        Example
-        >>> import minigrad as mg
-        >>> mg.tensor([1.0, 2.0]).masked_fill(mg.tensor([True, False]), 0)
-        tensor([0., 2.])
-        """
+        """self with one number where a bool tensor, which broadcasts, is true."""
         if np.ndim(value):
             raise ShapeError(
                 f"masked_fill: value has {value.ndim} dimensions, expected 0; use mg.where(mask, value, x)"
@@ -173,15 +167,7 @@ class Selection(Methods):
         return self._mask("masked_fill", mask)._run(ops.where, value.to(self.device, self.dtype), self)
 
     def nonzero(self, *, as_tuple: bool = False) -> Any:
-        """The positions of the elements that are not zero: (count, dimensions), or a tuple of one line for each axis.
-
-        Raises   GraphError   mg.graph is recording: the count depends on values
-        Example
-        >>> import minigrad as mg
-        >>> mg.tensor([[0, 1], [2, 0]]).nonzero()
-        tensor([[0, 1],
-                [1, 0]])
-        """
+        """The positions of the elements that are not zero: (count, dimensions), or a tuple of one line for each axis."""
         local.observer.refuse("finding nonzero elements", "their number depends on values: use mg.where(mask, x, 0)")
         found = np.argwhere(self.detach().cpu().numpy())
         if not as_tuple:

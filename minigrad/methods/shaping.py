@@ -102,13 +102,7 @@ class Shaping(Methods):
     # ---- parts; views
 
     def split(self, split_size: Any, dim: int = 0) -> tuple[Tensor, ...]:
-        """Parts of `split_size` places of one axis, the last one smaller; or parts of the sizes in a list.
-
-        Example
-        >>> import minigrad as mg
-        >>> mg.arange(5).split(2)
-        (tensor([0, 1]), tensor([2, 3]), tensor([4]))
-        """
+        """Parts of `split_size` places of one axis, the last one smaller; or parts of the sizes in a list."""
         axis = shapes.existing_axis(dim, self.ndim, "split")
         size = self.shape[axis]
         if not isinstance(split_size, tuple | list):
@@ -149,14 +143,7 @@ class Shaping(Methods):
     # ---- repeated; copies
 
     def repeat(self, *repeats: Any) -> Tensor:
-        """The whole tensor, as many times along each axis as the numbers say; further numbers add axes in front.
-
-        Example
-        >>> import minigrad as mg
-        >>> mg.tensor([1, 2]).repeat(2, 2)
-        tensor([[1, 2, 1, 2],
-                [1, 2, 1, 2]])
-        """
+        """The whole tensor, as many times along each axis as the numbers say; further numbers add axes in front."""
         counts = [whole_number("repeat", "a number", count, 0) for count in shapes.given_sizes(repeats)]
         if len(counts) < self.ndim:
             raise ShapeError(f"repeat: {len(counts)} numbers {tuple(counts)} for {self.ndim} axes; give one for each")
@@ -177,11 +164,6 @@ class Shaping(Methods):
         repeats       a number, or whole numbers for the places of the axis
         dim           an axis, or None for the flattened tensor
         output_size   accepted for PyTorch's scripts
-
-        Example
-        >>> import minigrad as mg
-        >>> mg.tensor([1, 2]).repeat_interleave(2)
-        tensor([1, 1, 2, 2])
         """
         if dim is None:
             return self.reshape(-1).repeat_interleave(repeats, 0)
@@ -215,10 +197,6 @@ class Shaping(Methods):
         """The places of some axes moved by `shifts`; what leaves at one end comes in at the other.
 
         dims   an axis, several, or None for the flattened tensor
-        Example
-        >>> import minigrad as mg
-        >>> mg.arange(4).roll(1)
-        tensor([3, 0, 1, 2])
         """
         moves, axes = shapes.given_sizes((shifts,)), () if dims is None else shapes.given_sizes((dims,))
         if not axes and len(moves) == 1:

@@ -12,13 +12,7 @@ __dir__ = __all__.copy
 class Upsample(
     FunctionLayer, function=F.interpolate, settings="size scale_factor mode align_corners recompute_scale_factor"
 ):
-    """Return images with another number of pixels; the settings are those of functional.interpolate.
-
-    Example
-    >>> import minigrad as mg
-    >>> Upsample(scale_factor=2, mode="bilinear")(mg.zeros(1, 3, 8, 8)).shape
-    (1, 3, 16, 16)
-    """
+    """Return images with another number of pixels; the settings are those of functional.interpolate."""
 
     def extra_repr(self) -> str:
         given = f"size={self.size}" if self.scale_factor is None else f"scale_factor={self.scale_factor}"

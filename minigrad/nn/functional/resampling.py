@@ -129,7 +129,6 @@ def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
     upscale_factor  r
     returns         (..., C, H * r, W * r)
 
-    Raises   ShapeError   the channels are not a multiple of r * r
     Source   W. Shi et al., "Real-time single image and video super-resolution", 2016
     Example
     >>> import minigrad as mg
@@ -146,14 +145,7 @@ def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
 
 
 def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor:
-    """Return images r times smaller, in which the pixels of each r x r block are channels: pixel_shuffle backwards.
-
-    Raises   ShapeError   a side is not a multiple of r
-    Example
-    >>> import minigrad as mg
-    >>> pixel_unshuffle(mg.arange(4.0).reshape(1, 1, 2, 2), 2).shape
-    (1, 4, 1, 1)
-    """
+    """Return images r times smaller, in which the pixels of each r x r block are channels: pixel_shuffle backwards."""
     r = _check_factor("pixel_unshuffle", input, downscale_factor)
     *lead, C, H, W = input.shape
     if H % r or W % r:

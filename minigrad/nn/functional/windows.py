@@ -17,7 +17,6 @@ def unfold(input: Tensor, kernel_size: Size, dilation: Size = 1, padding: Size =
     kernel_size  pixels               side of the window, or (KH, KW)
     returns      (N, C*KH*KW, OH*OW)  OH = (H + 2*padding - dilation*(KH - 1) - 1) // stride + 1
 
-    Raises   ShapeError   the input has other dimensions, or no window fits
     Example
     >>> import minigrad as mg
     >>> unfold(mg.arange(6.0).reshape(1, 1, 2, 3), 2)
@@ -51,8 +50,6 @@ def fold(
     input        (N, C*KH*KW, OH*OW)   as unfold returns it; also without N
     output_size  pixels                (H, W) of the images
     returns      (N, C, H, W)          where windows overlap, their pixels add up
-
-    Raises   ShapeError   the input does not have the shape that unfold gives
     """
     expect_tensors("fold", input)
     if input.ndim == 2:
