@@ -50,10 +50,15 @@ def along_axis(method: Callable[Params, Result]) -> Callable[Params, Result]:
     return numpy_names(run)
 
 
-def named(method: Any, name: str, text: str) -> Any:
-    """The method, with a name and a docstring."""
-    method.__name__, method.__qualname__, method.__doc__ = name, f"Tensor.{name}", text
-    return method
+def composed(name: str, function: Callable[Params, Any], text: str) -> Callable[Params, Tensor]:
+    """Return the function as a method with a name and a docstring."""
+    function.__name__, function.__qualname__, function.__doc__ = name, f"Tensor.{name}", text
+    return function
+
+
+def along(axis: int, part: Any) -> tuple[Any, ...]:
+    """Return the key of a part of an axis."""
+    return (slice(None),) * axis + (part,)
 
 
 class InPlace:
@@ -67,7 +72,7 @@ class InPlace:
 
     def __set_name__(self, owner: type, name: str) -> None:
         text = f"{name[:-1]} in place; the arguments are the same."
-        setattr(owner, name, named(_reshaping(name) if self.view else _writing(name[:-1]), name, text))
+        setattr(owner, name, composed(name, _reshaping(name) if self.view else _writing(name[:-1]), text))
 
     if TYPE_CHECKING:
 

@@ -11,7 +11,7 @@ import numpy as np
 from .. import ops
 from ..errors import DtypeError, ValidationError
 from ..ops.op import Op
-from .base import InPlace, Methods, named
+from .base import InPlace, Methods, composed
 
 if TYPE_CHECKING:
     from ..tensors import Tensor
@@ -19,30 +19,17 @@ if TYPE_CHECKING:
 
 def _unary(operation: Op, text: str) -> Callable[[Any], Tensor]:
     """The method that runs an operation on one tensor."""
-
-    def method(self: Any) -> Tensor:
-        return self._run(operation)
-
-    return named(method, operation.name, text)
+    return composed(operation.name, lambda self: self._run(operation), text)
 
 
 def _binary(operation: Op, text: str) -> Callable[[Any, Any], Tensor]:
     """The method that runs an operation on a tensor and another tensor or number."""
-
-    def method(self: Any, other: Any) -> Tensor:
-        return self._run(operation, other)
-
-    return named(method, operation.name, text)
-
-
-def _composed(name: str, function: Callable[[Any], Any], text: str) -> Callable[[Any], Tensor]:
-    """The method that calls a function of the tensor."""
-    return named(lambda self: function(self), name, text)
+    return composed(operation.name, lambda self, other: self._run(operation, other), text)
 
 
 def _logical(name: str, operation: Op, text: str) -> Callable[[Any, Any], Tensor]:
     """The method that runs an operation on whether elements differ from 0; nan does."""
-    return named(lambda self, other: self._run(ops.ne, 0)._run(operation, other._run(ops.ne, 0)), name, text)
+    return composed(name, lambda self, other: self._run(ops.ne, 0)._run(operation, other._run(ops.ne, 0)), text)
 
 
 def _operators(operation: Op) -> tuple[Callable[[Any, Any], Tensor], ...]:
@@ -92,13 +79,13 @@ class Elementwise(Methods):
     logical_and = _logical("logical_and", ops.bitwise_and, "Whether both elements differ from 0; nan does.")
     logical_or = _logical("logical_or", ops.bitwise_or, "Whether one of both elements differs from 0.")
     logical_xor = _logical("logical_xor", ops.bitwise_xor, "Whether exactly one of both elements differs from 0.")
-    logical_not = _composed("logical_not", lambda x: x._run(ops.eq, 0), "Whether elements are 0, or False.")
+    logical_not = composed("logical_not", lambda x: x._run(ops.eq, 0), "Whether elements are 0, or False.")
 
-    isnan = _composed("isnan", lambda x: x._run(ops.ne, x), "Whether elements are nan.")
-    isposinf = _composed("isposinf", lambda x: x == math.inf, "Whether elements are inf.")
-    isneginf = _composed("isneginf", lambda x: x == -math.inf, "Whether elements are -inf.")
-    isinf = _composed("isinf", lambda x: x.isposinf() | x.isneginf(), "Whether elements are inf or -inf.")
-    isfinite = _composed("isfinite", lambda x: (x > -math.inf) & (x < math.inf), "Neither nan, inf nor -inf.")
+    isnan = composed("isnan", lambda x: x._run(ops.ne, x), "Whether elements are nan.")
+    isposinf = composed("isposinf", lambda x: x == math.inf, "Whether elements are inf.")
+    isneginf = composed("isneginf", lambda x: x == -math.inf, "Whether elements are -inf.")
+    isinf = composed("isinf", lambda x: x.isposinf() | x.isneginf(), "Whether elements are inf or -inf.")
+    isfinite = composed("isfinite", lambda x: (x > -math.inf) & (x < math.inf), "Neither nan, inf nor -inf.")
 
     # ---- functions of one tensor; whole numbers give float32
 
@@ -120,11 +107,11 @@ class Elementwise(Methods):
     erf = _unary(ops.erf, "The error function, 2/sqrt(pi) times the integral of e**(-t*t) from 0 to x.")
     erfc = _unary(ops.erfc, "1 - erf(x), exact for large x.")
 
-    exp2 = _composed("exp2", lambda x: x._run_after(ops.pow, 2.0), "2**x.")
-    rsqrt = _composed("rsqrt", lambda x: x.sqrt().reciprocal(), "1 / sqrt(x).")
-    reciprocal = _composed("reciprocal", lambda x: x._run_after(ops.div, 1.0), "1 / x.")
-    deg2rad = _composed("deg2rad", lambda x: x * (math.pi / 180), "Degrees as radians.")
-    rad2deg = _composed("rad2deg", lambda x: x * (180 / math.pi), "Radians as degrees.")
+    exp2 = composed("exp2", lambda x: x._run_after(ops.pow, 2.0), "2**x.")
+    rsqrt = composed("rsqrt", lambda x: x.sqrt().reciprocal(), "1 / sqrt(x).")
+    reciprocal = composed("reciprocal", lambda x: x._run_after(ops.div, 1.0), "1 / x.")
+    deg2rad = composed("deg2rad", lambda x: x * (math.pi / 180), "Degrees as radians.")
+    rad2deg = composed("rad2deg", lambda x: x * (180 / math.pi), "Radians as degrees.")
 
     def logit(self, eps: float | None = None) -> Tensor:
         """log(x / (1 - x)), the inverse of sigmoid; with eps, x is first limited to eps..1-eps."""
@@ -150,7 +137,7 @@ class Elementwise(Methods):
         scale = 10.0 ** abs(decimals)
         return (self * scale).round() / scale if decimals > 0 else (self / scale).round() * scale
 
-    frac = _composed("frac", lambda x: x - x.trunc(), "The fraction, with the sign of x.")
+    frac = composed("frac", lambda x: x - x.trunc(), "The fraction, with the sign of x.")
     absolute = _unary(ops.abs, "The absolute value; the gradient at 0 is 0.")
     negative = _unary(ops.neg, "-self.")
 
@@ -171,9 +158,7 @@ class Elementwise(Methods):
 
     # ---- functions of two tensors, or a tensor and a number
 
-    def subtract(self, other: Any, *, alpha: float = 1) -> Tensor:
-        """self - alpha * other."""
-        return self.sub(other, alpha=alpha)
+    subtract = composed("subtract", lambda x, other, *, alpha=1: x.sub(other, alpha=alpha), "self - alpha * other.")
 
     def divide(self, other: Any, *, rounding_mode: str | None = None) -> Tensor:
         """self / other, rounded as by div."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from .. import ops, shapes
 from ..errors import DtypeError, ShapeError, ValidationError
 from ..ops.promotion import expect_float
-from .base import Methods
+from .base import Methods, along
 
 if TYPE_CHECKING:
     from ..tensors import Tensor
@@ -100,7 +100,7 @@ class LinearAlgebra(Methods):
         axis = shapes.axis_number(sizes.index(3) if dim is None and 3 in sizes else dim or 0, self.ndim, "cross")
         if self.ndim != other.ndim or not self.ndim or not self.shape[axis] == other.shape[axis] == 3:
             raise ShapeError(f"cross: shapes {self.shape} and {other.shape} along dim {axis}; both need size 3 there")
-        first, second = ((slice(None),) * axis + (order,) for order in ([1, 2, 0], [2, 0, 1]))
+        first, second = (along(axis, order) for order in ([1, 2, 0], [2, 0, 1]))
         return self[first] * other[second] - self[second] * other[first]
 
     # ---- norms

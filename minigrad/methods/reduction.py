@@ -11,7 +11,7 @@ from .. import ops, shapes
 from ..checks import whole_number
 from ..errors import DtypeError, ShapeError, ValidationError
 from ..ops.promotion import expect_float
-from .base import Methods, along_axis, numpy_names
+from .base import Methods, along, along_axis, numpy_names
 
 if TYPE_CHECKING:
     from ..tensors import Tensor
@@ -48,7 +48,7 @@ class Reductions(Methods):
             return self.reshape(-1).prod(0, dtype=dtype)
         axis = shapes.axis_number(dim, self.ndim, "prod")
         one = self._wide(dtype)._run(ops.pad, widths=[(int(d == axis), 0) for d in range(self.ndim)], value=1)
-        out = one.cumprod(axis)[_along(axis, slice(-1, None))].to(dtype)
+        out = one.cumprod(axis)[along(axis, slice(-1, None))].to(dtype)
         return out if keepdim else out.squeeze(axis)
 
     def _wide(self, dtype: Any) -> Tensor:
@@ -67,7 +67,7 @@ class Reductions(Methods):
         """The products of the first 1, 2, ... elements along an axis; whole numbers give int64."""
         axis, x = shapes.axis_number(dim, self.ndim, "cumprod"), self._wide(dtype)
         rest = [(0, max(self.shape[axis] - 1, 0) * (d == axis)) for d in range(self.ndim)]
-        first = x[_along(axis, slice(0, 1))]._run(ops.pad, widths=rest, value=0)
+        first = x[along(axis, slice(0, 1))]._run(ops.pad, widths=rest, value=0)
         return first._run(ops.recurrence, x, axis=axis, reverse=False).to(dtype)
 
     @numpy_names
@@ -128,14 +128,14 @@ class Reductions(Methods):
         """
         axis = shapes.axis_number(dim, self.ndim, "topk")
         whole_number("topk", "k", k, 0, self.shape[axis])
-        return self._at(axis, self.argsort(axis, largest)[_along(axis, slice(0, k))], True)
+        return self._at(axis, self.argsort(axis, largest)[along(axis, slice(0, k))], True)
 
     @along_axis
     def kthvalue(self, k: int, dim: int = -1, keepdim: bool = False) -> Extremes:
         """The k-th smallest element along an axis, counted from 1, and where it is."""
         axis = shapes.axis_number(dim, self.ndim, "kthvalue")
         whole_number("kthvalue", "k", k, 1, self.shape[axis])
-        return self._at(axis, self.argsort(axis)[_along(axis, slice(k - 1, k))], keepdim)
+        return self._at(axis, self.argsort(axis)[along(axis, slice(k - 1, k))], keepdim)
 
     def _at(self, axis: int, indices: Tensor, keepdim: bool) -> Extremes:
         """The elements at `indices`; without `keepdim`, of which there is one along the axis."""
@@ -232,8 +232,3 @@ class Reductions(Methods):
     def dist(self, other: Tensor, p: float = 2) -> Tensor:
         """The p-norm of self - other."""
         return (self - other).norm(p)
-
-
-def _along(axis: int, part: Any) -> tuple[Any, ...]:
-    """The key of a part of an axis."""
-    return (slice(None),) * axis + (part,)

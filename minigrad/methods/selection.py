@@ -9,7 +9,7 @@ import numpy as np
 from .. import ops, shapes
 from ..errors import DtypeError, OutOfRangeError, ShapeError, ValidationError
 from ..runtime.threads import local
-from .base import InPlace, Methods
+from .base import InPlace, Methods, along
 
 if TYPE_CHECKING:
     from ..tensors import Tensor
@@ -29,7 +29,7 @@ class Selection(Methods):
     def index_select(self, dim: int, index: Tensor) -> Tensor:
         """The places of one axis that `index` (1-D) names."""
         axis, index = self._line("index_select", dim, index)
-        return self[(slice(None),) * axis + (index,)]
+        return self[along(axis, index)]
 
     def _line(self, where, dim, index):
         """The axis, and the index as a line of whole numbers."""
@@ -167,7 +167,7 @@ class Selection(Methods):
         return self._mask("masked_fill", mask)._run(ops.where, value.to(self.device, self.dtype), self)
 
     def nonzero(self, *, as_tuple: bool = False) -> Any:
-        """The positions of the elements that are not zero: (count, dimensions), or a tuple of one line for each axis."""
+        """The positions of the elements that are not 0: (count, dimensions), or a tuple of one line for each axis."""
         local.observer.refuse("finding nonzero elements", "their number depends on values: use mg.where(mask, x, 0)")
         found = np.argwhere(self.detach().cpu().numpy())
         if not as_tuple:

@@ -5,17 +5,12 @@ from collections.abc import Sequence
 from ... import ops
 from ...checks import whole_number
 from ...errors import ShapeError, ValidationError
+from ...functions import flatten
 from ...tensors import Tensor, apply
 from .arguments import expect_tensors
 
 __all__ = ["flatten", "pad"]
 __dir__ = __all__.copy
-
-
-def flatten(x: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
-    """Axes start_dim to end_dim merged into one; see Tensor.flatten."""
-    expect_tensors("flatten", x)
-    return x.flatten(start_dim, end_dim)
 
 
 def pad(x: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Tensor:
