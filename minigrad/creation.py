@@ -429,8 +429,8 @@ def dstack(tensors: Sequence[Tensor]) -> Tensor:
 
 def column_stack(tensors: Sequence[Tensor]) -> Tensor:
     """Tensors side by side; those of 1 dimension are columns."""
-    _check_tensors("column_stack", tensors)
-    return cat([part if part.ndim > 1 else part.reshape(-1, 1) for part in tensors], 1)
+    parts = _check_tensors("column_stack", tensors)
+    return cat([part if part.ndim > 1 else part.reshape(-1, 1) for part in parts], 1)
 
 
 def atleast_1d(*tensors: Any) -> Any:
@@ -454,15 +454,13 @@ def _all_at_least(where, ndim, tensors):
 
 
 def _at_least(where, ndim, tensors):
-    _check_tensors(where, tensors)
     keys = {0: (None,) * ndim, 1: (None, slice(None), None)[:ndim], 2: (..., None) if ndim > 2 else ()}
-    return [part[keys[part.ndim]] if part.ndim < ndim else part for part in tensors]
+    return [part[keys[part.ndim]] if part.ndim < ndim else part for part in _check_tensors(where, tensors)]
 
 
 def broadcast_tensors(*tensors: Tensor) -> tuple[Tensor, ...]:
     """Tensors expanded to their common shape; views."""
-    parts = shapes.given_sizes(tensors)
-    _check_tensors("broadcast_tensors", parts)
+    parts = _check_tensors("broadcast_tensors", shapes.given_sizes(tensors))
     shape = shapes.broadcast("broadcast_tensors", *[part.shape for part in parts])
     return tuple([part.expand(shape) for part in parts])
 
@@ -474,11 +472,13 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
 
 
 def _check_tensors(where, tensors):
+    """The tensors, of which there must be one."""
     if not tensors:
         raise ShapeError(f"{where}: the list of tensors is empty; give at least one")
     for value in tensors:
         if not isinstance(value, Tensor):
             raise DtypeError(f"{where}: expected tensors, got {type(value).__name__}; use mg.tensor(...)")
+    return tensors
 
 
 def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:

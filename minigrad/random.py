@@ -62,16 +62,14 @@ class Generator:
 
     def set_state(self, new_state: Tensor) -> "Generator":
         """Restore a state from get_state."""
-        self._set_state("set_state", "get_state", new_state)
-        return self
-
-    def _set_state(self, where: str, source: str, new_state: Tensor) -> None:
         local.observer.refuse("setting the state of random numbers", "set it outside")
         if not isinstance(new_state, Tensor) or new_state.dtype != np.uint8 or new_state.shape != (128,):
             is_tensor = isinstance(new_state, Tensor)
             given = f"{new_state.dtype} {new_state.shape}" if is_tensor else type_with_article(new_state)
-            raise DtypeError(f"{where}: expected uint8 (128,), got {given}; give the result of {source}")
+            state = "state" if self._own else "rng_state"
+            raise DtypeError(f"set_{state}: expected uint8 (128,), got {given}; give the result of get_{state}")
         self._restart(Stream.from_words(new_state.detach().cpu().numpy().copy().view(np.uint64)))
+        return self
 
 
 default_generator = Generator()
@@ -103,8 +101,5 @@ def get_rng_state() -> Tensor:
 
 
 def set_rng_state(new_state: Tensor) -> None:
-    """Restore a state of the random numbers.
-
-    new_state   (128,) uint8, from get_rng_state
-    """
-    default_generator._set_state("set_rng_state", "get_rng_state", new_state)
+    """Restore a state of the random numbers, (128,) uint8 from get_rng_state."""
+    default_generator.set_state(new_state)

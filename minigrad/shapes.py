@@ -47,16 +47,13 @@ def count_windows(
     return max(count, 0)
 
 
-def same_padding(window: int, dilation: int) -> Pair:
-    """Return the padding (before, after) that keeps the size at stride 1; after is one larger if the sum is odd."""
-    total = dilation * (window - 1)
-    return total // 2, total - total // 2
-
-
 def padding_around(
     padding: int | Sequence[int] | str, window: Shape, stride: Shape, dilation: Shape, where: str
 ) -> Shape:
-    """Return (before, after) for each side of a padding given as a number, one for each side, 'same' or 'valid'."""
+    """Return (before, after) for each side of a padding given as a number, one for each side, 'same' or 'valid'.
+
+    'same' keeps the size at stride 1; after is one larger if their sum is odd.
+    """
     if padding == "valid":
         return (0, 0) * len(window)
     if padding == "same":
@@ -64,7 +61,8 @@ def padding_around(
             raise ValidationError(
                 f"{where}: padding='same' needs stride 1, but stride is {stride}; use stride=1, or padding in pixels"
             )
-        return tuple(side for k, d in zip(window, dilation, strict=True) for side in same_padding(k, d))
+        totals = [d * (k - 1) for k, d in zip(window, dilation, strict=True)]
+        return tuple(side for total in totals for side in (total // 2, total - total // 2))
     if isinstance(padding, str):
         raise ValidationError(f"{where}: padding is {padding!r}; use a number, a pair, 'same' or 'valid'")
     return tuple(side for side in per_side(padding, "padding", where, 0, len(window)) for _ in range(2))

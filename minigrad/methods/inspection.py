@@ -107,15 +107,10 @@ class Inspection(Methods):
         They are PyTorch's, which stores new tensors in C order.  The memory here may have another order, and
         `mg.Tensor.numpy` shows it.
         """
-        strides = self._located(_c_order).strides
+        strides = self._located(lambda root: np.empty(root.shape, np.bool_)).strides  # of bytes, not touched
         return strides if dim is None else strides[existing_axis(dim, self.ndim, "stride")]
 
     def data_ptr(self) -> int:
         """The address of the first element."""
         self._storage.lent = True
         return self.array.address if self.is_cuda else self.array.__array_interface__["data"][0]
-
-
-def _c_order(root: Any) -> np.ndarray:
-    """Bytes in C order, one for each element of an array; their memory is not touched."""
-    return np.empty(root.shape, np.bool_)

@@ -111,15 +111,7 @@ def _sizes(old: tuple[int, ...], size: Any, scale_factor: Any) -> tuple[tuple[in
     return new, list(map(float, numbers))
 
 
-def upsample(
-    input: Tensor,
-    size: int | Sequence[int] | None = None,
-    scale_factor: float | Sequence[float] | None = None,
-    mode: str = "nearest",
-    align_corners: bool | None = None,
-) -> Tensor:
-    """interpolate, by its older name."""
-    return interpolate(input, size, scale_factor, mode, align_corners)
+upsample = interpolate  # its older name
 
 
 def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
