@@ -11,7 +11,6 @@ from .checks import whole_number
 from .errors import DtypeError, ShapeError, ValidationError
 
 Shape = tuple[int, ...]
-Pair = tuple[int, int]
 
 
 def per_side(value: int | Sequence[int], name: str, where: str, least: int = 1, count: int = 2) -> Shape:
@@ -24,12 +23,6 @@ def per_side(value: int | Sequence[int], name: str, where: str, least: int = 1, 
         pass
     many = ", or a pair of them" if count == 2 else ""
     raise ValidationError(f"{where}: {name} is {value!r}; use a whole number of {least} or more{many}")
-
-
-def pair(value: int | Sequence[int], name: str, where: str, least: int = 1) -> Pair:
-    """Return (height, width) of a setting given as one number or two, each at least `least`."""
-    height, width = per_side(value, name, where, least)
-    return height, width
 
 
 def count_windows(

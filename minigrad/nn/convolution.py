@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import DTypeLike
 
 from ..checks import whole_number
-from ..errors import ShapeError, ValidationError
+from ..errors import ValidationError
 from ..runtime.device import device as Device
 from ..shapes import padding_around, per_side
 from ..tensors import Tensor, float32
-from .functional.arguments import Size
+from .functional.arguments import Size, chosen_size
 from .functional.convolution import conv, conv_transpose
 from .functional.shaping import MODES, pad
 from .layer import WeightedLayer
@@ -142,21 +142,18 @@ class _ConvTranspose(_Convolution):
         def __call__(self, x: Tensor, output_size: Sequence[int] | None = None) -> Tensor: ...
 
     def forward(self, x: Tensor, output_size: Sequence[int] | None = None) -> Tensor:
-        more = self.output_padding if output_size is None else self._padding_for(x, tuple(output_size))
+        more = self.output_padding if output_size is None else self._padding_for(x, output_size)
         return conv_transpose(
             self._sides, x, self.weight, self.bias, self.stride, self.padding, more, self.groups, self.dilation
         )
 
-    def _padding_for(self, x: Tensor, wanted: tuple[int, ...]) -> tuple[int, ...]:
-        """The output_padding with which the result has the wanted sides, also given as a whole shape."""
+    def _padding_for(self, x: Tensor, wanted: Sequence[int]) -> tuple[int, ...]:
+        """The output_padding with which the result has the wanted sides."""
         sides = zip(x.shape[-self._sides :], self.kernel_size, self.stride, self._pads[::2], self.dilation, strict=True)
-        least = tuple((n - 1) * s - 2 * p + d * (k - 1) + 1 for n, k, s, p, d in sides)
-        size = wanted[-self._sides :] if len(wanted) == x.ndim else wanted
-        more = tuple(a - b for a, b in zip(size, least, strict=False))
-        if len(size) != self._sides or any(not 0 <= m < s for m, s in zip(more, self.stride, strict=True)):
-            most = tuple(n + s - 1 for n, s in zip(least, self.stride, strict=True))
-            raise ShapeError(f"{type(self).__name__}: output_size is {wanted}; use sizes from {least} to {most}")
-        return more
+        least = [(n - 1) * s - 2 * p + d * (k - 1) + 1 for n, k, s, p, d in sides]
+        most = [n + s - 1 for n, s in zip(least, self.stride, strict=True)]
+        size = chosen_size(type(self).__name__, wanted, x.ndim, least, most)
+        return tuple(a - b for a, b in zip(size, least, strict=True))
 
 
 class ConvTranspose2d(_ConvTranspose):

@@ -79,6 +79,16 @@ def without_height(shape: tuple[int, ...], sides: int) -> tuple[int, ...]:
     return shape if sides == 2 else shape[:2] + shape[3:]
 
 
+def chosen_size(
+    where: str, wanted: Sequence[int], ndim: int, least: Sequence[int], most: Sequence[int]
+) -> tuple[int, ...]:
+    """Return output_size as a number for each side, from `least` to `most`; it may be a shape of `ndim` sizes."""
+    size = tuple(wanted)[-len(least) :] if len(wanted) == ndim else tuple(wanted)
+    if len(size) != len(least) or any(not a <= n <= b for a, n, b in zip(least, size, most, strict=True)):
+        raise ShapeError(f"{where}: output_size is {tuple(wanted)}; use sizes from {tuple(least)} to {tuple(most)}")
+    return size
+
+
 def for_lines_and_images(function: Callable[Concatenate[int, P], R]) -> tuple[Callable[P, R], Callable[P, R]]:
     """Return the functions of lines and of images that a function of the number of sides, 1 or 2, stands for."""
 

@@ -12,7 +12,7 @@ from ...ops.pool2d import out_shape
 from ...ops.promotion import expect_float
 from ...shapes import per_side
 from ...tensors import Tensor, apply
-from .arguments import Size, as_images, as_tuple, expect_tensors, for_lines_and_images, without_height
+from .arguments import Size, as_images, as_tuple, chosen_size, expect_tensors, for_lines_and_images, without_height
 
 __all__ = ["adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_max_pool1d", "adaptive_max_pool2d", "avg_pool1d"]
 __all__ += ["avg_pool2d", "lp_pool1d", "lp_pool2d", "max_pool1d", "max_pool2d", "max_unpool1d", "max_unpool2d"]
@@ -82,10 +82,8 @@ def avg_pool(
     """Return the mean of every window.
 
     x                  (N, C, H, W)    images or feature maps; or (C, H, W), one image
-    kernel_size        pixels          side of the window, or (KH, KW)
-    stride             pixels          step between windows; kernel_size if None
+    kernel_size, stride, ceil_mode     as in max_pool2d
     padding            pixels          zeros around the image, at most half of the window
-    ceil_mode          bool            whether windows may reach over the far edge: ceil in place of floor
     count_include_pad  bool            whether the mean counts padding
     divisor_override   count           the divisor, in place of the number of pixels
     returns            (N, C, OH, OW)  OH = floor((H + 2*padding - KH) / stride) + 1
@@ -246,11 +244,8 @@ def max_unpool(
     lines = zip(x.shape[-sides:], window, step, margins, strict=True)
     size = tuple((n - 1) * s - 2 * p + k for n, k, s, p in lines)
     if output_size is not None:
-        wanted = tuple(output_size)[-sides:] if len(output_size) == x.ndim else tuple(output_size)
-        low, high = (tuple(n + sign * (s - 1) for n, s in zip(size, step, strict=True)) for sign in (-1, 1))
-        if len(wanted) != sides or any(not a <= n <= b for a, n, b in zip(low, wanted, high, strict=True)):
-            raise ShapeError(f"{where}: output_size is {tuple(output_size)}; use sizes from {low} to {high}")
-        size = wanted
+        least, most = ([n + sign * (s - 1) for n, s in zip(size, step, strict=True)] for sign in (-1, 1))
+        size = chosen_size(where, output_size, x.ndim, least, most)
     pixels, lead = prod(size), x.shape[:-sides]
     x.device.expect_range(indices.array, 0, pixels, 0, _index_error, where, size)
     out = zeros(*lead, pixels, dtype=x.dtype, device=x.device)
