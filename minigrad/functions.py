@@ -111,8 +111,8 @@ swapdims, t, take, take_along_dim = make_functions(Tensor.swapdims, Tensor.t, Te
 tan, tanh, tensor_split, tile = make_functions(Tensor.tan, Tensor.tanh, Tensor.tensor_split, Tensor.tile)
 topk, trace, transpose, tril = make_functions(Tensor.topk, Tensor.trace, Tensor.transpose, Tensor.tril)
 triu, true_divide, trunc, unbind = make_functions(Tensor.triu, Tensor.true_divide, Tensor.trunc, Tensor.unbind)
-unflatten, unique, unsqueeze, var = make_functions(Tensor.unflatten, Tensor.unique, Tensor.unsqueeze, Tensor.var)
-vdot = make_functions(Tensor.vdot)
+unflatten, unique, unsqueeze = make_functions(Tensor.unflatten, Tensor.unique, Tensor.unsqueeze)
+var, vdot = make_functions(Tensor.var, Tensor.vdot)
 
 
 def pow(input: Tensor | float, exponent: Tensor | float) -> Tensor:

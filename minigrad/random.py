@@ -41,7 +41,11 @@ class Generator:
             self._own = source
 
     def manual_seed(self, seed: int) -> "Generator":
-        """Restart the numbers from a seed, 0 to 2**64 - 1."""
+        """Restart the numbers from a seed, 0 to 2**64 - 1.
+
+        If a data set or collate_fn calls mg.manual_seed while a DataLoader makes a batch, only the numbers for the rest
+        of that batch restart.
+        """
         number = whole_number("manual_seed", "seed", seed, least=0, most=LARGEST_SEED)
         call_on_host(lambda: self._restart(Stream(number)))
         return self
@@ -52,7 +56,7 @@ class Generator:
         return self.manual_seed(secrets.randbits(64)).initial_seed()
 
     def initial_seed(self) -> int:
-        """The seed from which the numbers follow."""
+        """The seed from which the numbers follow; while a DataLoader makes a batch, that of the batch."""
         return self._stream.seed
 
     def get_state(self) -> Tensor:
@@ -76,23 +80,8 @@ default_generator = Generator()
 default_generator._own = None
 
 
-def manual_seed(seed: int) -> Generator:
-    """Restart all random numbers from `seed`, 0 to 2**64 - 1; return the generator of the program.
-
-    If a data set or collate_fn calls this while a DataLoader makes a batch, only the random numbers for the rest of
-    that batch restart.
-    """
-    return default_generator.manual_seed(seed)
-
-
-def seed() -> int:
-    """Restart all random numbers from a seed that the system gives, and return it."""
-    return default_generator.seed()
-
-
-def initial_seed() -> int:
-    """Return the current seed; while a DataLoader makes a batch, a seed of that batch, for use by other libraries."""
-    return default_generator.initial_seed()
+manual_seed, seed = default_generator.manual_seed, default_generator.seed
+initial_seed = default_generator.initial_seed
 
 
 def get_rng_state() -> Tensor:

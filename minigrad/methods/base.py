@@ -121,14 +121,7 @@ class Methods:
         def __neg__(self) -> Any: ...
         def __getitem__(self, key: Any) -> Any: ...
 
-    def _run(self, operation: Op, *others: Any, **settings: Any) -> Tensor:
-        """operation(self, *others), recorded if one of them requires grad."""
-        raise NotImplementedError
-
-    def _run_after(self, operation: Op, other: Any) -> Tensor:
-        """operation(other, self)."""
-        raise NotImplementedError
-
-    def _change(self, operation: Op, *others: Any, **settings: Any) -> Tensor:
-        """self becomes operation(self, *others), in its own memory."""
-        raise NotImplementedError
+        # operation(self, *others); operation(other, self); and self becomes operation(self, *others) in its own memory
+        def _run(self, operation: Op, *others: Any, **settings: Any) -> Tensor: ...
+        def _run_after(self, operation: Op, other: Any) -> Tensor: ...
+        def _change(self, operation: Op, *others: Any, **settings: Any) -> Tensor: ...
