@@ -164,7 +164,7 @@ class Reductions(Methods):
     # ---- counting; the values are read on the host
 
     def _new(self, array: np.ndarray) -> Tensor:
-        return self.detach()._run(ops.receive, array=array)
+        return self.new_tensor(array, dtype=array.dtype)
 
     def unique(
         self, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False, dim: None = None

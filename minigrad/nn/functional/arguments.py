@@ -3,8 +3,9 @@
 from collections.abc import Callable, Sequence
 from functools import partial, wraps
 from inspect import signature
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
+from ... import ops
 from ...errors import DtypeError, ShapeError, ValidationError
 from ...ops.op import Op
 from ...ops.promotion import expect_float
@@ -48,6 +49,11 @@ def check_reduction(reduction: str, where: str, known: tuple[str, ...] = REDUCTI
     if reduction not in known:
         *first, last = map(repr, known)
         raise ValidationError(f"{where}: reduction is {reduction!r}; use {', '.join(first)} or {last}")
+
+
+def sum_along(x: Tensor, axis: int, rule: str, *settings: Any) -> Tensor:
+    """Return sums of weighted elements along an axis, by a rule of ops/axis_sums.py."""
+    return apply(ops.axis_sums, x, axis=axis, terms=(rule, x.shape[axis], *settings), transposed=False)
 
 
 def as_images(where: str, x: Tensor, sides: int = 2) -> tuple[Tensor, Callable[[Tensor], Tensor]]:

@@ -12,7 +12,16 @@ from ...ops.pool2d import out_shape
 from ...ops.promotion import expect_float
 from ...shapes import per_side
 from ...tensors import Tensor, apply
-from .arguments import Size, as_images, as_tuple, chosen_size, expect_tensors, for_lines_and_images, without_height
+from .arguments import (
+    Size,
+    as_images,
+    as_tuple,
+    chosen_size,
+    expect_tensors,
+    for_lines_and_images,
+    sum_along,
+    without_height,
+)
 
 __all__ = ["adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_max_pool1d", "adaptive_max_pool2d", "avg_pool1d"]
 __all__ += ["avg_pool2d", "lp_pool1d", "lp_pool2d", "max_pool1d", "max_pool2d", "max_unpool1d", "max_unpool2d"]
@@ -200,10 +209,7 @@ def _even_window(old, new):
 
 
 def _along_sides(images, size, rule):
-    for axis, count in zip((2, 3), size, strict=True):
-        terms = (rule, images.shape[axis], count)
-        images = apply(ops.axis_sums, images, axis=axis, terms=terms, transposed=False)
-    return images
+    return sum_along(sum_along(images, 2, rule, size[0]), 3, rule, size[1])
 
 
 # ---- from the largest values back to images

@@ -6,12 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from ... import ops
 from ...checks import whole_number
 from ...errors import ShapeError, ValidationError
 from ...ops.promotion import expect_float
-from ...tensors import Tensor, apply
-from .arguments import expect_tensors
+from ...tensors import Tensor
+from .arguments import expect_tensors, sum_along
 from .pooling import adaptive_avg_pool1d, adaptive_avg_pool2d
 
 __all__ = ["interpolate", "pixel_shuffle", "pixel_unshuffle", "upsample"]
@@ -72,8 +71,7 @@ def interpolate(
     out = input
     for axis, (n, count, factor) in enumerate(zip(old, new, factors, strict=True), 2):
         if n != count:
-            terms = (rule, n, count, factor, *([bool(align_corners)] if mode in WITH_CORNERS else []))
-            out = apply(ops.axis_sums, out, axis=axis, terms=terms, transposed=False)
+            out = sum_along(out, axis, rule, count, factor, *([bool(align_corners)] if mode in WITH_CORNERS else []))
     return out
 
 

@@ -7,7 +7,7 @@ from ...checks import whole_number
 from ...errors import ShapeError, ValidationError
 from ...functions import flatten
 from ...tensors import Tensor, apply
-from .arguments import expect_tensors
+from .arguments import expect_tensors, sum_along
 
 __all__ = ["flatten", "pad"]
 __dir__ = __all__.copy
@@ -51,7 +51,7 @@ def pad(x: Tensor, pad: Sequence[int], mode: str = "constant", value: float | No
     for axis, before, after in margins:
         _check_margins(mode, x.shape, axis, before, after)
     for axis, *sides in margins:
-        x = apply(ops.axis_sums, x, axis=axis, terms=(mode, x.shape[axis], *sides), transposed=False)
+        x = sum_along(x, axis, mode, *sides)
     return x
 
 
