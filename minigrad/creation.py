@@ -70,23 +70,19 @@ def _on(place: Device, array: Any, options: Any) -> Tensor:
     return made.requires_grad_() if options.get("requires_grad") else made
 
 
-def zeros(*shape: Any, size: Any = None, **options: Unpack[Options]) -> Tensor:
-    """A tensor of zeros.
+def _sent(settings: tuple[np.dtype, Device], numbers: Any, options: Any) -> Tensor:
+    """Numbers of the host as a tensor of a dtype on a device."""
+    kind, place = settings
+    return _on(place, place.from_host(np.asarray(numbers).astype(kind)), options)
 
-    Example
-    >>> zeros(2, 3).shape
-    (2, 3)
-    """
+
+def zeros(*shape: Any, size: Any = None, **options: Unpack[Options]) -> Tensor:
+    """A tensor of zeros."""
     return _filled("zeros", shapes.given_shape("zeros", shape, size), 0, options)
 
 
 def ones(*shape: Any, size: Any = None, **options: Unpack[Options]) -> Tensor:
-    """A tensor of ones.
-
-    Example
-    >>> ones(2)
-    tensor([1., 1.])
-    """
+    """A tensor of ones."""
     return _filled("ones", shapes.given_shape("ones", shape, size), 1, options)
 
 
@@ -100,7 +96,6 @@ def full(size: Any, fill_value: Any, **options: Unpack[Options]) -> Tensor:
 
     dtype    if None: bool for a bool, int64 for a whole number, float32 for other numbers
 
-    Raises   DtypeError   the dtype does not hold the number
     Example
     >>> full((2,), 7.0)
     tensor([7., 7.])
@@ -120,12 +115,7 @@ def _number(value: Any) -> Any:
 
 
 def zeros_like(input: Tensor, **options: Unpack[Options]) -> Tensor:
-    """Zeros in the shape of a tensor, in its dtype and on its device unless others are given.
-
-    Example
-    >>> zeros_like(ones(2))
-    tensor([0., 0.])
-    """
+    """Zeros in the shape of a tensor, in its dtype and on its device unless others are given."""
     return zeros(**_as_in("zeros_like", input, options))
 
 
@@ -165,25 +155,24 @@ def arange(start: Any, end: Any = None, step: Any = 1, **options: Unpack[Options
     given = (0, start, step) if end is None else (start, end, step)
     first, last, step = numbers = [_number(number) for number in given]
     kind, place = _settings("arange", options, result_type("arange", *numbers, 0))
+    whole = kind.kind != "f"
     if step == 0:
         raise ValidationError("arange: step is 0; give a step up or down")
     if not all(isfinite(number) for number in numbers) or (last - first) * step < 0:
         raise ValidationError(f"arange: no steps of {step} lead from {first} to {last}; give finite numbers that do")
-    if kind.kind not in "iuf" or (kind.kind != "f" and any(number != int(number) for number in numbers)):
+    if kind.kind == "b" or (whole and any(number != int(number) for number in numbers)):
         raise DtypeError(f"arange: numbers from {first} in steps of {step} cannot be {kind}; use dtype=mg.float32")
-    count = -(-(last - first) // step) if kind.kind != "f" else ceil((last - first) / step)
+    count = -(-(last - first) // step) if whole else ceil((last - first) / step)
     if count > 0:
         expect_fits("arange", first, kind)
         expect_fits("arange", first + (count - 1) * step, kind)
-    places = np.arange(max(int(count), 0), dtype=np.int64 if kind.kind != "f" else np.float64)
-    return _on(place, place.from_host((first + step * places).astype(kind)), options)
+    places = np.arange(max(int(count), 0), dtype=np.int64 if whole else np.float64)
+    return _sent((kind, place), first + step * places, options)
 
 
 def linspace(start: Any, end: Any, steps: int, **options: Unpack[Options]) -> Tensor:
     """`steps` evenly spaced numbers from start to end, both included; float32 if dtype is None.
 
-    Raises   ValidationError   fewer than 0 steps
-             DtypeError        a dtype of whole numbers
     Example
     >>> linspace(0, 1, 3)
     tensor([0. , 0.5, 1. ])
@@ -192,12 +181,7 @@ def linspace(start: Any, end: Any, steps: int, **options: Unpack[Options]) -> Te
 
 
 def logspace(start: Any, end: Any, steps: int, base: float = 10.0, **options: Unpack[Options]) -> Tensor:
-    """base to the power of evenly spaced numbers from start to end; otherwise as linspace.
-
-    Example
-    >>> logspace(0, 2, 3)
-    tensor([  1.,  10., 100.])
-    """
+    """base to the power of evenly spaced numbers from start to end; otherwise as linspace."""
     return _spaced("logspace", partial(np.logspace, base=base), start, end, steps, options)
 
 
@@ -209,20 +193,13 @@ def _spaced(where: str, spaced: Any, start: Any, end: Any, steps: int, options: 
     result_type(where, start, end)  # refuses what is no number
     if not hasattr(steps, "__index__") or steps < 0:
         raise ValidationError(f"{where}: {steps} steps; give 0 or more")
-    return _on(place, place.from_host(spaced(start, end, steps, dtype=kind)), options)
+    return _sent((kind, place), spaced(start, end, steps, dtype=kind), options)
 
 
 def eye(n: int, m: int | None = None, **options: Unpack[Options]) -> Tensor:
-    """The matrix (n, m), square if m is None, with ones on the diagonal and zeros elsewhere.
-
-    Example
-    >>> eye(2, 3)
-    tensor([[1., 0., 0.],
-            [0., 1., 0.]])
-    """
+    """The matrix (n, m), square if m is None, with ones on the diagonal and zeros elsewhere."""
     rows, columns = shapes.given_shape("eye", (n, n if m is None else m))
-    kind, place = _settings("eye", options)
-    return _on(place, place.from_host(np.eye(rows, columns, dtype=kind)), options)
+    return _sent(_settings("eye", options), np.eye(rows, columns), options)
 
 
 # ---- random numbers
@@ -231,22 +208,12 @@ __all__ += ["normal", "rand", "rand_like", "randint", "randint_like", "randn", "
 
 
 def randn(*shape: Any, size: Any = None, **options: Unpack[RandomOptions]) -> Tensor:
-    """Random numbers of the normal distribution, mean 0 and standard deviation 1.
-
-    Example
-    >>> randn(2, 3).shape
-    (2, 3)
-    """
+    """Random numbers of the normal distribution, mean 0 and standard deviation 1."""
     return _drawn("randn", lambda random, sizes, kind: random.standard_normal(sizes), shape, size, options)
 
 
 def rand(*shape: Any, size: Any = None, **options: Unpack[RandomOptions]) -> Tensor:
-    """Random numbers, uniform from 0 up to but not including 1; see randn.
-
-    Example
-    >>> bool((rand(100) < 1).all())
-    True
-    """
+    """Random numbers, uniform from 0 up to but not including 1; see randn."""
     # drawn in this dtype: rounding float64 could give 1
     return _drawn("rand", lambda random, sizes, kind: random.random(sizes, kind.type), shape, size, options)
 
@@ -255,12 +222,8 @@ def _drawn(where: str, draw: Any, shape: Any, size: Any, options: Any) -> Tensor
     kind, place = _settings(where, options)
     if kind.kind != "f":
         raise DtypeError(f"{where}: random numbers are float32 or float64, not {kind}; use randint for whole numbers")
-    source = generator(options.get("generator"))
-    return _on(
-        place,
-        place.from_host(np.asarray(draw(source, shapes.given_shape(where, shape, size), kind)).astype(kind)),
-        options,
-    )
+    sizes = shapes.given_shape(where, shape, size)
+    return _sent((kind, place), draw(generator(options.get("generator")), sizes, kind), options)
 
 
 def rand_like(input: Tensor, **options: Unpack[RandomOptions]) -> Tensor:
@@ -284,9 +247,6 @@ def randint(low: Any = 0, high: Any = None, size: Any = None, **options: Unpack[
 
     Raises   ValidationError   high is not larger than low, or they are not whole
              DtypeError        the dtype does not hold the numbers
-    Example
-    >>> int(randint(3, 4, (1,)))
-    3
     """
     if size is None or high is None:
         low, high, size = 0, low, high if size is None else size
@@ -298,22 +258,15 @@ def randint(low: Any = 0, high: Any = None, size: Any = None, **options: Unpack[
         raise ValidationError(f"randint: low is {low} and high is {high}; high must be larger than low")
     for end in (first, last - 1):
         expect_fits("randint", end, int64 if kind.kind == "f" else kind)
-    return _on(
-        place, place.from_host(generator(options.get("generator")).integers(first, last, sizes).astype(kind)), options
-    )
+    return _sent((kind, place), generator(options.get("generator")).integers(first, last, sizes), options)
 
 
 def randperm(n: int, **options: Unpack[RandomOptions]) -> Tensor:
-    """The numbers 0 to n-1 in random order; int64 if dtype is not given.
-
-    Example
-    >>> sorted(randperm(3).tolist())
-    [0, 1, 2]
-    """
+    """The numbers 0 to n-1 in random order; int64 if dtype is not given."""
     shapes.given_shape("randperm", (n,))
     kind, place = _settings("randperm", options, int64)
     expect_fits("randperm", max(n - 1, 0), kind)
-    return _on(place, place.from_host(generator(options.get("generator")).permutation(n).astype(kind)), options)
+    return _sent((kind, place), generator(options.get("generator")).permutation(n), options)
 
 
 def normal(
@@ -325,9 +278,6 @@ def normal(
     size        shape of the result, if both are numbers
 
     Raises   ValidationError   a deviation is negative, or both are numbers and there is no size
-    Example
-    >>> normal(zeros(2), 0.0)
-    tensor([0., 0.])
     """
     if isinstance(mean, Tensor) or isinstance(std, Tensor):
         mean, std = [part.detach() if isinstance(part, Tensor) else part for part in (mean, std)]
@@ -392,10 +342,6 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
 
     Raises   DtypeError    the data is not numeric
              DeviceError   there is no such device here
-    Example
-    >>> x = ones(2)
-    >>> as_tensor(x) is x
-    True
     """
     if isinstance(data, Tensor):
         made = data
@@ -447,7 +393,6 @@ __all__ += ["concatenate", "dstack", "hstack", "row_stack", "stack", "vstack", "
 def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """Tensors joined along an existing axis.
 
-    Raises   ShapeError   they differ in another axis, or the list is empty
     Example
     >>> cat([ones(1), zeros(2)])
     tensor([1., 0., 0.])
@@ -483,15 +428,9 @@ def dstack(tensors: Sequence[Tensor]) -> Tensor:
 
 
 def column_stack(tensors: Sequence[Tensor]) -> Tensor:
-    """Tensors side by side; those of 1 dimension are columns.
-
-    Example
-    >>> column_stack([zeros(2), ones(2)])
-    tensor([[0., 1.],
-            [0., 1.]])
-    """
-    _check_tensors("column_stack", tensors)
-    return cat([part if part.ndim > 1 else part.reshape(-1, 1) for part in tensors], 1)
+    """Tensors side by side; those of 1 dimension are columns."""
+    parts = _check_tensors("column_stack", tensors)
+    return cat([part if part.ndim > 1 else part.reshape(-1, 1) for part in parts], 1)
 
 
 def atleast_1d(*tensors: Any) -> Any:
@@ -515,43 +454,36 @@ def _all_at_least(where, ndim, tensors):
 
 
 def _at_least(where, ndim, tensors):
-    _check_tensors(where, tensors)
     keys = {0: (None,) * ndim, 1: (None, slice(None), None)[:ndim], 2: (..., None) if ndim > 2 else ()}
-    return [part[keys[part.ndim]] if part.ndim < ndim else part for part in tensors]
+    return [part[keys[part.ndim]] if part.ndim < ndim else part for part in _check_tensors(where, tensors)]
 
 
 def broadcast_tensors(*tensors: Tensor) -> tuple[Tensor, ...]:
     """Tensors expanded to their common shape; views."""
-    parts = shapes.given_sizes(tensors)
-    _check_tensors("broadcast_tensors", parts)
+    parts = _check_tensors("broadcast_tensors", shapes.given_sizes(tensors))
     shape = shapes.broadcast("broadcast_tensors", *[part.shape for part in parts])
     return tuple([part.expand(shape) for part in parts])
 
 
 def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
-    """Tensors of the same shape joined along a new axis.
-
-    Raises   ShapeError   their shapes differ, or the list is empty
-    Example
-    >>> stack([ones(2), zeros(2)]).shape
-    (2, 2)
-    """
+    """Tensors of the same shape joined along a new axis."""
     _check_tensors("stack", tensors)
     return apply(ops.stack, *tensors, axis=shapes.axis_number(dim, tensors[0].ndim + 1, "stack"))
 
 
 def _check_tensors(where, tensors):
+    """The tensors, of which there must be one."""
     if not tensors:
         raise ShapeError(f"{where}: the list of tensors is empty; give at least one")
     for value in tensors:
         if not isinstance(value, Tensor):
             raise DtypeError(f"{where}: expected tensors, got {type(value).__name__}; use mg.tensor(...)")
+    return tensors
 
 
 def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
     """`input` where the condition is true, `other` elsewhere; of the condition alone, condition.nonzero(as_tuple=True).
 
-    Raises   DtypeError   the condition is not bool
     Example
     >>> where(tensor([True, False]), 1.0, 0.0)
     tensor([1., 0.])

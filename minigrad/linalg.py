@@ -26,10 +26,6 @@ def matrix_norm(A: Tensor, ord: Any = "fro", dim: Any = (-2, -1), keepdim: bool 
           -inf: over a row
 
     Raises   ValidationError   ord is another one: norms of singular values are not supported
-    Example
-    >>> import minigrad as mg
-    >>> matrix_norm(mg.ones(2, 3), 1)
-    tensor(2.)
     """
     if ord not in ("fro", 1, -1, inf, -inf):
         raise ValidationError(f"matrix_norm: ord is {ord!r}; use 'fro', 1, -1, inf or -inf")
@@ -50,12 +46,6 @@ def norm(A: Tensor, ord: Any = None, dim: Any = None, keepdim: bool = False, *, 
 
     ord   None: the root of the sum of squares over `dim`, or of all elements.  Otherwise as for matrix_norm for a
           matrix or two axes, and as for vector_norm for a vector or one axis
-
-    Raises   ShapeError   `ord` is given without `dim`, and x has more than two axes
-    Example
-    >>> import minigrad as mg
-    >>> norm(mg.tensor([3.0, -4.0]), inf)
-    tensor(4.)
     """
     axes = tuple(range(A.ndim)) if dim is None else tuple(dim) if isinstance(dim, tuple | list) else (dim,)
     if ord is None:

@@ -10,20 +10,11 @@ import numpy as np
 from .checks import number_in_range
 from .creation import _check_tensors, stack
 from .errors import ShapeError, ValidationError
-from .shapes import axis_number, broadcast
+from .shapes import axis_number, broadcast, given_sizes
 from .tensors import Tensor, int64, tensor
 
-__all__ = [
-    "bucketize",
-    "cartesian_prod",
-    "cdist",
-    "einsum",
-    "meshgrid",
-    "searchsorted",
-    "tensordot",
-    "tril_indices",
-    "triu_indices",
-]
+__all__ = ["bucketize", "cartesian_prod", "cdist", "einsum", "meshgrid", "searchsorted", "tensordot"]
+__all__ += ["tril_indices", "triu_indices"]
 __dir__ = __all__.copy
 
 
@@ -36,14 +27,12 @@ def einsum(equation: str, *operands: Any) -> Tensor:
                order
     operands   tensors, or one list of them; they are multiplied from left to right
 
-    Raises   ValidationError   the equation has another form
-             ShapeError        an operand has another number of axes, or the sizes of a subscript differ
     Example
     >>> import minigrad as mg
     >>> einsum("ij,j->i", mg.tensor([[1.0, 2.0], [3.0, 4.0]]), mg.ones(2))
     tensor([3., 7.])
     """
-    tensors = _listed("einsum", operands)
+    tensors = _check_tensors("einsum", given_sizes(operands))
     inputs, output = _read_equation(equation, tensors)
     labels = [*output, *sorted(set().union(*inputs) - set(output))]
     aligned = [_align(labels, *operand) for operand in zip(inputs, tensors, strict=True)]
@@ -55,14 +44,7 @@ def einsum(equation: str, *operands: Any) -> Tensor:
     return _sum(out, range(len(output), len(labels))).reshape(out.shape[: len(output)])
 
 
-def _listed(where: str, operands: tuple[Any, ...]) -> list[Tensor]:
-    """Tensors given as f(a, b) or as f([a, b])."""
-    tensors = list(operands[0]) if len(operands) == 1 and isinstance(operands[0], list | tuple) else list(operands)
-    _check_tensors(where, tensors)
-    return tensors
-
-
-def _read_equation(equation: str, tensors: list[Tensor]) -> tuple[list[list[str]], list[str]]:
+def _read_equation(equation: str, tensors: Sequence[Tensor]) -> tuple[list[list[str]], list[str]]:
     """The labels of each operand's axes and of the result's; "-1" is the last axis of '...', "-2" the one before."""
     left, arrow, right = equation.replace(" ", "").partition("->")
     *terms, result = [term.partition("...") for term in (*left.split(","), right)]
@@ -135,7 +117,6 @@ def tensordot(a: Tensor, b: Tensor, dims: Any = 2) -> Tensor:
     dims   the number of pairs, last axes of a with first axes of b; or two lists, of a's axes and of b's
     returns   the other axes of a, then those of b
 
-    Raises   ShapeError   the sizes of a pair differ
     Example
     >>> import minigrad as mg
     >>> tensordot(mg.ones(2, 3), mg.ones(3, 4), 1).shape
@@ -162,14 +143,13 @@ def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
     tensors    vectors, or one list of them: the coordinates along each axis
     indexing   'ij', or 'xy' to exchange the first two axes of the grid
 
-    Raises   ValidationError   indexing is another word
     Example
     >>> import minigrad as mg
     >>> meshgrid(mg.tensor([1, 2]), mg.tensor([5, 6]))[0]
     tensor([[1, 1],
             [2, 2]])
     """
-    vectors = _listed("meshgrid", tensors)
+    vectors = _check_tensors("meshgrid", given_sizes(tensors))
     if indexing not in ("ij", "xy"):
         raise ValidationError(f"meshgrid: indexing is {indexing!r}; use 'ij' or 'xy'")
     if any(vector.ndim > 1 for vector in vectors):

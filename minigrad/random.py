@@ -41,7 +41,11 @@ class Generator:
             self._own = source
 
     def manual_seed(self, seed: int) -> "Generator":
-        """Restart the numbers from a seed, 0 to 2**64 - 1."""
+        """Restart the numbers from a seed, 0 to 2**64 - 1.
+
+        If a data set or collate_fn calls mg.manual_seed while a DataLoader makes a batch, only the numbers for the rest
+        of that batch restart.
+        """
         number = whole_number("manual_seed", "seed", seed, least=0, most=LARGEST_SEED)
         call_on_host(lambda: self._restart(Stream(number)))
         return self
@@ -52,7 +56,7 @@ class Generator:
         return self.manual_seed(secrets.randbits(64)).initial_seed()
 
     def initial_seed(self) -> int:
-        """The seed from which the numbers follow."""
+        """The seed from which the numbers follow; while a DataLoader makes a batch, that of the batch."""
         return self._stream.seed
 
     def get_state(self) -> Tensor:
@@ -62,78 +66,29 @@ class Generator:
 
     def set_state(self, new_state: Tensor) -> "Generator":
         """Restore a state from get_state."""
-        self._set_state("set_state", "get_state", new_state)
-        return self
-
-    def _set_state(self, where: str, source: str, new_state: Tensor) -> None:
         local.observer.refuse("setting the state of random numbers", "set it outside")
         if not isinstance(new_state, Tensor) or new_state.dtype != np.uint8 or new_state.shape != (128,):
             is_tensor = isinstance(new_state, Tensor)
             given = f"{new_state.dtype} {new_state.shape}" if is_tensor else type_with_article(new_state)
-            raise DtypeError(f"{where}: expected uint8 (128,), got {given}; give the result of {source}")
+            state = "state" if self._own else "rng_state"
+            raise DtypeError(f"set_{state}: expected uint8 (128,), got {given}; give the result of get_{state}")
         self._restart(Stream.from_words(new_state.detach().cpu().numpy().copy().view(np.uint64)))
+        return self
 
 
 default_generator = Generator()
 default_generator._own = None
 
 
-def manual_seed(seed: int) -> Generator:
-    """Restart all random numbers from `seed`, 0 to 2**64 - 1; return the generator of the program.
-
-    If a data set or collate_fn calls this while a DataLoader makes a batch, only the random numbers for the rest of
-    that batch restart.
-
-    Raises   ValidationError   the seed is not a whole number from 0 to 2**64 - 1
-    Example
-    >>> import minigrad as mg
-    >>> _ = mg.manual_seed(0)
-    >>> first = mg.randn(3)
-    >>> _ = mg.manual_seed(0)
-    >>> bool((mg.randn(3) == first).all())
-    True
-    """
-    return default_generator.manual_seed(seed)
-
-
-def seed() -> int:
-    """Restart all random numbers from a seed that the system gives, and return it."""
-    return default_generator.seed()
-
-
-def initial_seed() -> int:
-    """Return the current seed; while a DataLoader makes a batch, a seed of that batch, for use by other libraries.
-
-    Example
-    >>> import minigrad as mg
-    >>> _ = mg.manual_seed(7)
-    >>> mg.initial_seed()
-    7
-    """
-    return default_generator.initial_seed()
+manual_seed, seed = default_generator.manual_seed, default_generator.seed
+initial_seed = default_generator.initial_seed
 
 
 def get_rng_state() -> Tensor:
-    """Return the state of the random numbers, a tensor (128,) uint8 for set_rng_state.
-
-    Raises   GraphError   mg.graph is recording
-    Example
-    >>> import minigrad as mg
-    >>> state = mg.get_rng_state()
-    >>> first = mg.rand(3)
-    >>> mg.set_rng_state(state)
-    >>> bool((mg.rand(3) == first).all())
-    True
-    """
+    """Return the state of the random numbers, a tensor (128,) uint8 for set_rng_state."""
     return default_generator.get_state()
 
 
 def set_rng_state(new_state: Tensor) -> None:
-    """Restore a state of the random numbers.
-
-    new_state   (128,) uint8, from get_rng_state
-
-    Raises   DtypeError   new_state has another dtype or shape, or is not a Tensor
-             GraphError   mg.graph is recording
-    """
-    default_generator._set_state("set_rng_state", "get_rng_state", new_state)
+    """Restore a state of the random numbers, (128,) uint8 from get_rng_state."""
+    default_generator.set_state(new_state)

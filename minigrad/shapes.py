@@ -11,7 +11,6 @@ from .checks import whole_number
 from .errors import DtypeError, ShapeError, ValidationError
 
 Shape = tuple[int, ...]
-Pair = tuple[int, int]
 
 
 def per_side(value: int | Sequence[int], name: str, where: str, least: int = 1, count: int = 2) -> Shape:
@@ -24,12 +23,6 @@ def per_side(value: int | Sequence[int], name: str, where: str, least: int = 1, 
         pass
     many = ", or a pair of them" if count == 2 else ""
     raise ValidationError(f"{where}: {name} is {value!r}; use a whole number of {least} or more{many}")
-
-
-def pair(value: int | Sequence[int], name: str, where: str, least: int = 1) -> Pair:
-    """Return (height, width) of a setting given as one number or two, each at least `least`."""
-    height, width = per_side(value, name, where, least)
-    return height, width
 
 
 def count_windows(
@@ -47,16 +40,13 @@ def count_windows(
     return max(count, 0)
 
 
-def same_padding(window: int, dilation: int) -> Pair:
-    """Return the padding (before, after) that keeps the size at stride 1; after is one larger if the sum is odd."""
-    total = dilation * (window - 1)
-    return total // 2, total - total // 2
-
-
 def padding_around(
     padding: int | Sequence[int] | str, window: Shape, stride: Shape, dilation: Shape, where: str
 ) -> Shape:
-    """Return (before, after) for each side of a padding given as a number, one for each side, 'same' or 'valid'."""
+    """Return (before, after) for each side of a padding given as a number, one for each side, 'same' or 'valid'.
+
+    'same' keeps the size at stride 1; after is one larger if their sum is odd.
+    """
     if padding == "valid":
         return (0, 0) * len(window)
     if padding == "same":
@@ -64,7 +54,8 @@ def padding_around(
             raise ValidationError(
                 f"{where}: padding='same' needs stride 1, but stride is {stride}; use stride=1, or padding in pixels"
             )
-        return tuple(side for k, d in zip(window, dilation, strict=True) for side in same_padding(k, d))
+        totals = [d * (k - 1) for k, d in zip(window, dilation, strict=True)]
+        return tuple(side for total in totals for side in (total // 2, total - total // 2))
     if isinstance(padding, str):
         raise ValidationError(f"{where}: padding is {padding!r}; use a number, a pair, 'same' or 'valid'")
     return tuple(side for side in per_side(padding, "padding", where, 0, len(window)) for _ in range(2))
@@ -162,12 +153,7 @@ def reduced(shape: Shape, axes: tuple[int, ...], keepdim: bool) -> Shape:
 
 
 class Size(tuple[int, ...]):
-    """The shape of a tensor: a tuple that knows its number of elements.
-
-    Example
-    >>> Size((2, 3)).numel()
-    6
-    """
+    """The shape of a tensor: a tuple that knows its number of elements."""
 
     __slots__ = ()
 

@@ -111,10 +111,7 @@ def generator(own: Any = None) -> np.random.Generator:
 
 
 def stream_of(own: Any) -> Stream:
-    """Return the stream of a mg.Generator or, for None, the current one.
-
-    Raises   DtypeError   `own` is something else
-    """
+    """Return the stream of a mg.Generator or, for None, the current one."""
     if own is not None and not hasattr(own, "_stream"):
         raise DtypeError(f"generator: expected a mg.Generator or None, got {type(own).__name__}; use mg.Generator()")
     return current_stream() if own is None else own._stream

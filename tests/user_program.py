@@ -77,7 +77,7 @@ def main(folder: Path) -> None:
     copy = SmallCNN()
     copy.load_state_dict(mg.load(path, device=device))
     weight: mg.Tensor = copy.conv.weight.detach().reshape(4, 9)
-    largest, place = weight.abs().max(dim=1)
+    largest, place = weight.clone().abs_().max(dim=1)
     spread = mg.std(weight, dim=1).mean() + mg.sum(mg.where(weight > 0, weight, 0.0)) / weight.numel()
     print(viz.summary(model, (1, 8, 8)))
     print(largest.tolist(), place.tolist(), f"{spread.item():.3f}", hidden.shape, weight.dtype)

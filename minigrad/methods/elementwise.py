@@ -9,52 +9,36 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import ops
-from ..errors import DtypeError, ShapeError, ValidationError
+from ..errors import DtypeError, ValidationError
 from ..ops.op import Op
-from ..ops.promotion import CATEGORIES
-from ..tape import mode
-from .base import Methods
+from .base import InPlace, Methods, composed
 
 if TYPE_CHECKING:
     from ..tensors import Tensor
 
 
-def _named(method: Any, name: str, text: str) -> Any:
-    method.__name__, method.__qualname__, method.__doc__ = name, f"Tensor.{name}", text
-    return method
-
-
 def _unary(operation: Op, text: str) -> Callable[[Any], Tensor]:
     """The method that runs an operation on one tensor."""
-
-    def method(self: Any) -> Tensor:
-        return self._run(operation)
-
-    return _named(method, operation.name, text)
+    return composed(operation.name, lambda self: self._run(operation), text)
 
 
 def _binary(operation: Op, text: str) -> Callable[[Any, Any], Tensor]:
     """The method that runs an operation on a tensor and another tensor or number."""
-
-    def method(self: Any, other: Any) -> Tensor:
-        return self._run(operation, other)
-
-    return _named(method, operation.name, text)
+    return composed(operation.name, lambda self, other: self._run(operation, other), text)
 
 
-def _composed(name: str, function: Callable[[Any], Any], text: str) -> Callable[[Any], Tensor]:
-    """The method that calls a function of the tensor."""
-    return _named(lambda self: function(self), name, text)
+def _logical(name: str, operation: Op, text: str) -> Callable[[Any, Any], Tensor]:
+    """The method that runs an operation on whether elements differ from 0; nan does."""
+    return composed(name, lambda self, other: self._run(ops.ne, 0)._run(operation, other._run(ops.ne, 0)), text)
 
 
-def _reflected(operation: Op) -> Callable[[Any, Any], Tensor]:
-    """The operator of a number and a tensor."""
-    return lambda self, other: self._run_after(operation, other)
-
-
-def _changing(operation: Op) -> Callable[[Any, Any], Tensor]:
-    """The operator that writes to its left side."""
-    return lambda self, other: self._change(operation, other)
+def _operators(operation: Op) -> tuple[Callable[[Any, Any], Tensor], ...]:
+    """The operators x + y, y + x with a number y, and x += y."""
+    return (
+        lambda self, other: self._run(operation, other),
+        lambda self, other: self._run_after(operation, other),
+        lambda self, other: self._change(operation, other),
+    )
 
 
 class Elementwise(Methods):
@@ -64,15 +48,14 @@ class Elementwise(Methods):
 
     # ---- operators
 
-    __mod__, __rmod__, __imod__ = _binary(ops.remainder, ""), _reflected(ops.remainder), _changing(ops.remainder)
-    __floordiv__, __rfloordiv__ = _binary(ops.floor_divide, ""), _reflected(ops.floor_divide)
-    __ifloordiv__, __ipow__ = _changing(ops.floor_divide), _changing(ops.pow)
-    __and__, __rand__, __iand__ = _binary(ops.bitwise_and, ""), _reflected(ops.bitwise_and), _changing(ops.bitwise_and)
-    __or__, __ror__, __ior__ = _binary(ops.bitwise_or, ""), _reflected(ops.bitwise_or), _changing(ops.bitwise_or)
-    __xor__, __rxor__, __ixor__ = _binary(ops.bitwise_xor, ""), _reflected(ops.bitwise_xor), _changing(ops.bitwise_xor)
-    __lshift__, __rlshift__ = _binary(ops.bitwise_left_shift, ""), _reflected(ops.bitwise_left_shift)
-    __rshift__, __rrshift__ = _binary(ops.bitwise_right_shift, ""), _reflected(ops.bitwise_right_shift)
-    __ilshift__, __irshift__ = _changing(ops.bitwise_left_shift), _changing(ops.bitwise_right_shift)
+    __mod__, __rmod__, __imod__ = _operators(ops.remainder)
+    __floordiv__, __rfloordiv__, __ifloordiv__ = _operators(ops.floor_divide)
+    __and__, __rand__, __iand__ = _operators(ops.bitwise_and)
+    __or__, __ror__, __ior__ = _operators(ops.bitwise_or)
+    __xor__, __rxor__, __ixor__ = _operators(ops.bitwise_xor)
+    __lshift__, __rlshift__, __ilshift__ = _operators(ops.bitwise_left_shift)
+    __rshift__, __rrshift__, __irshift__ = _operators(ops.bitwise_right_shift)
+    *_, __ipow__ = _operators(ops.pow)
     __invert__ = _unary(ops.bitwise_not, "")
 
     def __pos__(self) -> Tensor:
@@ -93,28 +76,16 @@ class Elementwise(Methods):
     bitwise_left_shift = _binary(ops.bitwise_left_shift, "self << other, of whole numbers.")
     bitwise_right_shift = _binary(ops.bitwise_right_shift, "self >> other, of whole numbers; the sign is kept.")
 
-    def logical_and(self, other: Tensor) -> Tensor:
-        """Whether both elements differ from 0; nan does."""
-        return self._true() & other._true()
+    logical_and = _logical("logical_and", ops.bitwise_and, "Whether both elements differ from 0; nan does.")
+    logical_or = _logical("logical_or", ops.bitwise_or, "Whether one of both elements differs from 0.")
+    logical_xor = _logical("logical_xor", ops.bitwise_xor, "Whether exactly one of both elements differs from 0.")
+    logical_not = composed("logical_not", lambda x: x._run(ops.eq, 0), "Whether elements are 0, or False.")
 
-    def logical_or(self, other: Tensor) -> Tensor:
-        """Whether one of both elements differs from 0."""
-        return self._true() | other._true()
-
-    def logical_xor(self, other: Tensor) -> Tensor:
-        """Whether exactly one of both elements differs from 0."""
-        return self._true() ^ other._true()
-
-    logical_not = _composed("logical_not", lambda x: x._run(ops.eq, 0), "Whether elements are 0, or False.")
-
-    def _true(self) -> Any:
-        return self._run(ops.ne, 0)
-
-    isnan = _composed("isnan", lambda x: x._run(ops.ne, x), "Whether elements are nan.")
-    isposinf = _composed("isposinf", lambda x: x == math.inf, "Whether elements are inf.")
-    isneginf = _composed("isneginf", lambda x: x == -math.inf, "Whether elements are -inf.")
-    isinf = _composed("isinf", lambda x: x.isposinf() | x.isneginf(), "Whether elements are inf or -inf.")
-    isfinite = _composed("isfinite", lambda x: (x > -math.inf) & (x < math.inf), "Neither nan, inf nor -inf.")
+    isnan = composed("isnan", lambda x: x._run(ops.ne, x), "Whether elements are nan.")
+    isposinf = composed("isposinf", lambda x: x == math.inf, "Whether elements are inf.")
+    isneginf = composed("isneginf", lambda x: x == -math.inf, "Whether elements are -inf.")
+    isinf = composed("isinf", lambda x: x.isposinf() | x.isneginf(), "Whether elements are inf or -inf.")
+    isfinite = composed("isfinite", lambda x: (x > -math.inf) & (x < math.inf), "Neither nan, inf nor -inf.")
 
     # ---- functions of one tensor; whole numbers give float32
 
@@ -136,11 +107,11 @@ class Elementwise(Methods):
     erf = _unary(ops.erf, "The error function, 2/sqrt(pi) times the integral of e**(-t*t) from 0 to x.")
     erfc = _unary(ops.erfc, "1 - erf(x), exact for large x.")
 
-    exp2 = _composed("exp2", lambda x: x._run_after(ops.pow, 2.0), "2**x.")
-    rsqrt = _composed("rsqrt", lambda x: x.sqrt().reciprocal(), "1 / sqrt(x).")
-    reciprocal = _composed("reciprocal", lambda x: x._run_after(ops.div, 1.0), "1 / x.")
-    deg2rad = _composed("deg2rad", lambda x: x * (math.pi / 180), "Degrees as radians.")
-    rad2deg = _composed("rad2deg", lambda x: x * (180 / math.pi), "Radians as degrees.")
+    exp2 = composed("exp2", lambda x: x._run_after(ops.pow, 2.0), "2**x.")
+    rsqrt = composed("rsqrt", lambda x: x.sqrt().reciprocal(), "1 / sqrt(x).")
+    reciprocal = composed("reciprocal", lambda x: x._run_after(ops.div, 1.0), "1 / x.")
+    deg2rad = composed("deg2rad", lambda x: x * (math.pi / 180), "Degrees as radians.")
+    rad2deg = composed("rad2deg", lambda x: x * (180 / math.pi), "Radians as degrees.")
 
     def logit(self, eps: float | None = None) -> Tensor:
         """log(x / (1 - x)), the inverse of sigmoid; with eps, x is first limited to eps..1-eps."""
@@ -157,13 +128,7 @@ class Elementwise(Methods):
     def round(self, *, decimals: int = 0) -> Tensor:
         """Rounded to a number of decimals, halves to the even digit; the gradient is 0.
 
-        decimals   of a float tensor; negative for tens, hundreds, ...
-
-        Raises   DtypeError   decimals of whole numbers
-        Example
-        >>> import minigrad as mg
-        >>> mg.tensor([0.5, 1.5, 2.25]).round(), mg.tensor([2.25]).round(decimals=1)
-        (tensor([0., 2., 2.]), tensor([2.2]))
+        decimals   only of floats, or DtypeError; negative for tens, hundreds, ...
         """
         if decimals == 0:
             return self._run(ops.round)
@@ -172,27 +137,18 @@ class Elementwise(Methods):
         scale = 10.0 ** abs(decimals)
         return (self * scale).round() / scale if decimals > 0 else (self / scale).round() * scale
 
-    frac = _composed("frac", lambda x: x - x.trunc(), "The fraction, with the sign of x.")
+    frac = composed("frac", lambda x: x - x.trunc(), "The fraction, with the sign of x.")
     absolute = _unary(ops.abs, "The absolute value; the gradient at 0 is 0.")
     negative = _unary(ops.neg, "-self.")
 
     def positive(self) -> Tensor:
-        """The tensor itself, as +x.
-
-        Raises   DtypeError   a bool tensor has no sign
-        """
+        """The tensor itself, as +x; DtypeError for bool, which has no sign."""
         if self.dtype.kind == "b":
             raise DtypeError("positive: a bool tensor has no sign; convert it with .long()")
         return self  # type: ignore[return-value]
 
     def nan_to_num(self, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None) -> Tensor:
-        """With numbers in place of nan, inf and -inf; None stands for the largest and the smallest of the dtype.
-
-        Example
-        >>> import minigrad as mg
-        >>> mg.tensor([float("nan"), float("inf"), 1.0]).nan_to_num(posinf=9)
-        tensor([0., 9., 1.])
-        """
+        """With numbers in place of nan, inf and -inf; None stands for the largest and the smallest of the dtype."""
         if self.dtype.kind != "f":
             return self.clone()
         high = float(np.finfo(self.dtype).max) if posinf is None else posinf
@@ -202,9 +158,7 @@ class Elementwise(Methods):
 
     # ---- functions of two tensors, or a tensor and a number
 
-    def subtract(self, other: Any, *, alpha: float = 1) -> Tensor:
-        """self - alpha * other."""
-        return self.sub(other, alpha=alpha)
+    subtract = composed("subtract", lambda x, other, *, alpha=1: x.sub(other, alpha=alpha), "self - alpha * other.")
 
     def divide(self, other: Any, *, rounding_mode: str | None = None) -> Tensor:
         """self / other, rounded as by div."""
@@ -239,13 +193,7 @@ class Elementwise(Methods):
         return self.clip(max=max)
 
     def lerp(self, end: Tensor, weight: Any) -> Tensor:
-        """self + weight * (end - self): self at weight 0, `end` at weight 1.
-
-        Example
-        >>> import minigrad as mg
-        >>> mg.tensor([0.0, 8.0]).lerp(mg.tensor([4.0, 4.0]), 0.25)
-        tensor([1., 7.])
-        """
+        """self + weight * (end - self): self at weight 0, `end` at weight 1."""
         if isinstance(weight, float | int) and weight >= 0.5:
             return end - (end - self) * (1 - weight)
         return self + (end - self) * weight
@@ -258,41 +206,14 @@ class Elementwise(Methods):
         """self + value * tensor1 / tensor2."""
         return self.add(tensor1 / tensor2, alpha=value)
 
+    # ---- in place
 
-# ---- in place
-
-IN_PLACE = """
-    abs absolute acos acosh addcdiv addcmul arccos arccosh arcsin arcsinh arctan arctan2 arctanh asin asinh atan atan2
-    atanh bitwise_and bitwise_left_shift bitwise_not bitwise_or bitwise_right_shift bitwise_xor ceil clamp clamp_max
-    clamp_min clip cos cosh deg2rad div divide eq erf erfc exp exp2 expm1 fix floor floor_divide fmod frac ge greater
-    greater_equal gt hypot le lerp less less_equal log log10 log1p log2 logical_and logical_not logical_or logical_xor
-    logit lt multiply nan_to_num ne neg negative not_equal pow rad2deg reciprocal remainder round rsqrt sgn sigmoid
-    sign sin sinh sqrt square subtract tan tanh true_divide trunc
-"""
-
-
-def in_place(name: str) -> Callable[..., Tensor]:
-    """Return a method that writes the result of the method `name` to the tensor, and returns the tensor."""
-
-    def method(self: Any, *args: Any, **kwargs: Any) -> Tensor:
-        given = (self, *args, *kwargs.values())
-        recorded = mode.grad_enabled and any(getattr(value, "requires_grad", False) for value in given)
-        self._refuse_change(name, recorded)
-        before = self.clone() if recorded and self._storage.shared else self  # the gradient may need the old value
-        result = getattr(before, name)(*args, **kwargs)
-        if result.shape != self.shape:
-            raise ShapeError(
-                f"{name} in place: the result has shape {result.shape}, the tensor {self.shape}; use x.{name}(...)"
-            )
-        if CATEGORIES[result.dtype.kind] > CATEGORIES[self.dtype.kind]:
-            raise DtypeError(
-                f"{name} in place: the result is {result.dtype}, the tensor {self.dtype}; "
-                f"convert it first, with .to(mg.{result.dtype})"
-            )
-        return self._change(ops.assign, result)
-
-    return _named(method, f"{name}_", f"x = x.{name}(...), written to the memory of x.")
-
-
-for _name in IN_PLACE.split():
-    setattr(Elementwise, f"{_name}_", in_place(_name))
+    abs_ = absolute_ = acos_ = acosh_ = addcdiv_ = addcmul_ = arccos_ = arccosh_ = arcsin_ = arcsinh_ = InPlace()
+    arctan_ = arctan2_ = arctanh_ = asin_ = asinh_ = atan_ = atan2_ = atanh_ = ceil_ = clamp_ = clamp_max_ = InPlace()
+    bitwise_and_ = bitwise_left_shift_ = bitwise_not_ = bitwise_or_ = bitwise_right_shift_ = bitwise_xor_ = InPlace()
+    clamp_min_ = clip_ = cos_ = cosh_ = deg2rad_ = div_ = divide_ = eq_ = erf_ = erfc_ = exp_ = exp2_ = InPlace()
+    expm1_ = fix_ = floor_ = floor_divide_ = fmod_ = frac_ = ge_ = greater_ = greater_equal_ = gt_ = InPlace()
+    hypot_ = le_ = lerp_ = less_ = less_equal_ = log_ = log10_ = log1p_ = log2_ = logical_and_ = InPlace()
+    logical_not_ = logical_or_ = logical_xor_ = logit_ = lt_ = multiply_ = nan_to_num_ = ne_ = neg_ = InPlace()
+    negative_ = not_equal_ = pow_ = rad2deg_ = reciprocal_ = remainder_ = round_ = rsqrt_ = sgn_ = InPlace()
+    sigmoid_ = sign_ = sin_ = sinh_ = sqrt_ = square_ = subtract_ = tan_ = tanh_ = true_divide_ = trunc_ = InPlace()

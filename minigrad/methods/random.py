@@ -62,14 +62,7 @@ class RandomNumbers(Methods):
         return self._draw("bernoulli_", lambda random, shape: random.random(shape) < p, generator, "fiub")
 
     def bernoulli(self, p: float | None = None, *, generator: Any = None) -> Tensor:
-        """1 with the probability that each element is, or with probability p, else 0; without a gradient.
-
-        Raises   ValidationError   an element is not between 0 and 1
-        Example
-        >>> import minigrad as mg
-        >>> mg.tensor([0.0, 1.0]).bernoulli()
-        tensor([0., 1.])
-        """
+        """1 with the probability that each element is, or with probability p, else 0; without a gradient."""
         x = self.detach()
         if p is not None:
             return x.clone().bernoulli_(p, generator=generator)
@@ -105,12 +98,6 @@ class RandomNumbers(Methods):
         self          (n) or (rows, n), weights of 0 or more
         num_samples   positions drawn from each row
         replacement   whether a position can be drawn again
-
-        Raises   ValidationError   weights are negative or not finite, or a row has too few that are above 0
-        Example
-        >>> import minigrad as mg
-        >>> mg.tensor([0.0, 3.0]).multinomial(3, replacement=True)
-        tensor([1, 1, 1])
         """
         if self.dtype.kind != "f" or self.ndim not in (1, 2):
             raise DtypeError(f"multinomial: weights are {self.dtype} {self.shape}, expected floats (n) or (rows, n)")

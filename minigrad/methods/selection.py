@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,21 +9,10 @@ import numpy as np
 from .. import ops, shapes
 from ..errors import DtypeError, OutOfRangeError, ShapeError, ValidationError
 from ..runtime.threads import local
-from .base import Methods
+from .base import InPlace, Methods, along
 
 if TYPE_CHECKING:
     from ..tensors import Tensor
-
-
-def _in_place(method: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """The method that writes the result of another one to the tensor itself."""
-
-    def change(self: Any, *args: Any, **named: Any) -> Tensor:
-        return self.copy_(method(self, *args, **named))
-
-    change.__name__ = change.__qualname__ = f"{method.__name__}_"
-    change.__doc__ = f"{method.__name__} in place; the arguments are the same."
-    return change
 
 
 def _out_of_range(number, shape):
@@ -41,7 +29,7 @@ class Selection(Methods):
     def index_select(self, dim: int, index: Tensor) -> Tensor:
         """The places of one axis that `index` (1-D) names."""
         axis, index = self._line("index_select", dim, index)
-        return self[(slice(None),) * axis + (index,)]
+        return self[along(axis, index)]
 
     def _line(self, where, dim, index):
         """The axis, and the index as a line of whole numbers."""
@@ -170,13 +158,7 @@ class Selection(Methods):
         return mask
 
     def masked_fill(self, mask: Tensor, value: Any) -> Tensor:
-        """self with one number where a bool tensor, which broadcasts, is true.
-
-        Example
-        >>> import minigrad as mg
-        >>> mg.tensor([1.0, 2.0]).masked_fill(mg.tensor([True, False]), 0)
-        tensor([0., 2.])
-        """
+        """self with one number where a bool tensor, which broadcasts, is true."""
         if np.ndim(value):
             raise ShapeError(
                 f"masked_fill: value has {value.ndim} dimensions, expected 0; use mg.where(mask, value, x)"
@@ -185,15 +167,7 @@ class Selection(Methods):
         return self._mask("masked_fill", mask)._run(ops.where, value.to(self.device, self.dtype), self)
 
     def nonzero(self, *, as_tuple: bool = False) -> Any:
-        """The positions of the elements that are not zero: (count, dimensions), or a tuple of one line for each axis.
-
-        Raises   GraphError   mg.graph is recording: the count depends on values
-        Example
-        >>> import minigrad as mg
-        >>> mg.tensor([[0, 1], [2, 0]]).nonzero()
-        tensor([[0, 1],
-                [1, 0]])
-        """
+        """The positions of the elements that are not 0: (count, dimensions), or a tuple of one line for each axis."""
         local.observer.refuse("finding nonzero elements", "their number depends on values: use mg.where(mask, x, 0)")
         found = np.argwhere(self.detach().cpu().numpy())
         if not as_tuple:
@@ -209,6 +183,4 @@ class Selection(Methods):
         """self where the condition is true, other elsewhere."""
         return condition._run(ops.where, self, other)
 
-    index_add_, index_copy_, index_fill_ = _in_place(index_add), _in_place(index_copy), _in_place(index_fill)
-    scatter_, scatter_add_ = _in_place(scatter), _in_place(scatter_add)
-    masked_fill_ = _in_place(masked_fill)
+    index_add_ = index_copy_ = index_fill_ = scatter_ = scatter_add_ = masked_fill_ = InPlace()

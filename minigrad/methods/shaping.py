@@ -10,7 +10,7 @@ import numpy as np
 from .. import ops, shapes
 from ..checks import whole_number
 from ..errors import ShapeError, ValidationError
-from .base import Methods
+from .base import InPlace, Methods, along, composed
 
 if TYPE_CHECKING:
     from ..tensors import Tensor
@@ -23,25 +23,11 @@ class Shaping(Methods):
 
     # ---- in the shape of something else; views
 
-    def view_as(self, other: Tensor) -> Tensor:
-        """A view in the shape of `other`."""
-        return self.view(other.shape)
-
-    def reshape_as(self, other: Tensor) -> Tensor:
-        """The same elements in the shape of `other`."""
-        return self.reshape(other.shape)
-
-    def expand_as(self, other: Tensor) -> Tensor:
-        """Axes of size 1 repeated to the shape of `other`."""
-        return self.expand(other.shape)
-
-    def broadcast_to(self, size: Any) -> Tensor:
-        """Axes of size 1 repeated to the given sizes; expand."""
-        return self.expand(size)
-
-    def ravel(self) -> Tensor:
-        """All axes merged into one."""
-        return self.reshape(-1)
+    view_as = composed("view_as", lambda x, other: x.view(other.shape), "A view in the shape of `other`.")
+    reshape_as = composed("reshape_as", lambda x, other: x.reshape(other.shape), "Elements in the shape of `other`.")
+    expand_as = composed("expand_as", lambda x, other: x.expand(other.shape), "Expanded to the shape of `other`.")
+    broadcast_to = composed("broadcast_to", lambda x, size: x.expand(size), "Axes of size 1 repeated; as expand.")
+    ravel = composed("ravel", lambda x: x.reshape(-1), "All axes merged into one.")
 
     def unflatten(self, dim: int, sizes: Any) -> Tensor:
         """One axis split into several; one of their sizes may be -1."""
@@ -69,7 +55,7 @@ class Shaping(Methods):
 
     def select(self, dim: int, index: int) -> Tensor:
         """Place `index` of one axis, without that axis; a view."""
-        return self[self._along(shapes.existing_axis(dim, self.ndim, "select"), index)]
+        return self[along(shapes.existing_axis(dim, self.ndim, "select"), index)]
 
     def narrow(self, dim: int, start: int, length: int) -> Tensor:
         """`length` places of one axis from `start`; a view."""
@@ -77,11 +63,7 @@ class Shaping(Methods):
         size = self.shape[axis]
         first = whole_number("narrow", "start", start, -size, size)
         first += size if first < 0 else 0
-        return self[self._along(axis, slice(first, first + whole_number("narrow", "length", length, 0, size - first)))]
-
-    @staticmethod
-    def _along(axis, part):
-        return (slice(None),) * axis + (part,)
+        return self[along(axis, slice(first, first + whole_number("narrow", "length", length, 0, size - first)))]
 
     def unfold(self, dimension: int, size: int, step: int) -> Tensor:
         """Windows of `size` places along one axis, one at every `step` places, on a new last axis; a view.
@@ -102,13 +84,7 @@ class Shaping(Methods):
     # ---- parts; views
 
     def split(self, split_size: Any, dim: int = 0) -> tuple[Tensor, ...]:
-        """Parts of `split_size` places of one axis, the last one smaller; or parts of the sizes in a list.
-
-        Example
-        >>> import minigrad as mg
-        >>> mg.arange(5).split(2)
-        (tensor([0, 1]), tensor([2, 3]), tensor([4]))
-        """
+        """Parts of `split_size` places of one axis, the last one smaller; or parts of the sizes in a list."""
         axis = shapes.existing_axis(dim, self.ndim, "split")
         size = self.shape[axis]
         if not isinstance(split_size, tuple | list):
@@ -122,7 +98,7 @@ class Shaping(Methods):
     def _parts(self, axis, ends):
         size = self.shape[axis]
         ends = [0, *[max(end + size, 0) if end < 0 else min(end, size) for end in ends], size]
-        return tuple([self[self._along(axis, slice(start, max(start, end)))] for start, end in pairwise(ends)])
+        return tuple([self[along(axis, slice(start, max(start, end)))] for start, end in pairwise(ends)])
 
     def chunk(self, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
         """At most `chunks` parts of one axis, of equal sizes but the last."""
@@ -144,19 +120,12 @@ class Shaping(Methods):
     def unbind(self, dim: int = 0) -> tuple[Tensor, ...]:
         """All places of one axis, without that axis."""
         axis = shapes.existing_axis(dim, self.ndim, "unbind")
-        return tuple([self[self._along(axis, i)] for i in range(self.shape[axis])])
+        return tuple([self[along(axis, i)] for i in range(self.shape[axis])])
 
     # ---- repeated; copies
 
     def repeat(self, *repeats: Any) -> Tensor:
-        """The whole tensor, as many times along each axis as the numbers say; further numbers add axes in front.
-
-        Example
-        >>> import minigrad as mg
-        >>> mg.tensor([1, 2]).repeat(2, 2)
-        tensor([[1, 2, 1, 2],
-                [1, 2, 1, 2]])
-        """
+        """The whole tensor, as many times along each axis as the numbers say; further numbers add axes in front."""
         counts = [whole_number("repeat", "a number", count, 0) for count in shapes.given_sizes(repeats)]
         if len(counts) < self.ndim:
             raise ShapeError(f"repeat: {len(counts)} numbers {tuple(counts)} for {self.ndim} axes; give one for each")
@@ -177,11 +146,6 @@ class Shaping(Methods):
         repeats       a number, or whole numbers for the places of the axis
         dim           an axis, or None for the flattened tensor
         output_size   accepted for PyTorch's scripts
-
-        Example
-        >>> import minigrad as mg
-        >>> mg.tensor([1, 2]).repeat_interleave(2)
-        tensor([1, 1, 2, 2])
         """
         if dim is None:
             return self.reshape(-1).repeat_interleave(repeats, 0)
@@ -192,7 +156,7 @@ class Shaping(Methods):
                 f"repeat_interleave: repeats are {counts.tolist()}; use whole numbers of 0 or more, one for all places "
                 f"or {self.shape[axis]}"
             )
-        return self[self._along(axis, np.repeat(np.arange(self.shape[axis]), counts))]
+        return self[along(axis, np.repeat(np.arange(self.shape[axis]), counts))]
 
     # ---- in another order; copies
 
@@ -203,22 +167,13 @@ class Shaping(Methods):
         key = tuple([slice(None, None, -1 if axis in turned else None) for axis in range(self.ndim)])
         return self._run(ops.index, key=key).clone()
 
-    def fliplr(self) -> Tensor:
-        """Axis 1 in reverse order."""
-        return self.flip(1)
-
-    def flipud(self) -> Tensor:
-        """Axis 0 in reverse order."""
-        return self.flip(0)
+    fliplr = composed("fliplr", lambda x: x.flip(1), "Axis 1 in reverse order.")
+    flipud = composed("flipud", lambda x: x.flip(0), "Axis 0 in reverse order.")
 
     def roll(self, shifts: Any, dims: Any = None) -> Tensor:
         """The places of some axes moved by `shifts`; what leaves at one end comes in at the other.
 
         dims   an axis, several, or None for the flattened tensor
-        Example
-        >>> import minigrad as mg
-        >>> mg.arange(4).roll(1)
-        tensor([3, 0, 1, 2])
         """
         moves, axes = shapes.given_sizes((shifts,)), () if dims is None else shapes.given_sizes((dims,))
         if not axes and len(moves) == 1:
@@ -229,7 +184,7 @@ class Shaping(Methods):
         for shift, dim in zip(moves, axes, strict=True):
             axis = shapes.existing_axis(dim, self.ndim, "roll")
             cut = -whole_number("roll", "a shift", shift) % max(self.shape[axis], 1)
-            parts = found[self._along(axis, slice(cut, None))], found[self._along(axis, slice(None, cut))]
+            parts = found[along(axis, slice(cut, None))], found[along(axis, slice(None, cut))]
             found = parts[0]._run(ops.cat, parts[1], axis=axis)
         return found
 
@@ -242,23 +197,7 @@ class Shaping(Methods):
         flipped = self.flip(*{0: (), 1: axes[1:], 2: axes, 3: axes[:1]}[turns])
         return flipped.transpose(*axes) if turns % 2 else flipped
 
-    # ---- in place: the tensor itself gets another shape
-
-    def unsqueeze_(self, dim: int) -> Tensor:
-        """unsqueeze in place."""
-        return self._become("unsqueeze_", self.unsqueeze(dim))
-
-    def squeeze_(self, dim: Any = None) -> Tensor:
-        """squeeze in place."""
-        return self._become("squeeze_", self.squeeze(dim))
-
-    def transpose_(self, dim0: int, dim1: int) -> Tensor:
-        """transpose in place."""
-        return self._become("transpose_", self.transpose(dim0, dim1))
-
-    def t_(self) -> Tensor:
-        """The transpose of a matrix, in place."""
-        return self._become("t_", self.t())
+    unsqueeze_ = squeeze_ = transpose_ = t_ = InPlace(view=True)
 
     # ---- new tensors
 

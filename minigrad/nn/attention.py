@@ -121,14 +121,12 @@ class MultiheadAttention(Module):
                 f"MultiheadAttention: query {query.shape}, key {key.shape} and value {value.shape} must all have "
                 "3 dimensions, or 2 without a batch"
             )
-        batched = query.ndim == 3
-        if not batched:
-            query, key, value = query.unsqueeze(1), key.unsqueeze(1), value.unsqueeze(1)
-        elif self.batch_first:
-            query, key, value = query.transpose(0, 1), key.transpose(0, 1), value.transpose(0, 1)
+        batched, same = query.ndim == 3, query is key is value
+        if not batched or self.batch_first:
+            query, key, value = (x.transpose(0, 1) if batched else x.unsqueeze(1) for x in (query, key, value))
         L, N, E = query.shape
         q, k, v = [
-            x.reshape(len(x), N, self.num_heads, -1).permute(1, 2, 0, 3) for x in self._project(query, key, value)
+            x.reshape(len(x), N, self.num_heads, -1).permute(1, 2, 0, 3) for x in self._project(query, key, value, same)
         ]
         mask = self._add_masks(attn_mask, key_padding_mask, q, len(key), k.shape[2] - len(key), batched)
         weights = F.dropout(attention_weights(q, k, mask), self.dropout, self.training)
@@ -138,10 +136,10 @@ class MultiheadAttention(Module):
             return out.squeeze(1), None if shown is None else shown.squeeze(0)
         return out.transpose(0, 1) if self.batch_first else out, shown
 
-    def _project(self, query: Tensor, key: Tensor, value: Tensor) -> list[Tensor]:
+    def _project(self, query: Tensor, key: Tensor, value: Tensor, same: bool) -> list[Tensor]:
         """Queries, keys and values (L or S, N, E) of all heads, with the keys and values that settings add."""
         bias = [None] * 3 if self.in_proj_bias is None else self.in_proj_bias.chunk(3)
-        if self.in_proj_weight is not None and query is key is value:  # one product in place of three
+        if self.in_proj_weight is not None and same:  # one product in place of three
             q, k, v = F.linear(query, self.in_proj_weight, self.in_proj_bias).chunk(3, -1)
         else:
             each = self.q_proj_weight, self.k_proj_weight, self.v_proj_weight

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import DTypeLike
 
 from ..checks import whole_number
-from ..errors import ShapeError, ValidationError
+from ..errors import ValidationError
 from ..runtime.device import device as Device
 from ..shapes import padding_around, per_side
 from ..tensors import Tensor, float32
-from .functional.arguments import Size
+from .functional.arguments import Size, chosen_size
 from .functional.convolution import conv, conv_transpose
 from .functional.shaping import MODES, pad
 from .layer import WeightedLayer
@@ -84,23 +84,18 @@ class _Conv(_Convolution):
 class Conv2d(_Conv):
     """Slide filters over images; each filter makes one feature map.
 
-    in_channels   C           channels of the images
-    out_channels  F           number of filters
-    kernel_size   pixels      side of the filters, or (KH, KW)
-    stride        pixels      step between windows, one number or a pair
-    padding       pixels      zeros around the image, a number or a pair; 'same' keeps the size, 'valid' is 0
-    dilation      pixels      distance between the pixels of a window
-    groups        number      channels and filters are cut into this many independent groups
-    bias          bool        whether each filter has a bias
-    padding_mode              'zeros', or as in F.pad 'reflect', 'replicate' or 'circular'
-    device, dtype             of the parameters
+    in_channels   C    channels of the images
+    out_channels  F    number of filters
+    bias               whether each filter has a bias
+    padding_mode       'zeros', or as in F.pad 'reflect', 'replicate' or 'circular'
+    device, dtype      of the parameters
+    kernel_size, stride, padding, dilation, groups   as in F.conv2d
     weight        (F, C/groups, KH, KW)
     x             (N, C, H, W)    or (C, H, W), one image
     returns       (N, F, OH, OW)  OH = floor((H + 2*padding - dilation*(KH-1) - 1) / stride) + 1
 
     Raises   ShapeError        x has another number of channels, or no window fits
              ValidationError   a setting is out of range
-    Source   Dumoulin & Visin, "A guide to convolution arithmetic for deep learning", 2016
     Example
     >>> import minigrad as mg
     >>> from minigrad import nn
@@ -147,21 +142,18 @@ class _ConvTranspose(_Convolution):
         def __call__(self, x: Tensor, output_size: Sequence[int] | None = None) -> Tensor: ...
 
     def forward(self, x: Tensor, output_size: Sequence[int] | None = None) -> Tensor:
-        more = self.output_padding if output_size is None else self._padding_for(x, tuple(output_size))
+        more = self.output_padding if output_size is None else self._padding_for(x, output_size)
         return conv_transpose(
             self._sides, x, self.weight, self.bias, self.stride, self.padding, more, self.groups, self.dilation
         )
 
-    def _padding_for(self, x: Tensor, wanted: tuple[int, ...]) -> tuple[int, ...]:
-        """The output_padding with which the result has the wanted sides, also given as a whole shape."""
+    def _padding_for(self, x: Tensor, wanted: Sequence[int]) -> tuple[int, ...]:
+        """The output_padding with which the result has the wanted sides."""
         sides = zip(x.shape[-self._sides :], self.kernel_size, self.stride, self._pads[::2], self.dilation, strict=True)
-        least = tuple((n - 1) * s - 2 * p + d * (k - 1) + 1 for n, k, s, p, d in sides)
-        size = wanted[-self._sides :] if len(wanted) == x.ndim else wanted
-        more = tuple(a - b for a, b in zip(size, least, strict=False))
-        if len(size) != self._sides or any(not 0 <= m < s for m, s in zip(more, self.stride, strict=True)):
-            most = tuple(n + s - 1 for n, s in zip(least, self.stride, strict=True))
-            raise ShapeError(f"{type(self).__name__}: output_size is {wanted}; use sizes from {least} to {most}")
-        return more
+        least = [(n - 1) * s - 2 * p + d * (k - 1) + 1 for n, k, s, p, d in sides]
+        most = [n + s - 1 for n, s in zip(least, self.stride, strict=True)]
+        size = chosen_size(type(self).__name__, wanted, x.ndim, least, most)
+        return tuple(a - b for a, b in zip(size, least, strict=True))
 
 
 class ConvTranspose2d(_ConvTranspose):
@@ -176,7 +168,6 @@ class ConvTranspose2d(_ConvTranspose):
 
     Raises   ShapeError        x has another number of channels, or no output_padding gives output_size
              ValidationError   a setting is out of range
-    Source   Dumoulin & Visin, "A guide to convolution arithmetic for deep learning", 2016, section 4
     Example
     >>> import minigrad as mg
     >>> from minigrad import nn

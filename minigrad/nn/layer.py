@@ -31,7 +31,8 @@ class FunctionModule(Module):
     """A function of `inputs` tensors, whose other arguments are given to the constructor, with the same defaults.
 
     `class Softsign(FunctionLayer, function=F.softsign)` needs no more than a docstring.  The arguments become
-    attributes, class weights become buffers, and `training` is the state of the module.
+    attributes, class weights become buffers, and `training` is the state of the module.  A constructor that takes other
+    arguments or another order than the function has `settings`, their names.
     """
 
     _function: Callable[..., Any]
@@ -42,12 +43,14 @@ class FunctionModule(Module):
 
         def __call__(self, *inputs: Tensor, **named: Tensor) -> Tensor: ...
 
-    def __init_subclass__(cls, function: Callable[..., Any] | None = None, inputs: int = 1, **named: Any) -> None:
+    def __init_subclass__(
+        cls, function: Callable[..., Any] | None = None, inputs: int = 1, settings: str = "", **named: Any
+    ) -> None:
         super().__init_subclass__(**named)
         if function is not None:
-            parameters = [
-                p for p in list(inspect.signature(function).parameters.values())[inputs:] if p.name != "dtype"
-            ]
+            known = inspect.signature(function).parameters
+            given = [known[name] for name in settings.split()] or list(known.values())[inputs:]
+            parameters = [p for p in given if p.name != "dtype"]
             cls._function, cls._names = staticmethod(function), [p.name for p in parameters]
             cls._settings = inspect.Signature([p for p in parameters if p.name != "training"])
             cls.__signature__ = cls._settings  # type: ignore[attr-defined]

@@ -1,5 +1,7 @@
 """Rows of a table by their index."""
 
+from typing import Any
+
 from numpy.typing import DTypeLike
 
 from ..checks import whole_number
@@ -52,8 +54,8 @@ class Embedding(Layer):
         if padding_idx is not None and not -num_embeddings <= padding_idx < num_embeddings:
             raise OutOfRangeError(f"Embedding: padding_idx is {padding_idx}, there are {num_embeddings} rows")
         self.padding_idx = None if padding_idx is None else padding_idx % num_embeddings
-        self.max_norm, self.norm_type, self.scale_grad_by_freq = max_norm, norm_type, scale_grad_by_freq
-        self.sparse = sparse
+        self.max_norm, self.norm_type = max_norm, norm_type
+        self.scale_grad_by_freq, self.sparse = scale_grad_by_freq, sparse
         self.weight = Parameter(zeros(num_embeddings, embedding_dim, device=device, dtype=dtype))
         self.reset_parameters()
 
@@ -65,20 +67,13 @@ class Embedding(Layer):
 
     @classmethod
     def from_pretrained(
-        cls,
-        embeddings: Tensor,
-        freeze: bool = True,
-        padding_idx: int | None = None,
-        max_norm: float | None = None,
-        norm_type: float = 2.0,
-        scale_grad_by_freq: bool = False,
-        sparse: bool = False,
+        cls, embeddings: Tensor, freeze: bool = True, padding_idx: int | None = None, *settings: Any, **named: Any
     ) -> "Embedding":
         """Return a layer whose table is `embeddings`, (num_embeddings, embedding_dim), which learns unless `freeze`."""
         if embeddings.ndim != 2:
             raise ShapeError(f"from_pretrained: the table has shape {embeddings.shape}, expected 2 dimensions")
         rows, width = embeddings.shape
-        layer = cls(rows, width, padding_idx, max_norm, norm_type, scale_grad_by_freq, sparse)
+        layer = cls(rows, width, padding_idx, *settings, **named)
         layer.weight = Parameter(embeddings, requires_grad=not freeze)
         return layer
 

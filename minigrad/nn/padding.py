@@ -1,6 +1,7 @@
 """Layers that add margins around images (N, C, H, W) or lines (N, C, L), with or without the axis N."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from ..errors import ValidationError
 from ..tensors import Tensor
@@ -16,6 +17,10 @@ class _Pad(Layer):
     """Add margins: `padding` on every side, or (left, right) or (left, right, top, bottom)."""
 
     _mode, _sides, value = "constant", 2, 0.0
+
+    def __init_subclass__(cls, mode: str | None = None, sides: int | None = None, **named: Any) -> None:
+        super().__init_subclass__(**named)
+        cls._mode, cls._sides = mode or cls._mode, sides or cls._sides
 
     def __init__(self, padding: int | Sequence[int]):
         super().__init__()
@@ -43,10 +48,8 @@ class ZeroPad2d(_Pad):
     """
 
 
-class ZeroPad1d(_Pad):
+class ZeroPad1d(_Pad, sides=1):
     """Add margins of zeros to lines; padding is a number or (left, right)."""
-
-    _sides = 1
 
 
 class _ConstantPad(_Pad):
@@ -62,43 +65,29 @@ class ConstantPad2d(_ConstantPad):
     """Add margins of `value` around images."""
 
 
-class ConstantPad1d(_ConstantPad):
+class ConstantPad1d(_ConstantPad, sides=1):
     """Add margins of `value` to lines."""
 
-    _sides = 1
 
-
-class ReflectionPad2d(_Pad):
+class ReflectionPad2d(_Pad, mode="reflect"):
     """Add margins that mirror the pixels at the edge, without the edge itself."""
 
-    _mode = "reflect"
 
-
-class ReflectionPad1d(_Pad):
+class ReflectionPad1d(_Pad, mode="reflect", sides=1):
     """Add margins that mirror the ends of lines."""
 
-    _mode, _sides = "reflect", 1
 
-
-class ReplicationPad2d(_Pad):
+class ReplicationPad2d(_Pad, mode="replicate"):
     """Add margins that repeat the edge."""
 
-    _mode = "replicate"
 
-
-class ReplicationPad1d(_Pad):
+class ReplicationPad1d(_Pad, mode="replicate", sides=1):
     """Add margins that repeat the ends of lines."""
 
-    _mode, _sides = "replicate", 1
 
-
-class CircularPad2d(_Pad):
+class CircularPad2d(_Pad, mode="circular"):
     """Add margins with the pixels of the other side, as if images repeated."""
 
-    _mode = "circular"
 
-
-class CircularPad1d(_Pad):
+class CircularPad1d(_Pad, mode="circular", sides=1):
     """Add margins with the elements of the other end of lines."""
-
-    _mode, _sides = "circular", 1

@@ -7,19 +7,20 @@ from .arithmetic import add_dispatch
 from .op import op
 
 
+def view_of(x, function):
+    """function(NumPy array), a view, of an array on any device."""
+    return x._with_view(function(x.view)) if hasattr(x, "owner") else function(x)
+
+
 @op(view=True)
 def windows(device, x, *, axis, size, step, dilation):
     """The windows of `size` elements, `dilation` apart, at every `step`-th place of an axis; on a new last axis."""
-    view = getattr(x, "view", x) if hasattr(x, "owner") else x
     count = (x.shape[axis] - dilation * (size - 1) - 1) // step + 1
     stride = x.strides[axis]
-    found = np.lib.stride_tricks.as_strided(
-        view,
-        (*x.shape[:axis], count, *x.shape[axis + 1 :], size),
-        (*x.strides[:axis], stride * step, *x.strides[axis + 1 :], stride * dilation),
-        writeable=view.flags.writeable,
-    )
-    return found if view is x else x._with_view(found)
+    shape = *x.shape[:axis], count, *x.shape[axis + 1 :], size
+    strides = *x.strides[:axis], stride * step, *x.strides[axis + 1 :], stride * dilation
+    as_strided = np.lib.stride_tricks.as_strided
+    return view_of(x, lambda array: as_strided(array, shape, strides, writeable=array.flags.writeable))
 
 
 @windows.gradient

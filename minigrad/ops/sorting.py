@@ -25,9 +25,3 @@ def argsort(device, x, *, axis, descending):
     if out.size:
         argsort_dispatch[device.type](x, axis, descending, out)
     return out
-
-
-@op
-def receive(device, x, *, array):
-    """An array of the host on the device of x."""
-    return device.from_host(array)

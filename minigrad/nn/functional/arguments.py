@@ -3,8 +3,9 @@
 from collections.abc import Callable, Sequence
 from functools import partial, wraps
 from inspect import signature
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
+from ... import ops
 from ...errors import DtypeError, ShapeError, ValidationError
 from ...ops.op import Op
 from ...ops.promotion import expect_float
@@ -50,6 +51,11 @@ def check_reduction(reduction: str, where: str, known: tuple[str, ...] = REDUCTI
         raise ValidationError(f"{where}: reduction is {reduction!r}; use {', '.join(first)} or {last}")
 
 
+def sum_along(x: Tensor, axis: int, rule: str, *settings: Any) -> Tensor:
+    """Return sums of weighted elements along an axis, by a rule of ops/axis_sums.py."""
+    return apply(ops.axis_sums, x, axis=axis, terms=(rule, x.shape[axis], *settings), transposed=False)
+
+
 def as_images(where: str, x: Tensor, sides: int = 2) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
     """Return x as images (N, C, H, W), and a function that gives a result the axes of x.
 
@@ -79,14 +85,28 @@ def without_height(shape: tuple[int, ...], sides: int) -> tuple[int, ...]:
     return shape if sides == 2 else shape[:2] + shape[3:]
 
 
-def of_sides(function: Callable[Concatenate[int, P], R], sides: int, doc: str | None = None) -> Callable[P, R]:
-    """Return the function of images (2 sides), or of lines (1 side), that a function of `sides` and more stands for."""
+def chosen_size(
+    where: str, wanted: Sequence[int], ndim: int, least: Sequence[int], most: Sequence[int]
+) -> tuple[int, ...]:
+    """Return output_size as a number for each side, from `least` to `most`; it may be a shape of `ndim` sizes."""
+    size = tuple(wanted)[-len(least) :] if len(wanted) == ndim else tuple(wanted)
+    if len(size) != len(least) or any(not a <= n <= b for a, n, b in zip(least, size, most, strict=True)):
+        raise ShapeError(f"{where}: output_size is {tuple(wanted)}; use sizes from {tuple(least)} to {tuple(most)}")
+    return size
 
-    @wraps(function)
-    def public(*args: P.args, **settings: P.kwargs) -> R:
-        return function(sides, *args, **settings)
 
-    public.__name__ = public.__qualname__ = f"{function.__name__}{sides}d"
-    public.__doc__ = doc or function.__doc__
-    vars(public)["__signature__"] = signature(partial(function, sides))
-    return public
+def for_lines_and_images(function: Callable[Concatenate[int, P], R]) -> tuple[Callable[P, R], Callable[P, R]]:
+    """Return the functions of lines and of images that a function of the number of sides, 1 or 2, stands for."""
+
+    def public(sides: int) -> Callable[P, R]:
+        @wraps(function)
+        def run(*args: P.args, **settings: P.kwargs) -> R:
+            return function(sides, *args, **settings)
+
+        run.__name__ = run.__qualname__ = f"{function.__name__}{sides}d"
+        vars(run)["__signature__"] = signature(partial(function, sides))
+        return run
+
+    lines, images = public(1), public(2)
+    lines.__doc__ = f"{images.__name__} for lines (N, C, L) or (C, L); windows and weights have one side."
+    return lines, images

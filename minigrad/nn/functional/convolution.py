@@ -8,7 +8,7 @@ from ...errors import ShapeError
 from ...ops.conv2d import out_shape, transposed_size
 from ...shapes import padding_around, per_side
 from ...tensors import Tensor, apply
-from .arguments import Size, as_images, as_tuple, expect_tensors, of_sides, without_height
+from .arguments import Size, as_images, as_tuple, expect_tensors, for_lines_and_images, without_height
 
 __all__ = ["conv1d", "conv2d", "conv_transpose1d", "conv_transpose2d"]
 __dir__ = __all__.copy
@@ -95,13 +95,8 @@ def conv_transpose(
     return restore(apply(ops.conv_transpose2d, images, weight, bias, size=size, **settings))
 
 
-conv2d, conv_transpose2d = of_sides(conv, 2), of_sides(conv_transpose, 2)
-conv1d = of_sides(
-    conv, 1, "Slide each filter along lines (N, C, L) or (C, L), with weights (F, C/groups, K); else as conv2d."
-)
-conv_transpose1d = of_sides(
-    conv_transpose, 1, "The gradient of conv1d by x, with weights (C, F/groups, K); else as conv_transpose2d."
-)
+conv1d, conv2d = for_lines_and_images(conv)
+conv_transpose1d, conv_transpose2d = for_lines_and_images(conv_transpose)
 
 
 def _prepare(where, sides, x, weight, bias, axes, numbers):
@@ -122,7 +117,8 @@ def _prepare(where, sides, x, weight, bias, axes, numbers):
 def _settings(where, window, stride, padding, dilation, groups):
     whole_number(where, "groups", groups, least=1)
     step, spread = (
-        per_side(value, name, where, 1, len(window)) for value, name in ((stride, "stride"), (dilation, "dilation"))
+        per_side(stride, "stride", where, 1, len(window)),
+        per_side(dilation, "dilation", where, 1, len(window)),
     )
     pads = padding_around(padding, window, step, spread, where)
     return {"stride": step, "pads": pads, "dilation": spread, "groups": groups}

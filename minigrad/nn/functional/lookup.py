@@ -28,9 +28,6 @@ def embedding(
     norm_type    p              of that norm
     returns      (*input.shape, embedding_dim)
 
-    Raises   DtypeError        the numbers are not whole
-             OutOfRangeError   there is no such row
-             ValidationError   scale_grad_by_freq or sparse, which are not here
     Example
     >>> import minigrad as mg
     >>> embedding(mg.tensor([2, 0]), mg.arange(6.0).reshape(3, 2))
@@ -66,10 +63,6 @@ def one_hot(input: Tensor, num_classes: int = -1) -> Tensor:
     num_classes  count   size of the new axis; -1: the largest class + 1
     returns      int64   (*input.shape, num_classes)
 
-    Raises   DtypeError        the input is not int64
-             OutOfRangeError   a class is negative or too large
-             ValidationError   num_classes is -1, and there is no element to tell it
-             GraphError        num_classes is -1 while mg.graph records
     Example
     >>> import minigrad as mg
     >>> one_hot(mg.tensor([1, 0]), 3)

@@ -2,8 +2,7 @@
 
 from collections.abc import Sequence
 from functools import cache
-
-import numpy as np
+from math import prod
 
 from ... import ops
 from ...checks import whole_number
@@ -13,7 +12,16 @@ from ...ops.pool2d import out_shape
 from ...ops.promotion import expect_float
 from ...shapes import per_side
 from ...tensors import Tensor, apply
-from .arguments import Size, as_images, as_tuple, expect_tensors, of_sides, without_height
+from .arguments import (
+    Size,
+    as_images,
+    as_tuple,
+    chosen_size,
+    expect_tensors,
+    for_lines_and_images,
+    sum_along,
+    without_height,
+)
 
 __all__ = ["adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_max_pool1d", "adaptive_max_pool2d", "avg_pool1d"]
 __all__ += ["avg_pool2d", "lp_pool1d", "lp_pool2d", "max_pool1d", "max_pool2d", "max_unpool1d", "max_unpool2d"]
@@ -83,10 +91,8 @@ def avg_pool(
     """Return the mean of every window.
 
     x                  (N, C, H, W)    images or feature maps; or (C, H, W), one image
-    kernel_size        pixels          side of the window, or (KH, KW)
-    stride             pixels          step between windows; kernel_size if None
+    kernel_size, stride, ceil_mode     as in max_pool2d
     padding            pixels          zeros around the image, at most half of the window
-    ceil_mode          bool            whether windows may reach over the far edge: ceil in place of floor
     count_include_pad  bool            whether the mean counts padding
     divisor_override   count           the divisor, in place of the number of pixels
     returns            (N, C, OH, OW)  OH = floor((H + 2*padding - KH) / stride) + 1
@@ -103,9 +109,9 @@ def avg_pool(
     if divisor_override is not None:
         whole_number(f"avg_pool{sides}d", "divisor_override", divisor_override, least=1)
     images, restore, settings = _prepare(sides, "avg_pool", x, kernel_size, stride, padding, ceil_mode)
-    settings = {**settings, "count_include_pad": bool(count_include_pad), "divisor": divisor_override}
-    del settings["dilation"]
-    return restore(apply(ops.avg_pool2d, images, **settings))
+    settings = {name: value for name, value in settings.items() if name != "dilation"}
+    divided = {"count_include_pad": bool(count_include_pad), "divisor": divisor_override}
+    return restore(apply(ops.avg_pool2d, images, **settings, **divided))
 
 
 def lp_pool(
@@ -115,7 +121,7 @@ def lp_pool(
 
     Source   Sermanet et al. 2012
     """
-    pixels = int(np.prod(per_side(as_tuple(kernel_size), "kernel_size", f"lp_pool{sides}d", 1, sides)))
+    pixels = prod(per_side(as_tuple(kernel_size), "kernel_size", f"lp_pool{sides}d", 1, sides))
     return (avg_pool(sides, x**norm_type, kernel_size, stride, 0, ceil_mode) * pixels) ** (1 / norm_type)
 
 
@@ -165,9 +171,7 @@ def adaptive_avg_pool(sides: int, x: Tensor, output_size: Sides) -> Tensor:
     if size == (1, 1):
         return restore(images.mean((2, 3), keepdim=True))
     window = _even_window(images.shape[2:], size)
-    if window is None:
-        return restore(_along_sides(images, size, "windows"))
-    return restore(avg_pool(2, images, window))
+    return restore(_along_sides(images, size, "windows") if window is None else avg_pool(2, images, window))
 
 
 def adaptive_max_pool(sides: int, x: Tensor, output_size: Sides, return_indices: bool = False) -> Tensor:
@@ -205,10 +209,7 @@ def _even_window(old, new):
 
 
 def _along_sides(images, size, rule):
-    for axis, count in zip((2, 3), size, strict=True):
-        terms = (rule, images.shape[axis], count)
-        images = apply(ops.axis_sums, images, axis=axis, terms=terms, transposed=False)
-    return images
+    return sum_along(sum_along(images, 2, rule, size[0]), 3, rule, size[1])
 
 
 # ---- from the largest values back to images
@@ -249,32 +250,21 @@ def max_unpool(
     lines = zip(x.shape[-sides:], window, step, margins, strict=True)
     size = tuple((n - 1) * s - 2 * p + k for n, k, s, p in lines)
     if output_size is not None:
-        wanted = tuple(output_size)[-sides:] if len(output_size) == x.ndim else tuple(output_size)
-        low, high = (tuple(n + sign * (s - 1) for n, s in zip(size, step, strict=True)) for sign in (-1, 1))
-        if len(wanted) != sides or any(not a <= n <= b for a, n, b in zip(low, wanted, high, strict=True)):
-            raise ShapeError(f"{where}: output_size is {tuple(output_size)}; use sizes from {low} to {high}")
-        size = wanted
-    pixels, lead = int(np.prod(size)), x.shape[:-sides]
+        least, most = ([n + sign * (s - 1) for n, s in zip(size, step, strict=True)] for sign in (-1, 1))
+        size = chosen_size(where, output_size, x.ndim, least, most)
+    pixels, lead = prod(size), x.shape[:-sides]
     x.device.expect_range(indices.array, 0, pixels, 0, _index_error, where, size)
-    count = int(np.prod(lead))
-    out = zeros(count, pixels, dtype=x.dtype, device=x.device)
-    places = indices.reshape(count, int(np.prod(x.shape[-sides:])))
-    out[arange(count, device=x.device).reshape(-1, 1), places] = x.reshape(places.shape)
-    return out.reshape(*lead, *size)
+    out = zeros(*lead, pixels, dtype=x.dtype, device=x.device)
+    return out.scatter(-1, indices.flatten(-sides), x.flatten(-sides)).reshape(*lead, *size)
 
 
 def _index_error(number, where, size):
     return OutOfRangeError(f"{where}: index {number} is out of range for {'x'.join(map(str, size))} pixels")
 
 
-max_pool2d, avg_pool2d, lp_pool2d = of_sides(max_pool, 2), of_sides(avg_pool, 2), of_sides(lp_pool, 2)
-adaptive_avg_pool2d, adaptive_max_pool2d = of_sides(adaptive_avg_pool, 2), of_sides(adaptive_max_pool, 2)
-max_unpool2d = of_sides(max_unpool, 2)
-max_pool1d = of_sides(
-    max_pool, 1, "The largest value of every window of lines (N, C, L) or (C, L); else as max_pool2d."
-)
-avg_pool1d = of_sides(avg_pool, 1, "The mean of every window of lines (N, C, L) or (C, L); else as avg_pool2d.")
-lp_pool1d = of_sides(lp_pool, 1, "lp_pool2d for lines (N, C, L) or (C, L).")
-adaptive_avg_pool1d = of_sides(adaptive_avg_pool, 1, "adaptive_avg_pool2d for lines (N, C, L) or (C, L).")
-adaptive_max_pool1d = of_sides(adaptive_max_pool, 1, "adaptive_max_pool2d for lines (N, C, L) or (C, L).")
-max_unpool1d = of_sides(max_unpool, 1, "max_unpool2d for lines (N, C, L) or (C, L).")
+max_pool1d, max_pool2d = for_lines_and_images(max_pool)
+avg_pool1d, avg_pool2d = for_lines_and_images(avg_pool)
+lp_pool1d, lp_pool2d = for_lines_and_images(lp_pool)
+adaptive_avg_pool1d, adaptive_avg_pool2d = for_lines_and_images(adaptive_avg_pool)
+adaptive_max_pool1d, adaptive_max_pool2d = for_lines_and_images(adaptive_max_pool)
+max_unpool1d, max_unpool2d = for_lines_and_images(max_unpool)

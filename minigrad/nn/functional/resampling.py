@@ -6,12 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from ... import ops
 from ...checks import whole_number
 from ...errors import ShapeError, ValidationError
 from ...ops.promotion import expect_float
-from ...tensors import Tensor, apply
-from .arguments import expect_tensors
+from ...tensors import Tensor
+from .arguments import expect_tensors, sum_along
 from .pooling import adaptive_avg_pool1d, adaptive_avg_pool2d
 
 __all__ = ["interpolate", "pixel_shuffle", "pixel_unshuffle", "upsample"]
@@ -72,8 +71,7 @@ def interpolate(
     out = input
     for axis, (n, count, factor) in enumerate(zip(old, new, factors, strict=True), 2):
         if n != count:
-            terms = (rule, n, count, factor, *([bool(align_corners)] if mode in WITH_CORNERS else []))
-            out = apply(ops.axis_sums, out, axis=axis, terms=terms, transposed=False)
+            out = sum_along(out, axis, rule, count, factor, *([bool(align_corners)] if mode in WITH_CORNERS else []))
     return out
 
 
@@ -111,15 +109,7 @@ def _sizes(old: tuple[int, ...], size: Any, scale_factor: Any) -> tuple[tuple[in
     return new, list(map(float, numbers))
 
 
-def upsample(
-    input: Tensor,
-    size: int | Sequence[int] | None = None,
-    scale_factor: float | Sequence[float] | None = None,
-    mode: str = "nearest",
-    align_corners: bool | None = None,
-) -> Tensor:
-    """interpolate, by its older name."""
-    return interpolate(input, size, scale_factor, mode, align_corners)
+upsample = interpolate  # its older name
 
 
 def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
@@ -129,7 +119,6 @@ def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
     upscale_factor  r
     returns         (..., C, H * r, W * r)
 
-    Raises   ShapeError   the channels are not a multiple of r * r
     Source   W. Shi et al., "Real-time single image and video super-resolution", 2016
     Example
     >>> import minigrad as mg
@@ -146,14 +135,7 @@ def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
 
 
 def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor:
-    """Return images r times smaller, in which the pixels of each r x r block are channels: pixel_shuffle backwards.
-
-    Raises   ShapeError   a side is not a multiple of r
-    Example
-    >>> import minigrad as mg
-    >>> pixel_unshuffle(mg.arange(4.0).reshape(1, 1, 2, 2), 2).shape
-    (1, 4, 1, 1)
-    """
+    """Return images r times smaller, in which the pixels of each r x r block are channels: pixel_shuffle backwards."""
     r = _check_factor("pixel_unshuffle", input, downscale_factor)
     *lead, C, H, W = input.shape
     if H % r or W % r:

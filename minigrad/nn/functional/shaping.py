@@ -5,17 +5,12 @@ from collections.abc import Sequence
 from ... import ops
 from ...checks import whole_number
 from ...errors import ShapeError, ValidationError
+from ...functions import flatten
 from ...tensors import Tensor, apply
-from .arguments import expect_tensors
+from .arguments import expect_tensors, sum_along
 
 __all__ = ["flatten", "pad"]
 __dir__ = __all__.copy
-
-
-def flatten(x: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
-    """Axes start_dim to end_dim merged into one; see Tensor.flatten."""
-    expect_tensors("flatten", x)
-    return x.flatten(start_dim, end_dim)
 
 
 def pad(x: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Tensor:
@@ -56,7 +51,7 @@ def pad(x: Tensor, pad: Sequence[int], mode: str = "constant", value: float | No
     for axis, before, after in margins:
         _check_margins(mode, x.shape, axis, before, after)
     for axis, *sides in margins:
-        x = apply(ops.axis_sums, x, axis=axis, terms=(mode, x.shape[axis], *sides), transposed=False)
+        x = sum_along(x, axis, mode, *sides)
     return x
 
 

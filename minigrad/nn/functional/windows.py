@@ -2,7 +2,7 @@
 
 from ... import ops
 from ...errors import ShapeError
-from ...shapes import count_windows, pair
+from ...shapes import count_windows, per_side
 from ...tensors import Tensor, apply
 from .arguments import Size, expect_tensors
 
@@ -17,7 +17,6 @@ def unfold(input: Tensor, kernel_size: Size, dilation: Size = 1, padding: Size =
     kernel_size  pixels               side of the window, or (KH, KW)
     returns      (N, C*KH*KW, OH*OW)  OH = (H + 2*padding - dilation*(KH - 1) - 1) // stride + 1
 
-    Raises   ShapeError   the input has other dimensions, or no window fits
     Example
     >>> import minigrad as mg
     >>> unfold(mg.arange(6.0).reshape(1, 1, 2, 3), 2)
@@ -51,13 +50,11 @@ def fold(
     input        (N, C*KH*KW, OH*OW)   as unfold returns it; also without N
     output_size  pixels                (H, W) of the images
     returns      (N, C, H, W)          where windows overlap, their pixels add up
-
-    Raises   ShapeError   the input does not have the shape that unfold gives
     """
     expect_tensors("fold", input)
     if input.ndim == 2:
         return fold(input.unsqueeze(0), output_size, kernel_size, dilation, padding, stride).squeeze(0)
-    H, W = pair(output_size, "output_size", "fold")
+    H, W = per_side(output_size, "output_size", "fold")
     (KH, KW), spacing, margins, steps, (OH, OW) = _grid("fold", (H, W), kernel_size, dilation, padding, stride)
     if input.ndim != 3 or input.shape[1] % (KH * KW) or input.shape[2] != OH * OW:
         raise ShapeError(f"fold: the input is {input.shape}, expected (N, C*{KH * KW}, {OH * OW}) for {H}x{W} pixels")
@@ -73,7 +70,7 @@ def fold(
 
 def _grid(where, sizes, kernel_size, dilation, padding, stride):
     """Window, dilation, padding and step as pairs, and the numbers of windows."""
-    window, spacing = pair(kernel_size, "kernel_size", where), pair(dilation, "dilation", where)
-    margins, steps = pair(padding, "padding", where, least=0), pair(stride, "stride", where)
+    window, spacing = per_side(kernel_size, "kernel_size", where), per_side(dilation, "dilation", where)
+    margins, steps = per_side(padding, "padding", where, 0), per_side(stride, "stride", where)
     sides = zip(sizes, window, steps, margins, margins, spacing, strict=True)
     return window, spacing, margins, steps, tuple([count_windows(*side) for side in sides])
