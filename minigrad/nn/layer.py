@@ -30,8 +30,8 @@ class Layer(Module):
 class FunctionModule(Module):
     """A function of `inputs` tensors, whose other arguments are given to the constructor, with the same defaults.
 
-    `class Softsign(FunctionLayer, function=F.softsign)` needs no more than a docstring.  The arguments become
-    attributes, class weights become buffers, and `training` is the state of the module.
+    `class Softsign(FunctionLayer, function=F.softsign): ...` is enough, and has the docstring of the function.  The
+    arguments become attributes, class weights become buffers, and `training` is the state of the module.
     """
 
     _function: Callable[..., Any]
@@ -47,6 +47,7 @@ class FunctionModule(Module):
         if function is not None:
             parameters = list(inspect.signature(function).parameters.values())[inputs:]
             cls._function = staticmethod(function)
+            cls.__doc__ = cls.__doc__ or (function.__doc__ or "").partition("\n    Example")[0]
             cls._modes = tuple(p.name for p in parameters if p.name == "training")
             cls._settings = inspect.Signature([p for p in parameters if p.name not in ("dtype", "training")])
             cls.__signature__ = cls._settings  # type: ignore[attr-defined]

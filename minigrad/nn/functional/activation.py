@@ -1,4 +1,7 @@
-"""Activations: functions of each element, and softmax."""
+"""Activations: functions of each element, and softmax.
+
+inplace=True writes the result to the input, which is returned; a leaf that requires grad is refused.
+"""
 
 import warnings
 from math import inf
@@ -24,15 +27,12 @@ __dir__ = __all__.copy
 SELU_ALPHA, SELU_SCALE = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946
 
 
-# ---- of each element; inplace=True writes the result to the input, which is returned
+# ---- of each element
 
 
 def relu(input: Tensor, inplace: bool = False) -> Tensor:
     """max(input, 0); the gradient at 0 is 0.
 
-    inplace   whether the result is written to the input, which is returned
-
-    Raises   GraphError   inplace, and the input is a leaf that requires grad
     Example
     >>> import minigrad as mg
     >>> relu(mg.tensor([-1.0, 2.0]))
@@ -45,10 +45,6 @@ def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = Fals
     """The input where it is positive, negative_slope * input elsewhere.
 
     Source   A. Maas et al., "Rectifier nonlinearities improve neural network acoustic models", 2013
-    Example
-    >>> import minigrad as mg
-    >>> leaky_relu(mg.tensor([-1.0, 2.0]), 0.1)
-    tensor([-0.1,  2. ])
     """
     return in_place_or_new(inplace, ops.leaky_relu, input, negative_slope=float(negative_slope))
 
@@ -147,10 +143,6 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
     approximate   'none', or 'tanh' for an approximation by the hyperbolic tangent
 
     Source   D. Hendrycks & K. Gimpel, "Gaussian error linear units", 2016
-    Example
-    >>> import minigrad as mg
-    >>> gelu(mg.tensor([-1.0, 1.0]))
-    tensor([-0.1587,  0.8413])
     """
     if approximate not in ("none", "tanh"):
         raise ValidationError(f"gelu: approximate is {approximate!r}; use 'none' or 'tanh'")
@@ -261,8 +253,6 @@ def gumbel_softmax(logits: Tensor, tau: float = 1, hard: bool = False, eps: floa
 
 
 def _in_place(function: Any) -> Any:
-    """The function that changes its input."""
-
     def change(input: Tensor, *settings: Any, **named: Any) -> Tensor:
         return function(input, *settings, **named, inplace=True)
 
