@@ -1,18 +1,17 @@
 """The order of samples, which depends only on a seed and the number of the epoch, so that any epoch can be repeated."""
 
+from typing import Any
+
 import numpy as np
 
 from ..checks import LARGEST_SEED, whole_number
 from ..streams import generator
 
 
-def choose_seed(seed: int | None, where: str) -> int:
-    """Return the seed; None: one drawn from the shared generator, so that manual_seed fixes it.
-
-    Raises   ValidationError   the seed is not a whole number from 0 to 2**64 - 1
-    """
+def choose_seed(seed: int | None, where: str, source: Any = None) -> int:
+    """Return the seed; None: one drawn from a mg.Generator, or the shared one, so that manual_seed fixes it."""
     if seed is None:
-        return int(generator().integers(2**63))
+        return int(generator(source).integers(2**63))
     return whole_number(where, "seed", seed, least=0, most=LARGEST_SEED)
 
 

@@ -23,17 +23,8 @@ class Sampler(Generic[Item]):
         raise NotImplementedError(f"{type(self).__name__}: __iter__ is missing; define it to give numbers of samples")
 
 
-class _Counted(Sampler[int]):
-    num_samples: Any
-
-    def __len__(self) -> int:
-        return self.num_samples
-
-
-class SequentialSampler(_Counted):
+class SequentialSampler(Sampler[int]):
     """All samples in order."""
-
-    num_samples = property(lambda self: len(self.data_source))
 
     def __init__(self, data_source: Sized):
         self.data_source = data_source
@@ -41,26 +32,31 @@ class SequentialSampler(_Counted):
     def __iter__(self) -> Iterator[int]:
         return iter(range(len(self)))
 
+    def __len__(self) -> int:
+        return len(self.data_source)
+
+
+class _Counted(Sampler[int]):
+    num_samples: Any
+
+    def __len__(self) -> int:
+        return self.num_samples
+
 
 class RandomSampler(_Counted):
     """Samples in random order; with replacement, each is drawn from all.
 
     num_samples   how many; None: as many as there are; without replacement, all are drawn before one comes again
     generator     a mg.Generator; None: numbers that follow from mg.manual_seed
-
-    Raises   ValidationError   num_samples is not a whole number of 1 or more
-    Example
-    >>> sorted(RandomSampler(range(3)))
-    [0, 1, 2]
     """
 
     def __init__(
         self, data_source: Sized, replacement: bool = False, num_samples: int | None = None, generator: Any = None
     ):
         self.data_source, self.replacement, self.generator = data_source, replacement, generator
-        self._wanted = (
-            None if num_samples is None else whole_number("RandomSampler", "num_samples", num_samples, least=1)
-        )
+        if num_samples is not None:
+            whole_number("RandomSampler", "num_samples", num_samples, least=1)
+        self._wanted = num_samples
 
     @property
     def num_samples(self) -> int:
@@ -91,9 +87,8 @@ class WeightedRandomSampler(_Counted):
     """Samples drawn with probabilities in proportion to weights.
 
     weights       (N,) numbers of 0 or more; they need not add up to 1
-    num_samples   how many are drawn
+    num_samples   how many are drawn; without replacement, at most as many as there are weights above 0
 
-    Raises   ValidationError   a weight is negative or not finite, or without replacement too few are above 0
     Example
     >>> list(WeightedRandomSampler([0, 1, 0], 4))
     [1, 1, 1, 1]
