@@ -84,13 +84,9 @@ def save(obj: Any, f: FilePath | IO[bytes]) -> None:
 
 
 def load(
-    f: FilePath | IO[bytes],
-    map_location: Place = None,
-    *,
-    weights_only: bool = True,
-    classes: Iterable[Any] = (),
+    f: FilePath | IO[bytes], map_location: Place = None, *, weights_only: bool = True, classes: Iterable[Any] = (),
     device: Place = None,
-) -> Any:
+) -> Any:  # fmt: skip
     """Read a file that save() wrote, any safetensors file, or a file that torch.save wrote (.pt, .pth).
 
     f              the file, or a binary file that is open, as io.BytesIO

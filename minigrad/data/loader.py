@@ -109,51 +109,25 @@ class DataLoader(Generic[Batch]):
 
     @overload
     def __init__(
-        self: "DataLoader[tuple[Tensor, ...]]",
-        dataset: SampleSource[tuple[Column, ...]],
-        batch_size: int = 1,
-        shuffle: bool = False,
-        *,
-        collate_fn: None = None,
-        **settings: Unpack[_Settings],
-    ) -> None: ...
+        self: "DataLoader[tuple[Tensor, ...]]", dataset: SampleSource[tuple[Column, ...]], batch_size: int = 1,
+        shuffle: bool = False, *, collate_fn: None = None, **settings: Unpack[_Settings],
+    ) -> None: ...  # fmt: skip
     @overload
     def __init__(
-        self,
-        dataset: SampleSource[Sample] | IterableDataset[Sample],
-        batch_size: int | None = 1,
-        shuffle: bool | None = False,
-        *,
-        collate_fn: Callable[[list[Sample]], Batch] | None = None,
+        self, dataset: SampleSource[Sample] | IterableDataset[Sample], batch_size: int | None = 1,
+        shuffle: bool | None = False, *, collate_fn: Callable[[list[Sample]], Batch] | None = None,
         **settings: Unpack[_Settings],
-    ) -> None: ...
+    ) -> None: ...  # fmt: skip
     def __init__(
-        self,
-        dataset: Any,
-        batch_size: int | None = 1,
-        shuffle: bool | None = False,
-        *,
-        sampler: Iterable[Any] | None = None,
-        batch_sampler: Iterable[Sequence[Any]] | None = None,
-        generator: Any = None,
-        seed: int | None = None,
-        drop_last: bool = False,
-        normalize: Normalize = None,
-        pad: int = 0,
-        dtype: DTypeLike = float32,
-        device: str | Device = CPU,
-        prefetch: int = 1,
-        collate_fn: Callable[[list[Any]], Any] | None = None,
-        num_workers: int = 0,
-        pin_memory: bool = False,
-        timeout: float = 0,
-        worker_init_fn: Callable[[int], Any] | None = None,
-        multiprocessing_context: Any = None,
-        prefetch_factor: int | None = None,
-        persistent_workers: bool = False,
-        pin_memory_device: str = "",
+        self, dataset: Any, batch_size: int | None = 1, shuffle: bool | None = False, *,
+        sampler: Iterable[Any] | None = None, batch_sampler: Iterable[Sequence[Any]] | None = None,
+        generator: Any = None, seed: int | None = None, drop_last: bool = False, normalize: Normalize = None,
+        pad: int = 0, dtype: DTypeLike = float32, device: str | Device = CPU, prefetch: int = 1,
+        collate_fn: Callable[[list[Any]], Any] | None = None, num_workers: int = 0, pin_memory: bool = False,
+        timeout: float = 0, worker_init_fn: Callable[[int], Any] | None = None, multiprocessing_context: Any = None,
+        prefetch_factor: int | None = None, persistent_workers: bool = False, pin_memory_device: str = "",
         in_order: bool = True,
-    ):
+    ):  # fmt: skip
         self.dataset, self.shuffle, self.drop_last = dataset, bool(shuffle), drop_last
         streams = isinstance(dataset, IterableDataset)
         given = {"IterableDataset": streams, "shuffle": self.shuffle, "drop_last": drop_last}

@@ -42,12 +42,9 @@ def get_total_norm(
 
 @no_grad()
 def clip_grad_norm_(
-    parameters: Tensor | Iterable[Tensor],
-    max_norm: float,
-    norm_type: float = 2.0,
-    error_if_nonfinite: bool = False,
+    parameters: Tensor | Iterable[Tensor], max_norm: float, norm_type: float = 2.0, error_if_nonfinite: bool = False,
     foreach: Any = None,
-) -> Tensor:
+) -> Tensor:  # fmt: skip
     """Shrink all gradients by one factor, in place, so that their norm together is at most max_norm.
 
     parameters   tensors; those without a gradient are left out

@@ -57,13 +57,9 @@ def _reduced(losses: Tensor, reduction: str, weight: Tensor | None = None) -> Te
 
 
 def cross_entropy(
-    input: Tensor,
-    target: Tensor,
-    weight: Tensor | None = None,
-    ignore_index: int = -100,
-    reduction: str = "mean",
+    input: Tensor, target: Tensor, weight: Tensor | None = None, ignore_index: int = -100, reduction: str = "mean",
     label_smoothing: float = 0.0,
-) -> Tensor:
+) -> Tensor:  # fmt: skip
     """Mean negative log-likelihood of the true classes under softmax(input).
 
     input            (N, K), (N, K, ...) or (K)  logits
@@ -129,13 +125,9 @@ def _check_weight(weight: Tensor | None, where: str) -> None:
 
 
 def multi_margin_loss(
-    input: Tensor,
-    target: Tensor,
-    p: int = 1,
-    margin: float = 1.0,
-    weight: Tensor | None = None,
+    input: Tensor, target: Tensor, p: int = 1, margin: float = 1.0, weight: Tensor | None = None,
     reduction: str = "mean",
-) -> Tensor:
+) -> Tensor:  # fmt: skip
     """The sum over other classes of max(0, margin - the score of the true class + theirs)**p, divided by their number.
 
     input, target   (N, K) scores and (N) classes, or (K) and ()
@@ -179,12 +171,9 @@ def _refuse(wrong: Tensor, message: str) -> None:
 
 
 def binary_cross_entropy_with_logits(
-    input: Tensor,
-    target: Tensor,
-    weight: Tensor | None = None,
-    reduction: str = "mean",
+    input: Tensor, target: Tensor, weight: Tensor | None = None, reduction: str = "mean",
     pos_weight: Tensor | None = None,
-) -> Tensor:
+) -> Tensor:  # fmt: skip
     """Binary cross-entropy of sigmoid(input), without overflow.
 
     target       0 to 1
@@ -233,13 +222,9 @@ def kl_div(input: Tensor, target: Tensor, reduction: str = "mean", log_target: b
 
 
 def poisson_nll_loss(
-    input: Tensor,
-    target: Tensor,
-    log_input: bool = True,
-    full: bool = False,
-    eps: float = 1e-8,
+    input: Tensor, target: Tensor, log_input: bool = True, full: bool = False, eps: float = 1e-8,
     reduction: str = "mean",
-) -> Tensor:
+) -> Tensor:  # fmt: skip
     """Mean negative log-likelihood of counts under a Poisson distribution, without log(target!).
 
     input   the logarithm of the expected count; the count itself if not log_input
@@ -382,15 +367,9 @@ def margin_ranking_loss(
 
 
 def triplet_margin_loss(
-    anchor: Tensor,
-    positive: Tensor,
-    negative: Tensor,
-    margin: float = 1.0,
-    p: float = 2.0,
-    eps: float = 1e-6,
-    swap: bool = False,
-    reduction: str = "mean",
-) -> Tensor:
+    anchor: Tensor, positive: Tensor, negative: Tensor, margin: float = 1.0, p: float = 2.0, eps: float = 1e-6,
+    swap: bool = False, reduction: str = "mean",
+) -> Tensor:  # fmt: skip
     """Mean of max(0, margin + distance to the positive - distance to the negative), distances by pairwise_distance.
 
     anchor, positive, negative   (N, D) or (D)

@@ -101,13 +101,9 @@ class LinearLR(FactorLR):
     """
 
     def __init__(
-        self,
-        optimizer: Optimizer,
-        start_factor: float = 1 / 3,
-        end_factor: float = 1.0,
-        total_iters: int = 5,
+        self, optimizer: Optimizer, start_factor: float = 1 / 3, end_factor: float = 1.0, total_iters: int = 5,
         last_epoch: int = -1,
-    ):
+    ):  # fmt: skip
         self.total_iters = whole_number("LinearLR", "total_iters", total_iters, least=1)
         if not 0 < start_factor <= 1 or not 0 <= end_factor <= 1:
             raise ValidationError(
