@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from ..checks import index_in_range
 from ..errors import DtypeError, ShapeError, ValidationError
 from ..tensors import Tensor
-from .order import choose_seed, draw_order
+from .sampler import choose_seed, draw_order
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar

@@ -24,8 +24,7 @@ from ..tape import mode
 from ..tensors import Tensor, _known_dtype, _make, float32, float64
 from .collate import default_collate, default_convert
 from .dataset import Batch, ImageDataset, IterableDataset, Sample, SampleSource, Subset, TensorDataset
-from .order import choose_seed, draw_order
-from .sampler import BatchSampler, RandomSampler, SequentialSampler
+from .sampler import BatchSampler, RandomSampler, SequentialSampler, choose_seed, draw_order
 
 Column: TypeAlias = Tensor | np.ndarray | np.generic | float  # what default_collate stacks into one tensor
 Normalize: TypeAlias = tuple[ArrayLike, ArrayLike] | None

@@ -44,7 +44,7 @@ def relu(input: Tensor, inplace: bool = False) -> Tensor:
     >>> relu(mg.tensor([-1.0, 2.0]))
     tensor([0., 2.])
     """
-    return in_place_or_new(inplace, ops.relu, input) if inplace else apply(ops.relu, input)
+    return in_place_or_new(inplace, ops.relu, input)
 
 
 def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:

@@ -2,6 +2,10 @@
 
 `reduction` is 'mean', 'sum' or 'none'.  Input and target have one shape, if nothing else is said: broadcasting would
 average over unrelated pairs.
+
+Sources: P. Huber, "Robust estimation of a location parameter", 1964 (huber_loss); D. Nix & A. Weigend, "Estimating the
+mean and variance of the target probability distribution", 1994 (gaussian_nll_loss); F. Schroff et al., "FaceNet", 2015
+(triplet_margin_loss), with swap by V. Balntas et al., 2016; C. Szegedy et al., 2016, section 7 (label smoothing).
 """
 
 from math import log, pi
@@ -72,7 +76,6 @@ def cross_entropy(
     Raises   ShapeError        input and target do not fit
              ValidationError   a class out of range, or a setting
              GraphError        weight requires grad
-    Source   label smoothing: Szegedy et al. 2016, section 7
     Example
     >>> import minigrad as mg
     >>> cross_entropy(mg.zeros(1, 10), mg.tensor([3]))
@@ -246,8 +249,6 @@ def gaussian_nll_loss(
 
     var    as the input, or with a last axis that is missing or of size 1, or one number
     full   whether log(2 pi) / 2 is added
-
-    Source   D. Nix & A. Weigend, "Estimating the mean and variance of the target probability distribution", 1994
     """
     _check("gaussian_nll_loss", reduction, input, target)
     var = var if isinstance(var, Tensor) else ones_like(input) * var
@@ -290,10 +291,7 @@ def l1_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
 
 
 def huber_loss(input: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0) -> Tensor:
-    """Mean of d**2 / 2 for differences d up to delta, of delta * (|d| - delta / 2) beyond.
-
-    Source   P. Huber, "Robust estimation of a location parameter", 1964
-    """
+    """Mean of d**2 / 2 for differences d up to delta, of delta * (|d| - delta / 2) beyond."""
     _check_pair("huber_loss", reduction, input, target)
     if not delta > 0:
         raise ValidationError(f"huber_loss: delta is {delta!r}; use a number above 0")
@@ -374,8 +372,6 @@ def triplet_margin_loss(
 
     anchor, positive, negative   (N, D) or (D)
     swap                         whether the negative's distance to the positive counts where it is smaller
-
-    Source   F. Schroff et al., "FaceNet", 2015; swap: V. Balntas et al., 2016
     """
     _check_axes("triplet_margin_loss", reduction, anchor, positive, negative)
     near, far = pairwise_distance(anchor, positive, p, eps), pairwise_distance(anchor, negative, p, eps)
