@@ -105,6 +105,7 @@ MESSAGES = [
         ValidationError,
         "smooth_l1_loss: beta is -1; use a number of 0 or more",
     ),
+    (lambda: F.normalize(x23, p=0), ValidationError, "norm: p is 0; use a number above 0, or inf"),
     (
         lambda: F.cosine_similarity(x23, x2),
         ShapeError,

@@ -319,13 +319,19 @@ def normalize(input: Tensor, p: float = 2.0, dim: int | tuple[int, ...] = 1, eps
     tensor([[0.6, 0.8]])
     """
     expect_tensors("normalize", input)
-    return input / input.norm(p, dim, True).clip(min=eps)
+    return input / _norm(input, p, dim, True).clip(min=eps)
+
+
+def _norm(x: Tensor, p: float, dim: int | tuple[int, ...], keepdim: bool) -> Tensor:
+    if not p > 0:
+        raise ValidationError(f"norm: p is {p!r}; use a number above 0, or inf")
+    return x.norm(p, dim, keepdim)
 
 
 def pairwise_distance(x1: Tensor, x2: Tensor, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False) -> Tensor:
     """The p-norm of x1 - x2 + eps along the last axis."""
     expect_tensors("pairwise_distance", x1, x2)
-    return (x1 - x2 + eps).norm(p, -1, keepdim)
+    return _norm(x1 - x2 + eps, p, -1, keepdim)
 
 
 def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
