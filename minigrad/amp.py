@@ -24,13 +24,7 @@ class autocast(ContextDecorator):
 
 
 class GradScaler:
-    """PyTorch's scaler as with enabled=False: gradients in float32 need no scaling.
-
-    Example
-    >>> scaler = GradScaler()
-    >>> scaler.scale(2.0), scaler.get_scale(), scaler.state_dict()
-    (2.0, 1.0, {})
-    """
+    """PyTorch's scaler as with enabled=False: gradients in float32 need no scaling."""
 
     def __init__(self, *_: Any, **__: Any):
         pass

@@ -83,30 +83,32 @@ def use_deterministic_algorithms(mode: bool, *, warn_only: bool = False) -> None
     """Do nothing: all results repeat bit for bit."""
 
 
-def set_printoptions(profile: str | None = None, sci_mode: bool | None = None, **settings: int | None) -> None:
+PROFILES: dict[str, dict[str, Any]] = {
+    "default": {"precision": 4, "threshold": 1000},
+    "short": {"precision": 2, "threshold": 1000, "edgeitems": 2},
+    "full": {"precision": 4, "threshold": sys.maxsize},
+}
+
+
+def set_printoptions(
+    precision: int | None = None, threshold: int | None = None, edgeitems: int | None = None,
+    linewidth: int | None = None, profile: str | None = None, sci_mode: bool | None = None,
+) -> None:  # fmt: skip
     """Change how tensors are printed.
 
-    profile    'default', 'short' or 'full', applied before the others
-    sci_mode   True: numbers as 1.0000e+00; False: without an exponent
-    settings   precision, digits after the point; linewidth, characters; threshold, elements from which on a tensor is
-               abbreviated to `edgeitems` at each end of an axis
-
-    Raises   ValidationError   there is no such profile or setting
+    precision   digits after the point
+    threshold   elements from which on a tensor is abbreviated to `edgeitems` at each end of an axis
+    linewidth   characters
+    profile     'default', 'short' or 'full', applied before the others
+    sci_mode    True: numbers as 1.0000e+00; False: without an exponent
     """
-    unknown = [repr(name) for name in settings if name not in SETTINGS]
-    unknown += [] if profile is None or profile in PROFILES else [f"profile {profile!r}"]
-    if unknown:
-        raise ValidationError(f"set_printoptions: no {unknown[0]}; use {', '.join((*SETTINGS, *PROFILES))}")
     if profile is not None:
+        if profile not in PROFILES:
+            raise ValidationError(f"set_printoptions: no profile {profile!r}; use {', '.join(PROFILES)}")
         PRINTED.clear()
         PRINTED.update(PROFILES[profile])
-    PRINTED.update({SETTINGS[name]: value for name, value in settings.items() if value is not None})
+    given = {"precision": precision, "threshold": threshold, "edgeitems": edgeitems, "max_line_width": linewidth}
+    PRINTED.update({name: value for name, value in given.items() if value is not None})
     if sci_mode is not None:
         PRINTED["suppress_small"] = not sci_mode
         PRINTED["formatter"] = {"float_kind": lambda x: f"{x:.{PRINTED['precision']}e}"} if sci_mode else None
-
-
-PROFILES: dict[str, dict[str, Any]] = {"default": {"precision": 4, "threshold": 1000}}
-PROFILES |= {"short": {"precision": 2, "threshold": 1000, "edgeitems": 2}}
-PROFILES |= {"full": {"precision": 4, "threshold": sys.maxsize}}
-SETTINGS = {name: name for name in ("precision", "threshold", "edgeitems")} | {"linewidth": "max_line_width"}

@@ -2,7 +2,7 @@
 
 Names are those of `torch.cuda`.  The GPU runs work in order, while Python continues.  Python waits for the GPU where it
 reads a value (`item()`, `numpy()`, `print`), and in `synchronize()`.  `mg.graph` records a whole training step as one
-CUDA graph.
+CUDA graph.  Functions that need a GPU raise a DeviceError without one.
 """
 
 import sys
@@ -65,12 +65,7 @@ def is_available() -> bool:
 
 
 def device_count() -> int:
-    """Return the number of GPUs that can be used: 1 or 0.
-
-    Example
-    >>> device_count() == is_available()
-    True
-    """
+    """Return the number of GPUs that can be used: 1 or 0."""
     return int(is_available())
 
 
@@ -82,29 +77,17 @@ def _current_gpu() -> Any:
 
 
 def get_device_name(device: Any = None) -> str:
-    """Return the name of the GPU.
-
-    Raises   DeviceError   there is no GPU
-    Example
-    >>> is_available() and not get_device_name()
-    False
-    """
+    """Return the name of the GPU."""
     return _current_gpu().name
 
 
 def get_device_capability(device: Any = None) -> tuple[int, int]:
-    """Return the compute capability of the GPU, such as (9, 0).
-
-    Raises   DeviceError   there is no GPU
-    Example
-    >>> is_available() and get_device_capability() < (7, 5)
-    False
-    """
+    """Return the compute capability of the GPU, such as (9, 0)."""
     return _current_gpu().capability
 
 
 def current_device() -> int:
-    """Return 0, the number of the GPU; a DeviceError if there is none."""
+    """Return 0, the number of the GPU."""
     _current_gpu()
     return 0
 
@@ -117,13 +100,7 @@ def set_device(device: Any) -> None:
 
 
 def report() -> dict[str, Any]:
-    """Return the GPU, its memory, and the versions of the driver and the packages.
-
-    Raises   DeviceError   there is no GPU
-    Example
-    >>> is_available() and "driver" not in report()
-    False
-    """
+    """Return the GPU, its memory, and the versions of the driver and the packages."""
     return _current_gpu().report()
 
 
@@ -132,9 +109,6 @@ def synchronize(device: Any = None) -> None:
 
     Raises   DeviceError       there is no GPU, or a kernel has failed
              ValidationError   a kernel has found a label out of range
-    Example
-    >>> if is_available():
-    ...     synchronize()
     """
     _current_gpu().synchronize()
     from .runtime.cuda.device_error import raise_device_error
@@ -150,50 +124,30 @@ def memory_stats(device: Any = None) -> dict[str, int]:
     held          bytes taken from the driver: in use, or kept for later tensors
     allocations   requests for memory; constant after the first steps of a training
     frees         blocks returned
-
-    Raises   DeviceError   there is no GPU
-    Example
-    >>> is_available() and "in_use" not in memory_stats()
-    False
     """
     return dict(vars(_current_gpu().stats))
 
 
-def memory_allocated(device: Any = None) -> int:
-    """Return the bytes of the GPU's memory in use; without a GPU, 0.
+def _bytes(name: str) -> int:
+    return memory_stats()[name] if is_available() else 0
 
-    Example
-    >>> memory_allocated() > max_memory_allocated()
-    False
-    """
-    return memory_stats()["in_use"] if is_available() else 0
+
+def memory_allocated(device: Any = None) -> int:
+    """Return the bytes of the GPU's memory in use; without a GPU, 0."""
+    return _bytes("in_use")
 
 
 def max_memory_allocated(device: Any = None) -> int:
-    """Return the most bytes of the GPU's memory that were in use at once; without a GPU, 0.
-
-    Example
-    >>> max_memory_allocated() < memory_allocated()
-    False
-    """
-    return memory_stats()["peak"] if is_available() else 0
+    """Return the most bytes of the GPU's memory that were in use at once; without a GPU, 0."""
+    return _bytes("peak")
 
 
 def memory_reserved(device: Any = None) -> int:
-    """Return the bytes of the GPU's memory in use or kept for later tensors; without a GPU, 0.
-
-    Example
-    >>> memory_reserved() < memory_allocated()
-    False
-    """
-    return memory_stats()["held"] if is_available() else 0
+    """Return the bytes of the GPU's memory in use or kept for later tensors; without a GPU, 0."""
+    return _bytes("held")
 
 
 def empty_cache() -> None:
-    """Return memory that is not in use to the driver; without a GPU, do nothing.
-
-    Example
-    >>> empty_cache()
-    """
+    """Return memory that is not in use to the driver; without a GPU, do nothing."""
     if is_available():
         _current_gpu().pool.release_unused()

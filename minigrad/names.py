@@ -13,10 +13,6 @@ def unknown_name(where: str, name: str, names: Iterable[str], **about: object) -
     """Return the error `where has no 'name'; there is A, B`, with the names that are nearest, in any case of letters.
 
     about   obj=, the object without the attribute
-
-    Example
-    >>> unknown_name("mg.nn", "Fold3d", ["Fold", "Unfold", "Linear"])
-    AttributeError("mg.nn has no 'Fold3d'; there is Fold, Unfold")
     """
     by_lower: dict[str, list[str]] = {}
     for known in names:

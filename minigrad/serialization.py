@@ -12,8 +12,8 @@ import os
 import shutil
 import tempfile
 import zlib
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import IO, Any, TypeAlias
 
@@ -84,13 +84,9 @@ def save(obj: Any, f: FilePath | IO[bytes]) -> None:
 
 
 def load(
-    f: FilePath | IO[bytes],
-    map_location: Place = None,
-    *,
-    weights_only: bool = True,
-    classes: Iterable[Any] = (),
+    f: FilePath | IO[bytes], map_location: Place = None, *, weights_only: bool = True, classes: Iterable[Any] = (),
     device: Place = None,
-) -> Any:
+) -> Any:  # fmt: skip
     """Read a file that save() wrote, any safetensors file, or a file that torch.save wrote (.pt, .pth).
 
     f              the file, or a binary file that is open, as io.BytesIO
@@ -105,34 +101,25 @@ def load(
 
     Raises   DataError     the file is missing or damaged, holds tensors of an unsupported dtype, or names a class or
                            function that is not in `classes`, or, in a file of PyTorch, is not a tensor or container
-             DeviceError   the device is not available
-    Example
-    >>> import minigrad as mg
-    >>> from tempfile import mkdtemp
-    >>> path = mkdtemp() + "/weights.safetensors"
-    >>> save({"fc.bias": mg.tensor([0.5])}, path)
-    >>> load(path)
-    {'fc.bias': tensor([0.5])}
     """
     if not weights_only and not classes:
         warn_once("load: weights_only=False runs no code either; name the classes of saved modules by classes=[...]")
     place = partial(_place, device if map_location is None else map_location)
-    where = place("cpu")
-    path: Any = f if hasattr(f, "read") else _decode_path("load", f)
-    printed = printable_path(path) if isinstance(path, str) else "load"
-    start = _first_bytes(path)
-    if start == b"PK\x03\x04":
-        return read_torch_file(path, printed, place)
-    if start == b"\x80\x02\x8a\n":
-        raise DataError(
-            f"{printed}: is a bare pickle, as torch.save wrote before PyTorch 1.6; read it with torch.load, and save "
-            "it again with torch.save"
-        )
-    arrays, metadata = _read(path) if isinstance(path, str) else _read_open_file(path)
-    tensors = {name: tensor(array, device=where) for name, array in arrays.items()}
+    cpu = place("cpu")
+    with _path_of(f) as (path, where):
+        start = _first_bytes(path)
+        if start == b"PK\x03\x04":
+            return read_torch_file(path, where, place)
+        if start == b"\x80\x02\x8a\n":
+            raise DataError(
+                f"{where}: is a bare pickle, as torch.save wrote before PyTorch 1.6; read it with torch.load, and save "
+                "it again with torch.save"
+            )
+        arrays, metadata = _read(path, where)
+    tensors = {name: tensor(array, device=cpu) for name, array in arrays.items()}
     for key, text in metadata.items():
         if key == METADATA_KEY or text.startswith(METADATA_START):
-            return _restore(text, tensors, arrays, printed, list(classes))
+            return _restore(text, tensors, arrays, where, list(classes))
     return tensors
 
 
@@ -146,16 +133,26 @@ def _place(map_location: Place, location: str) -> Device:
     return Device(map_location)
 
 
-def _first_bytes(path: Any) -> bytes:
-    if isinstance(path, str) and not os.path.isfile(path):
-        return b""  # _read() raises the error
-    try:
-        with open(path, "rb") if isinstance(path, str) else nullcontext(path) as file:
-            start = file.read(4)
-            file.seek(-len(start), os.SEEK_CUR)
-            return start
-    except OSError:
-        return b""
+@contextmanager
+def _path_of(f: Any) -> Iterator[tuple[str, str]]:
+    """Give the path of a file, or of a copy of an open one, and its name in errors."""
+    if not hasattr(f, "read"):
+        path = _decode_path("load", f)
+        yield path, printable_path(path)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "load")
+        with open(path, "wb") as copied:
+            shutil.copyfileobj(f, copied)
+        yield path, "load"
+
+
+def _first_bytes(path: str) -> bytes:
+    with suppress(OSError):  # which _read() raises again
+        if os.path.isfile(path):
+            with open(path, "rb") as file:
+                return file.read(4)
+    return b""
 
 
 def _decode_path(where: str, path: FilePath) -> str:
@@ -216,8 +213,10 @@ def _describe(value: Any, path: tuple[Any, ...], arrays: dict[str, np.ndarray], 
         )
     if hasattr(value, "named_modules"):
         seen[id(value)] = {"module": [len(seen)]}
-        parts = module_state(value, _dotted(path)).items()
-        inside = [[key, _describe(part, _path_in_module(path, key), arrays, seen)] for key, part in parts]
+        inside = []
+        for key, part in module_state(value, _dotted(path)).items():
+            inner = path if key.startswith("_") else (*path, key)  # tables of members, as _parameters, do not appear
+            inside.append([key, _describe(part, inner, arrays, seen)])
         return {"module": [*seen[id(value)]["module"], name_of(type(value)), inside]}
     if isinstance(value, dict):
         pairs = value.items()
@@ -237,11 +236,6 @@ def _describe(value: Any, path: tuple[Any, ...], arrays: dict[str, np.ndarray], 
         f"save: {_dotted(path) or 'the object'} is {type_with_article(value)}; make it a tensor, a number, "
         "a string, None, or a dict, list or tuple of them"
     )
-
-
-def _path_in_module(path: tuple[Any, ...], key: str) -> tuple[Any, ...]:
-    """Return the path of an attribute, in which the tables of members, as _parameters, do not appear."""
-    return path if key.startswith("_") else (*path, key)
 
 
 def _check_key(key: Any, path: tuple[Any, ...]) -> str | int:
@@ -305,18 +299,8 @@ def _rebuild(description: Any, tensors: dict[str, Tensor], classes: Iterable[Any
     return build(description)
 
 
-def _read_open_file(file: IO[bytes]) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Read a file that is open, by way of a temporary one."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = os.path.join(folder, "load")
-        with open(path, "wb") as copied:
-            shutil.copyfileobj(file, copied)
-        return _read(path)
-
-
-def _read(path: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+def _read(path: str, where: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Return the arrays and the metadata of a file."""
-    where = printable_path(path)
     if os.path.exists(path) and not os.path.isfile(path):
         raise DataError(f"{where}: cannot be read (it is not a regular file); give the name of a file")
     try:

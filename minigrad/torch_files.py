@@ -13,7 +13,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable
 from functools import partial
 from math import prod
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
@@ -40,7 +40,7 @@ LARGEST_VIEW = 2**24  # elements of a tensor that is larger than its storage, as
 ADVICE = "load it in PyTorch, and save its state_dict()"
 
 
-def read_torch_file(file: str | IO[bytes], where: str, place: Callable[[str], Device]) -> Any:
+def read_torch_file(file: str, where: str, place: Callable[[str], Device]) -> Any:
     """Return the object in a zip archive of torch.save.
 
     where   the name of the file in errors
@@ -77,9 +77,7 @@ class _Reader:
         self.names: dict[str, Any] = {f"torch {name}": (name,) for name in STORAGES}
         self.names |= {  # only these partials can be called
             "torch._utils _rebuild_tensor_v2": partial(self.rebuild_tensor),
-            "torch._utils _rebuild_parameter": partial(
-                lambda data, requires_grad, hooks: as_parameter(data, requires_grad)
-            ),
+            "torch._utils _rebuild_parameter": partial(lambda data, needs, hooks: as_parameter(data, needs)),
             "torch Size": partial(Size),
             "collections OrderedDict": partial(_make_dict, OrderedDict),
             "collections Counter": partial(_make_dict, Counter),
@@ -109,7 +107,6 @@ class _Reader:
         return result
 
     def find(self, name: str) -> Any:
-        """Return what a name means."""
         if name not in self.names:
             raise DataError(
                 f"{self.where}: holds {name.replace(' ', '.')}, but only tensors, containers and plain values are "

@@ -22,8 +22,6 @@ def default_collate(samples: Sequence[Any], device: str | Device = CPU) -> Any:
     returns  (N, ...) tensor; a list of the strings; for tuples and lists a tuple of such batches; for dicts and named
              tuples one of these; Python floats become float64
 
-    Raises   ShapeError   the shapes, the lengths of tuples or the keys of dicts differ
-             DtypeError   the samples are of another type
     Example
     >>> import numpy as np
     >>> images, labels = default_collate([(np.zeros((1, 28, 28)), 7), (np.ones((1, 28, 28)), 3)])
@@ -55,12 +53,7 @@ def default_collate(samples: Sequence[Any], device: str | Device = CPU) -> Any:
 
 
 def default_convert(data: Any, device: str | Device = CPU) -> Any:
-    """Return a sample with its arrays and NumPy numbers as tensors; in tuples, lists and dicts too.
-
-    Example
-    >>> default_convert({"x": np.zeros(2, np.float32), "name": "a"})
-    {'x': tensor([0., 0.]), 'name': 'a'}
-    """
+    """Return a sample with its arrays and NumPy numbers as tensors; in tuples, lists and dicts too."""
     if isinstance(data, np.ndarray | np.generic) and data.dtype.kind in "fiub":
         return tensor(data, device=device)
     if isinstance(data, Tensor):

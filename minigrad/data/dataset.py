@@ -11,9 +11,8 @@ from numpy.typing import ArrayLike
 
 from ..checks import index_in_range
 from ..errors import DtypeError, ShapeError, ValidationError
-from ..streams import generator as numpy_generator
 from ..tensors import Tensor
-from .order import choose_seed, draw_order
+from .sampler import choose_seed, draw_order
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
@@ -36,7 +35,6 @@ class SampleSource(Protocol[Sample]):
 class Dataset(Generic[Sample]):
     """The base of data sets.  A subclass defines __len__ and __getitem__; a DataLoader makes batches of its samples.
 
-    Raises   NotImplementedError   a subclass lacks one of the two
     Example
     >>> class Squares(Dataset[tuple[int, int]]):
     ...     def __len__(self):
@@ -48,9 +46,8 @@ class Dataset(Generic[Sample]):
     """
 
     def __len__(self) -> int:
-        raise NotImplementedError(
-            f"{type(self).__name__}: __len__ is missing; define it to return the number of samples"
-        )
+        where = type(self).__name__
+        raise NotImplementedError(f"{where}: __len__ is missing; define it to return the number of samples")
 
     def __getitem__(self, index: int) -> Sample:
         raise NotImplementedError(f"{type(self).__name__}: __getitem__ is missing; define it to return a sample")
@@ -71,8 +68,6 @@ class ImageDataset(Dataset[tuple[np.ndarray, int]]):
     labels  (N,)                       whole numbers
     ds[i]   a float32 image (C, H, W) from 0 to 1, and its label as an int
 
-    Raises   DtypeError   images are not uint8, or labels are not whole numbers
-             ShapeError   images or labels have a wrong number of dimensions, or their numbers differ
     Example
     >>> pictures = ImageDataset(np.zeros((10, 3, 32, 32), np.uint8), np.arange(10))
     >>> image, label = pictures[7]
@@ -112,8 +107,6 @@ class TensorDataset(Dataset[tuple[Tensor, ...]]):
 
     tensors  (N, ...) each; arrays are copied into tensors
 
-    Raises   ShapeError        a tensor has no rows, or the numbers of rows differ
-             ValidationError   there are no tensors
     Example
     >>> import minigrad as mg
     >>> pairs = TensorDataset(mg.tensor([[1.0, 2.0], [3.0, 4.0]]), mg.tensor([0, 1]))
@@ -144,17 +137,18 @@ class Subset(Dataset[Sample]):
 
     dataset  the whole data set
     indices  numbers of its samples, 0 to len(dataset) - 1
-
-    Raises   DtypeError        indices are not whole numbers
-             ValidationError   an index is out of range
-    Example
-    >>> Subset(["a", "b", "c"], [2, 0])[0]
-    'c'
     """
 
     def __init__(self, dataset: SampleSource[Sample], indices: Sequence[int] | np.ndarray):
-        self.dataset = dataset
-        self.indices = _check_sample_numbers(indices, len(dataset))
+        numbers, n = np.asarray(indices), len(dataset)
+        if numbers.ndim != 1 or (numbers.size and numbers.dtype.kind not in "iu"):
+            raise DtypeError(
+                f"Subset: indices are {numbers.dtype} {numbers.shape}, expected whole numbers (N,); give a list of them"
+            )
+        outside = numbers[(numbers < 0) | (numbers >= n)]
+        if outside.size:
+            raise ValidationError(f"Subset: index {outside[0]} is out of range for {n} samples; use 0 to {n - 1}")
+        self.dataset, self.indices = dataset, numbers.astype(np.int64)
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -164,14 +158,7 @@ class Subset(Dataset[Sample]):
 
 
 class ConcatDataset(Dataset[Any]):
-    """The samples of several data sets, one after the other.
-
-    Raises   ValidationError   there are no data sets
-    Example
-    >>> both = ConcatDataset([["a", "b"], ["c"]])
-    >>> len(both), both[2], both[-3]
-    (3, 'c', 'a')
-    """
+    """The samples of several data sets, one after the other."""
 
     def __init__(self, datasets: Iterable[SampleSource[Any]]):
         self.datasets = list(datasets)
@@ -205,32 +192,16 @@ def random_split(
     seed        the same seed gives the same parts
     returns     a Subset for each length; samples left over by rounding shares down go one each to the first parts
 
-    Raises   ValidationError   lengths are negative or do not add up, or the seed is out of range
     Example
     >>> [len(part) for part in random_split(range(10), [0.8, 0.2], seed=0)]
     [8, 2]
     """
     sizes = _count_samples(list(lengths), len(dataset))
-    if generator is not None:
-        seed = int(numpy_generator(generator).integers(2**63))
-    order = draw_order(len(dataset), choose_seed(seed, "random_split"))
+    order = draw_order(len(dataset), choose_seed(seed, "random_split", generator))
     return [Subset(dataset, part) for part in np.split(order, np.cumsum(sizes)[:-1])]
 
 
-def _check_sample_numbers(indices: Sequence[int] | np.ndarray, n: int) -> np.ndarray:
-    numbers = np.asarray(indices)
-    if numbers.ndim != 1 or (numbers.size and numbers.dtype.kind not in "iu"):
-        raise DtypeError(
-            f"Subset: indices are {numbers.dtype} {numbers.shape}, expected whole numbers (N,); give a list of them"
-        )
-    outside = numbers[(numbers < 0) | (numbers >= n)]
-    if outside.size:
-        raise ValidationError(f"Subset: index {outside[0]} is out of range for {n} samples; use 0 to {n - 1}")
-    return numbers.astype(np.int64)
-
-
 def _count_samples(lengths: list[int | float], n: int) -> list[int]:
-    """Return the number of samples in each part."""
     shares = any(isinstance(length, float) for length in lengths)
     total, unit = (1, n) if shares else (n, 1)
     if not lengths or min(lengths) < 0 or not isclose(sum(lengths), total):

@@ -19,13 +19,12 @@ from ..ops.images import gather_images
 from ..runtime import memory
 from ..runtime.device import CPU, device as Device
 from ..runtime.threads import local
-from ..streams import derive_seed, generator as numpy_generator, use_stream
+from ..streams import derive_seed, use_stream
 from ..tape import mode
 from ..tensors import Tensor, _known_dtype, _make, float32, float64
 from .collate import default_collate, default_convert
 from .dataset import Batch, ImageDataset, IterableDataset, Sample, SampleSource, Subset, TensorDataset
-from .order import choose_seed, draw_order
-from .sampler import BatchSampler, RandomSampler, SequentialSampler
+from .sampler import BatchSampler, RandomSampler, SequentialSampler, choose_seed, draw_order
 
 Column: TypeAlias = Tensor | np.ndarray | np.generic | float  # what default_collate stacks into one tensor
 Normalize: TypeAlias = tuple[ArrayLike, ArrayLike] | None
@@ -109,61 +108,25 @@ class DataLoader(Generic[Batch]):
 
     @overload
     def __init__(
-        self: "DataLoader[tuple[Tensor, Tensor]]",
-        dataset: SampleSource[tuple[Column, Column]],
-        batch_size: int = 1,
-        shuffle: bool = False,
-        *,
-        collate_fn: None = None,
-        **settings: Unpack[_Settings],
-    ) -> None: ...
+        self: "DataLoader[tuple[Tensor, ...]]", dataset: SampleSource[tuple[Column, ...]], batch_size: int = 1,
+        shuffle: bool = False, *, collate_fn: None = None, **settings: Unpack[_Settings],
+    ) -> None: ...  # fmt: skip
     @overload
     def __init__(
-        self: "DataLoader[tuple[Tensor, ...]]",
-        dataset: SampleSource[tuple[Column, ...]],
-        batch_size: int = 1,
-        shuffle: bool = False,
-        *,
-        collate_fn: None = None,
+        self, dataset: SampleSource[Sample] | IterableDataset[Sample], batch_size: int | None = 1,
+        shuffle: bool | None = False, *, collate_fn: Callable[[list[Sample]], Batch] | None = None,
         **settings: Unpack[_Settings],
-    ) -> None: ...
-    @overload
+    ) -> None: ...  # fmt: skip
     def __init__(
-        self,
-        dataset: SampleSource[Sample] | IterableDataset[Sample],
-        batch_size: int | None = 1,
-        shuffle: bool | None = False,
-        *,
-        collate_fn: Callable[[list[Sample]], Batch] | None = None,
-        **settings: Unpack[_Settings],
-    ) -> None: ...
-    def __init__(
-        self,
-        dataset: Any,
-        batch_size: int | None = 1,
-        shuffle: bool | None = False,
-        *,
-        sampler: Iterable[Any] | None = None,
-        batch_sampler: Iterable[Sequence[Any]] | None = None,
-        generator: Any = None,
-        seed: int | None = None,
-        drop_last: bool = False,
-        normalize: Normalize = None,
-        pad: int = 0,
-        dtype: DTypeLike = float32,
-        device: str | Device = CPU,
-        prefetch: int = 1,
-        collate_fn: Callable[[list[Any]], Any] | None = None,
-        num_workers: int = 0,
-        pin_memory: bool = False,
-        timeout: float = 0,
-        worker_init_fn: Callable[[int], Any] | None = None,
-        multiprocessing_context: Any = None,
-        prefetch_factor: int | None = None,
-        persistent_workers: bool = False,
-        pin_memory_device: str = "",
+        self, dataset: Any, batch_size: int | None = 1, shuffle: bool | None = False, *,
+        sampler: Iterable[Any] | None = None, batch_sampler: Iterable[Sequence[Any]] | None = None,
+        generator: Any = None, seed: int | None = None, drop_last: bool = False, normalize: Normalize = None,
+        pad: int = 0, dtype: DTypeLike = float32, device: str | Device = CPU, prefetch: int = 1,
+        collate_fn: Callable[[list[Any]], Any] | None = None, num_workers: int = 0, pin_memory: bool = False,
+        timeout: float = 0, worker_init_fn: Callable[[int], Any] | None = None, multiprocessing_context: Any = None,
+        prefetch_factor: int | None = None, persistent_workers: bool = False, pin_memory_device: str = "",
         in_order: bool = True,
-    ):
+    ):  # fmt: skip
         self.dataset, self.shuffle, self.drop_last = dataset, bool(shuffle), drop_last
         streams = isinstance(dataset, IterableDataset)
         given = {"IterableDataset": streams, "shuffle": self.shuffle, "drop_last": drop_last}
@@ -175,8 +138,8 @@ class DataLoader(Generic[Batch]):
         if worker_init_fn is not None:
             warn_once("DataLoader: worker_init_fn is not called; batches are made in a thread of this process")
         self.num_workers = whole_number("DataLoader", "num_workers", num_workers, least=0)
-        size = 1 if batch_size is None else whole_number("DataLoader", "batch_size", batch_size, least=1)
-        self.batch_size, self._size = batch_size, size
+        self.batch_size = batch_size
+        self._size = 1 if batch_size is None else whole_number("DataLoader", "batch_size", batch_size, least=1)
         self.prefetch = whole_number("DataLoader", "prefetch", prefetch, least=0)
         self.epoch = 0
         pad = whole_number("DataLoader", "pad", pad, least=0)
@@ -199,7 +162,7 @@ class DataLoader(Generic[Batch]):
 
     def __iter__(self) -> Iterator[Batch]:
         _refuse_recording()
-        seed = self.seed if self.generator is None else int(numpy_generator(self.generator).integers(2**63))
+        seed = self.seed if self.generator is None else choose_seed(None, "DataLoader", self.generator)
         epoch = self.epoch
         self.epoch += 1
         if isinstance(self.dataset, IterableDataset):
@@ -315,10 +278,8 @@ class _Prefetcher(Iterator[Any]):
 def _unwrap_subsets(dataset: Any) -> tuple[Any, np.ndarray]:
     """Return the data set behind any subsets, and the numbers of the samples in it."""
     if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
-        raise DtypeError(
-            f"DataLoader: dataset is {type_with_article(dataset)} without __len__ or __getitem__; give a Dataset or a "
-            "list"
-        )
+        kind = type_with_article(dataset)
+        raise DtypeError(f"DataLoader: dataset is {kind} without __len__ or __getitem__; give a Dataset or a list")
     numbers = np.arange(len(dataset))
     if not numbers.size:
         raise ValidationError("DataLoader: the data set has 0 samples, expected 1 or more; check how it was filtered")

@@ -6,7 +6,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from ..checks import whole_number
+from ..checks import LARGEST_SEED, whole_number
 from ..errors import ValidationError
 from ..streams import generator as numpy_generator
 
@@ -23,17 +23,8 @@ class Sampler(Generic[Item]):
         raise NotImplementedError(f"{type(self).__name__}: __iter__ is missing; define it to give numbers of samples")
 
 
-class _Counted(Sampler[int]):
-    num_samples: Any
-
-    def __len__(self) -> int:
-        return self.num_samples
-
-
-class SequentialSampler(_Counted):
+class SequentialSampler(Sampler[int]):
     """All samples in order."""
-
-    num_samples = property(lambda self: len(self.data_source))
 
     def __init__(self, data_source: Sized):
         self.data_source = data_source
@@ -41,26 +32,31 @@ class SequentialSampler(_Counted):
     def __iter__(self) -> Iterator[int]:
         return iter(range(len(self)))
 
+    def __len__(self) -> int:
+        return len(self.data_source)
+
+
+class _Counted(Sampler[int]):
+    num_samples: Any
+
+    def __len__(self) -> int:
+        return self.num_samples
+
 
 class RandomSampler(_Counted):
     """Samples in random order; with replacement, each is drawn from all.
 
     num_samples   how many; None: as many as there are; without replacement, all are drawn before one comes again
     generator     a mg.Generator; None: numbers that follow from mg.manual_seed
-
-    Raises   ValidationError   num_samples is not a whole number of 1 or more
-    Example
-    >>> sorted(RandomSampler(range(3)))
-    [0, 1, 2]
     """
 
     def __init__(
         self, data_source: Sized, replacement: bool = False, num_samples: int | None = None, generator: Any = None
     ):
         self.data_source, self.replacement, self.generator = data_source, replacement, generator
-        self._wanted = (
-            None if num_samples is None else whole_number("RandomSampler", "num_samples", num_samples, least=1)
-        )
+        if num_samples is not None:
+            whole_number("RandomSampler", "num_samples", num_samples, least=1)
+        self._wanted = num_samples
 
     @property
     def num_samples(self) -> int:
@@ -91,9 +87,8 @@ class WeightedRandomSampler(_Counted):
     """Samples drawn with probabilities in proportion to weights.
 
     weights       (N,) numbers of 0 or more; they need not add up to 1
-    num_samples   how many are drawn
+    num_samples   how many are drawn; without replacement, at most as many as there are weights above 0
 
-    Raises   ValidationError   a weight is negative or not finite, or without replacement too few are above 0
     Example
     >>> list(WeightedRandomSampler([0, 1, 0], 4))
     [1, 1, 1, 1]
@@ -136,3 +131,19 @@ class BatchSampler(Sampler[list[int]]):
     def __len__(self) -> int:
         whole, rest = divmod(len(self.sampler), self.batch_size)  # type: ignore[arg-type]  # an Iterable may lack it
         return whole + (rest > 0 and not self.drop_last)
+
+
+# ---- orders that depend only on a seed and the number of the epoch, so that any epoch can be repeated
+
+
+def choose_seed(seed: int | None, where: str, source: Any = None) -> int:
+    """Return the seed; None: one drawn from a mg.Generator, or the shared one, so that manual_seed fixes it."""
+    if seed is None:
+        return int(numpy_generator(source).integers(2**63))
+    return whole_number(where, "seed", seed, least=0, most=LARGEST_SEED)
+
+
+def draw_order(n: int, seed: int, epoch: int = 0) -> np.ndarray:
+    """Return the numbers 0 ... n-1 in random order, (n,) int64."""
+    # The counter of Philox gives each epoch 2**128 draws, so that no earlier epoch has to be drawn.
+    return np.random.Generator(np.random.Philox(key=seed, counter=epoch << 128)).permutation(n)

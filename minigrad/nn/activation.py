@@ -1,4 +1,4 @@
-"""Activations as layers.  The settings are those of the function, which nn.functional explains."""
+"""Activations as layers.  The settings and the documentation are those of the function in nn.functional."""
 
 from numpy.typing import DTypeLike
 
@@ -18,104 +18,34 @@ __all__ = [
 __dir__ = __all__.copy
 
 
-class ReLU(FunctionLayer, function=F.relu):
-    """Return max(x, 0); inplace=True writes the result to x."""
-
-
-class LeakyReLU(FunctionLayer, function=F.leaky_relu):
-    """Return x where it is positive and negative_slope * x elsewhere."""
-
-
-class ReLU6(FunctionLayer, function=F.relu6):
-    """Return x limited to 0..6."""
-
-
-class Hardtanh(FunctionLayer, function=F.hardtanh):
-    """Return x limited to min_val..max_val, -1..1 by default."""
-
-
-class Hardsigmoid(FunctionLayer, function=F.hardsigmoid):
-    """Return relu6(x + 3) / 6, an approximation of sigmoid."""
-
-
-class Hardswish(FunctionLayer, function=F.hardswish):
-    """Return x * relu6(x + 3) / 6, an approximation of SiLU."""
-
-
-class Threshold(FunctionLayer, function=F.threshold):
-    """Return x where it is above `threshold` and `value` elsewhere."""
-
-
-class Hardshrink(FunctionLayer, function=F.hardshrink):
-    """Return 0 from -lambd to lambd and x elsewhere."""
-
-
-class Softshrink(FunctionLayer, function=F.softshrink):
-    """Return x moved towards 0 by lambd, and 0 from -lambd to lambd."""
-
-
-class ELU(FunctionLayer, function=F.elu):
-    """Return x where it is positive and alpha * (e**x - 1) elsewhere."""
-
-
-class CELU(FunctionLayer, function=F.celu):
-    """Return x where it is positive and alpha * (e**(x / alpha) - 1) elsewhere."""
-
-
-class SELU(FunctionLayer, function=F.selu):
-    """Return 1.0507 * ELU(1.6733)(x), which keeps a mean of 0 and a variance of 1."""
-
-
-class GELU(FunctionLayer, function=F.gelu):
-    """Return x times the normal distribution function of x; approximate='tanh' computes it by tanh."""
-
-
-class SiLU(FunctionLayer, function=F.silu):
-    """Return x * sigmoid(x), also called swish."""
-
-
-class Mish(FunctionLayer, function=F.mish):
-    """Return x * tanh(softplus(x))."""
-
-
-class Softplus(FunctionLayer, function=F.softplus):
-    """Return log(1 + e**(beta * x)) / beta, and x where beta * x is above `threshold`."""
-
-
-class Softsign(FunctionLayer, function=F.softsign):
-    """Return x / (1 + |x|)."""
-
-
-class Tanh(FunctionLayer, function=F.tanh):
-    """Return the hyperbolic tangent, between -1 and 1."""
-
-
-class Tanhshrink(FunctionLayer, function=F.tanhshrink):
-    """Return x - tanh(x)."""
-
-
-class Sigmoid(FunctionLayer, function=F.sigmoid):
-    """Return 1 / (1 + e**-x), between 0 and 1."""
-
-
-class LogSigmoid(FunctionLayer, function=F.logsigmoid):
-    """Return the logarithm of sigmoid, without overflow."""
-
-
-class GLU(FunctionLayer, function=F.glu):
-    """Return the first half of an axis times sigmoid of the second half."""
-
-
-class Softmax(FunctionLayer, function=F.softmax):
-    """Return e**x divided by its sum along `dim`: positive numbers that add up to 1."""
-
-
-class Softmin(FunctionLayer, function=F.softmin):
-    """Return softmax of -x along `dim`."""
-
-
-class LogSoftmax(FunctionLayer, function=F.log_softmax):
-    """Return the logarithm of softmax along `dim`, computed without overflow."""
+# fmt: off
+class ReLU(FunctionLayer, function=F.relu): ...
+class LeakyReLU(FunctionLayer, function=F.leaky_relu): ...
+class RReLU(FunctionLayer, function=F.rrelu): ...
+class ReLU6(FunctionLayer, function=F.relu6): ...
+class Hardtanh(FunctionLayer, function=F.hardtanh): ...
+class Hardsigmoid(FunctionLayer, function=F.hardsigmoid): ...
+class Hardswish(FunctionLayer, function=F.hardswish): ...
+class Threshold(FunctionLayer, function=F.threshold): ...
+class Hardshrink(FunctionLayer, function=F.hardshrink): ...
+class Softshrink(FunctionLayer, function=F.softshrink): ...
+class ELU(FunctionLayer, function=F.elu): ...
+class CELU(FunctionLayer, function=F.celu): ...
+class SELU(FunctionLayer, function=F.selu): ...
+class GELU(FunctionLayer, function=F.gelu): ...
+class SiLU(FunctionLayer, function=F.silu): ...
+class Mish(FunctionLayer, function=F.mish): ...
+class Softplus(FunctionLayer, function=F.softplus): ...
+class Softsign(FunctionLayer, function=F.softsign): ...
+class Tanh(FunctionLayer, function=F.tanh): ...
+class Tanhshrink(FunctionLayer, function=F.tanhshrink): ...
+class Sigmoid(FunctionLayer, function=F.sigmoid): ...
+class LogSigmoid(FunctionLayer, function=F.logsigmoid): ...
+class GLU(FunctionLayer, function=F.glu): ...
+class Softmax(FunctionLayer, function=F.softmax): ...
+class Softmin(FunctionLayer, function=F.softmin): ...
+class LogSoftmax(FunctionLayer, function=F.log_softmax): ...
+# fmt: on
 
 
 class Softmax2d(Layer):
@@ -125,10 +55,6 @@ class Softmax2d(Layer):
         if x.ndim not in (3, 4):
             raise ShapeError(f"Softmax2d: x has {x.ndim} dimensions {x.shape}, expected (N, C, H, W) or (C, H, W)")
         return F.softmax(x, -3)
-
-
-class RReLU(FunctionLayer, function=F.rrelu):
-    """Return LeakyReLU with slopes drawn between lower and upper in training, and with their mean after eval()."""
 
 
 class PReLU(Layer):

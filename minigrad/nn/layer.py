@@ -30,9 +30,9 @@ class Layer(Module):
 class FunctionModule(Module):
     """A function of `inputs` tensors, whose other arguments are given to the constructor, with the same defaults.
 
-    `class Softsign(FunctionLayer, function=F.softsign)` needs no more than a docstring.  The arguments become
-    attributes, class weights become buffers, and `training` is the state of the module.  A constructor that takes other
-    arguments or another order than the function has `settings`, their names.
+    `class Softsign(FunctionLayer, function=F.softsign): ...` is enough, and has the docstring of the function.  The
+    arguments become attributes, class weights become buffers, and `training` is the state of the module.  A constructor
+    that takes other arguments or another order than the function has `settings`, their names.
     """
 
     _function: Callable[..., Any]
@@ -52,6 +52,7 @@ class FunctionModule(Module):
             given = [known[name] for name in settings.split()] or list(known.values())[inputs:]
             parameters = [p for p in given if p.name != "dtype"]
             cls._function, cls._names = staticmethod(function), [p.name for p in parameters]
+            cls.__doc__ = cls.__doc__ or (function.__doc__ or "").partition("\n    Example")[0]
             cls._settings = inspect.Signature([p for p in parameters if p.name != "training"])
             cls.__signature__ = cls._settings  # type: ignore[attr-defined]
 

@@ -1,7 +1,7 @@
 """Gradients and parameters of whole models: clipping, and one vector of all parameters."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 from ..checks import number_in_range
@@ -28,20 +28,13 @@ def get_total_norm(
     norm_type           above 0; math.inf for the largest size
     error_if_nonfinite  whether a norm that is infinite or nan is an error
     foreach             without effect
-
-    Raises   ValidationError   norm_type is not above 0, or the norm is not finite
     """
     number_in_range("get_total_norm", "norm_type", norm_type, 0)
-    found = [x.abs() for x in tensors if x.numel()]
-    if not found:
-        return tensor(0.0)
-    if math.isinf(norm_type):
-        total = stack([x.max().cpu() for x in found]).max()
-    else:
-        total = stack([(x**norm_type).sum().cpu() for x in found]).sum() ** (1 / norm_type)
+    norms = [x.norm(norm_type).cpu() for x in tensors if x.numel()]
+    total = stack(norms).norm(norm_type) if norms else tensor(0.0)
     if error_if_nonfinite and not math.isfinite(total.item()):
         raise ValidationError(
-            f"get_total_norm: the norm of {len(found)} tensors is {total.item()}; look for nan and infinite gradients, "
+            f"get_total_norm: the norm of {len(norms)} tensors is {total.item()}; look for nan and infinite gradients, "
             "or use error_if_nonfinite=False"
         )
     return total
@@ -49,20 +42,14 @@ def get_total_norm(
 
 @no_grad()
 def clip_grad_norm_(
-    parameters: Tensor | Iterable[Tensor],
-    max_norm: float,
-    norm_type: float = 2.0,
-    error_if_nonfinite: bool = False,
+    parameters: Tensor | Iterable[Tensor], max_norm: float, norm_type: float = 2.0, error_if_nonfinite: bool = False,
     foreach: Any = None,
-) -> Tensor:
+) -> Tensor:  # fmt: skip
     """Shrink all gradients by one factor, in place, so that their norm together is at most max_norm.
 
-    parameters          tensors; those without a gradient are left out
-    max_norm            0 or more
-    norm_type, error_if_nonfinite, foreach   as for get_total_norm
-    returns             the norm before
-
-    Raises   ValidationError   a setting is out of its range, or the norm is not finite
+    parameters   tensors; those without a gradient are left out
+    max_norm     0 or more; the other settings are those of get_total_norm
+    returns      the norm before
     Source   R. Pascanu et al., "On the difficulty of training recurrent neural networks", 2013, algorithm 1
     Example
     >>> import minigrad as mg
@@ -84,10 +71,7 @@ def clip_grad_norm_(
 
 @no_grad()
 def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float, foreach: Any = None) -> None:
-    """Limit every element of all gradients to -clip_value..clip_value, in place.
-
-    Raises   ValidationError   clip_value is below 0
-    """
+    """Limit every element of all gradients to -clip_value..clip_value, in place."""
     number_in_range("clip_grad_value_", "clip_value", clip_value, 0)
     for gradient in _gradients(parameters):
         gradient.copy_(gradient.clip(-clip_value, clip_value))
@@ -100,22 +84,12 @@ def parameters_to_vector(parameters: Iterable[Tensor]) -> Tensor:
 
 @no_grad()
 def vector_to_parameters(vec: Tensor, parameters: Iterable[Tensor]) -> None:
-    """Write a vector, as of parameters_to_vector, to parameters.
-
-    Raises   ShapeError   the vector has not as many elements as the parameters
-    """
+    """Write a vector, as of parameters_to_vector, to parameters."""
     params = list(parameters)
-    count = sum(p.numel() for p in params)
-    if vec.shape != (count,):
+    sizes = [p.numel() for p in params]
+    if vec.shape != (sum(sizes),):
         raise ShapeError(
-            f"vector_to_parameters: vec is {vec.shape}, the parameters have {count} elements; use ({count},)"
+            f"vector_to_parameters: vec is {vec.shape}, the parameters have {sum(sizes)} elements; use ({sum(sizes)},)"
         )
-    for p, part in zip(params, _parts(vec, params), strict=True):
-        p.copy_(part)
-
-
-def _parts(vec: Tensor, params: list[Tensor]) -> Iterator[Tensor]:
-    start = 0
-    for p in params:
-        yield vec[start : start + p.numel()].reshape(p.shape)
-        start += p.numel()
+    for p, part in zip(params, vec.split(sizes), strict=True):
+        p.copy_(part.reshape(p.shape))

@@ -10,109 +10,62 @@ from .optimizer import Optimizer, ParamBatch, Params
 class Adagrad(Optimizer):
     """Divide each gradient by the root of the sum of its squares so far.
 
-    params                     tensors, or dicts of groups
     lr                         0 or more   length of the first step, in units of the parameter
     lr_decay                   0 or more   step t has the rate lr / (1 + (t - 1) * lr_decay)
-    weight_decay               0 or more   share of the parameter that is added to the gradient
     initial_accumulator_value  0 or more   at which the sums start
     eps                        0 or more   added to the root to avoid a division by 0
-    maximize                   bool        step along the gradient
-    options                    see Optimizer
 
+    The other settings and the errors are those of Optimizer.
     s = s + gradient**2;  w = w - rate * gradient / (sqrt(s) + eps)
 
-    Raises   ValidationError   a setting is out of its range, there are no parameters, or one appears twice
-             DtypeError        the parameters are not float tensors
     Source   J. Duchi et al., "Adaptive subgradient methods for online learning", 2011
-    Example
-    >>> import minigrad as mg
-    >>> w = mg.tensor([3.0], requires_grad=True)
-    >>> optimizer = Adagrad([w], lr=0.5)
-    >>> for gradient in (3.0, 4.0):  # s is 9, then 25
-    ...     w.grad = mg.tensor([gradient])
-    ...     optimizer.step()
-    >>> w
-    tensor([2.1], requires_grad=True)
     """
 
-    def __init__(
-        self,
-        params: Params,
-        lr: float = 1e-2,
-        lr_decay: float = 0,
-        weight_decay: float = 0,
-        initial_accumulator_value: float = 0,
-        eps: float = 1e-10,
-        *,
-        maximize: bool = False,
-        **options: Any,
-    ):
-        settings = {"lr": lr, "lr_decay": lr_decay, "eps": eps, "weight_decay": weight_decay}
-        settings["initial_accumulator_value"] = initial_accumulator_value
-        super().__init__(params, {**settings, "maximize": maximize}, **options)
+    _not_negative = ("lr", "lr_decay", "weight_decay", "initial_accumulator_value", "eps")
 
-    def check(self, group: dict[str, Any]) -> None:
-        """Check the settings of a group."""
-        self._check_not_negative(group, "lr", "lr_decay", "weight_decay", "initial_accumulator_value", "eps")
+    def __init__(
+        self, params: Params, lr: float = 1e-2, lr_decay: float = 0, weight_decay: float = 0,
+        initial_accumulator_value: float = 0, eps: float = 1e-10, *, maximize: bool = False, **options: Any,
+    ):  # fmt: skip
+        settings = {"lr": lr, "lr_decay": lr_decay, "eps": eps, "weight_decay": weight_decay, "maximize": maximize}
+        super().__init__(params, {**settings, "initial_accumulator_value": initial_accumulator_value}, **options)
 
     def numbers(self, group: dict[str, Any], states: list[dict[str, Any]]) -> list[float]:
-        """Return the numbers of the formula."""
-        rate = group["lr"] / (1 + (self._count_step(states) - 1) * group["lr_decay"])
-        return [rate, group["weight_decay"], -1.0 if group["maximize"] else 1.0, group["eps"]]
+        lr, *others = self._first_numbers(group)
+        return [lr / (1 + (self._count_step(states) - 1) * group["lr_decay"]), *others, group["eps"]]
 
     def update(self, group: dict[str, Any], batch: ParamBatch) -> None:
-        """Change a batch of parameters by one step."""
         batch.run(kernels.adagrad, batch.state("sum", group["initial_accumulator_value"]))
 
 
 class Adadelta(Optimizer):
     """Multiply each gradient by the ratio of two running roots: that of the last steps and that of the last gradients.
 
-    params        tensors, or dicts of groups
-    lr            0 or more   factor of the step, which has the units of the parameter without it
-    rho           0 to 1      share of the running means that is kept at each step
-    eps           0 or more   added to both means
-    weight_decay  0 or more   share of the parameter that is added to the gradient
-    maximize      bool        step along the gradient
-    options       see Optimizer
+    lr    0 or more   factor of the step, which has the units of the parameter without it
+    rho   0 to 1      share of the running means that is kept at each step
+    eps   0 or more   added to both means
 
-    Raises   ValidationError   a setting is out of its range, there are no parameters, or one appears twice
-             DtypeError        the parameters are not float tensors
+    The other settings and the errors are those of Optimizer.
+
     Source   M. Zeiler, "ADADELTA: an adaptive learning rate method", 2012, algorithm 1
-    Example
-    >>> import minigrad as mg
-    >>> w = mg.tensor([3.0], requires_grad=True)
-    >>> (w * w).sum().backward()
-    >>> Adadelta([w], eps=0.1).step()
-    >>> w
-    tensor([2.0136], requires_grad=True)
     """
 
+    _not_negative = ("lr", "eps", "weight_decay")
+
     def __init__(
-        self,
-        params: Params,
-        lr: float = 1.0,
-        rho: float = 0.9,
-        eps: float = 1e-6,
-        weight_decay: float = 0,
-        *,
-        maximize: bool = False,
-        **options: Any,
-    ):
+        self, params: Params, lr: float = 1.0, rho: float = 0.9, eps: float = 1e-6, weight_decay: float = 0, *,
+        maximize: bool = False, **options: Any,
+    ):  # fmt: skip
         settings = {"lr": lr, "rho": rho, "eps": eps, "weight_decay": weight_decay, "maximize": maximize}
         super().__init__(params, settings, **options)
 
     def check(self, group: dict[str, Any]) -> None:
-        """Check the settings of a group."""
-        self._check_not_negative(group, "lr", "eps", "weight_decay")
+        super().check(group)
         number_in_range("Adadelta", "rho", group["rho"], 0, 1)
 
     def numbers(self, group: dict[str, Any], states: list[dict[str, Any]]) -> list[float]:
-        """Return the numbers of the formula."""
         self._count_step(states)
-        sign = -1.0 if group["maximize"] else 1.0
-        return [group["lr"], group["weight_decay"], sign, group["rho"], 1 - group["rho"], group["eps"]]
+        return [*self._first_numbers(group), group["rho"], 1 - group["rho"], group["eps"]]
 
     def update(self, group: dict[str, Any], batch: ParamBatch) -> None:
-        """Change a batch of parameters by one step."""
         batch.run(kernels.adadelta, batch.state("square_avg"), batch.state("acc_delta"))

@@ -49,7 +49,6 @@ class ParamBatch:
         return self.lists[name]
 
     def fill_numbers(self, numbers: np.ndarray, compute: Callable[..., list[float]], group: dict[str, Any]) -> None:
-        """Write the numbers of this step to an array."""
         values = compute(dict(group), self.states)  # a plain dict is read faster than a ParamGroup
         numbers[: len(values)] = values
 
@@ -120,10 +119,12 @@ BASE_ATTRIBUTES = ("defaults", "state", "_groups", "_batches", "_generation")  #
 class Optimizer(Dependency):
     """The base of all optimisers.
 
-    params     tensors; or dicts, each a parameter group: "params" and settings that differ from the defaults
-    defaults   the settings of a group that does not give them
-    options    settings of PyTorch that change only how it computes: foreach, fused, capturable, differentiable; here
-               one kernel updates all parameters, so that differentiable=True is refused, and the others have no effect
+    params         tensors; or dicts, each a parameter group: "params" and settings that differ from the defaults
+    defaults       the settings of a group that does not give them
+    weight_decay   0 or more; share of the parameter that is added to the gradient
+    maximize       True: step along the gradient
+    options        settings of PyTorch that change only how it computes: foreach, fused and capturable have no effect,
+                   because one kernel updates all parameters, and differentiable=True is refused
 
     A subclass checks the settings of a group in `check(group)`, computes the numbers that its kernel reads in
     `numbers(group, states)`, and updates a batch of parameters in `update(group, batch)`; or it overrides step().
@@ -146,6 +147,8 @@ class Optimizer(Dependency):
     >>> w.tolist()
     [2.5, -4.5]
     """
+
+    _not_negative: tuple[str, ...] = ()  # settings of 0 or more
 
     def __init__(self, params: Params, defaults: dict[str, Any], **options: Any):
         self._check_options(options)
@@ -257,21 +260,20 @@ class Optimizer(Dependency):
             known.add(id(p))
 
     def _check_options(self, options: dict[str, Any]) -> None:
-        for name, value in options.items():
-            if name not in PYTORCH_OPTIONS:
-                raise TypeError(f"{self._name}: there is no setting {name!r}; use {', '.join(self._settings())}")
-            if name == "differentiable" and value:
-                raise ValidationError(
-                    f"{self._name}: differentiable=True, but a step changes its parameters in place; write the step "
-                    "with tensors, as w = w - lr * gradient"
-                )
-
-    def _settings(self) -> list[str]:
-        """Return the names of the settings that the constructor takes."""
-        return [name for name in inspect.signature(type(self)).parameters if name not in ("params", "options")]
+        unknown = next((name for name in options if name not in PYTORCH_OPTIONS), None)
+        if unknown is not None:
+            known = [name for name in inspect.signature(type(self)).parameters if name not in ("params", "options")]
+            raise TypeError(f"{self._name}: there is no setting {unknown!r}; use {', '.join(known)}")
+        if options.get("differentiable"):
+            raise ValidationError(
+                f"{self._name}: differentiable=True, but a step changes its parameters in place; write the step with "
+                "tensors, as w = w - lr * gradient"
+            )
 
     def check(self, group: dict[str, Any]) -> None:
         """Check the settings of a group."""
+        for name in self._not_negative:
+            number_in_range(self._name, name, group[name], 0)
 
     def _count_step(self, states: list[dict[str, Any]]) -> int:
         """Add 1 to the "step" of all states, and return it."""
@@ -280,9 +282,9 @@ class Optimizer(Dependency):
             state["step"] = step
         return step
 
-    def _check_not_negative(self, group: dict[str, Any], *names: str) -> None:
-        for name in names:
-            number_in_range(self._name, name, group[name], 0)
+    def _first_numbers(self, group: dict[str, Any]) -> list[float]:
+        """The numbers with which every formula starts: rate, weight decay, sign."""
+        return [group["lr"], group["weight_decay"], -1.0 if group["maximize"] else 1.0]
 
     def numbers(self, group: dict[str, Any], states: list[dict[str, Any]]) -> list[float]:
         """Return the numbers that the kernel reads in the next step."""
@@ -326,14 +328,12 @@ class Optimizer(Dependency):
         params = [p for p in self.param_groups[number]["params"] if p.grad is not None]
         memory = [(id(p), id(p.array), p.device) for p in params]
         if number not in self._batches or self._batches[number][0] != memory:
-            self._batches[number] = memory, self._build_batches(params)
+            alike = defaultdict(list)
+            for p in params:
+                alike[p.device, p.dtype, tuple(self.state[p]), self.state[p].get("step")].append(p)
+            batches = [ParamBatch(batch, [self.state[p] for p in batch]) for batch in alike.values()]
+            self._batches[number] = memory, batches
         return self._batches[number][1]
-
-    def _build_batches(self, params: list[Tensor]) -> list[ParamBatch]:
-        batches = defaultdict(list)
-        for p in params:
-            batches[p.device, p.dtype, tuple(self.state[p]), self.state[p].get("step")].append(p)
-        return [ParamBatch(batch, [self.state[p] for p in batch]) for batch in batches.values()]
 
     # ---- saving and resuming
 
@@ -343,13 +343,10 @@ class Optimizer(Dependency):
         The tensors share memory with the optimiser.  Save the dict or copy.deepcopy it before the next step.
         """
         params = [p for group in self.param_groups for p in group["params"]]
-        numbers = {id(p): number for number, p in enumerate(params)}
-        return {
-            "state": {number: dict(self.state[p]) for number, p in enumerate(params) if self.state.get(p)},
-            "param_groups": [
-                {**group, "params": [numbers[id(p)] for p in group["params"]]} for group in self.param_groups
-            ],
-        }
+        number = {id(p): i for i, p in enumerate(params)}
+        state = {i: dict(self.state[p]) for i, p in enumerate(params) if self.state.get(p)}
+        groups = [{**group, "params": [number[id(p)] for p in group["params"]]} for group in self.param_groups]
+        return {"state": state, "param_groups": groups}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Copy a state_dict of this class, or of PyTorch's, with the same number of groups and parameters.

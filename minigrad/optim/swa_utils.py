@@ -24,12 +24,7 @@ def get_swa_avg_fn() -> Average:
 
 
 def get_ema_avg_fn(decay: float = 0.999) -> Average:
-    """Return the function of (average, new, count) of an exponential moving average.
-
-    decay   0 to 1   share of the average that is kept in each step
-
-    Raises   ValidationError   decay is out of its range
-    """
+    """Return the function of an exponential moving average, of which each step keeps the share `decay`, 0 to 1."""
     number_in_range("get_ema_avg_fn", "decay", decay, 0, 1)
     return lambda average, new, count: average * decay + new * (1 - decay)
 
@@ -60,7 +55,6 @@ class AveragedModel(Module):
         self.avg_fn, self.use_buffers = avg_fn or get_swa_avg_fn(), use_buffers
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the averaged model."""
         return self.module(*args, **kwargs)
 
     @no_grad()
@@ -79,13 +73,9 @@ class AveragedModel(Module):
 
 @no_grad()
 def update_bn(loader: Iterable[Any], model: Module, device: Any = None) -> None:
-    """Compute the running statistics of all batch normalisations again, as means over the batches of a loader.
-
-    loader   batches, or tuples whose first element is a batch
-    """
-    layers = [module for module in model.modules() if hasattr(module, "reset_running_stats")]
-    momenta = [layer.momentum for layer in layers]
-    for layer in layers:
+    """Compute the running statistics of all batch normalisations again, as means over the batches of a loader."""
+    momenta = {layer: layer.momentum for layer in model.modules() if hasattr(layer, "reset_running_stats")}
+    for layer in momenta:
         layer.reset_running_stats()
         layer.momentum = None
     was_training = model.training
@@ -93,6 +83,6 @@ def update_bn(loader: Iterable[Any], model: Module, device: Any = None) -> None:
     for batch in loader:
         images = batch[0] if isinstance(batch, list | tuple) else batch
         model(images if device is None else images.to(device))
-    for layer, momentum in zip(layers, momenta, strict=True):
+    for layer, momentum in momenta.items():
         layer.momentum = momentum
     model.train(was_training)

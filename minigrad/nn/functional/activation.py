@@ -1,4 +1,13 @@
-"""Activations: functions of each element, and softmax."""
+"""Activations: functions of each element, and softmax.
+
+inplace=True writes the result to the input, which is returned; a leaf that requires grad is refused.
+
+Sources: A. Maas et al., 2013 (leaky_relu); K. He et al., "Delving deep into rectifiers", 2015 (prelu); B. Xu et al.,
+"Empirical evaluation of rectified activations in convolutional network", 2015 (rrelu); G. Klambauer et al.,
+"Self-normalizing neural networks", 2017 (selu); D. Hendrycks & K. Gimpel, "Gaussian error linear units", 2016 (gelu);
+D. Misra, "Mish", 2019; C. Dugas et al., 2000 (softplus); Y. Dauphin et al., "Language modeling with gated convolutional
+networks", 2016 (glu); E. Jang et al., "Categorical reparameterization with Gumbel-softmax", 2016.
+"""
 
 import warnings
 from math import inf
@@ -24,32 +33,22 @@ __dir__ = __all__.copy
 SELU_ALPHA, SELU_SCALE = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946
 
 
-# ---- of each element; inplace=True writes the result to the input, which is returned
+# ---- of each element
 
 
 def relu(input: Tensor, inplace: bool = False) -> Tensor:
     """max(input, 0); the gradient at 0 is 0.
 
-    inplace   whether the result is written to the input, which is returned
-
-    Raises   GraphError   inplace, and the input is a leaf that requires grad
     Example
     >>> import minigrad as mg
     >>> relu(mg.tensor([-1.0, 2.0]))
     tensor([0., 2.])
     """
-    return in_place_or_new(inplace, ops.relu, input) if inplace else apply(ops.relu, input)
+    return in_place_or_new(inplace, ops.relu, input)
 
 
 def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
-    """The input where it is positive, negative_slope * input elsewhere.
-
-    Source   A. Maas et al., "Rectifier nonlinearities improve neural network acoustic models", 2013
-    Example
-    >>> import minigrad as mg
-    >>> leaky_relu(mg.tensor([-1.0, 2.0]), 0.1)
-    tensor([-0.1,  2. ])
-    """
+    """The input where it is positive, negative_slope * input elsewhere."""
     return in_place_or_new(inplace, ops.leaky_relu, input, negative_slope=float(negative_slope))
 
 
@@ -58,8 +57,6 @@ def prelu(input: Tensor, weight: Tensor) -> Tensor:
 
     input    (N, C, ...)
     weight   (C), or one number for all channels
-
-    Source   K. He et al., "Delving deep into rectifiers", 2015
     """
     expect_tensors("prelu", input, weight)
     channels = input.shape[1] if input.ndim > 1 else 1
@@ -72,10 +69,7 @@ def prelu(input: Tensor, weight: Tensor) -> Tensor:
 def rrelu(
     input: Tensor, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False, inplace: bool = False
 ) -> Tensor:
-    """leaky_relu with slopes drawn between lower and upper for each element; with their mean if not training.
-
-    Source   B. Xu et al., "Empirical evaluation of rectified activations in convolutional network", 2015
-    """
+    """leaky_relu with slopes drawn between lower and upper for each element; with their mean if not training."""
     expect_tensors("rrelu", input)
     number_in_range("rrelu", "upper", upper, lower)
     if not training:
@@ -134,10 +128,7 @@ def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
 
 
 def selu(input: Tensor, inplace: bool = False) -> Tensor:
-    """1.0507 * elu(input, 1.6733): it leaves a mean of 0 and a variance of 1 as they are.
-
-    Source   G. Klambauer et al., "Self-normalizing neural networks", 2017
-    """
+    """1.0507 * elu(input, 1.6733): it leaves a mean of 0 and a variance of 1 as they are."""
     return in_place_or_new(inplace, ops.elu, input, alpha=SELU_ALPHA, scale=SELU_SCALE, steepness=1.0)
 
 
@@ -145,12 +136,6 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
     """The input times the normal distribution function of the input.
 
     approximate   'none', or 'tanh' for an approximation by the hyperbolic tangent
-
-    Source   D. Hendrycks & K. Gimpel, "Gaussian error linear units", 2016
-    Example
-    >>> import minigrad as mg
-    >>> gelu(mg.tensor([-1.0, 1.0]))
-    tensor([-0.1587,  0.8413])
     """
     if approximate not in ("none", "tanh"):
         raise ValidationError(f"gelu: approximate is {approximate!r}; use 'none' or 'tanh'")
@@ -163,18 +148,12 @@ def silu(input: Tensor, inplace: bool = False) -> Tensor:
 
 
 def mish(input: Tensor, inplace: bool = False) -> Tensor:
-    """input * tanh(softplus(input)).
-
-    Source   D. Misra, "Mish: a self regularized non-monotonic activation function", 2019
-    """
+    """input * tanh(softplus(input))."""
     return composed("mish", inplace, input, lambda x: x * softplus(x).tanh())
 
 
 def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
-    """log(1 + e**(beta * input)) / beta, a smooth relu; the input itself where beta * input is above the threshold.
-
-    Source   C. Dugas et al., "Incorporating second-order functional knowledge for better option pricing", 2000
-    """
+    """log(1 + e**(beta * input)) / beta, a smooth relu; the input itself where beta * input is above the threshold."""
     return apply(ops.softplus, input, beta=float(beta), threshold=float(threshold))
 
 
@@ -197,10 +176,7 @@ def tanhshrink(input: Tensor) -> Tensor:
 
 
 def glu(input: Tensor, dim: int = -1) -> Tensor:
-    """The first half of an axis of even size times sigmoid of the second half.
-
-    Source   Y. Dauphin et al., "Language modeling with gated convolutional networks", 2016
-    """
+    """The first half of an axis of even size times sigmoid of the second half."""
     expect_tensors("glu", input)
     axis = existing_axis(dim, input.ndim, "glu")
     if input.shape[axis] % 2:
@@ -248,8 +224,6 @@ def gumbel_softmax(logits: Tensor, tau: float = 1, hard: bool = False, eps: floa
 
     hard   whether the result is one-hot; the gradient is still that of the soft choice
     eps    without effect, as in PyTorch
-
-    Source   E. Jang et al., "Categorical reparameterization with Gumbel-softmax", 2016
     """
     expect_tensors("gumbel_softmax", logits)
     soft = ((logits - zeros_like(logits).exponential_().log()) / tau).softmax(dim)
@@ -261,8 +235,6 @@ def gumbel_softmax(logits: Tensor, tau: float = 1, hard: bool = False, eps: floa
 
 
 def _in_place(function: Any) -> Any:
-    """The function that changes its input."""
-
     def change(input: Tensor, *settings: Any, **named: Any) -> Tensor:
         return function(input, *settings, **named, inplace=True)
 

@@ -1,6 +1,14 @@
-"""Losses, and distances between vectors."""
+"""Losses, and distances between vectors.
 
-from math import inf, log, pi
+`reduction` is 'mean', 'sum' or 'none'.  Input and target have one shape, if nothing else is said: broadcasting would
+average over unrelated pairs.
+
+Sources: P. Huber, "Robust estimation of a location parameter", 1964 (huber_loss); D. Nix & A. Weigend, "Estimating the
+mean and variance of the target probability distribution", 1994 (gaussian_nll_loss); F. Schroff et al., "FaceNet", 2015
+(triplet_margin_loss), with swap by V. Balntas et al., 2016; C. Szegedy et al., 2016, section 7 (label smoothing).
+"""
+
+from math import log, pi
 
 from ... import ops
 from ...checks import number_in_range
@@ -21,18 +29,25 @@ __all__ = [
 __dir__ = __all__.copy
 
 
-def _check(where: str, reduction: str, *tensors: Tensor, same_shape: bool = False, same_ndim: bool = False) -> None:
+def _check(where: str, reduction: str, *tensors: Tensor) -> None:
     expect_tensors(where, *tensors)
     check_reduction(reduction, where)
-    if same_shape and tensors[0].shape != tensors[1].shape:
+
+
+def _check_pair(where: str, reduction: str, x: Tensor, target: Tensor) -> None:
+    _check(where, reduction, x, target)
+    if x.shape != target.shape:
         raise ShapeError(
-            f"{where}: x is {tensors[0].shape}, target {tensors[1].shape}; make the shapes equal, because broadcasting "
-            "would average over unrelated pairs"
+            f"{where}: x is {x.shape}, target {target.shape}; make the shapes equal, because broadcasting would "
+            "average over unrelated pairs"
         )
-    if same_ndim and len({x.ndim for x in tensors}) > 1:
-        raise ShapeError(
-            f"{where}: tensors of shapes {', '.join(str(x.shape) for x in tensors)}; give equally many axes"
-        )
+
+
+def _check_axes(where: str, reduction: str, *tensors: Tensor) -> None:
+    _check(where, reduction, *tensors)
+    if len({x.ndim for x in tensors}) > 1:
+        shapes = ", ".join(str(x.shape) for x in tensors)
+        raise ShapeError(f"{where}: tensors of shapes {shapes}; give equally many axes")
 
 
 def _reduced(losses: Tensor, reduction: str, weight: Tensor | None = None) -> Tensor:
@@ -46,13 +61,9 @@ def _reduced(losses: Tensor, reduction: str, weight: Tensor | None = None) -> Te
 
 
 def cross_entropy(
-    input: Tensor,
-    target: Tensor,
-    weight: Tensor | None = None,
-    ignore_index: int = -100,
-    reduction: str = "mean",
+    input: Tensor, target: Tensor, weight: Tensor | None = None, ignore_index: int = -100, reduction: str = "mean",
     label_smoothing: float = 0.0,
-) -> Tensor:
+) -> Tensor:  # fmt: skip
     """Mean negative log-likelihood of the true classes under softmax(input).
 
     input            (N, K), (N, K, ...) or (K)  logits
@@ -65,7 +76,6 @@ def cross_entropy(
     Raises   ShapeError        input and target do not fit
              ValidationError   a class out of range, or a setting
              GraphError        weight requires grad
-    Source   label smoothing: Szegedy et al. 2016, section 7
     Example
     >>> import minigrad as mg
     >>> cross_entropy(mg.zeros(1, 10), mg.tensor([3]))
@@ -96,16 +106,7 @@ def _of_probabilities(input: Tensor, target: Tensor, weight: Tensor | None, smoo
 def nll_loss(
     input: Tensor, target: Tensor, weight: Tensor | None = None, ignore_index: int = -100, reduction: str = "mean"
 ) -> Tensor:
-    """Mean negative log-likelihood of the true classes; applied to log_softmax(x) it is cross_entropy(x).
-
-    input    (N, K), (N, K, ...) or (K)   logarithms of probabilities
-    others   as cross_entropy
-
-    Example
-    >>> import minigrad as mg
-    >>> nll_loss(mg.tensor([[-1.0, -2.0]]), mg.tensor([1]))
-    tensor(2.)
-    """
+    """cross_entropy of logarithms of probabilities: applied to log_softmax(x), it is cross_entropy(x)."""
     _check("nll_loss", reduction, input, target)
     _check_weight(weight, "nll_loss")
     return _of_classes(ops.nll, input, target, weight, {"ignore": ignore_index, "reduction": reduction})
@@ -127,13 +128,9 @@ def _check_weight(weight: Tensor | None, where: str) -> None:
 
 
 def multi_margin_loss(
-    input: Tensor,
-    target: Tensor,
-    p: int = 1,
-    margin: float = 1.0,
-    weight: Tensor | None = None,
+    input: Tensor, target: Tensor, p: int = 1, margin: float = 1.0, weight: Tensor | None = None,
     reduction: str = "mean",
-) -> Tensor:
+) -> Tensor:  # fmt: skip
     """The sum over other classes of max(0, margin - the score of the true class + theirs)**p, divided by their number.
 
     input, target   (N, K) scores and (N) classes, or (K) and ()
@@ -159,18 +156,13 @@ def binary_cross_entropy(
 ) -> Tensor:
     """Mean of -target * log(input) - (1 - target) * log(1 - input), with logarithms of at least -100.
 
-    input, target   of the same shape, 0 to 1
+    input, target   0 to 1
     weight          factors of the losses, or None
 
     binary_cross_entropy_with_logits(x, target) is more accurate than binary_cross_entropy(x.sigmoid(), target).
-    Raises   ShapeError        the shapes differ
-             ValidationError   the input holds numbers outside 0 to 1
-    Example
-    >>> import minigrad as mg
-    >>> binary_cross_entropy(mg.tensor([0.5, 0.5]), mg.tensor([1.0, 0.0]))
-    tensor(0.6931)
+    Raises   ValidationError   the input holds numbers outside 0 to 1
     """
-    _check("binary_cross_entropy", reduction, input, target, same_shape=True)
+    _check_pair("binary_cross_entropy", reduction, input, target)
     advice = "the input is not from 0 to 1; give probabilities, or logits to binary_cross_entropy_with_logits"
     _refuse(input.clip(0, 1) != input, f"binary_cross_entropy: {advice}")
     return _reduced(apply(ops.bce, input, target), reduction, weight)
@@ -182,25 +174,21 @@ def _refuse(wrong: Tensor, message: str) -> None:
 
 
 def binary_cross_entropy_with_logits(
-    input: Tensor,
-    target: Tensor,
-    weight: Tensor | None = None,
-    reduction: str = "mean",
+    input: Tensor, target: Tensor, weight: Tensor | None = None, reduction: str = "mean",
     pos_weight: Tensor | None = None,
-) -> Tensor:
+) -> Tensor:  # fmt: skip
     """Binary cross-entropy of sigmoid(input), without overflow.
 
-    input, target   of the same shape: logits, and probabilities from 0 to 1
-    weight          factors of the losses, or None
-    pos_weight      factors of the targets' part, one for each class, or None
+    target       0 to 1
+    weight       factors of the losses, or None
+    pos_weight   factors of the targets' part, one for each class, or None
 
-    Raises   ShapeError   the shapes differ
     Example
     >>> import minigrad as mg
     >>> binary_cross_entropy_with_logits(mg.tensor([0.0, 100.0]), mg.tensor([1.0, 0.0]), reduction="none")
     tensor([  0.6931, 100.    ])
     """
-    _check("binary_cross_entropy_with_logits", reduction, input, target, same_shape=True)
+    _check_pair("binary_cross_entropy_with_logits", reduction, input, target)
     if pos_weight is None:
         losses = apply(ops.bce_logits, input, target)
     else:
@@ -212,22 +200,22 @@ def multilabel_soft_margin_loss(
     input: Tensor, target: Tensor, weight: Tensor | None = None, reduction: str = "mean"
 ) -> Tensor:
     """binary_cross_entropy_with_logits, averaged over the classes of the last axis first."""
-    _check("multilabel_soft_margin_loss", reduction, input, target, same_shape=True)
+    _check_pair("multilabel_soft_margin_loss", reduction, input, target)
     return _reduced(binary_cross_entropy_with_logits(input, target, weight, "none").mean(-1), reduction)
 
 
 def soft_margin_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
     """Mean of log(1 + e**(-target * input)), with targets of 1 or -1."""
-    _check("soft_margin_loss", reduction, input, target, same_shape=True)
+    _check_pair("soft_margin_loss", reduction, input, target)
     return _reduced(-logsigmoid(input * target), reduction)
 
 
 def kl_div(input: Tensor, target: Tensor, reduction: str = "mean", log_target: bool = False) -> Tensor:
     """The Kullback-Leibler divergence: target * (log(target) - input), 0 where the target is 0.
 
-    input       logarithms of probabilities
+    input       logarithms of probabilities; of any shape that broadcasts with the target's
     target      probabilities, or their logarithms if log_target
-    reduction   'batchmean' (the sum divided by the size of the first axis), 'mean', 'sum' or 'none'
+    reduction   also 'batchmean', the sum divided by the size of the first axis
     """
     expect_tensors("kl_div", input, target)
     check_reduction(reduction, "kl_div", ("batchmean", *REDUCTIONS))
@@ -237,20 +225,16 @@ def kl_div(input: Tensor, target: Tensor, reduction: str = "mean", log_target: b
 
 
 def poisson_nll_loss(
-    input: Tensor,
-    target: Tensor,
-    log_input: bool = True,
-    full: bool = False,
-    eps: float = 1e-8,
+    input: Tensor, target: Tensor, log_input: bool = True, full: bool = False, eps: float = 1e-8,
     reduction: str = "mean",
-) -> Tensor:
+) -> Tensor:  # fmt: skip
     """Mean negative log-likelihood of counts under a Poisson distribution, without log(target!).
 
-    input       the logarithm of the expected count; the count itself if not log_input
-    full        whether log(target!) is added, by Stirling's formula, for targets above 1
-    eps         added to the input before its logarithm
+    input   the logarithm of the expected count; the count itself if not log_input
+    full    whether log(target!) is added, by Stirling's formula, for targets above 1
+    eps     added to the input before its logarithm
     """
-    _check("poisson_nll_loss", reduction, input, target, same_shape=True)
+    _check_pair("poisson_nll_loss", reduction, input, target)
     losses = input.exp() - target * input if log_input else input - target * (input + eps).log()
     if full:
         count = where(target > 1, target, 1.0)
@@ -265,8 +249,6 @@ def gaussian_nll_loss(
 
     var    as the input, or with a last axis that is missing or of size 1, or one number
     full   whether log(2 pi) / 2 is added
-
-    Source   D. Nix & A. Weigend, "Estimating the mean and variance of the target probability distribution", 1994
     """
     _check("gaussian_nll_loss", reduction, input, target)
     var = var if isinstance(var, Tensor) else ones_like(input) * var
@@ -285,35 +267,32 @@ def _at_least(x: Tensor, least: float) -> Tensor:
     return x + where(x < least, least - x, 0.0).detach()
 
 
+# ---- of numbers
+
+
 def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
     """Mean squared error.
 
-    input, target   of the same shape
-    reduction       'mean', 'sum' or 'none'
-
-    Raises   ShapeError   the shapes differ
+    Raises   ShapeError   the shapes of input and target differ
     Example
     >>> import minigrad as mg
     >>> mse_loss(mg.tensor([1.0, 3.0]), mg.tensor([1.0, 1.0]))
     tensor(2.)
     """
-    _check("mse_loss", reduction, input, target, same_shape=True)
+    _check_pair("mse_loss", reduction, input, target)
     difference = input - target
     return _reduced(difference * difference, reduction)
 
 
 def l1_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
-    """Mean absolute error; shapes as mse_loss."""
-    _check("l1_loss", reduction, input, target, same_shape=True)
+    """Mean absolute error."""
+    _check_pair("l1_loss", reduction, input, target)
     return _reduced((input - target).abs(), reduction)
 
 
 def huber_loss(input: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0) -> Tensor:
-    """Mean of d**2 / 2 for differences d up to delta, of delta * (|d| - delta / 2) beyond; shapes as mse_loss.
-
-    Source   P. Huber, "Robust estimation of a location parameter", 1964
-    """
-    _check("huber_loss", reduction, input, target, same_shape=True)
+    """Mean of d**2 / 2 for differences d up to delta, of delta * (|d| - delta / 2) beyond."""
+    _check_pair("huber_loss", reduction, input, target)
     if not delta > 0:
         raise ValidationError(f"huber_loss: delta is {delta!r}; use a number above 0")
     d = input - target
@@ -323,7 +302,7 @@ def huber_loss(input: Tensor, target: Tensor, reduction: str = "mean", delta: fl
 
 def smooth_l1_loss(input: Tensor, target: Tensor, reduction: str = "mean", beta: float = 1.0) -> Tensor:
     """huber_loss with delta=beta, divided by beta; l1_loss if beta is 0."""
-    _check("smooth_l1_loss", reduction, input, target, same_shape=True)
+    _check_pair("smooth_l1_loss", reduction, input, target)
     number_in_range("smooth_l1_loss", "beta", beta, 0)
     return huber_loss(input, target, reduction, beta) / beta if beta else l1_loss(input, target, reduction)
 
@@ -344,16 +323,9 @@ def normalize(input: Tensor, p: float = 2.0, dim: int | tuple[int, ...] = 1, eps
 
 
 def _norm(x: Tensor, p: float, dim: int | tuple[int, ...], keepdim: bool) -> Tensor:
-    """The p-norm along `dim`; its gradient at 0 is 0."""
-    if p == 2:
-        return apply(ops.deviation, (x * x).sum(dim, keepdim))
     if not p > 0:
         raise ValidationError(f"norm: p is {p!r}; use a number above 0, or inf")
-    size = x.abs()
-    if p in (1, inf):
-        return size.sum(dim, keepdim) if p == 1 else size.amax(dim, keepdim)
-    total = (where(x == 0, 1.0, size) ** p * (x != 0)).sum(dim, keepdim)
-    return where(total == 0, 0.0, where(total == 0, 1.0, total) ** (1 / p))
+    return x.norm(p, dim, keepdim)
 
 
 def pairwise_distance(x1: Tensor, x2: Tensor, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False) -> Tensor:
@@ -367,7 +339,7 @@ def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -
     expect_tensors("cosine_similarity", x1, x2)
     shape = broadcast("cosine_similarity", x1.shape, x2.shape)
     axis = axis_number(dim, len(shape), "cosine_similarity")
-    first, second = (x / _at_least(_norm(x, 2, axis, True), eps) for x in (x1.expand(shape), x2.expand(shape)))
+    first, second = (x / _at_least(x.norm(2, axis, True), eps) for x in (x1.expand(shape), x2.expand(shape)))
     return (first * second).sum(axis)
 
 
@@ -378,14 +350,14 @@ def cosine_embedding_loss(
     expect_tensors("cosine_embedding_loss", input1, input2)
     squares = [(x * x).sum(-1) + 1e-12 for x in (input1, input2)]
     cosine = (input1 * input2).sum(-1) / (squares[0] * squares[1]).sqrt()
-    _check("cosine_embedding_loss", reduction, cosine, target, same_shape=True)
+    _check_pair("cosine_embedding_loss", reduction, cosine, target)
     losses = where(target == 1, 1 - cosine, 0.0) + where(target == -1, (cosine - margin).clip(min=0), 0.0)
     return _reduced(losses, reduction)
 
 
 def hinge_embedding_loss(input: Tensor, target: Tensor, margin: float = 1.0, reduction: str = "mean") -> Tensor:
     """The input, a distance, where the target is 1, and max(0, margin - input) where it is -1."""
-    _check("hinge_embedding_loss", reduction, input, target, same_shape=True)
+    _check_pair("hinge_embedding_loss", reduction, input, target)
     losses = where(target == -1, 0.0, input) + where(target == 1, 0.0, (margin - input).clip(min=0))
     return _reduced(losses, reduction)
 
@@ -394,28 +366,20 @@ def margin_ranking_loss(
     input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0.0, reduction: str = "mean"
 ) -> Tensor:
     """Mean of max(0, margin - target * (input1 - input2)); the target 1 asks for a larger input1, -1 for a smaller."""
-    _check("margin_ranking_loss", reduction, input1, input2, target, same_ndim=True)
+    _check_axes("margin_ranking_loss", reduction, input1, input2, target)
     return _reduced((margin - target * (input1 - input2)).clip(min=0), reduction)
 
 
 def triplet_margin_loss(
-    anchor: Tensor,
-    positive: Tensor,
-    negative: Tensor,
-    margin: float = 1.0,
-    p: float = 2.0,
-    eps: float = 1e-6,
-    swap: bool = False,
-    reduction: str = "mean",
-) -> Tensor:
+    anchor: Tensor, positive: Tensor, negative: Tensor, margin: float = 1.0, p: float = 2.0, eps: float = 1e-6,
+    swap: bool = False, reduction: str = "mean",
+) -> Tensor:  # fmt: skip
     """Mean of max(0, margin + distance to the positive - distance to the negative), distances by pairwise_distance.
 
     anchor, positive, negative   (N, D) or (D)
     swap                         whether the negative's distance to the positive counts where it is smaller
-
-    Source   F. Schroff et al., "FaceNet", 2015; swap: V. Balntas et al., 2016
     """
-    _check("triplet_margin_loss", reduction, anchor, positive, negative, same_ndim=True)
+    _check_axes("triplet_margin_loss", reduction, anchor, positive, negative)
     near, far = pairwise_distance(anchor, positive, p, eps), pairwise_distance(anchor, negative, p, eps)
     far = far.minimum(pairwise_distance(positive, negative, p, eps)) if swap else far
     return _reduced((margin + near - far).clip(min=0), reduction)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ...checks import type_with_article
-from ...errors import DtypeError, StateError
+from ...errors import DtypeError, StateError, ValidationError
 from ...runtime.threads import local
 from ..optimizer import Optimizer
 
@@ -51,7 +51,6 @@ class LRScheduler:
         self._first_step()
 
     def _first_step(self) -> None:
-        """Set the first rate."""
         self._is_initial = True
         try:
             self.step()
@@ -74,9 +73,6 @@ class LRScheduler:
         """Set the next learning rate.  Call it after the optimiser's step.
 
         epoch   a value of t to jump to, for old scripts; the rate follows the closed formula
-
-        Raises   StateError   a group was added to the optimiser after the schedule, which needs its base rate
-                 GraphError   mg.graph is recording
         """
         local.observer.refuse("a step of a schedule", "call it after the recorded function")
         before = self.last_epoch
@@ -116,6 +112,16 @@ class LRScheduler:
                 f"{type(self).__name__}: optimizer is {type_with_article(optimizer)}; give an Optimizer, "
                 "as SGD(model.parameters(), lr=0.1)"
             )
+
+    def _one_per_group(self, name: str, value: Any, groups: list[dict[str, Any]]) -> list[float]:
+        """Return a setting as a list with one number for each group."""
+        values = list(value) if isinstance(value, list | tuple) else [value] * len(groups)
+        if len(values) != len(groups):
+            raise ValidationError(
+                f"{type(self).__name__}: {name} has {len(values)} numbers, but the optimiser has {len(groups)} "
+                "parameter groups; give one number for each, or one for all"
+            )
+        return values
 
     def state_dict(self) -> dict[str, Any]:
         """Return the whole state except the optimiser, as plain numbers, strings, lists and dicts."""

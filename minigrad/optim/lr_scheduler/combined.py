@@ -26,9 +26,8 @@ class _Combined(LRScheduler):
             raise ValidationError(f"{where}: there are 0 schedules; give at least one")
         for number, scheduler in enumerate(schedulers):
             if isinstance(scheduler, ReduceLROnPlateau):
-                raise ValidationError(
-                    f"{where}: schedule {number} is ReduceLROnPlateau, whose step needs the loss; step it by itself"
-                )
+                advice = "whose step needs the loss; step it by itself"
+                raise ValidationError(f"{where}: schedule {number} is ReduceLROnPlateau, {advice}")
             if scheduler.optimizer is not optimizer:
                 raise ValidationError(f"{where}: schedule {number} belongs to another optimiser; make all for one")
         self.optimizer, self._schedulers = optimizer, list(schedulers)
@@ -48,7 +47,6 @@ class SequentialLR(_Combined):
     schedulers   schedules of this optimiser
     milestones   rising steps, one fewer than schedules
 
-    Raises   ValidationError   the numbers do not fit, or a schedule belongs to another optimiser
     Example
     >>> import minigrad as mg
     >>> optimizer = mg.optim.SGD([mg.tensor([1.0])], lr=1.0)
@@ -78,10 +76,6 @@ class SequentialLR(_Combined):
         self._last_lr = first.get_last_lr()
 
     def step(self, epoch: int | None = None) -> None:
-        """Set the next learning rate.
-
-        Raises   ValidationError   an epoch is given
-        """
         if epoch is not None:
             raise ValidationError(f"SequentialLR: step got epoch={epoch}; it only goes forward, leave epoch out")
         self.last_epoch += 1
@@ -100,16 +94,7 @@ def _take_back_first_step(scheduler: LRScheduler) -> None:
 
 
 class ChainedScheduler(_Combined):
-    """Step several schedules of one optimiser together, so that their factors multiply.
-
-    Example
-    >>> import minigrad as mg
-    >>> optimizer = mg.optim.SGD([mg.tensor([1.0])], lr=1.0)
-    >>> from minigrad.optim.lr_scheduler import ExponentialLR, StepLR
-    >>> scheduler = ChainedScheduler([ExponentialLR(optimizer, gamma=0.5), StepLR(optimizer, 2, gamma=0.1)])
-    >>> [round(scheduler.step() or scheduler.get_last_lr()[0], 6) for _ in range(3)]
-    [0.5, 0.025, 0.0125]
-    """
+    """Step several schedules of one optimiser together, so that their factors multiply."""
 
     def __init__(self, schedulers: Sequence[LRScheduler], optimizer: Optimizer | None = None):
         given = optimizer or (schedulers[0].optimizer if schedulers else None)
@@ -118,7 +103,6 @@ class ChainedScheduler(_Combined):
         self._last_lr = [group["lr"] for group in self.optimizer.param_groups]
 
     def step(self, epoch: int | None = None) -> None:
-        """Step all schedules."""
         for scheduler in self._schedulers:
             scheduler.step() if epoch is None else scheduler.step(epoch)
         self._last_lr = [group["lr"] for group in self.optimizer.param_groups]
@@ -137,7 +121,6 @@ class ReduceLROnPlateau(LRScheduler):
     eps             0 or more   smaller changes of the rate are left out
 
     Call step(loss) with a number or a tensor of one element, after each epoch.
-    Raises   ValidationError   a setting is out of its range
     Example
     >>> import minigrad as mg
     >>> scheduler = ReduceLROnPlateau(mg.optim.SGD([mg.tensor([1.0])], lr=1.0), factor=0.5, patience=1)
@@ -146,17 +129,9 @@ class ReduceLROnPlateau(LRScheduler):
     """
 
     def __init__(
-        self,
-        optimizer: Optimizer,
-        mode: str = "min",
-        factor: float = 0.1,
-        patience: int = 10,
-        threshold: float = 1e-4,
-        threshold_mode: str = "rel",
-        cooldown: int = 0,
-        min_lr: float | list[float] = 0,
-        eps: float = 1e-8,
-    ):
+        self, optimizer: Optimizer, mode: str = "min", factor: float = 0.1, patience: int = 10, threshold: float = 1e-4,
+        threshold_mode: str = "rel", cooldown: int = 0, min_lr: float | list[float] = 0, eps: float = 1e-8,
+    ):  # fmt: skip
         where = "ReduceLROnPlateau"
         self._check_optimizer(optimizer)
         if mode not in ("min", "max"):
@@ -167,12 +142,7 @@ class ReduceLROnPlateau(LRScheduler):
             raise ValidationError(f"{where}: factor is {factor!r}; use a number from 0 to below 1")
         number_in_range(where, "threshold", threshold, 0)
         groups = optimizer.param_groups
-        self.min_lrs = list(min_lr) if isinstance(min_lr, list | tuple) else [min_lr] * len(groups)
-        if len(self.min_lrs) != len(groups):
-            raise ValidationError(
-                f"{where}: min_lr has {len(self.min_lrs)} numbers, but the optimiser has {len(groups)} parameter "
-                "groups; give one number for each, or one for all"
-            )
+        self.min_lrs = self._one_per_group("min_lr", min_lr, groups)
         self.optimizer, self.mode, self.factor = optimizer, mode, factor
         self.patience = whole_number(where, "patience", patience, least=0)
         self.cooldown = whole_number(where, "cooldown", cooldown, least=0)
@@ -181,10 +151,7 @@ class ReduceLROnPlateau(LRScheduler):
         self.best, self.num_bad_epochs, self.cooldown_counter = math.inf if mode == "min" else -math.inf, 0, 0
 
     def step(self, metrics: Any, epoch: int | None = None) -> None:  # type: ignore[override]
-        """Read the number of this epoch, and lower the rate if it is time.
-
-        metrics   a number, or a tensor with one element
-        """
+        """Read the number of this epoch, and lower the rate if it is time."""
         current = float(metrics)
         self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
         if self._is_better(current):

@@ -19,7 +19,6 @@ class CosineAnnealingLR(LRScheduler):
     T_max     1 or more   steps from the base rate to eta_min; afterwards the rate rises again
     eta_min   a number    the lowest rate
 
-    Raises   ValidationError   T_max is below 1
     Source   Loshchilov & Hutter 2017, equation 5, without restarts
     Example
     >>> import minigrad as mg
@@ -60,13 +59,7 @@ class CosineAnnealingWarmRestarts(LRScheduler):
     eta_min   a number    the lowest rate
 
     step() takes t itself too, in fractions of an epoch: scheduler.step(epoch + batch / batches).
-    Raises   ValidationError   a setting is out of its range
     Source   Loshchilov & Hutter 2017, equation 5
-    Example
-    >>> import minigrad as mg
-    >>> scheduler = CosineAnnealingWarmRestarts(mg.optim.SGD([mg.tensor([1.0])], lr=1.0), T_0=2)
-    >>> [round(scheduler.step() or scheduler.get_last_lr()[0], 6) for _ in range(4)]
-    [0.5, 1.0, 0.5, 1.0]
     """
 
     def __init__(self, optimizer: Optimizer, T_0: int, T_mult: int = 1, eta_min: float = 0.0, last_epoch: int = -1):
@@ -76,7 +69,6 @@ class CosineAnnealingWarmRestarts(LRScheduler):
         super().__init__(optimizer, last_epoch)
 
     def step(self, epoch: float | None = None) -> None:
-        """Set the next learning rate, or that of t = epoch, 0 or more."""
         t = self.last_epoch + 1 if epoch is None else epoch
         number_in_range("CosineAnnealingWarmRestarts", "epoch", t, 0)
         self.T_cur, self.T_i = t, self.T_0
@@ -91,7 +83,29 @@ class CosineAnnealingWarmRestarts(LRScheduler):
         return [self.eta_min + (base - self.eta_min) * height for base in self.base_lrs]
 
 
-class OneCycleLR(LRScheduler):
+class _Cycle(LRScheduler):
+    """A schedule that may lower momentum, or Adam's first beta, while the rate rises."""
+
+    cycle_momentum: bool
+    _momenta: Callable[[], list[float]]  # of all groups at t
+
+    def _check_momentum(self, groups: list[dict[str, Any]]) -> None:
+        if self.cycle_momentum and not all("betas" in group or "momentum" in group for group in groups):
+            where = type(self).__name__
+            raise ValidationError(f"{where}: the optimiser has neither momentum nor betas; use cycle_momentum=False")
+
+    def step(self, epoch: int | None = None) -> None:
+        super().step(epoch)
+        if not self.cycle_momentum:
+            return
+        for group, momentum in zip(self.optimizer.param_groups, self._momenta(), strict=True):
+            if "betas" in group:
+                group["betas"] = (momentum, *group["betas"][1:])
+            else:
+                group["momentum"] = momentum
+
+
+class OneCycleLR(_Cycle):
     """Raise the rate to max_lr and then lower it, while momentum changes the other way.  Call step() after every batch.
 
     max_lr                  above 0, or one for each group
@@ -109,7 +123,7 @@ class OneCycleLR(LRScheduler):
     The parameter groups, and therefore the optimiser's state_dict, keep the end points as "initial_lr", "max_lr",
     "min_lr", "base_momentum" and "max_momentum".
 
-    Raises   ValidationError   a setting is out of its range, or step() is called after the last step
+    Raises   ValidationError   a setting is out of its range, or step() is called more than total_steps times
              StateError        a group was added to the optimiser after the schedule was made
     Source   Smith & Topin 2018, section 3
     Example
@@ -121,51 +135,32 @@ class OneCycleLR(LRScheduler):
     """
 
     def __init__(
-        self,
-        optimizer: Optimizer,
-        max_lr: float | list[float],
-        total_steps: int | None = None,
-        epochs: int | None = None,
-        steps_per_epoch: int | None = None,
-        pct_start: float = 0.3,
-        anneal_strategy: str = "cos",
-        cycle_momentum: bool = True,
-        base_momentum: float | list[float] = 0.85,
-        max_momentum: float | list[float] = 0.95,
-        div_factor: float = 25.0,
-        final_div_factor: float = 1e4,
-        three_phase: bool = False,
-        last_epoch: int = -1,
-    ):
+        self, optimizer: Optimizer, max_lr: float | list[float], total_steps: int | None = None,
+        epochs: int | None = None, steps_per_epoch: int | None = None, pct_start: float = 0.3,
+        anneal_strategy: str = "cos", cycle_momentum: bool = True, base_momentum: float | list[float] = 0.85,
+        max_momentum: float | list[float] = 0.95, div_factor: float = 25.0, final_div_factor: float = 1e4,
+        three_phase: bool = False, last_epoch: int = -1,
+    ):  # fmt: skip
         self._check_optimizer(optimizer)
         groups = optimizer.param_groups
         self.total_steps = _count_steps(total_steps, epochs, steps_per_epoch)
         self.pct_start, self.anneal_strategy, self.cycle_momentum = pct_start, anneal_strategy, cycle_momentum
         self.three_phase = three_phase
-        self._check_settings(groups)
-        ends = {"max_lr": _one_per_group("max_lr", max_lr, groups)}
-        if cycle_momentum:
-            ends["base_momentum"] = _one_per_group("base_momentum", base_momentum, groups)
-            ends["max_momentum"] = _one_per_group("max_momentum", max_momentum, groups)
+        number_in_range("OneCycleLR", "pct_start", pct_start, 0, 1)
+        if anneal_strategy not in ANNEAL:
+            raise ValidationError(f"OneCycleLR: anneal_strategy is {anneal_strategy!r}; use 'cos' or 'linear'")
+        self._check_momentum(groups)
+        ends = {"max_lr": max_lr}
+        ends |= {"base_momentum": base_momentum, "max_momentum": max_momentum} if cycle_momentum else {}
+        per_group = {name: self._one_per_group(name, value, groups) for name, value in ends.items()}
         if last_epoch == -1:
             for number, group in enumerate(groups):
-                group.update({name: values[number] for name, values in ends.items()})
+                group.update({name: values[number] for name, values in per_group.items()})
                 group["initial_lr"] = group["max_lr"] / div_factor
                 group["min_lr"] = group["initial_lr"] / final_div_factor
         super().__init__(optimizer, last_epoch)
 
-    def _check_settings(self, groups: list[dict[str, Any]]) -> None:
-        number_in_range("OneCycleLR", "pct_start", self.pct_start, 0, 1)
-        if self.anneal_strategy not in ANNEAL:
-            raise ValidationError(f"OneCycleLR: anneal_strategy is {self.anneal_strategy!r}; use 'cos' or 'linear'")
-        if self.cycle_momentum and not all("betas" in group or "momentum" in group for group in groups):
-            raise ValidationError("OneCycleLR: the optimiser has neither momentum nor betas; use cycle_momentum=False")
-
     def get_lr(self) -> list[float]:
-        """Return the learning rate of every group at t = last_epoch.
-
-        Raises   ValidationError   t is above total_steps
-        """
         if self.last_epoch > self.total_steps:
             raise ValidationError(
                 f"OneCycleLR: step {self.last_epoch} of {self.total_steps}; "
@@ -173,23 +168,8 @@ class OneCycleLR(LRScheduler):
             )
         return self._interpolate("initial_lr", "max_lr", "min_lr")
 
-    def step(self, epoch: int | None = None) -> None:
-        """Set the next learning rate and momentum.  Call it after the optimiser's step.
-
-        epoch   a value of t to jump to, for old scripts
-
-        Raises   ValidationError   it is called more than total_steps times
-                 StateError        a group was added to the optimiser after the schedule was made
-        """
-        super().step(epoch)
-        if not self.cycle_momentum:
-            return
-        momenta = self._interpolate("max_momentum", "base_momentum", "max_momentum")
-        for group, momentum in zip(self.optimizer.param_groups, momenta, strict=True):
-            if "betas" in group:
-                group["betas"] = (momentum, *group["betas"][1:])
-            else:
-                group["momentum"] = momentum
+    def _momenta(self) -> list[float]:
+        return self._interpolate("max_momentum", "base_momentum", "max_momentum")
 
     def _interpolate(self, first: str, peak: str, last: str) -> list[float]:
         """Return a setting of every group at t, between the end points that the group keeps under these names."""
@@ -214,27 +194,10 @@ class OneCycleLR(LRScheduler):
         return group[name]
 
 
-def _anneal_linear(start: float, end: float, share: float) -> float:
-    return (end - start) * share + start
-
-
-def _anneal_cosine(start: float, end: float, share: float) -> float:
-    return end + (start - end) / 2 * (math.cos(math.pi * share) + 1)
-
-
-ANNEAL = {"cos": _anneal_cosine, "linear": _anneal_linear}
-
-
-def _one_per_group(
-    name: str, value: float | list[float], groups: list[dict[str, Any]], where: str = "OneCycleLR"
-) -> list[float]:
-    values = list(value) if isinstance(value, list | tuple) else [value] * len(groups)
-    if len(values) != len(groups):
-        raise ValidationError(
-            f"{where}: {name} has {len(values)} numbers, but the optimiser has {len(groups)} "
-            "parameter groups; give one number for each, or one for all"
-        )
-    return values
+ANNEAL: dict[str, Callable[[float, float, float], float]] = {
+    "cos": lambda start, end, share: end + (start - end) / 2 * (math.cos(math.pi * share) + 1),
+    "linear": lambda start, end, share: (end - start) * share + start,
+}
 
 
 def _count_steps(total_steps: int | None, epochs: int | None, steps_per_epoch: int | None) -> int:
@@ -245,12 +208,11 @@ def _count_steps(total_steps: int | None, epochs: int | None, steps_per_epoch: i
             f"OneCycleLR: total_steps is None, epochs is {epochs} and steps_per_epoch is {steps_per_epoch}; "
             "give total_steps, or both of the others"
         )
-    return whole_number("OneCycleLR", "epochs", epochs, least=1) * whole_number(
-        "OneCycleLR", "steps_per_epoch", steps_per_epoch, least=1
-    )
+    factors = {"epochs": epochs, "steps_per_epoch": steps_per_epoch}
+    return math.prod(whole_number("OneCycleLR", name, value, least=1) for name, value in factors.items())
 
 
-class CyclicLR(LRScheduler):
+class CyclicLR(_Cycle):
     """Raise the rate linearly from base_lr to max_lr and lower it again, in cycles.  Call step() after every batch.
 
     base_lr, max_lr   0 or more, or one for each group
@@ -261,77 +223,51 @@ class CyclicLR(LRScheduler):
     scale_fn          in place of mode, a function of the cycle's number (1, 2, ...); for scale_mode 'iterations' of t
     cycle_momentum    lower momentum, or Adam's first beta, from max_momentum to base_momentum while the rate rises
 
-    Raises   ValidationError   a setting is out of its range, or the optimiser has neither momentum nor betas
     Source   L. Smith, "Cyclical learning rates for training neural networks", 2017, section 3
-    Example
-    >>> import minigrad as mg
-    >>> optimizer = mg.optim.SGD([mg.tensor([1.0])], lr=1.0)
-    >>> scheduler = CyclicLR(optimizer, 0.0, 1.0, step_size_up=2, cycle_momentum=False)
-    >>> [scheduler.step() or scheduler.get_last_lr()[0] for _ in range(4)]
-    [0.5, 1.0, 0.5, 0.0]
     """
 
     def __init__(
-        self,
-        optimizer: Optimizer,
-        base_lr: float | list[float],
-        max_lr: float | list[float],
-        step_size_up: int = 2000,
-        step_size_down: int | None = None,
-        mode: str = "triangular",
-        gamma: float = 1.0,
-        scale_fn: Callable[[float], float] | None = None,
-        scale_mode: str = "cycle",
-        cycle_momentum: bool = True,
-        base_momentum: float | list[float] = 0.8,
-        max_momentum: float | list[float] = 0.9,
-        last_epoch: int = -1,
-    ):
+        self, optimizer: Optimizer, base_lr: float | list[float], max_lr: float | list[float], step_size_up: int = 2000,
+        step_size_down: int | None = None, mode: str = "triangular", gamma: float = 1.0,
+        scale_fn: Callable[[float], float] | None = None, scale_mode: str = "cycle", cycle_momentum: bool = True,
+        base_momentum: float | list[float] = 0.8, max_momentum: float | list[float] = 0.9, last_epoch: int = -1,
+    ):  # fmt: skip
         self._check_optimizer(optimizer)
         groups = optimizer.param_groups
         if mode not in SCALES and scale_fn is None:
             raise ValidationError(f"CyclicLR: mode is {mode!r}; use {', '.join(map(repr, SCALES))}, or give scale_fn")
         if scale_mode not in ("cycle", "iterations"):
             raise ValidationError(f"CyclicLR: scale_mode is {scale_mode!r}; use 'cycle' or 'iterations'")
-        if cycle_momentum and not all("betas" in group or "momentum" in group for group in groups):
-            raise ValidationError("CyclicLR: the optimiser has neither momentum nor betas; use cycle_momentum=False")
+        self.cycle_momentum = cycle_momentum
+        self._check_momentum(groups)
         self.up = whole_number("CyclicLR", "step_size_up", step_size_up, least=1)
         self.down = self.up if step_size_down is None else whole_number("CyclicLR", "step_size_down", step_size_down, 1)
         self.mode, self.gamma, self.scale_fn = mode, gamma, scale_fn
         self.by_cycle = scale_mode == "cycle" if scale_fn else mode != "exp_range"
-        self.max_lrs, self.cycle_momentum = _one_per_group("max_lr", max_lr, groups, "CyclicLR"), cycle_momentum
-        self.momenta = [
-            _one_per_group(name, values, groups, "CyclicLR")
-            for name, values in (("base_momentum", base_momentum), ("max_momentum", max_momentum))
-        ]
+        self.max_lrs = self._one_per_group("max_lr", max_lr, groups)
+        self.base_momenta = self._one_per_group("base_momentum", base_momentum, groups)
+        self.max_momenta = self._one_per_group("max_momentum", max_momentum, groups)
         if last_epoch == -1:
-            for group, rate in zip(groups, _one_per_group("base_lr", base_lr, groups, "CyclicLR"), strict=True):
+            for group, rate in zip(groups, self._one_per_group("base_lr", base_lr, groups), strict=True):
                 group["lr"] = group["initial_lr"] = rate
         super().__init__(optimizer, last_epoch)
 
     def get_lr(self) -> list[float]:
         self._current_rates()  # for its warning
-        share, scale = self._height()
-        return [base + (top - base) * share * scale for base, top in zip(self.base_lrs, self.max_lrs, strict=True)]
+        return [base + self._rise(top - base) for base, top in zip(self.base_lrs, self.max_lrs, strict=True)]
 
-    def step(self, epoch: int | None = None) -> None:
-        """Set the next learning rate and momentum."""
-        super().step(epoch)
-        if self.cycle_momentum:
-            share, scale = self._height()
-            for group, base, top in zip(self.optimizer.param_groups, *self.momenta, strict=True):
-                momentum = top - (top - base) * share * scale
-                group.update({"betas": (momentum, *group["betas"][1:])} if "betas" in group else {"momentum": momentum})
+    def _momenta(self) -> list[float]:
+        return [top - self._rise(top - base) for base, top in zip(self.base_momenta, self.max_momenta, strict=True)]
 
-    def _height(self) -> tuple[float, float]:
-        """Return the share of the way from base to peak at t, and the scale of this peak."""
+    def _rise(self, height: float) -> float:
+        """Return how much of a height is reached at t."""
         length = self.up + self.down
         cycle = math.floor(1 + self.last_epoch / length)
         x = 1.0 + self.last_epoch / length - cycle
-        rise = self.up / length
-        share = x / rise if x <= rise else (x - 1) / (rise - 1)
+        peak = self.up / length
+        share = x / peak if x <= peak else (x - 1) / (peak - 1)
         scale = self.scale_fn or (lambda n: SCALES[self.mode](n, self.gamma))
-        return share, scale(cycle if self.by_cycle else self.last_epoch)
+        return height * share * scale(cycle if self.by_cycle else self.last_epoch)
 
     def state_dict(self) -> dict[str, Any]:
         return {name: value for name, value in super().state_dict().items() if name != "scale_fn"}
