@@ -221,23 +221,14 @@ mish = activation(
     backward=lambda g, x: g * _mish_slope(x),
     reference=lambda x: x * _tanh_softplus(x),
     reference_backward=lambda g, x: (
-        g * (_tanh_softplus(x) + x * (1 - _tanh_softplus(x) ** 2) * _sigmoid_numpy(x))
+        g * (_tanh_softplus(x) + np.minimum(x, 20) * (1 - _tanh_softplus(x) ** 2) * _sigmoid_numpy(x))
     ),
     second=_mish_second,
 )
 
 # ---- x P(x), with the normal distribution function P and density p: derivatives P + x p, and (2 - x**2) p
 
-ROOT_HALF, DENSITY_AT_0 = 0.5**0.5, (2 * math.pi) ** -0.5
-
-
-@helper
-def _normal(x):
-    return const(0.5, x) * (const(1, x) + math.erf(x * const(ROOT_HALF, x)))
-
-
-def _normal_numpy(x):
-    return 0.5 * (1 + math.erf_array(x * ROOT_HALF))
+DENSITY_AT_0 = (2 * math.pi) ** -0.5
 
 
 def _gelu_second(do, g, x):
@@ -248,10 +239,10 @@ def _gelu_second(do, g, x):
 gelu = activation(
     "gelu",
     "GELU",
-    formula=lambda x: x * _normal(x),
-    backward=lambda g, x: g * (_normal(x) + x * math.exp(x * x * const(-0.5, x)) * const(DENSITY_AT_0, x)),
-    reference=lambda x: x * _normal_numpy(x),
-    reference_backward=lambda g, x: g * (_normal_numpy(x) + x * np.exp(x * x * -0.5) * DENSITY_AT_0),
+    formula=lambda x: x * math.normal(x),
+    backward=lambda g, x: g * (math.normal(x) + x * math.exp(x * x * const(-0.5, x)) * const(DENSITY_AT_0, x)),
+    reference=lambda x: x * math.normal(x),
+    reference_backward=lambda g, x: g * (math.normal(x) + x * np.exp(x * x * -0.5) * DENSITY_AT_0),
     second=_gelu_second,
 )
 

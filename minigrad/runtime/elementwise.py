@@ -161,7 +161,10 @@ def _make_kernel(name, formula, inputs, result) -> Kernel:
     branches = [f"if {_condition(steps)}:{_loop(inputs, numbers, steps)}" for steps in common]
     text = KERNEL.format(
         parameters=", ".join(
-            [*[f"a{k}: K{k}" for k, kind in enumerate(inputs, 1) if kind is not Index], *map("{}: float".format, numbers)]
+            [
+                *[f"a{k}: K{k}" for k, kind in enumerate(inputs, 1) if kind is not Index],
+                *map("{}: float".format, numbers),
+            ]
         ),
         steps="\n    ".join(f"s{k} = plan[{5 + k}]" for k in range(1 + count)),
         starts="\n        ".join(

@@ -96,6 +96,12 @@ def log1p_exp(x):
 
 
 @helper
+def normal(x):
+    """The normal distribution function of x."""
+    return const(0.5, x) * (const(1, x) + erf(x * const(0.5**0.5, x)))
+
+
+@helper
 def precedes(value, best):
     """Whether `value` replaces `best` in a search for the first largest: it is larger, or the first nan."""
     return value > best or (value != value and best == best)
