@@ -9,15 +9,15 @@ import numpy as np
 
 from ..runtime import math
 from ..runtime.kernel import helper
-from ..runtime.math import const
+from ..runtime.math import const, where
 from .elementwise import activation, binary
 from .promotion import as_float
 
 relu = activation(  # nan stays nan
     "relu",
     "ReLU",
-    formula=lambda x: const(0, x) if x <= const(0, x) else x,
-    backward=lambda g, out: const(0, out) if out <= const(0, out) else g,
+    formula=lambda x: where(x <= const(0, x), const(0, x), x),
+    backward=lambda g, out: where(out <= const(0, out), const(0, out), g),
     reference=lambda x: np.maximum(x, 0),
     reference_backward=lambda g, out: np.where(out <= 0, 0, g),
 )
@@ -25,8 +25,8 @@ relu = activation(  # nan stays nan
 leaky_relu = activation(
     "leaky_relu",
     "leaky ReLU",
-    formula=lambda x, negative_slope: x if x > const(0, x) else negative_slope * x,
-    backward=lambda g, x, negative_slope: g if x > const(0, x) else negative_slope * g,
+    formula=lambda x, negative_slope: where(x > const(0, x), x, negative_slope * x),
+    backward=lambda g, x, negative_slope: where(x > const(0, x), g, negative_slope * g),
     reference=lambda x, negative_slope: np.where(x > 0, x, negative_slope * x),
     reference_backward=lambda g, x, negative_slope: np.where(x > 0, g, negative_slope * g),
 )
@@ -56,27 +56,17 @@ tanh = activation(  # its derivative is 1 - out**2
 hardtanh = activation(
     "hardtanh",
     "hardtanh",
-    formula=lambda x, low, high: low if x < low else high if x > high else x,
-    backward=lambda g, x, low, high: g if (x > low) & (x < high) else const(0, g),
+    formula=lambda x, low, high: where(x < low, low, where(x > high, high, x)),
+    backward=lambda g, x, low, high: where((x > low) & (x < high), g, const(0, g)),
     reference=np.clip,
     reference_backward=lambda g, x, low, high: np.where((x > low) & (x < high), g, 0),
 )
 
-
-@helper
-def log1p_exp(x):
-    """log(1 + e**x), without overflow; log(1 + u) of a small u as in D. Goldberg, 1991, theorem 4."""
-    u = math.exp(-abs(x))
-    w = const(1, x) + u
-    log1p = u if w == const(1, x) else math.log(w) * (u / (w - const(1, x)))
-    return math.larger(x, const(0, x)) + log1p
-
-
 softplus = activation(
     "softplus",
     "softplus",
-    formula=lambda x, beta, threshold: x if x * beta > threshold else log1p_exp(x * beta) / beta,
-    backward=lambda g, x, beta, threshold: g if x * beta > threshold else g / (const(1, x) + math.exp(-x * beta)),
+    formula=lambda x, beta, threshold: where(x * beta > threshold, x, math.log1p_exp(x * beta) / beta),
+    backward=lambda g, x, beta, threshold: where(x * beta > threshold, g, g / (const(1, x) + math.exp(-x * beta))),
     reference=lambda x, beta, threshold: np.where(x * beta > threshold, x, np.logaddexp(0, x * beta) / beta),
     reference_backward=lambda g, x, beta, threshold: np.where(x * beta > threshold, g, g / (1 + np.exp(-x * beta))),
     second=lambda do, g, x, beta, threshold: do.where(
@@ -93,11 +83,11 @@ def _elu_second(do, g, x, alpha, scale, steepness):
 elu = activation(  # scale * x above 0, scale * alpha * (e**(steepness * x) - 1) below
     "elu",
     "ELU",
-    formula=lambda x, alpha, scale, steepness: (
-        alpha * scale * math.expm1(x * steepness) if x < const(0, x) else x * scale
+    formula=lambda x, alpha, scale, steepness: where(
+        x < const(0, x), alpha * scale * math.expm1(x * steepness), x * scale
     ),
-    backward=lambda g, x, alpha, scale, steepness: (
-        g * scale if x > const(0, x) else g * (alpha * scale * steepness) * math.exp(x * steepness)
+    backward=lambda g, x, alpha, scale, steepness: where(
+        x > const(0, x), g * scale, g * (alpha * scale * steepness) * math.exp(x * steepness)
     ),
     reference=lambda x, alpha, scale, steepness: np.where(x < 0, alpha * scale * np.expm1(x * steepness), x * scale),
     reference_backward=lambda g, x, alpha, scale, steepness: np.where(
@@ -106,18 +96,139 @@ elu = activation(  # scale * x above 0, scale * alpha * (e**(steepness * x) - 1)
     second=_elu_second,
 )
 
-# ---- x P(x), with the normal distribution function P and density p: derivatives P + x p, and (2 - x**2) p
+# ---- shrinking towards 0; the slope is 0 or 1
 
-ROOT_HALF, DENSITY_AT_0 = 0.5**0.5, (2 * math.pi) ** -0.5
+
+def _shrinking(name, formula, reference):
+    return activation(
+        name,
+        name,
+        formula=formula,
+        backward=lambda g, x, lambd: where(abs(x) <= lambd, const(0, g), g),
+        reference=reference,
+        reference_backward=lambda g, x, lambd: np.where(np.abs(x) <= lambd, 0, g),
+    )
+
+
+hardshrink = _shrinking(
+    "hardshrink",
+    lambda x, lambd: where(abs(x) <= lambd, const(0, x), x),
+    lambda x, lambd: np.where(np.abs(x) <= lambd, 0, x),
+)
+softshrink = _shrinking(
+    "softshrink",
+    lambda x, lambd: x - math.smaller(lambd, math.larger(-lambd, x)),
+    lambda x, lambd: x - np.clip(x, -lambd, lambd),
+)
+
+# ---- x times a function that goes from 0 to 1, or from -1 to 1
+
+
+def _softsign_second(do, g, x):
+    return do.mul(do.mul(g, -2.0), do.div(do.sign(x), do.pow(do.add(do.abs(x), 1.0), 3)))
+
+
+softsign = activation(
+    "softsign",
+    "softsign",
+    formula=lambda x: x / (const(1, x) + abs(x)),
+    backward=lambda g, x: g / ((const(1, x) + abs(x)) * (const(1, x) + abs(x))),
+    reference=lambda x: x / (1 + np.abs(x)),
+    reference_backward=lambda g, x: g / (1 + np.abs(x)) ** 2,
+    second=_softsign_second,
+)
+
+
+def _hardswish_second(do, g, x):
+    return do.where(do.lt(do.abs(x), 3.0), do.div(g, 3.0), 0.0)
+
+
+hardswish = activation(
+    "hardswish",
+    "hardswish",
+    formula=lambda x: x * math.smaller(const(6, x), math.larger(const(0, x), x + const(3, x))) / const(6, x),
+    backward=lambda g, x: where(
+        abs(x) < const(3, x), g * (x / const(3, x) + const(0.5, x)), where(x <= const(-3, x), const(0, g), g)
+    ),
+    reference=lambda x: x * np.clip(x + 3, 0, 6) / 6,
+    reference_backward=lambda g, x: np.where(np.abs(x) < 3, g * (x / 3 + 0.5), np.where(x <= -3, 0, g)),
+    second=_hardswish_second,
+)
 
 
 @helper
-def _normal(x):
-    return const(0.5, x) * (const(1, x) + math.erf(x * const(ROOT_HALF, x)))
+def _sigmoid(x):
+    return const(1, x) / (const(1, x) + math.exp(-x))
 
 
-def _normal_numpy(x):
-    return 0.5 * (1 + math.erf_array(x * ROOT_HALF))
+def _sigmoid_numpy(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def _silu_second(do, g, x):
+    """s (1 - s) (2 + x (1 - 2 s)), where s is sigmoid(x)."""
+    s = do.sigmoid(x)
+    return do.mul(do.sigmoid_backward(g, s), do.add(do.mul(x, do.sub(1.0, do.mul(s, 2.0))), 2.0))
+
+
+silu = activation(
+    "silu",
+    "SiLU",
+    formula=lambda x: x * _sigmoid(x),
+    backward=lambda g, x: g * _sigmoid(x) * (const(1, x) + x * (const(1, x) - _sigmoid(x))),
+    reference=lambda x: x * _sigmoid_numpy(x),
+    reference_backward=lambda g, x: g * _sigmoid_numpy(x) * (1 + x * (1 - _sigmoid_numpy(x))),
+    second=_silu_second,
+)
+
+
+@helper
+def _mish_parts(x):
+    """e**x, and n = e**x (e**x + 2), of an x of at most 20, for tanh(log(1 + e**x)) = n / (n + 2)."""
+    e = math.exp(math.smaller(const(20, x), x))
+    return e, e * (e + const(2, x))
+
+
+@helper
+def _mish(x):
+    e, n = _mish_parts(x)
+    return x * (n / (n + const(2, x)))
+
+
+@helper
+def _mish_slope(x):
+    """t + x (1 - t**2) sigmoid(x) with t = n / (n + 2)."""
+    e, n = _mish_parts(x)
+    part = const(1, x) / (n + const(2, x))
+    return (n + const(4, x) * math.smaller(const(20, x), x) * e * (e + const(1, x)) * part) * part
+
+
+def _tanh_softplus(x):
+    return np.tanh(np.logaddexp(0, x))
+
+
+def _mish_second(do, g, x):
+    """s (1 - t**2) (2 + x (1 - s (1 + 2 t))), where s is sigmoid(x), and t is tanh(softplus(x))."""
+    s, t = do.sigmoid(x), do.tanh(do.softplus(x, beta=1.0, threshold=20.0))
+    bend = do.mul(x, do.sub(1.0, do.mul(s, do.add(do.mul(t, 2.0), 1.0))))
+    return do.mul(do.mul(do.tanh_backward(g, t), s), do.add(bend, 2.0))
+
+
+mish = activation(
+    "mish",
+    "Mish",
+    formula=lambda x: _mish(x),
+    backward=lambda g, x: g * _mish_slope(x),
+    reference=lambda x: x * _tanh_softplus(x),
+    reference_backward=lambda g, x: (
+        g * (_tanh_softplus(x) + np.minimum(x, 20) * (1 - _tanh_softplus(x) ** 2) * _sigmoid_numpy(x))
+    ),
+    second=_mish_second,
+)
+
+# ---- x P(x), with the normal distribution function P and density p: derivatives P + x p, and (2 - x**2) p
+
+DENSITY_AT_0 = (2 * math.pi) ** -0.5
 
 
 def _gelu_second(do, g, x):
@@ -128,10 +239,10 @@ def _gelu_second(do, g, x):
 gelu = activation(
     "gelu",
     "GELU",
-    formula=lambda x: x * _normal(x),
-    backward=lambda g, x: g * (_normal(x) + x * math.exp(x * x * const(-0.5, x)) * const(DENSITY_AT_0, x)),
-    reference=lambda x: x * _normal_numpy(x),
-    reference_backward=lambda g, x: g * (_normal_numpy(x) + x * np.exp(x * x * -0.5) * DENSITY_AT_0),
+    formula=lambda x: x * math.normal(x),
+    backward=lambda g, x: g * (math.normal(x) + x * math.exp(x * x * const(-0.5, x)) * const(DENSITY_AT_0, x)),
+    reference=lambda x: x * math.normal(x),
+    reference_backward=lambda g, x: g * (math.normal(x) + x * np.exp(x * x * -0.5) * DENSITY_AT_0),
     second=_gelu_second,
 )
 
@@ -175,7 +286,7 @@ gelu_tanh = activation(
     second=_gelu_tanh_second,
 )
 
-prelu = binary("prelu", lambda x, w: x if x > const(0, x) else w * x, lambda x, w: np.where(x > 0, x, w * x))
+prelu = binary("prelu", lambda x, w: where(x > const(0, x), x, w * x), lambda x, w: np.where(x > 0, x, w * x))
 
 
 @prelu.gradient

@@ -79,8 +79,11 @@ def activation(
     """
     settings = tuple(inspect.signature(formula).parameters)[1:]
     kept = list(inspect.signature(backward).parameters)[1]
-    forward_dispatch = Dispatch(name, fill_by(reference), formula=formula)
-    backward_dispatch = Dispatch(f"{name}_backward", fill_by(reference_backward), formula=backward)
+    numbers = (float,) * len(settings)
+    forward_dispatch = Dispatch(name, fill_by(reference), formula=formula, kinds=(Memory, *numbers, Memory))
+    backward_dispatch = Dispatch(
+        f"{name}_backward", fill_by(reference_backward), formula=backward, kinds=(Memory, Memory, *numbers, Memory)
+    )
 
     def forward(device, x, **given):
         x = convert(name, x)

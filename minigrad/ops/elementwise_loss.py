@@ -4,13 +4,14 @@ import numpy as np
 
 from ..runtime import math
 from ..runtime.math import const
-from .activation import log1p_exp
 from .elementwise import binary
 
 # ---- of a logit x and a target t: (1 - t) x + log(1 + e**-x), with the slope sigmoid(x) - t
 
 bce_logits = binary(
-    "bce_logits", lambda x, t: (const(1, x) - t) * x + log1p_exp(-x), lambda x, t: (1 - t) * x + np.logaddexp(0, -x)
+    "bce_logits",
+    lambda x, t: (const(1, x) - t) * x + math.log1p_exp(-x),
+    lambda x, t: (1 - t) * x + np.logaddexp(0, -x),
 )
 bce_logits_slope = binary(
     "bce_logits_slope",

@@ -34,8 +34,8 @@ def make_elementwise(
     """Make the implementation (operands..., out) that fills `out` with formula(a, ...) element by element.
 
     formula   a function of numbers, in the subset of Python that Numba compiles
-    kinds     of each operand and of `out`: Memory (floats), Bytes (bool, uint8), Ints (int64); an operand of kind Index
-              takes no argument.  A number may be given for an operand.  All are Memory if left out
+    kinds     of each operand and of `out`: Memory (floats), Bytes (bool, uint8), Ints (int64), for which a number may
+              be given, too; Index, which takes no argument; float, a number, last.  All are Memory if left out
     """
     *inputs, result = kinds or (Memory,) * (formula.__code__.co_argcount + 1)
     run = _make_kernel(name or formula.__name__, formula, tuple(inputs), result)
@@ -45,21 +45,22 @@ def make_elementwise(
         operands = [None if kind is Index else _as_operand(next(given), out, kind) for kind in inputs]
         layouts = [
             (out.shape, c_order_strides(out.shape), 1)
-            if array is None
-            else (array.shape, array.strides, array.itemsize)
-            for array in operands
+            if value is None
+            else (value.shape, value.strides, value.itemsize)
+            for value in operands
+            if not isinstance(value, float)
         ]
         tasks, plan = _make_plan(out.shape, out.strides, out.itemsize, tuple(layouts))
         if tasks:
-            run(tasks, *[array for array in operands if array is not None], out, plan)
+            run(tasks, *[value for value in operands if value is not None], out, plan)
 
     implementation.kernel = run  # type: ignore[attr-defined]
     return implementation
 
 
 def _as_operand(value, out, kind):
-    """An array, or a number as an array of one element of the kernel's type."""
-    if isinstance(value, np.ndarray):
+    """An array, or a number as an array of one element of the kernel's type, or a number for the kind float."""
+    if kind is float or isinstance(value, np.ndarray):
         return value
     if kind is Memory:
         return np.array(value, out.dtype if out.dtype.kind == "f" else None)
@@ -151,19 +152,26 @@ def _chunk(task, plan):
 
 def _make_kernel(name, formula, inputs, result) -> Kernel:
     """Generate the kernel that applies a formula according to a plan."""
+    numbers = [f"b{k}" for k, kind in enumerate(inputs) if kind is float]
+    inputs = [kind for kind in inputs if kind is not float]
     count = len(inputs)
     dense, first_dense = ["1"] * (1 + count), ["1", "1", *["0"] * (count - 1)]
     # LLVM vectorises loops with these strides: all operands dense, or the first dense and the others numbers
     common = {1: [dense], 2: [dense, first_dense]}.get(count, [first_dense])
-    branches = [f"if {_condition(steps)}:{_loop(inputs, steps)}" for steps in common]
+    branches = [f"if {_condition(steps)}:{_loop(inputs, numbers, steps)}" for steps in common]
     text = KERNEL.format(
-        parameters=", ".join(f"a{k}: K{k}" for k, kind in enumerate(inputs, 1) if kind is not Index),
+        parameters=", ".join(
+            [
+                *[f"a{k}: K{k}" for k, kind in enumerate(inputs, 1) if kind is not Index],
+                *map("{}: float".format, numbers),
+            ]
+        ),
         steps="\n    ".join(f"s{k} = plan[{5 + k}]" for k in range(1 + count)),
         starts="\n        ".join(
             f"p{k} = row_start(r, plan, {1 + count}, {k}) + start * s{k}" for k in range(1 + count)
         ),
         branches="\n        el".join(branches),
-        general=_loop(inputs, [f"s{k}" for k in range(1 + count)]),
+        general=_loop(inputs, numbers, [f"s{k}" for k in range(1 + count)]),
     )
     kinds = {f"K{k}": kind for k, kind in enumerate(inputs, 1)}
     run = define_function(text, f=helper(formula), chunk=_chunk, row_start=_row_start, R=result, Ints=Ints, **kinds)
@@ -186,7 +194,7 @@ def _condition(steps):
     return " and ".join(f"s{k} == {step}" for k, step in enumerate(steps))
 
 
-def _loop(inputs, steps):
+def _loop(inputs, numbers, steps):
     """The text of the loop over a row; operands with stride "0" are read before it."""
     steps = ["" if step == "1" else step for step in steps]
     lines, values = [], []
@@ -196,5 +204,5 @@ def _loop(inputs, steps):
             lines.append(f"x{k} = a{k}[p{k}]")
         values.append(position if kind is Index else f"x{k}" if step == "0" else f"a{k}[{position}]")
     target = "p0 + j" + (f" * {steps[0]}" if steps[0] else "")
-    lines += ["for j in range(n):", f"    out[{target}] = f({', '.join(values)})"]
+    lines += ["for j in range(n):", f"    out[{target}] = f({', '.join([*values, *numbers])})"]
     return "".join(f"\n            {line}" for line in lines)

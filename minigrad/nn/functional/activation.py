@@ -96,7 +96,7 @@ def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
 
 def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
     """input * relu6(input + 3) / 6, an approximation of silu."""
-    return composed("hardswish", inplace, input, lambda x: x * relu6(x + 3) / 6)
+    return in_place_or_new(inplace, ops.hardswish, input)
 
 
 def threshold(input: Tensor, threshold: float, value: float, inplace: bool = False) -> Tensor:
@@ -106,13 +106,13 @@ def threshold(input: Tensor, threshold: float, value: float, inplace: bool = Fal
 
 def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     """0 from -lambd to lambd, the input elsewhere."""
-    return composed("hardshrink", False, input, lambda x: where(x.abs() <= lambd, 0.0, x))
+    return apply(ops.hardshrink, input, lambd=float(lambd))
 
 
 def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
     """0 from -lambd to lambd; elsewhere the input moved towards 0 by lambd."""
     number_in_range("softshrink", "lambd", lambd, 0)
-    return composed("softshrink", False, input, lambda x: x - x.clip(-lambd, lambd))
+    return apply(ops.softshrink, input, lambd=float(lambd))
 
 
 def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
@@ -144,12 +144,15 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
 
 def silu(input: Tensor, inplace: bool = False) -> Tensor:
     """input * sigmoid(input), also called swish."""
-    return composed("silu", inplace, input, lambda x: x * x.sigmoid())
+    return in_place_or_new(inplace, ops.silu, input)
 
 
 def mish(input: Tensor, inplace: bool = False) -> Tensor:
-    """input * tanh(softplus(input))."""
-    return composed("mish", inplace, input, lambda x: x * softplus(x).tanh())
+    """input * tanh(softplus(input)).
+
+    Source   D. Misra, "Mish: a self regularized non-monotonic activation function", 2019
+    """
+    return in_place_or_new(inplace, ops.mish, input)
 
 
 def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
@@ -159,12 +162,12 @@ def softplus(input: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tenso
 
 def logsigmoid(input: Tensor) -> Tensor:
     """The logarithm of sigmoid, without overflow."""
-    return composed("logsigmoid", False, input, lambda x: -softplus(-x, threshold=inf))
+    return composed("logsigmoid", False, input, lambda x: softplus(x, -1.0, inf))
 
 
 def softsign(input: Tensor) -> Tensor:
     """input / (1 + |input|)."""
-    return composed("softsign", False, input, lambda x: x / (x.abs() + 1))
+    return apply(ops.softsign, input)
 
 
 def tanhshrink(input: Tensor) -> Tensor:

@@ -84,6 +84,24 @@ def smaller(a, b):
 
 
 @helper
+def where(condition, a, b):
+    """a if the condition holds, else b."""
+    return a if condition else b
+
+
+@helper
+def log1p_exp(x):
+    """log(1 + e**x), without overflow."""
+    return larger(x, const(0, x)) + log1p(exp(-abs(x)))
+
+
+@helper
+def normal(x):
+    """The normal distribution function of x."""
+    return const(0.5, x) * (const(1, x) + erf(x * const(0.5**0.5, x)))
+
+
+@helper
 def precedes(value, best):
     """Whether `value` replaces `best` in a search for the first largest: it is larger, or the first nan."""
     return value > best or (value != value and best == best)
@@ -95,7 +113,7 @@ def compensated_total(total, lost):
     return total + lost if lost - lost == 0 else total
 
 
-INSTEAD = {id(host_math.const): const, id(host_math.larger): larger, id(host_math.smaller): smaller}
+INSTEAD = {id(getattr(host_math, f.__name__)): f for f in (const, larger, smaller, where)}
 
 
 @cache
