@@ -221,7 +221,7 @@ def _plan(image, grid, filters, window, sides, groups, dtype, threads):
 
     widths = {-(-OW // n) for n in range(1, OW + 1)}
     if whole:
-        widths = {OW, *(n for n in widths if n * N >= 2 * width)}
+        widths = {OW, *(n for n in widths if n > 1 and n * N >= 2 * width)}  # span 1 is read pixel by pixel
     tiles = -(-N // width)
     choices = [
         layout(height, across, parts)
