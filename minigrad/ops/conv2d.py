@@ -196,11 +196,11 @@ def _plan(image, grid, filters, window, sides, groups, dtype, threads):
     """The Plan for images (C, H, W, N), outputs `grid`, windows `window`, and `sides` from _forward_side or so."""
     (_, H, W, N), C, lane = image, image[0] // groups, lanes(dtype)
     tables, taps = zip(*(_make_table(*side) for side in sides), strict=True)
-    (SH, _, _, _, _, _, reach_h, _, _, OH), (SW, DW, step, margin, _, _, reach_w, apart, _, OW) = (
+    (SH, _, step_h, _, _, _, reach_h, _, _, OH), (SW, DW, step, margin, _, _, reach_w, apart, _, OW) = (
         [int(n) for n in table[:10]] for table in tables
     )
     whole = SW == step == apart == 1 and whole_rows_are_faster(filters, N, OW, window[1], W, margin, DW, dtype)
-    copied = int(whole or C * filters > 1 or window == (1, 1))  # else a pixel is read too seldom
+    copied = int(whole or C * filters > 1 or window == (1, 1) or step_h * step > 1)  # else a pixel is read too seldom
     tile = choose_tile(filters, OW * N if whole else N, dtype)
     width = tile[1] * lane
 
