@@ -1427,7 +1427,7 @@ def tensor(data: Any, dtype: Any = None, device: str | Device = CPU, requires_gr
     Raises   DtypeError   as Tensor; also a number that the dtype does not hold, as 300 in uint8, or nan in int64
     Example
     >>> tensor([1, 2]).dtype
-    dtype('int64')
+    minigrad.int64
     """
     where = Device(device)
     made = _constant(_make(where.from_host(_host_array(data, dtype)), where, None))

@@ -30,6 +30,15 @@ ACTIVATIONS = {  # name: run, reference
     "celu": (lambda x: F.celu(x, 0.7), lambda x: np.where(x.real > 0, x, 0.7 * (np.exp(x / 0.7) - 1))),
     "gelu": (F.gelu, lambda x: x * (1 + _erf(x * 0.5**0.5)) / 2),
     "gelu_tanh": (lambda x: F.gelu(x, "tanh"), _gelu_tanh),
+    "silu": (F.silu, lambda x: x / (1 + np.exp(-x))),
+    "mish": (F.mish, lambda x: x * np.tanh(np.log(1 + np.exp(x)))),
+    "softsign": (F.softsign, lambda x: np.where(x.real > 0, x / (1 + x), x / (1 - x))),
+    "hardswish": (F.hardswish, lambda x: x * (x + 3) / 6),
+    "hardshrink": (lambda x: F.hardshrink(x, np.pi / 4), lambda x: np.where(abs(x.real) > np.pi / 4, x, 0)),
+    "softshrink": (
+        lambda x: F.softshrink(x, np.pi / 4),
+        lambda x: np.where(x.real > np.pi / 4, x - np.pi / 4, np.where(x.real < -np.pi / 4, x + np.pi / 4, 0)),
+    ),
 }
 
 

@@ -59,6 +59,10 @@ IMAGES = [  # N, C, H, W, filters, window, settings
     (2500, 1, 45, 9, 1, (6, 6), {}),
     (70001, 1, 3, 1, 2, (2, 1), {}),
     (1, 1, 2, 150_000, 1, (1, 3), {}),
+    # a single channel and filter, of which only some pixels are read
+    (33, 1, 8, 18, 1, (1, 2), {"stride": 3, "padding": (0, 3), "dilation": (2, 1)}),
+    (300, 1, 13, 10, 1, (1, 5), {"stride": (1, 3), "padding": (3, 2), "dilation": (2, 3)}),
+    (33, 2, 11, 18, 2, (3, 1), {"stride": (1, 2), "padding": (2, 0), "dilation": (2, 3), "groups": 2}),
 ]
 
 

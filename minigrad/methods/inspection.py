@@ -50,7 +50,7 @@ class Inspection(Methods):
         >>> import minigrad as mg
         >>> x = mg.tensor([1.5])
         >>> x.type(), x.type(mg.int64), x.type("torch.DoubleTensor").dtype
-        ('torch.FloatTensor', tensor([1]), dtype('float64'))
+        ('torch.FloatTensor', tensor([1]), minigrad.float64)
         """
         if dtype is None:
             return ("torch.cuda." if self.is_cuda else "torch.") + TYPE_NAMES[str(self.dtype)]

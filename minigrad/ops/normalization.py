@@ -33,6 +33,7 @@ BATCH, RMS, GIVEN = 0, 1, 2
 STATISTICS = {"batch": BATCH, "rms": RMS, "given": GIVEN}
 MIN_CHUNKS = 8  # of P, so that group norm of one group has work for several threads
 ELEMENTS_PER_TASK = 8192  # at least, in whole rows
+BY_COLUMNS = ("cpu", "numpy")  # devices whose kernels take P as the last axis
 P_LAST, P_FIRST = (1, 2, 3, 0), (3, 0, 1, 2)  # arguments of transpose
 
 
@@ -339,7 +340,7 @@ def _weights(device, plan, dtype, *pairs):
 def norm(device, x, running_mean, running_var, weight, bias, *, axes, weight_axes, statistics, eps, momentum=None):
     """Normalise over `axes`; the weights lie along `weight_axes`.  The running statistics (G) are those used if
     `statistics` is "given"; else they move towards those of x by the share `momentum`, if there is one."""
-    plan = plan_rows(x.shape, x.strides, axes, weight_axes, lanes(x.dtype) if device.index is None else 0)
+    plan = plan_rows(x.shape, x.strides, axes, weight_axes, lanes(x.dtype) * (device.type in BY_COLUMNS))
     mean, rstd = _statistics(x, plan), _statistics(x, plan)
     out = memory.new_empty(x, tuple([x.shape[axis] for axis in plan[0]]), x.dtype).transpose(plan[1])
     if not x.size:
