@@ -32,7 +32,7 @@ ACTIVATIONS = {  # name: run, reference
     "gelu_tanh": (lambda x: F.gelu(x, "tanh"), _gelu_tanh),
     "silu": (F.silu, lambda x: x / (1 + np.exp(-x))),
     "mish": (F.mish, lambda x: x * np.tanh(np.log(1 + np.exp(x)))),
-    "softsign": (F.softsign, lambda x: np.where(x.real > 0, x / (1 + x), x / (1 - x))),
+    "softsign": (F.softsign, lambda x: x / (1 + np.where(x.real > 0, x, -x))),
     "hardswish": (F.hardswish, lambda x: x * (x + 3) / 6),
     "hardshrink": (lambda x: F.hardshrink(x, np.pi / 4), lambda x: np.where(abs(x.real) > np.pi / 4, x, 0)),
     "softshrink": (
