@@ -228,7 +228,7 @@ class Tensor(
         return "tensor(" + ", ".join([text, *notes]) + ")"
 
     def __format__(self, specification: str) -> str:
-        return format(self.item(), specification) if specification else repr(self)
+        return repr(self) if self.ndim and not specification else format(self.item(), specification)
 
     if not TYPE_CHECKING:  # type checkers would accept every name
 

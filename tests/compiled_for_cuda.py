@@ -84,9 +84,12 @@ def find_spills(ptx):
             yield f"{number} bytes of {what}"
 
 
+READ_INDICES = {"max_unpool2d"}  # it reads positions from memory, in which no kernel has written here
+
+
 def call_everything():
     """Call every operation of the tables, its gradient, and the large shapes that use other kernels."""
-    for strategy in CASES.values():
+    for strategy in [strategy for name, strategy in CASES.items() if name not in READ_INDICES]:
 
         @two_examples
         @given(data=st.data())

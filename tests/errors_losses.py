@@ -114,8 +114,13 @@ MESSAGES = [
     ),
     (lambda: nn.L1Loss(reduction="avg"), ValidationError, "L1Loss: reduction is 'avg'; use 'mean', 'sum' or 'none'"),
     (
-        lambda: nn.MSELoss(size_average=False),
+        lambda: F.cross_entropy(mg.zeros(2, 3), mg.tensor([0, 1]), None, -1),
         TypeError,
-        "MSELoss: got an unexpected keyword argument 'size_average'; it takes (reduction: str = 'mean')",
+        "cross_entropy: too many arguments by position; give reduction= and those around it by name",
+    ),
+    (
+        lambda: nn.MSELoss(average=False),
+        TypeError,
+        "MSELoss: got an unexpected keyword argument 'average'; it takes (reduction: str = 'mean')",
     ),
 ]

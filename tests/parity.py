@@ -3,7 +3,7 @@
 An expression is Python, in which `torch`, `nn` and `F` stand for one of the two libraries.  These functions make its
 inputs, with the same numbers in both:
 
-    x(2, 3)             floats between -2 and 2, all different, none near a whole number; they require gradients
+    x(2, 3)             floats between -2 and 2, all different, none a whole number; they require gradients
     positive(2, 3)      floats between 0.3 and 2, likewise
     unit(2, 3)          floats between -0.9 and 0.9, likewise
     ints(5, 2, 3)       whole numbers from 0 to 4

@@ -17,6 +17,17 @@ SIGNS3, SIGNS32 = _signs("3"), _signs("3, 2")
 BITS32, BITS34 = (f"({_signs(shape)} + 1) / 2" for shape in ("3, 2", "3, 4"))
 
 EXPRESSIONS = {
+    "size_average": [
+        "F.mse_loss(x(2, 3), x(2, 3), size_average=False)",
+        "F.l1_loss(x(2, 3), x(2, 3), reduce=False)",
+        "nn.MSELoss(size_average=False)(x(2, 3), x(2, 3))",
+        "nn.NLLLoss(size_average=True)(x(2, 3), ints(3, 2))",
+        "nn.CrossEntropyLoss(None, False)(x(2, 3), ints(3, 2))",
+        "F.cross_entropy(x(2, 3), ints(3, 2), None, False)",
+        "F.nll_loss(x(2, 3), ints(3, 2), None, False)",
+        "nn.MSELoss(False)(x(2, 3), x(2, 3))",
+        "F.huber_loss(x(2, 3), x(2, 3), 'sum')",
+    ],
     "cross_entropy": _each(
         "F.cross_entropy(x(3, 4), ints(4, 3), positive(4).detach(), label_smoothing=0.2)END",
         "F.cross_entropy(x(3, 4), ints(4, 3), ignore_index=1)",

@@ -23,7 +23,7 @@ Every name computes PyTorch's values, first and second derivatives to 1e-9 in fl
 says.  Second derivative: *yes*; *0*, where the function is linear in pieces; *-*, where results are whole numbers, bool
 or not differentiable.
 
-| name | backends | second derivative | differences from PyTorch |
+| name or family | backends | second derivative | differences from PyTorch |
 |---|---|---|---|
 """
 DIFFERENCES = {
@@ -37,6 +37,7 @@ DIFFERENCES = {
     "embedding": "scale_grad_by_freq and sparse are refused",
     "gather": "no tensors without axes",
     "group_norm": "groups of a single value are accepted",
+    "MultiheadAttention": "a query whose keys are all masked gets zeros, not nan",
     "hardsigmoid": "1/6 is not rounded to float32",
     "index_select": "no tensors without axes",
     "interpolate": "images and lines only; no antialias",

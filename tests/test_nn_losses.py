@@ -19,9 +19,13 @@ ROWS = X[:, :, 0, 0]
         (
             nn.CrossEntropyLoss(WEIGHT, ignore_index=1, reduction="sum", label_smoothing=0.1),
             LABELS,
-            F.cross_entropy(ROWS, LABELS, WEIGHT, 1, "sum", 0.1),
+            F.cross_entropy(ROWS, LABELS, WEIGHT, ignore_index=1, reduction="sum", label_smoothing=0.1),
         ),
-        (nn.NLLLoss(WEIGHT, ignore_index=1, reduction="none"), LABELS, F.nll_loss(ROWS, LABELS, WEIGHT, 1, "none")),
+        (
+            nn.NLLLoss(WEIGHT, ignore_index=1, reduction="none"),
+            LABELS,
+            F.nll_loss(ROWS, LABELS, WEIGHT, ignore_index=1, reduction="none"),
+        ),
         (nn.MSELoss("sum"), ROWS * 2, F.mse_loss(ROWS, ROWS * 2, "sum")),
     ],
     ids=["CrossEntropyLoss", "NLLLoss", "MSELoss"],

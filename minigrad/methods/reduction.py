@@ -148,8 +148,16 @@ class Reductions(Methods):
     def median(self, dim: int, keepdim: bool = False) -> Extremes: ...
     @numpy_names
     def median(self, dim: Any = None, keepdim: bool = False) -> Any:
-        """The middle element, the lower one of two; nan if there is one.  With `dim`, (values, indices) along it."""
-        return self.reshape(-1)._median(0, False).values if dim is None else self._median(dim, keepdim)
+        """The middle element, the lower one of two; nan if there is one.  With `dim`, (values, indices) along it.
+
+        Without `dim`, elements that are equal to it share the gradient.
+        """
+        if dim is not None:
+            return self._median(dim, keepdim)
+        middle = self.detach().reshape(-1)._median(0, False).values
+        shares = (self.detach() == middle).to(self.dtype)
+        shared = (self * (shares / shares.sum())).sum() if self.requires_grad else middle
+        return middle + (shared - shared.detach()) if self.requires_grad else middle
 
     @along_axis
     def _median(self, dim: int, keepdim: bool) -> Extremes:

@@ -7,6 +7,8 @@ function counts inputs, fewer than 2 dimensions are a ShapeError.
 `generator` is a mg.Generator; None stands for numbers that follow from mg.manual_seed.
 """
 
+from collections.abc import Callable
+from functools import wraps
 from math import ceil, prod, sqrt
 from typing import Any
 
@@ -14,6 +16,7 @@ import numpy as np
 
 from ..checks import number_in_range
 from ..errors import ShapeError, ValidationError
+from ..names import warn_once
 from ..streams import generator as numpy_generator
 from ..tape import no_grad
 from ..tensors import Tensor
@@ -218,3 +221,20 @@ def fans(tensor: Tensor) -> tuple[int, int]:
 def _write(tensor: Tensor, values: np.ndarray) -> Tensor:
     with no_grad():
         return tensor.copy_(Tensor(values, dtype=tensor.dtype, device=tensor.device))
+
+
+def _old_name(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The function under the name that it had in older versions of PyTorch, which says so once."""
+    name = function.__name__
+
+    @wraps(function)
+    def run(*args: Any, **named: Any) -> Tensor:
+        warn_once(f"nn.init.{name[:-1]} is an old name; use {name}")
+        return function(*args, **named)
+
+    return run
+
+
+for _name in __all__:
+    if _name.endswith("_"):
+        globals()[_name[:-1]] = _old_name(globals()[_name])

@@ -5,7 +5,7 @@ from typing import Any
 
 from ..checks import number_in_range
 from . import functional as F
-from .functional.arguments import REDUCTIONS, check_reduction
+from .functional.arguments import REDUCTIONS, check_reduction, count_tensors, new_style
 from .layer import FunctionModule
 
 __all__ = [
@@ -25,8 +25,10 @@ class _Loss(FunctionModule):
     def __init_subclass__(cls, inputs: int = 2, **named: Any) -> None:
         super().__init_subclass__(inputs=inputs, **named)
 
-    def __init__(self, *settings: Any, **named: Any):
-        super().__init__(*settings, **named)
+    def __init__(self, *settings: Any, size_average: bool | None = None, reduce: bool | None = None, **named: Any):
+        first = count_tensors(list(self._settings.parameters))
+        settings, reduction = new_style(type(self).__name__, first, settings, size_average, reduce)
+        super().__init__(*settings, **named, **reduction)
         check_reduction(self.reduction, type(self).__name__, self._reductions)
 
 

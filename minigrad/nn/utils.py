@@ -93,3 +93,6 @@ def vector_to_parameters(vec: Tensor, parameters: Iterable[Tensor]) -> None:
         )
     for p, part in zip(params, vec.split(sizes), strict=True):
         p.copy_(part.reshape(p.shape))
+
+
+clip_grad_norm = clip_grad_norm_  # its older name

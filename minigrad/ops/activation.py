@@ -57,9 +57,9 @@ hardtanh = activation(
     "hardtanh",
     "hardtanh",
     formula=lambda x, low, high: where(x < low, low, where(x > high, high, x)),
-    backward=lambda g, x, low, high: where((x > low) & (x < high), g, const(0, g)),
+    backward=lambda g, x, low, high: where((x <= low) | (x >= high), const(0, g), g),
     reference=np.clip,
-    reference_backward=lambda g, x, low, high: np.where((x > low) & (x < high), g, 0),
+    reference_backward=lambda g, x, low, high: np.where((x <= low) | (x >= high), 0, g),
 )
 
 softplus = activation(

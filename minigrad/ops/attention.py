@@ -86,10 +86,12 @@ def attention_weights_cpu(q, k, mask, scale, out):
     L, S = out.shape[1:]
     tasks = len(out) * max(L // QUERIES_PER_TASK, 1)
     keys = memory.contiguous(k.transpose(0, 2, 1))
-    strides = (0, 0, 0, 0) if mask is None else (1, *element_strides(mask))
+    has_mask, strides = (0, (0, 0, 0)) if mask is None else (1, element_strides(mask))
     mask, work = zero_bias(out.dtype) if mask is None else mask, out.size * (q.shape[2] // 32 + 8)
     tile = choose_tile(L, S, out.dtype)
-    attention_weights_kernel.run_small(tasks, work, memory.contiguous(q), keys, mask, out, scale, *strides, tile)
+    attention_weights_kernel.run_small(
+        tasks, work, memory.contiguous(q), keys, mask, out, scale, has_mask, *strides, tile
+    )
 
 
 attention_weights_dispatch = Dispatch("attention_weights", attention_weights_numpy, cpu=attention_weights_cpu)

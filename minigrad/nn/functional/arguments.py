@@ -51,6 +51,42 @@ def check_reduction(reduction: str, where: str, known: tuple[str, ...] = REDUCTI
         raise ValidationError(f"{where}: reduction is {reduction!r}; use {', '.join(first)} or {last}")
 
 
+def new_style(
+    where: str, first: int, args: tuple[Any, ...], size_average: bool | None, reduce: bool | None
+) -> tuple[tuple[Any, ...], dict[str, str]]:
+    """The arguments of a loss by position, and the reduction by name if PyTorch's older arguments give it.
+
+    first   the place at which PyTorch takes a reduction, or size_average
+    """
+    if len(args) > first and not isinstance(args[first], str):
+        if len(args) > first + 1 or not isinstance(args[first], bool | None):
+            raise TypeError(f"{where}: too many arguments by position; give reduction= and those around it by name")
+        args, size_average = args[:first], args[first]
+    if size_average is None and reduce is None:
+        return args, {}
+    return args, {"reduction": "none" if reduce is False else "sum" if size_average is False else "mean"}
+
+
+def count_tensors(parameters: Sequence[str]) -> int:
+    """The number of a loss's parameters before the reduction and those that PyTorch has at changing places."""
+    return min(i for i, name in enumerate(parameters) if name in ("reduction", "ignore_index"))
+
+
+def take_old_reduction(loss: Callable[P, R]) -> Callable[..., R]:
+    """The function, which takes size_average and reduce, too, if it takes a reduction."""
+    names = list(signature(loss).parameters)
+    if "reduction" not in names:
+        return loss
+    first = count_tensors(names)
+
+    @wraps(loss)
+    def run(*args, size_average=None, reduce=None, **named):
+        args, reduction = new_style(loss.__name__, first, args, size_average, reduce)
+        return loss(*args, **named, **reduction)
+
+    return run
+
+
 def sum_along(x: Tensor, axis: int, rule: str, *settings: Any) -> Tensor:
     """Return sums of weighted elements along an axis, by a rule of ops/axis_sums.py."""
     return apply(ops.axis_sums, x, axis=axis, terms=(rule, x.shape[axis], *settings), transposed=False)

@@ -18,7 +18,7 @@ from ...shapes import axis_number, broadcast
 from ...tape import is_grad_enabled
 from ...tensors import Tensor, apply
 from .activation import logsigmoid
-from .arguments import REDUCTIONS, check_reduction, expect_tensors
+from .arguments import REDUCTIONS, check_reduction, expect_tensors, take_old_reduction
 
 __all__ = [
     "binary_cross_entropy", "binary_cross_entropy_with_logits", "cosine_embedding_loss", "cosine_similarity",
@@ -383,3 +383,7 @@ def triplet_margin_loss(
     near, far = pairwise_distance(anchor, positive, p, eps), pairwise_distance(anchor, negative, p, eps)
     far = far.minimum(pairwise_distance(positive, negative, p, eps)) if swap else far
     return _reduced((margin + near - far).clip(min=0), reduction)
+
+
+for _name in __all__:
+    globals()[_name] = take_old_reduction(globals()[_name])

@@ -15,7 +15,7 @@ def masked_softmax_kernel(mask, out, L, S, scale, has_mask, mask_batch, mask_row
         at, mask_at = row * S, row // L * mask_batch + row % L * mask_row
         best, total, lost = const(LOWEST, out), const(0, out), const(0, out)
         for s in range(S):
-            score = out[at + s] * scale
+            score = out[at + s] * const(scale, out)
             if has_mask:
                 score += mask[mask_at + s * mask_key]
             out[at + s] = score
@@ -36,6 +36,7 @@ def masked_softmax_kernel(mask, out, L, S, scale, has_mask, mask_batch, mask_row
 def attention_weights_cuda(q, k, mask, scale, out):
     matmul_dispatch["cuda"](q, k.transpose(0, 2, 1), out)
     L, S = out.shape[1:]
-    mask, strides = (out, (0, 0, 0, 0)) if mask is None else (mask, (1, *element_strides(mask)))
-    flat = memory.contiguous(mask).reshape(-1) if strides[0] and not mask.flags.c_contiguous else mask.reshape(-1)
-    masked_softmax_kernel.launch_over(out.size // S, flat, out.reshape(-1), L, S, out.dtype.type(scale), *strides)
+    mask = None if mask is None else memory.contiguous(mask)
+    has_mask, strides = (0, (0, 0, 0)) if mask is None else (1, element_strides(mask))
+    flat = (out if mask is None else mask).reshape(-1)
+    masked_softmax_kernel.launch_over(out.size // S, flat, out.reshape(-1), L, S, scale, has_mask, *strides)
