@@ -34,7 +34,7 @@ EXPRESSIONS = {
         "layer(nn.GELU('tanh'))(x(2, 3))",
     ],
     "silu": ["F.silu(x(3, 4))", "layer(nn.SiLU())(x(2, 3))", "layer(nn.SiLU(inplace=True))(x(2, 3) * 2)"],
-    "mish": ["F.mish(x(3, 4))", "F.mish(x(3, 4) * 20)", "layer(nn.Mish(inplace=True))(x(2, 3) * 2)"],
+    "mish": ["F.mish(x(3, 4))", "F.mish(x(3, 4) * 10)", "layer(nn.Mish(inplace=True))(x(2, 3) * 2)"],
     "softplus": ["F.softplus(x(3, 4), 2.0, 3.0)", "F.softplus(x(3, 4) * 30)", "layer(nn.Softplus(0.5))(x(2, 3))"],
     "logsigmoid": ["F.logsigmoid(x(3, 4) * 20)", "layer(nn.LogSigmoid())(x(2, 3))"],
     "prelu": [

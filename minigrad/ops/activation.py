@@ -208,10 +208,10 @@ def _tanh_softplus(x):
 
 
 def _mish_second(do, g, x):
-    """s (1 - t**2) (2 + x (1 - s (1 + 2 t))), where s is sigmoid(x), and t is tanh(softplus(x))."""
-    s, t = do.sigmoid(x), do.tanh(do.softplus(x, beta=1.0, threshold=20.0))
-    bend = do.mul(x, do.sub(1.0, do.mul(s, do.add(do.mul(t, 2.0), 1.0))))
-    return do.mul(do.mul(do.tanh_backward(g, t), s), do.add(bend, 2.0))
+    """4 q (1 - q) s (2 + x (1 - s (3 - 4 q))): s is sigmoid(x), and q is sigmoid(-2 softplus(x)), (1 - t) / 2."""
+    s, q = do.sigmoid(x), do.sigmoid(do.mul(do.softplus(x, beta=1.0, threshold=20.0), -2.0))
+    bend = do.mul(x, do.sub(1.0, do.mul(s, do.sub(3.0, do.mul(q, 4.0)))))
+    return do.mul(do.mul(do.sigmoid_backward(g, q), do.mul(s, 4.0)), do.add(bend, 2.0))
 
 
 mish = activation(
