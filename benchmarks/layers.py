@@ -2,9 +2,10 @@
 
     python benchmarks/layers.py [--seconds 2] [--quick]
 
-A call of a layer computes its output and all gradients from a given batch.  A call of a network is a training step on a
-new batch in C order, as a data loader yields it.  Both libraries run the same code, because the names are the same.
-minigrad runs plain and recorded by mg.graph, PyTorch eager in both layouts; the faster one is shown.
+A call of a layer computes its output and all gradients from a given batch.  It returns them for a check, but not while
+it is timed, as inside a network.  A call of a network is a training step on a new batch in C order, as a data loader
+yields it.  Both libraries run the same code, because the names are the same.  minigrad runs plain and recorded by
+mg.graph, PyTorch eager in both layouts; the faster one is shown.
 """
 
 import importlib
@@ -156,7 +157,7 @@ NETWORKS = [
 
 
 def layer_calls(case):
-    """Return the calls of a layer by rival; each returns the output and all gradients."""
+    """Return the calls of a layer by rival; with `check` they return the output and all gradients."""
     x = random.normal(size=case.shape).astype(FLOAT)
     with mg.no_grad():
         mg.manual_seed(0)
@@ -170,13 +171,13 @@ def layer_calls(case):
         held[...] = array
         return mg.from_numpy(held)
 
-    def step(layer, params, x, g):
+    def step(layer, params, x, g, check=False):
         x = x.detach().requires_grad_()
         for p in params:
             p.grad = None
         y = layer(x)
         y.backward(g)
-        return [y.detach(), x.grad, *[p.grad for p in params]]
+        return [y.detach(), x.grad, *[p.grad for p in params]] if check else None
 
     run = partial(step, layer, list(layer.parameters()))
     inputs = hold(x), hold(g)
@@ -195,7 +196,7 @@ def layer_calls(case):
 
 
 def network_calls(case):
-    """Return the training steps of a network by rival; each returns the loss."""
+    """Return the training steps of a network by rival; each returns the loss, with or without `check`."""
     images = [random.normal(size=case.shape).astype(FLOAT) for _ in range(4)]
     if case.classes == "pixels":
         labels = [(image[:, :1] > 0).astype(FLOAT) for image in images]
@@ -229,7 +230,7 @@ def training_step(library, model, case):
     loss_of = nn.BCEWithLogitsLoss() if case.classes == "pixels" else nn.CrossEntropyLoss()
     optimizer = optim.SGD(model.parameters(), lr=0.01, momentum=0.9, fused=True)
 
-    def step(x, y):
+    def step(x, y, check=False):
         loss = loss_of(model(x), y)
         optimizer.zero_grad()
         loss.backward()
@@ -242,7 +243,7 @@ def training_step(library, model, case):
 def feed(step, batches):
     """Return a function that does the step on the next batch."""
     rotation = itertools.cycle(batches)
-    return lambda: step(*next(rotation))
+    return lambda check=False: step(*next(rotation))
 
 
 def torch_layouts(torch, shape):
@@ -263,7 +264,9 @@ def copy_weights(ours, theirs, torch):
 def measure(case, seconds):
     """Check that all rivals compute the same, time them, and return a row."""
     calls = (network_calls if case.classes else layer_calls)(case)
-    results = {name: [np.asarray(value.detach().numpy()).copy() for value in call()] for name, call in calls.items()}
+    results = {
+        name: [np.asarray(value.detach().numpy()).copy() for value in call(check=True)] for name, call in calls.items()
+    }
     for name, arrays in results.items():
         for array, expected in zip(arrays, results[PLAIN], strict=True):
             scale = float(np.abs(expected).max())
