@@ -156,7 +156,7 @@ def test_print_options():
         (lambda: mg.randnn, "mg has no 'randnn'; there is randn, rand, randint"),
         (lambda: nn.linear, "mg.nn has no 'linear'; there is Linear"),
         (lambda: nn.functional.ReLu, "mg.nn.functional has no 'ReLu'; there is relu"),
-        (lambda: nn.utils.clip_grad_norm, "mg.nn.utils has no 'clip_grad_norm'; there is clip_grad_norm_"),
+        (lambda: nn.utils.total_norm, "mg.nn.utils has no 'total_norm'; there is get_total_norm"),
         (lambda: nn.init.xyzzy, "mg.nn.init has no 'xyzzy'"),
         (lambda: mg.optim.Adamw, "mg.optim has no 'Adamw'; there is AdamW, Adam"),
         (lambda: mg.optim.lr_scheduler.StepLr, "mg.optim.lr_scheduler has no 'StepLr'; there is StepLR"),
