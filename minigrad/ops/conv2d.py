@@ -192,8 +192,9 @@ class Plan(NamedTuple):
 
 
 @cache
-def _plan(image, grid, filters, window, sides, groups, dtype, threads):
-    """The Plan for images (C, H, W, N), outputs `grid`, windows `window`, and `sides` from _forward_side or so."""
+def _plan(image, out, filters, window, side, stride, pads, dilation, groups, dtype, threads):
+    """The Plan for images (C, H, W, N) and the shape of `out`; `side` is _forward_side or _gradient_side."""
+    sides = [side(*size) for size in zip(image[1:3], out[1:3], window, stride, pads[::2], dilation, strict=True)]
     (_, H, W, N), C, lane = image, image[0] // groups, lanes(dtype)
     tables, taps = zip(*(_make_table(*side) for side in sides), strict=True)
     (SH, _, step_h, _, _, _, reach_h, _, _, OH), (SW, DW, step, margin, _, _, reach_w, apart, _, OW) = (
@@ -417,9 +418,8 @@ def _convolve(x, w, b, side, stride, pads, dilation, out):
     groups, filters, _, *window = w.shape
     if window == [1, 1] and stride == (1, 1) and not any(pads):  # a matrix product
         x, out = x.reshape(len(x), 1, 1, -1), out.reshape(len(out), 1, 1, -1)
-    sizes = zip(x.shape[1:3], out.shape[1:3], window, stride, pads[::2], dilation, strict=True)
-    sides = tuple(side(*size) for size in sizes)
-    plan = _plan(x.shape, out.shape, filters, tuple(window), sides, groups, out.dtype, threads.get_num_threads())
+    settings = (side, stride, pads, dilation, groups)
+    plan = _plan(x.shape, out.shape, filters, tuple(window), *settings, out.dtype, threads.get_num_threads())
     bias, has_bias = zero_bias(out.dtype) if b is None else memory.contiguous(b), int(b is not None)
     packed = pack_weights(w, plan.taps, plan.tile[0])
     panels = memory.empty((plan.tasks, plan.panel), out.dtype) if plan.sizes[-1] else x
