@@ -24,14 +24,14 @@ Source: V. Dumoulin & F. Visin, "A guide to convolution arithmetic for deep lear
 """
 
 from functools import cache
-from math import gcd
+from math import gcd, prod
 from typing import NamedTuple
 
 import numpy as np
 
 from ..errors import ShapeError, ValidationError
 from ..runtime import memory, threads
-from ..runtime.kernel import Array1, Array4, Ints, Memory, Tile, helper, kernel
+from ..runtime.kernel import SERIAL_WORK, Array1, Array4, Ints, Memory, Tile, helper, kernel
 from ..runtime.math import compensated_add, const, larger, smaller
 from ..runtime.tile import (
     broadcast_rows,
@@ -53,6 +53,7 @@ from .op import Dispatch, op
 from .reduction import add_partial_sums
 
 VECTORS_PER_PARTIAL_SUM = 4096  # in the weight gradient; LeNet-5 has 2,304 for 64 images
+ELEMENTS_PER_WORK = 32  # products that take about as long as touching one element
 MIN_TASKS = 24  # of a weight gradient, even with few filters and taps
 MIN_CHUNK_STEPS = 96  # tile steps of a row chunk: adding its sums to the others costs about as much
 PANEL_BYTES = 2**18  # of a panel: half a core's second-level cache
@@ -179,6 +180,7 @@ class Plan(NamedTuple):
     taps     for each phase of rows and of columns: the slices of w
     tables   for rows and for columns: what _read_axis returns, and the phases
     tasks    of the kernel
+    work     of the kernel, see Kernel.run_small
     panel    elements of a task's panel
     sizes    the kernel's arguments from `height` to `copied`
     """
@@ -186,6 +188,7 @@ class Plan(NamedTuple):
     taps: tuple[list[slice], list[slice]]
     tables: tuple[np.ndarray, np.ndarray]
     tasks: int
+    work: int
     panel: int
     sizes: tuple[int, ...]
     tile: tuple[int, int, bool]
@@ -201,9 +204,11 @@ def _plan(image, out, filters, window, side, stride, pads, dilation, groups, dty
         [int(n) for n in table[:10]] for table in tables
     )
     whole = SW == step == apart == 1 and whole_rows_are_faster(filters, N, OW, window[1], W, margin, DW, dtype)
-    copied = int(whole or C * filters > 1 or window == (1, 1) or step_h * step > 1)  # else a pixel is read too seldom
     tile = choose_tile(filters, OW * N if whole else N, dtype)
-    width = tile[1] * lane
+    width, masked = tile[1] * lane, tile[2]
+    copied = int(whole or C * filters > 1 or window == (1, 1) or step_h * step > 1 or masked)  # else read too seldom
+    work = prod(out) * C * prod(window) // ELEMENTS_PER_WORK
+    wanted = 4 * threads if work > SERIAL_WORK else 1  # units; more copy some pixels again
 
     def layout(height, across, parts):
         down, along = (height - 1) * SH + reach_h, (across - 1) * SW + reach_w
@@ -215,9 +220,9 @@ def _plan(image, out, filters, window, side, stride, pads, dilation, groups, dty
         else:
             steps = C * width, width, along * C * width, down * along * C * width
         units = groups * -(-OH // height) * -(-OW // across) * sets
-        size = C * down * along * (N if whole else parts * width)
+        size = C * down * along * N + width if whole else C * down * along * parts * width
         copies = down * along / (height * across) * (1 + lane / (across * N if whole else parts * width))
-        key = max(size * dtype.itemsize / PANEL_BYTES, 1), max(4 * threads / units, 1), copies
+        key = max(size * dtype.itemsize / PANEL_BYTES, 1), max(wanted / units, 1), copies
         return key, units, size, (height, across, parts, span, *steps, copied)
 
     widths = {-(-OW // n) for n in range(1, OW + 1)}
@@ -233,7 +238,7 @@ def _plan(image, out, filters, window, side, stride, pads, dilation, groups, dty
     _, units, size, sizes = min(choices)
     if whole:
         sizes = (*sizes[:2], -(-sizes[1] * N // width), *sizes[3:])
-    return Plan(taps, tables, min(units, 4 * threads), size, sizes, tile)
+    return Plan(taps, tables, min(units, wanted), work, size, sizes, tile)
 
 
 def _forward_side(size, outputs, window, stride, before, dilation):
@@ -315,8 +320,8 @@ def _fill_panel(tile, x, panels, panel, rows, cols, corner, C, sizes, steps):
 
 
 @helper
-def _add_taps(tile, acc, w, w_at, x, x_at, taps, steps, count):
-    """acc + the sum of weight times pixel over some taps of a window, in a panel.
+def _add_taps(tile, acc, w, w_at, x, x_at, taps, steps):
+    """acc + the sum of weight times pixel over some taps of a window, in a panel; it has room for whole vectors.
 
     taps    (first kh, stop kh, first run, stop run, first i, stop i); a run is one tap or some neighbours
     steps   elements from tap to tap: in w for kh and run, in x for kh, run and i
@@ -325,12 +330,12 @@ def _add_taps(tile, acc, w, w_at, x, x_at, taps, steps, count):
         for run in range(taps[2], taps[3]):
             weight, pixel = w_at + kh * steps[0] + run * steps[1], x_at + kh * steps[2] + run * steps[3]
             for i in range(taps[4], taps[5]):
-                acc = outer_fma(acc, w, weight + i * tile.rows, 1, x, pixel + i * steps[4], count)
+                acc = outer_fma(acc, w, weight + i * tile.rows, 1, x, pixel + i * steps[4], None)
     return acc
 
 
 @helper
-def _add_many_taps(tile, acc, w, w_at, x, x_at, taps, steps, count):
+def _add_many_taps(tile, acc, w, w_at, x, x_at, taps, steps):
     """_add_taps for a large window, by partial sums."""
     first_kh, stop_kh, first_run, stop_run, first, stop = taps
     error = zeros(tile)
@@ -339,7 +344,7 @@ def _add_many_taps(tile, acc, w, w_at, x, x_at, taps, steps, count):
     for kh in range(first_kh, stop_kh, height):
         for i in range(first, stop, length):
             chunk = (kh, smaller(kh + height, stop_kh), first_run, stop_run, i, smaller(i + length, stop))
-            partial = _add_taps(tile, zeros(tile), w, w_at, x, x_at, chunk, steps, count)
+            partial = _add_taps(tile, zeros(tile), w, w_at, x, x_at, chunk, steps)
             acc, error = compensated_add(acc, error, partial)
     return compensated_total(acc, error)
 
@@ -397,10 +402,10 @@ def conv2d_kernel(
                         acc = broadcast_rows(tile, b, f * has_bias, has_bias)  # b is one 0 if there is no bias
                         to, count = (f, to_h, cols[at_w + 2] + ow * apart_w, n), length - n
                         if KH * KW * C <= PRODUCTS_PER_PARTIAL_SUM:  # two stores: else LLVM spills the tile
-                            acc = _add_taps(tile, acc, w, w_at, panels, at, taps, steps, count)
+                            acc = _add_taps(tile, acc, w, w_at, panels, at, taps, steps)
                             store(acc, out, to, out.shape[1] * out.shape[2] * N, count)
                         else:
-                            acc = _add_many_taps(tile, acc, w, w_at, panels, at, taps, steps, count)
+                            acc = _add_many_taps(tile, acc, w, w_at, panels, at, taps, steps)
                             store(acc, out, to, out.shape[1] * out.shape[2] * N, count)
             start += groups * blocks * KH * KW * C * tile.rows
 
@@ -424,7 +429,7 @@ def _convolve(x, w, b, side, stride, pads, dilation, out):
     packed = pack_weights(w, plan.taps, plan.tile[0])
     panels = memory.empty((plan.tasks, plan.panel), out.dtype) if plan.sizes[-1] else x
     conv2d_kernel.run_small(
-        plan.tasks, out.size * w[0, 0].size // 32, x, packed, bias, out, panels, *plan.tables, plan.tasks, groups,
+        plan.tasks, plan.work, x, packed, bias, out, panels, *plan.tables, plan.tasks, groups,
         has_bias, *plan.sizes, plan.tile,
     )  # fmt: skip
 
