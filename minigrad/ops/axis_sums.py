@@ -2,8 +2,8 @@
 
     out[i] = the sum of weight * x[j] over the sources j of output i, along the axis
 
-`terms` names the sources: (rule, size, ...), see RULES.  Transposed, the same products make the gradient: x[j] collects
-from every output i whose source it is.
+`terms` is (rule, size, ...): the name of a function in RULES, which finds the sources and weights of each output, and
+its arguments.  Transposed, the same products make the gradient: x[j] collects from every output i whose source it is.
 
 Memory: (A, B, C) with the axis in the middle, as for softmax.
 """

@@ -42,7 +42,7 @@ embedding_dispatch = Dispatch("embedding", embedding_numpy, cpu=embedding_cpu)
 
 @op
 def embedding(device, table, ids, *, skip):
-    """table (rows, D), ids of any shape; returns (*ids.shape, D).  Row `skip` gets no gradient; -1 is none."""
+    """table (rows, D), ids of any shape; returns (*ids.shape, D).  Row `skip` gets no gradient; if it is -1, all do."""
     expect_float("embedding", table)
     if table.ndim != 2:
         raise ShapeError(f"embedding: the weight has shape {table.shape}, expected (num_embeddings, embedding_dim)")
