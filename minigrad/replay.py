@@ -5,7 +5,7 @@ to run on which memory. The answer is the same for all tensors of one shape, so 
 
 Why a replay is valid: a recording is replayed for a call only if
 - the key of the call equals that of the recorded call: shapes, dtypes and memory layouts of the tensors among its
-  arguments, and all other arguments (see _Call);
+  arguments, and all other arguments (see Call);
 - everything that the function was seen to use is in the same state (see dependency.py);
 - every element that the recorded call wrote was written by a launch or by a host call, and these are what is repeated
   (see runtime/program.py).
@@ -126,7 +126,7 @@ class RecordedFunction(Generic[P, R]):
             args = (owner, *args)
         if local.observer is not IDLE:  # part of another recording, or of a profile
             return self.function(*args, **kwargs)
-        call = _Call(self.function, owner, args, kwargs)
+        call = Call(self.function, owner, args, kwargs)
         self._call_count += 1
         replay = next((replay for replay in self._replays if replay.key == call.key and replay.is_valid()), None)
         if replay is None:
@@ -137,7 +137,7 @@ class RecordedFunction(Generic[P, R]):
             self._put_first(replay)
         return _checked(replay, call) if self.check else replay(call.tensors)
 
-    def _record(self, call: "_Call") -> Any:
+    def _record(self, call: "Call") -> Any:
         self._record_count += 1
         if self._record_count > KEPT_RECORDINGS and 4 * self._record_count > self._call_count and not self._warned:
             self._warn(call)
@@ -151,7 +151,7 @@ class RecordedFunction(Generic[P, R]):
         others = [other for other in self._replays if other is not replay]
         self._replays = [replay, *others[: KEPT_RECORDINGS - 1]]
 
-    def _warn(self, call: "_Call") -> None:
+    def _warn(self, call: "Call") -> None:
         self._warned = True
         if self._changed_object is not None:
             reason = f"{self._changed_object} is changed inside: keep it in a tensor, and change that in place"
@@ -171,7 +171,7 @@ def _name(function: Any) -> str:
 # ---- a call
 
 
-class _Call:
+class Call:
     """A function and its arguments.
 
     owner     the object of a method, which is the first argument; else None
@@ -202,7 +202,7 @@ class _Call:
     def run(self, tensors: list[Tensor]) -> Any:
         """Call the function with other tensors in the place of its own."""
         given = iter(tensors)
-        args, kwargs = _map(lambda _: next(given), (self.args, self.kwargs))
+        args, kwargs = map_tensors(lambda _: next(given), (self.args, self.kwargs))
         return self.function(*args, **kwargs)
 
     def dependencies(self) -> Iterator[Dependency]:
@@ -258,14 +258,14 @@ class _MethodOwner(Dependency):
         return f"{part} of {type(self.instance).__name__}"
 
 
-def _map(function: Callable[[Tensor], Any], value: Any) -> Any:
+def map_tensors(function: Callable[[Tensor], Any], value: Any) -> Any:
     """A value with function(tensor) in the place of every tensor in it."""
     if isinstance(value, Tensor):
         return function(value)
     if isinstance(value, dict):
-        return _like(value, {key: _map(function, part) for key, part in value.items()})
+        return _like(value, {key: map_tensors(function, part) for key, part in value.items()})
     if isinstance(value, tuple | list):
-        return _like(value, [_map(function, part) for part in value])
+        return _like(value, [map_tensors(function, part) for part in value])
     return value
 
 
@@ -281,20 +281,20 @@ def _like(value: Any, parts: Any) -> Any:
     return kind(*parts) if hasattr(value, "_fields") else kind(parts)
 
 
-def _tensors_in(value: Any) -> list[Tensor]:
+def tensors_in(value: Any) -> list[Tensor]:
     found: list[Tensor] = []
-    _map(found.append, value)
+    map_tensors(found.append, value)
     return found
 
 
 PLAIN = (bool, int, float, complex, str, bytes, type(None), np.generic, np.dtype, dtype, range, slice)
 
 
-def _refuse_opaque(value: Any) -> None:
+def refuse_opaque(value: Any) -> None:
     """Refuse a result in which tensors could be hidden."""
     if isinstance(value, dict | tuple | list):
         for part in value.values() if isinstance(value, dict) else value:
-            _refuse_opaque(part)
+            refuse_opaque(part)
     elif not isinstance(value, (Tensor, *PLAIN)):
         raise GraphError(
             f"graph: a result is a {type(value).__name__}; return tensors and plain values, in tuples, lists or dicts"
@@ -304,7 +304,7 @@ def _refuse_opaque(value: Any) -> None:
 # ---- recording
 
 
-class _CallRecording(Recording):
+class CallRecording(Recording):
     """A recording that also notes what the function depends on, and how gradients and versions change.
 
     inputs   the tensors that were given as arguments; the function gets copies
@@ -408,7 +408,7 @@ class _CallRecording(Recording):
 _OVERWRITTEN = object()
 
 
-def _record(call: _Call) -> "tuple[Any, _Replay | str]":
+def _record(call: Call) -> "tuple[Any, _Replay | str]":
     """Call a function on copies of its tensors and note what it does.
 
     Returns its results, and a replay; or, in place of the replay, the name of what the function changes in Python.
@@ -418,7 +418,7 @@ def _record(call: _Call) -> "tuple[Any, _Replay | str]":
             raise GraphError(f"graph: argument {i} requires grad; give it detached, and ask for gradients inside")
     arrays = [given.array.copy(order="K") for given in call.tensors]
     copies = [_make(array, given.device, None) for array, given in zip(arrays, call.tensors, strict=True)]
-    recording = local.observer = _CallRecording(call.tensors)
+    recording = local.observer = CallRecording(call.tensors)
     for tensor in copies:
         recording.makes(tensor, constant=False)
     try:
@@ -430,8 +430,8 @@ def _record(call: _Call) -> "tuple[Any, _Replay | str]":
     for i, given_copy in enumerate(copies):
         if given_copy._storage.version:
             raise GraphError(f"graph: argument {i} is changed in place; change a clone of it")
-    _refuse_opaque(result)
-    result, changed = _map(_without_graph, result), recording.changed_object()
+    refuse_opaque(result)
+    result, changed = map_tensors(_without_graph, result), recording.changed_object()
     if changed is not None:
         return _copies(result), changed
     replay = _Replay(recording, call, arrays, result)
@@ -447,17 +447,34 @@ def _without_graph(tensor: Tensor) -> Tensor:
 
 def _copies(result: Any) -> Any:
     """A result with copies of its tensors."""
-    return _map(lambda tensor: _make(tensor.array.copy(order="K"), tensor.device, None), result)
+    return map_tensors(lambda tensor: _make(tensor.array.copy(order="K"), tensor.device, None), result)
 
 
 # ---- replaying
 
 
-class _Replay:
+class Assumptions:
+    """What a recording relies on: dependencies, with the states that they must have."""
+
+    def __init__(self, dependencies: list[tuple[Any, Any]]):
+        self.dependencies = dependencies
+        self.uncounted = [pair for pair in dependencies if not pair[0]._replay_counted]
+        self.compared_at = change_count()
+
+    def is_valid(self) -> bool:
+        """Whether everything that it depends on is as it was."""
+        count = change_count()
+        for dependency, state in self.uncounted if count == self.compared_at else self.dependencies:
+            if dependency._replay_state() != state:
+                return False
+        self.compared_at = count
+        return True
+
+
+class _Replay(Assumptions):
     """A recorded call: its program, what it depends on, and what it leaves behind.
 
     key            of the calls that it can stand for
-    dependencies   tensors, modules, optimisers and settings, with the states that they must have
     tensors        the tensors from outside among them
     grads_before   leaves, with the gradient that they must have
     grads_after    leaves, with the gradient that a replay gives them
@@ -467,18 +484,17 @@ class _Replay:
     thread         the thread in which it runs; 0 if in none
     """
 
-    def __init__(self, recording: _CallRecording, call: _Call, inputs: list[Any], result: Any):
+    def __init__(self, recording: CallRecording, call: Call, inputs: list[Any], result: Any):
         self.key, self.name, self.thread, self.lock = call.key, _name(call.function), 0, fork.Lock()
         self.result = result
         self.grads_before = [(leaf, grad) for leaf, grad in recording.grads.values() if grad is not _OVERWRITTEN]
         self.grads_after = [(leaf, leaf._grad) for leaf, _ in recording.grads.values()]
         grads = [grad for _, grad in self.grads_after if grad is not None]
-        self.dependencies = [*recording.used.values(), *[(grad, grad._replay_state()) for grad in grads]]
-        self.uncounted = [pair for pair in self.dependencies if not pair[0]._replay_counted]
+        super().__init__([*recording.used.values(), *[(grad, grad._replay_state()) for grad in grads]])
         self.tensors = [used for used, _ in recording.used.values() if isinstance(used, Tensor)]
         self.versions = [(s, s.version - before) for s, before in recording.outside.values() if s.version != before]
         filled = [*recording.inside.values(), *[grad._storage for grad in grads]]
-        visible = [tensor.array for tensor in [*_tensors_in(result), *self.tensors]]
+        visible = [tensor.array for tensor in [*tensors_in(result), *self.tensors]]
         readable_in_place = [
             given.array.strides == mine.strides and not any(may_share_memory(mine, array) for array in visible)
             for given, mine in zip(call.tensors, inputs, strict=True)
@@ -488,21 +504,15 @@ class _Replay:
         self.written = {id(storage): ref(storage) for storage in [*filled, *[storage for storage, _ in self.versions]]}
         for storage in filled:
             storage.lent = True  # a replay writes to these addresses
-        self.compared_at = change_count()
 
     def is_valid(self) -> bool:
         """Whether everything that it depends on is as it was."""
         for leaf, grad in self.grads_before:
             if leaf._grad is not grad:
                 return False
-        count = change_count()
-        for dependency, state in self.uncounted if count == self.compared_at else self.dependencies:
-            if dependency._replay_state() != state:
-                return False
-        self.compared_at = count
-        return True
+        return super().is_valid()
 
-    def reason_against(self, call: _Call) -> str:
+    def reason_against(self, call: Call) -> str:
         """Why it cannot be replayed for a call."""
         if self.key != call.key:
             return "the arguments differ from those before: give numbers that change as tensors"
@@ -548,7 +558,7 @@ class _Replay:
 # ---- check=True
 
 
-def _checked(replay: _Replay, call: _Call) -> Any:
+def _checked(replay: _Replay, call: Call) -> Any:
     """Replay a call, restore everything, call the function plainly, and refuse a difference."""
     before = _Checkpoint(replay)
     replayed = _Checkpoint(replay, replay(call.tensors))
@@ -561,15 +571,15 @@ def _checked(replay: _Replay, call: _Call) -> Any:
                 f"graph: a replay of {replay.name} gives another {name} than a plain call; the function uses a value "
                 "that graph cannot observe, such as a global variable: give it as an argument"
             )
-    return _map(lambda tensor: tensor.detach(), results)
+    return map_tensors(lambda tensor: tensor.detach(), results)
 
 
 class _Checkpoint:
     """Copies of all that a replay can change, and of results."""
 
     def __init__(self, replay: _Replay, results: Any = ()):
-        self.results = [np.array(x.device.to_host(x.array)) for x in _tensors_in(results)]
-        self.plain_values = snapshot(_map(lambda _: None, results))
+        self.results = [np.array(x.device.to_host(x.array)) for x in tensors_in(results)]
+        self.plain_values = snapshot(map_tensors(lambda _: None, results))
         names = _parameter_names(dependency for dependency, _ in replay.dependencies)
         self.tensors = [(x, names.get(id(x), f"tensor {x.shape}"), x.array.copy(order="K")) for x in replay.tensors]
         self.grads = [

@@ -284,6 +284,8 @@ class Node:
     @property
     def next_functions(self) -> tuple[tuple[Any, int], ...]:
         """For each input: what made it, and which of several results it is; (None, 0) without gradient."""
+        for i, edge in enumerate(self.edges or ()):
+            self.edges[i] = expanded(edge)
         return tuple(map(function_of, self.edges or ()))
 
     def __repr__(self) -> str:
@@ -318,8 +320,11 @@ class Node:
                     "change a copy instead, or after backward"
                 )
 
-    def contributions(self, do: Any, g: Any, tensors: Any) -> Any:
-        """Functions that compute the gradient of each input, or None; see walk_back for the arguments."""
+    def contributions(self, do: Any, g: Any, tensors: Any, needed: Any) -> Any:
+        """Functions that compute the gradient of each input, or None; see walk_back for the arguments.
+
+        needed   for each input, whether its gradient is needed; None if all are
+        """
         op: Op = self.op
         if op.rule is None:
             raise GraphError(f"backward: {op.name} has no gradient")
@@ -333,6 +338,26 @@ class Node:
             out = None if out is None else tensors(out, self, self.device, storages["out"])
         found = {"kept": kept, "shapes": self.shapes, "out": out, "saved": self.saved, "settings": self.settings}
         return op.rule(do, g, **op.arguments(found))
+
+
+class StandIn(Node):
+    """A node in whose place other nodes can stand; see nn/calls.py."""
+
+    __slots__ = ()
+
+    @property
+    def is_expanded(self) -> bool:
+        """Whether they have taken its place."""
+        raise NotImplementedError
+
+    def expanded(self) -> Node:
+        """Let them take its place; return the newest of them."""
+        raise NotImplementedError
+
+
+def expanded(edge: Any) -> Any:
+    """The edge, or the node in whose place it stands."""
+    return edge.expanded() if isinstance(edge, StandIn) else edge
 
 
 class OutputNode(Node):
@@ -375,13 +400,18 @@ FREED = (
 )
 
 
-def reachable(*roots: Any, after: int = 0) -> list[Node]:
-    """All nodes numbered above `after` that the roots were computed from, and themselves, newest first."""
+def reachable(*roots: Any, after: int = 0, expand: bool = False) -> list[Node]:
+    """All nodes numbered above `after` that the roots were computed from, and themselves, newest first.
+
+    expand   whether all nodes take the places in which others stand for them
+    """
     found = {id(root): root for root in roots if isinstance(root, Node) and root.number > after}
     ahead = list(found.values())
     while ahead:
         node = ahead.pop()
-        for edge in node.edges or ():
+        for i, edge in enumerate(node.edges or ()):
+            if isinstance(edge, StandIn) and (expand or edge.is_expanded):
+                edge = node.edges[i] = edge.expanded()
             if id(edge) not in found and isinstance(edge, Node) and edge.number > after:
                 found[id(edge)] = edge
                 ahead.append(edge)
@@ -401,7 +431,12 @@ def walk_back(
     hooked       hooked(hooks, gradient, device): the gradient after the hooks; hooks do not run if it is None
     after        nodes with this number and older ones count as leaves, whose hooks wait for a later walk
     """
-    nodes = reachable(*[edge for edge, _ in seeds], after=after)
+    expand = tensors is not None
+    seeds = [
+        (edge.expanded() if isinstance(edge, StandIn) and (expand or edge.is_expanded) else edge, gradient)
+        for edge, gradient in seeds
+    ]
+    nodes = reachable(*[edge for edge, _ in seeds], after=after, expand=expand)
     targets = None if wanted is None else {id(edge) for edge in wanted}
     needed: Any = None if targets is None else _leading_to(nodes, targets)
     blocked = targets is not None and any(node.freed and id(node) not in targets for node in nodes)
@@ -429,11 +464,14 @@ def walk_back(
         if node.edges is None:
             raise GraphError(FREED)
         do = operations(node.device)
-        if type(node) is OutputNode:
+        if isinstance(node, OutputNode):
             add(pending.setdefault(id(node.edges[0]), {}), node.index, g, do)
             continue
         changed = node.changed()
-        contributions = zip(node.edges, node.shapes, node.dtypes, node.contributions(do, g, tensors), strict=True)
+        asked = None if needed is None else tuple([id(edge) in needed for edge in node.edges])
+        contributions = zip(
+            node.edges, node.shapes, node.dtypes, node.contributions(do, g, tensors, asked), strict=True
+        )
         for i, (edge, shape, dtype, contribution) in enumerate(contributions):
             if edge is None or contribution is None or (needed is not None and id(edge) not in needed):
                 continue

@@ -43,7 +43,7 @@ from .runtime.device import CPU, device as Device
 from .runtime.memory import can_view_as, contiguous, copy, empty_like, may_share_memory, outermost_first, owns_buffer
 from .runtime.threads import IDLE, local
 from .storage import DETACHED, FOLLOWS, UNRECORDED, Alias, Storage, overlaps_itself
-from .tape import Node, enable_grad, mode, no_grad, run_hooks, walk_back
+from .tape import Node, StandIn, enable_grad, expanded, mode, no_grad, run_hooks, walk_back
 
 PRINTED: dict[str, Any] = {"threshold": 1000, "precision": 4}  # of np.array2string; see set_printoptions
 DTYPES = (float32, float64, int64, int32, uint8, bool_)
@@ -146,6 +146,14 @@ class Tensor(
         alias = self._alias
         if alias is not None and alias.node is not alias.base._node:
             self._follow(alias)
+        node = self._node
+        if isinstance(node, StandIn) and node.is_expanded:
+            node = self._node = node.expanded()
+        return node
+
+    def _expand(self) -> Node | None:
+        """The node, or the one in whose place it stands."""
+        self._node = expanded(self.node)
         return self._node
 
     def _follow(self, alias: Alias) -> None:
@@ -1321,6 +1329,8 @@ def differentiate(
     for x in wanted or ():
         if not x.requires_grad:
             raise GraphError(f"{where}: an input of shape {x.shape} does not require grad; use requires_grad_()")
+    for x in [*outputs, *(wanted or ())] if create_graph else ():
+        x._expand()
     seeds = [(output._edge, output._seed(gradient)) for output, gradient in zip(outputs, gradients, strict=True)]
     taken = {id(_base(seed.array)) for _, seed in seeds}
     reached = walk(seeds, Bool(retain_graph), create_graph, taken, wanted and [x._edge for x in wanted])

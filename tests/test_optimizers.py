@@ -224,7 +224,7 @@ OTHER_OPTIONS = [
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("kind, plain, options", OTHER_OPTIONS, ids=str)
+@pytest.mark.parametrize("kind, plain, options", OTHER_OPTIONS)
 def test_adagrad_adadelta_and_rmsprop_equal_their_formulas(kind, plain, options, dtype, device):
     def make(params):
         return kind(params, **options)

@@ -528,7 +528,7 @@ def test_integers_are_compared_with_numbers_out_of_their_range():
 # ---- equality with other objects
 
 
-@pytest.mark.parametrize("other", [None, "a", object(), [1, 2], (1.0,), {}, 1j], ids=str)
+@pytest.mark.parametrize("other", [None, "a", object(), [1, 2], (1.0,), {}, 1j])
 def test_a_tensor_is_not_equal_to_other_objects(other):
     x = T([1.0, 2.0])
     assert (x == other) is False and (x != other) is True

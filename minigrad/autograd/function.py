@@ -55,7 +55,7 @@ class CallNode(Node):
         self.results[index] = weakref.ref(result._node)
         return result
 
-    def contributions(self, do: Any, g: Any, tensors: Any) -> Any:
+    def contributions(self, do: Any, g: Any, tensors: Any, needed: Any) -> Any:
         if tensors is None:  # copies, because backward may change and keep what it gets
             g = {i: _make(part, self.device, None).clone() for i, part in g.items()}
         found = self.backward(self, g)

@@ -24,7 +24,7 @@ class Differentiation(Methods):
     @property
     def grad_fn(self) -> Any:
         """The recorded operation that made this tensor, with name() and next_functions; None for a leaf."""
-        return function_of(self.node)[0]
+        return function_of(self._expand())[0]
 
     def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> HookHandle:
         """Call hook(gradient) whenever the gradient of this tensor is computed; a result other than None replaces it.

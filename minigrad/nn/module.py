@@ -10,9 +10,10 @@ import numpy as np
 from ..checks import type_with_article
 from ..dependency import CountedDict, Dependency, can_change_unseen, changed, snapshot
 from ..errors import DtypeError, MinigradError, StateError, ValidationError
-from ..runtime.threads import local
+from ..runtime.threads import IDLE, local
 from ..tape import HookHandle, in_order
 from ..tensors import Tensor, float32, float64, tensor as as_tensor
+from . import calls
 from .hooks import BackwardHooks
 from .parameter import Parameter, Uninitialized
 
@@ -92,9 +93,18 @@ class Module(Dependency):
     forward: Callable[..., Any] = _missing_forward
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if local.in_module or local.observer is not IDLE:
+            return self._run(args, kwargs)
+        return calls.call(self, args, kwargs)
+
+    def _has_hooks(self) -> bool:
+        return bool(self._forward_hooks or self._forward_pre_hooks or self._backward_hooks or self._backward_pre_hooks)
+
+    def _run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Call forward, with the hooks."""
         local.observer.uses(self)
         try:
-            if self._forward_hooks or self._forward_pre_hooks or self._backward_hooks or self._backward_pre_hooks:
+            if self._has_hooks():
                 return self._call_with_hooks(args, kwargs)
             return self.forward(*args, **kwargs)
         except MinigradError as error:

@@ -41,10 +41,40 @@ class Launch(NamedTuple):
 
 
 class HostCall(NamedTuple):
-    """A call of a Python function."""
+    """A call of a Python function; in a Program, arguments may be the places of views of inputs."""
 
     function: Callable[..., object]
     arguments: tuple[Any, ...]
+
+    def run(self, inputs: Sequence[np.ndarray]) -> None:
+        """Call the function."""
+        self.function(*[x.of(inputs) if type(x) is Place else x for x in self.arguments])
+
+
+class Place(NamedTuple):
+    """Where a view of an input is in that input's memory."""
+
+    number: int  # of the input
+    offset: int  # in bytes
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    dtype: np.dtype
+
+    def of(self, inputs: Sequence[np.ndarray]) -> np.ndarray:
+        """The view of another input at the same place."""
+        array = inputs[self.number]
+        if (
+            not self.offset
+            and self.shape == array.shape
+            and self.strides == array.strides
+            and self.dtype == array.dtype
+        ):
+            return array
+        interface = {"data": (_address(array) + self.offset, False), "shape": self.shape, "strides": self.strides}
+        holder = SimpleNamespace(
+            __array_interface__={**interface, "typestr": self.dtype.str, "version": 3}, array=array
+        )
+        return np.asarray(holder)
 
 
 class Recording(Observer):
@@ -69,6 +99,11 @@ class Recording(Observer):
         """Note an array whose first values come from a launch or a host call."""
         self.allocations[id(array)] = weakref.ref(array)
 
+    def has_allocated(self, array: np.ndarray) -> bool:
+        """Whether an array has memory that was allocated during the recording."""
+        reference = self.allocations.get(id(_owner(array)))
+        return reference is not None and reference() is _owner(array)
+
     def pool(self, machine: Any) -> Any:
         """The recording's own pool, whose memory is reused in the same order by each replay."""
         if self.memory is None:
@@ -91,23 +126,31 @@ class Program:
     """A recording that can be run again on other inputs.
 
     recording           the recorded steps; emptied
-    inputs              the arrays that were the inputs while the function was recorded, each with its own memory
-    readable_in_place   for each input, whether kernels can read another array of the same shape where it is; inputs
-                        that host calls read are always copied
+    inputs              the arrays whose memory each run gives.  No other array of the recording shares their memory,
+                        except views of them.  Launches may also write to them: a result can be an "input"
+    readable_in_place   for each input, whether kernels can use another array of the same shape where it is
     """
 
     def __init__(self, recording: Recording, inputs: list[np.ndarray], readable_in_place: list[bool]):
-        self.inputs = inputs
+        ranges = [byte_range(x) for x in inputs]
+        in_lists = _inputs_in_lists(recording.steps, ranges)
+        backwards = {i for i, x in enumerate(inputs) if min(x.strides, default=0) < 0}
+        moved = {i for i, in_place in enumerate(readable_in_place) if in_place} - in_lists - backwards
+        self.copied = [(i, x) for i, x in enumerate(inputs) if i not in moved]
         self.first_calls, steps = _split_first_calls(recording.steps)
-        calls = [step for step in recording.steps if type(step) is HostCall]
-        read_by_host = {id(_owner(array)) for call in calls for array in _arrays(call.arguments)}
-        self.copied = [i for i, x in enumerate(inputs) if id(_owner(x)) in read_by_host or not readable_in_place[i]]
+        self.first_calls = [_release_inputs(call, ranges, moved) for call in self.first_calls]
         self.owners: dict[int, np.ndarray] = {}
-        steps = [step if type(step) is HostCall else _release_arrays(step, self.owners) for step in steps]
+        steps = [
+            _release_inputs(step, ranges, moved)
+            if type(step) is HostCall
+            else _release_arrays(step, self.owners, ranges)
+            for step in steps
+        ]
         recording.steps.clear()
         temporary = _release_temporary(self.owners, recording.allocations)
         self.arena, starts = _make_arena(temporary, _find_lifetimes(steps))
         starts |= {number: _address(owner) for number, owner in self.owners.items()}
+        starts |= {-1 - i: first for i, (first, _) in enumerate(ranges)}
         self.descriptors = {
             use: _make_descriptor(starts[use.owner] + use.offset, use.shape) for step in steps for use in _uses(step)
         }
@@ -122,26 +165,28 @@ class Program:
                 self.parts[-1] += block
             else:
                 self.parts.append(block)
-        in_place = {id(_owner(x)): i for i, x in enumerate(inputs) if i not in self.copied}
         self.data_fields = [  # (input, field of a descriptor, offset in bytes)
-            (in_place[use.owner], ctypes.c_size_t.from_address(id(descriptor) + DATA), use.offset)
+            (-1 - use.owner, ctypes.c_size_t.from_address(id(descriptor) + DATA), use.offset)
             for use, descriptor in self.descriptors.items()
-            if use.owner in in_place
+            if use.owner < 0 and -1 - use.owner in moved
         ]
 
     def __call__(self, inputs: Sequence[np.ndarray]) -> None:
         """Run on inputs of the same shapes, strides and dtypes; by one thread at a time."""
-        for i in self.copied:
-            np.copyto(self.inputs[i], inputs[i])
+        for i, array in self.copied:
+            np.copyto(array, inputs[i])
+        addresses = [
+            x.__array_interface__["data"][0] for x in inputs
+        ]  # those of the first bytes: no stride is negative
         for i, field, offset in self.data_fields:
-            field.value = _address(inputs[i]) + offset
-        for function, arguments in self.first_calls:
-            function(*arguments)
+            field.value = addresses[i] + offset
+        for call in self.first_calls:
+            call.run(inputs)
         for part in self.parts:
             if type(part) is bytes:
                 execute(part, len(part))
             else:
-                part.function(*part.arguments)
+                part.run(inputs)
 
     def _resolve(self, argument: Any) -> Any:
         """An argument of a launch with descriptors for arrays."""
@@ -155,14 +200,55 @@ class Program:
 
 
 class _Use(NamedTuple):
-    """An array in a launch: the id of the array that owns its memory, its offset there in bytes, and its shape."""
+    """An array in a launch: the id of the array that owns its memory, or -1 - i for input i; its offset there in bytes;
+    and its shape."""
 
     owner: int
     offset: int
     shape: tuple[int, ...]
 
 
-def _release_arrays(step: Launch, owners: dict[int, np.ndarray]) -> Launch:
+Ranges = list[tuple[int, int]]  # for each input, the addresses of its first byte and of the one after its last
+
+
+def find_place(array: np.ndarray, ranges: Ranges) -> Place | None:
+    """The place of an array in the memory of an input; None if it is in none.
+
+    Raises   GraphError   only a part of it is in the memory of an input
+    """
+    start, stop = byte_range(array)
+    for i, (first, last) in enumerate(ranges):
+        if start < last and first < stop:
+            if start < first or last < stop:
+                raise GraphError("graph: an argument is a part of an array that the function uses; give its clone()")
+            return Place(i, _address(array) - first, array.shape, array.strides, array.dtype)
+    return None
+
+
+def byte_range(array: np.ndarray) -> tuple[int, int]:
+    """The addresses of the first byte of an array and of the one after its last."""
+    steps = [(size - 1) * stride for size, stride in zip(array.shape, array.strides, strict=True)]
+    first = _address(array) + sum(step for step in steps if step < 0)
+    return first, first + sum(map(abs, steps)) + array.itemsize if array.size else first
+
+
+def _inputs_in_lists(steps: list[Launch | HostCall], ranges: Ranges) -> set[int]:
+    """The inputs inside lists that Python functions take; they cannot be exchanged there."""
+    lists = [x for step in steps if type(step) is HostCall for x in step.arguments if not isinstance(x, np.ndarray)]
+    return {place.number for array in _arrays(lists) if (place := find_place(array, ranges))}
+
+
+def _release_inputs(call: HostCall, ranges: Ranges, moved: set[int]) -> HostCall:
+    """A host call with the places of inputs that are used where they are."""
+
+    def convert(argument: Any) -> Any:
+        place = find_place(argument, ranges) if isinstance(argument, np.ndarray) else None
+        return argument if place is None or place.number not in moved else place
+
+    return call._replace(arguments=tuple(map(convert, call.arguments)))
+
+
+def _release_arrays(step: Launch, owners: dict[int, np.ndarray], ranges: Ranges) -> Launch:
     """A launch with a _Use for each array; adds the arrays that own the memory to `owners`, by id."""
 
     def convert(argument: Any) -> Any:
@@ -170,6 +256,9 @@ def _release_arrays(step: Launch, owners: dict[int, np.ndarray]) -> Launch:
             return [convert(array) for array in argument.arrays]
         if not isinstance(argument, np.ndarray):
             return argument
+        place = find_place(argument, ranges)
+        if place is not None:
+            return _Use(-1 - place.number, place.offset, argument.shape)
         owner = _owner(argument)
         owners[id(owner)] = owner
         return _Use(id(owner), _address(argument) - _address(owner), argument.shape)

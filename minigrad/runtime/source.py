@@ -14,7 +14,7 @@ _numbers = count()
 
 def define_function(text: str, **scope: Any) -> Any:
     """Return the first function that a text defines, with `scope` as its globals.  Tracebacks show its lines."""
-    file = f"<generated {next(_numbers)}>"
+    file = f"<minigrad {next(_numbers)}>"
     linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)
     exec(compile(text, file, "exec"), scope)
     return scope[text.split("def ", 1)[1].split("(", 1)[0]]

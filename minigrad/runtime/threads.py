@@ -73,6 +73,7 @@ class _Local(threading.local):
 
     num_threads = 0  # the number that Numba was told in this thread; 0 before the first launch
     observer: Observer = IDLE
+    in_module = False  # whether a module is being called, see nn/calls.py
 
 
 local = _Local()

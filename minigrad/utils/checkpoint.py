@@ -10,6 +10,7 @@ from typing import Any
 from ..autograd.function import CallNode
 from ..checks import whole_number
 from ..errors import GraphError
+from ..nn.calls import run_plainly
 from ..random import get_rng_state, set_rng_state
 from ..runtime.threads import call_on_host
 from ..tape import Node, enable_grad, is_grad_enabled, newest_node, reachable
@@ -85,7 +86,7 @@ def checkpoint(
 
 def _run(function: Callable[..., Any], args: Any, kwargs: Any) -> tuple[Any, int, list[Tensor], list[Node]]:
     """What the function returns, a number below those of its nodes, the results that it recorded, and its nodes."""
-    start, result = newest_node(), function(*args, **kwargs)
+    start, result = newest_node(), run_plainly(function, *args, **kwargs)
     parts = result if type(result) in (list, tuple) else [result]
     made = [x for x in parts if isinstance(x, Tensor) and x.node is not None and x.node.number > start]
     return result, start, made, reachable(*[x.node for x in made], after=start)

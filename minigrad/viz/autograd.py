@@ -13,7 +13,7 @@ from matplotlib.path import Path
 from minigrad.checks import whole_number
 from minigrad.errors import DtypeError, GraphError, ValidationError
 from minigrad.nn import Module
-from minigrad.tape import Node, reachable
+from minigrad.tape import Node, expanded, reachable
 from minigrad.tensors import Tensor
 from minigrad.viz import style
 from minigrad.viz.formatting import format_count, format_shape
@@ -77,9 +77,10 @@ def autograd_graph(
     'Autograd graph: 2 operations, 1 leaf'
     """
     _check_arguments(tensor, model, most)
-    nodes = reachable(tensor.node)
+    root = expanded(tensor.node)
+    nodes = reachable(root, expand=True)
     shown = nodes[:most]
-    vertices = _make_vertices(shown, tensor, _name_by_id(names, model))
+    vertices = _make_vertices(shown, root, tensor.shape, _name_by_id(names, model))
     rows = _arrange_rows(vertices)
     _set_positions(rows)
     title = f"Autograd graph: {format_count(len(nodes), 'operation', form=',')}"
@@ -108,16 +109,18 @@ def _name_by_id(names: Mapping[str, Any] | None, model: Module | None) -> dict[i
     """Return names by the id of a leaf, or of the node of a result."""
     named = [] if model is None else list(model.named_parameters())
     named += [] if names is None else names.items()
-    return {id(tensor if getattr(tensor, "node", None) is None else tensor.node): name for name, tensor in named}
+    return {
+        id(tensor if getattr(tensor, "node", None) is None else expanded(tensor.node)): name for name, tensor in named
+    }
 
 
 # ---- vertices
 
 
-def _make_vertices(nodes: list[Node], tensor: Tensor, names: dict[int, str]) -> list[_Vertex]:
+def _make_vertices(nodes: list[Node], root: Node, shape: tuple[int, ...], names: dict[int, str]) -> list[_Vertex]:
     """Return a vertex for each operation, newest first, then one for everything else that these read."""
     shapes = {id(edge): shape for node in nodes for edge, shape in _inputs(node) if edge is not None}
-    shapes[id(tensor.node)] = tensor.shape
+    shapes[id(root)] = shape
     vertices = {id(node): _operation_vertex(node, shapes[id(node)], names.get(id(node))) for node in nodes}
     constants = []
     for node in nodes:

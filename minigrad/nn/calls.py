@@ -1,0 +1,587 @@
+"""Calls of modules, recorded and replayed without being asked, so that a plain loop runs at the speed of mg.graph.
+
+    for images, labels in loader:
+        loss = criterion(model(images), labels)      # from its third call on, model(images) is one program
+        optimizer.zero_grad()
+        loss.backward()                              # and its gradients are another one
+        optimizer.step()
+
+The first call of a module with arguments of some shape runs plainly.  The second one is recorded as by mg.graph.  Its
+nodes are kept by the replay; the results get one node, a CallNode of the whole module.  The backward pass records the
+walk through the kept nodes, and later replays it.
+
+A replay takes the place of a call only if
+- the arguments are tensors on device cpu, of the same shapes, dtypes and layouts, and plain values;
+- everything that the call used is in the same state (see ../dependency.py), and the user's functions in it do nothing
+  but compute tensors (see purity.py);
+- its memory is free: the results of the call before were walked back or are deleted.  Otherwise there are further
+  recordings, each with memory of its own.
+
+Where the graph itself is needed, as for a second derivative or for grad_fn.next_functions, the kept nodes become part
+of it, and the recording is dropped.
+"""
+
+import sys
+import threading
+import weakref
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from ..errors import GraphError, MinigradError, ValidationError
+from ..ops.op import ObservedOps
+from ..replay import Assumptions, Call, CallRecording, map_tensors, refuse_opaque, tensors_in
+from ..runtime.device import CPU
+from ..runtime.memory import ALIGNMENT, clone, may_share_memory, owns_buffer
+from ..runtime.program import Place, Program, Recording, byte_range, find_place
+from ..runtime.threads import IDLE, local
+from ..tape import Node, OutputNode, StandIn, mode, reachable, walk_back
+from ..tensors import Tensor, _array_ops, _make
+from .purity import Watcher
+
+KEPT_RECORDINGS = 8  # of one module
+KEPT_KEYS = 8  # of calls that were not recorded
+KEPT_BACKWARDS = 4  # of one recording: for other results or inputs that need a gradient
+
+
+class ModuleCalls:
+    """The recordings of one module.
+
+    recordings    the most recently used one first
+    seen          keys of calls that ran once, and are recorded next time
+    refused       keys of calls that cannot be replayed
+    expanded      keys of recordings that were dropped, see `drop`
+    plain         whether its calls are not recorded: they cannot be replayed, or change too often
+    reason        why the last call that was refused cannot be replayed
+    """
+
+    def __init__(self) -> None:
+        self.recordings: list[RecordedCall] = []
+        self.seen: list[Any] = []
+        self.refused: list[Any] = []
+        self.expanded: list[Any] = []
+        self.plain, self.reason = False, ""
+        self.call_count = self.record_count = 0
+
+    def refuse(self, key: Any, reason: str) -> None:
+        """Do not record calls with a key; nor any calls, if they all are of such kinds."""
+        self.reason, self.refused = reason, [key, *self.refused[: KEPT_KEYS - 1]]
+        self.plain = len(self.refused) > 1 and not self.recordings
+
+    def drop(self, recording: "RecordedCall") -> None:
+        """Remove a recording whose nodes became part of a graph; at the second time such calls are not recorded."""
+        self.recordings = [other for other in self.recordings if other is not recording]
+        if recording.key in self.expanded:
+            self.refuse(recording.key, "its graph is used itself")
+        self.expanded = [recording.key, *self.expanded[: KEPT_KEYS - 1]]
+
+
+_calls: "weakref.WeakKeyDictionary[Any, ModuleCalls]" = weakref.WeakKeyDictionary()
+
+
+def call(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Replay a call of a module, or run it; called where no call of another module is running."""
+    calls = _calls.get(module)
+    if calls is None:
+        calls = _calls[module] = ModuleCalls()
+    if calls.plain:
+        return module._run(args, kwargs)
+    key = None if sys.gettrace() is not None or mode.anomaly is not None else _key(args, kwargs)
+    if key is None:
+        return _run_whole(module, args, kwargs)
+    calls.call_count += 1
+    for i, recording in enumerate(calls.recordings):
+        if recording.key == key and recording.lock.acquire(blocking=False):
+            try:
+                if recording.is_free() and recording.is_valid():
+                    if i:
+                        calls.recordings.insert(0, calls.recordings.pop(i))
+                    return recording.replay(tensors_in((args, kwargs)) if kwargs or len(args) > 1 else args)
+            except MinigradError:  # a check of values failed: a plain call names the layer
+                return _run_whole(module, args, kwargs)
+            finally:
+                recording.lock.release()
+    if key in calls.refused or sys.getprofile() is not None:
+        return _run_whole(module, args, kwargs)
+    if key not in calls.seen:
+        calls.seen = [key, *calls.seen[: KEPT_KEYS - 1]]
+        return _run_whole(module, args, kwargs)
+    calls.record_count += 1
+    if calls.record_count > KEPT_RECORDINGS and 4 * calls.record_count > calls.call_count:
+        calls.plain, calls.recordings = True, []
+        return module._run(args, kwargs)
+    return _record(module, calls, key, args, kwargs)
+
+
+def run_plainly(function: Any, *args: Any, **kwargs: Any) -> Any:
+    """Call a function in which no calls of modules are replayed."""
+    before, local.in_module = local.in_module, True
+    try:
+        return function(*args, **kwargs)
+    finally:
+        local.in_module = before
+
+
+def _run_whole(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    return run_plainly(module._run, args, kwargs)
+
+
+def _key(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """What calls that can share a recording have in common; None if a call cannot be replayed."""
+    if len(args) == 1 and not kwargs and isinstance(args[0], Tensor):
+        x, array = args[0], args[0].array
+        known = x.device is CPU and array.size
+        return (mode.grad_enabled, array.shape, array.strides, array.dtype, x._edge is not None) if known else None
+    try:
+        refuse_opaque((args, kwargs))
+        call = Call(_key, None, args, kwargs)
+    except (GraphError, ValidationError):
+        return None
+    edges = [id(x._edge) for x in call.tensors if x._edge is not None]
+    known = all(x.device is CPU and x.array.size for x in call.tensors) and len(set(edges)) == len(edges)
+    return call.key if known else None
+
+
+# ---- recording
+
+
+class _ModuleRecording(CallRecording):
+    """A recording that notes what a replay could not repeat, where that of mg.graph refuses it."""
+
+    def uses(self, dependency: Any) -> None:
+        """Note a dependency."""
+        node = dependency._node if isinstance(dependency, Tensor) else None
+        if node is not None and node.number < self.first_node and id(dependency._storage) not in self.inside:
+            self.spoil("a tensor with a graph that was made outside")
+        try:
+            self.note(dependency)
+        except GraphError as error:
+            self.spoil(str(error))
+
+    def writes(self, tensor: Any) -> None:
+        """Note a write to the memory of an argument."""
+        if any(may_share_memory(given.array, tensor.array) for given in self.inputs):
+            self.spoil("an argument that is changed in place")
+
+    def read_grad(self, tensor: Any) -> None:
+        """Note that a gradient is used."""
+        self.spoil("a gradient")
+
+    write_grad = read_grad
+
+    def refuse(self, where: str, advice: str) -> None:
+        """Note what a replay could not repeat."""
+        self.spoil(where)
+
+
+class ReplayError(Exception):
+    """The reason why a replay could not take the place of a call."""
+
+
+def _record(module: Any, calls: ModuleCalls, key: Any, args: Any, kwargs: Any) -> Any:
+    """Run a call, and keep its recording if it can be replayed."""
+    inputs, enabled = tensors_in((args, kwargs)), mode.grad_enabled
+    recording = local.observer = _ModuleRecording(inputs)
+    watcher = Watcher(sys._getframe())
+    for x in inputs:
+        recording.makes(x, constant=False)
+    versions = [x._storage.version for x in inputs]
+    try:
+        recording.uses(module)
+        sys.setprofile(watcher)
+        result = _run_whole(module, args, kwargs)
+    finally:
+        sys.setprofile(None)
+        local.observer = IDLE
+    if [x._storage.version for x in inputs] != versions or mode.grad_enabled is not enabled:
+        recording.spoil("an argument or a mode that is changed")
+    try:
+        recorded = RecordedCall(calls, recording, watcher, key, inputs, result)
+    except (ReplayError, GraphError) as error:
+        calls.refuse(key, str(error))
+        return result
+    calls.recordings = [recorded, *calls.recordings[: KEPT_RECORDINGS - 1]]
+    return recorded.give(inputs, recorded.first)
+
+
+def _check(recording: Any, watcher: Watcher, inputs: list[Tensor], results: list[Tensor]) -> None:
+    """Refuse a call that a replay could not stand for."""
+    used = [used for used, _ in recording.used.values()]
+    modules = [found for found in used if hasattr(found, "_forward_hooks")]
+    watcher.look_at_modules(modules)
+    watcher.finish()
+    spoilt = recording.changed_object() or watcher.impure
+    if spoilt is not None:
+        raise ReplayError(spoilt)
+    if any(found._has_hooks() for found in modules):
+        raise ReplayError("hooks")
+    own, outside = [*inputs, *results], [found for found in used if isinstance(found, Tensor)]
+    for i, x in enumerate(own):
+        others = [*own[i + 1 :], *outside]
+        if x.device is not CPU or any(may_share_memory(x.array, other.array) for other in others):
+            raise ReplayError("arguments and results that share memory")
+    for x in results:
+        first, stop = byte_range(x.array)
+        whole = x.array.size and stop - first == x.array.nbytes and owns_buffer(x.array)
+        if not whole or x._hooks or id(x._storage) not in recording.inside:
+            raise ReplayError("a result that has no memory of its own")
+
+
+class _Layout:
+    """How an array lies in its memory, all of which it owns."""
+
+    def __init__(self, array: np.ndarray):
+        self.shape, self.dtype, self.strides, self.nbytes = array.shape, array.dtype, array.strides, array.nbytes
+
+    def allocate(self) -> np.ndarray:
+        """An uninitialised array."""
+        block = np.empty(self.nbytes + ALIGNMENT, np.uint8)
+        start = -block.__array_interface__["data"][0] % ALIGNMENT
+        return np.ndarray(self.shape, self.dtype, block, start, self.strides)
+
+
+class _Argument:
+    """In a kept graph, the edge to an argument that requires a gradient."""
+
+    device = CPU
+
+    def __init__(self, number: int):
+        self.number = number
+
+
+class _KeptNode:
+    """A node of the recorded call, without what differs from call to call.
+
+    arrays     (kept, out, saved) of the node, with a Place for each array in the memory of an argument or a result
+    versions   as in the node, with the number of that argument or result in place of its storage
+    """
+
+    def __init__(self, node: Node, ranges: Any, numbers: dict[int, int]):
+        def place(array: np.ndarray) -> Any:
+            return find_place(array, ranges) or array
+
+        self.node = node
+        self.arrays = map_parts((node.kept, node.out, node.saved), np.ndarray, place)
+        self.versions = [(position, numbers.get(id(storage), storage), n) for position, storage, n in node.versions]
+        if map_parts(node.settings, np.ndarray, place) != node.settings:
+            raise ReplayError("a setting that holds an argument")
+
+    def bind(self, call: "ModuleNode") -> None:
+        """Give the node the arrays and versions of a call."""
+        node = self.node
+        node.kept, node.out, node.saved = map_parts(self.arrays, Place, lambda place: place.of(call.arrays))
+        node.versions = [
+            (position, call.storages[storage] if type(storage) is int else storage, call.seen.get(storage, n))
+            for position, storage, n in self.versions
+        ]
+
+    def release(self) -> None:
+        """Take them away."""
+        self.node.kept, self.node.out, self.node.saved = self.arrays
+        self.node.versions = []
+
+
+def map_parts(value: Any, kind: type, function: Any) -> Any:
+    """A value with function(part) for every part of a type, at any depth."""
+    if isinstance(value, kind):
+        return function(value)
+    if isinstance(value, dict):
+        return {key: map_parts(part, kind, function) for key, part in value.items()}
+    if isinstance(value, list | tuple) and type(value) is not Place:
+        parts = [map_parts(part, kind, function) for part in value]
+        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+    return value
+
+
+class RecordedCall(Assumptions):
+    """A recorded call: its program, and the nodes behind its results.
+
+    key         of the calls that it can stand for
+    program     of the forward pass; its inputs are the arguments and the results, whose memory each replay gives
+    writes      storages from outside, with the number of writes of a replay, such as running means
+    roots       for each result its node, or None
+    nodes       all nodes of the recorded call
+    edges       where their gradients go: parameters, and numbers of arguments
+    read        numbers of the arguments and results that the nodes read
+    watched     storages from outside that they read
+    node        a weak reference to the node of the last results, which still needs the memory
+    backwards   recorded backward passes, with what they were given and asked for; see _Backward
+    """
+
+    def __init__(
+        self, calls: ModuleCalls, recording: Any, watcher: Watcher, key: Any, inputs: list[Tensor], result: Any
+    ):
+        results, self.calls = tensors_in(result), calls
+        _check(recording, watcher, inputs, results)
+        super().__init__(list(recording.used.values()))
+        self.key, self.guards, self.count, self.start = key, watcher.finish(), len(inputs), recording.first_node
+        self.lock, self.backward_lock = threading.Lock(), threading.RLock()
+        self.first = [x.array for x in (*inputs, *results)]  # until they are given
+        self.layouts = [_Layout(x.array) for x in results]
+        self.result = map_tensors(lambda _: _make(np.empty(0), CPU, None), result)
+        self.writes = [(s, s.version - before) for s, before in recording.outside.values() if s.version != before]
+        self.roots: list[Any] = [x.node for x in results]
+        found = reachable(*[node for node in self.roots if node is not None], after=self.start)
+        if any(type(node) is not Node or node.hooks or node.changed() for node in found):
+            raise ReplayError("a node of another kind, with hooks, or with values that were changed")
+        arguments, self.ends = _find_ends(found, inputs)
+        self.edges: list[Any] = [end.number if type(end) is _Argument else end for end in self.ends]
+        ranges, numbers = (
+            [byte_range(x) for x in self.first],
+            {id(x._storage): i for i, x in enumerate((*inputs, *results))},
+        )
+        self.nodes = [_KeptNode(node, ranges, numbers) for node in found]
+        used = {storage for kept in self.nodes for _, storage, _ in kept.versions}
+        self.read = [storage for storage in used if type(storage) is int]
+        self.watched = [s for s in used if type(s) is not int and id(s) not in recording.inside]
+        ended: list[Any] = [self.first[edge] if type(edge) is int else edge.array for edge in self.edges]
+        self.shapes, self.dtypes = [x.shape for x in ended], [x.dtype for x in ended]
+        self.only = next((i for i, root in enumerate(self.roots) if root is not None), -1)  # of one result with a node
+        self.root: Any = self.roots[self.only] if self.roots else None
+        self.alone = sum(root is not None for root in self.roots) == 1
+        self.program = _whole_program(recording, self.first)
+        for kept in self.nodes:  # from here on the nodes are ours
+            kept.node.edges = [arguments.get(id(edge), edge) for edge in kept.node.edges]
+            kept.release()
+        self.node: Any = None
+        self.backwards: list[tuple[Any, _Backward | None]] = []
+        self.expanded = False
+
+    def is_free(self) -> bool:
+        """Whether its memory is not needed by results that still await their backward pass."""
+        node = None if self.node is None else self.node()
+        return not self.expanded and (node is None or node.freed)
+
+    def is_valid(self) -> bool:
+        """Whether everything that it depends on is as it was."""
+        return all(space.get(name) is value for space, name, value in self.guards) and super().is_valid()
+
+    def replay(self, inputs: Sequence[Tensor]) -> Any:
+        """The results for other arguments."""
+        arrays = [x.array for x in inputs]
+        arrays += [layout.allocate() for layout in self.layouts]
+        self.program(arrays)
+        for storage, writes in self.writes:
+            storage.version += writes
+        return self.give(inputs, arrays)
+
+    def give(self, inputs: Sequence[Tensor], arrays: list[np.ndarray]) -> Any:
+        """The results as tensors with their node."""
+        self.first = []
+        made = [_make(array, CPU, None) for array in arrays[self.count :]]
+        if self.edges:
+            node = ModuleNode(self, inputs, made, arrays)
+            self.node = weakref.ref(node)
+            for i, root in enumerate(self.roots):
+                if root is not None:
+                    made[i]._node = node if self.alone else ModuleOutput(node, i, CPU)
+        given = iter(made)
+        return map_tensors(lambda _: next(given), self.result)
+
+    # ---- backward
+
+    def walk(
+        self, call: "ModuleNode", gradients: dict[int, Any], needed: Any, do: Any, tensors: Any = None
+    ) -> list[Any]:
+        """The gradient for each edge, by a walk through the kept nodes."""
+        if not self.expanded:
+            for kept in self.nodes:
+                kept.bind(call)
+        seeds = [(self.roots[i], g) for i, g in gradients.items()]
+        wanted = None if needed is None else [end for end, need in zip(self.ends, needed, strict=True) if need]
+        after = call.number if self.expanded else self.start
+        try:
+            found = {id(end): part for end, part in walk_back(seeds, lambda _: do, True, tensors, wanted, None, after)}
+        finally:
+            if not self.expanded:
+                for kept in self.nodes:
+                    kept.release()
+        return [found.get(id(end)) for end in self.ends]
+
+    def expand(self, call: "ModuleNode") -> None:
+        """Make the kept nodes the graph of a call.  There are no further replays, which would overwrite its memory."""
+        if self.expanded:
+            return
+        with self.backward_lock:
+            stand_ins = {id(end): edge for end, edge in zip(self.ends, call.edges, strict=True)}
+            for i, kept in enumerate(sorted(self.nodes, key=lambda kept: kept.node.number), 1):
+                kept.bind(call)
+                kept.node.edges = [stand_ins.get(id(edge), edge) for edge in kept.node.edges]
+                kept.node.number = call.number + i / (len(self.nodes) + 1)  # after the arguments, before what follows
+            self.ends, self.expanded = list(call.edges), True
+            self.calls.drop(self)
+
+    def root_of(self, call: "ModuleNode", index: int, hooks: Any) -> Node:
+        """The kept node of a result, as part of the graph of a call, with the hooks of the node that stood for it."""
+        self.expand(call)
+        root = self.roots[index]
+        root.hooks = root.hooks or hooks
+        return root
+
+    def backward(self, call: "ModuleNode", gradients: dict[int, np.ndarray], needed: Any) -> list[Any]:
+        """The gradient for each edge; the first walk of a kind is recorded."""
+        do = _array_ops[CPU]
+        with self.backward_lock:
+            if self.expanded or call.is_stale():
+                return self.walk(call, gradients, needed, do)
+            key = needed, [(i, g.strides) for i, g in gradients.items()]
+            for known, backward in self.backwards:
+                if known == key:
+                    return backward.run(call, gradients) if backward else self.walk(call, gradients, needed, do)
+            recording = local.observer = Recording()
+            try:
+                parts = self.walk(call, gradients, needed, ObservedOps(CPU))
+            finally:
+                local.observer = IDLE
+            made = _Backward.of(recording, [*call.arrays, *gradients.values()], parts)
+            self.backwards = [(key, made), *self.backwards[: KEPT_BACKWARDS - 1]]
+            return made.first if made else parts
+
+
+def _find_ends(nodes: list[Node], inputs: list[Tensor]) -> tuple[dict[int, "_Argument"], list[Any]]:
+    """What stands for the edges to arguments, by id of the edge; and all edges that lead out of the nodes, each once."""
+    inside = {id(node) for node in nodes}
+    arguments = {id(x._edge): _Argument(i) for i, x in enumerate(inputs) if x._edge is not None}
+    ends: dict[int, Any] = {}
+    for node in nodes:
+        for edge in node.edges or ():
+            if edge is not None and id(edge) not in inside:
+                ends[id(edge)] = arguments.get(id(edge), edge)
+    if any(isinstance(end, Node) for end in ends.values()):
+        raise ReplayError("a graph that was made outside")
+    return arguments, list(ends.values())
+
+
+def _whole_program(recording: Any, given: list[np.ndarray]) -> Program:
+    """The program of a recording that uses all given arrays where they are."""
+    program = recording.program(given, [True] * len(given))
+    if type(program) is not Program or program.copied:
+        raise ReplayError("a Python function that takes arguments in lists")
+    return program
+
+
+class _Backward:
+    """A recorded backward pass.
+
+    program   its inputs are the arrays of the call, the gradients of results, and those gradients that it gives away
+    first     the gradients of the recorded walk
+    parts     how each gradient of a replay is found: a number of `fresh`, a Place, an array to be copied, or None
+    fresh     the layouts of gradients that get memory of their own
+    """
+
+    @classmethod
+    def of(cls, recording: Recording, given: list[np.ndarray], parts: list[Any]) -> "_Backward | None":
+        """The replay of a backward pass; None if there can be none."""
+        if any(may_share_memory(x, y) for i, x in enumerate(given) for y in given[i + 1 :]):
+            return None
+        try:
+            return cls(recording, given, parts)
+        except (ReplayError, GraphError):
+            return None
+
+    def __init__(self, recording: Recording, given: list[np.ndarray], parts: list[Any]):
+        ranges = [byte_range(x) for x in given]
+        self.parts: list[Any] = []
+        own: list[np.ndarray] = []
+        for part in parts:
+            found: Any = part if part is None else find_place(part, ranges)
+            if found is None and part is not None:
+                first, stop = byte_range(part)
+                whole = stop - first == part.nbytes and owns_buffer(part) and recording.has_allocated(part)
+                alone = not any(
+                    part is not other and other is not None and may_share_memory(part, other) for other in parts
+                )
+                found = len(own) if whole and alone else part
+                own += [part] if found is not part else []
+            self.parts.append(found)
+        self.fresh = [_Layout(array) for array in own]
+        self.first = [
+            clone(part) if found is part and part is not None else part
+            for part, found in zip(parts, self.parts, strict=True)
+        ]
+        self.program = _whole_program(recording, [*given, *own])
+
+    def run(self, call: "ModuleNode", gradients: dict[int, np.ndarray]) -> list[Any]:
+        """The gradient for each edge."""
+        given = [*call.arrays, *gradients.values()]
+        fresh = [layout.allocate() for layout in self.fresh]
+        self.program([*given, *fresh])
+        self.first = []
+        return [self._find(part, given, fresh) for part in self.parts]
+
+    def _find(self, part: Any, given: list[np.ndarray], fresh: list[np.ndarray]) -> Any:
+        if type(part) is int:
+            return fresh[part]
+        return part.of(given) if type(part) is Place else part if part is None else clone(part)
+
+
+class ModuleNode(StandIn):
+    """The node of a replayed call.
+
+    call       the recorded call
+    arrays     of the arguments and the results
+    storages   of the same
+    seen       the versions that the nodes inside rely on, by storage, or by number of an argument or result
+    """
+
+    __slots__ = ("arrays", "call", "seen", "storages")
+
+    def __init__(self, call: RecordedCall, inputs: Sequence[Tensor], made: list[Tensor], arrays: list[np.ndarray]):
+        edges = [inputs[edge]._edge if type(edge) is int else edge for edge in call.edges]
+        root = call.root
+        super().__init__(root.op, CPU, edges, call.shapes, call.dtypes, [], [], None, None, root.settings)
+        self.call, self.arrays = call, arrays
+        self.storages = [x._storage for x in (*inputs, *made)]
+        self.seen: dict[Any, int] = {i: self.storages[i].version for i in call.read}
+        for storage in call.watched:
+            self.seen[storage] = storage.version
+
+    def is_stale(self) -> bool:
+        """Whether a value that the nodes inside rely on was changed in place after the call."""
+        storages = self.storages
+        for storage, version in self.seen.items():
+            if (storages[storage] if type(storage) is int else storage).version != version:
+                return True
+        return False
+
+    def free(self) -> None:
+        super().free()
+        self.arrays, self.storages, self.seen = [], [], {}
+
+    @property
+    def is_expanded(self) -> bool:
+        return self.call.expanded and not self.freed
+
+    def expanded(self) -> Node:
+        return self if self.freed else self.call.root_of(self, self.call.only, self.hooks)
+
+    def contributions(self, do: Any, g: Any, tensors: Any, needed: Any = None) -> Any:
+        gradients = g if type(g) is dict else {self.call.only: g}
+        if tensors is not None:
+            self.call.expand(self)
+        if tensors is not None or local.observer is not IDLE or mode.anomaly is not None:
+            parts = self.call.walk(self, gradients, needed, do, tensors)
+        else:
+            parts = self.call.backward(self, gradients, needed)
+        return [None if part is None else partial(_identity, part) for part in parts]
+
+
+class ModuleOutput(OutputNode, StandIn):
+    """One of several results of a replayed call."""
+
+    __slots__ = ()
+
+    @property
+    def is_expanded(self) -> bool:
+        return self.edges is not None and self.edges[0].is_expanded
+
+    def expanded(self) -> Node:
+        if self.edges is None or self.edges[0].freed:
+            return self
+        return self.edges[0].call.root_of(self.edges[0], self.index, self.hooks)
+
+
+def _identity(value: Any) -> Any:
+    return value
