@@ -483,7 +483,7 @@ def walk_back(
             there = do if edge.device is node.device else operations(edge.device)  # another one if a tensor was moved
             if part.shape != shape:  # the input was broadcast
                 part = there.sum_to(part, shape=shape)
-            if part.dtype != dtype:  # the input was promoted
+            if part.dtype is not dtype and part.dtype != dtype:  # the input was promoted
                 part = there.cast(part, dtype=dtype)
             reached[id(edge)] = edge
             add(pending, id(edge), part, there)

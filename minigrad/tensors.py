@@ -1296,7 +1296,7 @@ def backward(
     parts = differentiate("backward", tensors, grad_tensors, retain_graph, create_graph, inputs)
     with _adding:  # other threads may add to the same leaf
         for x, part in parts:
-            if part is None or x.retains_grad:  # retain_grad has kept it
+            if part is None or (not x._leaf and x.retains_grad):  # retain_grad has kept it
                 continue
             local.observer.read_grad(x)
             if x._grad is None and not create_graph:

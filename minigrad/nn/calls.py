@@ -34,7 +34,7 @@ from ..errors import GraphError, MinigradError, ValidationError
 from ..ops.op import ObservedOps
 from ..replay import Assumptions, Call, CallRecording, map_tensors, refuse_opaque, tensors_in
 from ..runtime.device import CPU
-from ..runtime.memory import ALIGNMENT, clone, may_share_memory, owns_buffer
+from ..runtime.memory import allocate_on_host, clone, may_share_memory, outermost_first, owns_buffer
 from ..runtime.program import Place, Program, Recording, byte_range, find_place
 from ..runtime.threads import IDLE, local
 from ..tape import Node, OutputNode, StandIn, mode, reachable, walk_back
@@ -78,14 +78,9 @@ class ModuleCalls:
         self.expanded = [recording.key, *self.expanded[: KEPT_KEYS - 1]]
 
 
-_calls: "weakref.WeakKeyDictionary[Any, ModuleCalls]" = weakref.WeakKeyDictionary()
-
-
 def call(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Replay a call of a module, or run it; called where no call of another module is running."""
-    calls = _calls.get(module)
-    if calls is None:
-        calls = _calls[module] = ModuleCalls()
+    calls = module._calls
     if calls.plain:
         return module._run(args, kwargs)
     key = None if sys.gettrace() is not None or mode.anomaly is not None else _key(args, kwargs)
@@ -233,13 +228,14 @@ class _Layout:
     """How an array lies in its memory, all of which it owns."""
 
     def __init__(self, array: np.ndarray):
-        self.shape, self.dtype, self.strides, self.nbytes = array.shape, array.dtype, array.strides, array.nbytes
+        order = outermost_first(array)
+        self.shape, self.dtype = tuple([array.shape[axis] for axis in order]), array.dtype
+        self.axes = None if array.flags.c_contiguous else sorted(range(array.ndim), key=order.__getitem__)
 
     def allocate(self) -> np.ndarray:
         """An uninitialised array."""
-        block = np.empty(self.nbytes + ALIGNMENT, np.uint8)
-        start = -block.__array_interface__["data"][0] % ALIGNMENT
-        return np.ndarray(self.shape, self.dtype, block, start, self.strides)
+        memory = allocate_on_host(self.shape, self.dtype)
+        return memory if self.axes is None else memory.transpose(self.axes)
 
 
 class _Argument:
@@ -441,7 +437,7 @@ class RecordedCall(Assumptions):
 
 
 def _find_ends(nodes: list[Node], inputs: list[Tensor]) -> tuple[dict[int, "_Argument"], list[Any]]:
-    """What stands for the edges to arguments, by id of the edge; and all edges that lead out of the nodes, each once."""
+    """What stands for edges to arguments, by id of the edge; and the edges that lead out of the nodes, each once."""
     inside = {id(node) for node in nodes}
     arguments = {id(x._edge): _Argument(i) for i, x in enumerate(inputs) if x._edge is not None}
     ends: dict[int, Any] = {}

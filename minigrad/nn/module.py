@@ -56,6 +56,17 @@ class Module(Dependency):
     ['linear.weight', 'linear.bias']
     """
 
+    __slots__ = ("__dict__", "__weakref__", "_calls")
+    _calls: calls.ModuleCalls
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        self = super().__new__(cls)
+        object.__setattr__(self, "_calls", calls.ModuleCalls())
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self)  # a copy has recordings of its own
+
     def __init__(self) -> None:
         local.observer.makes(self, constant=False)
         self.training = True

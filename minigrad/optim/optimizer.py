@@ -54,8 +54,8 @@ class ParamBatch:
 
     def run(self, kernel: Dispatch, *lists: Any) -> None:
         """Run a kernel on the numbers, the parameters, their gradients and further lists; count a write."""
-        gradients = [p.grad for p in self.params if p.grad is not None]
-        grads = self.device.arrays([_kernel_array(grad.array, self.dtype) for grad in gradients])
+        gradients = [grad.array for p in self.params if (grad := p.grad) is not None]
+        grads = self.device.arrays([_kernel_array(grad, self.numbers.dtype) for grad in gradients])
         for p, array in self.copies:
             copy(array, p.array)
         for p in self.params:

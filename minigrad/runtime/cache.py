@@ -3,7 +3,8 @@
 How is a kernel cached?  Its file is FOLDER/NAME.
 
 FOLDER, `folder_name()`, is a hash of everything that affects every kernel: the versions of Python,
-Numba, llvmlite and NumPy, Numba's settings, the CPU that code is generated for, and the sources below `runtime/`.
+Numba, llvmlite and NumPy, Numba's settings, the CPU that code is generated for, and the sources below `runtime/`,
+except those of HOST_ONLY.
 These include `runtime/cuda/`, because the fingerprint of a GPU kernel does not cover the functions there.
 
 NAME is the kernel's name, its element type and tile, and its fingerprint: a hash of its own code and of the functions
@@ -40,6 +41,7 @@ from . import fork, target
 from .files import write_whole
 
 SOURCES = Path(__file__).resolve().parent
+HOST_ONLY = ("device", "dlpack", "files", "fork", "memory", "precision", "program")  # modules with no code of kernels
 SETTINGS = ("OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE", "BOUNDSCHECK", "DEBUGINFO_DEFAULT", "DISABLE_INTEL_SVML")
 MAX_FOLDERS = 6  # that are kept, for versions and CPUs that alternate
 MAX_BYTES = 256 * 2**20  # of the files in a folder; all kernels of minigrad take a tenth of it
@@ -70,7 +72,8 @@ def root_folder() -> Path:
 def folder_name() -> str:
     """A hash of the versions, Numba's settings, the CPU, and the sources of the runtime."""
     digest = hashlib.sha256()
-    for source in sorted(SOURCES.glob("**/*.py")):
+    host_only = {SOURCES / f"{name}.py" for name in HOST_ONLY}
+    for source in sorted(set(SOURCES.glob("**/*.py")) - host_only):
         digest.update(source.read_bytes())
     versions = numba.__version__, llvmlite.__version__, np.__version__, sys.version_info[:2], platform.system()
     settings = [getattr(config, name, None) for name in SETTINGS]

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from .threads import call_on_host, local
+from .view import data_address
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # from glibc's malloc.h
 
@@ -46,7 +47,7 @@ def allocate_on_host(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
         array = block = np.empty(shape, dtype)
     else:
         block = np.empty(size + ALIGNMENT, np.uint8)
-        start = -block.__array_interface__["data"][0] % ALIGNMENT
+        start = -data_address(block) % ALIGNMENT
         array = np.ndarray(shape, dtype, block, start)
     local.observer.allocated(block)
     return array

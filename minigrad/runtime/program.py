@@ -28,7 +28,7 @@ from ..errors import GraphError
 from .kernel import ArrayList, Kernel
 from .memory import ALIGNMENT
 from .threads import Observer, execute
-from .view import DATA
+from .view import DATA, data_address
 
 
 class Launch(NamedTuple):
@@ -70,7 +70,7 @@ class Place(NamedTuple):
             and self.dtype == array.dtype
         ):
             return array
-        interface = {"data": (_address(array) + self.offset, False), "shape": self.shape, "strides": self.strides}
+        interface = {"data": (data_address(array) + self.offset, False), "shape": self.shape, "strides": self.strides}
         holder = SimpleNamespace(
             __array_interface__={**interface, "typestr": self.dtype.str, "version": 3}, array=array
         )
@@ -149,7 +149,7 @@ class Program:
         recording.steps.clear()
         temporary = _release_temporary(self.owners, recording.allocations)
         self.arena, starts = _make_arena(temporary, _find_lifetimes(steps))
-        starts |= {number: _address(owner) for number, owner in self.owners.items()}
+        starts |= {number: data_address(owner) for number, owner in self.owners.items()}
         starts |= {-1 - i: first for i, (first, _) in enumerate(ranges)}
         self.descriptors = {
             use: _make_descriptor(starts[use.owner] + use.offset, use.shape) for step in steps for use in _uses(step)
@@ -175,9 +175,7 @@ class Program:
         """Run on inputs of the same shapes, strides and dtypes; by one thread at a time."""
         for i, array in self.copied:
             np.copyto(array, inputs[i])
-        addresses = [
-            x.__array_interface__["data"][0] for x in inputs
-        ]  # those of the first bytes: no stride is negative
+        addresses = [data_address(x) for x in inputs]
         for i, field, offset in self.data_fields:
             field.value = addresses[i] + offset
         for call in self.first_calls:
@@ -221,14 +219,14 @@ def find_place(array: np.ndarray, ranges: Ranges) -> Place | None:
         if start < last and first < stop:
             if start < first or last < stop:
                 raise GraphError("graph: an argument is a part of an array that the function uses; give its clone()")
-            return Place(i, _address(array) - first, array.shape, array.strides, array.dtype)
+            return Place(i, data_address(array) - first, array.shape, array.strides, array.dtype)
     return None
 
 
 def byte_range(array: np.ndarray) -> tuple[int, int]:
     """The addresses of the first byte of an array and of the one after its last."""
     steps = [(size - 1) * stride for size, stride in zip(array.shape, array.strides, strict=True)]
-    first = _address(array) + sum(step for step in steps if step < 0)
+    first = data_address(array) + sum(step for step in steps if step < 0)
     return first, first + sum(map(abs, steps)) + array.itemsize if array.size else first
 
 
@@ -261,7 +259,7 @@ def _release_arrays(step: Launch, owners: dict[int, np.ndarray], ranges: Ranges)
             return _Use(-1 - place.number, place.offset, argument.shape)
         owner = _owner(argument)
         owners[id(owner)] = owner
-        return _Use(id(owner), _address(argument) - _address(owner), argument.shape)
+        return _Use(id(owner), data_address(argument) - data_address(owner), argument.shape)
 
     return step._replace(arguments=tuple([convert(argument) for argument in step.arguments]))
 
@@ -274,9 +272,9 @@ def _uses(step: Launch | HostCall) -> Iterator[_Use]:
                 yield use
 
 
-def _make_descriptor(address: int, shape: tuple[int, ...]) -> np.ndarray:
+def _make_descriptor(start: int, shape: tuple[int, ...]) -> np.ndarray:
     """An array object with this address and shape, which is all that kernels read of it."""
-    interface = {"data": (address, False), "shape": shape, "typestr": "|u1", "version": 3}
+    interface = {"data": (start, False), "shape": shape, "typestr": "|u1", "version": 3}
     return np.asarray(SimpleNamespace(__array_interface__=interface))
 
 
@@ -285,10 +283,6 @@ def _owner(array: np.ndarray) -> np.ndarray:
     while isinstance(array.base, np.ndarray):
         array = array.base
     return array
-
-
-def _address(array: np.ndarray) -> int:
-    return array.__array_interface__["data"][0]
 
 
 def _arrays(values: Iterable[Any]) -> Iterator[np.ndarray]:
@@ -338,7 +332,7 @@ def _release_temporary(
     temporary = {}
     for number, reference in allocations.items():
         if number in owners and reference() is owners[number]:
-            block = _Block(_address(owners[number]), owners[number].nbytes)
+            block = _Block(data_address(owners[number]), owners[number].nbytes)
             del owners[number]
             array = reference()
             if array is None:
@@ -374,5 +368,5 @@ def _make_arena(blocks: dict[int, _Block], lifetimes: dict[int, tuple[int, int]]
                 start = max(start, other_stop)
         placed.append((start, start + size, number))
     arena = np.empty(max((stop for _, stop, _ in placed), default=0) + ALIGNMENT, np.uint8)
-    base = -(-_address(arena) // ALIGNMENT) * ALIGNMENT
+    base = -(-data_address(arena) // ALIGNMENT) * ALIGNMENT
     return arena, {number: base + start + blocks[number].address % ALIGNMENT for start, _, number in placed}
