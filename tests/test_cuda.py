@@ -27,7 +27,7 @@ def run_python(*command, **variables):
 
 @pytest.mark.simulator
 def test_everything_that_must_hold_on_a_gpu_holds_in_the_simulator():
-    options = "-p", "no:cacheprovider", "-W", "error"
+    options = "-n", "auto", "-p", "no:cacheprovider", "-W", "error"
     text = run_python("-m", "pytest", "on_cuda.py", *options, NUMBA_ENABLE_CUDASIM="1")
     assert re.search(r"\d+ passed", text) and "skipped" not in text
 
