@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from . import amp, autograd, backends, creation, cuda, dtypes, errors, functions, jit, linalg, random, testing
+from . import amp, autograd, backends, compiler, creation, cuda, dtypes, errors, functions, jit, linalg, random, testing
 from .amp import autocast
 from .backends import accelerator, set_printoptions, use_deterministic_algorithms, version
 from .creation import *  # noqa: F403
@@ -55,6 +55,7 @@ __all__ = [
     "bool",
     "channels_last",
     "compile",
+    "compiler",
     "contiguous_format",
     "cuda",
     "data",
@@ -107,7 +108,7 @@ __all__ = [
     "viz",
     "warmup",
 ]
-explain_unknown_names(amp, backends, cuda, jit)
+explain_unknown_names(amp, backends, compiler, cuda, jit)
 __all__ += creation.__all__
 __all__ += dtypes.__all__
 __all__ += functions.__all__

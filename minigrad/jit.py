@@ -1,4 +1,4 @@
-"""PyTorch's names for compiling models.  Functions and modules are returned as they are, which is said once."""
+"""PyTorch's names for compiling models.  Functions and modules are returned as they are; functions with a warning."""
 
 from functools import partial
 from typing import Any
@@ -12,8 +12,8 @@ __dir__ = __all__.copy
 def _keep(where: str, obj: Any = None, *_: Any, **__: Any) -> Any:
     if not callable(obj):  # given options only: a decorator
         return partial(_keep, where)
-    if where != "jit":
-        warn_once(f"{where}: returns its argument as it is; record training steps and inference with mg.graph")
+    if where != "jit" and not hasattr(obj, "named_modules"):  # calls of modules are recorded and replayed anyway
+        warn_once(f"{where}: returns the function as it is; record training steps and inference with mg.graph")
     return obj
 
 

@@ -33,6 +33,7 @@ LEVELS = [  # from the lowest level up; the name of a package stands for its mod
         "minigrad.checks",
         "minigrad.dependency",
         "minigrad.names",
+        "minigrad.compiler",
     },
     {"minigrad.ops"},
     {
@@ -46,6 +47,7 @@ LEVELS = [  # from the lowest level up; the name of a package stands for its mod
     {
         *("minigrad.nn.functional", "minigrad.functions", "minigrad.creation", "minigrad.dtypes", "minigrad.linalg"),
         *("minigrad.products", "minigrad.random", "minigrad.autograd"),
+        "minigrad.replay",
     },
     {
         *("minigrad.nn", "minigrad.optim", "minigrad.data", "minigrad.datasets", "minigrad.viz", "minigrad.models"),
@@ -55,7 +57,6 @@ LEVELS = [  # from the lowest level up; the name of a package stands for its mod
         "minigrad.serialization",
         "minigrad.testing",
         "minigrad.precompile",
-        "minigrad.replay",
         "minigrad.profiler",
         "minigrad.cuda",
         "minigrad.amp",

@@ -7,7 +7,7 @@
         optimizer.step()
 
 The first call of a module with arguments of some shape runs plainly.  The second one is recorded as by mg.graph.  Its
-nodes are kept by the replay; the results get one node, a CallNode of the whole module.  The backward pass records the
+nodes are kept by the replay; the results get one node of the whole module.  The backward pass records the
 walk through the kept nodes, and later replays it.
 
 A replay takes the place of a call only if
@@ -30,6 +30,7 @@ from typing import Any
 
 import numpy as np
 
+from ..compiler import run_plainly
 from ..errors import GraphError, MinigradError, ValidationError
 from ..ops.op import ObservedOps
 from ..replay import Assumptions, Call, CallRecording, map_tensors, refuse_opaque, tensors_in
@@ -65,6 +66,24 @@ class ModuleCalls:
         self.plain, self.reason = False, ""
         self.call_count = self.record_count = 0
 
+    def find(self, key: Any) -> "RecordedCall | None":
+        """A recording that can be replayed now; the caller releases its lock."""
+        for i, recording in enumerate(self.recordings):
+            if recording.key == key and recording.lock.acquire(blocking=False):
+                if recording.is_free() and recording.is_valid():
+                    if i:
+                        self.recordings = [recording, *[x for x in self.recordings if x is not recording]]
+                    return recording
+                recording.lock.release()
+        return None
+
+    def has_seen(self, key: Any) -> bool:
+        """Whether a call with this key ran before; note it."""
+        found = key in self.seen
+        if not found:
+            self.seen = [key, *self.seen[: KEPT_KEYS - 1]]
+        return found
+
     def refuse(self, key: Any, reason: str) -> None:
         """Do not record calls with a key; nor any calls, if they all are of such kinds."""
         self.reason, self.refused = reason, [key, *self.refused[: KEPT_KEYS - 1]]
@@ -82,41 +101,26 @@ def call(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Replay a call of a module, or run it; called where no call of another module is running."""
     calls = module._calls
     if calls.plain:
-        return module._run(args, kwargs)
+        return module._run(args, kwargs)  # calls of the modules inside may be replayed
     key = None if sys.gettrace() is not None or mode.anomaly is not None else _key(args, kwargs)
     if key is None:
         return _run_whole(module, args, kwargs)
     calls.call_count += 1
-    for i, recording in enumerate(calls.recordings):
-        if recording.key == key and recording.lock.acquire(blocking=False):
-            try:
-                if recording.is_free() and recording.is_valid():
-                    if i:
-                        calls.recordings.insert(0, calls.recordings.pop(i))
-                    return recording.replay(tensors_in((args, kwargs)) if kwargs or len(args) > 1 else args)
-            except MinigradError:  # a check of values failed: a plain call names the layer
-                return _run_whole(module, args, kwargs)
-            finally:
-                recording.lock.release()
-    if key in calls.refused or sys.getprofile() is not None:
-        return _run_whole(module, args, kwargs)
-    if key not in calls.seen:
-        calls.seen = [key, *calls.seen[: KEPT_KEYS - 1]]
+    recording = calls.find(key)
+    if recording is not None:
+        try:
+            return recording.replay(args if type(key) is tuple else tensors_in((args, kwargs)))
+        except MinigradError:  # a check of values failed: a plain call names the layer
+            return _run_whole(module, args, kwargs)
+        finally:
+            recording.lock.release()
+    if key in calls.refused or sys.getprofile() is not None or not calls.has_seen(key):
         return _run_whole(module, args, kwargs)
     calls.record_count += 1
     if calls.record_count > KEPT_RECORDINGS and 4 * calls.record_count > calls.call_count:
-        calls.plain, calls.recordings = True, []
+        calls.plain, calls.recordings, calls.reason = True, [], "it is recorded too often"
         return module._run(args, kwargs)
     return _record(module, calls, key, args, kwargs)
-
-
-def run_plainly(function: Any, *args: Any, **kwargs: Any) -> Any:
-    """Call a function in which no calls of modules are replayed."""
-    before, local.in_module = local.in_module, True
-    try:
-        return function(*args, **kwargs)
-    finally:
-        local.in_module = before
 
 
 def _run_whole(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -124,7 +128,10 @@ def _run_whole(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> An
 
 
 def _key(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """What calls that can share a recording have in common; None if a call cannot be replayed."""
+    """What calls that can share a recording have in common; None if a call cannot be replayed.
+
+    It is a tuple if the only argument is a tensor, and else a list.
+    """
     if len(args) == 1 and not kwargs and isinstance(args[0], Tensor):
         x, array = args[0], args[0].array
         known = x.device is CPU and array.size
@@ -136,7 +143,7 @@ def _key(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return None
     edges = [id(x._edge) for x in call.tensors if x._edge is not None]
     known = all(x.device is CPU and x.array.size for x in call.tensors) and len(set(edges)) == len(edges)
-    return call.key if known else None
+    return list(call.key) if known else None
 
 
 # ---- recording
@@ -228,7 +235,7 @@ class _Layout:
     """How an array lies in its memory, all of which it owns."""
 
     def __init__(self, array: np.ndarray):
-        order = outermost_first(array)
+        order = tuple(range(array.ndim)) if array.flags.c_contiguous else outermost_first(array)
         self.shape, self.dtype = tuple([array.shape[axis] for axis in order]), array.dtype
         self.axes = None if array.flags.c_contiguous else sorted(range(array.ndim), key=order.__getitem__)
 

@@ -132,8 +132,11 @@ class Watcher:
         code = frame.f_code
         variables, attributes = _names(code)
         self.attributes |= attributes
+        cells = _cells(frame)
         for name in code.co_freevars:
-            if name != "__class__" and not self._is_local_of_a_caller(frame, name):
+            if name in cells:
+                self._guard(_Cell(cells[name]), name, attributes)
+            elif not self._is_local_of_a_caller(frame, name):
                 self.impure = f"{name!r} is a variable of an enclosing function"
         for name in variables & frame.f_globals.keys():
             self._guard(frame.f_globals, name, attributes)
@@ -149,10 +152,11 @@ class Watcher:
 
     def _guard(self, space: Any, name: str, attributes: Iterable[str]) -> None:
         """Add a variable to the guards, and those that are read through it if it holds a module or a class."""
-        value = space[name]
-        if (id(space), name) in self.guards:
+        value = space.get(name)
+        key = id(getattr(space, "cell", space)), name
+        if key in self.guards:
             return
-        self.guards[id(space), name] = space, name, value
+        self.guards[key] = space, name, value
         if isinstance(value, types.ModuleType):
             trusted = value.__name__.split(".")[0] in TRUSTED
             if trusted and STATEFUL.intersection(attributes) and value.__name__.startswith("numpy"):
@@ -198,6 +202,30 @@ class Watcher:
         if any(space.get(name, self) is not value for space, name, value in self.guards.values()):
             self.impure = self.impure or "a global variable is changed"
         return list(self.guards.values())
+
+
+class _Cell:
+    """A variable of an enclosing function, as a namespace."""
+
+    def __init__(self, cell: types.CellType):
+        self.cell = cell
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The value of the variable."""
+        try:
+            return self.cell.cell_contents
+        except ValueError:  # it is not assigned
+            return default
+
+
+def _cells(frame: types.FrameType) -> dict[str, types.CellType]:
+    """The variables of enclosing functions, by name, if the frame belongs to a method or a global function."""
+    code, found = frame.f_code, [frame.f_globals.get(frame.f_code.co_name)]
+    if code.co_freevars and code.co_argcount:
+        kind = type(frame.f_locals.get(code.co_varnames[0]))
+        found += [vars(owner).get(code.co_name) for owner in kind.__mro__]
+    function = next((x for x in found if getattr(x, "__code__", None) is code), None)
+    return dict(zip(code.co_freevars, function.__closure__ or (), strict=True)) if function else {}
 
 
 def _is_pure(function: Any) -> bool:

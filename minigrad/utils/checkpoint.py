@@ -9,8 +9,8 @@ from typing import Any
 
 from ..autograd.function import CallNode
 from ..checks import whole_number
+from ..compiler import run_plainly
 from ..errors import GraphError
-from ..nn.calls import run_plainly
 from ..random import get_rng_state, set_rng_state
 from ..runtime.threads import call_on_host
 from ..tape import Node, enable_grad, is_grad_enabled, newest_node, reachable
