@@ -121,6 +121,8 @@ def mobilenet(nn):
 def unet(nn):
     """A U-Net of three levels (Ronneberger et al. 2015), with batch norm."""
 
+    cat = importlib.import_module(nn.__name__.partition(".")[0]).cat
+
     class Net(nn.Module):
         def __init__(self):
             super().__init__()
@@ -136,12 +138,11 @@ def unet(nn):
             )
 
         def forward(self, x):
-            library = importlib.import_module(nn.__name__.partition(".")[0])
             one = self.down1(x)
             two = self.down2(self.pool(one))
             x = self.up2(self.bottom(self.pool(two)))
-            x = self.merge2(library.cat([two, x], 1))
-            return self.last(self.merge1(library.cat([one, self.up1(x)], 1)))
+            x = self.merge2(cat([two, x], 1))
+            return self.last(self.merge1(cat([one, self.up1(x)], 1)))
 
     return Net()
 

@@ -468,10 +468,10 @@ def _whole_program(recording: Any, given: list[np.ndarray]) -> Program:
 class _Backward:
     """A recorded backward pass.
 
-    program   its inputs are the arrays of the call, the gradients of results, and those gradients that it gives away
+    program   its inputs are the arrays of the call, the gradients of results, and the memory of the gradients it gives
     first     the gradients of the recorded walk
-    parts     how each gradient of a replay is found: a number of `fresh`, a Place, an array to be copied, or None
-    fresh     the layouts of gradients that get memory of their own
+    parts     for each edge the place of its gradient in these, an array to be copied, or None
+    fresh     the layouts of the memory that each replay gives
     """
 
     @classmethod
@@ -485,39 +485,29 @@ class _Backward:
             return None
 
     def __init__(self, recording: Recording, given: list[np.ndarray], parts: list[Any]):
-        ranges = [byte_range(x) for x in given]
-        self.parts: list[Any] = []
-        own: list[np.ndarray] = []
+        memory = list(given)
         for part in parts:
-            found: Any = part if part is None else find_place(part, ranges)
-            if found is None and part is not None:
+            if part is not None and find_place(part, list(map(byte_range, memory))) is None:
                 first, stop = byte_range(part)
-                whole = stop - first == part.nbytes and owns_buffer(part) and recording.has_allocated(part)
-                alone = not any(
-                    part is not other and other is not None and may_share_memory(part, other) for other in parts
-                )
-                found = len(own) if whole and alone else part
-                own += [part] if found is not part else []
-            self.parts.append(found)
-        self.fresh = [_Layout(array) for array in own]
-        self.first = [
-            clone(part) if found is part and part is not None else part
-            for part, found in zip(parts, self.parts, strict=True)
-        ]
-        self.program = _whole_program(recording, [*given, *own])
+                block = recording.allocation_of(part)
+                shared = any(part is not x and x is not None and may_share_memory(part, x) for x in parts)
+                whole = stop - first == part.nbytes and owns_buffer(part) and not shared
+                memory += [] if block is None else [part if whole else block]
+        ranges = list(map(byte_range, memory))
+        self.parts = [part if part is None else find_place(part, ranges) or part for part in parts]
+        self.fresh = [_Layout(array) for array in memory[len(given) :]]
+        pairs = zip(parts, self.parts, strict=True)
+        self.first = [clone(part) if part is found and part is not None else part for part, found in pairs]
+        self.program = _whole_program(recording, memory)
 
     def run(self, call: "ModuleNode", gradients: dict[int, np.ndarray]) -> list[Any]:
         """The gradient for each edge."""
-        given = [*call.arrays, *gradients.values()]
-        fresh = [layout.allocate() for layout in self.fresh]
-        self.program([*given, *fresh])
+        memory = [*call.arrays, *gradients.values(), *[layout.allocate() for layout in self.fresh]]
+        self.program(memory)
         self.first = []
-        return [self._find(part, given, fresh) for part in self.parts]
-
-    def _find(self, part: Any, given: list[np.ndarray], fresh: list[np.ndarray]) -> Any:
-        if type(part) is int:
-            return fresh[part]
-        return part.of(given) if type(part) is Place else part if part is None else clone(part)
+        return [
+            part.of(memory) if type(part) is Place else part if part is None else clone(part) for part in self.parts
+        ]
 
 
 class ModuleNode(StandIn):

@@ -99,10 +99,10 @@ class Recording(Observer):
         """Note an array whose first values come from a launch or a host call."""
         self.allocations[id(array)] = weakref.ref(array)
 
-    def has_allocated(self, array: np.ndarray) -> bool:
-        """Whether an array has memory that was allocated during the recording."""
+    def allocation_of(self, array: np.ndarray) -> np.ndarray | None:
+        """The array that was allocated during the recording and whose memory an array has; None if there is none."""
         reference = self.allocations.get(id(_owner(array)))
-        return reference is not None and reference() is _owner(array)
+        return None if reference is None or reference() is not _owner(array) else _owner(array)
 
     def pool(self, machine: Any) -> Any:
         """The recording's own pool, whose memory is reused in the same order by each replay."""
