@@ -22,7 +22,7 @@ def new_module(name: str, classes: Iterable[Any]) -> Any:
     """Return a module of a class, without attributes."""
     from .nn.module import Module
 
-    module = object.__new__(find_name(name, classes))
+    module = Module.__new__(find_name(name, classes))
     Module.__init__(module)
     return module
 

@@ -161,7 +161,7 @@ class _Reader:
         self.stack.append((key, self.storages[key], location))
 
     def rebuild_tensor(self, storage: Any, offset: int, size: Any, stride: Any, grad: Any = False, *_: Any) -> Tensor:
-        """Return the tensor that is a view on a storage; two equal views share memory, others are copies."""
+        """Return a tensor with a view of a storage.  The same view gives the same tensor, another one gives a copy."""
         key, array, location = storage
         view = key, offset, tuple(size), tuple(stride)
         if view not in self.tensors:

@@ -108,6 +108,12 @@ SELECTION = [
         "index_select: the index has 2 dimensions (1, 1), expected 1; flatten it",
     ),
     (
+        lambda: x23.sum()[0],
+        OutOfRangeError,
+        "index: too many indices for array: array is 0-dimensional, but 1 were indexed (shape ()); it is one number: use "
+        "x.item()",
+    ),
+    (
         lambda: x23.index_select(0, T([2])),
         OutOfRangeError,
         "index: index 2 is out of bounds for axis 0 with size 2 (shape (2, 3)); positions count from 0, "

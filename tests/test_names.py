@@ -14,7 +14,8 @@ from minigrad.errors import DeviceError
 
 NAMES = """
 nn.functional nn.init nn.utils.clip_grad_norm_ nn.parameter.Parameter nn.modules.Linear
-nn.modules.loss.MSELoss optim.lr_scheduler.StepLR optim.swa_utils.AveragedModel utils.data.DataLoader
+nn.modules.loss.MSELoss nn.modules.batchnorm._BatchNorm nn.modules.conv._ConvNd nn.modules.loss._Loss
+optim.lr_scheduler.StepLR optim.swa_utils.AveragedModel utils.data.DataLoader
 utils.data.random_split accelerator.is_available accelerator.current_accelerator accelerator.device_count
 accelerator.synchronize backends.cudnn.benchmark backends.cudnn.deterministic backends.cudnn.enabled
 backends.cudnn.is_available backends.mps.is_available backends.mkldnn.enabled backends.cuda.matmul.allow_tf32

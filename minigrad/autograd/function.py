@@ -131,7 +131,7 @@ class FunctionCtx:
         """The results of forward, recorded as one call."""
         node = CallNode.of(self._function.__name__, args, self._backward)
         results = list(out) if isinstance(out, tuple) else [out]
-        self._like = [(x.device, x.shape, x.dtype) if isinstance(x, Tensor) else None for x in results]
+        self._like: list[Any] = [(x.device, x.shape, x.dtype) if isinstance(x, Tensor) else None for x in results]
         self._indices: dict[int, int] = {}  # of results that are no arguments, by id, for those that are saved
         given, constant = {id(x) for x in args}, {id(x) for x in self._constant}
         for i, x in enumerate(results):
@@ -144,9 +144,15 @@ class FunctionCtx:
             mode.anomaly.check_result(node, [x.array for x in results if isinstance(x, Tensor)], [])
         return tuple(results) if isinstance(out, tuple) else results[0]
 
+    def _zeros(self, i: int) -> Tensor | None:
+        """Zeros like result i; None if that is no tensor."""
+        if self._like[i] is None:
+            return None
+        device, shape, kind = self._like[i]
+        return _make(device.full(shape, 0, kind), device, None)
+
     def _backward(self, node: CallNode, given: dict[int, Any]) -> Any:
-        zeros = [like and _make(like[0].full(like[1], 0, like[2]), like[0], None) for like in self._like]
-        gradients = [given.get(i, zero if self._materialize else None) for i, zero in enumerate(zeros)]
+        gradients = [given.get(i, self._zeros(i) if self._materialize else None) for i in range(len(self._like))]
         self._node = node
         try:
             return self._function.backward(self, *gradients)

@@ -19,11 +19,14 @@ __dir__ = __all__.copy
 
 
 class _Lazy(Module):
-    """A layer before its first batch; its class has the ordinary layer as the second base."""
+    """A layer before its first batch.
 
-    _size = "in_channels"  # the setting that the first batch decides
-    _axis = 1  # of x, whose size it is
-    _weight_axis = 1  # likewise, of the weight in a state
+    A subclass has two bases: this class, and the ordinary layer (`_layer`) that an instance becomes at its first batch.
+    """
+
+    _size = "in_channels"  # the argument of the ordinary layer that the first batch decides
+    _axis = 1  # the axis of x that has this size
+    _weight_axis = 1  # the axis of `weight`, or of `running_mean`, that has it (divided by groups in a convolution)
     _dims: tuple[int, ...] = ()  # numbers of dimensions that x may have; any if empty
 
     def __init__(self, *args: Any, **kwargs: Any):

@@ -3,25 +3,21 @@
 import sys
 from typing import Any
 
-for _name in (
-    "activation",
-    "batchnorm",
-    "container",
-    "conv",
-    "dropout",
-    "linear",
-    "loss",
-    "module",
-    "pooling",
-    "utils",
-):
-    sys.modules[f"{__name__}.{_name}"] = sys.modules[__name__]
+from .convolution import _Convolution as _ConvNd
+from .loss import _Loss
+from .normalization import _BatchNorm, _InstanceNorm
+
+__all__ = ["_BatchNorm", "_ConvNd", "_InstanceNorm", "_Loss"]  # bases that scripts name in isinstance
+_PARTS = "activation batchnorm container conv dropout instancenorm linear loss module pooling utils".split()
+
+for _part in _PARTS:
+    sys.modules[f"{__name__}.{_part}"] = sys.modules[__name__]
 
 
 def __getattr__(name: str) -> Any:
     if name.startswith("__"):  # what Python asks of every module: this one is no package
         raise AttributeError(name)
-    return getattr(sys.modules["minigrad.nn"], name)
+    return sys.modules[__name__] if name in _PARTS else getattr(sys.modules["minigrad.nn"], name)
 
 
 def _pair(value: Any) -> tuple[Any, Any]:

@@ -80,7 +80,9 @@ def _elu_second(do, g, x, alpha, scale, steepness):
     return do.where(do.ge(x, 0.0), 0.0, do.mul(g, slope))
 
 
-elu = activation(  # scale * x above 0, scale * alpha * (e**(steepness * x) - 1) below
+# scale * x above 0, and scale * alpha * (e**(steepness * x) - 1) below.  ELU has scale = steepness = 1, SELU its scale,
+# CELU scale = 1 and steepness = 1 / alpha
+elu = activation(
     "elu",
     "ELU",
     formula=lambda x, alpha, scale, steepness: where(
@@ -246,7 +248,8 @@ gelu = activation(
     second=_gelu_second,
 )
 
-# ---- the same, with sigmoid(v) in place of P, where v = LINEAR x + CUBIC x**3; (1 + tanh(v / 2)) / 2 is sigmoid(v)
+# ---- GELU, approximated: x * sigmoid(v) with v = LINEAR * x + CUBIC * x**3.  PyTorch writes (1 + tanh(v / 2)) / 2 for
+# sigmoid(v), which is the same number
 
 LINEAR = (8 / math.pi) ** 0.5
 CUBIC = 0.044715 * LINEAR

@@ -107,7 +107,8 @@ def index(device, x, *, key):
 
 
 def _out_of_range(where, error, shape):
-    return OutOfRangeError(f"{where}: {error} (shape {shape}); positions count from 0, or backwards from -1")
+    advice = "positions count from 0, or backwards from -1" if shape else "it is one number: use x.item()"
+    return OutOfRangeError(f"{where}: {error} (shape {shape}); {advice}")
 
 
 @index.gradient

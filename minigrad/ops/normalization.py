@@ -8,10 +8,16 @@ of a group's channels.  `statistics` says where they come from: "batch" is x its
 
     dx = rstd * (u - mean(u) - xhat * mean(u * xhat)),    dweight = sum(g * xhat),    dbias = sum(g)
 
-Arrays are seen as (P, G, S, T), where rows of S * T elements are reduced, and the weights are (G, S).  P are the axes
-that are neither reduced nor weighted, T those that are reduced and have no weight.  Batch norm has P = S = 1, layer
-norm G = T = 1.  In memory P is the first axis, or the last one: then the lanes of a vector belong to different rows.
-So batch-innermost images are not copied.  A kernel computes statistics and result of a row while that is in the cache.
+Kernels see every array as (P, G, S, T).  A mean is over the S * T elements of a row, and there are P * G rows.
+
+         the mean is over them   they have a weight     batch norm       layer norm of (N, L, D)   group norm
+    P    no                      no                     1                N * L                     N * groups
+    G    no                      yes                    C                1                         1
+    S    yes                     yes                    1                D                         C / groups
+    T    yes                     no                     N * H * W        1                         H * W
+
+P is the first axis in memory, or the last one.  In the second case the lanes of a vector belong to different rows, and
+batch-innermost images need no copy.  A kernel computes the statistics and the result of a row while it is in the cache.
 
 Sources: S. Ioffe & C. Szegedy, 2015 (batch norm); J. Ba et al., 2016 (layer norm); Y. Wu & K. He, 2018 (group norm);
 B. Zhang & R. Sennrich, 2019 (rms).
@@ -39,8 +45,11 @@ P_LAST, P_FIRST = (1, 2, 3, 0), (3, 0, 1, 2)  # arguments of transpose
 
 @cache
 def plan_rows(shape, strides, axes, weight_axes, lanes):
-    """How to see memory: the order of the axes, its reverse, the sizes (P, G, S, T), and whether P is last in memory;
-    that needs whole vectors of `lanes` elements, or never is for 0."""
+    """How an array becomes (P, G, S, T).
+
+    lanes     elements of a vector; P can be the last axis only if it is a multiple of them; 0 if it must be the first
+    returns   the order of the axes, its reverse, the sizes (P, G, S, T), whether P is the last axis in memory
+    """
     by_memory = sorted(range(len(shape)), key=lambda axis: -abs(strides[axis]))
     parts = [
         [axis for axis in by_memory if axis not in axes and axis not in weight_axes],
@@ -55,8 +64,8 @@ def plan_rows(shape, strides, axes, weight_axes, lanes):
     return tuple(order), tuple(sorted(range(len(order)), key=order.__getitem__)), sizes, last
 
 
-def _see(array, plan):
-    """An array of the shape of x as (P, G, S, T)."""
+def _as_pgst(array, plan):
+    """An array of the shape of x as (P, G, S, T); a copy only if the elements lie in another order."""
     order, _, sizes, last = plan
     seen = memory.contiguous(array.transpose(order))
     return seen.reshape(sizes[1:] + sizes[:1]).transpose(P_FIRST) if last else seen.reshape(sizes)
@@ -349,10 +358,10 @@ def norm(device, x, running_mean, running_var, weight, bias, *, axes, weight_axe
         return out, (mean, rstd, plan)
     given, moves = (running_mean, running_var), momentum is not None
     running = (mean, rstd) if running_mean is None else [memory.contiguous(values) for values in given]
-    seen = [_see(x, plan), *[values.reshape(-1, plan[2][1], 1, 1) for values in running]]
+    seen = [_as_pgst(x, plan), *[values.reshape(-1, plan[2][1], 1, 1) for values in running]]
     weights = _weights(device, plan, x.dtype, (weight, 1), (bias, 0))
     numbers = STATISTICS[statistics], int(moves), momentum or 0.0, eps
-    norm_dispatch[device.type](*seen, *weights, *numbers, mean, rstd, _see(out, plan))
+    norm_dispatch[device.type](*seen, *weights, *numbers, mean, rstd, _as_pgst(out, plan))
     for values, moved in zip(given, running, strict=True):
         if moves and moved is not values:
             memory.copy(values, moved)
@@ -382,8 +391,8 @@ def norm_back(device, g, x, weight, mean, rstd, dweight, dbias, *, plan, statist
     """dx; dweight and dbias (G, S) are filled."""
     dx = memory.new_empty(x, tuple([x.shape[axis] for axis in plan[0]]), x.dtype).transpose(plan[1])
     if x.size:
-        inputs = _see(g, plan), _see(x, plan), mean, rstd, *_weights(device, plan, x.dtype, (weight, 1))
-        norm_back_dispatch[device.type](*inputs, STATISTICS[statistics], _see(dx, plan), dweight, dbias)
+        inputs = _as_pgst(g, plan), _as_pgst(x, plan), mean, rstd, *_weights(device, plan, x.dtype, (weight, 1))
+        norm_back_dispatch[device.type](*inputs, STATISTICS[statistics], _as_pgst(dx, plan), dweight, dbias)
     else:
         memory.copy(dweight, 0)
         memory.copy(dbias, 0)
