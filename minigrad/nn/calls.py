@@ -85,9 +85,9 @@ class ModuleCalls:
         return found
 
     def refuse(self, key: Any, reason: str) -> None:
-        """Do not record calls with a key; nor any calls, if they all are of such kinds."""
+        """Do not record calls with a key; nor any calls, if there are no recordings: those inside may be replayed."""
         self.reason, self.refused = reason, [key, *self.refused[: KEPT_KEYS - 1]]
-        self.plain = len(self.refused) > 1 and not self.recordings
+        self.plain = not self.recordings
 
     def drop(self, recording: "RecordedCall") -> None:
         """Remove a recording whose nodes became part of a graph; at the second time such calls are not recorded."""
