@@ -8,19 +8,10 @@ from .loss import _Loss
 from .normalization import _BatchNorm, _InstanceNorm
 
 __all__ = ["_BatchNorm", "_ConvNd", "_InstanceNorm", "_Loss"]  # bases that scripts name in isinstance
-_PARTS = [
-    "activation",
-    "batchnorm",
-    "container",
-    "conv",
-    "dropout",
-    "instancenorm",
-    "linear",
-    "loss",
-    "module",
-    "pooling",
-    "utils",
-]
+_PARTS = (
+    *("activation", "batchnorm", "container", "conv", "dropout", "instancenorm"),
+    *("linear", "loss", "module", "pooling", "utils"),
+)
 
 for _part in _PARTS:
     sys.modules[f"{__name__}.{_part}"] = sys.modules[__name__]
