@@ -41,7 +41,7 @@ from numba.extending import intrinsic, models, register_model
 from ..errors import DtypeError
 from . import cache, threads, tile
 from .fingerprint import kernel_fingerprint
-from .source import define_function
+from .source import define_function, with_other_parameters
 from .view import DATA, WORD, View, load_field, load_view
 
 
@@ -150,17 +150,18 @@ class Kernel:
         return f"{name}-{char}{form}-{kernel_fingerprint(self.function, self.kinds)}"
 
     def _compile(self, element, shape):
-        """Compile the kernel as a C function of (block, task).
+        """Compile the kernel as a C function of (block, task), which first reads the arguments from the block.
 
-        The kernel's code is inlined into an entry function that reads the arguments.  As a separate function it would
-        be optimised twice, which is most of the compile time.
+        The kernel becomes part of that function as text.  If Numba inlines it, compiling takes twice as long, and
+        a separate function would be optimised twice.
         """
         static = None if shape is None else tile.TileShape(element, *shape)
-        names = ", ".join(self.names)
-        entry = define_function(
-            f"def entry(block, task):\n    {names}, = unpack(block)\n    body(task, {names})",
+        parameter = next(iter(inspect.signature(self.function).parameters))
+        entry = with_other_parameters(
+            self.function,
+            f"block, {parameter}",
+            f"{', '.join(self.names)}, = unpack(block)",
             unpack=_make_unpacker(element, static, self.kinds),
-            body=helper(self.function),
         )
         return numba.cfunc(types.void(types.int64, types.int64), error_model="numpy", fastmath=FASTMATH)(entry)
 
