@@ -110,8 +110,8 @@ SELECTION = [
     (
         lambda: x23.sum()[0],
         OutOfRangeError,
-        "index: too many indices for array: array is 0-dimensional, but 1 were indexed (shape ()); it is one number: use "
-        "x.item()",
+        "index: too many indices for array: array is 0-dimensional, but 1 were indexed (shape ()); "
+        "it is one number: use x.item()",
     ),
     (
         lambda: x23.index_select(0, T([2])),
