@@ -61,7 +61,7 @@ def test_other_inputs_give_pytorchs_numbers(theme, expression):
 
 NOT_COMPARED = {
     "ours alone, or settings": """
-        Tensor accelerator amp autocast backends bfloat16 compile cuda data datasets device channels_last
+        Tensor accelerator amp autocast backends bfloat16 compile compiler cuda data datasets device channels_last
         contiguous_format errors float16 from_dlpack functional get_default_dtype
         get_float32_matmul_precision get_num_threads get_rng_state graph init jit load models modules optim
         preserve_format profile save set_default_dtype set_float32_matmul_precision set_flush_denormal

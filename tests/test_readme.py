@@ -32,7 +32,7 @@ def test_python_code_runs(tmp_path, monkeypatch):
 def test_the_first_shell_block_has_two_commands():
     install, test = code_blocks("sh")[0].splitlines()
     assert install.endswith("examples/train_mnist.py")
-    assert test.endswith("-m pytest")
+    assert test.endswith("-m pytest -n auto")
 
 
 @pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\((?!https?:)([^)#]+)\)", README))))

@@ -12,8 +12,8 @@ walk through the kept nodes, and later replays it.
 
 A replay takes the place of a call only if
 - the arguments are tensors on device cpu, of the same shapes, dtypes and layouts, and plain values;
-- everything that the call used is in the same state (see ../dependency.py), and the user's functions in it do nothing
-  but compute tensors (see purity.py);
+- the module is a formula: its forward does nothing but compute tensors (see formula.py), and everything that it reads
+  is in the same state (see ../dependency.py);
 - its memory is free: the results of the call before were walked back or are deleted.  Otherwise there are further
   recordings, each with memory of its own.
 
@@ -24,23 +24,23 @@ of it, and the recording is dropped.
 import sys
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ..compiler import run_plainly
-from ..errors import GraphError, MinigradError, ValidationError
+from ..errors import GraphError, MinigradError
 from ..ops.op import ObservedOps
-from ..replay import Assumptions, Call, CallRecording, map_tensors, refuse_opaque, tensors_in
+from ..replay import PLAIN, Assumptions, Call, CallRecording, map_tensors, tensors_in
 from ..runtime.device import CPU
 from ..runtime.memory import allocate_on_host, clone, may_share_memory, outermost_first, owns_buffer
 from ..runtime.program import Place, Program, Recording, byte_range, find_place
 from ..runtime.threads import IDLE, local
 from ..tape import Node, OutputNode, StandIn, mode, reachable, walk_back
 from ..tensors import Tensor, _array_ops, _make
-from .purity import Watcher
+from .formula import Guard, NotAFormulaError, read_formula
 
 KEPT_RECORDINGS = 8  # of one module
 KEPT_KEYS = 8  # of calls that were not recorded
@@ -110,11 +110,14 @@ def call(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     if recording is not None:
         try:
             return recording.replay(args if type(key) is tuple else tensors_in((args, kwargs)))
-        except MinigradError:  # a check of values failed: a plain call names the layer
+        except (
+            MinigradError,
+            ReplayError,
+        ):  # a check of values failed, before anything else: a plain call names the layer
             return _run_whole(module, args, kwargs)
         finally:
             recording.lock.release()
-    if key in calls.refused or sys.getprofile() is not None or not calls.has_seen(key):
+    if key in calls.refused or not calls.has_seen(key):
         return _run_whole(module, args, kwargs)
     calls.record_count += 1
     if calls.record_count > KEPT_RECORDINGS and 4 * calls.record_count > calls.call_count:
@@ -132,18 +135,27 @@ def _key(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 
     It is a tuple if the only argument is a tensor, and else a list.
     """
-    if len(args) == 1 and not kwargs and isinstance(args[0], Tensor):
+    if len(args) == 1 and not kwargs and type(args[0]) is Tensor:
         x, array = args[0], args[0].array
         known = x.device is CPU and array.size
         return (mode.grad_enabled, array.shape, array.strides, array.dtype, x._edge is not None) if known else None
-    try:
-        refuse_opaque((args, kwargs))
-        call = Call(_key, None, args, kwargs)
-    except (GraphError, ValidationError):
+    if not _is_plain((args, kwargs)):
         return None
+    call = Call(_key, None, args, kwargs)
     edges = [id(x._edge) for x in call.tensors if x._edge is not None]
     known = all(x.device is CPU and x.array.size for x in call.tensors) and len(set(edges)) == len(edges)
     return list(call.key) if known else None
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a value consists of tensors, of plain values, and of tuples, lists and dicts of these."""
+    if type(value) in (tuple, list):
+        return all(map(_is_plain, value))
+    if type(value) is dict:
+        return all(map(_is_plain, value.values()))
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return not hasattr(value, "__dict__") and all(map(_is_plain, value))
+    return type(value) is Tensor or (isinstance(value, PLAIN) and not isinstance(value, np.ndarray))
 
 
 # ---- recording
@@ -184,23 +196,25 @@ class ReplayError(Exception):
 
 def _record(module: Any, calls: ModuleCalls, key: Any, args: Any, kwargs: Any) -> Any:
     """Run a call, and keep its recording if it can be replayed."""
+    try:
+        guards = read_formula(module)
+    except NotAFormulaError as error:
+        calls.refuse(key, str(error))
+        return module._run(args, kwargs)
     inputs, enabled = tensors_in((args, kwargs)), mode.grad_enabled
     recording = local.observer = _ModuleRecording(inputs)
-    watcher = Watcher(sys._getframe())
     for x in inputs:
         recording.makes(x, constant=False)
-    versions = [x._storage.version for x in inputs]
+    before = list(map(_identity_of, inputs))
     try:
         recording.uses(module)
-        sys.setprofile(watcher)
         result = _run_whole(module, args, kwargs)
     finally:
-        sys.setprofile(None)
         local.observer = IDLE
-    if [x._storage.version for x in inputs] != versions or mode.grad_enabled is not enabled:
+    if list(map(_identity_of, inputs)) != before or mode.grad_enabled is not enabled:
         recording.spoil("an argument or a mode that is changed")
     try:
-        recorded = RecordedCall(calls, recording, watcher, key, inputs, result)
+        recorded = RecordedCall(calls, recording, guards, key, (args, kwargs), result)
     except (ReplayError, GraphError) as error:
         calls.refuse(key, str(error))
         return result
@@ -208,27 +222,45 @@ def _record(module: Any, calls: ModuleCalls, key: Any, args: Any, kwargs: Any) -
     return recorded.give(inputs, recorded.first)
 
 
-def _check(recording: Any, watcher: Watcher, inputs: list[Tensor], results: list[Tensor]) -> None:
+def _identity_of(x: Tensor) -> Any:
+    """What a call must leave as it is in an argument."""
+    hooks = {name: list(table) for name, table in (x._hooks or {}).items()}
+    return id(x.array), id(x._storage), x._storage.version, x._leaf, id(x._node), id(x._grad), x._alias, hooks
+
+
+def _check(recording: Any, arguments: Any, inputs: list[Tensor], result: Any) -> None:
     """Refuse a call that a replay could not stand for."""
-    used = [used for used, _ in recording.used.values()]
-    modules = [found for found in used if hasattr(found, "_forward_hooks")]
-    watcher.look_at_modules(modules)
-    watcher.finish()
-    spoilt = recording.changed_object() or watcher.impure
+    spoilt = recording.changed_object()
     if spoilt is not None:
         raise ReplayError(spoilt)
-    if any(found._has_hooks() for found in modules):
-        raise ReplayError("hooks")
-    own, outside = [*inputs, *results], [found for found in used if isinstance(found, Tensor)]
+    if not _is_plain(result):
+        raise ReplayError("a result that is no tensor, nor a tuple, list or dict of tensors")
+    known = [vars(used) for used, _ in recording.used.values() if hasattr(used, "_modules")]
+    if {id(x) for x in _containers(result)} & {id(x) for x in _containers([known, arguments])}:
+        raise ReplayError("a list or dict that is no new one")
+    used = [used for used, _ in recording.used.values()]
+    results, outside = tensors_in(result), [found for found in used if isinstance(found, Tensor)]
+    own = [*inputs, *results]
     for i, x in enumerate(own):
         others = [*own[i + 1 :], *outside]
         if x.device is not CPU or any(may_share_memory(x.array, other.array) for other in others):
             raise ReplayError("arguments and results that share memory")
+    constants = {id(storage) for storage, _, _ in recording.constants}
     for x in results:
         first, stop = byte_range(x.array)
         whole = x.array.size and stop - first == x.array.nbytes and owns_buffer(x.array)
-        if not whole or x._hooks or id(x._storage) not in recording.inside:
+        made = id(x._storage) in recording.inside and id(x._storage) not in constants
+        if not whole or not made or x._hooks or x._leaf:
             raise ReplayError("a result that has no memory of its own")
+
+
+def _containers(value: Any) -> Iterator[Any]:
+    """The lists and dicts in a value, at any depth."""
+    if isinstance(value, list | dict):
+        yield value
+    if isinstance(value, list | tuple | dict):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _containers(part)
 
 
 class _Layout:
@@ -245,13 +277,19 @@ class _Layout:
         return memory if self.axes is None else memory.transpose(self.axes)
 
 
-class _Argument:
-    """In a kept graph, the edge to an argument that requires a gradient."""
+class _End:
+    """An edge that leads out of a kept graph, to a parameter or to an argument.
+
+    Each has an object of its own, so that the gradients of a parameter that is used twice are given one by one, and are
+    added in the order of a plain backward pass.
+
+    target   the parameter, or the number of the argument
+    """
 
     device = CPU
 
-    def __init__(self, number: int):
-        self.number = number
+    def __init__(self, target: Any):
+        self.target = target
 
 
 class _KeptNode:
@@ -268,7 +306,9 @@ class _KeptNode:
         self.node = node
         self.arrays = map_parts((node.kept, node.out, node.saved), np.ndarray, place)
         self.versions = [(position, numbers.get(id(storage), storage), n) for position, storage, n in node.versions]
-        if map_parts(node.settings, np.ndarray, place) != node.settings:
+        settings: list[Any] = []
+        map_parts(node.settings, np.ndarray, lambda array: settings.append(find_place(array, ranges)))
+        if any(settings):
             raise ReplayError("a setting that holds an argument")
 
     def bind(self, call: "ModuleNode") -> None:
@@ -313,24 +353,23 @@ class RecordedCall(Assumptions):
     backwards   recorded backward passes, with what they were given and asked for; see _Backward
     """
 
-    def __init__(
-        self, calls: ModuleCalls, recording: Any, watcher: Watcher, key: Any, inputs: list[Tensor], result: Any
-    ):
-        results, self.calls = tensors_in(result), calls
-        _check(recording, watcher, inputs, results)
+    def __init__(self, calls: ModuleCalls, recording: Any, guards: list[Guard], key: Any, arguments: Any, result: Any):
+        inputs, results, self.calls = tensors_in(arguments), tensors_in(result), calls
+        _check(recording, arguments, inputs, result)
         super().__init__(list(recording.used.values()))
-        self.key, self.guards, self.count, self.start = key, watcher.finish(), len(inputs), recording.first_node
+        self.key, self.guards, self.count, self.start = key, guards, len(inputs), recording.first_node
+        self.outside = {id(used._storage) for used, _ in recording.used.values() if isinstance(used, Tensor)}
         self.lock, self.backward_lock = threading.Lock(), threading.RLock()
         self.first = [x.array for x in (*inputs, *results)]  # until they are given
         self.layouts = [_Layout(x.array) for x in results]
         self.result = map_tensors(lambda _: _make(np.empty(0), CPU, None), result)
         self.writes = [(s, s.version - before) for s, before in recording.outside.values() if s.version != before]
         self.roots: list[Any] = [x.node for x in results]
-        found = reachable(*[node for node in self.roots if node is not None], after=self.start)
+        found = reachable(*[node for node in self.roots if node is not None], after=self.start)  # newest first
         if any(type(node) is not Node or node.hooks or node.changed() for node in found):
             raise ReplayError("a node of another kind, with hooks, or with values that were changed")
-        arguments, self.ends = _find_ends(found, inputs)
-        self.edges: list[Any] = [end.number if type(end) is _Argument else end for end in self.ends]
+        self.ends, places = _find_ends(found, inputs)
+        self.edges: list[Any] = [end.target for end in self.ends]
         ranges, numbers = (
             [byte_range(x) for x in self.first],
             {id(x._storage): i for i, x in enumerate((*inputs, *results))},
@@ -345,8 +384,12 @@ class RecordedCall(Assumptions):
         self.root: Any = self.roots[self.only] if self.roots else None
         self.alone = sum(root is not None for root in self.roots) == 1
         self.program = _whole_program(recording, self.first)
-        for kept in self.nodes:  # from here on the nodes are ours
-            kept.node.edges = [arguments.get(id(edge), edge) for edge in kept.node.edges]
+        self.program.check_first()
+        if not all(self.program.names(i) for i in range(self.count, len(self.first))):
+            raise ReplayError("a result that is a constant")
+        for end, (node, i) in zip(self.ends, places, strict=True):  # from here on the nodes are ours
+            node.edges[i] = end
+        for kept in self.nodes:
             kept.release()
         self.node: Any = None
         self.backwards: list[tuple[Any, _Backward | None]] = []
@@ -362,7 +405,12 @@ class RecordedCall(Assumptions):
         return all(space.get(name) is value for space, name, value in self.guards) and super().is_valid()
 
     def replay(self, inputs: Sequence[Tensor]) -> Any:
-        """The results for other arguments."""
+        """The results for other arguments.
+
+        Raises   ReplayError   an argument has the memory of a tensor that the module itself uses
+        """
+        if any(id(x._storage) in self.outside for x in inputs):
+            raise ReplayError("an argument that the module itself uses")
         arrays = [x.array for x in inputs]
         arrays += [layout.allocate() for layout in self.layouts]
         self.program(arrays)
@@ -393,7 +441,8 @@ class RecordedCall(Assumptions):
             for kept in self.nodes:
                 kept.bind(call)
         seeds = [(self.roots[i], g) for i, g in gradients.items()]
-        wanted = None if needed is None else [end for end, need in zip(self.ends, needed, strict=True) if need]
+        ends = call.edges if self.expanded else self.ends
+        wanted = None if needed is None else [end for end, need in zip(ends, needed, strict=True) if need]
         after = call.number if self.expanded else self.start
         try:
             found = {id(end): part for end, part in walk_back(seeds, lambda _: do, True, tensors, wanted, None, after)}
@@ -401,7 +450,7 @@ class RecordedCall(Assumptions):
             if not self.expanded:
                 for kept in self.nodes:
                     kept.release()
-        return [found.get(id(end)) for end in self.ends]
+        return [found.pop(id(end), None) for end in ends]  # a real edge has one sum for all its places
 
     def expand(self, call: "ModuleNode") -> None:
         """Make the kept nodes the graph of a call.  There are no further replays, which would overwrite its memory."""
@@ -413,7 +462,7 @@ class RecordedCall(Assumptions):
                 kept.bind(call)
                 kept.node.edges = [stand_ins.get(id(edge), edge) for edge in kept.node.edges]
                 kept.node.number = call.number + i / (len(self.nodes) + 1)  # after the arguments, before what follows
-            self.ends, self.expanded = list(call.edges), True
+            self.expanded = True
             self.calls.drop(self)
 
     def root_of(self, call: "ModuleNode", index: int, hooks: Any) -> Node:
@@ -443,18 +492,19 @@ class RecordedCall(Assumptions):
             return made.first if made else parts
 
 
-def _find_ends(nodes: list[Node], inputs: list[Tensor]) -> tuple[dict[int, "_Argument"], list[Any]]:
-    """What stands for edges to arguments, by id of the edge; and the edges that lead out of the nodes, each once."""
+def _find_ends(nodes: list[Node], inputs: list[Tensor]) -> tuple[list[_End], list[tuple[Node, int]]]:
+    """The edges that lead out of the nodes, and where they are, in the order in which a backward pass takes them."""
     inside = {id(node) for node in nodes}
-    arguments = {id(x._edge): _Argument(i) for i, x in enumerate(inputs) if x._edge is not None}
-    ends: dict[int, Any] = {}
+    numbers: dict[int, Any] = {id(x._edge): i for i, x in enumerate(inputs) if x._edge is not None}
+    ends, places = [], []
     for node in nodes:
-        for edge in node.edges or ():
+        for i, edge in enumerate(node.edges or ()):
             if edge is not None and id(edge) not in inside:
-                ends[id(edge)] = arguments.get(id(edge), edge)
-    if any(isinstance(end, Node) for end in ends.values()):
-        raise ReplayError("a graph that was made outside")
-    return arguments, list(ends.values())
+                if id(edge) not in numbers and isinstance(edge, Node):
+                    raise ReplayError("a graph that was made outside")
+                ends.append(_End(numbers.get(id(edge), edge)))
+                places.append((node, i))
+    return ends, places
 
 
 def _whole_program(recording: Any, given: list[np.ndarray]) -> Program:

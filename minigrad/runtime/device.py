@@ -112,6 +112,9 @@ def _expect_range(values, low, high, ignore, error, *about):
         raise error(wrong[0], *about)
 
 
+_expect_range.is_check = True  # type: ignore[attr-defined]  # see program.py
+
+
 class _NumpyDevice(device):
     type = "numpy"
 

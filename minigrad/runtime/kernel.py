@@ -152,17 +152,17 @@ class Kernel:
     def _compile(self, element, shape):
         """Compile the kernel as a C function of (block, task), which first reads the arguments from the block.
 
-        The kernel becomes part of that function as text.  If Numba inlines it, compiling takes twice as long, and
-        a separate function would be optimised twice.
+        The text of the kernel becomes part of that function.  Where there is no text, as in an interactive session,
+        Numba inlines the kernel, which takes twice as long.  A separate function would be optimised twice.
         """
         static = None if shape is None else tile.TileShape(element, *shape)
-        parameter = next(iter(inspect.signature(self.function).parameters))
-        entry = with_other_parameters(
-            self.function,
-            f"block, {parameter}",
-            f"{', '.join(self.names)}, = unpack(block)",
-            unpack=_make_unpacker(element, static, self.kinds),
-        )
+        unpack, names = _make_unpacker(element, static, self.kinds), ", ".join(self.names)
+        first_line, task = f"{names}, = unpack(block)", next(iter(inspect.signature(self.function).parameters))
+        try:
+            entry = with_other_parameters(self.function, f"block, {task}", first_line, unpack=unpack)
+        except OSError:
+            text = f"def entry(block, task):\n    {first_line}\n    body(task, {names})"
+            entry = define_function(text, unpack=unpack, body=helper(self.function))
         return numba.cfunc(types.void(types.int64, types.int64), error_model="numpy", fastmath=FASTMATH)(entry)
 
     def llvm(self, char: str = "f", shape: tuple[int, int, bool] | None = None) -> str:

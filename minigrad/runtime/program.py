@@ -46,6 +46,11 @@ class HostCall(NamedTuple):
     function: Callable[..., object]
     arguments: tuple[Any, ...]
 
+    @property
+    def can_fail(self) -> bool:
+        """Whether it is a check of values."""
+        return getattr(self.function, "is_check", False)
+
     def run(self, inputs: Sequence[np.ndarray]) -> None:
         """Call the function."""
         self.function(*[x.of(inputs) if type(x) is Place else x for x in self.arguments])
@@ -185,6 +190,22 @@ class Program:
                 execute(part, len(part))
             else:
                 part.run(inputs)
+
+    def names(self, number: int) -> bool:
+        """Whether a launch or a Python function uses an input."""
+        calls = [*self.first_calls, *[part for part in self.parts if type(part) is HostCall]]
+        places = [x.number for call in calls for x in call.arguments if type(x) is Place]
+        return number in places or any(i == number for i, _, _ in self.data_fields)
+
+    def check_first(self) -> None:
+        """Make the checks of values before everything else, so that a run that they end has changed nothing.
+
+        Raises   GraphError   a check needs a value that the program computes
+        """
+        checks = [part for part in [*self.first_calls, *self.parts] if type(part) is HostCall and part.can_fail]
+        if any(isinstance(x, np.ndarray) for check in checks for x in check.arguments):
+            raise GraphError("graph: a value that is computed here is checked")
+        self.first_calls.sort(key=lambda call: not call.can_fail)
 
     def _resolve(self, argument: Any) -> Any:
         """An argument of a launch with descriptors for arrays."""

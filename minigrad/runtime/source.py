@@ -28,6 +28,8 @@ def with_other_parameters(function: FunctionType, parameters: str, first_line: s
     """Return a function with the body of another one, other parameters and a first line that sets the old ones.
 
     It has the lines and the globals of the other function, and also `scope`.
+
+    Raises   OSError   the text of the function is not known
     """
     tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
     head: Any = ast.parse(f"def {function.__name__}({parameters}):\n    {first_line}").body[0]
