@@ -493,7 +493,8 @@ class Run:
         result = [x for x in self.call(self.batch()) if x.requires_grad][-1]
         result.retain_grad()
         node = result.grad_fn
-        self.note(node.name(), [function and function.name() for function, _ in node.next_functions])
+        if node is not None:
+            self.note(node.name(), [function and function.name() for function, _ in node.next_functions])
         self.optimizer.zero_grad()
         (result * result).sum().backward()
         self.note(result.grad)
