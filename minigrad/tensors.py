@@ -40,7 +40,16 @@ from .ops.op import ArrayOps, ObservedOps, Op, find as find_operation
 from .ops.promotion import expect_fits, result_type, widest
 from .runtime import fork
 from .runtime.device import CPU, device as Device
-from .runtime.memory import can_view_as, contiguous, copy, empty_like, may_share_memory, outermost_first, owns_buffer
+from .runtime.memory import (
+    can_view_as,
+    clone,
+    contiguous,
+    copy,
+    empty_like,
+    may_share_memory,
+    outermost_first,
+    owns_buffer,
+)
 from .runtime.threads import IDLE, local
 from .storage import DETACHED, FOLLOWS, UNRECORDED, Alias, Storage, overlaps_itself
 from .tape import Node, StandIn, enable_grad, expanded, mode, no_grad, run_hooks, walk_back
@@ -1009,7 +1018,7 @@ class Tensor(
         alone = recorded and not self._storage.shared
         source = self
         if recorded and not alone and 0 in operation.keeps:  # the gradient needs the value that is overwritten
-            source = _make(self.array.copy(order="K"), self.device, self.node)
+            source = _make(clone(self.array), self.device, self.node)  # by a call that a recording sees
         before = self._node
         result = apply(operation, source, *others, **settings)
         if result.shape != self.shape:

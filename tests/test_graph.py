@@ -469,3 +469,31 @@ def test_a_replay_refuses_labels_out_of_range_before_it_changes_anything():
     assert w.tolist() == before
     step(mg.tensor([0, 2]))
     assert w.tolist() != before
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda w, x: _doubled_row(w, x),
+        lambda w, x: F.unfold((x @ w)[None, None], 2),
+        lambda w, x: (x @ w).unfold(0, 2, 1).clone(),
+    ],
+    ids=["a view that is changed", "F.unfold", "unfold"],
+)
+def test_a_replay_reads_what_this_replay_has_computed(function):
+    w = mg.randn(4, 4, requires_grad=True)
+    recorded = mg.graph(lambda x: function(w, x).detach())
+    for i in range(4):
+        x = mg.full((4, 4), float(i + 1))
+        np.testing.assert_array_equal(recorded(x).numpy(), function(w, x).detach().numpy())
+
+
+def _doubled_row(w, x):
+    made = (x @ w) * 1
+    made[0].mul_(2)
+    return made * 1
+
+
+def test_a_mean_of_random_numbers_that_is_a_tensor_is_refused():
+    with pytest.raises(mg.errors.GraphError, match="reading the values of a tensor"):
+        mg.graph(lambda x: mg.zeros(3).normal_(x))(mg.tensor(2.0))

@@ -29,6 +29,7 @@ class RandomNumbers(Methods):
     def normal_(self, mean: float = 0, std: float = 1, *, generator: Any = None) -> Tensor:
         """Numbers of the normal distribution."""
         number_in_range("normal_", "std", std, 0)
+        mean = float(mean)  # read now: of a tensor, a recording refuses that
         return self._draw("normal_", lambda random, shape: random.normal(mean, std, shape), generator)
 
     def _draw(self, where: str, sample: Callable[..., Any], generator: Any, kinds: str = "f") -> Tensor:

@@ -153,9 +153,7 @@ def _is_plain(value: Any) -> bool:
         return all(map(_is_plain, value))
     if type(value) is dict:
         return all(map(_is_plain, value.values()))
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return not hasattr(value, "__dict__") and all(map(_is_plain, value))
-    return type(value) is Tensor or (isinstance(value, PLAIN) and not isinstance(value, np.ndarray))
+    return type(value) in (Tensor, *PLAIN) or isinstance(value, np.generic | np.dtype)
 
 
 # ---- recording
@@ -211,7 +209,7 @@ def _record(module: Any, calls: ModuleCalls, key: Any, args: Any, kwargs: Any) -
         result = _run_whole(module, args, kwargs)
     finally:
         local.observer = IDLE
-    if list(map(_identity_of, inputs)) != before or mode.grad_enabled is not enabled:
+    if list(map(_identity_of, inputs)) != before or mode.grad_enabled is not enabled or _key(args, kwargs) != key:
         recording.spoil("an argument or a mode that is changed")
     try:
         recorded = RecordedCall(calls, recording, guards, key, (args, kwargs), result)
@@ -233,10 +231,11 @@ def _check(recording: Any, arguments: Any, inputs: list[Tensor], result: Any) ->
     spoilt = recording.changed_object()
     if spoilt is not None:
         raise ReplayError(spoilt)
-    if not _is_plain(result):
+    if not _is_plain(_without_fields(result)):
         raise ReplayError("a result that is no tensor, nor a tuple, list or dict of tensors")
     known = [vars(used) for used, _ in recording.used.values() if hasattr(used, "_modules")]
-    if {id(x) for x in _containers(result)} & {id(x) for x in _containers([known, arguments])}:
+    lists = [id(x) for x in _containers(result)]
+    if len(set(lists)) < len(lists) or set(lists) & {id(x) for x in _containers([known, arguments])}:
         raise ReplayError("a list or dict that is no new one")
     used = [used for used, _ in recording.used.values()]
     results, outside = tensors_in(result), [found for found in used if isinstance(found, Tensor)]
@@ -252,6 +251,13 @@ def _check(recording: Any, arguments: Any, inputs: list[Tensor], result: Any) ->
         made = id(x._storage) in recording.inside and id(x._storage) not in constants
         if not whole or not made or x._hooks or x._leaf:
             raise ReplayError("a result that has no memory of its own")
+
+
+def _without_fields(value: Any) -> Any:
+    """A value with tuples in place of named tuples."""
+    if isinstance(value, tuple):
+        return object() if hasattr(value, "__dict__") else tuple(map(_without_fields, value))
+    return value
 
 
 def _containers(value: Any) -> Iterator[Any]:

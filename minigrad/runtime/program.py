@@ -301,9 +301,11 @@ def _make_descriptor(start: int, shape: tuple[int, ...]) -> np.ndarray:
 
 def _owner(array: np.ndarray) -> np.ndarray:
     """The array that owns the memory of this one."""
-    while isinstance(array.base, np.ndarray):
-        array = array.base
-    return array
+    while True:
+        base = array.base if isinstance(array.base, np.ndarray) else getattr(array.base, "base", None)  # of as_strided
+        if not isinstance(base, np.ndarray):
+            return array
+        array = base
 
 
 def _arrays(values: Iterable[Any]) -> Iterator[np.ndarray]:
