@@ -296,6 +296,59 @@ class UsersFunctionInside(Model):
         return self.encoder(h.unsqueeze(0)).squeeze(0)
 
 
+class AliasOfSelf(Model):
+    def between(self, h):
+        me = self
+        return me.mul(h)
+
+    def mul(self, h):
+        self.count += 1
+        return h * self.count
+
+
+class PicksFunction(Model):
+    def between(self, h):
+        return self.pick()(h)
+
+    def pick(self):
+        return counted_relu
+
+
+class PassesFunction(Model):
+    def between(self, h):
+        return h * max([1.0, 2.0], key=counted_number)
+
+
+def counted_number(number):
+    HISTORY.append(number)
+    return len(HISTORY) % 5
+
+
+class Numbers(list):
+    def __getitem__(self, i):
+        HISTORY.append(i)
+        return float(len(HISTORY))
+
+
+class HoldsNumbers(Model):
+    def __init__(self):
+        super().__init__()
+        self.numbers = Numbers([1.0])
+
+    def between(self, h):
+        return h * self.numbers[0]
+
+
+class HasProperty(Model):
+    @property
+    def scale(self):
+        return float(len(HISTORY))
+
+    def between(self, h):
+        HISTORY.append(1)
+        return h * self.scale
+
+
 def counted_relu(h):
     HISTORY.append(1)
     return F.relu(h) * len(HISTORY)
@@ -331,6 +384,7 @@ IMPURE = [
     *(ReadsValues, ChangesArgument, ReturnsArgument, ReturnsPart, MutableDefault, with_closure(HELD)),
     *(ReadsClass, ReadsByName, CountsInItsClass, HoldsMethod, Imports, Catches, AsksForGradient, AddsInPlace),
     *(ReturnsConstant, ReturnsLeaf, ReturnsOwnList, Decorated, UsersFunctionInside),
+    *(AliasOfSelf, PicksFunction, PassesFunction, HoldsNumbers, HasProperty),
 ]
 
 
@@ -585,6 +639,36 @@ def test_a_changed_method_is_used():
     finally:
         Plain.between = original
     np.testing.assert_array_equal(model(x).detach().numpy(), before.detach().numpy())
+
+
+class Parent(Model):
+    def between(self, h):
+        return F.relu(h).tanh()
+
+
+class Child(Parent):
+    def between(self, h, factor=2.0):
+        return super().between(h) * factor
+
+
+@pytest.mark.parametrize(
+    "owner, name, value",
+    [
+        (F, "relu", lambda x: x * 0),
+        (mg.Tensor, "tanh", lambda x: x * 0),
+        (Parent, "between", lambda self, h: h * 0),
+        (Child, "between", lambda self, h: h * 0),
+        (Child.between, "__defaults__", (0.0,)),
+    ],
+)
+def test_what_is_replaced_is_used(owner, name, value, monkeypatch):
+    model, x = Child(), mg.randn(3, 4)
+    for _ in range(4):
+        model(x)
+    assert model._calls.recordings, model._calls.reason
+    monkeypatch.setattr(owner, name, value)
+    for _ in range(4):
+        np.testing.assert_array_equal(model(x).detach().numpy(), np.tile(model.last.bias.detach().numpy(), (3, 1)))
 
 
 def test_results_of_earlier_calls_keep_their_values():
