@@ -113,14 +113,6 @@ class _Attributes:
         return getattr(self.owner, name, None)
 
 
-class _OfClass(_Attributes):
-    """The attributes of a class and its bases as they are, such as a property itself."""
-
-    def get(self, name: str) -> Any:
-        """The attribute; None if there is none."""
-        return inspect.getattr_static(self.owner, name, None)
-
-
 class _OwnOfClass(_Attributes):
     """The attributes of a class without its bases."""
 
@@ -176,6 +168,11 @@ class _Reader:
         self.guards[type(space), id(getattr(space, "owner", space)), name] = space, name, value
         return value
 
+    def guard_class(self, kind: type, name: str) -> Any:
+        """Note an attribute of a class; return it as it is, such as a static method itself."""
+        self.guard(_Attributes(kind), name)
+        return inspect.getattr_static(kind, name, None)
+
     def read_module(self, module: Any) -> None:
         """Read the class of a module, and its forward if that is the user's."""
         kind = self.guard(_Attributes(module), "__class__")
@@ -188,7 +185,7 @@ class _Reader:
             raise NotAFormulaError(f"{kind.__name__} has hooks, or a forward of its own")
         if sum(1 for value in vars(module).values() for _ in _parts(value)) > MOST_PARTS:
             raise NotAFormulaError(f"{kind.__name__} has attributes with too many parts")
-        forward = self.guard(_OfClass(kind), "forward")
+        forward = self.guard_class(kind, "forward")
         if not is_ours(forward):
             self.read_function(forward, module)
             return
@@ -393,7 +390,7 @@ class _FunctionReader:
             self.refuse(node, f"the attribute {name!r} of a {type(owner).__name__}")
         if isinstance(node.value, ast.Name) and node.value.id in self.fresh and name in OF_CONTAINERS:
             return UNKNOWN
-        found = self.reader.guard(_OfClass(Tensor), name)
+        found = self.reader.guard_class(Tensor, name)
         ours = any(name in vars(kind) for kind in Tensor.__mro__ if is_ours(kind)) and _is_method(found)
         if name.startswith("_") or name in NOT_OF_TENSORS or not ours:
             self.refuse(node, f"the attribute {name!r} of a value")
@@ -401,7 +398,7 @@ class _FunctionReader:
 
     def member(self, node: ast.AST, module: Any, name: str) -> Any:
         """The object of an attribute of a module inside."""
-        found = self.reader.guard(_OfClass(type(module)), name)
+        found = self.reader.guard_class(type(module), name)
         if name.startswith("__"):
             self.refuse(node, f"the attribute {name!r}")
         for table in (module._modules, module._parameters, module._buffers):
