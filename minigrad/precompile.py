@@ -45,17 +45,15 @@ def _compile(jobs: Sequence[Callable[[], object]]) -> None:
     can_fork = sys.platform == "linux" and cache.folder() is not None and threading.active_count() == 1
     workers = min(os.cpu_count() or 1, len(jobs)) if can_fork else 1
     children = [_fork(jobs[i::workers]) for i in range(1, workers)]
-    mine = jobs[::workers]
-    others = [job for job in jobs if job not in mine]
     with tqdm(total=len(jobs), unit=" kernels", leave=False) as bar:
-        for job in mine:
+        for job in jobs[::workers]:
             job()
             bar.update()
-        for child in children:
+        for i, child in enumerate(children, 1):
             os.waitpid(child, 0)
-        for job in others:
-            job()
-            bar.update()
+            for job in jobs[i::workers]:
+                job()
+                bar.update()
 
 
 def _fork(jobs: Sequence[Callable[[], object]]) -> int:

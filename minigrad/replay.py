@@ -258,15 +258,18 @@ class _MethodOwner(Dependency):
         return f"{part} of {type(self.instance).__name__}"
 
 
-def map_tensors(function: Callable[[Tensor], Any], value: Any) -> Any:
-    """A value with function(tensor) in the place of every tensor in it."""
-    if isinstance(value, Tensor):
+def map_parts(kind: type, function: Callable[[Any], Any], value: Any) -> Any:
+    """A value with function(part) in the place of every part of a type, at any depth."""
+    if isinstance(value, kind):
         return function(value)
     if isinstance(value, dict):
-        return _like(value, {key: map_tensors(function, part) for key, part in value.items()})
+        return _like(value, {key: map_parts(kind, function, part) for key, part in value.items()})
     if isinstance(value, tuple | list):
-        return _like(value, [map_tensors(function, part) for part in value])
+        return _like(value, [map_parts(kind, function, part) for part in value])
     return value
+
+
+map_tensors = partial(map_parts, Tensor)
 
 
 def _like(value: Any, parts: Any) -> Any:
@@ -282,6 +285,7 @@ def _like(value: Any, parts: Any) -> Any:
 
 
 def tensors_in(value: Any) -> list[Tensor]:
+    """The tensors in a value, at any depth."""
     found: list[Tensor] = []
     map_tensors(found.append, value)
     return found
@@ -290,11 +294,11 @@ def tensors_in(value: Any) -> list[Tensor]:
 PLAIN = (bool, int, float, complex, str, bytes, type(None), np.generic, np.dtype, dtype, range, slice)
 
 
-def refuse_opaque(value: Any) -> None:
+def _refuse_opaque(value: Any) -> None:
     """Refuse a result in which tensors could be hidden."""
     if isinstance(value, dict | tuple | list):
         for part in value.values() if isinstance(value, dict) else value:
-            refuse_opaque(part)
+            _refuse_opaque(part)
     elif not isinstance(value, (Tensor, *PLAIN)):
         raise GraphError(
             f"graph: a result is a {type(value).__name__}; return tensors and plain values, in tuples, lists or dicts"
@@ -430,7 +434,7 @@ def _record(call: Call) -> "tuple[Any, _Replay | str]":
     for i, given_copy in enumerate(copies):
         if given_copy._storage.version:
             raise GraphError(f"graph: argument {i} is changed in place; change a clone of it")
-    refuse_opaque(result)
+    _refuse_opaque(result)
     result, changed = map_tensors(_without_graph, result), recording.changed_object()
     if changed is not None:
         return _copies(result), changed

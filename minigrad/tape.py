@@ -355,9 +355,9 @@ class StandIn(Node):
         raise NotImplementedError
 
 
-def expanded(edge: Any) -> Any:
-    """The edge, or the node in whose place it stands."""
-    return edge.expanded() if isinstance(edge, StandIn) else edge
+def expanded(edge: Any, always: bool = True) -> Any:
+    """The edge, or the node in whose place it stands; if not `always`, only where that has taken its place."""
+    return edge.expanded() if isinstance(edge, StandIn) and (always or edge.is_expanded) else edge
 
 
 class OutputNode(Node):
@@ -410,8 +410,7 @@ def reachable(*roots: Any, after: int = 0, expand: bool = False) -> list[Node]:
     while ahead:
         node = ahead.pop()
         for i, edge in enumerate(node.edges or ()):
-            if isinstance(edge, StandIn) and (expand or edge.is_expanded):
-                edge = node.edges[i] = edge.expanded()
+            edge = node.edges[i] = expanded(edge, expand)
             if id(edge) not in found and isinstance(edge, Node) and edge.number > after:
                 found[id(edge)] = edge
                 ahead.append(edge)
@@ -432,10 +431,7 @@ def walk_back(
     after        nodes with this number and older ones count as leaves, whose hooks wait for a later walk
     """
     expand = tensors is not None
-    seeds = [
-        (edge.expanded() if isinstance(edge, StandIn) and (expand or edge.is_expanded) else edge, gradient)
-        for edge, gradient in seeds
-    ]
+    seeds = [(expanded(edge, expand), gradient) for edge, gradient in seeds]
     nodes = reachable(*[edge for edge, _ in seeds], after=after, expand=expand)
     targets = None if wanted is None else {id(edge) for edge in wanted}
     needed: Any = None if targets is None else _leading_to(nodes, targets)

@@ -52,7 +52,7 @@ from .runtime.memory import (
 )
 from .runtime.threads import IDLE, local
 from .storage import DETACHED, FOLLOWS, UNRECORDED, Alias, Storage, overlaps_itself
-from .tape import Node, StandIn, enable_grad, expanded, mode, no_grad, run_hooks, walk_back
+from .tape import Node, enable_grad, expanded, mode, no_grad, run_hooks, walk_back
 
 PRINTED: dict[str, Any] = {"threshold": 1000, "precision": 4}  # of np.array2string; see set_printoptions
 DTYPES = (float32, float64, int64, int32, uint8, bool_)
@@ -155,10 +155,8 @@ class Tensor(
         alias = self._alias
         if alias is not None and alias.node is not alias.base._node:
             self._follow(alias)
-        node = self._node
-        if isinstance(node, StandIn) and node.is_expanded:
-            node = self._node = node.expanded()
-        return node
+        self._node = expanded(self._node, always=False)
+        return self._node
 
     def _expand(self) -> Node | None:
         """The node, or the one in whose place it stands."""

@@ -7,8 +7,8 @@
         optimizer.step()
 
 The first call of a module with arguments of some shape runs plainly.  The second one is recorded as by mg.graph.  Its
-nodes are kept by the replay; the results get one node of the whole module.  The backward pass records the
-walk through the kept nodes, and later replays it.
+nodes are kept by the replay; the results get one node of the whole module.  The first backward pass records the walk
+through the kept nodes, and later ones replay it.
 
 A replay takes the place of a call only if
 - the arguments are tensors on device cpu, of the same shapes, dtypes and layouts, and plain values;
@@ -33,7 +33,7 @@ import numpy as np
 from ..compiler import run_plainly
 from ..errors import GraphError, MinigradError
 from ..ops.op import ObservedOps
-from ..replay import PLAIN, Assumptions, Call, CallRecording, map_tensors, tensors_in
+from ..replay import PLAIN, Assumptions, Call, CallRecording, map_parts, map_tensors, tensors_in
 from ..runtime.device import CPU
 from ..runtime.memory import allocate_on_host, clone, may_share_memory, outermost_first, owns_buffer
 from ..runtime.program import Place, Program, Recording, byte_range, find_place
@@ -110,10 +110,7 @@ def call(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     if recording is not None:
         try:
             return recording.replay(args if type(key) is tuple else tensors_in((args, kwargs)))
-        except (
-            MinigradError,
-            ReplayError,
-        ):  # a check of values failed, before anything else: a plain call names the layer
+        except (MinigradError, ReplayError):  # before anything was computed; a plain call names the layer
             return _run_whole(module, args, kwargs)
         finally:
             recording.lock.release()
@@ -233,11 +230,11 @@ def _check(recording: Any, arguments: Any, inputs: list[Tensor], result: Any) ->
         raise ReplayError(spoilt)
     if not _is_plain(_without_fields(result)):
         raise ReplayError("a result that is no tensor, nor a tuple, list or dict of tensors")
-    known = [vars(used) for used, _ in recording.used.values() if hasattr(used, "_modules")]
+    used = [used for used, _ in recording.used.values()]
+    known = [vars(module) for module in used if hasattr(module, "_modules")]
     lists = [id(x) for x in _containers(result)]
     if len(set(lists)) < len(lists) or set(lists) & {id(x) for x in _containers([known, arguments])}:
         raise ReplayError("a list or dict that is no new one")
-    used = [used for used, _ in recording.used.values()]
     results, outside = tensors_in(result), [found for found in used if isinstance(found, Tensor)]
     own = [*inputs, *results]
     for i, x in enumerate(own):
@@ -310,17 +307,17 @@ class _KeptNode:
             return find_place(array, ranges) or array
 
         self.node = node
-        self.arrays = map_parts((node.kept, node.out, node.saved), np.ndarray, place)
+        self.arrays = map_parts(np.ndarray, place, (node.kept, node.out, node.saved))
         self.versions = [(position, numbers.get(id(storage), storage), n) for position, storage, n in node.versions]
         settings: list[Any] = []
-        map_parts(node.settings, np.ndarray, lambda array: settings.append(find_place(array, ranges)))
+        map_parts(np.ndarray, lambda array: settings.append(find_place(array, ranges)), node.settings)
         if any(settings):
             raise ReplayError("a setting that holds an argument")
 
     def bind(self, call: "ModuleNode") -> None:
         """Give the node the arrays and versions of a call."""
         node = self.node
-        node.kept, node.out, node.saved = map_parts(self.arrays, Place, lambda place: place.of(call.arrays))
+        node.kept, node.out, node.saved = map_parts(Place, lambda place: place.of(call.arrays), self.arrays)
         node.versions = [
             (position, call.storages[storage] if type(storage) is int else storage, call.seen.get(storage, n))
             for position, storage, n in self.versions
@@ -330,18 +327,6 @@ class _KeptNode:
         """Take them away."""
         self.node.kept, self.node.out, self.node.saved = self.arrays
         self.node.versions = []
-
-
-def map_parts(value: Any, kind: type, function: Any) -> Any:
-    """A value with function(part) for every part of a type, at any depth."""
-    if isinstance(value, kind):
-        return function(value)
-    if isinstance(value, dict):
-        return {key: map_parts(part, kind, function) for key, part in value.items()}
-    if isinstance(value, list | tuple) and type(value) is not Place:
-        parts = [map_parts(part, kind, function) for part in value]
-        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
-    return value
 
 
 class RecordedCall(Assumptions):
@@ -376,10 +361,8 @@ class RecordedCall(Assumptions):
             raise ReplayError("a node of another kind, with hooks, or with values that were changed")
         self.ends, places = _find_ends(found, inputs)
         self.edges: list[Any] = [end.target for end in self.ends]
-        ranges, numbers = (
-            [byte_range(x) for x in self.first],
-            {id(x._storage): i for i, x in enumerate((*inputs, *results))},
-        )
+        ranges = list(map(byte_range, self.first))
+        numbers = {id(x._storage): i for i, x in enumerate((*inputs, *results))}
         self.nodes = [_KeptNode(node, ranges, numbers) for node in found]
         used = {storage for kept in self.nodes for _, storage, _ in kept.versions}
         self.read = [storage for storage in used if type(storage) is int]
@@ -606,7 +589,7 @@ class ModuleNode(StandIn):
     def expanded(self) -> Node:
         return self if self.freed else self.call.root_of(self, self.call.only, self.hooks)
 
-    def contributions(self, do: Any, g: Any, tensors: Any, needed: Any = None) -> Any:
+    def contributions(self, do: Any, g: Any, tensors: Any, needed: Any) -> Any:
         gradients = g if type(g) is dict else {self.call.only: g}
         if tensors is not None:
             self.call.expand(self)

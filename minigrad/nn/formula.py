@@ -383,7 +383,7 @@ class _FunctionReader:
         if self.is_inside(owner):
             return self.member(node, owner, name)
         if isinstance(owner, types.ModuleType):
-            if not (is_ours_module(owner) or owner is math or (owner is np and name in OF_NUMPY)):
+            if not (_is_our_name(owner.__name__) or owner is math or (owner is np and name in OF_NUMPY)):
                 self.refuse(node, f"{owner.__name__}.{name}")
             return self.reader.guard(_Attributes(owner), name)
         if type(owner) is not _Unknown and not _is_constant(owner):
@@ -484,12 +484,12 @@ def is_ours(thing: Any) -> bool:
         name = thing.__globals__.get("__name__", "")
     else:
         name = thing.__module__ if isinstance(thing, type) else ""
-    return name == "minigrad" or name.startswith("minigrad.")
+    return _is_our_name(name)
 
 
-def is_ours_module(module: types.ModuleType) -> bool:
-    """Whether a module of Python is minigrad or a part of it."""
-    return module.__name__ == "minigrad" or module.__name__.startswith("minigrad.")
+def _is_our_name(module: str) -> bool:
+    """Whether a module of Python with this name is minigrad or a part of it."""
+    return module == "minigrad" or module.startswith("minigrad.")
 
 
 def _is_constant(value: Any) -> bool:
