@@ -10,7 +10,7 @@ from hypothesis import given, strategies as st
 import minigrad as mg
 from minigrad import ops
 from minigrad.ops.matmul import gemm
-from minigrad.runtime import memory, tile
+from minigrad.runtime import memory, tile, turn
 from minigrad.runtime.elementwise import make_elementwise
 from minigrad.runtime.kernel import (
     Array1,
@@ -238,3 +238,26 @@ def test_batch_innermost_memory_and_its_views(shape):
     assert memory.move_batch_first(inside).shape == shape
     plain = np.arange(x.size, dtype="f4").reshape(shape)
     np.testing.assert_array_equal(memory.move_batch_first(memory.move_batch_last(plain)), plain)
+
+
+@pytest.mark.parametrize("dtype", [FLOAT32, FLOAT64, np.dtype("int64")])
+@pytest.mark.parametrize(
+    "shape", [(7, 1, 32, 32), (64, 3, 33, 31), (1100, 2), (2, 1100), (9, 130), (1, 3, 40, 50), (3, 4, 5, 60)]
+)
+def test_turned_copies(shape, dtype):
+    x = np.random.default_rng(0).normal(size=shape).astype(dtype)
+    for part in (x, x[::2], x[::-1], x[..., 1:], x[..., ::-1]):
+        inside = turn.move_batch_last(part)
+        assert inside.flags.c_contiguous
+        np.testing.assert_array_equal(memory.move_batch_first(inside), part)
+        np.testing.assert_array_equal(turn.contiguous(memory.move_batch_first(inside)), part)
+
+
+@pytest.mark.parametrize("shape", [(5, 37, 41), (4, 7, 64), (2, 512, 3)])
+def test_copies_of_several_turned_matrices(shape):
+    x = np.random.default_rng(0).normal(size=shape).astype("f4")
+    for part in (x, x[::2], x[::-1], x[:, ::2], x[:, ::-1], x[:, :, 1:]):
+        turned = part.transpose(0, 2, 1)
+        made = turn.contiguous(turned)
+        assert made.flags.c_contiguous
+        np.testing.assert_array_equal(made, turned)

@@ -13,7 +13,7 @@ from math import prod
 import numpy as np
 
 from ..errors import DtypeError, ShapeError
-from ..runtime import math, memory
+from ..runtime import math, memory, turn
 from ..runtime.kernel import Array3, Memory, Tile, kernel
 from ..runtime.math import compensated_add, const, larger, smaller
 from ..runtime.tile import choose_tile, compensated_total, store, zeros
@@ -85,7 +85,7 @@ def attention_weights_kernel(
 def attention_weights_cpu(q, k, mask, scale, out):
     L, S = out.shape[1:]
     tasks = len(out) * max(L // QUERIES_PER_TASK, 1)
-    keys = memory.contiguous(k.transpose(0, 2, 1))
+    keys = turn.contiguous(k.transpose(0, 2, 1))
     has_mask, strides = (0, (0, 0, 0)) if mask is None else (1, element_strides(mask))
     mask, work = zero_bias(out.dtype) if mask is None else mask, out.size * (q.shape[2] // 32 + 8)
     tile = choose_tile(L, S, out.dtype)

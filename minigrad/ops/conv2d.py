@@ -30,7 +30,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import ShapeError, ValidationError
-from ..runtime import memory, threads
+from ..runtime import memory, threads, turn
 from ..runtime.kernel import SERIAL_WORK, Array1, Array4, Ints, Memory, Tile, helper, kernel
 from ..runtime.math import compensated_add, const, larger, smaller
 from ..runtime.tile import (
@@ -411,7 +411,7 @@ def conv2d_kernel(
 
 
 def conv2d_cpu(x, w, b, stride, pads, dilation, groups, out):
-    x, result = memory.move_batch_last(x), memory.move_batch_last(out)
+    x, result = turn.move_batch_last(x), turn.move_batch_last(out)
     w = memory.contiguous(w).reshape(groups, -1, *w.shape[1:])
     _convolve(x, w, b, _forward_side, stride, pads, dilation, result)
 
@@ -518,7 +518,7 @@ def windows_at(table, pixel):
 
 
 def conv2d_input_cpu(g, w, b, stride, pads, dilation, groups, dx):
-    g, result = memory.move_batch_last(g), memory.move_batch_last(dx)
+    g, result = turn.move_batch_last(g), turn.move_batch_last(dx)
     w = memory.contiguous(w).reshape(groups, -1, *w.shape[1:]).swapaxes(1, 2)
     _convolve(g, w, b, _gradient_side, stride, pads, dilation, result)
 
@@ -660,7 +660,7 @@ def conv2d_weight_kernel(task, g: Array4, x: Array4, taps: Ints, sums: Memory, S
 
 
 def conv2d_weight_cpu(g, x, stride, pads, dilation, groups, dw):
-    g, x = memory.move_batch_last(g), pad_images(memory.move_batch_last(x), pads, stride[1])
+    g, x = turn.move_batch_last(g), pad_images(turn.move_batch_last(x), pads, stride[1])
     (_, OH, OW, N), filters = g.shape, g.shape[0] // groups
     taps = tap_offsets(dw.shape[1:], x.shape[1:], stride[1], dilation)
     tile = choose_dot_tile(filters, len(taps), OW * N, dw.dtype)

@@ -14,7 +14,7 @@ from math import prod
 import numpy as np
 
 from ..errors import DtypeError, ShapeError
-from ..runtime import memory
+from ..runtime import memory, turn
 from ..runtime.kernel import Memory, Tile, helper, kernel
 from ..runtime.math import compensated_add, const, larger, smaller
 from ..runtime.tile import (
@@ -142,7 +142,7 @@ def gemm(a, b, out, bias=None):
         if bias is None and b.strides[-2] == b.itemsize:
             _gemm_columns(a, b, out)
             return
-        b = memory.contiguous(b)
+        b = turn.contiguous(b)
     M, N, K = out.shape[-2], out.shape[-1], a.shape[-1]
     (a_batch, am, ak), (b_batch, bk, _) = element_strides(a), element_strides(b)
     tile, has_bias, bias = (
@@ -170,7 +170,7 @@ def _try_dot(a, b, out, bias):
     """Fill out = a @ b (+ bias), where a or b is a vector; return False where they are not contiguous on K."""
     M, N, K = out.shape[-2], out.shape[-1], a.shape[-1]
     if M == N == 1:
-        a, b = memory.contiguous(a), memory.contiguous(b)
+        a, b = turn.contiguous(a), turn.contiguous(b)
     rows, v = (a, b[..., 0]) if N == 1 else (b.swapaxes(-1, -2), a[..., 0, :])
     if not rows.strides[-1] == v.strides[-1] == out.itemsize:
         return False

@@ -18,7 +18,7 @@ from functools import cache
 import numpy as np
 
 from ..errors import ShapeError, ValidationError
-from ..runtime import memory
+from ..runtime import memory, turn
 from ..runtime.kernel import Array1, Array4, Ints, Shorts, Tile, kernel
 from ..runtime.math import const, larger, smaller
 from ..runtime.tile import (
@@ -123,7 +123,7 @@ def max_pool2d_kernel(task, x: Array4, out: Array4, argmax: Shorts, KH, KW, SH, 
 def max_pool2d_cpu(x, window, stride, pads, dilation, out, argmax):
     N, C, OH, _ = out.shape
     if out.size:
-        x, out, argmax = (memory.move_batch_last(array) for array in (x, out, argmax))
+        x, out, argmax = (turn.move_batch_last(array) for array in (x, out, argmax))
         tile = choose_tile(1, N, x.dtype)
         max_pool2d_kernel(C * OH, x, out, argmax, *window, *stride, pads[0], pads[2], *dilation, tile)
 
@@ -185,7 +185,7 @@ def max_pool2d_back_cpu(g, argmax, window, stride, pads, dilation, dx):
     N, C, H, _ = dx.shape
     if dx.size:
         tables = build_window_tables(dx.shape, g.shape, window, stride, pads, dilation)
-        g, argmax, dx = (memory.move_batch_last(array) for array in (g, argmax, dx))
+        g, argmax, dx = (turn.move_batch_last(array) for array in (g, argmax, dx))
         max_pool2d_back_kernel(C * H, g, argmax, dx, *tables, window[1], choose_tile(1, N, dx.dtype))
 
 
@@ -297,7 +297,7 @@ def avg_pool2d_kernel(task, x: Array4, divisors: Array1, out: Array4, KH, KW, SH
 def avg_pool2d_cpu(x, window, stride, pads, divisors, out):
     N, C, OH, _ = out.shape
     if out.size:
-        x, out, tile = memory.move_batch_last(x), memory.move_batch_last(out), choose_tile(1, N, x.dtype)
+        x, out, tile = turn.move_batch_last(x), turn.move_batch_last(out), choose_tile(1, N, x.dtype)
         avg_pool2d_kernel(C * OH, x, divisors, out, *window, *stride, pads[0], pads[2], tile)
 
 
@@ -354,7 +354,7 @@ def avg_pool2d_back_cpu(g, window, stride, pads, weights, dx):
     N, C, H, _ = dx.shape
     if dx.size:
         tables = build_window_tables(dx.shape, g.shape, window, stride, pads, (1, 1))
-        g, dx = memory.move_batch_last(g), memory.move_batch_last(dx)
+        g, dx = turn.move_batch_last(g), turn.move_batch_last(dx)
         avg_pool2d_back_kernel(C * H, g, weights, dx, *tables, choose_tile(1, N, dx.dtype))
 
 

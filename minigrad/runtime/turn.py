@@ -1,0 +1,75 @@
+"""Copies into another memory order: rows become columns, as where images become batch-innermost.
+
+NumPy copies such an array element by element, on one thread.  Here squares of vectors are transposed in registers, and
+every cache line that is read is used whole.
+"""
+
+from functools import cache
+
+import numpy as np
+
+from . import memory
+from .kernel import FLOATS, Memory, Tile, kernel
+from .math import smaller
+from .tile import lanes, transpose
+
+LINE_BYTES = 64  # of a cache line
+MIN_SIZE = 1024  # elements; NumPy copies fewer in less time than a launch takes
+
+
+@kernel
+def turn_kernel(task, x: Memory, out: Memory, M, N, x_batch, step, height, tile: Tile):
+    """`height` rows of one matrix of out (batches, M, N) = x (batches, N, M) turned; all but x's rows are contiguous.
+
+    x_batch, step: strides of x from matrix to matrix and from row to row, in elements.
+    """
+    blocks = (M + height - 1) // height
+    batch, first = task // blocks, task % blocks * height
+    stop = smaller(first + height, M)
+    source, target = batch * x_batch, batch * M * N
+    if tile.lanes > M or tile.lanes > N:
+        for m in range(first, stop):
+            for n in range(N):
+                out[target + m * N + n] = x[source + n * step + m]
+    else:
+        for left in range(0, N, tile.lanes):
+            n = smaller(left, N - tile.lanes)  # the last square overlaps the one before
+            for top in range(first, stop, tile.lanes):
+                m = smaller(top, M - tile.lanes)
+                transpose(tile, x, source + n * step + m, step, out, target + m * N + n, N)
+
+
+def move_batch_last(array: np.ndarray) -> np.ndarray:
+    """As memory.move_batch_last, by a kernel."""
+    return contiguous(array.transpose(memory.FIRST_AXIS_LAST[array.ndim]))
+
+
+def contiguous(array: np.ndarray) -> np.ndarray:
+    """As memory.contiguous, by a kernel if the array is one turned matrix or several of one size."""
+    if array.flags.c_contiguous:
+        return array
+    plan = _plan(array.shape, array.strides, array.itemsize)
+    if plan is None or array.size < MIN_SIZE or array.dtype.char not in FLOATS:
+        return memory.convert(array, array.dtype)
+    out, (batches, M, N, x_batch, step) = memory.empty(array.shape, array.dtype), plan
+    height = max(LINE_BYTES // out.itemsize, lanes(out.dtype))
+    turn_kernel.run_small(batches * -(-M // height), out.size, array, out, M, N, x_batch, step, height, (1, 1, False))
+    return out
+
+
+@cache
+def _plan(shape: tuple[int, ...], strides: tuple[int, ...], itemsize: int) -> tuple[int, int, int, int, int] | None:
+    """Batches, rows and columns of a turned matrix, and its strides from matrix to matrix and from row to row, in
+    elements; None if the array is not one."""
+    axes: list[tuple[int, int]] = []  # size, stride; neighbours that can be one axis are merged
+    for size, stride in zip(shape, strides, strict=True):
+        if size == 1:
+            continue
+        if axes and axes[-1][1] == size * stride:
+            axes[-1] = axes[-1][0] * size, stride
+        else:
+            axes.append((size, stride))
+    if len(axes) not in (2, 3) or axes[-2][1] != itemsize or axes[-1][1] <= 0 or axes[-1][1] % itemsize:
+        return None
+    (batches, batch_step), (M, _), (N, step) = [(1, 0), *axes][-3:]
+    return None if batch_step % itemsize else (batches, M, N, batch_step // itemsize, step // itemsize)
