@@ -47,7 +47,7 @@ MACHINE_CODE = """
     import re
     from minigrad.ops.matmul import gemm_kernel
     from minigrad.runtime import cache, kernel, target
-    code = gemm_kernel._compile(kernel.FLOATS["f"], (4, 2, False))._library.get_asm_str()
+    code = gemm_kernel._compile(kernel.FLOATS["f"], (4, 2, target.VECTOR_BYTES // 4))._library.get_asm_str()
     print(cache.folder_name(), target.VECTOR_BYTES, *sorted(set(re.findall("%([xyz]mm)", code))))
 """
 

@@ -160,11 +160,11 @@ def test_elementwise_of_empty_arrays_does_nothing(shape, data):
 
 @given(rows=st.integers(1, 40), width=st.integers(1, 300), dtype=st.sampled_from([FLOAT32, FLOAT64]))
 def test_tile_choose_fits_the_output(rows, width, dtype):
-    height, cols, masked = tile.choose_tile(rows, width, dtype)
+    height, cols, vector = tile.choose_tile(rows, width, dtype)
     assert 1 <= height <= min(rows, tile.MAX_ROWS)
     assert 1 <= cols <= tile.MAX_COLS
-    assert not masked or width % tile.lanes(dtype), "whole vectors need no mask"
-    assert masked or cols * tile.lanes(dtype) <= width, "the last block may overlap the one before it"
+    assert vector == tile.lanes(dtype) or width < 2 * vector < 2 * tile.lanes(dtype), "vectors are as wide as possible"
+    assert cols * vector <= width, "the last block may overlap the one before it"
 
 
 LANES = tile.lanes(FLOAT32)
@@ -181,8 +181,8 @@ def array_between_guards(shape, fill=np.nan):
 @pytest.mark.parametrize(
     "M, N",
     [
-        *itertools.product(range(1, 14), (3, LANES + 1)),  # every number of rows, with and without mask
-        *itertools.product((4,), NARROW),  # every mask
+        *itertools.product(range(1, 14), (3, LANES + 1)),  # every number of rows, narrow and whole vectors
+        *itertools.product((4,), NARROW),  # every width of vectors
         *itertools.product((4,), (LANES, 2 * LANES, 2 * LANES + 1, 3 * LANES + 1, 4 * LANES, 9 * LANES - 1)),
     ],
 )
@@ -218,12 +218,12 @@ def write_tile_attributes(task, x: Array1, out: Array1, tile: Tile):
     out[0], out[1], out[2], out[3] = tile.rows, tile.cols, tile.lanes, tile.width
 
 
-@pytest.mark.parametrize("shape", [(1, 1, True), (5, 2, False)])
+@pytest.mark.parametrize("shape", [(1, 1, 1), (5, 2, 4)])
 @pytest.mark.parametrize("dtype", [FLOAT32, FLOAT64])
 def test_a_kernel_reads_the_attributes_of_its_tile(dtype, shape):
     out = np.zeros(4, dtype)
     write_tile_attributes(1, out, out, shape)
-    assert out.tolist() == [shape[0], shape[1], tile.lanes(dtype), shape[1] * tile.lanes(dtype)]
+    assert out.tolist() == [*shape, shape[1] * shape[2]]
 
 
 # ---- batch-innermost memory

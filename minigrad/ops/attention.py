@@ -55,9 +55,9 @@ def attention_weights_kernel(
     for start in range(first, stop, tile.rows):
         row = batch * L + smaller(start, stop - tile.rows)  # the last tile overlaps the one before
         for left in range(0, S, tile.width):
-            s = larger(smaller(left, S - tile.width), 0)
-            acc = add_product(tile, zeros(tile), q, row * D, D, 1, keys, batch * D * S + s, S, D, S - s)
-            store(acc, out, row * S + s, S, S - s)
+            s = smaller(left, S - tile.width)
+            acc = add_product(tile, zeros(tile), q, row * D, D, 1, keys, batch * D * S + s, S, D)
+            store(acc, out, row * S + s, S)
     for row in range(first, stop):
         at, mask_at = (batch * L + row) * S, batch * mask_batch + row * mask_row
         best = const(LOWEST, q)

@@ -191,7 +191,7 @@ class Plan(NamedTuple):
     work: int
     panel: int
     sizes: tuple[int, ...]
-    tile: tuple[int, int, bool]
+    tile: tuple[int, int, int]
 
 
 @cache
@@ -205,8 +205,8 @@ def _plan(image, out, filters, window, side, stride, pads, dilation, groups, dty
     )
     whole = SW == step == apart == 1 and whole_rows_are_faster(filters, N, OW, window[1], W, margin, DW, dtype)
     tile = choose_tile(filters, OW * N if whole else N, dtype)
-    width, masked = tile[1] * lane, tile[2]
-    copied = int(whole or C * filters > 1 or window == (1, 1) or step_h * step > 1 or masked)  # else read too seldom
+    width = tile[1] * tile[2]
+    copied = int(whole or C * filters > 1 or window == (1, 1) or step_h * step > 1)  # else read too seldom
     work = prod(out) * C * prod(window) // ELEMENTS_PER_WORK
     wanted = 4 * threads if work > SERIAL_WORK else 1  # units; more copy some pixels again
 
@@ -306,9 +306,9 @@ def _fill_panel(tile, x, panels, panel, rows, cols, corner, C, sizes, steps):
             if span == 1:
                 for v in range(start, stop):
                     for part in range(first_part, stop_part):
-                        n = larger(smaller(part * tile.width, N - tile.width), 0)
+                        n = smaller(part * tile.width, N - tile.width)
                         to = row + (v - left) * pixel_step + (part - first_part) * part_step
-                        copy_row(tile, x, (first_c + c, h, v * step_w - margin_w, n), panels, to, N - n)
+                        copy_row(tile, x, (first_c + c, h, v * step_w - margin_w, n), panels, to)
             else:
                 source = (((first_c + c) * x.shape[1] + h) * x.shape[2] - margin_w) * N
                 for n in range((start - left) * N):
@@ -321,7 +321,7 @@ def _fill_panel(tile, x, panels, panel, rows, cols, corner, C, sizes, steps):
 
 @helper
 def _add_taps(tile, acc, w, w_at, x, x_at, taps, steps):
-    """acc + the sum of weight times pixel over some taps of a window, in a panel; it has room for whole vectors.
+    """acc + the sum of weight times pixel over some taps of a window, in a panel.
 
     taps    (first kh, stop kh, first run, stop run, first i, stop i); a run is one tap or some neighbours
     steps   elements from tap to tap: in w for kh and run, in x for kh, run and i
@@ -330,7 +330,7 @@ def _add_taps(tile, acc, w, w_at, x, x_at, taps, steps):
         for run in range(taps[2], taps[3]):
             weight, pixel = w_at + kh * steps[0] + run * steps[1], x_at + kh * steps[2] + run * steps[3]
             for i in range(taps[4], taps[5]):
-                acc = outer_fma(acc, w, weight + i * tile.rows, 1, x, pixel + i * steps[4], None)
+                acc = outer_fma(acc, w, weight + i * tile.rows, 1, x, pixel + i * steps[4])
     return acc
 
 
@@ -389,7 +389,7 @@ def conv2d_kernel(
                 f = group * filters + smaller(block * tile.rows, filters - tile.rows)
                 w_at = start + (group * blocks + block) * KH * steps[0]
                 for part in range(first_part, stop_part):
-                    n = larger(smaller(part * tile.width, length - tile.width), 0)
+                    n = smaller(part * tile.width, length - tile.width)
                     for ow in range(j0, smaller(j0 + across, cols[at_w + 3]), span):
                         v, first_kw, stop_kw = ow * SW + cols[at_w + 1], 0, KW
                         if span == 1:
@@ -400,13 +400,13 @@ def conv2d_kernel(
                         if DW * pixel_step == C * channel_step:  # the taps of a row are one run
                             taps = (first_kh, stop_kh, 0, 1, first_kw * C, stop_kw * C)
                         acc = broadcast_rows(tile, b, f * has_bias, has_bias)  # b is one 0 if there is no bias
-                        to, count = (f, to_h, cols[at_w + 2] + ow * apart_w, n), length - n
+                        to = (f, to_h, cols[at_w + 2] + ow * apart_w, n)
                         if KH * KW * C <= PRODUCTS_PER_PARTIAL_SUM:  # two stores: else LLVM spills the tile
                             acc = _add_taps(tile, acc, w, w_at, panels, at, taps, steps)
-                            store(acc, out, to, out.shape[1] * out.shape[2] * N, count)
+                            store(acc, out, to, out.shape[1] * out.shape[2] * N)
                         else:
                             acc = _add_many_taps(tile, acc, w, w_at, panels, at, taps, steps)
-                            store(acc, out, to, out.shape[1] * out.shape[2] * N, count)
+                            store(acc, out, to, out.shape[1] * out.shape[2] * N)
             start += groups * blocks * KH * KW * C * tile.rows
 
 
@@ -623,10 +623,12 @@ def conv2d_weight_numpy(g, x, stride, pads, dilation, groups, dw):
 def _add_positions(tile, g, x, taps, f, c, t, SH, first_oh, stop_oh, start, stop):
     """Sums of a tile of filters from f on times taps from t on, over elements `start` to `stop` of some output rows."""
     _, OH, OW, N = g.shape
-    acc = zeros(tile)
+    acc, step, whole = zeros(tile), OH * OW * N, stop - (stop - start) % tile.lanes
     for oh in range(first_oh, stop_oh):
-        for n in range(start, stop, tile.lanes):
-            acc = dot_fma(acc, g, (f, oh, 0, n), OH * OW * N, x, (c, oh * SH, 0, n), taps, t, stop - n)
+        for n in range(start, whole, tile.lanes):
+            acc = dot_fma(acc, g, (f, oh, 0, n), step, x, (c, oh * SH, 0, n), taps, t, None)
+        if whole < stop:
+            acc = dot_fma(acc, g, (f, oh, 0, whole), step, x, (c, oh * SH, 0, whole), taps, t, stop - whole)
     return acc
 
 
@@ -663,7 +665,7 @@ def conv2d_weight_cpu(g, x, stride, pads, dilation, groups, dw):
     g, x = turn.move_batch_last(g), pad_images(turn.move_batch_last(x), pads, stride[1])
     (_, OH, OW, N), filters = g.shape, g.shape[0] // groups
     taps = tap_offsets(dw.shape[1:], x.shape[1:], stride[1], dilation)
-    tile = choose_dot_tile(filters, len(taps), OW * N, dw.dtype)
+    tile = choose_dot_tile(filters, len(taps), dw.dtype)
     blocks = groups * -(-filters // tile[0]) * -(-len(taps) // tile[1])
     chunks = _count_row_chunks(OH, OW * N // lanes(dw.dtype), blocks, g.nbytes)
     sums = memory.empty((chunks, dw.size), dw.dtype) if chunks > 1 else dw

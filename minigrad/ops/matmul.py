@@ -16,7 +16,7 @@ import numpy as np
 from ..errors import DtypeError, ShapeError
 from ..runtime import memory, turn
 from ..runtime.kernel import Memory, Tile, helper, kernel
-from ..runtime.math import compensated_add, const, larger, smaller
+from ..runtime.math import compensated_add, const, smaller
 from ..runtime.tile import (
     broadcast_rows,
     choose_tile,
@@ -34,26 +34,25 @@ from .arithmetic import mul
 from .elementwise import fill_by
 from .op import Dispatch, op
 from .promotion import cast_all, expect_float
-from .reduction import TERMS_PER_PARTIAL_SUM, sum_
+from .reduction import SUM_VECTORS, TERMS_PER_PARTIAL_SUM, sum_
 
 PRODUCTS_PER_PARTIAL_SUM = 512  # LeNet-5 has no sum of more than 400
 MIN_DOT_PRODUCTS = 64  # a shorter dot product is not worth a task
-DOT_TILE = (1, 4, True)  # accumulators of a dot product; see reduction.SUM_VECTORS
 ROWS_PER_TASK = 256  # where the task transposes columns of b, which costs as much as some 20 rows
 
 
 @helper
-def add_product(tile, acc, a, a_start, am, ak, b, b_start, bk, K, count):
+def add_product(tile, acc, a, a_start, am, ak, b, b_start, bk, K):
     """acc[i, j] + the sum over k of a[a_start + i*am + k*ak] * b[b_start + k*bk + j]."""
     if K <= PRODUCTS_PER_PARTIAL_SUM:
         for k in range(K):
-            acc = outer_fma(acc, a, a_start + k * ak, am, b, b_start + k * bk, count)
+            acc = outer_fma(acc, a, a_start + k * ak, am, b, b_start + k * bk)
         return acc
     error = zeros(tile)
     for first in range(0, K, PRODUCTS_PER_PARTIAL_SUM):
         partial = zeros(tile)
         for k in range(first, smaller(first + PRODUCTS_PER_PARTIAL_SUM, K)):
-            partial = outer_fma(partial, a, a_start + k * ak, am, b, b_start + k * bk, count)
+            partial = outer_fma(partial, a, a_start + k * ak, am, b, b_start + k * bk)
         acc, error = compensated_add(acc, error, partial)
     return compensated_total(acc, error)
 
@@ -70,11 +69,11 @@ def gemm_kernel(
     blocks = (M + tile.rows - 1) // tile.rows
     batch, m = task // blocks, smaller(task % blocks * tile.rows, M - tile.rows)  # the last block overlaps
     for start in range(0, N, tile.width):
-        n = larger(smaller(start, N - tile.width), 0)
+        n = smaller(start, N - tile.width)
         a_start, b_start = batch * a_batch + m * am, batch * b_batch + n
         acc = broadcast_rows(tile, bias, m * has_bias, has_bias)
-        acc = add_product(tile, acc, a, a_start, am, ak, b, b_start, bk, K, N - n)
-        store(acc, out, (batch * M + m) * N + n, N, N - n)
+        acc = add_product(tile, acc, a, a_start, am, ak, b, b_start, bk, K)
+        store(acc, out, (batch * M + m) * N + n, N)
 
 
 @kernel
@@ -88,10 +87,10 @@ def gemm_columns_kernel(
     """
     blocks, chunks = (N + tile.width - 1) // tile.width, (M + rows - 1) // rows
     batch, block, chunk = task // (blocks * chunks), task // chunks % blocks, task % chunks
-    n = larger(smaller(block * tile.width, N - tile.width), 0)
+    n = smaller(block * tile.width, N - tile.width)
     panel, a_start, b_start = task * K * tile.width, batch * a_batch, batch * b_batch + n * bn
-    if tile.lanes > K or tile.width > N:
-        for j in range(smaller(tile.width, N)):
+    if tile.lanes > K:
+        for j in range(tile.width):
             for k in range(K):
                 panels[panel + k * tile.width + j] = b[b_start + j * bn + k]
     else:
@@ -101,8 +100,8 @@ def gemm_columns_kernel(
                 transpose(tile, b, b_start + j * bn + k, bn, panels, panel + k * tile.width + j, tile.width)
     for start in range(chunk * rows, smaller((chunk + 1) * rows, M), tile.rows):
         m = smaller(start, M - tile.rows)
-        acc = add_product(tile, zeros(tile), a, a_start + m * am, am, ak, panels, panel, tile.width, K, N - n)
-        store(acc, out, (batch * M + m) * N + n, N, N - n)
+        acc = add_product(tile, zeros(tile), a, a_start + m * am, am, ak, panels, panel, tile.width, K)
+        store(acc, out, (batch * M + m) * N + n, N)
 
 
 @kernel
@@ -160,7 +159,7 @@ def _gemm_columns(a, b, out):
     """out = a @ b where b's columns are contiguous, as in the gradient of a weight."""
     M, N, K = out.shape[-2], out.shape[-1], a.shape[-1]
     (a_batch, am, ak), (b_batch, _, bn), tile = element_strides(a), element_strides(b), choose_tile(M, N, out.dtype)
-    width = tile[1] * lanes(out.dtype)
+    width = tile[1] * tile[2]
     tasks = out.size // (M * N) * -(-N // width) * -(-M // ROWS_PER_TASK)
     panels, sizes = memory.empty((tasks, K, width), out.dtype), (M, N, K, a_batch, am, ak, b_batch, bn, ROWS_PER_TASK)
     gemm_columns_kernel.run_small(tasks, out.size * K // 32, a, b, panels, out, *sizes, tile)
@@ -180,7 +179,8 @@ def _try_dot(a, b, out, bias):
     elif N == 1:
         has_bias = 1
     sizes = M * N, K, a_batch, am, v_batch, has_bias
-    dot_kernel.run_small(out.size, out.size * K // 32, rows, v, bias, out, *sizes, DOT_TILE)
+    tile = 1, SUM_VECTORS, lanes(out.dtype)
+    dot_kernel.run_small(out.size, out.size * K // 32, rows, v, bias, out, *sizes, tile)
     return True
 
 

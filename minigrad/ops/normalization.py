@@ -80,13 +80,13 @@ def _statistics(like, plan):
 
 
 def _row_tile(x):
-    """A tile for long rows, or for short ones; it is never masked."""
-    return 1, 4 if x.shape[2] * x.shape[3] >= 8 * lanes(x.dtype) else 1, False
+    """A tile for long rows, or for short ones."""
+    return 1, 4 if x.shape[2] * x.shape[3] >= 8 * lanes(x.dtype) else 1, lanes(x.dtype)
 
 
 def _column_tile(x):
     """A tile that divides P."""
-    return 1, next(cols for cols in (4, 2, 1) if x.shape[0] % (cols * lanes(x.dtype)) == 0), False
+    return 1, next(cols for cols in (4, 2, 1) if x.shape[0] % (cols * lanes(x.dtype)) == 0), lanes(x.dtype)
 
 
 # ---- sums of u and u * (x - center) over rows, where u is g - shift, if `weighted` times the weights from w on
@@ -200,15 +200,15 @@ def norm_columns_kernel(
     g, p = task // chunks, task % chunks * tile.width
     start, zero = g * S * T * P + p, zeros(tile)
     center = divide(_sum_columns(tile, x, x, start, P, S * T, zero, zero)[0], B) if mode == BATCH else zero
-    store(center, mean, g * P + p, 0, 0)
-    store(divide(_sum_columns(tile, x, x, start, P, S * T, center, center)[1], B), rstd, g * P + p, 0, 0)
+    store(center, mean, g * P + p, 0)
+    store(divide(_sum_columns(tile, x, x, start, P, S * T, center, center)[1], B), rstd, g * P + p, 0)
     for k in range(g * P + p, g * P + p + tile.width):
         rstd[k] = const(1, x) / sqrt(rstd[k] + eps)
     scale = load(tile, rstd, g * P + p, None)
     for s in range(S):
         factor, shift = scale * full(tile, weight[g * S + s]), full(tile, bias[g * S + s])
         for k in range(start + s * T * P, start + (s + 1) * T * P, P):
-            store((load(tile, x, k, None) - center) * factor + shift, out, k, 0, 0)
+            store((load(tile, x, k, None) - center) * factor + shift, out, k, 0)
 
 
 def norm_cpu(x, running_mean, running_var, weight, bias, mode, moves, momentum, eps, mean, rstd, out):
@@ -268,9 +268,9 @@ def norm_back_kernel(
             for s in range(0, whole, tile.width):
                 k, value = start + s, load(tile, g, start + s, None)
                 d = load(tile, x, k, None) - centers
-                store(load(tile, dweight, sums + s, None) + value * (d * scales), dweight, sums + s, 0, 0)
-                store(load(tile, dbias, sums + s, None) + value, dbias, sums + s, 0, 0)
-                store(value * load(tile, weight, w + s, None) * scales - shifts - d * slopes, dx, k, 0, 0)
+                store(load(tile, dweight, sums + s, None) + value * (d * scales), dweight, sums + s, 0)
+                store(load(tile, dbias, sums + s, None) + value, dbias, sums + s, 0)
+                store(value * load(tile, weight, w + s, None) * scales - shifts - d * slopes, dx, k, 0)
             for s in range(whole, S):
                 k, d = start + s, x[start + s] - center
                 dweight[sums + s] += g[k] * (d * scale)
@@ -309,7 +309,7 @@ def norm_back_columns_kernel(
         factor = scale * full(tile, weight[w + s])
         for k in range(start + s * T * P, start + (s + 1) * T * P, P):
             d = load(tile, x, k, None) - center
-            store(load(tile, g, k, None) * factor - shift - d * slope, dx, k, 0, 0)
+            store(load(tile, g, k, None) * factor - shift - d * slope, dx, k, 0)
 
 
 def norm_back_cpu(g, x, mean, rstd, weight, mode, dx, *sums):

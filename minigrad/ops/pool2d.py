@@ -104,20 +104,20 @@ def max_pool2d_kernel(task, x: Array4, out: Array4, argmax: Shorts, KH, KW, SH, 
     h = oh * SH - top
     first_kh, stop_kh = taps_inside(h, H, KH, DH)
     for start in range(0, N, tile.width):
-        n = larger(smaller(start, N - tile.width), 0)
+        n = smaller(start, N - tile.width)
         for ow in range(OW):
             v = ow * SW - left
             first_kw, stop_kw = taps_inside(v, W, KW, DW)
             best, best_tap = full(tile, const(-np.inf, x)), full(tile, const(0, x))
             if first_kh < stop_kh and first_kw < stop_kw:
-                best = load(tile, x, (c, h + first_kh * DH, v + first_kw * DW, n), N - n)
+                best = load(tile, x, (c, h + first_kh * DH, v + first_kw * DW, n), None)
                 best_tap = full(tile, const(first_kh * KW + first_kw, x))
             for kh in range(first_kh, stop_kh):
                 for kw in range(first_kw, stop_kw):
-                    value = load(tile, x, (c, h + kh * DH, v + kw * DW, n), N - n)
+                    value = load(tile, x, (c, h + kh * DH, v + kw * DW, n), None)
                     best, best_tap = update_maximum(best, best_tap, value, const(kh * KW + kw, x))
-            store(best, out, (c, oh, ow, n), 0, N - n)
-            store_uint16(best_tap, argmax, ((c * OH + oh) * OW + ow) * N + n, N - n)
+            store(best, out, (c, oh, ow, n), 0)
+            store_uint16(best_tap, argmax, ((c * OH + oh) * OW + ow) * N + n)
 
 
 def max_pool2d_cpu(x, window, stride, pads, dilation, out, argmax):
@@ -169,7 +169,7 @@ def max_pool2d_back_kernel(task, g: Array4, argmax: Shorts, dx: Array4, rows: In
     h, c = task // C, task % C
     down, first_kh, first_oh, kh_step, oh_step = windows_at(rows, h)
     for start in range(0, N, tile.width):
-        n = larger(smaller(start, N - tile.width), 0)
+        n = smaller(start, N - tile.width)
         for v in range(W):
             acc, (across, first_kw, first_ow, kw_step, ow_step) = zeros(tile), windows_at(cols, v)
             for i in range(down):
@@ -177,8 +177,8 @@ def max_pool2d_back_kernel(task, g: Array4, argmax: Shorts, dx: Array4, rows: In
                 for j in range(across):
                     kw, ow = first_kw + j * kw_step, first_ow - j * ow_step
                     at = ((c * OH + oh) * OW + ow) * N + n
-                    acc = add_where_equal(acc, argmax, np.uint16(kh * KW + kw), g, at, N - n)
-            store(acc, dx, (c, h, v, n), 0, N - n)
+                    acc = add_where_equal(acc, argmax, np.uint16(kh * KW + kw), g, at)
+            store(acc, dx, (c, h, v, n), 0)
 
 
 def max_pool2d_back_cpu(g, argmax, window, stride, pads, dilation, dx):
@@ -284,14 +284,14 @@ def avg_pool2d_kernel(task, x: Array4, divisors: Array1, out: Array4, KH, KW, SH
     h = oh * SH - top
     first_kh, stop_kh = larger(-h, 0), smaller(H - h, KH)
     for start in range(0, N, tile.width):
-        n = larger(smaller(start, N - tile.width), 0)
+        n = smaller(start, N - tile.width)
         for ow in range(OW):
             v = ow * SW - left
             acc = zeros(tile)
             for kh in range(first_kh, stop_kh):
                 for kw in range(larger(-v, 0), smaller(W - v, KW)):
-                    acc = acc + load(tile, x, (c, h + kh, v + kw, n), N - n)
-            store(divide(acc, divisors[oh * OW + ow]), out, (c, oh, ow, n), 0, N - n)
+                    acc = acc + load(tile, x, (c, h + kh, v + kw, n), None)
+            store(divide(acc, divisors[oh * OW + ow]), out, (c, oh, ow, n), 0)
 
 
 def avg_pool2d_cpu(x, window, stride, pads, divisors, out):
@@ -339,15 +339,15 @@ def avg_pool2d_back_kernel(task, g: Array4, weights: Array1, dx: Array4, rows: I
     h, c = task // C, task % C
     down, _, first_oh, _, oh_step = windows_at(rows, h)
     for start in range(0, N, tile.width):
-        n = larger(smaller(start, N - tile.width), 0)
+        n = smaller(start, N - tile.width)
         for v in range(W):
             acc, (across, _, first_ow, _, ow_step) = zeros(tile), windows_at(cols, v)
             for i in range(down):
                 oh = first_oh - i * oh_step
                 for j in range(across):
                     ow = first_ow - j * ow_step
-                    acc = outer_fma(acc, weights, oh * OW + ow, 0, g, (c, oh, ow, n), N - n)
-            store(acc, dx, (c, h, v, n), 0, N - n)
+                    acc = outer_fma(acc, weights, oh * OW + ow, 0, g, (c, oh, ow, n))
+            store(acc, dx, (c, h, v, n), 0)
 
 
 def avg_pool2d_back_cpu(g, window, stride, pads, weights, dx):

@@ -128,7 +128,7 @@ class Kernel:
         fields = [id(a.table) if type(a) is ArrayList else id(a) if type(a) is np.ndarray else a for a in arguments]
         return self.pack(len(fields) + 3, address, tasks, *fields)
 
-    def prepare(self, char: str, shape: tuple[int, int, bool] | None) -> int:
+    def prepare(self, char: str, shape: tuple[int, int, int] | None) -> int:
         """Load or compile the kernel for an element type and a tile; return its address."""
         name = self._file_name(char, shape)
         with cache.compiler_lock:
@@ -145,7 +145,7 @@ class Kernel:
         return address
 
     def _file_name(self, char, shape):
-        form = "" if shape is None else "-{}x{}{}".format(shape[0], shape[1], "m" if shape[2] else "")
+        form = "" if shape is None else "-{}x{}x{}".format(*shape)
         name = re.sub(r"[^\w.]", "", self.name)[:100]  # file systems limit characters and length
         return f"{name}-{char}{form}-{kernel_fingerprint(self.function, self.kinds)}"
 
@@ -165,7 +165,7 @@ class Kernel:
             entry = define_function(text, unpack=unpack, body=helper(self.function))
         return numba.cfunc(types.void(types.int64, types.int64), error_model="numpy", fastmath=FASTMATH)(entry)
 
-    def llvm(self, char: str = "f", shape: tuple[int, int, bool] | None = None) -> str:
+    def llvm(self, char: str = "f", shape: tuple[int, int, int] | None = None) -> str:
         """The optimised LLVM code, for tests that count instructions."""
         return self._compile(FLOATS[char], shape).inspect_llvm()
 

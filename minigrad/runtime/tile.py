@@ -5,12 +5,15 @@ vector registers; the accumulator array of a plain Numba loop would be in memory
 
     acc = zeros(tile)
     for c in range(C):
-        acc = outer_fma(acc, w, (f, c), C, x, (c, n), count)     # acc[i, j] += w[f + i, c] * x[c, n + j]
-    store(acc, out, (f, n), N, count)
+        acc = outer_fma(acc, w, (f, c), C, x, (c, n))     # acc[i, j] += w[f + i, c] * x[c, n + j]
+    store(acc, out, (f, n), N)
 
 Arrays are C-contiguous, and an index is that of the tile's first element.  `step` is the distance in elements from one
-row to the next.  `count` is the number of elements left in the innermost axis: a masked tile accesses no more than
-these.  Other tiles ignore `count` and access `tile.width` elements, as does a masked tile if `count` is None.
+row to the next.  Where a row of the output is narrower than a SIMD vector, a tile has fewer lanes.  So no tile is wider
+than the output, and the last tile of a row can overlap the one before it.
+
+Sums along the innermost axis must not overlap: there `count`, if it is not None, is the number of elements that are
+left, and what is beyond is read as 0.
 
 Tiles of one shape support + - * and /, element by element.
 """
@@ -42,15 +45,14 @@ def _fits(rows: int, cols: int) -> bool:
 
 
 @cache
-def choose_tile(rows: int, width: int, dtype) -> tuple[int, int, bool]:
-    """Choose the tile for an output of `rows` x `width` elements: rows, columns, and whether the tile is masked.
+def choose_tile(rows: int, width: int, dtype) -> tuple[int, int, int]:
+    """Choose the tile for an output of `rows` x `width` elements: rows, columns, and lanes of a vector.
 
-    Of the tiles within 3 % of the fastest, it is the largest, preferably not masked and with few loads.  A tile that is
-    not masked is no larger than the output, so the last tile can overlap the one before it.
+    Of the tiles within 3 % of the fastest, it is the largest, preferably with few loads.
     """
     costs = _tile_costs(rows, width, dtype)
     fast = [tile for tile in costs if costs[tile] <= 1.03 * min(costs.values())]
-    return max(fast, key=lambda tile: (not tile[2], tile[0] * tile[1], -tile[0] - tile[1]))
+    return max(fast, key=lambda tile: (tile[0] * tile[1], -tile[0] - tile[1]))
 
 
 def min_tile_cost(rows: int, width: int, dtype) -> float:
@@ -58,14 +60,14 @@ def min_tile_cost(rows: int, width: int, dtype) -> float:
     return min(_tile_costs(rows, width, dtype).values())
 
 
-def _tile_costs(rows: int, width: int, dtype) -> dict[tuple[int, int, bool], float]:
-    vectors, rest = divmod(width, lanes(dtype))
+def _tile_costs(rows: int, width: int, dtype) -> dict[tuple[int, int, int], float]:
+    narrow = 1 << max(width.bit_length() - 1, 0)  # the largest power of two that is not more than the width
+    vector = min(lanes(dtype), narrow)
     heights = [height for height in (8, 6, 5, 4) if height <= rows] or [max(rows, 1)]
     return {
-        (height, cols, masked): -(-rows // height) * -(-width // (cols * lanes(dtype))) * _step_cycles(height, cols)
+        (height, cols, vector): -(-rows // height) * -(-width // (cols * vector)) * _step_cycles(height, cols)
         for height in heights
-        for masked in ((False, True) if rest else (False,))
-        for cols in range(1, min(4, vectors + masked) + 1)
+        for cols in range(1, max(min(4, width // vector), 1) + 1)
         if _fits(height, cols)
     }
 
@@ -76,8 +78,8 @@ def _step_cycles(rows: int, cols: int) -> float:
 
 
 @cache
-def choose_dot_tile(rows: int, cols: int, depth: int, dtype) -> tuple[int, int, bool]:
-    """Choose the tile for rows x cols sums of products over `depth` contiguous elements; see dot_fma.
+def choose_dot_tile(rows: int, cols: int, dtype) -> tuple[int, int, int]:
+    """Choose the tile for rows x cols sums of products over contiguous elements; see dot_fma.
 
     Each row and column of the tile is a separate stream through memory.  Rows cost more, because they are far apart.
     """
@@ -88,17 +90,16 @@ def choose_dot_tile(rows: int, cols: int, depth: int, dtype) -> tuple[int, int, 
         for c in range(1, min(cols, 6) + 1)
         if _fits(r, c)
     }
-    return (*min(costs, key=lambda tile: costs[tile]), depth % lanes(dtype) != 0)
+    return (*min(costs, key=lambda tile: costs[tile]), lanes(dtype))
 
 
 class TileShape(types.Type):
-    """The compile-time constants of a tile: rows, columns, element type, whether it is masked."""
+    """The compile-time constants of a tile: element type, rows, columns, lanes of a vector."""
 
-    def __init__(self, element, rows, cols, masked):
-        self.element, self.rows, self.cols, self.masked = element, rows, cols, masked
-        self.lanes = VECTOR_BYTES * 8 // element.bitwidth
-        self.width = cols * self.lanes
-        super().__init__(name=f"TileShape({element},{rows}x{cols}x{self.lanes},{masked})")
+    def __init__(self, element, rows, cols, lanes):
+        self.element, self.rows, self.cols, self.lanes = element, rows, cols, lanes
+        self.width = cols * lanes
+        super().__init__(name=f"TileShape({element},{rows}x{cols}x{lanes})")
 
 
 class Registers(types.Type):
@@ -160,20 +161,20 @@ def broadcast_rows(typing, shape, array, index, step):
 
 
 @intrinsic
-def outer_fma(typing, acc, w, w_at, w_step, x, x_at, count):
+def outer_fma(typing, acc, w, w_at, w_step, x, x_at):
     """acc[i, j] += w[w_at + i*w_step] * x[x_at + j]."""
 
     def generate(context, builder, signature, args):
         shape = signature.args[0].shape
-        tile, weights, weights_at, step, values, values_at, left = args
+        tile, weights, weights_at, step, values, values_at = args
         weight = element_address(context, builder, signature.args[1], weights, signature.args[2], weights_at)
-        columns = _load_row(builder, shape, element_address(context, builder, x, values, x_at, values_at), left)
+        columns = _load_row(builder, shape, element_address(context, builder, x, values, x_at, values_at))
         for i in range(shape.rows):
             row = _broadcast(builder, shape, builder.load(builder.gep(weight, [_multiply(builder, step, i)])))
             tile = _fma_row(builder, shape, tile, i, row, columns)
         return tile
 
-    return acc(acc, w, w_at, types.intp, x, x_at, count if count == types.none else types.intp), generate
+    return acc(acc, w, w_at, types.intp, x, x_at), generate
 
 
 @intrinsic
@@ -187,16 +188,16 @@ def dot_fma(typing, acc, g, g_at, g_step, x, x_at, offsets, first, count):
         column = element_address(context, builder, x, columns, x_at, columns_at)
         far = element_address(context, builder, offsets, table, types.intp, entry)
         vectors = []
+        mask = _mask(builder, shape, left, 0)
         for j in range(shape.cols):
             offset = builder.load(builder.gep(far, [ir.Constant(I64, j)]))
-            vectors.append(_load(builder, shape, builder.gep(column, [offset]), _mask(builder, shape, left, 0)))
+            vectors.append(_load(builder, shape, builder.gep(column, [offset]), mask))
         for i in range(shape.rows):
-            here = builder.gep(row, [_multiply(builder, step, i)])
-            left_vector = _load(builder, shape, here, _mask(builder, shape, left, 0))
+            left_vector = _load(builder, shape, builder.gep(row, [_multiply(builder, step, i)]), mask)
             tile = _fma_row(builder, shape, tile, i, left_vector, vectors)
         return tile
 
-    return acc(acc, g, g_at, types.intp, x, x_at, offsets, types.intp, types.intp), generate
+    return acc(acc, g, g_at, types.intp, x, x_at, offsets, types.intp, _count_type(count)), generate
 
 
 @intrinsic
@@ -205,25 +206,27 @@ def load(typing, shape, x, x_at, count):
 
     def generate(context, builder, signature, args):
         _, values, at, left = args
-        row = _load_row(builder, shape, element_address(context, builder, x, values, x_at, at), left)
+        start = element_address(context, builder, x, values, x_at, at)
+        masks = [_mask(builder, shape, left, j) for j in range(shape.cols)]
+        row = [_load(builder, shape, _offset(builder, shape, start, j), mask) for j, mask in enumerate(masks)]
         return _make_tile(builder, shape, row)
 
-    return Registers(shape)(shape, x, x_at, count if count == types.none else types.intp), generate
+    return Registers(shape)(shape, x, x_at, _count_type(count)), generate
 
 
 @intrinsic
-def copy_row(typing, shape, x, x_at, out, out_at, count):
+def copy_row(typing, shape, x, x_at, out, out_at):
     """out[out_at + j] = x[x_at + j], over the tile's width."""
 
     def generate(context, builder, signature, args):
-        _, values, at, target, to, left = args
-        row = _load_row(builder, shape, element_address(context, builder, x, values, x_at, at), left)
+        _, values, at, target, to = args
+        row = _load_row(builder, shape, element_address(context, builder, x, values, x_at, at))
         start = element_address(context, builder, out, target, out_at, to)
         for j, vector in enumerate(row):
-            _store(builder, shape, vector, _offset(builder, shape, start, j), _mask(builder, shape, left, j))
+            _store(builder, shape, vector, _offset(builder, shape, start, j))
         return context.get_dummy_value()
 
-    return types.void(shape, x, x_at, out, out_at, types.intp), generate
+    return types.void(shape, x, x_at, out, out_at), generate
 
 
 @intrinsic
@@ -234,7 +237,7 @@ def transpose(typing, shape, x, x_at, step, out, out_at, out_step):
         _, values, at, distance, target, to, out_distance = args
         start = element_address(context, builder, x, values, x_at, at)
         rows = [builder.gep(start, [_multiply(builder, distance, i)]) for i in range(shape.lanes)]
-        vectors = [_load(builder, shape, row, None) for row in rows]
+        vectors = [_load(builder, shape, row) for row in rows]
         block = 1
         while block < shape.lanes:  # swap every second block of row i with a block of row i + block
             vectors = [
@@ -244,7 +247,7 @@ def transpose(typing, shape, x, x_at, step, out, out_at, out_step):
             block *= 2
         start = element_address(context, builder, out, target, out_at, to)
         for j, vector in enumerate(vectors):
-            _store(builder, shape, vector, builder.gep(start, [_multiply(builder, out_distance, j)]), None)
+            _store(builder, shape, vector, builder.gep(start, [_multiply(builder, out_distance, j)]))
         return context.get_dummy_value()
 
     return types.void(shape, x, x_at, types.intp, out, out_at, types.intp), generate
@@ -356,59 +359,57 @@ def update_maximum(typing, best, index, value, number):
 
 
 @intrinsic
-def add_where_equal(typing, acc, indices, number, g, at, count):
+def add_where_equal(typing, acc, indices, number, g, at):
     """acc[0, j] += g[at + j] where indices[at + j], uint16, is `number`."""
 
     def generate(context, builder, signature, args):
         shape = signature.args[0].shape
-        tile, winners, wanted, gradients, position, left = args
+        tile, winners, wanted, gradients, position = args
         here = element_address(context, builder, indices, winners, at, position)
-        row = _load_row(builder, shape, element_address(context, builder, g, gradients, at, position), left)
+        row = _load_row(builder, shape, element_address(context, builder, g, gradients, at, position))
         vectors = []
         for j, gradient in enumerate(row):
-            numbers = _load(builder, shape, _offset(builder, shape, here, j), _mask(builder, shape, left, j), I16)
+            numbers = _load(builder, shape, _offset(builder, shape, here, j), element=I16)
             equal = builder.icmp_unsigned("==", numbers, _broadcast(builder, shape, wanted))
             part = builder.select(equal, gradient, ir.Constant(_vector(shape), [0.0] * shape.lanes))
             vectors.append(builder.fadd(builder.extract_value(tile, j), part))
         return _make_tile(builder, shape, vectors)
 
-    return acc(acc, indices, types.uint16, g, at, types.intp), generate
+    return acc(acc, indices, types.uint16, g, at), generate
 
 
 @intrinsic
-def store_uint16(typing, acc, out, out_at, count):
+def store_uint16(typing, acc, out, out_at):
     """out[out_at + j] = acc[0, j], as uint16."""
 
     def generate(context, builder, signature, args):
         shape = signature.args[0].shape
-        tile, values, at, left = args
+        tile, values, at = args
         here = element_address(context, builder, out, values, out_at, at)
         for j in range(shape.cols):
             numbers = builder.fptoui(builder.extract_value(tile, j), ir.VectorType(I16, shape.lanes))
-            target = _offset(builder, shape, here, j)
-            _store(builder, shape, numbers, target, _mask(builder, shape, left, j), I16)
+            _store(builder, shape, numbers, _offset(builder, shape, here, j), I16)
         return context.get_dummy_value()
 
-    return types.void(acc, out, out_at, types.intp), generate
+    return types.void(acc, out, out_at), generate
 
 
 @intrinsic
-def store(typing, acc, out, out_at, step, count):
+def store(typing, acc, out, out_at, step):
     """out[out_at + i*step + j] = acc[i, j]."""
 
     def generate(context, builder, signature, args):
         shape = signature.args[0].shape
-        tile, values, at, distance, left = args
+        tile, values, at, distance = args
         start = element_address(context, builder, out, values, out_at, at)
         for i in range(shape.rows):
             here = builder.gep(start, [_multiply(builder, distance, i)])
             for j in range(shape.cols):
                 vector = builder.extract_value(tile, i * shape.cols + j)
-                target = _offset(builder, shape, here, j)
-                _store(builder, shape, vector, target, _mask(builder, shape, left, j))
+                _store(builder, shape, vector, _offset(builder, shape, here, j))
         return context.get_dummy_value()
 
-    return types.void(acc, out, out_at, types.intp, types.intp), generate
+    return types.void(acc, out, out_at, types.intp), generate
 
 
 @intrinsic
@@ -519,20 +520,21 @@ def _lane_indices(numbers):
     return ir.Constant(ir.VectorType(I32, len(numbers)), numbers)
 
 
+def _count_type(count):
+    return count if count == types.none else types.intp
+
+
 def _mask(builder, shape, count, j):
-    """The lanes of vector j that are within `count` elements; None if the tile is not masked or `count` is None."""
-    if not shape.masked or count.type != I64:
+    """The lanes of vector j that are within `count` elements; None if `count` is None."""
+    if count.type != I64:
         return None
     start = j * shape.lanes
     numbers = ir.Constant(ir.VectorType(I64, shape.lanes), list(range(start, start + shape.lanes)))
     return builder.icmp_signed("<", numbers, _broadcast(builder, shape, count))
 
 
-def _load_row(builder, shape, address, count):
-    return [
-        _load(builder, shape, _offset(builder, shape, address, j), _mask(builder, shape, count, j))
-        for j in range(shape.cols)
-    ]
+def _load_row(builder, shape, address):
+    return [_load(builder, shape, _offset(builder, shape, address, j)) for j in range(shape.cols)]
 
 
 def _offset(builder, shape, address, j):
@@ -540,7 +542,7 @@ def _offset(builder, shape, address, j):
     return builder.gep(address, [ir.Constant(I64, j * shape.lanes)])
 
 
-def _load(builder, shape, address, mask, element=None):
+def _load(builder, shape, address, mask=None, element=None):
     element = element or _scalar(shape)
     vector, size, name = _memory_type(shape, element)
     pointer = builder.bitcast(address, vector.as_pointer())
@@ -554,15 +556,9 @@ def _load(builder, shape, address, mask, element=None):
     return builder.call(function, [pointer, ir.Constant(I32, size), mask, zero])
 
 
-def _store(builder, shape, value, address, mask, element=None):
-    vector, size, name = _memory_type(shape, element or _scalar(shape))
-    pointer = builder.bitcast(address, vector.as_pointer())
-    if mask is None:
-        builder.store(value, pointer).align = size
-        return
-    kind = ir.FunctionType(ir.VoidType(), [vector, vector.as_pointer(), I32, ir.VectorType(I1, shape.lanes)])
-    function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.masked.store.{name}.p0")
-    builder.call(function, [value, pointer, ir.Constant(I32, size), mask])
+def _store(builder, shape, value, address, element=None):
+    vector, size, _ = _memory_type(shape, element or _scalar(shape))
+    builder.store(value, builder.bitcast(address, vector.as_pointer())).align = size
 
 
 def _memory_type(shape, element):

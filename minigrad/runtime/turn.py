@@ -52,8 +52,9 @@ def contiguous(array: np.ndarray) -> np.ndarray:
     if plan is None or array.size < MIN_SIZE or array.dtype.char not in FLOATS:
         return memory.convert(array, array.dtype)
     out, (batches, M, N, x_batch, step) = memory.empty(array.shape, array.dtype), plan
-    height = max(LINE_BYTES // out.itemsize, lanes(out.dtype))
-    turn_kernel.run_small(batches * -(-M // height), out.size, array, out, M, N, x_batch, step, height, (1, 1, False))
+    vector = lanes(out.dtype)
+    height = max(LINE_BYTES // out.itemsize, vector)
+    turn_kernel.run_small(batches * -(-M // height), out.size, array, out, M, N, x_batch, step, height, (1, 1, vector))
     return out
 
 
