@@ -24,14 +24,14 @@ Source: V. Dumoulin & F. Visin, "A guide to convolution arithmetic for deep lear
 """
 
 from functools import cache
-from math import gcd, prod
+from math import gcd
 from typing import NamedTuple
 
 import numpy as np
 
 from ..errors import ShapeError, ValidationError
 from ..runtime import memory, threads, turn
-from ..runtime.kernel import SERIAL_WORK, Array1, Array4, Ints, Memory, Tile, helper, kernel
+from ..runtime.kernel import Array1, Array4, Ints, Memory, Tile, helper, is_parallel, kernel
 from ..runtime.math import compensated_add, const, larger, smaller
 from ..runtime.tile import (
     broadcast_rows,
@@ -180,7 +180,6 @@ class Plan(NamedTuple):
     taps     for each phase of rows and of columns: the slices of w
     tables   for rows and for columns: what _read_axis returns, and the phases
     tasks    of the kernel
-    work     of the kernel, see Kernel.run_small
     panel    elements of a task's panel
     sizes    the kernel's arguments from `height` to `copied`
     """
@@ -188,14 +187,13 @@ class Plan(NamedTuple):
     taps: tuple[list[slice], list[slice]]
     tables: tuple[np.ndarray, np.ndarray]
     tasks: int
-    work: int
     panel: int
     sizes: tuple[int, ...]
     tile: tuple[int, int, int]
 
 
 @cache
-def _plan(image, out, filters, window, side, stride, pads, dilation, groups, dtype, threads):
+def _plan(image, out, filters, window, side, stride, pads, dilation, groups, dtype, threads, parallel):
     """The Plan for images (C, H, W, N) and the shape of `out`; `side` is _forward_side or _gradient_side."""
     sides = [side(*size) for size in zip(image[1:3], out[1:3], window, stride, pads[::2], dilation, strict=True)]
     (_, H, W, N), C, lane = image, image[0] // groups, lanes(dtype)
@@ -207,8 +205,7 @@ def _plan(image, out, filters, window, side, stride, pads, dilation, groups, dty
     tile = choose_tile(filters, OW * N if whole else N, dtype)
     width = tile[1] * tile[2]
     copied = int(whole or C * filters > 1 or window == (1, 1) or step_h * step > 1)  # else read too seldom
-    work = prod(out) * C * prod(window) // ELEMENTS_PER_WORK
-    wanted = 4 * threads if work > SERIAL_WORK else 1  # units; more copy some pixels again
+    wanted = 4 * threads if parallel else 1  # units; more copy some pixels again
 
     def layout(height, across, parts):
         down, along = (height - 1) * SH + reach_h, (across - 1) * SW + reach_w
@@ -238,7 +235,7 @@ def _plan(image, out, filters, window, side, stride, pads, dilation, groups, dty
     _, units, size, sizes = min(choices)
     if whole:
         sizes = (*sizes[:2], -(-sizes[1] * N // width), *sizes[3:])
-    return Plan(taps, tables, min(units, wanted), work, size, sizes, tile)
+    return Plan(taps, tables, min(units, wanted), size, sizes, tile)
 
 
 def _forward_side(size, outputs, window, stride, before, dilation):
@@ -424,14 +421,14 @@ def _convolve(x, w, b, side, stride, pads, dilation, out):
     if window == [1, 1] and stride == (1, 1) and not any(pads):  # a matrix product
         x, out = x.reshape(len(x), 1, 1, -1), out.reshape(len(out), 1, 1, -1)
     settings = (side, stride, pads, dilation, groups)
-    plan = _plan(x.shape, out.shape, filters, tuple(window), *settings, out.dtype, threads.get_num_threads())
+    parallel = is_parallel(out.size * w[0, 0].size // ELEMENTS_PER_WORK)
+    plan = _plan(x.shape, out.shape, filters, tuple(window), *settings, out.dtype, threads.get_num_threads(), parallel)
     bias, has_bias = zero_bias(out.dtype) if b is None else memory.contiguous(b), int(b is not None)
     packed = pack_weights(w, plan.taps, plan.tile[0])
     panels = memory.empty((plan.tasks, plan.panel), out.dtype) if plan.sizes[-1] else x
-    conv2d_kernel.run_small(
-        plan.tasks, plan.work, x, packed, bias, out, panels, *plan.tables, plan.tasks, groups,
-        has_bias, *plan.sizes, plan.tile,
-    )  # fmt: skip
+    conv2d_kernel(
+        plan.tasks, x, packed, bias, out, panels, *plan.tables, plan.tasks, groups, has_bias, *plan.sizes, plan.tile
+    )
 
 
 @cache

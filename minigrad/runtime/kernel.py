@@ -73,6 +73,7 @@ class ArrayList:
 Tile = tile.TileShape
 FLOATS = {"f": types.float32, "d": types.float64}
 SERIAL_WORK = 32768  # elements touched in about 20 us, the time to wake another thread
+SERIAL_WORK_AWAKE = 4096  # the same where a program keeps the threads awake
 FASTMATH = {"contract", "nsz"}  # keeps nan, infinity, quotients and the order of additions
 OPTIONS = {
     "nogil": True,
@@ -112,7 +113,7 @@ class Kernel:
 
         work   elements touched, or multiply-adds / 32
         """
-        self.run(tasks if work > SERIAL_WORK else -tasks, *arguments)
+        self.run(tasks if is_parallel(work) else -tasks, *arguments)
 
     def args_to_keep(self, arguments: tuple[Any, ...], memory: Any) -> tuple[Any, ...]:
         """The arguments that a recording must keep."""
@@ -171,6 +172,11 @@ class Kernel:
 
 
 kernel = Kernel
+
+
+def is_parallel(work: int) -> bool:
+    """Whether a launch with so much work, see Kernel.run_small, is for several threads."""
+    return work > (SERIAL_WORK_AWAKE if threads.local.observer.keeps_awake else SERIAL_WORK)
 
 
 def _make_caller(kernel: Kernel) -> Callable[..., None]:

@@ -85,6 +85,8 @@ class Place(NamedTuple):
 class Recording(Observer):
     """An observer that runs launches and notes them, together with host calls and allocations."""
 
+    keeps_awake = True
+
     def __init__(self) -> None:
         self.steps: list[Launch | HostCall] = []
         self.allocations: dict[int, weakref.ref[np.ndarray]] = {}

@@ -22,6 +22,8 @@ from . import cache, executor, fork, target, view
 class Observer:
     """Sees what a Python thread does while it is `local.observer`.  This class notes nothing."""
 
+    keeps_awake = False  # whether launches will follow each other so quickly that threads do not fall asleep
+
     def launch(self, kernel: Any, address: int, tasks: int, arguments: tuple[Any, ...]) -> None:
         """Run a launch; called in place of the launch."""
         kernel.replay(address, tasks, arguments)
