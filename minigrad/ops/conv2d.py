@@ -41,8 +41,8 @@ from ..runtime.tile import (
     copy_row,
     dot_fma,
     lanes,
-    min_tile_cost,
     outer_fma,
+    step_cycles,
     store,
     store_lane_sums,
     zeros,
@@ -57,6 +57,8 @@ ELEMENTS_PER_WORK = 32  # products that take about as long as touching one eleme
 MIN_TASKS = 24  # of a weight gradient, even with few filters and taps
 MIN_CHUNK_STEPS = 96  # tile steps of a row chunk: adding its sums to the others costs about as much
 PANEL_BYTES = 2**18  # of a panel: half a core's second-level cache
+COPY_CYCLES = 0.6  # of an element that is copied into a panel; those of products are tile.step_cycles
+TILE_CYCLES = 30  # of a tile besides its products
 CHUNK_BYTES = 2**19  # of g: they stay in a core's second-level cache while each tap reads them
 
 # Settings travel as: stride (SH, SW), pads (top, bottom, left, right), dilation (DH, DW), groups.
@@ -171,7 +173,12 @@ def pad_images(x, pads, phases=1):
 @helper
 def taps_inside(start, size, taps, dilation):
     """The first tap, and the one after the last, that lie inside an image side of `size`, for a window at `start`."""
-    return larger((dilation - 1 - start) // dilation, 0), smaller((size - start + dilation - 1) // dilation, taps)
+    first, stop = 0, taps
+    if start < 0:  # divisions are slow, and most windows lie inside
+        first = (dilation - 1 - start) // dilation
+    if start + (taps - 1) * dilation >= size:
+        stop = (size - start + dilation - 1) // dilation
+    return first, stop
 
 
 class Plan(NamedTuple):
@@ -194,48 +201,69 @@ class Plan(NamedTuple):
 
 @cache
 def _plan(image, out, filters, window, side, stride, pads, dilation, groups, dtype, threads, parallel):
-    """The Plan for images (C, H, W, N) and the shape of `out`; `side` is _forward_side or _gradient_side."""
+    """The fastest Plan, by an estimate of cycles, for images (C, H, W, N) and the shape of `out`.
+
+    side   _forward_side or _gradient_side
+    """
     sides = [side(*size) for size in zip(image[1:3], out[1:3], window, stride, pads[::2], dilation, strict=True)]
-    (_, H, W, N), C, lane = image, image[0] // groups, lanes(dtype)
     tables, taps = zip(*(_make_table(*side) for side in sides), strict=True)
-    (SH, _, step_h, _, _, _, reach_h, _, _, OH), (SW, DW, step, margin, _, _, reach_w, apart, _, OW) = (
+    (SH, _, step_h, _, _, _, reach_h, _, _, OH), (SW, _, step_w, _, _, _, reach_w, apart, _, OW) = (
         [int(n) for n in table[:10]] for table in tables
     )
-    whole = SW == step == apart == 1 and whole_rows_are_faster(filters, N, OW, window[1], W, margin, DW, dtype)
-    tile = choose_tile(filters, OW * N if whole else N, dtype)
-    width = tile[1] * tile[2]
-    copied = int(whole or C * filters > 1 or window == (1, 1) or step_h * step > 1)  # else read too seldom
-    wanted = 4 * threads if parallel else 1  # units; more copy some pixels again
+    (_, H, W, N), C = image, image[0] // groups
+    inside_h, inside_w = map(_count_taps, tables)
+    wanted = 4 * threads if parallel else 1  # units
 
-    def layout(height, across, parts):
+    def layout(tile, whole, height, across, parts):
+        rows, cols, vector = tile
+        width, strips = cols * vector, -(-OW // across)
         down, along = (height - 1) * SH + reach_h, (across - 1) * SW + reach_w
-        span, sets = across if whole else 1, 1 if whole else -(-N // (parts * width))
+        copied = whole or C * filters > 1 or window == (1, 1) or step_h * step_w > 1  # else read too seldom
         if not copied:
             steps = N, H * W * N, W * N, 0
         elif whole:
             steps = N, along * N, C * along * N, 0
         else:
             steps = C * width, width, along * C * width, down * along * C * width
-        units = groups * -(-OH // height) * -(-OW // across) * sets
+        if whole:
+            parts = -(-across * N // width)
+            tiles, fmas, sets = OH * strips * parts, inside_h * strips * parts * window[1], 1
+        else:
+            tiles, fmas, sets = (
+                out[1] * out[2] * -(-N // width),
+                inside_h * inside_w * -(-N // width),
+                -(-N // (parts * width)),
+            )
+        units = groups * -(-OH // height) * strips * sets
         size = C * down * along * N + width if whole else C * down * along * parts * width
-        copies = down * along / (height * across) * (1 + lane / (across * N if whole else parts * width))
-        key = max(size * dtype.itemsize / PANEL_BYTES, 1), max(wanted / units, 1), copies
-        return key, units, size, (height, across, parts, span, *steps, copied)
+        blocks = groups * -(-filters // rows)
+        cycles = (
+            blocks * (fmas * C * step_cycles(rows, cols) + tiles * TILE_CYCLES) + units * size * copied * COPY_CYCLES
+        )
+        balance = -(-units // threads) * threads / units if parallel else 1
+        key = max(size * dtype.itemsize / PANEL_BYTES, 1), cycles * balance * (1 + max(wanted / units - 1, 0) / 50)
+        return key, units, size, (height, across, parts, across if whole else 1, *steps, int(copied)), tile
 
-    widths = {-(-OW // n) for n in range(1, OW + 1)}
-    if whole:
-        widths = {OW, *(n for n in widths if n > 1 and n * N >= 2 * width)}  # span 1 is read pixel by pixel
-    tiles = -(-N // width)
-    choices = [
-        layout(height, across, parts)
-        for height in {-(-OH // n) for n in range(1, OH + 1)}
-        for across in widths
-        for parts in ({1} if whole else {-(-tiles // n) for n in range(1, tiles + 1)})
-    ]
-    _, units, size, sizes = min(choices)
-    if whole:
-        sizes = (*sizes[:2], -(-sizes[1] * N // width), *sizes[3:])
+    choices = []
+    for height in {-(-OH // n) for n in range(1, OH + 1)}:
+        for across in {-(-OW // n) for n in range(1, OW + 1)}:
+            tile = choose_tile(filters, N, dtype)
+            tiles = -(-N // (tile[1] * tile[2]))
+            for parts in {-(-tiles // n) for n in range(1, tiles + 1)}:
+                choices.append(layout(tile, False, height, across, parts))
+            if SW == step_w == apart == 1 and across > 1:
+                choices.append(layout(choose_tile(filters, across * N, dtype), True, height, across, 1))
+    _, units, size, sizes, tile = min(choices)
     return Plan(taps, tables, min(units, wanted), size, sizes, tile)
+
+
+def _count_taps(table):
+    """The taps inside the image of all windows along a side, from its table."""
+    stride, spread, first, stop, count = *table[:2], *table[4:6], 0
+    for taps, shift, _, outputs in table[10:].reshape(-1, 4):
+        steps = shift + np.add.outer(np.arange(outputs) * stride, np.arange(taps) * spread)
+        count += int(((steps >= first) & (steps < stop)).sum())
+    return count
 
 
 def _forward_side(size, outputs, window, stride, before, dilation):
@@ -366,7 +394,9 @@ def conv2d_kernel(
     units = groups * bands * strips * sets
     for unit in range(units * task // shares, units * (task + 1) // shares):
         group, i0 = unit // (sets * strips * bands), unit // (sets * strips) % bands * height
-        j0, first_part = smaller(unit // sets % strips * across, OW - across), unit % sets * parts
+        j0, first_part = unit // sets % strips * across, unit % sets * parts
+        if span > 1:  # rows of span * N elements: the last strip overlaps the one before
+            j0 = smaller(j0, OW - across)
         stop_part, start, panel = smaller(first_part + parts, tiles), 0, task * (panels.shape[0] // shares)
         top, left = i0 * SH, j0 * SW
         if copied:
@@ -429,14 +459,6 @@ def _convolve(x, w, b, side, stride, pads, dilation, out):
     conv2d_kernel(
         plan.tasks, x, packed, bias, out, panels, *plan.tables, plan.tasks, groups, has_bias, *plan.sizes, plan.tile
     )
-
-
-@cache
-def whole_rows_are_faster(rows, N, OW, KW, W, left, dilation, dtype):
-    """Whether it is faster to compute whole rows of outputs, with full vectors but also with taps outside the image,
-    than pixel by pixel."""
-    inside = sum(0 <= ow - left + kw * dilation < W for ow in range(OW) for kw in range(KW))
-    return min_tile_cost(rows, OW * N, dtype) * KW < min_tile_cost(rows, N, dtype) * inside
 
 
 conv2d_dispatch = Dispatch("conv2d", conv2d_numpy, cpu=conv2d_cpu)

@@ -55,24 +55,19 @@ def choose_tile(rows: int, width: int, dtype) -> tuple[int, int, int]:
     return max(fast, key=lambda tile: (tile[0] * tile[1], -tile[0] - tile[1]))
 
 
-def min_tile_cost(rows: int, width: int, dtype) -> float:
-    """The cycles of the fastest tile for one step of an output of `rows` x `width` elements."""
-    return min(_tile_costs(rows, width, dtype).values())
-
-
 def _tile_costs(rows: int, width: int, dtype) -> dict[tuple[int, int, int], float]:
     narrow = 1 << max(width.bit_length() - 1, 0)  # the largest power of two that is not more than the width
     vector = min(lanes(dtype), narrow)
     heights = [height for height in (8, 6, 5, 4) if height <= rows] or [max(rows, 1)]
     return {
-        (height, cols, vector): -(-rows // height) * -(-width // (cols * vector)) * _step_cycles(height, cols)
+        (height, cols, vector): -(-rows // height) * -(-width // (cols * vector)) * step_cycles(height, cols)
         for height in heights
         for cols in range(1, max(min(4, width // vector), 1) + 1)
         if _fits(height, cols)
     }
 
 
-def _step_cycles(rows: int, cols: int) -> float:
+def step_cycles(rows: int, cols: int) -> float:
     """The cycles of one outer_fma: two FMAs per cycle but at least the latency of one, 4 cycles; plus loads."""
     return max(rows * cols / 2, 4) + (rows + cols) / 8
 
