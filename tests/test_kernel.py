@@ -184,6 +184,7 @@ def array_between_guards(shape, fill=np.nan):
         *itertools.product(range(1, 14), (3, LANES + 1)),  # every number of rows, narrow and whole vectors
         *itertools.product((4,), NARROW),  # every width of vectors
         *itertools.product((4,), (LANES, 2 * LANES, 2 * LANES + 1, 3 * LANES + 1, 4 * LANES, 9 * LANES - 1)),
+        *itertools.product((33, 300), (600, 1024)),  # rows of b far apart
     ],
 )
 def test_gemm_writes_every_element_of_any_shape_and_no_other_memory(M, N):

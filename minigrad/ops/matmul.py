@@ -1,9 +1,10 @@
 """Matrix products: matmul, and linear, y = x wT + b.
 
-Two kernels compute most products: one reads rows of b, which are contiguous; the other reads columns, as in the
-gradient of a weight.  a may have any strides.  A product of transposes is the transpose of the product, so
-batch-innermost operands need no copies: y (N, OUT) has memory (OUT, N) = w (OUT, IN) x (IN, N), whose rows run over
-images.  A third kernel computes dot products: a matrix, or one row, times a vector.
+Two kernels compute most products.  One reads rows of b where they are.  The other first copies some columns of b side
+by side, where rows are far apart, or where columns are contiguous, as in the gradient of a weight.  a may have any
+strides.  A product of transposes is the transpose of the product, so batch-innermost operands need no copies: y (N,
+OUT) has memory (OUT, N) = w (OUT, IN) x (IN, N), whose rows run over images.  A third kernel computes dot products: a
+matrix, or one row, times a vector.
 
 A sum over a long K is divided into partial sums, which are added with compensation; see math.compensated_add.
 """
@@ -21,6 +22,7 @@ from ..runtime.tile import (
     broadcast_rows,
     choose_tile,
     compensated_total,
+    copy_row,
     lanes,
     load,
     outer_fma,
@@ -38,7 +40,9 @@ from .reduction import SUM_VECTORS, TERMS_PER_PARTIAL_SUM, sum_
 
 PRODUCTS_PER_PARTIAL_SUM = 512  # LeNet-5 has no sum of more than 400
 MIN_DOT_PRODUCTS = 64  # a shorter dot product is not worth a task
-ROWS_PER_TASK = 256  # where the task transposes columns of b, which costs as much as some 20 rows
+ROWS_PER_TASK = 256  # where the task copies columns of b, which costs as much as some 20 rows
+FAR_BYTES = 2048  # between rows of b: then a cache holds few of them, and each is in another page
+MIN_PANEL_ROWS = 32  # of a product for which such rows are copied
 
 
 @helper
@@ -77,19 +81,23 @@ def gemm_kernel(
 
 
 @kernel
-def gemm_columns_kernel(
-    task, a: Memory, b: Memory, panels: Memory, out: Memory, M, N, K, a_batch, am, ak, b_batch, bn, rows, tile: Tile
-):
+def gemm_panels_kernel(
+    task, a: Memory, b: Memory, panels: Memory, bias: Memory, out: Memory, M, N, K, a_batch, am, ak, b_batch, bk, bn,
+    has_bias, rows, tile: Tile,
+):  # fmt: skip
     """`rows` rows and one tile width of columns of a product; see gemm_kernel.
 
-    b's columns are contiguous, with stride bn.  A task first writes its columns as rows into panels (tasks, K,
-    tile.width): the core that reads them has them in its cache.
+    Either bn or bk is 1.  A task first copies its columns of b as rows into panels (tasks, K, tile.width): then the
+    core that reads them has them in its cache, side by side.
     """
     blocks, chunks = (N + tile.width - 1) // tile.width, (M + rows - 1) // rows
     batch, block, chunk = task // (blocks * chunks), task // chunks % blocks, task % chunks
     n = smaller(block * tile.width, N - tile.width)
     panel, a_start, b_start = task * K * tile.width, batch * a_batch, batch * b_batch + n * bn
-    if tile.lanes > K:
+    if bn == 1:
+        for k in range(K):
+            copy_row(tile, b, b_start + k * bk, panels, panel + k * tile.width)
+    elif tile.lanes > K:
         for j in range(tile.width):
             for k in range(K):
                 panels[panel + k * tile.width + j] = b[b_start + j * bn + k]
@@ -100,7 +108,8 @@ def gemm_columns_kernel(
                 transpose(tile, b, b_start + j * bn + k, bn, panels, panel + k * tile.width + j, tile.width)
     for start in range(chunk * rows, smaller((chunk + 1) * rows, M), tile.rows):
         m = smaller(start, M - tile.rows)
-        acc = add_product(tile, zeros(tile), a, a_start + m * am, am, ak, panels, panel, tile.width, K)
+        acc = broadcast_rows(tile, bias, m * has_bias, has_bias)
+        acc = add_product(tile, acc, a, a_start + m * am, am, ak, panels, panel, tile.width, K)
         store(acc, out, (batch * M + m) * N + n, N)
 
 
@@ -137,32 +146,20 @@ def gemm(a, b, out, bias=None):
         return
     if a.shape[-1] >= MIN_DOT_PRODUCTS and 1 in out.shape[-2:] and _try_dot(a, b, out, bias):
         return
-    if b.shape[-1] > 1 and b.strides[-1] != b.itemsize:
-        if bias is None and b.strides[-2] == b.itemsize:
-            _gemm_columns(a, b, out)
-            return
+    M, N, K = out.shape[-2], out.shape[-1], a.shape[-1]
+    if N > 1 and b.strides[-1] != b.itemsize != b.strides[-2]:
         b = turn.contiguous(b)
-    M, N, K = out.shape[-2], out.shape[-1], a.shape[-1]
-    (a_batch, am, ak), (b_batch, bk, _) = element_strides(a), element_strides(b)
-    tile, has_bias, bias = (
-        choose_tile(M, N, out.dtype),
-        int(bias is not None),
-        zero_bias(out.dtype) if bias is None else bias,
-    )
-    tasks = out.size // (M * N) * -(-M // tile[0])
-    gemm_kernel.run_small(
-        tasks, out.size * K // 32, a, b, bias, out, M, N, K, a_batch, am, ak, b_batch, bk, has_bias, tile
-    )
-
-
-def _gemm_columns(a, b, out):
-    """out = a @ b where b's columns are contiguous, as in the gradient of a weight."""
-    M, N, K = out.shape[-2], out.shape[-1], a.shape[-1]
-    (a_batch, am, ak), (b_batch, _, bn), tile = element_strides(a), element_strides(b), choose_tile(M, N, out.dtype)
-    width = tile[1] * tile[2]
-    tasks = out.size // (M * N) * -(-N // width) * -(-M // ROWS_PER_TASK)
-    panels, sizes = memory.empty((tasks, K, width), out.dtype), (M, N, K, a_batch, am, ak, b_batch, bn, ROWS_PER_TASK)
-    gemm_columns_kernel.run_small(tasks, out.size * K // 32, a, b, panels, out, *sizes, tile)
+    bias, has_bias = (zero_bias(out.dtype), 0) if bias is None else (bias, 1)
+    (a_batch, am, ak), (b_batch, bk, bn), tile = element_strides(a), element_strides(b), choose_tile(M, N, out.dtype)
+    width, batches, work = tile[1] * tile[2], out.size // (M * N), out.size * K // 32
+    is_far = M >= MIN_PANEL_ROWS and K > 1 and abs(bk) * b.itemsize >= FAR_BYTES
+    if N > 1 and (bn != 1 or is_far):
+        tasks = batches * -(-N // width) * -(-M // ROWS_PER_TASK)
+        panels, sizes = memory.empty((tasks, K, width), out.dtype), (M, N, K, a_batch, am, ak, b_batch, bk, bn)
+        gemm_panels_kernel.run_small(tasks, work, a, b, panels, bias, out, *sizes, has_bias, ROWS_PER_TASK, tile)
+    else:
+        sizes = M, N, K, a_batch, am, ak, b_batch, bk
+        gemm_kernel.run_small(batches * -(-M // tile[0]), work, a, b, bias, out, *sizes, has_bias, tile)
 
 
 def _try_dot(a, b, out, bias):
@@ -240,12 +237,31 @@ matmul.flops = lambda out, a, b: 2 * out.size * a.shape[-1]
 @matmul.gradient
 def matmul_gradient(do, g, a, b):
     """da = g bT, db = aT g."""
+    if len(a.shape) == len(b.shape) == 2:
+        return lambda: do.matmul(g, _transpose(do, b)), lambda: do.weight_gradient(a, g)
     return lambda: do.matmul(g, _transpose(do, b)), lambda: do.matmul(_transpose(do, a), g)
 
 
 def _transpose(do, x):
     axes = list(range(len(x.shape)))
     return do.permute(x, axes=(*axes[:-2], axes[-1], axes[-2]))
+
+
+@op
+def weight_gradient(device, a, b):
+    """aT b of two matrices, in C order whatever their layout: the gradient of a weight has the layout of the weight."""
+    out = memory.empty((a.shape[1], b.shape[1]), a.dtype, device)
+    matmul_dispatch[device.type](a.T, b, out)
+    return out
+
+
+weight_gradient.flops = lambda out, a, b: 2 * out.size * a.shape[0]
+
+
+@weight_gradient.gradient
+def weight_gradient_gradient(do, g, a, b):
+    """da = b gT, db = a g."""
+    return lambda: do.matmul(b, _transpose(do, g)), lambda: do.matmul(a, g)
 
 
 # ---- linear
@@ -301,8 +317,4 @@ linear.flops = lambda out, x, w, b: 2 * out.size * w.shape[1]
 
 @linear.gradient
 def linear_gradient(do, g, x, w):
-    return (
-        lambda: do.matmul(g, w),
-        lambda: do.matmul(_transpose(do, g), x),
-        lambda: do.sum(g, axes=(0,), keepdim=False),
-    )
+    return (lambda: do.matmul(g, w), lambda: do.weight_gradient(g, x), lambda: do.sum(g, axes=(0,), keepdim=False))
