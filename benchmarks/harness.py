@@ -24,7 +24,7 @@ import numpy as np
 
 import minigrad as mg
 from minigrad import viz
-from minigrad.runtime.elementwise import make_elementwise
+from minigrad.runtime.elementwise import Elementwise
 from minigrad.runtime.kernel import Memory, Tile, kernel
 from minigrad.runtime.threads import threading_layer
 from minigrad.runtime.tile import choose_tile, lanes, outer_fma, store, zeros
@@ -129,7 +129,7 @@ def peak_kernel(task, a: Memory, out: Memory, steps, tile: Tile):
     store(acc, out, task * tile.rows * tile.width, tile.width, tile.width)
 
 
-copy_dispatch = make_elementwise(lambda x: x)
+copy_dispatch = Elementwise(lambda x: x)
 
 
 def fma_peak():

@@ -11,7 +11,7 @@ import pytest
 from helpers import run_python
 
 from minigrad.runtime import cache, fingerprint as marks, kernel as kernels, target
-from minigrad.runtime.elementwise import make_elementwise
+from minigrad.runtime.elementwise import Elementwise
 from minigrad.runtime.fingerprint import kernel_fingerprint
 from minigrad.runtime.kernel import Array1, Bytes, Kernel, Memory
 
@@ -289,7 +289,7 @@ def test_two_kernels_of_the_same_name_are_different():
     """Both kernels are lambdas in one file."""
     x, out = np.float32([3]), np.empty(1, "f4")
     for function, expected in ((lambda a: a + a, 6), (lambda a: a * a * a, 27)):
-        make_elementwise(function)(x, out)
+        Elementwise(function)(x, out)
         assert out.item() == expected
 
 
@@ -300,7 +300,7 @@ def test_two_kernels_with_different_closures_are_different():
         def scaled(a):
             return a * factor
 
-        return make_elementwise(scaled)
+        return Elementwise(scaled)
 
     for factor in (np.float32(2), np.float32(5)):
         make_kernel(factor)(x, out)
@@ -312,10 +312,10 @@ def test_kernels_of_the_same_name_in_two_sessions_are_different(tmp_path):
     for body, expected in (("a + a", "6.0"), ("a * a * a", "27.0")):
         code = f"""
             import numpy as np
-            from minigrad.runtime.elementwise import make_elementwise
+            from minigrad.runtime.elementwise import Elementwise
             def fresh(a): return {body}
             x = np.array([3.0], 'f4'); out = np.empty(1, 'f4')
-            make_elementwise(fresh)(x, out); print(out.item())
+            Elementwise(fresh)(x, out); print(out.item())
         """
         assert run_python(code, MINIGRAD_CACHE_DIR=str(tmp_path)) == [expected]
 
@@ -374,7 +374,7 @@ def test_fingerprint_changes_with_the_kinds_of_arguments():
     """The condition of the same loop is an array of bytes or of floats."""
     x, c, out = np.float32([3, 4]), np.array([True, False]), np.empty(2, "f4")
     for kind, first, expected in ((Bytes, c, [3, 0]), (Memory, np.float32([0, 2]), [0, 4])):
-        make_elementwise(_kept_where, (kind, Memory, Memory))(first, x, out)
+        Elementwise(_kept_where, (kind, Memory, Memory))(first, x, out)
         assert out.tolist() == expected
 
 

@@ -11,7 +11,7 @@ import minigrad as mg
 from minigrad import ops
 from minigrad.ops.matmul import gemm
 from minigrad.runtime import memory, tile, turn
-from minigrad.runtime.elementwise import make_elementwise
+from minigrad.runtime.elementwise import Elementwise
 from minigrad.runtime.kernel import (
     Array1,
     Array2,
@@ -109,8 +109,8 @@ def _choose(c, a, b):
     return a if c else b
 
 
-square_minus, choose = make_elementwise(_square_minus), make_elementwise(_choose, (Bytes, Memory, Memory, Memory))
-squared = make_elementwise(lambda a: a * a)
+square_minus, choose = Elementwise(_square_minus), Elementwise(_choose, (Bytes, Memory, Memory, Memory))
+squared = Elementwise(lambda a: a * a)
 
 
 @given(data=st.data())

@@ -10,9 +10,9 @@ from helpers import DOUBLE_AND_SUM, error_of_python, run_in_threads, run_python
 
 import minigrad as mg
 from minigrad.runtime import threads
-from minigrad.runtime.elementwise import make_elementwise
+from minigrad.runtime.elementwise import Elementwise
 
-square_minus = make_elementwise(lambda a, b: a * a - b)
+square_minus = Elementwise(lambda a, b: a * a - b)
 
 
 def test_launches_from_several_threads_do_not_affect_each_other():

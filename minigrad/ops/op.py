@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import DeviceError
-from ..runtime.elementwise import Memory, make_elementwise
+from ..runtime.elementwise import Elementwise, Memory
 from ..runtime.threads import call_on_host, local
 
 OPS: dict[str, "Op"] = {}
@@ -57,7 +57,7 @@ class Dispatch(dict[str, Callable[..., None]]):
         self["numpy"] = on_host = partial(call_on_host, _without_warnings(reference))
         if formula is not None:
             self.kinds = kinds or (Memory,) * (formula.__code__.co_argcount + 1)
-            cpu, floats = make_elementwise(formula, self.kinds, name), -1 if self.kinds[-1] is Memory else 0  # out
+            cpu, floats = Elementwise(formula, self.kinds, name), -1 if self.kinds[-1] is Memory else 0  # out
         self["cpu"] = on_host if cpu is None else cpu if floats is None else _for_floats(cpu, on_host, floats)
 
     def register(self, backend: str) -> Callable[[Callable[..., None]], Callable[..., None]]:

@@ -9,8 +9,9 @@ there.
 """
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, cached_property
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -28,21 +29,40 @@ class Index:
     """The kind of an operand that is the element's number in C order, whatever the memory layout."""
 
 
-def make_elementwise(
-    formula: Callable[..., object], kinds: tuple[type, ...] = (), name: str = ""
-) -> Callable[..., None]:
-    """Make the implementation (operands..., out) that fills `out` with formula(a, ...) element by element.
+class Elementwise:
+    """The implementation (operands..., out) that fills `out` with formula(a, ...) element by element.
 
     formula   a function of numbers, in the subset of Python that Numba compiles
     kinds     of each operand and of `out`: Memory (floats), Bytes (bool, uint8), Ints (int64), for which a number may
               be given, too; Index, which takes no argument; float, a number, last.  All are Memory if left out
     """
-    *inputs, result = kinds or (Memory,) * (formula.__code__.co_argcount + 1)
-    run = _make_kernel(name or formula.__name__, formula, tuple(inputs), result)
 
-    def implementation(*arguments) -> None:
+    def __init__(self, formula: Callable[..., object], kinds: tuple[type, ...] = (), name: str = ""):
+        *inputs, self.result = kinds or (Memory,) * (formula.__code__.co_argcount + 1)
+        self.formula, self.inputs, self.name = formula, tuple(inputs), name or formula.__name__
+        self.plans: dict[Any, tuple[int, np.ndarray]] = {}  # of calls with arrays only, by their layouts
+
+    @cached_property
+    def kernel(self) -> Kernel:
+        """The kernel; made when it is first needed, because a program uses few of all."""
+        return _make_kernel(self.name, self.formula, self.inputs, self.result)
+
+    def __call__(self, *arguments: Any) -> None:
+        out, given = arguments[-1], arguments
+        layouts = tuple([(x.shape, x.strides) for x in arguments if type(x) is np.ndarray])
+        known = self.plans.get((layouts, out.itemsize)) if len(layouts) == len(arguments) else None
+        if known is None:
+            given, known = self._plan(arguments)
+            if len(layouts) == len(arguments):
+                self.plans[layouts, out.itemsize] = known
+        tasks, plan = known
+        if tasks:
+            self.kernel.run(tasks, *given, plan)
+
+    def _plan(self, arguments):
+        """The kernel's operands and `out`; the number of tasks and the plan."""
         out, given = arguments[-1], iter(arguments)
-        operands = [None if kind is Index else _as_operand(next(given), out, kind) for kind in inputs]
+        operands = [None if kind is Index else _as_operand(next(given), out, kind) for kind in self.inputs]
         layouts = [
             (out.shape, c_order_strides(out.shape), 1)
             if value is None
@@ -50,12 +70,8 @@ def make_elementwise(
             for value in operands
             if not isinstance(value, float)
         ]
-        tasks, plan = _make_plan(out.shape, out.strides, out.itemsize, tuple(layouts))
-        if tasks:
-            run(tasks, *[value for value in operands if value is not None], out, plan)
-
-    implementation.kernel = run  # type: ignore[attr-defined]
-    return implementation
+        known = _make_plan(out.shape, out.strides, out.itemsize, tuple(layouts))
+        return [*[value for value in operands if value is not None], out], known
 
 
 def _as_operand(value, out, kind):

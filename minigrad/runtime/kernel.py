@@ -102,7 +102,13 @@ class Kernel:
         self.kinds = [int if p.annotation is p.empty else p.annotation for p in parameters]
         self.compiled: dict[Any, int] = {}
         self.__doc__ = function.__doc__
-        self.run = _make_caller(self)
+
+    def __getattr__(self, name: str) -> Any:
+        """The functions `run` and `pack`, made when they are first needed, because a program uses few kernels."""
+        if name not in ("run", "pack"):
+            raise AttributeError(name)
+        self.run, self.pack = _make_caller(self)
+        return vars(self)[name]
 
     def __call__(self, tasks: int, *arguments: Any) -> None:
         """Run tasks 0 ... tasks-1."""
@@ -179,8 +185,8 @@ def is_parallel(work: int) -> bool:
     return work > (SERIAL_WORK_AWAKE if threads.local.observer.keeps_awake else SERIAL_WORK)
 
 
-def _make_caller(kernel: Kernel) -> Callable[..., None]:
-    """Generate the function that packs a kernel's arguments and launches it; see source.py."""
+def _make_caller(kernel: Kernel) -> tuple[Callable[..., None], Callable[..., bytes]]:
+    """Generate the function that packs a kernel's arguments and launches it, see source.py; return also the packer."""
     named = list(zip(kernel.names, kernel.kinds, strict=True))
     arrays = [name for name, kind in named if isinstance(kind, Array)]
     lists = [name for name, kind in named if kind is ArrayList]
@@ -203,8 +209,8 @@ def run(tasks, {", ".join(kernel.names)}):
         return
     execute(pack({len(fields) + 3}, address_, tasks, {", ".join(fields)}), {8 * len(fields) + 24})
 """
-    kernel.pack = struct.Struct("qqq" + "".join("d" if kind is float else "q" for _, kind in passed)).pack
-    return define_function(
+    pack = struct.Struct("qqq" + "".join("d" if kind is float else "q" for _, kind in passed)).pack
+    run = define_function(
         text,
         kernel=kernel,
         compiled=kernel.compiled,
@@ -213,9 +219,10 @@ def run(tasks, {", ".join(kernel.names)}):
         local=threads.local,
         IDLE=threads.IDLE,
         execute=threads.execute,
-        pack=kernel.pack,
+        pack=pack,
         refuse=_refuse_arguments,
     )
+    return run, pack
 
 
 def _refuse_arguments(kernel: Kernel, arrays: dict[str, Any]) -> None:

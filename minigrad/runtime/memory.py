@@ -6,6 +6,7 @@ run over images, in full vectors for every number of channels and every image si
 
 import contextlib
 import ctypes
+from functools import lru_cache
 from math import prod
 from typing import Any
 
@@ -73,14 +74,20 @@ def empty_like(array: Any, dtype: np.dtype | None = None, shape: tuple[int, ...]
     dtype, shape = array.dtype if dtype is None else dtype, array.shape if shape is None else shape
     if array.flags.c_contiguous:
         return new_empty(array, shape, dtype)
-    order = outermost_first(array)
-    memory = new_empty(array, tuple([shape[axis] for axis in order]), dtype)
-    return memory.transpose(sorted(range(array.ndim), key=order.__getitem__))
+    order, back = _orders(array.strides)
+    return new_empty(array, tuple([shape[axis] for axis in order]), dtype).transpose(back)
 
 
 def outermost_first(array: Any) -> tuple[int, ...]:
     """The axes in memory order, outermost first."""
-    return tuple(sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis])))
+    return _orders(array.strides)[0]
+
+
+@lru_cache(4096)
+def _orders(strides: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The axes, outermost first, and the place of each axis in that order."""
+    order = tuple(sorted(range(len(strides)), key=lambda axis: -abs(strides[axis])))
+    return order, tuple(sorted(range(len(order)), key=order.__getitem__))
 
 
 def full(shape: tuple[int, ...], value: Any, dtype: np.dtype, device: Any = None) -> Any:
