@@ -5,7 +5,9 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
 
 from .runtime import cache, threads
 from .runtime.kernel import collect_missing_kernels
@@ -25,25 +27,50 @@ def warmup(step: Callable[[], object]) -> int:
     """
     with collect_missing_kernels() as jobs:
         step()
-    if not jobs:
-        return 0
-    stored = f"; they will be stored in {cache.folder()}" if cache.folder() else ""
-    print(f"compiling {len(jobs)} kernels for this machine{stored}", file=sys.stderr, flush=True)
-    start = time.perf_counter()
-    _compile([threads._get_executor, *jobs.values()])
-    print(f"compiled in {time.perf_counter() - start:.1f} s", file=sys.stderr, flush=True)
+    if jobs:
+        _compile([threads._get_executor, *jobs.values()], _count_workers())
     return len(jobs)
 
 
-def _compile(jobs: Sequence[Callable[[], object]]) -> None:
-    """Run all jobs, with a progress bar; on Linux in one process per core.
+@contextmanager
+def compile_together(step: Callable[[], object]) -> Iterator[None]:
+    """Inside `with`, where a kernel is missing, compile it together with all that `step` launches, on all cores.
+
+    step   is called without running its kernels; if it fails, those that it has launched by then are compiled
+    """
+    before = threads.local.compile_ahead
+    threads.local.compile_ahead = partial(_compile_kernels_of, step)
+    try:
+        yield
+    finally:
+        threads.local.compile_ahead = before
+
+
+def _compile_kernels_of(step: Callable[[], object]) -> None:
+    if _count_workers() == 1:
+        return
+    with collect_missing_kernels() as jobs, suppress(Exception):
+        step()
+    if len(jobs) > 1:
+        _compile([threads._get_executor, *jobs.values()], _count_workers())
+
+
+def _count_workers() -> int:
+    """The number of processes that can compile at the same time: on Linux one for each core."""
+    can_fork = sys.platform == "linux" and cache.folder() is not None and threading.active_count() == 1
+    return (os.cpu_count() or 1) if can_fork else 1
+
+
+def _compile(jobs: Sequence[Callable[[], object]], workers: int) -> None:
+    """Run all jobs in some processes, with a progress bar.
 
     The others leave their kernels in the cache.  This process runs all jobs: it loads what it does not compile itself.
     """
     from tqdm import tqdm  # imported here, because most programs have nothing to compile
 
-    can_fork = sys.platform == "linux" and cache.folder() is not None and threading.active_count() == 1
-    workers = min(os.cpu_count() or 1, len(jobs)) if can_fork else 1
+    stored = f"; they will be stored in {cache.folder()}" if cache.folder() else ""
+    print(f"compiling {len(jobs) - 1} kernels for this machine{stored}", file=sys.stderr, flush=True)
+    start, workers = time.perf_counter(), min(workers, len(jobs))
     children = [_fork(jobs[i::workers]) for i in range(1, workers)]
     with tqdm(total=len(jobs), unit=" kernels", leave=False) as bar:
         for job in jobs[::workers]:
@@ -54,6 +81,7 @@ def _compile(jobs: Sequence[Callable[[], object]]) -> None:
             for job in jobs[i::workers]:
                 job()
                 bar.update()
+    print(f"compiled in {time.perf_counter() - start:.1f} s", file=sys.stderr, flush=True)
 
 
 def _fork(jobs: Sequence[Callable[[], object]]) -> int:

@@ -47,7 +47,7 @@ LEVELS = [  # from the lowest level up; the name of a package stands for its mod
     {
         *("minigrad.nn.functional", "minigrad.functions", "minigrad.creation", "minigrad.dtypes", "minigrad.linalg"),
         *("minigrad.products", "minigrad.random", "minigrad.autograd"),
-        "minigrad.replay",
+        *("minigrad.replay", "minigrad.precompile"),
     },
     {
         *("minigrad.nn", "minigrad.optim", "minigrad.data", "minigrad.datasets", "minigrad.viz", "minigrad.models"),
@@ -56,7 +56,6 @@ LEVELS = [  # from the lowest level up; the name of a package stands for its mod
     {
         "minigrad.serialization",
         "minigrad.testing",
-        "minigrad.precompile",
         "minigrad.profiler",
         "minigrad.cuda",
         "minigrad.amp",

@@ -392,3 +392,43 @@ def test_fingerprint_changes_with_the_file_of_an_overloaded_function(tmp_path):
         marks._hash_file.cache_clear()
         found.add(kernel_fingerprint(function_from(SOURCE.format(before="", value="g(x[task])"), g=scope["g"])))
     assert len(found) == 2
+
+
+def test_the_first_call_of_a_module_compiles_its_kernels_together_and_changes_nothing_else(tmp_path):
+    """Weights, buffers, versions and random numbers are the same with an empty cache and with a full one."""
+    code = """
+        import minigrad as mg
+        from minigrad import nn, precompile
+        from minigrad.runtime import kernel
+        names, together = [], []
+        kernel.compile_listeners.append(lambda name, seconds: names.append(name))
+        compile_jobs = precompile._compile
+        precompile._compile = lambda jobs, workers: (together.append(len(jobs)), compile_jobs(jobs, workers))
+        precompile._count_workers = lambda: 2
+        mg.manual_seed(0)
+        model = nn.Sequential(nn.Linear(3, 5), nn.BatchNorm1d(5), nn.ReLU(), nn.Dropout(0.5), nn.Linear(5, 2))
+        x = mg.rand(4, 3)
+        names.clear()
+        loss = model(x).square().sum()
+        loss.backward()
+        tensors = [*model.state_dict().values(), *[p.grad for p in model.parameters()], mg.rand(2), loss]
+        print(len(together), [x._storage.version for x in model.state_dict().values()], [x.tolist() for x in tensors])
+        print(model[1].num_batches_tracked.item())
+    """
+    cold = run_python(code, MINIGRAD_CACHE_DIR=str(tmp_path))
+    warm = run_python(code, MINIGRAD_CACHE_DIR=str(tmp_path))
+    assert (cold[0], warm[0], cold[-1], cold[1:]) == ("1", "0", "1", warm[1:])
+
+
+def test_compile_together_leaves_out_what_fails(tmp_path):
+    code = """
+        import minigrad as mg
+        from minigrad.precompile import compile_together
+        x = mg.tensor([1.0, 2.0])
+        def step():
+            (x * x).exp()
+            raise ValueError("not the same as inside")
+        with compile_together(step):
+            print((x * x).tolist(), (x + x).tolist())
+    """
+    assert run_python(code, MINIGRAD_CACHE_DIR=str(tmp_path)) == "[1.0, 4.0] [2.0, 4.0]".split()

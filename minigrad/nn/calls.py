@@ -31,15 +31,17 @@ from typing import Any
 import numpy as np
 
 from ..compiler import run_plainly
+from ..creation import empty_like
 from ..errors import GraphError, MinigradError
 from ..ops.op import ObservedOps
+from ..precompile import compile_together
 from ..replay import PLAIN, Assumptions, Call, CallRecording, map_parts, map_tensors, tensors_in
 from ..runtime.device import CPU
 from ..runtime.memory import allocate_on_host, clone, may_share_memory, outermost_first, owns_buffer
 from ..runtime.program import Place, Program, Recording, byte_range, find_place
 from ..runtime.threads import IDLE, local
 from ..tape import Node, OutputNode, StandIn, mode, reachable, walk_back
-from ..tensors import Tensor, _array_ops, _make
+from ..tensors import Tensor, _array_ops, _make, differentiate
 from .formula import Guard, NotAFormulaError, read_formula
 
 KEPT_RECORDINGS = 8  # of one module
@@ -114,8 +116,11 @@ def call(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             return _run_whole(module, args, kwargs)
         finally:
             recording.lock.release()
-    if key in calls.refused or not calls.has_seen(key):
+    if key in calls.refused:
         return _run_whole(module, args, kwargs)
+    if not calls.has_seen(key):
+        with compile_together(partial(_go_through, module, args, kwargs)):
+            return _run_whole(module, args, kwargs)
     calls.record_count += 1
     if calls.record_count > KEPT_RECORDINGS and 4 * calls.record_count > calls.call_count:
         calls.plain, calls.recordings, calls.reason = True, [], "it is recorded too often"
@@ -125,6 +130,22 @@ def call(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 
 def _run_whole(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     return run_plainly(module._run, args, kwargs)
+
+
+def _go_through(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Make a call of a module and its backward pass where nothing is computed; only formulas then change nothing."""
+    read_formula(module)
+    versions = [
+        (x._storage, x._storage.version)
+        for x in [*(x for _, x in module._named_tensors()), *tensors_in((args, kwargs))]
+    ]
+    try:
+        outputs = [x for x in tensors_in(_run_whole(module, args, kwargs)) if x.requires_grad]
+        if outputs:
+            differentiate("backward", outputs, [empty_like(x) for x in outputs], None, False, None)
+    finally:
+        for storage, version in versions:
+            storage.version = version
 
 
 def _key(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

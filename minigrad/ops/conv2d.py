@@ -185,7 +185,7 @@ class Plan(NamedTuple):
     """How conv2d_kernel computes convolutions of certain sizes.
 
     taps     for each phase of rows and of columns: the slices of w
-    tables   for rows and for columns: what _read_axis returns, and the phases
+    tables   for rows and for columns: see STRIDE
     tasks    of the kernel
     panel    elements of a task's panel
     sizes    the kernel's arguments from `height` to `copied`
@@ -208,7 +208,7 @@ def _plan(image, out, filters, window, side, stride, pads, dilation, groups, dty
     sides = [side(*size) for size in zip(image[1:3], out[1:3], window, stride, pads[::2], dilation, strict=True)]
     tables, taps = zip(*(_make_table(*side) for side in sides), strict=True)
     (SH, _, step_h, _, _, _, reach_h, _, _, OH), (SW, _, step_w, _, _, _, reach_w, apart, _, OW) = (
-        [int(n) for n in table[:10]] for table in tables
+        [int(n) for n in table[:FIRST_PHASE]] for table in tables
     )
     (_, H, W, N), C = image, image[0] // groups
     inside_h, inside_w = map(_count_taps, tables)
@@ -259,8 +259,8 @@ def _plan(image, out, filters, window, side, stride, pads, dilation, groups, dty
 
 def _count_taps(table):
     """The taps inside the image of all windows along a side, from its table."""
-    stride, spread, first, stop, count = *table[:2], *table[4:6], 0
-    for taps, shift, _, outputs in table[10:].reshape(-1, 4):
+    stride, spread, first, stop, count = *table[[STRIDE, SPREAD, FIRST, STOP]], 0
+    for taps, shift, _, outputs in table[FIRST_PHASE:].reshape(-1, 4):
         steps = shift + np.add.outer(np.arange(outputs) * stride, np.arange(taps) * spread)
         count += int(((steps >= first) & (steps < stop)).sum())
     return count
@@ -303,31 +303,25 @@ def _make_table(size, stride, spread, step, apart, phases):
     return np.array(table, np.int64), slices
 
 
-@helper
-def _read_axis(table):
-    """stride, spread, step, margin, first step of the image, step after the last, reach, distance of outputs, phases,
-    most outputs of a phase.
-
-    Output i of a phase reads at tap k the step i*stride + shift + k*spread; step u is pixel u*step - margin.  An output
-    reads fewer than `reach` steps from i*stride on.
-    """
-    return table[0], table[1], table[2], table[3], table[4], table[5], table[6], table[7], table[8], table[9]
+# What _make_table returns, before the phases.  Output i of a phase reads at tap k the step i*stride + shift + k*spread;
+# step u is pixel u*step - margin.  An output reads fewer than `reach` steps from i*stride on.
+STRIDE, SPREAD, STEP, MARGIN, FIRST, STOP, REACH, APART, PHASES, MOST, FIRST_PHASE = range(11)
 
 
 @helper
 def _fill_panel(tile, x, panels, panel, rows, cols, corner, C, sizes, steps):
     """Copy the pixels that a unit of conv2d_kernel reads.  corner: first channel, row and column of outputs, part."""
     _, _, _, N = x.shape
-    SH, _, step_h, margin_h, first_h, stop_h, reach_h, _, _, _ = _read_axis(rows)
-    SW, _, step_w, margin_w, first_w, stop_w, reach_w, _, _, _ = _read_axis(cols)
+    SH, step_h, margin_h = rows[STRIDE], rows[STEP], rows[MARGIN]
+    SW, step_w, margin_w = cols[STRIDE], cols[STEP], cols[MARGIN]
     first_c, i, j, first_part, stop_part = corner
     height, across, span = sizes
     pixel_step, channel_step, row_step, part_step = steps
-    top, left, right = i * SH, j * SW, (j + across - 1) * SW + reach_w
+    top, left, right = i * SH, j * SW, (j + across - 1) * SW + cols[REACH]
+    bottom, start, stop = top + (height - 1) * SH + rows[REACH], larger(left, cols[FIRST]), smaller(right, cols[STOP])
     for c in range(C):
-        for u in range(larger(top, first_h), smaller(top + (height - 1) * SH + reach_h, stop_h)):
+        for u in range(larger(top, rows[FIRST]), smaller(bottom, rows[STOP])):
             row, h = panel + (u - top) * row_step + c * channel_step, u * step_h - margin_h
-            start, stop = larger(left, first_w), smaller(right, stop_w)
             if span == 1:
                 for v in range(start, stop):
                     for part in range(first_part, stop_part):
@@ -386,8 +380,8 @@ def conv2d_kernel(
     panel, where those of a tile are contiguous.  Where `copied` is 0, panels is x.
     """
     (channels, _, _, N), (F, _, _, _) = x.shape, out.shape
-    SH, DH, _, _, first_h, stop_h, _, apart_h, phases_h, OH = _read_axis(rows)
-    SW, DW, _, _, first_w, stop_w, _, apart_w, phases_w, OW = _read_axis(cols)
+    SH, DH, first_h, stop_h, OH = rows[STRIDE], rows[SPREAD], rows[FIRST], rows[STOP], rows[MOST]
+    SW, DW, first_w, stop_w, OW = cols[STRIDE], cols[SPREAD], cols[FIRST], cols[STOP], cols[MOST]
     C, filters, length = channels // groups, F // groups, span * N
     blocks, tiles = (filters + tile.rows - 1) // tile.rows, (length + tile.width - 1) // tile.width
     bands, strips, sets = (OH + height - 1) // height, (OW + across - 1) // across, (tiles + parts - 1) // parts
@@ -404,14 +398,14 @@ def conv2d_kernel(
             corner = (group * C, i0, j0, first_part, stop_part)
             _fill_panel(tile, x, panels, panel, rows, cols, corner, C, sizes, strides)
         else:
-            panel, top, left = group * C * channel_step, rows[3], cols[3]  # the margins
-        for p in range(phases_h * phases_w):
-            at_h, at_w = 10 + p // phases_w * 4, 10 + p % phases_w * 4
+            panel, top, left = group * C * channel_step, rows[MARGIN], cols[MARGIN]
+        for p in range(rows[PHASES] * cols[PHASES]):
+            at_h, at_w = FIRST_PHASE + p // cols[PHASES] * 4, FIRST_PHASE + p % cols[PHASES] * 4
             KH, KW = rows[at_h], cols[at_w]
             steps = (KW * C * tile.rows, C * tile.rows, DH * row_step, DW * pixel_step, channel_step)
             for line in range(i0 * blocks, smaller(i0 + height, rows[at_h + 3]) * blocks):
                 oh, block = line // blocks, line % blocks
-                u, to_h = oh * SH + rows[at_h + 1], rows[at_h + 2] + oh * apart_h
+                u, to_h = oh * SH + rows[at_h + 1], rows[at_h + 2] + oh * rows[APART]
                 first_kh, stop_kh = taps_inside(u - first_h, stop_h - first_h, KH, DH)
                 f = group * filters + smaller(block * tile.rows, filters - tile.rows)
                 w_at = start + (group * blocks + block) * KH * steps[0]
@@ -427,7 +421,7 @@ def conv2d_kernel(
                         if DW * pixel_step == C * channel_step:  # the taps of a row are one run
                             taps = (first_kh, stop_kh, 0, 1, first_kw * C, stop_kw * C)
                         acc = broadcast_rows(tile, b, f * has_bias, has_bias)  # b is one 0 if there is no bias
-                        to = (f, to_h, cols[at_w + 2] + ow * apart_w, n)
+                        to = (f, to_h, cols[at_w + 2] + ow * cols[APART], n)
                         if KH * KW * C <= PRODUCTS_PER_PARTIAL_SUM:  # two stores: else LLVM spills the tile
                             acc = _add_taps(tile, acc, w, w_at, panels, at, taps, steps)
                             store(acc, out, to, out.shape[1] * out.shape[2] * N)

@@ -144,6 +144,10 @@ class Kernel:
                 if type(threads.local.observer) is MissingKernels:
                     threads.local.observer.jobs[self, char, shape] = lambda: self.prepare(char, shape)
                     return 0
+                if threads.local.compile_ahead is not None:
+                    compile_ahead, threads.local.compile_ahead = threads.local.compile_ahead, None
+                    compile_ahead()
+                    return self.prepare(char, shape)
                 start = time.perf_counter()
                 address = cache.save_function(name, self._compile(FLOATS[char], shape))
                 for listener in compile_listeners:
@@ -231,7 +235,9 @@ def _refuse_arguments(kernel: Kernel, arrays: dict[str, Any]) -> None:
 
 
 class MissingKernels(threads.Observer):
-    """Runs no kernels, and collects the jobs that compile those which are not cached."""
+    """Runs nothing, and collects the jobs that compile the kernels which are not cached."""
+
+    computes = False
 
     def __init__(self) -> None:
         self.jobs: dict[Any, Callable[[], object]] = {}
@@ -242,7 +248,7 @@ class MissingKernels(threads.Observer):
 
 @contextmanager
 def collect_missing_kernels() -> Iterator[dict[Any, Callable[[], object]]]:
-    """Run no kernels inside `with`; the yielded dict receives a job for each kernel that must be compiled."""
+    """Run nothing inside `with`; the yielded dict receives a job for each kernel that must be compiled."""
     outer, missing = threads.local.observer, MissingKernels()
     threads.local.observer = missing
     try:

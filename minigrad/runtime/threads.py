@@ -22,6 +22,7 @@ from . import cache, executor, fork, target, view
 class Observer:
     """Sees what a Python thread does while it is `local.observer`.  This class notes nothing."""
 
+    computes = True  # whether kernels and functions on the host run
     keeps_awake = False  # whether launches will follow each other so quickly that threads do not fall asleep
 
     def launch(self, kernel: Any, address: int, tasks: int, arguments: tuple[Any, ...]) -> None:
@@ -76,6 +77,7 @@ class _Local(threading.local):
     num_threads = 0  # the number that Numba was told in this thread; 0 before the first launch
     observer: Observer = IDLE
     in_module = False  # whether a module is being called, see nn/calls.py
+    compile_ahead: Callable[[], object] | None = None  # is called once, when a kernel is missing; see ../precompile.py
 
 
 local = _Local()
@@ -88,6 +90,8 @@ def call_on_host(function: Callable[..., object], *arguments: Any) -> None:
 
     The recording does not depend on what the function reads, because each replay reads it again.
     """
+    if not local.observer.computes:
+        return
     observer, local.observer = local.observer, IDLE
     try:
         function(*arguments)
