@@ -125,8 +125,8 @@ def peak_kernel(task, a: Memory, out: Memory, steps, tile: Tile):
     """Multiply and add in registers only."""
     acc = zeros(tile)
     for _ in range(steps):
-        acc = outer_fma(acc, a, 0, 1, a, tile.width, tile.width)
-    store(acc, out, task * tile.rows * tile.width, tile.width, tile.width)
+        acc = outer_fma(acc, a, 0, 1, a, tile.width)
+    store(acc, out, task * tile.rows * tile.width, tile.width)
 
 
 copy_dispatch = Elementwise(lambda x: x)
