@@ -26,7 +26,6 @@ import minigrad as mg
 from minigrad import viz
 from minigrad.runtime.elementwise import Elementwise
 from minigrad.runtime.kernel import Memory, Tile, kernel
-from minigrad.runtime.threads import threading_layer
 from minigrad.runtime.tile import choose_tile, lanes, outer_fma, store, zeros
 
 RESULTS = Path(__file__).parent / "results"
@@ -94,7 +93,6 @@ def machine():
         "cpu": cpu_name(),
         "cores": cores(),
         "threads": mg.get_num_threads(),
-        "threading_layer": threading_layer(),
         "blas": f"{blas['name']} {blas['version']}",
         "blas_threads": int(os.environ.get("OPENBLAS_NUM_THREADS", cores())),
         "python": platform.python_version(),
@@ -107,7 +105,7 @@ def introduce(title):
     here = machine()
     here["fma_peak_gflops"], here["copy_gb_s"] = round(fma_peak(), 1), round(copy_bandwidth(), 1)
     print(f"\n{title}")
-    print(f"{here['cpu']}, {here['cores']} cores, {here['threads']} threads ({here['threading_layer']}), ", end="")
+    print(f"{here['cpu']}, {here['cores']} cores, {here['threads']} threads, ", end="")
     print(f"{here['blas']} on {here['blas_threads']} threads, load {here['load_before']} before, {here['date']}")
     print(", ".join(f"{name} {here[name]}" for name in ("python", "numpy", "numba", *RIVALS) if here[name]))
     print(f"limits: {here['fma_peak_gflops']} GFLOP/s in registers, a copy reads + writes {here['copy_gb_s']} GB/s")

@@ -43,14 +43,12 @@ FORKS = """
     print("ends", *sorted(set(ends)))
 """
 NEEDS_FORK = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-EACH_LAYER = pytest.mark.parametrize("layer", ["tbb", "omp", "workqueue"])
 
 
 @NEEDS_FORK
-@EACH_LAYER
-def test_fork_while_other_threads_compute(layer):
+def test_fork_while_other_threads_compute():
     """Every child computes the same bits on one thread, and ends."""
-    assert run_python(FORKS, NUMBA_THREADING_LAYER=layer)[-2:] == ["ends", "0"]
+    assert run_python(FORKS)[-2:] == ["ends", "0"]
 
 
 POOL = """
@@ -67,10 +65,9 @@ POOL = """
 
 
 @NEEDS_FORK
-@EACH_LAYER
-def test_a_pool_of_forked_processes_computes(layer):
+def test_a_pool_of_forked_processes_computes():
     """A pool would replace a worker that dies, for ever."""
-    assert run_python(POOL, NUMBA_THREADING_LAYER=layer)[-3:] == ["True", "True", "2.0"]
+    assert run_python(POOL)[-3:] == ["True", "True", "2.0"]
 
 
 EARLY_FORK = """

@@ -1,15 +1,15 @@
-"""Threads: launches from several threads, the number of threads, threading layers and their settings."""
+"""Threads: launches from several threads, the number of threads, workers that sleep, settings of the environment."""
 
-import importlib.metadata
-import os
+import ctypes
 import threading
+import time
 
 import numpy as np
 import pytest
 from helpers import DOUBLE_AND_SUM, error_of_python, run_in_threads, run_python
 
 import minigrad as mg
-from minigrad.runtime import threads
+from minigrad.runtime import executor, threads
 from minigrad.runtime.elementwise import Elementwise
 
 square_minus = Elementwise(lambda a, b: a * a - b)
@@ -40,17 +40,17 @@ def test_set_num_threads_affects_every_python_thread():
 
     def note_number():
         mg.ones(3) * 2
-        seen.append((mg.get_num_threads(), threads.numba.get_num_threads()))
+        seen.append(mg.get_num_threads())
 
     worker = threading.Thread(target=note_number)
     worker.start()
     worker.join()
-    assert seen == [(1, 1)]
+    assert seen == [1]
 
 
 PROGRAM = """
     import numpy as np
-    from minigrad.runtime import threads
+    from minigrad.runtime import executor, threads
     from minigrad.runtime.kernel import Array1, Memory, kernel
     @kernel
     def count(task, x: Array1, out: Memory):
@@ -72,41 +72,47 @@ def test_execute_runs_every_task_of_a_program_once_with_any_number_of_threads(nu
     assert run_python(PROGRAM, NUMBA_NUM_THREADS=str(number)) == [str(number), "True"]
 
 
-def is_installed(package):
-    """Whether a Python distribution is installed."""
-    try:
-        return bool(importlib.metadata.files(package))
-    except importlib.metadata.PackageNotFoundError:
-        return False
-
-
-@pytest.mark.skipif(not is_installed("tbb") or "NUMBA_THREADING_LAYER" in os.environ, reason="needs the package tbb")
-def test_tbb_is_the_default_layer_if_it_is_installed():
-    assert threads.threading_layer() == "tbb"
-
-
 LAUNCHES = """
     import threading
     import numpy as np
     import minigrad as mg
-    from minigrad.runtime import threads
     x = mg.tensor(np.arange(100_000.0), dtype=mg.float32)
-    expected, wrong, start = x.numpy() * 2, [], threading.Barrier(2)
+    expected, wrong, start = x.numpy() * 2, [], threading.Barrier({threads})
     def work():
         start.wait()
-        for _ in range(500):
+        for _ in range({times}):
             if not np.array_equal((x + x).numpy(), expected):
                 wrong.append(1)
-    workers = [threading.Thread(target=work) for _ in range(2)]
+    workers = [threading.Thread(target=work) for _ in range({threads})]
     for worker in workers: worker.start()
     for worker in workers: worker.join()
-    print(threads.threading_layer(), len(wrong))
+    print(len(wrong))
 """
 
 
-def test_launches_from_two_threads_take_turns_with_the_layer_workqueue():
-    """The very first launch comes from two threads."""
-    assert run_python(LAUNCHES, NUMBA_THREADING_LAYER="workqueue") == ["workqueue", "0"]
+@pytest.mark.parametrize("number, times", [(2, 500), (12, 100)])
+def test_the_first_launches_come_from_several_threads(number, times):
+    """Also from more threads than there are slots for programs."""
+    assert number != 12 or number > executor.SLOTS
+    code = LAUNCHES.format(threads=number, times=times)
+    assert run_python(code, NUMBA_NUM_THREADS="3") == ["0"]
+
+
+def test_workers_sleep_when_there_is_nothing_to_run():
+    x = mg.ones(300_000)
+    for _ in range(3):
+        assert (x + x).sum().item() == 600_000
+        found = threads._get_executor()
+        lines = [found.lines + i * executor.CACHE_LINE_BYTES for i in range(len(found.semaphores))]
+        marks = [ctypes.c_int64.from_address(line + executor.ASLEEP) for line in lines]
+        assert len(marks) == mg.get_num_threads() - 1
+        for _ in range(10_000):
+            if all(mark.value for mark in marks):
+                break
+            time.sleep(0.001)
+        else:
+            pytest.fail("a worker does not sleep")
+    assert len(found.slots) == executor.SLOTS
 
 
 @pytest.mark.parametrize(
@@ -116,7 +122,6 @@ def test_launches_from_two_threads_take_turns_with_the_layer_workqueue():
         ("NUMBA_NUM_THREADS", "-2", "ValidationError", "'-2'; unset it"),
         ("NUMBA_NUM_THREADS", "abc", "ValidationError", "'abc'; unset it"),
         ("NUMBA_NUM_THREADS", "1000000", "ValidationError", "'1000000'; unset it"),
-        ("NUMBA_THREADING_LAYER", "nonsense", "ValidationError", "'nonsense'; unset it, or use default, tbb, omp"),
         ("NUMBA_DISABLE_JIT", "1", "DeviceError", "NUMBA_DISABLE_JIT is set"),
     ],
 )
@@ -124,20 +129,3 @@ def test_invalid_environment_variables_of_numba_are_named(name, value, kind, adv
     said = error_of_python(DOUBLE_AND_SUM, **{name: value})
     assert said.startswith(f"MinigradError {kind} ")
     assert name in said and advice in said
-
-
-def test_a_threading_layer_that_cannot_be_loaded_is_named(monkeypatch):
-    def fail():
-        raise ValueError("No threading layer could be loaded.")
-
-    monkeypatch.setattr(threads.numba, "get_num_threads", fail)
-    monkeypatch.setattr(threads.numba.config, "THREADING_LAYER", "tbb")
-    with pytest.raises(mg.errors.DeviceError, match="layer 'tbb'; install the package tbb.*could be loaded"):
-        threads._start_layer()
-
-
-@pytest.mark.skipif(not is_installed("tbb"), reason="needs the package tbb")
-@pytest.mark.parametrize("name", ["tbb", "safe"])
-def test_tbb_is_used_if_the_environment_asks_for_it(name):
-    code = DOUBLE_AND_SUM + "\nfrom minigrad.runtime import threads; print(threads.threading_layer())"
-    assert run_python(code, NUMBA_THREADING_LAYER=name) == ["200000.0", "tbb"]

@@ -1,4 +1,4 @@
-"""The executor: one compiled function that runs a program on all threads.
+"""The executor: two compiled functions that run a program on all threads, and the memory that they share.
 
 A program is a sequence of launches.  Each is a block of eight-byte numbers: the length of the block in numbers, the
 address of the kernel, the number of tasks, and the arguments that the kernel reads.  A negative number of tasks keeps
@@ -9,8 +9,11 @@ the same in every run, so that data which the core wrote last is still in its ca
 threads have not started, and waits until all tasks of the launch have finished.  If a thread starts late, the others
 run its tasks.
 
-A launch in a program costs 0.2 us.  With one parallel loop per launch it would cost 7 us, because threads that wait in
-a threading layer fall asleep.
+The thread that launches opens its slot, runs the program, closes the slot, and waits until no worker is inside.
+Workers enter any open slot.  One that has found none for a while sleeps, and whoever opens a slot wakes it.
+
+A launch in a program costs 0.2 us; waking a worker takes 10-20 us.  Libraries of threads let workers spin for a
+millisecond or two, which costs a plain loop the power of a second core while it waits for Python.
 """
 
 import ctypes
@@ -18,7 +21,6 @@ import inspect
 import sys
 
 import numba
-import numpy as np
 from llvmlite import binding, ir
 from numba import types
 from numba.core import cgutils
@@ -30,6 +32,13 @@ from .view import WORD
 CACHE_LINE_BYTES = 64  # distance of counters: two in one cache line would slow each other down
 POLLS_BEFORE_STEALING = 20  # of the counter of finished tasks: 0.2 us
 POLLS_BEFORE_YIELDING = 2000  # of the same counter: 20 us
+POLLS_BEFORE_SLEEPING = 1000  # of all slots: 50-100 us
+
+# offsets in the shared memory, in bytes: eight-byte numbers, those that threads write in cache lines of their own
+SLOTS = 8  # programs that can run at the same time on several threads
+OPEN, INSIDE, PROGRAM, END, COUNTERS, CAPACITY, THREADS, CONTROL = 0, 64, 128, 136, 144, 152, 160, 168  # in a slot
+SLOT_BYTES = 192
+ASLEEP, SEMAPHORE, WAIT, POST = 0, 8, 16, 24  # in a worker's line: whether it sleeps; where; addresses of functions
 IEEE = {"x86_64": 0x1F80}.get(MACHINE, 0)  # the default control word of floating-point arithmetic
 FLUSH_DENORMALS = IEEE | {"x86_64": 0x8040, "aarch64": 1 << 24}.get(MACHINE, 0)
 YIELD = "minigrad_yield"  # symbol
@@ -68,13 +77,32 @@ def _load(builder, address):
 @_instruction(types.int64(types.int64, types.int64))
 def _fetch_add(builder, address, number):
     """Atomically add to the number at an address; return its value before."""
-    return builder.atomic_rmw("add", builder.inttoptr(address, WORD.as_pointer()), number, "acq_rel")
+    return builder.atomic_rmw("add", builder.inttoptr(address, WORD.as_pointer()), number, "seq_cst")
+
+
+@_instruction(types.int64(types.int64, types.int64))
+def _exchange(builder, address, number):
+    """Atomically replace the number at an address; return its value before."""
+    return builder.atomic_rmw("xchg", builder.inttoptr(address, WORD.as_pointer()), number, "seq_cst")
 
 
 @_instruction(types.int64(types.int64))
-def _load_acquire(builder, address):
-    """The number at an address to which other threads add; what they wrote before they added is visible."""
-    return builder.load_atomic(builder.inttoptr(address, WORD.as_pointer()), "acquire", 8)
+def _load_atomic(builder, address):
+    """The number at an address that other threads change; what they wrote before they changed it is visible."""
+    return builder.load_atomic(builder.inttoptr(address, WORD.as_pointer()), "seq_cst", 8)
+
+
+@_instruction(types.void(types.int64, types.int64))
+def _store(builder, address, number):
+    """Set the number at an address."""
+    builder.store(number, builder.inttoptr(address, WORD.as_pointer()))
+
+
+@_instruction(types.void(types.int64, types.int64, types.int64))
+def _call_system(builder, function, handle, number):
+    """Call function(handle, number, 0) of the operating system; those that take fewer arguments ignore the others."""
+    kind = ir.FunctionType(ir.IntType(32), [WORD, WORD, WORD])
+    builder.call(builder.inttoptr(function, kind.as_pointer()), [handle, number, ir.Constant(WORD, 0)])
 
 
 @_instruction(types.void())
@@ -137,7 +165,7 @@ def _first_task(tasks, part, parts):
 def _wait_for(counter, number, polls):
     """Poll a counter; return whether it reaches a number within so many polls."""
     for _ in range(polls):
-        if _load_acquire(counter) >= number:
+        if _load_atomic(counter) >= number:
             return True
         _pause()
     return False
@@ -186,19 +214,21 @@ def _run_program(program, end, counters, thread, threads, control):
     _write_control(control)
     launch = program
     while launch < end:
-        if _load_acquire(counters + threads * CACHE_LINE_BYTES) < _count_units(launch):
+        if _load_atomic(counters + threads * CACHE_LINE_BYTES) < _count_units(launch):
             _run_launch(launch, counters, thread, threads)
         counters += (threads + 1) * CACHE_LINE_BYTES
         launch += 8 * _load(launch)
     _write_control(before)
 
 
-def execute(program, size, threads, control):
-    """Run a program.
+def execute(slot, program, size, threads, control, workers):
+    """Run a program; return 0, or the bytes of counters that it needs, if the slot has fewer.
 
+    slot            address of the slot of this call
     program, size   its address and its size in bytes
     threads         number of threads
     control         control word of floating-point arithmetic for the kernels; restored on every thread afterwards
+    workers         address of the workers' lines
     """
     end, launch, launches, parallel_launches = program + size, program, 0, 0
     while launch < end:
@@ -214,9 +244,66 @@ def execute(program, size, threads, control):
                 _call(_load(launch + 8), launch + 24, task)
             launch += 8 * _load(launch)
         _write_control(before)
-        return
-    counters = np.empty(launches * (threads + 1) * CACHE_LINE_BYTES // 8, np.int64)
-    for i in range(counters.size):  # np.zeros would become another parallel loop
-        counters[i] = 0
-    for thread in numba.prange(threads):
-        _run_program(program, end, counters.ctypes.data, thread, threads, control)
+        return 0
+    needed, counters = launches * (threads + 1) * CACHE_LINE_BYTES, _load(slot + COUNTERS)
+    if needed > _load(slot + CAPACITY):
+        return needed
+    for i in range(0, needed, 8):
+        _store(counters + i, 0)
+    _store(slot + PROGRAM, program)
+    _store(slot + END, end)
+    _store(slot + THREADS, threads)
+    _store(slot + CONTROL, control)
+    _fetch_add(slot + OPEN, 1)
+    for worker in range(threads - 1):
+        line = workers + worker * CACHE_LINE_BYTES
+        if _load_atomic(line + ASLEEP) and _exchange(line + ASLEEP, 0):
+            _call_system(_load(line + POST), _load(line + SEMAPHORE), 1)
+    _run_program(program, end, counters, 0, threads, control)
+    _fetch_add(slot + OPEN, -1)
+    while _load_atomic(slot + INSIDE):
+        _pause()
+    return 0
+
+
+@_inline
+def _help(slot, thread):
+    """Run one worker's share of the program in a slot, if it is open; return whether it was."""
+    if not _load_atomic(slot + OPEN) or thread >= _load_atomic(slot + THREADS):
+        return False
+    _fetch_add(slot + INSIDE, 1)
+    # from here on the slot does not change, if it is still open: it is changed where it is closed and none is inside
+    found = _load_atomic(slot + OPEN) and thread < _load(slot + THREADS)
+    if found:
+        first, end, counters = _load(slot + PROGRAM), _load(slot + END), _load(slot + COUNTERS)
+        _run_program(first, end, counters, thread, _load(slot + THREADS), _load(slot + CONTROL))
+    _fetch_add(slot + INSIDE, -1)
+    return found
+
+
+@_inline
+def _help_all(slots, thread):
+    """Help in every open slot; return whether there was one."""
+    found = False
+    for i in range(SLOTS):
+        if _help(slots + i * SLOT_BYTES, thread):
+            found = True
+    return found
+
+
+def serve(slots, thread, line):
+    """The life of a worker, on a thread of its own, until the process ends.
+
+    slots    address of the slots
+    thread   number of the thread, from 1 on
+    line     address of the worker's line
+    """
+    while True:
+        polls = 0
+        while polls < POLLS_BEFORE_SLEEPING:
+            polls = 0 if _help_all(slots, thread) else polls + 1
+            _pause()
+        _exchange(line + ASLEEP, 1)
+        # a slot that was opened since then did not wake this worker, unless it has already taken the mark away
+        if not _help_all(slots, thread) or not _exchange(line + ASLEEP, 0):
+            _call_system(_load(line + WAIT), _load(line + SEMAPHORE), -1)

@@ -1,21 +1,21 @@
-"""Threads: Numba's threading layer, the number of threads, and the state of each Python thread.
+"""Threads: the number of threads, the executor and its workers, and the state of each Python thread.
 
-Kernels are serial functions.  The executor, which runs the tasks of any kernel in parallel, is the only function
-compiled with parallel=True: that takes 0.7-2.7 s, a serial kernel 0.2-0.3 s.
+Kernels are serial functions.  The executor runs the tasks of any kernel, on the thread that launches it and on workers.
 """
 
-import contextlib
+import _thread
 import ctypes
-import importlib.metadata
-import os
+import functools
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
 
 import numba
+import numpy as np
 from numba import types
 
-from ..errors import DeviceError, DtypeError, ValidationError
+from ..errors import DtypeError, ValidationError
 from . import cache, executor, fork, target, view
 
 
@@ -74,7 +74,6 @@ IDLE = Observer()  # local.observer of a thread that is not observed
 class _Local(threading.local):
     """The state of each Python thread."""
 
-    num_threads = 0  # the number that Numba was told in this thread; 0 before the first launch
     observer: Observer = IDLE
     in_module = False  # whether a module is being called, see nn/calls.py
     compile_ahead: Callable[[], object] | None = None  # is called once, when a kernel is missing; see ../precompile.py
@@ -160,107 +159,140 @@ def set_flush_denormal(mode: bool) -> bool:
     return executor.FLUSH_DENORMALS != executor.IEEE
 
 
-def threading_layer() -> str:
-    """Return Numba's threading layer in use: 'tbb', 'omp' or 'workqueue'."""
-    _get_executor()
-    return numba.threading_layer()
+# ---- the executor and its workers
 
 
-LAYERS = ("default", "tbb", "omp", "workqueue", "safe", "threadsafe", "forksafe")  # Numba's names
+class _Semaphore:
+    """A semaphore of the operating system.
 
-
-def _start_layer() -> None:
-    """Start Numba's threading layer.
-
-    TBB supports launches from several Python threads at once.  Its package keeps the library outside the system's
-    search path, so it is loaded here by path.  OpenMP by default spins between launches, which makes a launch take 10
-    ms while another process is busy, and 40 us with the wait policy PASSIVE.
+    handle       its handle or address
+    wait, post   addresses of the functions for it
     """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    layer = str(numba.config.THREADING_LAYER).lower()
-    if layer not in LAYERS:
-        raise ValidationError(f"minigrad: NUMBA_THREADING_LAYER is {layer!r}; unset it, or use {', '.join(LAYERS)}")
-    if layer not in ("omp", "workqueue"):
-        _load_tbb()
-    try:
-        numba.get_num_threads()
-    except ValueError as error:
-        raise DeviceError(
-            f"minigrad: Numba cannot start the threading layer {layer!r}; install the package tbb, or set "
-            f"NUMBA_THREADING_LAYER=workqueue ({error})"
-        ) from error
+
+    def __init__(self) -> None:
+        if sys.platform == "win32":
+            system = ctypes.WinDLL("kernel32")
+            self.handle = self._create(system.CreateSemaphoreW, 0, 0, 2**30, 0)
+            functions = system.WaitForSingleObject, system.ReleaseSemaphore
+        elif sys.platform == "darwin":
+            system = ctypes.CDLL(None)
+            self.handle = self._create(system.dispatch_semaphore_create, 0)
+            functions = system.dispatch_semaphore_wait, system.dispatch_semaphore_signal
+        else:
+            system, self.memory = ctypes.CDLL(None), ctypes.create_string_buffer(64)
+            self.handle = ctypes.addressof(self.memory)
+            system.sem_init(self.memory, 0, 0)
+            functions = system.sem_wait, system.sem_post
+        self.wait, self.post = (ctypes.cast(function, ctypes.c_void_p).value for function in functions)
+
+    def _create(self, function: Any, *arguments: int) -> int:
+        function.restype, function.argtypes = ctypes.c_size_t, [ctypes.c_size_t] * len(arguments)
+        return function(*arguments)
 
 
-def _load_tbb() -> None:
-    with contextlib.suppress(importlib.metadata.PackageNotFoundError, OSError):
-        for file in importlib.metadata.files("tbb") or []:
-            if file.name in ("libtbb.so.12", "tbb12.dll"):
-                ctypes.CDLL(str(file.locate()), ctypes.RTLD_GLOBAL)
+@functools.cache
+def _compiled_functions() -> tuple[Any, Any]:
+    """The executor's functions `execute` and `serve`."""
+    target.target_context()
+    view.check_array_descriptor()
+    executor.add_symbols()
+    address, number = ctypes.c_size_t, ctypes.c_int64
+    execute = ctypes.CFUNCTYPE(number, address, ctypes.c_void_p, number, number, number, address)
+    serve = ctypes.CFUNCTYPE(None, address, number, address)
+    return execute(_load_or_compile(executor.execute, types.int64)), serve(_load_or_compile(executor.serve, types.void))
 
 
-# ---- the executor
+def _load_or_compile(function: Any, returned: Any) -> int:
+    with cache.compiler_lock:
+        address = cache.load_function(function.__name__)
+        if address is None:
+            arguments = [types.int64] * function.__code__.co_argcount
+            address = cache.save_function(function.__name__, numba.cfunc(returned(*arguments))(function))
+    return address
+
+
+class _Executor:
+    """The executor: its functions, the memory that its threads share, and the workers, which start when needed.
+
+    lines        address of the workers' lines
+    slots        addresses of the slots that are free
+    counters     memory of the counters, by slot
+    semaphores   one for each worker
+    """
+
+    def __init__(self) -> None:
+        self.run, self.serve = _compiled_functions()
+        line = executor.CACHE_LINE_BYTES
+        self.memory = np.zeros((executor.SLOTS * executor.SLOT_BYTES + (_max_threads + 1) * line) // 8, np.int64)
+        self.first = -(-view.data_address(self.memory) // line) * line
+        self.lines = self.first + executor.SLOTS * executor.SLOT_BYTES
+        self.slots = list(range(self.first, self.lines, executor.SLOT_BYTES))
+        self.counters: dict[int, np.ndarray] = {}
+        self.semaphores: list[_Semaphore] = []
+
+    def start_workers(self, count: int) -> None:
+        """Start workers until there are `count`."""
+        with _start_lock:
+            while len(self.semaphores) < count:
+                semaphore, line = _Semaphore(), self.lines + len(self.semaphores) * executor.CACHE_LINE_BYTES
+                _write(line + executor.SEMAPHORE, semaphore.handle)
+                _write(line + executor.WAIT, semaphore.wait)
+                _write(line + executor.POST, semaphore.post)
+                self.semaphores.append(semaphore)
+                # not a threading.Thread: it runs no Python, and the end of the process does not wait for it
+                _thread.start_new_thread(self.serve, (self.first, len(self.semaphores), line))
+
+    def provide_counters(self, slot: int, size: int) -> None:
+        """Give a slot memory for counters, `size` in bytes."""
+        self.counters[slot] = np.empty(size // 8 + 8, np.int64)
+        _write(slot + executor.COUNTERS, -(-view.data_address(self.counters[slot]) // 64) * 64)
+        _write(slot + executor.CAPACITY, size)
+
+
+def _write(address: int, number: int) -> None:
+    ctypes.c_int64.from_address(address).value = number
+
 
 _start_lock = threading.Lock()
-_executor: Callable[..., None] | None = None
+_executor: _Executor | None = None
 
 
-def _get_executor():
-    """The compiled executor, a function of (program, its size in bytes, threads, control word)."""
+def _get_executor() -> _Executor:
     global _executor
     if _executor is None:
         with _start_lock:
             if _executor is None:
-                _executor = _make_executor()
+                _executor = _Executor()
     return _executor
-
-
-def _make_executor():
-    target.target_context()
-    view.check_array_descriptor()
-    _start_layer()  # before linking: the executor uses its symbols
-    executor.add_symbols()
-    with cache.compiler_lock:
-        address = cache.load_function(cache.EXECUTOR)
-        if address is None:
-            signature = types.void(types.int64, types.int64, types.int64, types.int64)
-            address = cache.save_function(cache.EXECUTOR, numba.cfunc(signature, parallel=True)(executor.execute))
-    function = ctypes.CFUNCTYPE(None, ctypes.c_void_p, *[ctypes.c_int64] * 3)(address)
-    return _add_lock(function) if numba.threading_layer() == "workqueue" else function
-
-
-def _add_lock(function):
-    """The function behind a lock: two launches at once abort the process in the workqueue layer."""
-    lock = fork.Lock()
-
-    def run(*arguments):
-        with lock:
-            function(*arguments)
-
-    return run
 
 
 def execute(program: bytes | int, size: int) -> None:
     """Run all launches of a program, given as bytes or by its address; `size` in bytes."""
-    if local.num_threads != _num_threads:
-        _get_executor()
-        if not _forked:
-            numba.set_num_threads(_num_threads)
-        local.num_threads = _num_threads
-    _get_executor()(program, size, _num_threads, _float_control)
+    found, threads = _executor or _get_executor(), _num_threads
+    if len(found.semaphores) < threads - 1:
+        found.start_workers(threads - 1)
+    try:
+        slot = found.slots.pop()
+    except IndexError:  # as many programs are running as there are slots
+        found.run(0, program, size, 1, _float_control, 0)
+        return
+    try:
+        while needed := found.run(slot, program, size, threads, _float_control, found.lines):
+            found.provide_counters(slot, needed)
+    finally:
+        found.slots.append(slot)
 
 
 # ---- forks
 
-
-_forked = False  # whether this is a child of a process whose threading layer had started; it has none of its threads
+_forked = False  # whether this is a child of a process that had workers; it has none of them
 
 
 def _use_one_thread() -> None:
     """After a fork, in the child: run kernels on the Python thread that launches them."""
-    global _forked, _max_threads, _num_threads
-    with contextlib.suppress(ValueError):  # raised if the layer was not started; then the child can start it
-        numba.threading_layer()
-        _forked, _max_threads, _num_threads = True, 1, 1
+    global _forked, _max_threads, _num_threads, _executor
+    if _executor is not None:
+        _forked, _max_threads, _num_threads, _executor = True, 1, 1, None
 
 
 fork.wait_for(lambda: _start_lock)
