@@ -5,6 +5,7 @@ import sys
 import threading
 import time
 import warnings
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -71,28 +72,39 @@ def _compile(jobs: Sequence[Callable[[], object]], workers: int) -> None:
     stored = f"; they will be stored in {cache.folder()}" if cache.folder() else ""
     print(f"compiling {len(jobs) - 1} kernels for this machine{stored}", file=sys.stderr, flush=True)
     start, workers = time.perf_counter(), min(workers, len(jobs))
-    children = [_fork(jobs[i::workers]) for i in range(1, workers)]
+    waiting, source = os.pipe()  # the numbers of the jobs that no process has taken
+    os.write(source, array("H", range(len(jobs))).tobytes())
+    os.close(source)
+    children = [_fork(jobs, waiting) for _ in range(1, workers)]
     with tqdm(total=len(jobs), unit=" kernels", leave=False) as bar:
-        for job in jobs[::workers]:
-            job()
-            bar.update()
-        for i, child in enumerate(children, 1):
-            os.waitpid(child, 0)
-            for job in jobs[i::workers]:
-                job()
-                bar.update()
+        for number in _take_jobs(jobs, waiting):
+            bar.n = number  # jobs are taken in order
+            bar.refresh()
+    os.close(waiting)
+    for child in children:
+        os.waitpid(child, 0)
+    for job in jobs:
+        job()
     print(f"compiled in {time.perf_counter() - start:.1f} s", file=sys.stderr, flush=True)
 
 
-def _fork(jobs: Sequence[Callable[[], object]]) -> int:
-    """Run jobs in a child of this process; return its number."""
+def _take_jobs(jobs: Sequence[Callable[[], object]], waiting: int) -> Iterator[int]:
+    """Run jobs that are waiting, until there are none; yield the number of each after it."""
+    while taken := os.read(waiting, 2):
+        number = array("H", taken)[0]
+        jobs[number]()
+        yield number + 1
+
+
+def _fork(jobs: Sequence[Callable[[], object]], waiting: int) -> int:
+    """Run jobs that are waiting in a child of this process; return its number."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of threads, which belong to libraries here
         child = os.fork()
     if child:
         return child
     try:
-        for job in jobs:
-            job()
+        for _ in _take_jobs(jobs, waiting):
+            pass
     finally:
         os._exit(0)  # without the parent's clean-up

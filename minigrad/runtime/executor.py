@@ -1,4 +1,4 @@
-"""The executor: two compiled functions that run a program on all threads, and the memory that they share.
+"""The executor: three compiled functions that run a program on all threads, and the memory that they share.
 
 A program is a sequence of launches.  Each is a block of eight-byte numbers: the length of the block in numbers, the
 address of the kernel, the number of tasks, and the arguments that the kernel reads.  A negative number of tasks keeps
@@ -66,6 +66,13 @@ def _call(builder, kernel, block, task):
     """Call the C function at address `kernel` with (block, task)."""
     function = builder.inttoptr(kernel, ir.FunctionType(ir.VoidType(), [WORD, WORD]).as_pointer())
     builder.call(function, [block, task])
+
+
+@_instruction(types.void(*[types.int64] * 7))
+def _call_run(builder, run, program, end, counters, thread, threads, control):
+    """Call the compiled function `run_share`, which is at the address `run`."""
+    function = builder.inttoptr(run, ir.FunctionType(ir.VoidType(), [WORD] * 6).as_pointer())
+    builder.call(function, [program, end, counters, thread, threads, control])
 
 
 @_instruction(types.int64(types.int64))
@@ -207,8 +214,7 @@ def _run_launch(launch, counters, thread, threads):
         _yield()
 
 
-@_inline
-def _run_program(program, end, counters, thread, threads, control):
+def run_share(program, end, counters, thread, threads, control):
     """Run one thread's share of a program."""
     before = _read_control()
     _write_control(control)
@@ -221,9 +227,10 @@ def _run_program(program, end, counters, thread, threads, control):
     _write_control(before)
 
 
-def execute(slot, program, size, threads, control, workers):
+def execute(run, slot, program, size, threads, control, workers):
     """Run a program; return 0, or the bytes of counters that it needs, if the slot has fewer.
 
+    run             address of run_share
     slot            address of the slot of this call
     program, size   its address and its size in bytes
     threads         number of threads
@@ -259,7 +266,7 @@ def execute(slot, program, size, threads, control, workers):
         line = workers + worker * CACHE_LINE_BYTES
         if _load_atomic(line + ASLEEP) and _exchange(line + ASLEEP, 0):
             _call_system(_load(line + POST), _load(line + SEMAPHORE), 1)
-    _run_program(program, end, counters, 0, threads, control)
+    _call_run(run, program, end, counters, 0, threads, control)
     _fetch_add(slot + OPEN, -1)
     while _load_atomic(slot + INSIDE):
         _pause()
@@ -267,43 +274,40 @@ def execute(slot, program, size, threads, control, workers):
 
 
 @_inline
-def _help(slot, thread):
+def _help(run, slot, thread):
     """Run one worker's share of the program in a slot, if it is open; return whether it was."""
     if not _load_atomic(slot + OPEN) or thread >= _load_atomic(slot + THREADS):
         return False
     _fetch_add(slot + INSIDE, 1)
-    # from here on the slot does not change, if it is still open: it is changed where it is closed and none is inside
+    # from here on an open slot stays as it is: it is changed only when it is closed and no worker is inside
     found = _load_atomic(slot + OPEN) and thread < _load(slot + THREADS)
     if found:
-        first, end, counters = _load(slot + PROGRAM), _load(slot + END), _load(slot + COUNTERS)
-        _run_program(first, end, counters, thread, _load(slot + THREADS), _load(slot + CONTROL))
+        program, end, counters = _load(slot + PROGRAM), _load(slot + END), _load(slot + COUNTERS)
+        _call_run(run, program, end, counters, thread, _load(slot + THREADS), _load(slot + CONTROL))
     _fetch_add(slot + INSIDE, -1)
     return found
 
 
-@_inline
-def _help_all(slots, thread):
-    """Help in every open slot; return whether there was one."""
-    found = False
-    for i in range(SLOTS):
-        if _help(slots + i * SLOT_BYTES, thread):
-            found = True
-    return found
-
-
-def serve(slots, thread, line):
+def serve(run, slots, thread, line):
     """The life of a worker, on a thread of its own, until the process ends.
 
+    run      address of run_share
     slots    address of the slots
     thread   number of the thread, from 1 on
     line     address of the worker's line
     """
+    polls = 0
     while True:
-        polls = 0
-        while polls < POLLS_BEFORE_SLEEPING:
-            polls = 0 if _help_all(slots, thread) else polls + 1
-            _pause()
-        _exchange(line + ASLEEP, 1)
-        # a slot that was opened since then did not wake this worker, unless it has already taken the mark away
-        if not _help_all(slots, thread) or not _exchange(line + ASLEEP, 0):
-            _call_system(_load(line + WAIT), _load(line + SEMAPHORE), -1)
+        found = False
+        for i in range(SLOTS):
+            if _help(run, slots + i * SLOT_BYTES, thread):
+                found = True
+        if polls == POLLS_BEFORE_SLEEPING:  # this worker is marked as asleep, and looked at all slots again
+            polls = 0
+            if not found or not _exchange(line + ASLEEP, 0):  # who has taken the mark away also wakes the worker
+                _call_system(_load(line + WAIT), _load(line + SEMAPHORE), -1)
+            continue
+        polls = 0 if found else polls + 1
+        if polls == POLLS_BEFORE_SLEEPING:
+            _exchange(line + ASLEEP, 1)
+        _pause()

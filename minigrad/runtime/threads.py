@@ -191,15 +191,23 @@ class _Semaphore:
 
 
 @functools.cache
-def _compiled_functions() -> tuple[Any, Any]:
-    """The executor's functions `execute` and `serve`."""
+def _compiled_functions() -> tuple[int, Any, Any]:
+    """The executor's functions: the address of run_share; `execute` and `serve`, to be called."""
     target.target_context()
     view.check_array_descriptor()
     executor.add_symbols()
     address, number = ctypes.c_size_t, ctypes.c_int64
-    execute = ctypes.CFUNCTYPE(number, address, ctypes.c_void_p, number, number, number, address)
-    serve = ctypes.CFUNCTYPE(None, address, number, address)
-    return execute(_load_or_compile(executor.execute, types.int64)), serve(_load_or_compile(executor.serve, types.void))
+    execute = ctypes.CFUNCTYPE(number, address, address, ctypes.c_void_p, number, number, number, address)
+    serve = ctypes.CFUNCTYPE(None, address, address, number, address)
+    functions = [
+        _load_or_compile(function, returned)
+        for function, returned in (
+            (executor.run_share, types.void),
+            (executor.execute, types.int64),
+            (executor.serve, types.void),
+        )
+    ]
+    return functions[0], execute(functions[1]), serve(functions[2])
 
 
 def _load_or_compile(function: Any, returned: Any) -> int:
@@ -221,7 +229,7 @@ class _Executor:
     """
 
     def __init__(self) -> None:
-        self.run, self.serve = _compiled_functions()
+        self.run_share, self.execute, self.serve = _compiled_functions()
         line = executor.CACHE_LINE_BYTES
         self.memory = np.zeros((executor.SLOTS * executor.SLOT_BYTES + (_max_threads + 1) * line) // 8, np.int64)
         self.first = -(-view.data_address(self.memory) // line) * line
@@ -240,7 +248,7 @@ class _Executor:
                 _write(line + executor.POST, semaphore.post)
                 self.semaphores.append(semaphore)
                 # not a threading.Thread: it runs no Python, and the end of the process does not wait for it
-                _thread.start_new_thread(self.serve, (self.first, len(self.semaphores), line))
+                _thread.start_new_thread(self.serve, (self.run_share, self.first, len(self.semaphores), line))
 
     def provide_counters(self, slot: int, size: int) -> None:
         """Give a slot memory for counters, `size` in bytes."""
@@ -274,10 +282,10 @@ def execute(program: bytes | int, size: int) -> None:
     try:
         slot = found.slots.pop()
     except IndexError:  # as many programs are running as there are slots
-        found.run(0, program, size, 1, _float_control, 0)
+        found.execute(found.run_share, 0, program, size, 1, _float_control, 0)
         return
     try:
-        while needed := found.run(slot, program, size, threads, _float_control, found.lines):
+        while needed := found.execute(found.run_share, slot, program, size, threads, _float_control, found.lines):
             found.provide_counters(slot, needed)
     finally:
         found.slots.append(slot)
