@@ -1370,11 +1370,12 @@ def walk(seeds, keep, create_graph, taken, wanted=None, after=0):
 
 def _own(array, leaf: Tensor, taken: set[int]) -> Tensor:
     """A gradient for a leaf: memory that nothing else uses, in the layout of the leaf's values."""
-    if id(_base(array)) in taken or array.strides != leaf.array.strides or not owns_buffer(array):
+    owner = id(_base(array))
+    if owner in taken or array.strides != leaf.array.strides or not owns_buffer(array):
         fresh = empty_like(leaf.array)
         copy(fresh, array)
-        array = fresh
-    taken.add(id(_base(array)))
+        array, owner = fresh, id(_base(fresh))
+    taken.add(owner)
     return _make(array, leaf.device, None)
 
 

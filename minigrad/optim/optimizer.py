@@ -54,12 +54,13 @@ class ParamBatch:
 
     def run(self, kernel: Dispatch, *lists: Any) -> None:
         """Run a kernel on the numbers, the parameters, their gradients and further lists; count a write."""
-        gradients = [grad.array for p in self.params if (grad := p.grad) is not None]
-        grads = self.device.arrays([_kernel_array(grad, self.numbers.dtype) for grad in gradients])
+        if local.observer is not IDLE:
+            for p in self.params:
+                local.observer.writes(p)
+        gradients = [p._grad for p in self.params if p._grad is not None]
+        grads = self.device.arrays([_kernel_array(grad.array, self.numbers.dtype) for grad in gradients])
         for p, array in self.copies:
             copy(array, p.array)
-        for p in self.params:
-            local.observer.writes(p)
         kernel[self.device.type](self.numbers, self.values, grads, *lists)
         for p, array in self.copies:
             copy(p.array, array)
@@ -325,8 +326,12 @@ class Optimizer(Dependency):
 
     def _batches_of(self, number: int) -> list[ParamBatch]:
         """Return the batches of a group, built again when other parameters have gradients or a parameter has moved."""
-        params = [p for p in self.param_groups[number]["params"] if p.grad is not None]
-        memory = [(id(p), id(p.array), p.device) for p in params]
+        params = self.param_groups[number]["params"]
+        if local.observer is not IDLE:
+            for p in params:
+                local.observer.read_grad(p)
+        params = [p for p in params if p._grad is not None]
+        memory = [x for p in params for x in (id(p), id(p.array), p.device)]
         if number not in self._batches or self._batches[number][0] != memory:
             alike = defaultdict(list)
             for p in params:

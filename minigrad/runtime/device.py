@@ -105,8 +105,8 @@ class device:
 
 def _expect_range(values, low, high, ignore, error, *about):
     values = np.asarray(values)
-    if not values.size or (values.min() >= low and values.max() < high):
-        return
+    if not values.size or (np.minimum.reduce(values, None) >= low and np.maximum.reduce(values, None) < high):
+        return  # the methods min and max take twice as long
     wrong = values[((values < low) | (values >= high)) & (values != ignore)]
     if wrong.size:
         raise error(wrong[0], *about)
