@@ -20,6 +20,7 @@ if __name__ == "cuda":
     raise ModuleNotFoundError("benchmarks/cuda.py is not NVIDIA's package 'cuda'", name="cuda")
 
 import gc
+import itertools
 import re
 import subprocess
 import time
@@ -235,7 +236,18 @@ def initial_weights():
     return {name: value.numpy() for name, value in TinyNet().state_dict().items()}
 
 
-class Minigrad(rivals.Minigrad):
+class Resident:
+    """A rival whose batches lie on the GPU before the steps."""
+
+    def __init__(self, weights, batches):
+        super().__init__(weights, batches)
+        self.batches = itertools.cycle([self.take(*batch) for batch in batches])
+
+    def batch(self):
+        return next(self.batches)
+
+
+class Minigrad(Resident, rivals.Minigrad):
     """minigrad without mg.graph."""
 
     device = "cuda"
@@ -259,15 +271,15 @@ class OnCpu(Graph):
     device = "cpu"
 
 
-class Torch(rivals.Torch):
+class Torch(Resident, rivals.Torch):
     """PyTorch eager, with its fused SGD."""
 
     def build(self, weights):
         super().build(weights)
         self.model.to("cuda")
 
-    def hold(self, images, labels):
-        return tuple(tensor.cuda() for tensor in super().hold(images, labels))
+    def take(self, images, labels):
+        return tuple(tensor.cuda() for tensor in super().take(images, labels))
 
     def values(self):
         return self().cpu().numpy()

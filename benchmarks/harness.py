@@ -172,12 +172,13 @@ def measure(call, *arguments):
 
 
 class Timing(NamedTuple):
-    """The seconds of a call: median and quartiles."""
+    """The seconds of a call: median and quartiles; the number of calls; CPU seconds of the process per second."""
 
     median: float
     low: float
     high: float
     calls: int
+    cores: float = 0.0
 
 
 def alternate(calls, seconds):
@@ -188,24 +189,28 @@ def alternate(calls, seconds):
 
     If a callable has a method `begin`, it is called before each of its turns.
     """
-    times = {name: [] for name in calls}
+    times, used = {name: [] for name in calls}, {name: np.zeros(2) for name in calls}
     end, turns = time.perf_counter() + seconds, 0
     while turns < 2 or time.perf_counter() < end:
         for name, call in calls.items():
             time.sleep(REST)
-            times[name] += time_turn(call, min(TURN, seconds / 10))
+            found, usage = time_turn(call, min(TURN, seconds / 10))
+            times[name] += found
+            used[name] += usage
         turns += 1
-    return {name: Timing(*quartiles(values), len(values)) for name, values in times.items()}
+    cores = {name: float(cpu / wall) for name, (cpu, wall) in used.items()}
+    return {name: Timing(*quartiles(values), len(values), cores[name]) for name, values in times.items()}
 
 
 def time_turn(call, seconds):
-    """Return the seconds of each call in a turn, except the first call, which loads its arrays into the cache."""
+    """Return the seconds of each call in a turn, except the first call, which loads its arrays into the cache; and the
+    CPU seconds and the seconds of the turn."""
     getattr(call, "begin", lambda: None)()
     call()
-    times, end = [], time.perf_counter() + seconds
-    while not times or time.perf_counter() < end:
+    times, cpu, start = [], time.process_time(), time.perf_counter()
+    while not times or time.perf_counter() < start + seconds:
         times.append(measure(call))
-    return times
+    return times, (time.process_time() - cpu, time.perf_counter() - start)
 
 
 def quartiles(values):

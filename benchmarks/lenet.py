@@ -2,8 +2,8 @@
 
     python benchmarks/lenet.py [--seconds 20] [--quick]
 
-A training step is forward, cross-entropy, backward and SGD with momentum, on several batches of MNIST images in memory
-in rotation.  The rivals start from the same weights, must compute the same losses in five steps, and then take turns.
+A training step is forward, cross-entropy, backward and SGD with momentum, on eight batches of MNIST images, NumPy
+arrays, in rotation.  The rivals start from the same weights, must compute the same losses in five steps, and then take turns.
 Other tables show the time from the start of a process to the end of its first step, and the effects of a second thread
 and of another busy process.
 """
@@ -131,7 +131,7 @@ def row(work, N, name, timing, here):
 
 def show(title, rows):
     """Print rows; the last column compares them with the first."""
-    head = (title, "ms", "quartiles", "images/s", "of FMA peak", "relative time")
+    head = (title, "ms", "quartiles", "images/s", "of FMA peak", "cores", "relative time")
     table(head, [cells(row, rows[0]) for row in rows])
 
 
@@ -142,6 +142,7 @@ def cells(row, first):
         f"{1e3 * row['low']:.3f}-{1e3 * row['high']:.3f}",
         f"{row['images_per_s']:,.0f}",
         f"{row['of_fma_peak']:.1%}",
+        f"{row['cores']:.2f}",
         f"{row['median'] / first['median']:.2f}",
     )
 

@@ -1,8 +1,9 @@
-"""LeNet-5 in each framework, with the same weights and batches; a call of a rival does one step.
+"""LeNet-5 in each framework, with the same weights and batches; a call of a rival does one step on a fresh batch.
 
     python benchmarks/rivals.py "JAX jit"      does one training step, then prints "done", to time a first step
 
-Each framework gets its arrays in its preferred layout, and only its own rivals import it.
+Each call takes a batch of NumPy arrays in PyTorch's layout, as a loader gives them, so a framework that prefers another
+layout pays for it.  Only a framework's own rivals import it.
 """
 
 import itertools
@@ -62,11 +63,15 @@ class Rival:
         self.load()
         self.begin()
         self.build(weights)
-        self.batches = itertools.cycle([self.hold(*batch) for batch in batches])
+        self.batches = itertools.cycle(batches)
         self.work = self.step if training else self.predict
 
     def __call__(self):
-        return self.work(*next(self.batches))
+        return self.work(*self.batch())
+
+    def batch(self):
+        """Return the next batch, as the framework takes it."""
+        return self.take(*next(self.batches))
 
     def load(self):
         """Import the framework."""
@@ -99,9 +104,8 @@ class Minigrad(Rival):
         self.model.load_state_dict({name: self.mg.tensor(value) for name, value in weights.items()})
         self.optimizer = self.optim.SGD(self.model.parameters(), lr=LR, momentum=MOMENTUM)
 
-    def hold(self, images, labels):
-        pixels = np.ascontiguousarray(images.transpose(1, 2, 3, 0)).transpose(3, 0, 1, 2)  # batch-innermost
-        return self.mg.from_numpy(pixels).to(self.device), self.mg.from_numpy(labels).to(self.device)
+    def take(self, images, labels):
+        return self.mg.from_numpy(images).to(self.device), self.mg.from_numpy(labels).to(self.device)
 
     def step(self, images, labels):
         loss = self.nn.functional.cross_entropy(self.model(images), labels)
@@ -151,7 +155,7 @@ class Torch(Rival):
         self.model.load_state_dict({name: self.torch.from_numpy(value) for name, value in weights.items()})
         self.optimizer = self.torch.optim.SGD(self.model.parameters(), lr=LR, momentum=MOMENTUM, fused=True)
 
-    def hold(self, images, labels):
+    def take(self, images, labels):
         return self.torch.from_numpy(images), self.torch.from_numpy(labels)
 
     def loss(self, images, labels):
@@ -214,7 +218,7 @@ class Jax(Rival):
         self.momenta = {name: self.jax.numpy.zeros_like(value) for name, value in self.params.items()}
         self.jitted_step, self.jitted_logits = self.jax.jit(self.update), self.jax.jit(self.logits)
 
-    def hold(self, images, labels):
+    def take(self, images, labels):
         put = self.jax.device_put
         return put(np.ascontiguousarray(images.transpose(0, 2, 3, 1))), put(labels.astype(np.int32))
 

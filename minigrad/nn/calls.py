@@ -119,13 +119,18 @@ def call(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     if key in calls.refused:
         return _run_whole(module, args, kwargs)
     if not calls.has_seen(key):
-        with compile_together(partial(_go_through, module, args, kwargs)):
-            return _run_whole(module, args, kwargs)
+        return run_first(module, args, kwargs)
     calls.record_count += 1
     if calls.record_count > KEPT_RECORDINGS and 4 * calls.record_count > calls.call_count:
         calls.plain, calls.recordings, calls.reason = True, [], "it is recorded too often"
         return module._run(args, kwargs)
     return _record(module, calls, key, args, kwargs)
+
+
+def run_first(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Run a call whose kernels may be missing."""
+    with compile_together(partial(_go_through, module, args, kwargs)):
+        return _run_whole(module, args, kwargs)
 
 
 def _run_whole(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

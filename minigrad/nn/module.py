@@ -104,9 +104,9 @@ class Module(Dependency):
     forward: Callable[..., Any] = _missing_forward
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if local.in_module or local.observer is not IDLE:
+        if local.in_module:
             return self._run(args, kwargs)
-        return calls.call(self, args, kwargs)
+        return (calls.call if local.observer is IDLE else calls.run_first)(self, args, kwargs)
 
     def _has_hooks(self) -> bool:
         return bool(self._forward_hooks or self._forward_pre_hooks or self._backward_hooks or self._backward_pre_hooks)
