@@ -407,10 +407,14 @@ def test_the_first_call_of_a_module_compiles_its_kernels_together_and_changes_no
         precompile._count_workers = lambda: 2
         mg.manual_seed(0)
         model = nn.Sequential(nn.Linear(3, 5), nn.BatchNorm1d(5), nn.ReLU(), nn.Dropout(0.5), nn.Linear(5, 2))
-        x = mg.rand(4, 3)
+        x = mg.rand(4, 3, requires_grad=True)
+        scaled, hooked = x * 2, []
+        scaled.register_hook(hooked.append)
+        model[0].weight.register_hook(hooked.append)
         names.clear()
-        loss = model(x).square().sum()
+        loss = model(scaled).square().sum()
         loss.backward()
+        assert len(hooked) == 2
         tensors = [*model.state_dict().values(), *[p.grad for p in model.parameters()], mg.rand(2), loss]
         print(len(together), [x._storage.version for x in model.state_dict().values()], [x.tolist() for x in tensors])
         print(model[1].num_batches_tracked.item())

@@ -31,7 +31,6 @@ from typing import Any
 import numpy as np
 
 from ..compiler import run_plainly
-from ..creation import empty_like
 from ..errors import GraphError, MinigradError
 from ..ops.op import ObservedOps
 from ..precompile import compile_together
@@ -40,8 +39,8 @@ from ..runtime.device import CPU
 from ..runtime.memory import allocate_on_host, clone, may_share_memory, outermost_first, owns_buffer
 from ..runtime.program import Place, Program, Recording, byte_range, find_place
 from ..runtime.threads import IDLE, local
-from ..tape import Node, OutputNode, StandIn, mode, reachable, walk_back
-from ..tensors import Tensor, _array_ops, _make, differentiate
+from ..tape import Node, OutputNode, StandIn, mode, newest_node, reachable, walk_back
+from ..tensors import Tensor, _array_ops, _make
 from .formula import Guard, NotAFormulaError, read_formula
 
 KEPT_RECORDINGS = 8  # of one module
@@ -138,16 +137,16 @@ def _run_whole(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> An
 
 
 def _go_through(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    """Make a call of a module and its backward pass where nothing is computed; only formulas then change nothing."""
+    """Make a call of a module and its backward pass where nothing is computed; only formulas then change nothing.
+
+    Neither hooks run, nor is the graph walked that leads to the arguments.
+    """
     read_formula(module)
-    versions = [
-        (x._storage, x._storage.version)
-        for x in [*(x for _, x in module._named_tensors()), *tensors_in((args, kwargs))]
-    ]
+    tensors, start = [*(x for _, x in module._named_tensors()), *tensors_in((args, kwargs))], newest_node()
+    versions = [(x._storage, x._storage.version) for x in tensors]
     try:
-        outputs = [x for x in tensors_in(_run_whole(module, args, kwargs)) if x.requires_grad]
-        if outputs:
-            differentiate("backward", outputs, [empty_like(x) for x in outputs], None, False, None)
+        results = [x for x in tensors_in(_run_whole(module, args, kwargs)) if x._edge is not None]
+        walk_back([(x._edge, clone(x.array)) for x in results], _array_ops.__getitem__, keep=True, after=start)
     finally:
         for storage, version in versions:
             storage.version = version
