@@ -75,12 +75,14 @@ def _compile(jobs: Sequence[Callable[[], object]], workers: int) -> None:
     waiting, source = os.pipe()  # the numbers of the jobs that no process has taken
     os.write(source, array("H", range(len(jobs))).tobytes())
     os.close(source)
-    children = [_fork(jobs, waiting) for _ in range(1, workers)]
-    with tqdm(total=len(jobs), unit=" kernels", leave=False) as bar:
-        for number in _take_jobs(jobs, waiting):
-            bar.n = number  # jobs are taken in order
-            bar.refresh()
-    os.close(waiting)
+    try:
+        children = [_fork(jobs, waiting) for _ in range(1, workers)]
+        with tqdm(total=len(jobs), unit=" kernels", leave=False) as bar:
+            for number in _take_jobs(jobs, waiting):
+                bar.n = number  # jobs are taken in order
+                bar.refresh()
+    finally:
+        os.close(waiting)
     for child in children:
         os.waitpid(child, 0)
     for job in jobs:

@@ -245,16 +245,21 @@ def _plan(image, out, filters, window, side, stride, pads, dilation, groups, dty
         return key, units, size, (height, across, parts, across if whole else 1, *steps, int(copied)), tile
 
     choices = []
-    for height in {-(-OH // n) for n in range(1, OH + 1)}:
-        for across in {-(-OW // n) for n in range(1, OW + 1)}:
+    for height in _parts(OH):
+        for across in _parts(OW):
             tile = choose_tile(filters, N, dtype)
             tiles = -(-N // (tile[1] * tile[2]))
-            for parts in {-(-tiles // n) for n in range(1, tiles + 1)}:
+            for parts in _parts(tiles):
                 choices.append(layout(tile, False, height, across, parts))
             if SW == step_w == apart == 1 and across > 1:
                 choices.append(layout(choose_tile(filters, across * N, dtype), True, height, across, 1))
     _, units, size, sizes, tile = min(choices)
     return Plan(taps, tables, min(units, wanted), size, sizes, tile)
+
+
+def _parts(size):
+    """Sizes of the parts into which a side is divided: into a few equal ones, or into small ones."""
+    return {-(-size // n) for n in range(1, 13)} | {n for n in (1, 2, 3, 4, 6, 8, 12) if n <= size}
 
 
 def _count_taps(table):
