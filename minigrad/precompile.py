@@ -1,6 +1,7 @@
 """Compiling kernels in advance."""
 
 import os
+import signal
 import sys
 import threading
 import time
@@ -35,7 +36,7 @@ def warmup(step: Callable[[], object]) -> int:
 
 @contextmanager
 def compile_together(step: Callable[[], object]) -> Iterator[None]:
-    """Inside `with`, where a kernel is missing, compile it together with all that `step` launches, on all cores.
+    """Inside `with`, at the first kernel that is missing, compile all kernels that `step` launches, on all cores.
 
     step   is called without running its kernels; if it fails, those that it has launched by then are compiled
     """
@@ -53,13 +54,20 @@ def _compile_kernels_of(step: Callable[[], object]) -> None:
     with collect_missing_kernels() as jobs, suppress(Exception):
         step()
     if len(jobs) > 1:
-        _compile([threads._get_executor, *jobs.values()], _count_workers())
+        with suppress(OSError):  # no pipe: then each kernel is compiled where it is launched
+            _compile([threads._get_executor, *jobs.values()], _count_workers())
 
 
 def _count_workers() -> int:
-    """The number of processes that can compile at the same time: on Linux one for each core."""
-    can_fork = sys.platform == "linux" and cache.folder() is not None and threading.active_count() == 1
-    return (os.cpu_count() or 1) if can_fork else 1
+    """The number of processes that can compile at the same time: on Linux one for each core of this process.
+
+    It is 1 if there is no cache folder, or if there are other Python threads: a fork could find their locks held.  The
+    thread of a tqdm bar does not count, because no bar is drawn in the children.
+    """
+    others = [thread for thread in threading.enumerate() if type(thread).__name__ != "TMonitor"][1:]
+    if sys.platform != "linux" or cache.folder() is None or others:
+        return 1
+    return len(os.sched_getaffinity(0))
 
 
 def _compile(jobs: Sequence[Callable[[], object]], workers: int) -> None:
@@ -75,16 +83,24 @@ def _compile(jobs: Sequence[Callable[[], object]], workers: int) -> None:
     waiting, source = os.pipe()  # the numbers of the jobs that no process has taken
     os.write(source, array("H", range(len(jobs))).tobytes())
     os.close(source)
+    children: list[int] = []
     try:
-        children = [_fork(jobs, waiting) for _ in range(1, workers)]
+        with suppress(OSError):  # the system has no room for more processes
+            for _ in range(1, workers):
+                children.append(_fork(jobs, waiting))
         with tqdm(total=len(jobs), unit=" kernels", leave=False) as bar:
             for number in _take_jobs(jobs, waiting):
                 bar.n = number  # jobs are taken in order
                 bar.refresh()
+    except BaseException:
+        for child in children:
+            os.kill(child, signal.SIGTERM)
+        raise
     finally:
         os.close(waiting)
-    for child in children:
-        os.waitpid(child, 0)
+        for child in children:
+            with suppress(ChildProcessError):  # the program ignores the signal SIGCHLD
+                os.waitpid(child, 0)
     for job in jobs:
         job()
     print(f"compiled in {time.perf_counter() - start:.1f} s", file=sys.stderr, flush=True)
@@ -106,6 +122,8 @@ def _fork(jobs: Sequence[Callable[[], object]], waiting: int) -> int:
     if child:
         return child
     try:
+        for number in (signal.SIGINT, signal.SIGTERM):  # not the program's handlers
+            signal.signal(number, signal.SIG_DFL)
         for _ in _take_jobs(jobs, waiting):
             pass
     finally:

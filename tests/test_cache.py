@@ -436,3 +436,58 @@ def test_compile_together_leaves_out_what_fails(tmp_path):
             print((x * x).tolist(), (x + x).tolist())
     """
     assert run_python(code, MINIGRAD_CACHE_DIR=str(tmp_path)) == ["[1.0,", "4.0]", "[2.0,", "4.0]"]
+
+
+def test_compiling_ahead_draws_no_random_numbers(tmp_path):
+    """A module that draws some, and is a formula, gives the same numbers with an empty cache and with a full one."""
+    (tmp_path / "noisy.py").write_text(
+        "import minigrad as mg\n"
+        "class Noisy(mg.nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.fc = mg.nn.Linear(4, 3)\n"
+        "    def forward(self, x):\n"
+        "        return mg.tanh(self.fc(x)) + mg.rand(2, 3)\n"
+    )
+    code = f"""
+        import sys
+        sys.path.insert(0, {str(tmp_path)!r})
+        import minigrad as mg
+        from noisy import Noisy
+        from minigrad import precompile
+        precompile._count_workers = lambda: 2
+        mg.manual_seed(0)
+        print(Noisy()(mg.ones(2, 4)).tolist(), mg.rand(1).item())
+    """
+    cache = str(tmp_path / "kernels")
+    assert run_python(code, MINIGRAD_CACHE_DIR=cache) == run_python(code, MINIGRAD_CACHE_DIR=cache)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="compiles in one process elsewhere")
+def test_a_failure_while_compiling_in_several_processes_leaves_nothing_behind(tmp_path):
+    code = """
+        import os, signal
+        from tqdm import tqdm
+        from minigrad import precompile
+
+        def fail():
+            raise KeyboardInterrupt
+
+        workers = precompile._count_workers()
+        precompile._compile([lambda: None] * 3, 2)
+        assert precompile._count_workers() == workers  # the bar has left a thread
+        before = len(os.listdir("/proc/self/fd"))
+        for _ in range(3):
+            try:
+                precompile._compile([fail] * 4, 2)
+            except KeyboardInterrupt:
+                print("stopped")
+        assert len(os.listdir("/proc/self/fd")) == before
+        try:
+            os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            print("no child")
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        precompile._compile([lambda: None] * 4, 2)
+    """
+    assert run_python(code, MINIGRAD_CACHE_DIR=str(tmp_path)) == ["stopped"] * 3 + ["no", "child"]

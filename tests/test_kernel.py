@@ -262,3 +262,14 @@ def test_copies_of_several_turned_matrices(shape):
         made = turn.contiguous(turned)
         assert made.flags.c_contiguous
         np.testing.assert_array_equal(made, turned)
+
+
+def test_the_plan_of_an_elementwise_kernel_depends_on_the_size_of_elements():
+    """Every second float32 and all float64 have the same shape and strides, in bytes."""
+    far, zero = mg.tensor(np.arange(10, dtype="f4"))[::2], mg.zeros(10)[::2]
+    near, other = mg.tensor([1.0, 2, 3, 4, 5], dtype=mg.float64), mg.tensor([0.0, 0, 9, 9, 0], dtype=mg.float64)
+    for _ in range(2):
+        assert (far > zero).tolist() == [False, True, True, True, True]
+        assert (near > other).tolist() == [True, True, False, False, True]
+        assert near.isnan().tolist() == [False] * 5
+        assert mg.tensor(np.array([0, np.nan] * 5, "f4"))[::2].isnan().tolist() == [False] * 5

@@ -1,6 +1,7 @@
 """Threads: launches from several threads, the number of threads, workers that sleep, settings of the environment."""
 
 import ctypes
+import importlib
 import threading
 import time
 
@@ -9,9 +10,11 @@ import pytest
 from helpers import DOUBLE_AND_SUM, error_of_python, run_in_threads, run_python
 
 import minigrad as mg
+from minigrad.nn import functional as F
 from minigrad.runtime import executor, threads
 from minigrad.runtime.elementwise import Elementwise
 
+conv2d = importlib.import_module("minigrad.ops.conv2d")
 square_minus = Elementwise(lambda a, b: a * a - b)
 
 
@@ -50,7 +53,7 @@ def test_set_num_threads_affects_every_python_thread():
 
 PROGRAM = """
     import numpy as np
-    from minigrad.runtime import executor, threads
+    from minigrad.runtime import threads
     from minigrad.runtime.kernel import Array1, Memory, kernel
     @kernel
     def count(task, x: Array1, out: Memory):
@@ -129,3 +132,32 @@ def test_invalid_environment_variables_of_numba_are_named(name, value, kind, adv
     said = error_of_python(DOUBLE_AND_SUM, **{name: value})
     assert said.startswith(f"MinigradError {kind} ")
     assert name in said and advice in said
+
+
+@pytest.mark.parametrize(
+    "image, weight, padding", [((12, 176, 3, 3), (6, 176, 3, 3), 1), ((12, 128, 6, 6), (32, 128, 5, 5), 2)]
+)
+def test_sums_of_many_products_have_the_same_bits_recorded_and_on_any_number_of_threads(image, weight, padding):
+    """A convolution is divided by the number of threads, but not its sums."""
+    random = np.random.default_rng(0)
+    x, w = (mg.tensor(random.normal(size=shape), dtype=mg.float32) for shape in (image, weight))
+    recorded = mg.graph(lambda x: F.conv2d(x, w, padding=padding))
+    results = set()
+    for number in range(1, threads.numba.config.NUMBA_NUM_THREADS + 1):
+        mg.set_num_threads(number)
+        results |= {y.numpy().tobytes() for y in (F.conv2d(x, w, padding=padding), recorded(x), recorded(x))}
+    assert len(results) == 1
+
+
+def test_the_form_of_a_convolution_does_not_depend_on_the_number_of_threads():
+    random = np.random.default_rng(0)
+    for _ in range(60):
+        (C, F, N, side, window), dtype = random.integers(1, (300, 40, 50, 20, 6)).tolist(), np.dtype("f4")
+        pads = (window // 2,) * 4
+        out = side + 2 * pads[0] - window + 1
+        if out < 1:
+            continue
+        shapes = (C, side, side, N), (F, out, out, N), F, (window, window)
+        settings = conv2d._forward_side, (1, 1), pads, (1, 1), 1, dtype
+        plans = [conv2d._plan(*shapes, *settings, n, parallel) for n in (1, 2, 4, 16) for parallel in (False, True)]
+        assert len({plan.sizes[3] > 1 for plan in plans}) == 1

@@ -6,9 +6,9 @@
         loss.backward()                              # and its gradients are another one
         optimizer.step()
 
-The first call of a module with arguments of some shape runs plainly.  The second one is recorded as by mg.graph.  Its
-nodes are kept by the replay; the results get one node of the whole module.  The first backward pass records the walk
-through the kept nodes, and later ones replay it.
+The first call of a module with arguments of some shape runs plainly; if kernels are missing, all are compiled first.
+The second one is recorded as by mg.graph.  Its nodes are kept by the replay; the results get one node of the whole
+module.  The first backward pass records the walk through the kept nodes, and later ones replay it.
 
 A replay takes the place of a call only if
 - the arguments are tensors on device cpu, of the same shapes, dtypes and layouts, and plain values;
@@ -39,6 +39,7 @@ from ..runtime.device import CPU
 from ..runtime.memory import allocate_on_host, clone, may_share_memory, outermost_first, owns_buffer
 from ..runtime.program import Place, Program, Recording, byte_range, find_place
 from ..runtime.threads import IDLE, local
+from ..streams import use_stream
 from ..tape import Node, OutputNode, StandIn, mode, newest_node, reachable, walk_back
 from ..tensors import Tensor, _array_ops, _make
 from .formula import Guard, NotAFormulaError, read_formula
@@ -137,16 +138,18 @@ def _run_whole(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> An
 
 
 def _go_through(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    """Make a call of a module and its backward pass where nothing is computed; only formulas then change nothing.
+    """Make a call of a module and its backward pass where nothing is computed.
 
-    Neither hooks run, nor is the graph walked that leads to the arguments.
+    Only formulas are gone through, because others could have side effects.  Hooks do not run, random numbers come from
+    another stream, and the backward pass stops at the arguments.
     """
     read_formula(module)
     tensors, start = [*(x for _, x in module._named_tensors()), *tensors_in((args, kwargs))], newest_node()
     versions = [(x._storage, x._storage.version) for x in tensors]
     try:
-        results = [x for x in tensors_in(_run_whole(module, args, kwargs)) if x._edge is not None]
-        walk_back([(x._edge, clone(x.array)) for x in results], _array_ops.__getitem__, keep=True, after=start)
+        with use_stream(0):
+            results = [x for x in tensors_in(_run_whole(module, args, kwargs)) if x._edge is not None]
+            walk_back([(x._edge, clone(x.array)) for x in results], _array_ops.__getitem__, keep=True, after=start)
     finally:
         for storage, version in versions:
             storage.version = version

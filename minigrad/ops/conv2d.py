@@ -215,6 +215,7 @@ def _plan(image, out, filters, window, side, stride, pads, dilation, groups, dty
     wanted = 4 * threads if parallel else 1  # units
 
     def layout(tile, whole, height, across, parts):
+        """Units of `height` rows, `across` columns and `parts` tiles of images, or of whole rows."""
         rows, cols, vector = tile
         width, strips = cols * vector, -(-OW // across)
         down, along = (height - 1) * SH + reach_h, (across - 1) * SW + reach_w
@@ -226,35 +227,55 @@ def _plan(image, out, filters, window, side, stride, pads, dilation, groups, dty
         else:
             steps = C * width, width, along * C * width, down * along * C * width
         if whole:
-            parts = -(-across * N // width)
-            tiles, fmas, sets = OH * strips * parts, inside_h * strips * parts * window[1], 1
+            parts, sets = -(-across * N // width), 1
+            tiles, fmas = OH * strips * parts, inside_h * strips * parts * window[1]
         else:
-            tiles, fmas, sets = (
-                out[1] * out[2] * -(-N // width),
-                inside_h * inside_w * -(-N // width),
-                -(-N // (parts * width)),
-            )
-        units = groups * -(-OH // height) * strips * sets
+            vectors, sets = -(-N // width), -(-N // (parts * width))
+            tiles, fmas = out[1] * out[2] * vectors, inside_h * inside_w * vectors
+        units, blocks = groups * -(-OH // height) * strips * sets, groups * -(-filters // rows)
         size = C * down * along * N + width if whole else C * down * along * parts * width
-        blocks = groups * -(-filters // rows)
-        cycles = (
-            blocks * (fmas * C * step_cycles(rows, cols) + tiles * TILE_CYCLES) + units * size * copied * COPY_CYCLES
-        )
-        balance = -(-units // threads) * threads / units if parallel else 1
-        key = max(size * dtype.itemsize / PANEL_BYTES, 1), cycles * balance * (1 + max(wanted / units - 1, 0) / 50)
-        return key, units, size, (height, across, parts, across if whole else 1, *steps, int(copied)), tile
+        cycles = blocks * (fmas * C * step_cycles(rows, cols) + tiles * TILE_CYCLES)
+        cycles += units * size * copied * COPY_CYCLES
+        sizes = height, across, parts, across if whole else 1, *steps, int(copied)
+        return _Layout(whole, max(size * dtype.itemsize / PANEL_BYTES, 1), cycles, units, size, sizes, tile)
+
+    def cost(choice):
+        units = choice.units
+        balance = -(-units // threads) * threads / units * (1 + max(wanted / units - 1, 0) / 50) if parallel else 1
+        return choice.overflow, choice.cycles * balance, choice
 
     choices = []
     for height in _parts(OH):
         for across in _parts(OW):
             tile = choose_tile(filters, N, dtype)
-            tiles = -(-N // (tile[1] * tile[2]))
-            for parts in _parts(tiles):
+            for parts in _parts(-(-N // (tile[1] * tile[2]))):
                 choices.append(layout(tile, False, height, across, parts))
             if SW == step_w == apart == 1 and across > 1:
                 choices.append(layout(choose_tile(filters, across * N, dtype), True, height, across, 1))
-    _, units, size, sizes, tile = min(choices)
-    return Plan(taps, tables, min(units, wanted), size, sizes, tile)
+    # `whole` decides where sums of many products are divided, so it must not depend on the number of threads
+    whole = min(choices, key=lambda choice: (choice.overflow, choice.cycles, choice)).whole
+    best = min((choice for choice in choices if choice.whole == whole), key=cost)
+    return Plan(taps, tables, min(best.units, wanted), best.size, best.sizes, best.tile)
+
+
+class _Layout(NamedTuple):
+    """One way to divide a convolution into units.
+
+    whole      whether tiles run over rows of several pixels, with `span` above 1; else over the images of one pixel
+    overflow   size of a panel beside PANEL_BYTES, at least 1
+    cycles     estimate for one thread
+    units      their number
+    size       of a panel, in elements
+    sizes, tile   see Plan
+    """
+
+    whole: bool
+    overflow: float
+    cycles: float
+    units: int
+    size: int
+    sizes: tuple[int, ...]
+    tile: tuple[int, int, int]
 
 
 def _parts(size):

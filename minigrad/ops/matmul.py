@@ -15,8 +15,8 @@ from math import prod
 import numpy as np
 
 from ..errors import DtypeError, ShapeError
-from ..runtime import memory, turn
-from ..runtime.kernel import Memory, Tile, helper, kernel
+from ..runtime import memory, threads, turn
+from ..runtime.kernel import Memory, Tile, helper, is_parallel, kernel
 from ..runtime.math import compensated_add, const, smaller
 from ..runtime.tile import (
     broadcast_rows,
@@ -40,7 +40,7 @@ from .reduction import SUM_VECTORS, TERMS_PER_PARTIAL_SUM, sum_
 
 PRODUCTS_PER_PARTIAL_SUM = 512  # LeNet-5 has no sum of more than 400
 MIN_DOT_PRODUCTS = 64  # a shorter dot product is not worth a task
-ROWS_PER_TASK = 256  # where the task copies columns of b, which costs as much as some 20 rows
+ROWS_PER_UNIT = 256  # of a unit that copies columns of b, which costs as much as some 20 rows
 FAR_BYTES = 2048  # between rows of b: then a cache holds few of them, and each is in another page
 MIN_PANEL_ROWS = 32  # of a product for which such rows are copied
 
@@ -83,34 +83,44 @@ def gemm_kernel(
 @kernel
 def gemm_panels_kernel(
     task, a: Memory, b: Memory, panels: Memory, bias: Memory, out: Memory, M, N, K, a_batch, am, ak, b_batch, bk, bn,
-    has_bias, rows, tile: Tile,
+    has_bias, rows, units, shares, tile: Tile,
 ):  # fmt: skip
-    """`rows` rows and one tile width of columns of a product; see gemm_kernel.
+    """One of `shares` equal shares of a product; a unit is `rows` rows and one tile width of columns; see gemm_kernel.
 
-    Either bn or bk is 1.  A task first copies its columns of b as rows into panels (tasks, K, tile.width): then the
-    core that reads them has them in its cache, side by side.
+    Either bn or bk is 1.  A task copies columns of b as rows into its panel, of panels (shares, K, tile.width): then
+    the core that reads them has them in its cache, side by side.
     """
-    blocks, chunks = (N + tile.width - 1) // tile.width, (M + rows - 1) // rows
-    batch, block, chunk = task // (blocks * chunks), task // chunks % blocks, task % chunks
-    n = smaller(block * tile.width, N - tile.width)
-    panel, a_start, b_start = task * K * tile.width, batch * a_batch, batch * b_batch + n * bn
+    blocks, chunks, copied = (N + tile.width - 1) // tile.width, (M + rows - 1) // rows, -1
+    panel = task * K * tile.width
+    for unit in range(units * task // shares, units * (task + 1) // shares):
+        batch, block, chunk = unit // (blocks * chunks), unit // chunks % blocks, unit % chunks
+        n = smaller(block * tile.width, N - tile.width)
+        a_start, b_start = batch * a_batch, batch * b_batch + n * bn
+        if unit // chunks != copied:
+            _copy_columns(tile, b, b_start, bk, bn, K, panels, panel)
+            copied = unit // chunks
+        for start in range(chunk * rows, smaller((chunk + 1) * rows, M), tile.rows):
+            m = smaller(start, M - tile.rows)
+            acc = broadcast_rows(tile, bias, m * has_bias, has_bias)
+            acc = add_product(tile, acc, a, a_start + m * am, am, ak, panels, panel, tile.width, K)
+            store(acc, out, (batch * M + m) * N + n, N)
+
+
+@helper
+def _copy_columns(tile, b, start, bk, bn, K, panels, panel):
+    """panels[panel + k * tile.width + j] = b[start + k * bk + j * bn]; either bn or bk is 1."""
     if bn == 1:
         for k in range(K):
-            copy_row(tile, b, b_start + k * bk, panels, panel + k * tile.width)
+            copy_row(tile, b, start + k * bk, panels, panel + k * tile.width)
     elif tile.lanes > K:
         for j in range(tile.width):
             for k in range(K):
-                panels[panel + k * tile.width + j] = b[b_start + j * bn + k]
+                panels[panel + k * tile.width + j] = b[start + j * bn + k]
     else:
         for j in range(0, tile.width, tile.lanes):
-            for start in range(0, K, tile.lanes):
-                k = smaller(start, K - tile.lanes)
-                transpose(tile, b, b_start + j * bn + k, bn, panels, panel + k * tile.width + j, tile.width)
-    for start in range(chunk * rows, smaller((chunk + 1) * rows, M), tile.rows):
-        m = smaller(start, M - tile.rows)
-        acc = broadcast_rows(tile, bias, m * has_bias, has_bias)
-        acc = add_product(tile, acc, a, a_start + m * am, am, ak, panels, panel, tile.width, K)
-        store(acc, out, (batch * M + m) * N + n, N)
+            for first in range(0, K, tile.lanes):
+                k = smaller(first, K - tile.lanes)
+                transpose(tile, b, start + j * bn + k, bn, panels, panel + k * tile.width + j, tile.width)
 
 
 @kernel
@@ -154,9 +164,11 @@ def gemm(a, b, out, bias=None):
     width, batches, work = tile[1] * tile[2], out.size // (M * N), out.size * K // 32
     is_far = M >= MIN_PANEL_ROWS and K > 1 and abs(bk) * b.itemsize >= FAR_BYTES
     if N > 1 and (bn != 1 or is_far):
-        tasks = batches * -(-N // width) * -(-M // ROWS_PER_TASK)
-        panels, sizes = memory.empty((tasks, K, width), out.dtype), (M, N, K, a_batch, am, ak, b_batch, bk, bn)
-        gemm_panels_kernel.run_small(tasks, work, a, b, panels, bias, out, *sizes, has_bias, ROWS_PER_TASK, tile)
+        units = batches * -(-N // width) * -(-M // ROWS_PER_UNIT)
+        shares = min(units, 4 * threads.get_num_threads()) if is_parallel(work) else 1
+        panels, sizes = memory.empty((shares, K, width), out.dtype), (M, N, K, a_batch, am, ak, b_batch, bk, bn)
+        sizes = (*sizes, has_bias, ROWS_PER_UNIT, units, shares)
+        gemm_panels_kernel(shares, a, b, panels, bias, out, *sizes, tile)
     else:
         sizes = M, N, K, a_batch, am, ak, b_batch, bk
         gemm_kernel.run_small(batches * -(-M // tile[0]), work, a, b, bias, out, *sizes, has_bias, tile)

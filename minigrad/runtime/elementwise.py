@@ -40,7 +40,7 @@ class Elementwise:
     def __init__(self, formula: Callable[..., object], kinds: tuple[type, ...] = (), name: str = ""):
         *inputs, self.result = kinds or (Memory,) * (formula.__code__.co_argcount + 1)
         self.formula, self.inputs, self.name = formula, tuple(inputs), name or formula.__name__
-        self.plans: dict[Any, tuple[int, np.ndarray]] = {}  # of calls with arrays only, by their layouts
+        self.plans: dict[Any, tuple[int, np.ndarray]] = {}  # by shapes, strides and element sizes, of arrays only
 
     @cached_property
     def kernel(self) -> Kernel:
@@ -48,13 +48,13 @@ class Elementwise:
         return _make_kernel(self.name, self.formula, self.inputs, self.result)
 
     def __call__(self, *arguments: Any) -> None:
-        out, given = arguments[-1], arguments
-        layouts = tuple([(x.shape, x.strides) for x in arguments if type(x) is np.ndarray])
-        known = self.plans.get((layouts, out.itemsize)) if len(layouts) == len(arguments) else None
+        given = arguments
+        layouts = tuple([(x.shape, x.strides, x.itemsize) for x in arguments if type(x) is np.ndarray])
+        known = self.plans.get(layouts) if len(layouts) == len(arguments) else None
         if known is None:
             given, known = self._plan(arguments)
             if len(layouts) == len(arguments):
-                self.plans[layouts, out.itemsize] = known
+                self.plans[layouts] = known
         tasks, plan = known
         if tasks:
             self.kernel.run(tasks, *given, plan)

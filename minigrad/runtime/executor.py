@@ -13,7 +13,7 @@ The thread that launches opens its slot, runs the program, closes the slot, and 
 Workers enter any open slot.  One that has found none for a while sleeps, and whoever opens a slot wakes it.
 
 A launch in a program costs 0.2 us; waking a worker takes 10-20 us.  Libraries of threads let workers spin for a
-millisecond or two, which costs a plain loop the power of a second core while it waits for Python.
+millisecond or two.  The gaps between the launches of a plain loop are shorter, so a second core would never rest.
 """
 
 import ctypes
@@ -180,8 +180,9 @@ def _wait_for(counter, number, polls):
 
 @_inline
 def _count_units(launch):
-    """The number of units that threads take: tasks, or one for all tasks if they stay on one thread."""
-    return max(_load(launch + 16), 1)
+    """The number of units that threads take: tasks, or one for all tasks if they stay on one thread; 0 for no task."""
+    tasks = _load(launch + 16)
+    return tasks if tasks >= 0 else 1
 
 
 @_inline
@@ -197,7 +198,10 @@ def _run_unit(launch, unit):
 
 @_inline
 def _run_launch(launch, counters, thread, threads):
-    """Run one thread's share of a launch.  Counters: for each part the units taken from it; the units finished."""
+    """Run one thread's share of a launch.
+
+    counters   address of threads + 1 lines: for each part the number of units taken from it; the units finished
+    """
     total, finished, mine = _count_units(launch), counters + threads * CACHE_LINE_BYTES, 0
     for distance in range(threads):
         if distance == 1 and _wait_for(finished, total - mine, POLLS_BEFORE_STEALING):
@@ -268,8 +272,13 @@ def execute(run, slot, program, size, threads, control, workers):
             _call_system(_load(line + POST), _load(line + SEMAPHORE), 1)
     _call_run(run, program, end, counters, 0, threads, control)
     _fetch_add(slot + OPEN, -1)
+    polls = 0
     while _load_atomic(slot + INSIDE):
-        _pause()
+        polls += 1
+        if polls < POLLS_BEFORE_YIELDING:
+            _pause()
+        else:
+            _yield()
     return 0
 
 
@@ -302,7 +311,9 @@ def serve(run, slots, thread, line):
         for i in range(SLOTS):
             if _help(run, slots + i * SLOT_BYTES, thread):
                 found = True
-        if polls == POLLS_BEFORE_SLEEPING:  # this worker is marked as asleep, and looked at all slots again
+        # It marked itself as asleep, and looked at all slots once more: here it finds a slot that was opened before the
+        # mark, and whoever opens one later sees the mark and wakes it.
+        if polls == POLLS_BEFORE_SLEEPING:
             polls = 0
             if not found or not _exchange(line + ASLEEP, 0):  # who has taken the mark away also wakes the worker
                 _call_system(_load(line + WAIT), _load(line + SEMAPHORE), -1)

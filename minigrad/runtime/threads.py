@@ -15,7 +15,7 @@ import numba
 import numpy as np
 from numba import types
 
-from ..errors import DtypeError, ValidationError
+from ..errors import DeviceError, DtypeError, ValidationError
 from . import cache, executor, fork, target, view
 
 
@@ -237,21 +237,26 @@ class _Executor:
         self.slots = list(range(self.first, self.lines, executor.SLOT_BYTES))
         self.counters: dict[int, np.ndarray] = {}
         self.semaphores: list[_Semaphore] = []
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self))  # workers use the memory until the process has ended
 
     def start_workers(self, count: int) -> None:
         """Start workers until there are `count`."""
         with _start_lock:
             while len(self.semaphores) < count:
-                semaphore, line = _Semaphore(), self.lines + len(self.semaphores) * executor.CACHE_LINE_BYTES
+                semaphore, number = _Semaphore(), len(self.semaphores) + 1
+                line = self.lines + (number - 1) * executor.CACHE_LINE_BYTES
                 _write(line + executor.SEMAPHORE, semaphore.handle)
                 _write(line + executor.WAIT, semaphore.wait)
                 _write(line + executor.POST, semaphore.post)
+                try:  # not a threading.Thread: it runs no Python, and the end of the process does not wait for it
+                    _thread.start_new_thread(self.serve, (self.run_share, self.first, number, line))
+                except RuntimeError as error:
+                    raise DeviceError(f"minigrad: {error}; use mg.set_num_threads({number})") from error
                 self.semaphores.append(semaphore)
-                # not a threading.Thread: it runs no Python, and the end of the process does not wait for it
-                _thread.start_new_thread(self.serve, (self.run_share, self.first, len(self.semaphores), line))
 
     def provide_counters(self, slot: int, size: int) -> None:
         """Give a slot memory for counters, `size` in bytes."""
+        _write(slot + executor.CAPACITY, 0)
         self.counters[slot] = np.empty(size // 8 + 8, np.int64)
         _write(slot + executor.COUNTERS, -(-view.data_address(self.counters[slot]) // 64) * 64)
         _write(slot + executor.CAPACITY, size)
@@ -261,16 +266,17 @@ def _write(address: int, number: int) -> None:
     ctypes.c_int64.from_address(address).value = number
 
 
-_start_lock = threading.Lock()
+_start_lock = threading.RLock()  # a signal handler may launch kernels while this thread holds it
 _executor: _Executor | None = None
 
 
 def _get_executor() -> _Executor:
     global _executor
     if _executor is None:
+        _compiled_functions()  # before the lock: compiling takes another one
         with _start_lock:
-            if _executor is None:
-                _executor = _Executor()
+            made = _executor or _Executor()
+            _executor = _executor or made
     return _executor
 
 
