@@ -8,7 +8,7 @@ gradient of each by each of its inputs is another of the three.  With groups, th
 not mix with those of another.
 
 Memory: x (C, H, W, N), w (F, C/groups, KH, KW), out (F, OH, OW, N).  The inner loops run over images; a tile holds
-several filters (or channels) times several vectors of images.  Taps outside the image are zero and are skipped.
+several filters (or channels) times several vectors of images.  Taps outside the image are zero.
 Weights are first packed in the order in which tiles read them.
 
 The gradient by x is a convolution of g for each phase of the pixels: those that windows cover at equal distances.
@@ -59,7 +59,7 @@ MIN_CHUNK_STEPS = 96  # tile steps of a row chunk: adding its sums to the others
 PANEL_BYTES = 2**18  # of a panel: half a core's second-level cache
 COPY_CYCLES = 0.6  # of an element that is copied into a panel; those of products are tile.step_cycles
 TILE_CYCLES = 30  # of a tile besides its products
-CHUNK_BYTES = 2**19  # of g: they stay in a core's second-level cache while each tap reads them
+CHUNK_BYTES = 2**19  # of g in a chunk; so many stay in a core's second-level cache while each tap reads them
 
 # Settings travel as: stride (SH, SW), pads (top, bottom, left, right), dilation (DH, DW), groups.
 

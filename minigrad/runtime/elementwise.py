@@ -3,9 +3,9 @@
 The axes of all operands are sorted by the memory order of the output.  Neighbouring axes are merged if every operand
 allows it.  The result is a list of rows; a task computes a chunk of some rows.
 
-The first axis of an image (C, H, W, N) is not merged, and long rows are cut into chunks.  So each task computes some
-rows of pixels of all channels, as in pooling and convolution, and its core finds in its cache what these have left
-there.
+Of more than two axes the first is not merged, which is that of the channels in images (C, H, W, N), and long rows are
+cut into chunks.  So each task computes some rows of pixels of all channels, as in pooling and convolution, and its core
+finds in its cache what these have left there.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from .math import smaller
 from .source import define_function
 
 TASK_SIZE = 32768  # elements in a task: 10 us of work, while a parallel launch costs 3-9 us
-LONG_ROW = 2048  # elements of a row that are worth a task
+LONG_ROW = 2048  # elements of a chunk, at least
 ROW_CHUNKS = 4  # the chunks of a long row are a multiple of this, so that 1, 2 and 4 threads have equal work
 CHUNK_ALIGNMENT = 16  # elements: no vector of float32 crosses the border of two chunks
 

@@ -12,8 +12,8 @@ Arrays are C-contiguous, and an index is that of the tile's first element.  `ste
 row to the next.  Where a row of the output is narrower than a SIMD vector, a tile has fewer lanes.  So no tile is wider
 than the output, and the last tile of a row can overlap the one before it.
 
-Sums along the innermost axis must not overlap: there `count`, if it is not None, is the number of elements that are
-left, and what is beyond is read as 0.
+A sum along the innermost axis must read each element once, so its last vector cannot overlap.  There `count` is the
+number of elements that are left, and lanes beyond it are read as 0; with None, all lanes are read.
 
 Tiles of one shape support + - * and /, element by element.
 """
@@ -68,7 +68,8 @@ def _tile_costs(rows: int, width: int, dtype) -> dict[tuple[int, int, int], floa
 
 
 def step_cycles(rows: int, cols: int) -> float:
-    """The cycles of one outer_fma: two FMAs per cycle but at least the latency of one, 4 cycles; plus loads."""
+    """The cycles of one outer_fma: two FMAs per cycle, but at least 4, the latency of an FMA, because each accumulator
+    waits for itself; plus loads."""
     return max(rows * cols / 2, 4) + (rows + cols) / 8
 
 

@@ -19,9 +19,10 @@ MIN_SIZE = 1024  # elements; NumPy copies fewer in less time than a launch takes
 
 @kernel
 def turn_kernel(task, x: Memory, out: Memory, M, N, x_batch, step, height, tile: Tile):
-    """`height` rows of one matrix of out (batches, M, N) = x (batches, N, M) turned; all but x's rows are contiguous.
+    """`height` rows of one matrix of out (batches, M, N), in C order, from x (batches, N, M).
 
-    x_batch, step: strides of x from matrix to matrix and from row to row, in elements.
+    A matrix of x has N rows of M contiguous elements.  x_batch, step: strides of x from matrix to matrix and from row
+    to row, in elements.
     """
     blocks = (M + height - 1) // height
     batch, first = task // blocks, task % blocks * height
