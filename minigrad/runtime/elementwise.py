@@ -9,7 +9,7 @@ finds in its cache what these have left there.
 """
 
 from collections.abc import Callable
-from functools import cache, cached_property
+from functools import cache
 from math import prod
 from typing import Any
 
@@ -42,10 +42,15 @@ class Elementwise:
         self.formula, self.inputs, self.name = formula, tuple(inputs), name or formula.__name__
         self.plans: dict[Any, tuple[int, np.ndarray]] = {}  # by shapes, strides and element sizes, of arrays only
 
-    @cached_property
-    def kernel(self) -> Kernel:
-        """The kernel; made when it is first needed, because a program uses few of all."""
-        return _make_kernel(self.name, self.formula, self.inputs, self.result)
+    def __getattr__(self, name: str) -> Any:
+        """The kernel; made when it is first needed, because a program uses few of all.
+
+        functools.cached_property has a lock in Python 3.11, which a forked child can find held.
+        """
+        if name != "kernel":
+            raise AttributeError(name)
+        self.kernel = _make_kernel(self.name, self.formula, self.inputs, self.result)
+        return self.kernel
 
     def __call__(self, *arguments: Any) -> None:
         given = arguments
