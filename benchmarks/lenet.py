@@ -4,8 +4,8 @@
 
 A training step is forward, cross-entropy, backward and SGD with momentum, on eight batches of MNIST images, NumPy
 arrays, in rotation.  The rivals start from the same weights, must compute the same losses in five steps, and then take
-turns.  Other tables show the time from the start of a process to the end of its first step, and the effects of a second thread
-and of another busy process.
+turns.  Other tables show the time from the start of a process to the end of its first step, and the effects of a second
+thread and of another busy process.
 """
 
 import os

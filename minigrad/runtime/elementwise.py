@@ -8,13 +8,14 @@ cut into chunks.  So each task computes some rows of pixels of all channels, as 
 finds in its cache what these have left there.
 """
 
+import functools
 from collections.abc import Callable
-from functools import cache
 from math import prod
 from typing import Any
 
 import numpy as np
 
+from . import cache
 from .kernel import Ints, Kernel, Memory, helper
 from .math import smaller
 from .source import define_function
@@ -45,11 +46,12 @@ class Elementwise:
     def __getattr__(self, name: str) -> Any:
         """The kernel; made when it is first needed, because a program uses few of all.
 
-        functools.cached_property has a lock in Python 3.11, which a forked child can find held.
+        A fork waits for the lock, so that a child does not find those of Numba, LLVM or functools.cached_property held.
         """
         if name != "kernel":
             raise AttributeError(name)
-        self.kernel = _make_kernel(self.name, self.formula, self.inputs, self.result)
+        with cache.compiler_lock:
+            self.kernel = _make_kernel(self.name, self.formula, self.inputs, self.result)
         return self.kernel
 
     def __call__(self, *arguments: Any) -> None:
@@ -93,7 +95,7 @@ def c_order_strides(shape):
     return tuple([prod(shape[axis + 1 :]) for axis in range(len(shape))])
 
 
-@cache
+@functools.cache
 def _make_plan(shape, strides, itemsize, operands) -> tuple[int, np.ndarray]:
     """Return the number of tasks and the plan, the numbers that a kernel reads.
 

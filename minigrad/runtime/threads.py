@@ -193,9 +193,10 @@ class _Semaphore:
 @functools.cache
 def _compiled_functions() -> tuple[int, Any, Any]:
     """The executor's functions: the address of run_share; `execute` and `serve`, to be called."""
-    target.target_context()
-    view.check_array_descriptor()
-    executor.add_symbols()
+    with cache.compiler_lock:  # a fork waits for it
+        target.target_context()
+        view.check_array_descriptor()
+        executor.add_symbols()
     address, number = ctypes.c_size_t, ctypes.c_int64
     execute = ctypes.CFUNCTYPE(number, address, address, ctypes.c_void_p, number, number, number, address)
     serve = ctypes.CFUNCTYPE(None, address, address, number, address)
