@@ -6,8 +6,8 @@ for any number of threads.
 Source: J. Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011 (Philox).
 
 Both belong to a stream.  All threads draw from the program's stream, in the order of their calls.  Where that order
-would depend on timing, a thread draws from another stream for a while: a DataLoader makes each batch with a stream
-derived from its seed, the epoch and the number of the batch.
+would depend on timing, a thread draws from another stream for a while: a DataLoader reads each sample with a stream
+derived from its seed, the epoch and the number of the sample.
 """
 
 import threading
@@ -131,6 +131,41 @@ def _fill_key(key: np.ndarray) -> None:
 
 def current_stream() -> Stream:
     return _thread.stream or _program
+
+
+# ---- seeds by hashing, for many samples at once
+
+MASK = 2**64 - 1
+
+
+def mix(seeds: Any, numbers: Any) -> np.ndarray:
+    """Hash seeds with whole numbers: arrays of one shape, or numbers; returns uint64 of that shape.
+
+    Source   G. Steele, D. Lea, C. Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014 (SplitMix64)
+    """
+    z = np.atleast_1d(_as_words(seeds)) + np.uint64(0x9E3779B97F4A7C15) * (np.atleast_1d(_as_words(numbers)) + _ONE)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    z = z ^ (z >> np.uint64(31))
+    return z.reshape(np.broadcast_shapes(np.shape(seeds), np.shape(numbers)))
+
+
+_ONE = np.uint64(1)
+
+
+def _as_words(numbers: Any) -> np.ndarray:
+    return np.asarray(numbers & MASK if isinstance(numbers, int) else numbers).astype(np.uint64)
+
+
+def sample_seeds(seed: int, epoch: int, samples: Any) -> np.ndarray:
+    """The seeds of the streams with which a DataLoader reads samples of these numbers, uint64 like `samples`."""
+    return mix(mix(seed, epoch), samples)
+
+
+def next_seed() -> int:
+    """Return the seed of the next random transform of this stream: a hash of its seed and of their number so far."""
+    stream = current_stream()
+    return int(mix(stream.seed, next(stream.calls)))
 
 
 def replace_stream(source: Stream) -> None:
