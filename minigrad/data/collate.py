@@ -67,9 +67,11 @@ def default_convert(data: Any, device: str | Device = CPU) -> Any:
 
 
 def _check_equal(what: str, values: list[Any]) -> None:
-    other = next((value for value in values if value != values[0]), None)
-    if other is not None:
-        raise ShapeError(
-            f"default_collate: samples of one batch have {what} {values[0]} and {other}; "
-            "make them equal, or give the DataLoader a collate_fn"
-        )
+    for position, value in enumerate(values):
+        if value != values[0]:
+            error = ShapeError(
+                f"default_collate: samples of one batch have {what} {values[0]} and {value}; "
+                "make them equal, or give the DataLoader a collate_fn"
+            )
+            error.positions = 0, position  # type: ignore[attr-defined] - for DataLoader, which knows their names
+            raise error

@@ -75,8 +75,9 @@ class ImageDataset(Dataset[tuple[np.ndarray, int]]):
     ((3, 32, 32), 7)
     """
 
-    def __init__(self, images: ArrayLike, labels: ArrayLike):
-        self.images, labels = np.asarray(images), np.asarray(labels)
+    def __init__(self, images: ArrayLike, labels: ArrayLike, transform=None, target_transform=None):
+        self.transform, self.target_transform = transform, target_transform
+        self.images, labels = _as_one_array(images), np.asarray(labels)
         if self.images.dtype != np.uint8:
             raise DtypeError(f"ImageDataset: images are {self.images.dtype}, expected uint8; use TensorDataset")
         if labels.dtype.kind not in "iu":
@@ -99,7 +100,25 @@ class ImageDataset(Dataset[tuple[np.ndarray, int]]):
         advice = "; for many samples, index .images and .labels"
         index = index_in_range(type(self).__name__, index, len(self), "images", advice)
         image = self.images[index]
+        if self.transform is not None:
+            from PIL import Image
+
+            return self.transform(Image.fromarray(image if image.ndim == 2 else image.transpose(1, 2, 0))), int(
+                self.labels[index]
+            )
         return image.reshape(-1, *image.shape[-2:]) / np.float32(255), int(self.labels[index])
+
+
+def _as_one_array(images: Any) -> np.ndarray:
+    """Return images as an array; refuse a list of images of mixed sizes."""
+    shapes = {np.shape(image) for image in images} if isinstance(images, list | tuple) else set()
+    if len(shapes) > 1:
+        a, b = sorted(shapes)[:2]
+        raise ShapeError(
+            f"ImageDataset: images have shapes {a} and {b}; resize them to one size, or read their files with "
+            "datasets.ImageFolder(root, size=...)"
+        )
+    return np.asarray(images)
 
 
 class TensorDataset(Dataset[tuple[Tensor, ...]]):
@@ -170,9 +189,14 @@ class ConcatDataset(Dataset[Any]):
         return self.cumulative_sizes[-1]
 
     def __getitem__(self, index: int) -> Any:
+        part, number = self.locate(index)
+        return part[number]
+
+    def locate(self, index: int) -> tuple[SampleSource[Any], int]:
+        """Return the data set that a sample is in, and its number there."""
         index = index_in_range("ConcatDataset", index, len(self), "samples")
         part = bisect_right(self.cumulative_sizes, index)
-        return self.datasets[part][index - ([0, *self.cumulative_sizes][part])]
+        return self.datasets[part], index - [0, *self.cumulative_sizes][part]
 
 
 class IterableDataset(Generic[Sample]):

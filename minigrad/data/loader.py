@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from ..checks import type_with_article, whole_number
-from ..errors import DtypeError, LoaderError, ValidationError
+from ..errors import DtypeError, LoaderError, ShapeError, ValidationError
 from ..names import warn_once
 from ..ops.images import gather_images
 from ..runtime import memory
@@ -23,7 +23,7 @@ from ..streams import derive_seed, use_stream
 from ..tape import mode
 from ..tensors import Tensor, _known_dtype, _make, float32, float64
 from .collate import default_collate, default_convert
-from .dataset import Batch, ImageDataset, IterableDataset, Sample, SampleSource, Subset, TensorDataset
+from .dataset import Batch, ConcatDataset, ImageDataset, IterableDataset, Sample, SampleSource, Subset, TensorDataset
 from .sampler import BatchSampler, RandomSampler, SequentialSampler, choose_seed, draw_order
 
 Column: TypeAlias = Tensor | np.ndarray | np.generic | float  # what default_collate stacks into one tensor
@@ -333,7 +333,26 @@ def _read_rows(source: TensorDataset, device: Device, numbers: list[int]) -> tup
 
 
 def _read_samples(source: Any, collate: Callable[[list[Any]], Any], numbers: list[Any]) -> Any:
-    return collate([source[number] for number in numbers])
+    samples = [source[number] for number in numbers]
+    try:
+        return collate(samples)
+    except ShapeError as error:
+        names = [_name_of(source, numbers[position]) for position in getattr(error, "positions", ())]
+        if not all(names) or not names:
+            raise
+        reason = str(error).partition(";")[0]
+        raise ShapeError(
+            f"{reason} ({' and '.join(names)}); give ImageFolder size=, or a transform that makes them equal"
+        ) from None
+
+
+def _name_of(source: Any, number: Any) -> str:
+    """Return the file of a sample, found through subsets and concatenations; "" if it has none."""
+    if isinstance(source, Subset):
+        return _name_of(source.dataset, int(source.indices[number]))
+    if isinstance(source, ConcatDataset):
+        return _name_of(*source.locate(number))
+    return str(source.name_of(number)) if hasattr(source, "name_of") else ""
 
 
 def _scale_and_shift(normalize: Normalize, channels: int, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:

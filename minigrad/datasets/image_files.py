@@ -45,7 +45,7 @@ def open_image(path: str | os.PathLike[str], mode: str = "RGB", reduce_to: int |
     Transparent pixels are laid on white, 16-bit grey levels are divided by 257, float levels must be from 0 to 1.
     Image.MAX_IMAGE_PIXELS has no effect; at most MOST_PIXELS, 50 million, are decoded.
 
-    Raises   DataError         the file is missing, damaged, of another format, or has too many pixels; it names the file
+    Raises   DataError         the file is missing, damaged, of another format, or too large; the message names it
              ValidationError   mode is neither "RGB" nor "L"
     Example
     >>> import tempfile
@@ -107,9 +107,9 @@ def _open(stream: Any) -> ImageFile.ImageFile:
 
 def _reduce(file: ImageFile.ImageFile, reduce_to: int | None) -> None:
     """Let a JPEG file be decoded at 1/2, 1/4 or 1/8 of its size; progressive ones need the same memory at any size."""
-    if reduce_to is not None and not file.info.get("progressive"):
-        if file.width * file.height <= MOST_REDUCED * MOST_PIXELS:
-            file.draft(None, (reduce_to, reduce_to))
+    is_small = file.width * file.height <= MOST_REDUCED * MOST_PIXELS
+    if reduce_to is not None and is_small and not file.info.get("progressive"):
+        file.draft(None, (reduce_to, reduce_to))
 
 
 def _check_size(file: ImageFile.ImageFile, where: str) -> None:
