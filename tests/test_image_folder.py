@@ -194,7 +194,8 @@ def test_a_damaged_file_gives_an_image_or_an_error_that_names_it(tmp_path, end):
     exif = {"exif": b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x01\0\0\0\0\0\0"}
     source.save(tmp_path / f"whole.{end}", **FORMATS[end], **(exif if end in ("jpg", "png", "webp") else {}))
     content = (tmp_path / f"whole.{end}").read_bytes()
-    whole, path, slowest = np.asarray(open_image(tmp_path / f"whole.{end}")), tmp_path / f"damaged.{end}", 0
+    whole, path = np.asarray(open_image(tmp_path / f"whole.{end}")), tmp_path / f"damaged.{end}"
+    slowest, refusals = 0, []
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         for _ in range(count):
@@ -202,12 +203,12 @@ def test_a_damaged_file_gives_an_image_or_an_error_that_names_it(tmp_path, end):
             start = time.perf_counter()
             try:
                 image = np.asarray(open_image(path))
-            except DataError as error:
-                assert str(error).startswith(f"{path}: ")
-            else:
                 assert image.dtype == np.uint8 and image.shape[2:] == (3,)
                 assert not content.startswith(changed) or np.array_equal(image, whole)
+            except DataError as error:
+                refusals.append(str(error))
             slowest = max(slowest, time.perf_counter() - start)
+    assert refusals and all(text.startswith(f"{path}: ") for text in refusals)
     assert not said and slowest < 10
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 3 << 20  # KiB
 
@@ -264,7 +265,7 @@ def test_image_folder_cuts_out_the_centre(tmp_path):
     wide[:, 20:40] = 255
     Image.fromarray(wide).save(tmp_path / "only" / "a.png")
     image, label = ImageFolder(tmp_path, size=10)[0]
-    assert label == 0 and image.min() == 1
+    assert label == 0 and image[:, :, 1:-1].min() == 1
 
 
 def test_mixed_sizes_in_a_batch_name_the_files_and_the_remedy(root):
@@ -274,7 +275,7 @@ def test_mixed_sizes_in_a_batch_name_the_files_and_the_remedy(root):
         with pytest.raises(ShapeError) as raised:
             next(iter(data.DataLoader(dataset, batch_size=2)))
         assert str(raised.value) == (
-            f"default_collate: samples of one batch have shapes (3, 20, 30) and (3, 40, 16) ({one} and {other}); give "
+            f"DataLoader: samples of one batch have shapes (3, 20, 30) and (3, 40, 16) ({one} and {other}); give "
             "ImageFolder size=, or a transform that makes them equal"
         )
 

@@ -69,9 +69,13 @@ def default_convert(data: Any, device: str | Device = CPU) -> Any:
 def _check_equal(what: str, values: list[Any]) -> None:
     for position, value in enumerate(values):
         if value != values[0]:
-            error = ShapeError(
-                f"default_collate: samples of one batch have {what} {values[0]} and {value}; "
-                "make them equal, or give the DataLoader a collate_fn"
-            )
-            error.positions = 0, position  # type: ignore[attr-defined] - for DataLoader, which knows their names
-            raise error
+            raise UnequalSamplesError(f"{what} {values[0]} and {value}", position)
+
+
+class UnequalSamplesError(ShapeError):
+    """Two samples of a batch do not stack: the first one, and the one at `position`."""
+
+    def __init__(self, found: str, position: int):
+        self.found, self.position = found, position
+        advice = "make them equal, or give the DataLoader a collate_fn"
+        super().__init__(f"default_collate: samples of one batch have {found}; {advice}")

@@ -22,7 +22,7 @@ from ..runtime.threads import local
 from ..streams import derive_seed, use_stream
 from ..tape import mode
 from ..tensors import Tensor, _known_dtype, _make, float32, float64
-from .collate import default_collate, default_convert
+from .collate import UnequalSamplesError, default_collate, default_convert
 from .dataset import Batch, ConcatDataset, ImageDataset, IterableDataset, Sample, SampleSource, Subset, TensorDataset
 from .sampler import BatchSampler, RandomSampler, SequentialSampler, choose_seed, draw_order
 
@@ -336,13 +336,13 @@ def _read_samples(source: Any, collate: Callable[[list[Any]], Any], numbers: lis
     samples = [source[number] for number in numbers]
     try:
         return collate(samples)
-    except ShapeError as error:
-        names = [_name_of(source, numbers[position]) for position in getattr(error, "positions", ())]
-        if not all(names) or not names:
+    except UnequalSamplesError as error:
+        names = [_name_of(source, numbers[position]) for position in (0, error.position)]
+        if not all(names):
             raise
-        reason = str(error).partition(";")[0]
         raise ShapeError(
-            f"{reason} ({' and '.join(names)}); give ImageFolder size=, or a transform that makes them equal"
+            f"DataLoader: samples of one batch have {error.found} ({' and '.join(names)}); give ImageFolder size=, or "
+            "a transform that makes them equal"
         ) from None
 
 

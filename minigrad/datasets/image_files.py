@@ -2,6 +2,7 @@
 
 import os
 import stat
+import struct
 import threading
 import warnings
 from collections.abc import Iterator
@@ -91,18 +92,24 @@ def _open(stream: Any) -> ImageFile.ImageFile:
     Image.open would count pixels here, before a JPEG file is reduced.
     """
     Image.init()
-    start = stream.read(16)
     for name in FORMATS:
-        factory, accept = Image.OPEN.get(name, (None, None))
-        if factory is None or (accept is not None and accept(start) is not True):
-            continue
-        stream.seek(0)
-        try:
-            file: Any = factory(stream, "")
-        except (SyntaxError, IndexError, TypeError, KeyError, EOFError):  # another format, by Pillow's convention
-            continue
-        return file.ico.getimage(file.size) if name == "ICO" else file  # the picture inside, whose size may be another
+        file = _open_as(name, stream)
+        if file is not None:  # of an icon, the picture inside, whose size may be another than its list says
+            return file.ico.getimage(file.size) if name == "ICO" else file
     raise UnidentifiedImageError
+
+
+def _open_as(name: str, stream: Any) -> Any:
+    """Return the image of an open file if it has this format, otherwise None."""
+    factory, accept = Image.OPEN.get(name, (None, None))
+    stream.seek(0)
+    start = stream.read(16)
+    stream.seek(0)
+    try:
+        is_accepted = accept is None or (accept(start) and not isinstance(accept(start), str))  # str: not installed
+        return factory(stream, "") if factory is not None and is_accepted else None
+    except (SyntaxError, IndexError, TypeError, KeyError, EOFError, struct.error):  # another format, says Pillow
+        return None
 
 
 def _reduce(file: ImageFile.ImageFile, reduce_to: int | None) -> None:
