@@ -44,7 +44,8 @@ def unpack(archive: Path, folder: Path, most: int) -> None:
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 (Path(new) / name).replace(folder / name)
     except (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError) as error:
-        raise DataError(f"{where}: is damaged, or no tar or zip file ({error}); download it again") from error
+        reason = str(error).partition("\n")[0].rstrip(":")
+        raise DataError(f"{where}: is damaged, or no tar or zip file ({reason}); download it again") from error
     except OSError as error:
         raise DataError(
             f"{where}: cannot be unpacked into {printable_path(folder)} ({error}); free disk space"
