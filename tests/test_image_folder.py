@@ -282,7 +282,7 @@ def test_mixed_sizes_in_a_batch_name_the_files_and_the_remedy(root):
 
 def test_image_dataset_refuses_mixed_sizes():
     images = [np.zeros((3, 4), np.uint8), np.zeros((5, 4), np.uint8)]
-    with pytest.raises(ShapeError, match=r"images have shapes \(3, 4\) and \(5, 4\); resize them .*ImageFolder"):
+    with pytest.raises(ShapeError, match=r"images have 2 sizes, as \(3, 4\) and \(5, 4\); make them .*ImageFolder"):
         data.ImageDataset(images, [0, 1])
 
 

@@ -140,11 +140,12 @@ def _convert(image: Image.Image, mode: str, where: str) -> Image.Image:
     if image.mode == "F" or image.mode.startswith("I"):
         image = Image.fromarray(_as_bytes(np.asarray(image), where))
     elif image.mode in ALPHA or "transparency" in image.info:
-        image = image.convert("RGBA")
+        image = image if image.mode == "RGBA" else image.convert("RGBA")
         paper = Image.new("RGB", image.size, "white")
         paper.paste(image, mask=image.getchannel("A"))
         image = paper
-    return Image.frombytes(image.mode, image.size, image.tobytes()) if image.mode == mode else image.convert(mode)
+    is_done = image.mode == mode and not isinstance(image, ImageFile.ImageFile)
+    return image if is_done else image.convert(mode)
 
 
 def _as_bytes(levels: np.ndarray, where: str) -> np.ndarray:
