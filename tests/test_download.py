@@ -7,9 +7,11 @@ import os
 import re
 import socket
 import stat
+import sys
 import tarfile
 import threading
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -134,6 +136,13 @@ def test_download_writes_the_file_once(tmp_path, remote, server, checksum):
         path = download(remote("whole", checksum=checksum), tmp_path / "new" / "folder")
     assert path == tmp_path / "new" / "folder" / "file.bin" and path.read_bytes() == CONTENT
     assert len(server.requests) == 1 and os.listdir(path.parent) == ["file.bin"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no locks of folders")
+def test_download_by_several_at_once_is_one_download(tmp_path, remote, server):
+    with ThreadPoolExecutor(6) as threads:
+        paths = list(threads.map(lambda _: download(remote("whole"), tmp_path / "new"), range(6)))
+    assert {path.read_bytes() for path in paths} == {CONTENT} and len(server.requests) == 1
 
 
 def test_download_replaces_a_damaged_file(tmp_path, remote):

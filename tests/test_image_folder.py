@@ -1,7 +1,10 @@
 """Image files of all kinds, whole and damaged, and folders of them with one folder for each class."""
 
+import copy
 import os
+import pickle
 import random
+import re
 import resource
 import sys
 import time
@@ -314,6 +317,8 @@ def test_image_folder_takes_a_loader(root):
 def test_image_folder_without_classes_is_refused(tmp_path):
     with pytest.raises(DataError, match="none: cannot be read as a folder .*; check the name"):
         ImageFolder(tmp_path / "none")
+    with pytest.raises(DtypeError, match=r"^ImageFolder: root is None, expected a folder; write ImageFolder\(root="):
+        ImageFolder(None)
     Image.fromarray(picture()).save(tmp_path / "a.png")
     with pytest.raises(DataError, match="has no folder of a class, expected 1 or more; put images into .*/CLASS/"):
         ImageFolder(tmp_path)
@@ -351,7 +356,9 @@ def test_image_folder_names_a_damaged_file_when_it_is_read_or_skips_it(root):
     (root / "cat" / "1.png").write_bytes((root / "cat" / "1.png").read_bytes()[:200])
     (root / "dog" / "0.png").write_bytes(b"")
     pets = ImageFolder(root)
-    with pytest.raises(DataError, match="cat.1.png: cannot be read, or is damaged"):
+    with pytest.raises(
+        DataError, match='cat.1.png: cannot be read, or is damaged .*, or give ImageFolder on_error="skip"'
+    ):
         pets[1]
     with pytest.raises(DataError, match="dog.0.png: is not an image of a known format"):
         list(data.DataLoader(data.Subset(pets, [3])))
@@ -362,7 +369,9 @@ def test_image_folder_names_a_damaged_file_when_it_is_read_or_skips_it(root):
     assert [os.path.relpath(path, root) for path, _ in rest.skipped] == [
         os.path.join("cat", "1.png"), os.path.join("dog", "0.png")
     ]  # fmt: skip
-    assert "cannot be read, or is damaged" in rest.skipped[0][1]
+    assert re.fullmatch(
+        r".*1.png: cannot be read, or is damaged \(.*\); copy it again, or remove it", rest.skipped[0][1]
+    )
 
 
 def test_image_folder_takes_is_valid_file(root):
@@ -429,6 +438,15 @@ def test_cached_images_are_safe_from_a_transform(root):
     assert list(pets) == list(pets)
     pets.transform = None
     assert all(image.any() for image, _ in pets)
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda value: pickle.loads(pickle.dumps(value))])
+def test_a_copied_image_folder_has_a_cache_of_its_own(root, duplicate):
+    pets = ImageFolder(root, size=32, cache=1)
+    first = pets[0][0]
+    other = duplicate(pets)
+    assert other._cache.used == 0 and other._cache.limit == 1 << 20
+    np.testing.assert_array_equal(other[0][0], first)
 
 
 def test_cache_serves_several_threads(root):

@@ -47,8 +47,9 @@ def unpack(archive: Path, folder: Path, most: int) -> None:
         reason = str(error).partition("\n")[0].rstrip(":")
         raise DataError(f"{where}: is damaged, or no tar or zip file ({reason}); download it again") from error
     except OSError as error:
-        reason = error.strerror or error
-        raise DataError(f"{where}: cannot be unpacked ({reason}); free disk space, or choose another folder") from error
+        raise DataError(
+            f"{where}: cannot be unpacked ({error.strerror or error}); free disk space, or choose another folder"
+        ) from error
 
 
 @contextmanager

@@ -107,6 +107,8 @@ class CIFAR10(_Cifar):
     Raises   DataError    a file is missing or damaged, or cannot be downloaded
              DtypeError   train is not a bool, or root not a folder
     Source   A. Krizhevsky, "Learning multiple layers of features from tiny images", 2009
+    Example
+    >>> images = CIFAR10("data", train=True, download=True)  # doctest: +SKIP
     """
 
     names = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -134,6 +136,8 @@ class CIFAR100(_Cifar):
     Raises   DataError    a file is missing or damaged, or cannot be downloaded
              DtypeError   train is not a bool, or root not a folder
     Source   A. Krizhevsky, "Learning multiple layers of features from tiny images", 2009
+    Example
+    >>> images = CIFAR100("data", train=True, download=True)  # doctest: +SKIP
     """
 
     names = tuple(CIFAR100_CLASSES.split())

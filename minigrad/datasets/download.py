@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from ..errors import DataError, ValidationError
-from ..runtime.files import printable_path
+from ..runtime.files import locked_folder, printable_path
 from .progress import show_bytes
 
 TIMEOUT = 30  # seconds without a byte
@@ -51,22 +51,27 @@ def download(file: RemoteFile, folder: Path) -> Path:
     Raises   DataError   no mirror gave the file; the message says where to put it by hand
     """
     target = folder / file.name
-    if target.is_file() and _checksum(target, file.checksum) == file.checksum:
-        return target
-    with _new_folder(folder):
-        part, reasons = folder / f"{file.name}.part", []
-        for url in file.urls:
-            try:
-                _receive_verified(url, part, file)
-                part.replace(target)
-                return target
-            except (OSError, http.client.HTTPException, _UnusableError) as error:
-                reasons.append(f"{url} ({error.reason if type(error) is urllib.error.URLError else error})")
-        part.unlink(missing_ok=True)
-        raise DataError(
-            f"{file.name}: cannot be downloaded from {', '.join(reasons)}; get the file in another way, put it into "
-            f"{printable_path(folder)}, and run this again"
-        )
+    if not _is_right(target, file.checksum):
+        with _new_folder(folder), locked_folder(folder):
+            if not _is_right(target, file.checksum):  # another process may have written it while this one waited
+                _try_mirrors(file, folder).replace(target)
+    return target
+
+
+def _try_mirrors(file: RemoteFile, folder: Path) -> Path:
+    """Return the file under its temporary name, complete and with the right checksum."""
+    part, reasons = folder / f"{file.name}.part", []
+    for url in file.urls:
+        try:
+            _receive_verified(url, part, file)
+            return part
+        except (OSError, http.client.HTTPException, _UnusableError) as error:
+            reasons.append(f"{url} ({error.reason if type(error) is urllib.error.URLError else error})")
+    part.unlink(missing_ok=True)
+    raise DataError(
+        f"{file.name}: cannot be downloaded from {', '.join(reasons)}; get the file in another way, put it into "
+        f"{printable_path(folder)}, and run this again"
+    )
 
 
 @contextmanager
@@ -172,6 +177,10 @@ def _algorithm(checksum: str) -> str:
     if not re.fullmatch("[0-9a-f]{32}|[0-9a-f]{64}", checksum):
         raise ValidationError(f"download: checksum is {checksum!r}; use 64 hexadecimal digits, or 32 of an MD5")
     return "SHA-256" if len(checksum) == 64 else "MD5"
+
+
+def _is_right(path: Path, checksum: str) -> bool:
+    return path.is_file() and _checksum(path, checksum) == checksum
 
 
 def _checksum(path: Path, like: str) -> str:

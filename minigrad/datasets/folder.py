@@ -16,6 +16,7 @@ from ..errors import DataError, ValidationError
 from ..runtime.files import printable_path
 from .image_files import MODES, open_image
 from .progress import show_progress
+from .published import check_root
 
 StrPath: TypeAlias = str | os.PathLike[str]
 Loader: TypeAlias = Callable[[str], Any]
@@ -82,7 +83,7 @@ class DatasetFolder(Dataset[tuple[Any, Any]]):
         where = type(self).__name__
         if on_error not in ON_ERROR:
             raise ValidationError(f"{where}: on_error is {on_error!r}; use 'raise' or 'skip'")
-        self.root = os.path.expanduser(os.fspath(root))
+        self.root = os.fspath(check_root(where, root))
         self.loader, self.extensions = loader, extensions
         self.transform, self.target_transform, self.on_error = transform, target_transform, on_error
         self.classes, self.class_to_idx = self.find_classes(self.root)
@@ -124,7 +125,7 @@ class DatasetFolder(Dataset[tuple[Any, Any]]):
 
     def _leave_out_damaged(self) -> None:
         """Read every file once, and move those that cannot be read from samples to skipped."""
-        with ThreadPoolExecutor() as threads:  # Pillow decodes without Python's lock
+        with ThreadPoolExecutor(os.cpu_count()) as threads:  # Pillow decodes without Python's lock
             reasons = threads.map(self._find_damage, [path for path, _ in self.samples])
             found = list(zip(self.samples, show_progress(reasons, "checking files", len(self)), strict=True))
         self.skipped += [(path, reason) for (path, _), reason in found if reason is not None]
@@ -207,7 +208,14 @@ class ImageFolder(DatasetFolder):
 
     def _load(self, path: str) -> Any:
         """Return the pixels, (H, W) or (H, W, 3) uint8; or what a loader of the user's returns."""
-        return self._cache.get(path, self._decode) if self.loader is default_loader else self.loader(path)
+        if self.loader is not default_loader:
+            return self.loader(path)
+        try:
+            return self._cache.get(path, self._decode)
+        except DataError as error:
+            if self.on_error == "skip":
+                raise
+            raise DataError(f'{error}, or give ImageFolder on_error="skip"') from error
 
     def _decode(self, path: str) -> np.ndarray:
         if self.size is None:
@@ -236,6 +244,10 @@ class _Cache:
     def __init__(self, limit: int):
         self.limit, self.used, self.lock = limit, 0, threading.Lock()
         self.arrays: dict[str, np.ndarray] = {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy, also one for another process, begins empty."""
+        return _Cache, (self.limit,)
 
     def get(self, path: str, read: Callable[[str], np.ndarray]) -> np.ndarray:
         found = self.arrays.get(path)

@@ -164,6 +164,8 @@ class FashionMNIST(_IdxImages):
     Raises   DataError    a file is missing or damaged, or cannot be downloaded
              DtypeError   train is not a bool, or root not a folder
     Source   H. Xiao, K. Rasul & R. Vollgraf, "Fashion-MNIST", 2017
+    Example
+    >>> images = FashionMNIST("data", train=True, download=True)  # doctest: +SKIP
     """
 
     names = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
@@ -191,6 +193,8 @@ class KMNIST(_IdxImages):
     Raises   DataError    a file is missing or damaged, or cannot be downloaded
              DtypeError   train is not a bool, or root not a folder
     Source   T. Clanuwat et al., "Deep learning for classical Japanese literature", 2018
+    Example
+    >>> images = KMNIST("data", train=True, download=True)  # doctest: +SKIP
     """
 
     names = ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")
@@ -223,6 +227,8 @@ class EMNIST(_IdxImages):
              ValidationError   there is no such split
              DtypeError        train is not a bool, or root not a folder
     Source   G. Cohen, S. Afshar, J. Tapson & A. van Schaik, "EMNIST", 2017
+    Example
+    >>> images = EMNIST("data", "letters", download=True)  # doctest: +SKIP
     """
 
     splits: ClassVar = ("byclass", "bymerge", "balanced", "letters", "digits", "mnist")
@@ -270,6 +276,8 @@ class QMNIST(_IdxImages):
              ValidationError   there is no such part, or compat is False
              DtypeError        train is not a bool, or root not a folder
     Source   C. Yadav & L. Bottou, "Cold case: the lost MNIST digits", 2019
+    Example
+    >>> images = QMNIST("data", "test50k", download=True)  # doctest: +SKIP
     """
 
     parts: ClassVar = {

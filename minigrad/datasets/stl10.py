@@ -41,6 +41,8 @@ class STL10(PublishedImages):
              ValidationError   there is no such split or fold
              DtypeError        root is not a folder
     Source   A. Coates, H. Lee & A. Y. Ng, "An analysis of single-layer networks in unsupervised feature learning", 2011
+    Example
+    >>> images = STL10("data", split="train", download=True)  # doctest: +SKIP
     """
 
     def __init__(

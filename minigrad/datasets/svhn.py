@@ -27,6 +27,8 @@ class SVHN(PublishedImages):
              ValidationError   there is no such split
              DtypeError        root is not a folder
     Source   Y. Netzer et al., "Reading digits in natural images with unsupervised feature learning", 2011
+    Example
+    >>> images = SVHN("data", split="train", download=True)  # doctest: +SKIP
     """
 
     checksums: ClassVar = {
