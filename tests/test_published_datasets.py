@@ -494,7 +494,6 @@ def test_a_misspelt_data_set_is_an_error_with_the_nearest_name():
 
 
 def test_color_shapes_draws_the_same_pictures_from_one_seed():
-    """These were the pictures of examples/rgb_shapes.py before; Pillow 11 to 13 draw them alike."""
     first, again, other = ColorShapes(36, 0), ColorShapes(36), ColorShapes(36, 1)
     assert (first.images == again.images).all() and (first.images != other.images).any()
     assert len(first.classes) == 18 and first.labels[19] == 1

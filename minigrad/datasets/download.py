@@ -117,8 +117,8 @@ def _receive(url: str, part: Path, most: int) -> None:
     with _request(url, start) as response:
         if response.status != 206 or not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
             start = 0
-        length = response.headers.get("Content-Length")
-        total = None if length is None else start + int(length)
+        length = response.headers.get("Content-Length", "")
+        total = start + int(length) if length.isdecimal() else None
         if total is not None and total > most:
             raise _UnusableError(f"has {total:,} bytes, expected at most {most:,}")
         with part.open("ab") as out:

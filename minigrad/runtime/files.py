@@ -133,7 +133,7 @@ def _lock(file: BinaryIO, wait: bool) -> bool:
 
 @contextlib.contextmanager
 def locked_folder(folder: Path) -> Iterator[None]:
-    """Wait until no other thread or process holds a folder, and hold it; do nothing where systems have no such locks."""
+    """Wait until no other thread or process holds a folder, and hold it; without effect on Windows."""
     with contextlib.ExitStack() as stack:
         if fcntl is not None:
             descriptor = os.open(folder, os.O_RDONLY)
