@@ -17,7 +17,7 @@ from ..errors import DataError, ValidationError
 from ..runtime.files import printable_path
 
 FORMATS = ("JPEG", "MPO", "PNG", "GIF", "BMP", "DIB", "TIFF", "WEBP", "PPM", "ICO", "AVIF")  # Pillow's names
-MOST_PIXELS = 50_000_000  # that are decoded; at most some 12 bytes each are needed at a time
+MOST_PIXELS = 50_000_000  # that are decoded; up to 18 bytes each are needed at a time (measured, of a float TIFF)
 MOST_REDUCED = 8  # times as many pixels may a JPEG file have that is decoded at a reduced size
 MOST_BYTES = 1 << 29  # of a file; some readers of Pillow's keep all of it in memory
 MODES = ("RGB", "L")
@@ -150,11 +150,14 @@ def _convert(image: Image.Image, mode: str, where: str) -> Image.Image:
 
 def _as_bytes(levels: np.ndarray, where: str) -> np.ndarray:
     """Return grey levels of 16 bits, or floats from 0 to 1, as uint8."""
-    most = 1 if levels.dtype.kind == "f" else 65535
-    low, high = levels.min(), levels.max()
+    is_float = levels.dtype.kind == "f"
+    low, high, most = levels.min(), levels.max(), 1 if is_float else 65535
     if not 0 <= low <= high <= most:
         raise DataError(f"{where}: grey levels are from {low} to {high}, expected 0 to {most}; save it with 8 bits")
-    return np.rint(levels * (255 / most)).astype(np.uint8)
+    if is_float:
+        scaled = levels * np.float32(255)
+        return np.rint(scaled, out=scaled).astype(np.uint8)
+    return ((levels.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
 # ---- Pillow's warnings about damaged files, which the DataError repeats, or which do not matter
