@@ -176,8 +176,8 @@ def test_mnist_root_accepts_the_usual_file_names(tmp_path, mark, end):
 def test_mnist_root_without_the_file_is_refused(three_digits):
     with pytest.raises(
         DataError,
-        match=f"^MNIST: {re.escape(str(three_digits))}: has no t10k-images and t10k-labels, nor has its folder "
-        "MNIST/raw; copy the files there, check root=",
+        match=f"^MNIST: {re.escape(str(three_digits))}: has no t10k-images, t10k-labels, nor has MNIST/raw "
+        "in it; copy the files there, check root=",
     ):
         MNIST(train=False, root=three_digits)
 

@@ -455,9 +455,7 @@ def test_download_of_emnist_unpacks_its_archive(tmp_path, web):
         archive.write(web / "images.gz", "gzip/emnist-letters-test-images-idx3-ubyte.gz")
         archive.write(web / "labels.gz", "gzip/emnist-letters-test-labels-idx1-ubyte.gz")
     assert EMNIST(tmp_path / "data", "letters", train=False, download=True).labels.tolist() == [26, 2]
-    with pytest.raises(
-        DataError, match="EMNIST: .*has no emnist-digits-test-images and emnist-digits-test-labels, nor"
-    ):
+    with pytest.raises(DataError, match="EMNIST: .*has no emnist-digits-test-images, emnist-digits-test-labels, nor"):
         EMNIST(tmp_path / "data", "digits", train=False, download=True)
 
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..creation import from_numpy
-from ..errors import DataError, ValidationError
+from ..errors import DataError, DtypeError, ValidationError
 from .archives import unpack
 from .download import RemoteFile, download
 from .idx import read_idx
@@ -134,6 +134,8 @@ class MNIST(_IdxImages):
         target_transform: Transform = None,
         download: bool = False,
     ):
+        if isinstance(root, bool):
+            raise DtypeError(f"MNIST: root is {root}, expected a folder; write MNIST(train={root})")
         self.train = check_train("MNIST", train)
         self.root = None if root is None else check_root("MNIST", root)
         stems = _stems(self.train)

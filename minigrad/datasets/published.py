@@ -69,8 +69,6 @@ def find_folder(root: Path, below: Sequence[str], is_there: Callable[[Path], boo
 def check_root(where: str, root: Any) -> Path:
     """Return the folder of a data set; refuse what is no path."""
     if not isinstance(root, str | os.PathLike):
-        if isinstance(root, bool):
-            raise DtypeError(f"{where}: root is {root}, expected a folder; write {where}(train={root})")
         raise DtypeError(f"{where}: root is {root!r}, expected a folder; write {where}(root='./data', ...)")
     return Path(root).expanduser()
 
@@ -96,9 +94,10 @@ def check_labels(labels: np.ndarray, where: str | Path, classes: Sequence[str]) 
         raise DataError(f"{where}: label {i} is {labels[i]}, expected 0..{most}; map the classes to 0..{most}")
 
 
-def missing(where: str, root: Path, names: Sequence[str], below: str) -> DataError:
-    """Return the error of a data set that is not below root."""
-    found = f"has no {' and '.join(names)}, nor has its folder {below}" if root.is_dir() else "no such folder"
+def missing(where: str, root: Path, names: Sequence[str], below: str = "") -> DataError:
+    """Return the error of a data set whose files are neither in root nor in its folder below root."""
+    found = f"has no {', '.join(names)}" + (f", nor has {below} in it" if below else "")
     return DataError(
-        f"{where}: {printable_path(root)}: {found}; copy the files there, check root=, or give download=True"
+        f"{where}: {printable_path(root)}: {found if root.is_dir() else 'no such folder'}; copy the files there, check "
+        "root=, or give download=True"
     )

@@ -52,7 +52,7 @@ class SVHN(PublishedImages):
         if not file.is_file() and download:
             fetch(RemoteFile((self.mirror + file.name,), self.checksums[split], 1_500_000_000), self.root)
         if not file.is_file():
-            raise missing("SVHN", self.root, [file.name], ".")
+            raise missing("SVHN", self.root, [file.name])
         content = read_mat(file, ("X", "y"))
         pixels, labels = content["X"], content["y"].reshape(-1).astype(np.int64)
         if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[2:] != (3, len(labels)):
