@@ -320,13 +320,26 @@ def test_image_folder_takes_a_loader(root):
 
 
 def test_image_folder_without_classes_is_refused(tmp_path):
-    with pytest.raises(DataError, match="none: cannot be read as a folder .*; check the name"):
+    with pytest.raises(DataError, match="none: cannot be read as a folder .*; check its name and your rights"):
         ImageFolder(tmp_path / "none")
     with pytest.raises(DtypeError, match=r"^ImageFolder: root is None, expected a folder; write ImageFolder\(root="):
         ImageFolder(None)
     Image.fromarray(picture()).save(tmp_path / "a.png")
     with pytest.raises(DataError, match="has no folder of a class, expected 1 or more; put images into .*/CLASS/"):
         ImageFolder(tmp_path)
+
+
+def test_image_folder_refuses_a_folder_that_it_may_not_read(root, monkeypatch):
+    scandir = os.scandir
+
+    def refuse_dogs(path):
+        if os.fspath(path).endswith("dog"):
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse_dogs)
+    with pytest.raises(DataError, match=r"dog: cannot be read as a folder \(Permission denied\); check its name and"):
+        ImageFolder(root)
 
 
 def test_image_folder_refuses_empty_classes_unless_told(root):

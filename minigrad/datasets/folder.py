@@ -297,7 +297,7 @@ def find_classes(directory: StrPath) -> tuple[list[str], dict[str, int]]:
         with os.scandir(directory) as entries:
             names = sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
     except OSError as error:
-        raise DataError(f"{where}: cannot be read as a folder ({error.strerror}); check the name") from None
+        raise _unreadable(error) from None
     if not names:
         raise DataError(f"{where}: has no folder of a class, expected 1 or more; put images into {where}/CLASS/")
     return names, {name: label for label, name in enumerate(names)}
@@ -343,10 +343,19 @@ def _walk(folder: str) -> Iterator[str]:
 
 def _walk_folders(folder: str) -> Iterator[tuple[str, list[str]]]:
     """Yield each folder with the names of its files."""
-    for path, folders, names in os.walk(folder, followlinks=True):
+    for path, folders, names in os.walk(folder, onerror=_refuse_unreadable, followlinks=True):
         here = os.path.realpath(path)
         folders[:] = [name for name in folders if not _is_hidden(name) and not _leads_up(here, path, name)]
         yield path, names
+
+
+def _refuse_unreadable(error: OSError) -> None:
+    raise _unreadable(error) from None
+
+
+def _unreadable(error: OSError) -> DataError:
+    where = printable_path(error.filename)
+    return DataError(f"{where}: cannot be read as a folder ({error.strerror}); check its name and your rights")
 
 
 def _is_hidden(name: str) -> bool:
