@@ -265,9 +265,7 @@ def test_resume_names_what_differs_and_changes_nothing(tmp_path):
         fit(tmp_path, data.DataLoader(Noisy(), 5), resume=True)
     model = linear()
     weights = [p.numpy().copy() for p in model.state_dict().values()]
-    with pytest.raises(
-        StateError, match=r"last.safetensors is of another model: load_state_dict: the state"
-    ):
+    with pytest.raises(StateError, match=r"last.safetensors is of another model: load_state_dict: the state"):
         fit(tmp_path, resume=True, model=model)
     for mine, other in zip(model.state_dict().values(), weights, strict=True):
         np.testing.assert_array_equal(mine.numpy(), other)

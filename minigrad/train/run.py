@@ -112,10 +112,8 @@ class Run:
             self.model.load_state_dict(before)
             raise StateError(f"{where} is of another model: {error}") from None
         for name, scheduler in self.schedulers.items():
-            kept = {
-                key: value for key, value in vars(scheduler).items() if key == "total_steps"
-            }  # more epochs, perhaps
-            scheduler.load_state_dict({**state["schedulers"][name], **kept})
+            own = {key: value for key, value in vars(scheduler).items() if key == "total_steps"}  # as for more epochs
+            scheduler.load_state_dict({**state["schedulers"][name], **own})
         for name, value in state["position"].items():
             setattr(self, name, value)
         self.totals, self.history.rows = state["totals"], state["rows"]
