@@ -17,6 +17,7 @@ from .dtypes import *  # noqa: F403
 from .element_type import get_default_dtype, set_default_dtype
 from .functions import *  # noqa: F403
 from .jit import compile
+from .model_files import load_model, save_model
 from .names import explain_unknown_names, unknown_name
 from .precompile import warmup
 from .profiler import profile
@@ -81,6 +82,7 @@ __all__ = [
     "jit",
     "linalg",
     "load",
+    "load_model",
     "manual_seed",
     "models",
     "nn",
@@ -90,6 +92,7 @@ __all__ = [
     "profile",
     "random",
     "save",
+    "save_model",
     "seed",
     "set_default_dtype",
     "set_float32_matmul_precision",
