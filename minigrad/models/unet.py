@@ -33,11 +33,10 @@ class UNet(nn.Module):
     def __init__(self, in_channels: int, num_classes: int, width: int = 64, depth: int = 4):
         super().__init__()
         widths = [width * 2**i for i in range(depth + 1)]
+        channels = [in_channels, *widths]
         self.depth = depth
-        self.down = nn.ModuleList(
-            _two_convolutions(i, o) for i, o in zip([in_channels, *widths], widths[:-1], strict=False)
-        )
-        self.bottom = _two_convolutions([in_channels, *widths][depth], widths[depth])
+        self.down = nn.ModuleList(_two_convolutions(channels[i], widths[i]) for i in range(depth))
+        self.bottom = _two_convolutions(channels[depth], widths[depth])
         self.up = nn.ModuleList(nn.ConvTranspose2d(2 * w, w, 2, stride=2) for w in reversed(widths[:-1]))
         self.join = nn.ModuleList(_two_convolutions(2 * w, w) for w in reversed(widths[:-1]))
         self.head = nn.Conv2d(width, num_classes, 1)

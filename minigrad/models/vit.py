@@ -84,7 +84,7 @@ class VisionTransformer(nn.Module):
 
     def __init__(
         self, image_size: int, patch_size: int, num_layers: int, num_heads: int, hidden_dim: int, mlp_dim: int,
-        dropout: float = 0.0, attention_dropout: float = 0.0, num_classes: int = 1000, in_channels: int = 3,
+        dropout: float = 0.0, attention_dropout: float = 0.0, num_classes: int = 1000, *, in_channels: int = 3,
     ):  # fmt: skip
         super().__init__()
         if image_size % patch_size:
