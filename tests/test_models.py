@@ -271,6 +271,15 @@ def test_cifar_resnets_have_the_parameters_of_the_paper():
     assert sum(isinstance(layer, nn.Conv2d | nn.Linear) for layer in models.resnet20().modules()) == 20
 
 
+def test_mnist_net_has_52810_parameters_and_feature_maps_of_the_sizes_that_it_says():
+    model, seen = models.MnistNet(), []
+    for layer in (model.bn1, model.bn2, model.bn3):
+        layer.register_forward_hook(lambda module, args, output: seen.append(output.shape[1:]))
+    assert model(mg.zeros(2, 1, 28, 28)).shape == (2, 10)
+    assert seen == [(32, 14, 14), (48, 6, 6), (64, 4, 4)]
+    assert count_parameters(model) == 52_810
+
+
 def test_padded_shortcut_keeps_every_second_pixel():
     x = mg.arange(50.0).reshape(1, 2, 5, 5)
     out = resnet.PaddedShortcut(5)(x)
@@ -283,6 +292,7 @@ def test_channels_of_mobilenet_are_multiples_of_8_and_not_much_smaller():
 
 
 SMALL = {  # a model and the shape of its images
+    "mnist_net": (models.MnistNet, (2, 1, 28, 28)),
     "resnet8": (lambda: models.resnet8(width=4), (2, 3, 12, 12)),
     "densenet": (lambda: models.DenseNet(4, (2, 2), 8, num_classes=10, small_images=True), (2, 3, 8, 8)),
     "mobilenet": (
@@ -348,6 +358,7 @@ def test_models_name_what_refuses_wrong_images():
             "^UNet: images have 28x32 pixels, expected multiples of 8",
         ),
         (models.UNet(1, 2, width=2, depth=1), (1, 3, 8, 8), "^down.0.0: conv2d: weight reads 1 channels but x has 3"),
+        (models.MnistNet(), (1, 1, 32, 32), "^fc: Linear expects 1024 features"),
         (SMALL["vit"][0](), (1, 1, 8, 12), "^VisionTransformer: images have 8x12 pixels, expected 8x8; resize them"),
     ]
     for model, shape, message in refused:
