@@ -211,9 +211,14 @@ class ConcatDataset(Dataset[Any]):
         return self.cumulative_sizes[-1]
 
     def __getitem__(self, index: int) -> Any:
+        part, number = self.locate(index)
+        return part[number]
+
+    def locate(self, index: int) -> tuple[SampleSource[Any], int]:
+        """Return the data set that a sample is in, and its number there."""
         index = index_in_range("ConcatDataset", index, len(self), "samples")
         part = bisect_right(self.cumulative_sizes, index)
-        return self.datasets[part][index - ([0, *self.cumulative_sizes][part])]
+        return self.datasets[part], index - [0, *self.cumulative_sizes][part]
 
 
 class IterableDataset(Generic[Sample]):

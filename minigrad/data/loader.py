@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from ..checks import type_with_article, whole_number
-from ..errors import DtypeError, LoaderError, ValidationError
+from ..errors import DtypeError, LoaderError, ShapeError, ValidationError
 from ..ops.images import gather_images
 from ..runtime import memory
 from ..runtime.device import CPU, device as Device
@@ -24,8 +24,8 @@ from ..runtime.threads import local
 from ..streams import derive_seed, mix, sample_seeds, use_stream
 from ..tape import mode
 from ..tensors import Tensor, _known_dtype, _make, float32, float64
-from .collate import default_collate, default_convert
-from .dataset import Batch, ImageDataset, IterableDataset, Sample, SampleSource, Subset, TensorDataset
+from .collate import UnequalSamplesError, default_collate, default_convert
+from .dataset import Batch, ConcatDataset, ImageDataset, IterableDataset, Sample, SampleSource, Subset, TensorDataset
 from .sampler import BatchSampler, RandomSampler, SequentialSampler, choose_seed, draw_order
 
 Column: TypeAlias = Tensor | np.ndarray | np.generic | float  # what default_collate stacks into one tensor
@@ -423,12 +423,31 @@ def _read_rows(source: TensorDataset, device: Device, numbers: list[int], seeds:
 
 
 def _read_samples(source: Any, collate: Callable[[list[Any]], Any], numbers: list[Any], seeds: Seeds) -> Any:
-    return collate([_read_sample(source, *which) for which in zip(numbers, seeds().tolist(), strict=True)])
+    samples = [_read_sample(source, *which) for which in zip(numbers, seeds().tolist(), strict=True)]
+    try:
+        return collate(samples)
+    except UnequalSamplesError as error:
+        names = [_name_of(source, numbers[position]) for position in (0, error.position)]
+        if not all(names):
+            raise
+        raise ShapeError(
+            f"DataLoader: samples of one batch have {error.found} ({' and '.join(names)}); give ImageFolder size=, or "
+            "a transform that makes them equal"
+        ) from None
 
 
 def _read_sample(source: Any, number: Any, seed: int) -> Any:
     with use_stream(seed):
         return source[number]
+
+
+def _name_of(source: Any, number: Any) -> str:
+    """Return the file of a sample, found through subsets and concatenations; "" if it has none."""
+    if isinstance(source, Subset):
+        return _name_of(source.dataset, int(source.indices[number]))
+    if isinstance(source, ConcatDataset):
+        return _name_of(*source.locate(number))
+    return str(source.name_of(number)) if hasattr(source, "name_of") else ""
 
 
 def _scale_and_shift(normalize: Normalize, channels: int, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
