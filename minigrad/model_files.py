@@ -4,6 +4,7 @@ The file is a safetensors file as save() writes for modules; other programs find
 state_dict.  What one must know is the attribute `model_info` of the model, a dict.
 """
 
+import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -43,14 +44,18 @@ def save_model(
     (['0', '1', '2'], [[0.13], [0.31]])
     """
     if not hasattr(model, "state_dict"):
-        raise DtypeError(f"save_model: model is a {type(model).__name__}, expected a Module; save other values with save")
+        raise DtypeError(
+            f"save_model: model is a {type(model).__name__}, expected a Module; save other values with save"
+        )
     info = {
         "class_names": None if class_names is None else [str(name) for name in class_names],
         "input_size": None if input_size is None else _image_size(input_size),
         "normalize": None if normalize is None else _mean_and_std(normalize),
         "pad": None if pad is None else whole_number("save_model", "pad", pad, least=0),
     }
-    model.model_info = getattr(model, "model_info", {}) | {name: value for name, value in info.items() if value is not None}
+    model.model_info = getattr(model, "model_info", {}) | {
+        name: value for name, value in info.items() if value is not None
+    }
     save(model, f)
 
 
@@ -67,7 +72,7 @@ def load_model(f: FilePath, classes: Iterable[Any] = (), device: Place = None) -
     model = load(f, device=device, classes=classes)
     if not hasattr(model, "state_dict"):
         raise DataError(
-            f"load_model: {printable_path(f)} holds a {type(model).__name__}, no model; load weights by "
+            f"load_model: {printable_path(os.fsdecode(f))} holds a {type(model).__name__}, no model; load weights by "
             "model.load_state_dict(mg.load(file))"
         )
     return model.eval()

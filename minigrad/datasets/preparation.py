@@ -42,7 +42,9 @@ def prepare_images(where: str, model: Any, images: Any) -> np.ndarray:
     mode = {1: "L", 3: "RGB"}.get(C)
     if mode not in MODES:
         raise ValidationError(f"{where}: the model reads {C} channels; give numbers (N, {C}, {H}, {W})")
-    pictures = [ImageOps.fit(_open(where, image, mode, 2 * max(H, W)), (W, H), Image.Resampling.BILINEAR) for image in many]
+    pictures = [
+        ImageOps.fit(_open(where, image, mode, 2 * max(H, W)), (W, H), Image.Resampling.BILINEAR) for image in many
+    ]
     pixels = np.stack([np.asarray(picture, np.float32).reshape(H, W, C).transpose(2, 0, 1) for picture in pictures])
     pad = info.get("pad", 0)
     mean, std = (np.array(part, np.float32).reshape(-1, 1, 1) for part in info["normalize"])
