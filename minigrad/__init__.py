@@ -41,15 +41,6 @@ contiguous_format, channels_last, preserve_format = (
 float16, bfloat16 = np.dtype("float16"), "bfloat16"  # for the arguments of autocast; tensors refuse them by name
 
 LATER = ("data", "datasets", "models", "nn", "optim", "transforms", "utils", "viz")  # viz takes as long as the rest
-    "data",
-    "datasets",
-    "models",
-    "nn",
-    "optim",
-    "transforms",
-    "utils",
-    "viz",
-)  # viz alone takes as long as the rest
 
 __all__ = [
     "Generator",

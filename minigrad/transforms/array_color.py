@@ -21,8 +21,9 @@ def expect_channels(where: str, x: np.ndarray, *allowed: int) -> int:
 
 def blend(x: np.ndarray, other: Any, share: float) -> np.ndarray:
     """share * x + (1 - share) * other, limited to the range of pixels."""
-    share = np.float32(share) if x.dtype != np.float64 else np.float64(share)
-    mixed = share * as_float(x) + (1 - share) * other
+    pixels = as_float(x)
+    weight = pixels.dtype.type(share)
+    mixed = weight * pixels + (1 - weight) * other
     return mixed.clip(0, largest_value(x.dtype)).astype(x.dtype)
 
 

@@ -182,7 +182,7 @@ def affine(
         half = np.float32(side / 2)  # places in halves of a side, as in torchvision, give its rounding
         share = X * (a / half) + Y * (b / half) + c / half
         places.append(((share + 1) * np.float32(side) - 1) / 2)
-    return resample(x, *places, mode, fill)
+    return resample(x, places[0], places[1], mode, fill)
 
 
 def rotated_size(matrix: Sequence[float], height: int, width: int) -> tuple[int, int]:

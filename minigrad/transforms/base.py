@@ -35,7 +35,7 @@ class Draws:
         numbers = np.arange(int(np.prod(shape)), dtype=np.uint64)
         return mix(words[:, None], numbers[None]).reshape(len(words), *shape)
 
-    def uniform(self, low: Any = 0.0, high: Any = 1.0, shape: Sequence[int] = ()) -> np.ndarray:
+    def uniform(self, low: Any = 0.0, high: Any = 1.0, *, shape: Sequence[int] = ()) -> np.ndarray:
         """(N, *shape) numbers from low to high, high excluded; both may be (N,)."""
         return low + (high - low) * ((self._words(*shape) >> np.uint64(11)) * 2.0**-53)
 

@@ -94,13 +94,14 @@ def four_sides(where: str, padding: Any) -> tuple[int, int, int, int]:
     return left, top, right, bottom
 
 
-def resized_size(height: int, width: int, size: Any, max_size: int | None) -> tuple[int, int]:
+def resized_size(before: Sequence[int], size: Any, max_size: int | None) -> tuple[int, int]:
     """Return (H, W) of the result of resize."""
     if size is not None and np.ndim(size) == 1 and len(size) == 2:
         if max_size is not None:
             raise ValidationError(f"resize: max_size is {max_size} with size {tuple(size)}; give size as one number")
         return two_sides("resize", size)
-    short, long = min(height, width), max(height, width)
+    height, width = before
+    short, long = min(before), max(before)
     if size is None:
         new_short, new_long = int(whole_number("resize", "max_size", max_size, 1) * short / long), max_size
     else:
@@ -255,7 +256,7 @@ def resize(
     array([[2.]])
     """
     mode, before = known_mode("resize", interpolation), tuple(get_size(img))
-    target = resized_size(*before, size, max_size)
+    target = resized_size(before, size, max_size)
     if target == before:
         return img
     if min(target) < 1:

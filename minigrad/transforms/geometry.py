@@ -56,7 +56,7 @@ class Resize(Transform):
     def __init__(
         self, size: Any, interpolation: Any = BILINEAR, max_size: int | None = None, antialias: bool | None = True
     ):
-        F.resized_size(1, 1, size, max_size)
+        F.resized_size((1, 1), size, max_size)
         self.size, self.max_size, self.antialias = size, max_size, antialias
         self.interpolation = known_mode("Resize", interpolation)
 
@@ -120,7 +120,7 @@ class FiveCrop(Transform):
     5
     """
 
-    _shown = ("size",)
+    _shown: tuple[str, ...] = ("size",)
 
     def __init__(self, size: Any):
         self.size = F.two_sides(type(self).__name__, size)
@@ -211,7 +211,7 @@ class RandomCrop(RandomTransform):
         height, width = dimensions[-2:]
         for left, top, right, bottom in self.margins_for(height, width):
             height, width = height + top + bottom, width + left + right
-        return draw_corner(draws, height, width, self.size)
+        return draw_corner(draws, (height, width), self.size)
 
     def apply(self, img: Any, top: int, left: int) -> Any:
         for margins in self.margins_for(*get_size(img)):
@@ -221,12 +221,13 @@ class RandomCrop(RandomTransform):
     @staticmethod
     def get_params(img: Any, output_size: tuple[int, int]) -> tuple[int, int, int, int]:
         """Return random (top, left, height, width) for functional.crop."""
-        corner = draw_corner(draw_one(), *get_size(img), output_size)
+        corner = draw_corner(draw_one(), get_size(img), output_size)
         return int(corner["top"][0]), int(corner["left"][0]), *output_size
 
 
-def draw_corner(draws: Draws, height: int, width: int, size: Sequence[int]) -> Parameters:
-    """Random places of a part in an image."""
+def draw_corner(draws: Draws, sides: Sequence[int], size: Sequence[int]) -> Parameters:
+    """Random places of a part in an image of (height, width)."""
+    height, width = sides
     if size[0] > height or size[1] > width:
         raise ValidationError(
             f"RandomCrop: size is {tuple(size)} for an image of {(height, width)}; use a smaller size, padding, or "
@@ -261,7 +262,7 @@ class RandomResizedCrop(RandomTransform):
         self.interpolation, self.antialias = known_mode("RandomResizedCrop", interpolation), antialias
 
     def draw(self, draws: Draws, dimensions: Sequence[int]) -> Parameters:
-        return draw_part(draws, *dimensions[-2:], self.scale, self.ratio)
+        return draw_part(draws, dimensions[-2:], self.scale, self.ratio)
 
     def apply(self, img: Any, top: int, left: int, height: int, width: int) -> Any:
         part = int(top), int(left), int(height), int(width)
@@ -270,7 +271,7 @@ class RandomResizedCrop(RandomTransform):
     @staticmethod
     def get_params(img: Any, scale: Sequence[float], ratio: Sequence[float]) -> tuple[int, ...]:
         """Return random (top, left, height, width) for functional.crop."""
-        return tuple(int(values[0]) for values in draw_part(draw_one(), *get_size(img), scale, ratio).values())
+        return tuple(int(values[0]) for values in draw_part(draw_one(), get_size(img), scale, ratio).values())
 
     def __repr__(self) -> str:
         rounded = [tuple(round(number, 4) for number in pair) for pair in (self.scale, self.ratio)]
@@ -281,13 +282,14 @@ class RandomResizedCrop(RandomTransform):
 
 
 def draw_part(
-    draws: Draws, height: int, width: int, scale: Sequence[float], ratio: Sequence[float]
+    draws: Draws, sides: Sequence[int], scale: Sequence[float], ratio: Sequence[float]
 ) -> Parameters:  # fmt: skip
-    """Random parts of an image: the first of ten that fits, otherwise the middle."""
+    """Random parts of an image of (height, width): the first of ten that fits, otherwise the middle."""
+    height, width = sides
     h, w = (np.full(len(draws.seeds), side) for side in _middle_part(height, width, ratio))
     found = np.zeros(len(draws.seeds), bool)
     for _ in range(10):
-        area, shape = height * width * draws.uniform(*scale), np.exp(draws.uniform(*np.log(ratio)))
+        area, shape = height * width * draws.uniform(scale[0], scale[1]), np.exp(draws.uniform(*np.log(ratio)))
         tall, wide = (np.rint(np.sqrt(part)).astype(np.int64) for part in (area / shape, area * shape))
         fits = ~found & (tall > 0) & (tall <= height) & (wide > 0) & (wide <= width)
         h, w, found = np.where(fits, tall, h), np.where(fits, wide, w), found | fits
@@ -343,7 +345,7 @@ class RandomRotation(RandomTransform):
     @staticmethod
     def get_params(degrees: Sequence[float]) -> float:
         """Return a random angle for functional.rotate."""
-        return float(draw_one().uniform(*degrees)[0])
+        return float(draw_one().uniform(degrees[0], degrees[1])[0])
 
 
 class RandomAffine(RandomTransform):
@@ -385,7 +387,7 @@ class RandomAffine(RandomTransform):
         share_x, share_y = self.translate or (0, 0)
         low_x, high_x, low_y, high_y = [*(self.shear or [0.0, 0.0]), 0.0, 0.0][:4]
         return {
-            "angle": draws.uniform(*self.degrees),
+            "angle": draws.uniform(self.degrees[0], self.degrees[1]),
             "tx": np.rint(draws.uniform(-1, 1) * (share_x * width)).astype(np.int64),
             "ty": np.rint(draws.uniform(-1, 1) * (share_y * height)).astype(np.int64),
             "scale": draws.uniform(*(self.scale or (1.0, 1.0))),
@@ -507,7 +509,7 @@ class ElasticTransform(RandomTransform):
         """displacement (N, H, W, 2), as functional.elastic_transform takes it."""
         H, W = dimensions[-2:]
         fields = [
-            self._smooth(draws.uniform(-1, 1, (H, W)).astype(np.float32), sigma) * np.float32(alpha / side)
+            self._smooth(draws.uniform(-1, 1, shape=(H, W)).astype(np.float32), sigma) * np.float32(alpha / side)
             for alpha, sigma, side in zip(self.alpha, self.sigma, (W, H), strict=True)
         ]
         return {"displacement": np.stack(fields, axis=-1)}
@@ -571,7 +573,7 @@ class RandomErasing(RandomTransform):
         self.ratio = interval("RandomErasing", "ratio", ratio, 1e-9)
 
     def draw(self, draws: Draws, dimensions: Sequence[int]) -> Parameters:
-        drawn = {"happens": draws.happens(self.p), **draw_rectangle(draws, *dimensions[-2:], self.scale, self.ratio)}
+        drawn = {"happens": draws.happens(self.p), **draw_rectangle(draws, dimensions[-2:], self.scale, self.ratio)}
         drawn["happens"] &= drawn["height"] > 0
         noise = draws.normal(dimensions) if self.value == "random" else np.zeros(len(draws.seeds))
         return {**drawn, "noise": noise}
@@ -597,12 +599,13 @@ class RandomErasing(RandomTransform):
 
 
 def draw_rectangle(
-    draws: Draws, height: int, width: int, scale: Sequence[float], ratio: Sequence[float]
+    draws: Draws, sides: Sequence[int], scale: Sequence[float], ratio: Sequence[float]
 ) -> Parameters:  # fmt: skip
     """Random rectangles smaller than an image: the first of ten that fits, otherwise height and width 0."""
+    height, width = sides
     h = w = np.zeros(len(draws.seeds), np.int64)
     for _ in range(10):
-        area, shape = height * width * draws.uniform(*scale), np.exp(draws.uniform(*np.log(ratio)))
+        area, shape = height * width * draws.uniform(scale[0], scale[1]), np.exp(draws.uniform(*np.log(ratio)))
         tall, wide = (np.rint(np.sqrt(part)).astype(np.int64) for part in (area * shape, area / shape))
         fits = (h == 0) & (tall > 0) & (tall < height) & (wide > 0) & (wide < width)
         h, w = np.where(fits, tall, h), np.where(fits, wide, w)

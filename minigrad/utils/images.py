@@ -53,7 +53,8 @@ def make_grid(
     rows = math.ceil(N / columns)
     grid = np.full((C, rows * (H + padding) + padding, columns * (W + padding) + padding), pad_value, images.dtype)
     for n, image in enumerate(images):
-        top, left = (place * (side + padding) + padding for place, side in zip(divmod(n, columns), (H, W), strict=True))
+        row, column = divmod(n, columns)
+        top, left = row * (H + padding) + padding, column * (W + padding) + padding
         grid[:, top : top + H, left : left + W] = image
     return _tensor(grid)
 
@@ -74,7 +75,7 @@ def _as_batch(tensor: Any) -> np.ndarray:
     array = arrays[0] if given[0] is tensor else np.stack(arrays)
     if array.ndim not in (2, 3, 4):
         raise ShapeError(f"make_grid: the images have shape {array.shape}, expected (N, C, H, W)")
-    array = array.reshape((1,) * (4 - array.ndim) + array.shape)
+    array = array[(None,) * (4 - array.ndim)]
     return np.repeat(array, 3, axis=1) if array.shape[1] == 1 else array
 
 
