@@ -371,16 +371,25 @@ def rotate(
     return apply("rotate", img, pictures.affine, array_geometry.affine, matrix, mode, fill, size)
 
 
-def perspective_coefficients(startpoints: Any, endpoints: Any) -> list[float]:
-    """Return the 8 numbers of the projective map that takes the end points to the start points, by least squares."""
+def perspective_coefficients(startpoints: Any, endpoints: Any) -> np.ndarray:
+    """Return the 8 numbers of the projective map that takes the end points to the start points.
+
+    startpoints, endpoints   (..., 4, 2)   x and y
+    returns                  (..., 8)      float32, as Pillow takes them
+    """
     starts, ends = np.asarray(startpoints, float), np.asarray(endpoints, float)
-    if starts.shape != (4, 2) or ends.shape != (4, 2):
+    if starts.shape[-2:] != (4, 2) or ends.shape[-2:] != (4, 2):
         raise ShapeError(f"perspective: points have shapes {starts.shape} and {ends.shape}; give four (x, y) in each")
-    ones, zeros = np.ones((4, 1)), np.zeros((4, 3))
-    across = np.hstack([ends, ones, zeros, -starts[:, :1] * ends])
-    down = np.hstack([zeros, ends, ones, -starts[:, 1:] * ends])
-    rows = np.stack([across, down], axis=1).reshape(8, 8)
-    return [float(number) for number in np.linalg.lstsq(rows, starts.reshape(8), rcond=None)[0].astype(np.float32)]
+    starts = np.broadcast_to(starts, ends.shape)
+    ones, zeros = np.ones((*ends.shape[:-1], 1)), np.zeros((*ends.shape[:-1], 3))
+    across = np.concatenate([ends, ones, zeros, -starts[..., :1] * ends], axis=-1)
+    down = np.concatenate([zeros, ends, ones, -starts[..., 1:] * ends], axis=-1)
+    rows, targets = np.stack([across, down], axis=-2).reshape(-1, 8, 8), starts.reshape(-1, 8)
+    try:
+        numbers = np.linalg.solve(rows, targets[:, :, None])[:, :, 0]
+    except np.linalg.LinAlgError:  # three points on a line: the smallest of the best solutions
+        numbers = np.stack([np.linalg.lstsq(*pair, rcond=None)[0] for pair in zip(rows, targets, strict=True)])
+    return numbers.reshape(*ends.shape[:-2], 8).astype(np.float32)
 
 
 def perspective(
@@ -400,7 +409,10 @@ def perspective(
     array([[1., 2.],
            [3., 4.]])
     """
-    mode, coefficients = known_mode("perspective", interpolation), perspective_coefficients(startpoints, endpoints)
+    mode, coefficients = (
+        known_mode("perspective", interpolation),
+        perspective_coefficients(startpoints, endpoints).tolist(),
+    )
     return apply("perspective", img, pictures.perspective, array_geometry.perspective, coefficients, mode, fill)
 
 
