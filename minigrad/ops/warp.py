@@ -9,7 +9,8 @@ w + 1/2.  A place takes three steps:
     (x, y) += field[n, row, column]                    if there is a field; (row, column) is the pixel at (x, y)
     column' = sx * column + tx,  row' = sy * row + ty  crops, flips and pads of the image, before it is resampled
 
-Outside of its window in the result (left, right, top, bottom), and in the image (x0, x1, y0, y1), a pixel is `fill`.
+A pixel is `fill` outside of the window in the result (left, right, top, bottom), and outside of the window in the frame
+that is resampled (x0, x1, y0, y1).  The frame is the image after those first crops, flips and pads.
 These 18 numbers of each image are a row of `maps`.  Whole numbers make crops, flips, pads and nearest pixels exact, on
 every device.
 """
@@ -51,14 +52,14 @@ def _sample(image, row, x, y, fill, frame, sampling):
     """The values (C, H, W) at places (H, W)."""
     width, height = frame
     if sampling == NEAREST:
-        return _read(image, row, x >> POINT, y >> POINT, fill, frame)
+        return _read(image, row, x >> POINT, y >> POINT, fill)
     inside = (x >= 0) & (x < width * ONE) & (y >= 0) & (y < height * ONE)
     x, y = x - HALF, y - HALF
     dx, dy = ((part & FRACTION).astype(fill.dtype) / ONE for part in (x, y))
     columns, rows = np.stack([x >> POINT, (x >> POINT) + 1]), np.stack([y >> POINT, (y >> POINT) + 1])
     if sampling == PILLOW:
         columns, rows = columns.clip(0, width - 1), rows.clip(0, height - 1)
-    taps = [[_read(image, row, columns[j], rows[i], fill, frame) for j in (0, 1)] for i in (0, 1)]
+    taps = [[_read(image, row, columns[j], rows[i], fill) for j in (0, 1)] for i in (0, 1)]
     upper, lower = (left + (right - left) * dx for left, right in taps)
     value = upper + (lower - upper) * dy
     if sampling == PILLOW:
@@ -76,11 +77,10 @@ def _cover(value, coverage, fill):
     return (value - (1 - coverage) * fill) * coverage + (1 - coverage) * fill
 
 
-def _read(image, row, columns, rows, fill, frame):
+def _read(image, row, columns, rows, fill):
     """The bytes (C, H, W) at whole places in the frame that is resampled."""
-    inside = (columns >= 0) & (columns < frame[0]) & (rows >= 0) & (rows < frame[1])
+    inside = (columns >= row[X0]) & (columns < row[X1]) & (rows >= row[Y0]) & (rows < row[Y1])
     columns, rows = row[SX] * columns + row[TX], row[SY] * rows + row[TY]
-    inside &= (columns >= row[X0]) & (columns < row[X1]) & (rows >= row[Y0]) & (rows < row[Y1])
     return np.where(inside, image[:, np.where(inside, rows, 0), np.where(inside, columns, 0)], fill)
 
 
@@ -88,30 +88,18 @@ def _read(image, row, columns, rows, fill, frame):
 
 
 def define_sampler(helper, const):
-    """The functions of the kernels, for the CPU or for CUDA.
+    """The function of bilinear kernels, for the CPU or for CUDA.
 
-    m is the place of the image's row in maps, `plane` that of its channel in images.
+    A pixel of the frame stands at start + row*down + column*across in `images`, if it is in the window of `columns` by
+    `rows` pixels from (x0, y0) on.
     """
 
     @helper
-    def read(images, plane, W, maps, m, column, row, width, height, fill):
-        """The byte at a whole place in the frame that is resampled."""
-        if column < 0 or column >= width or row < 0 or row >= height:
+    def read(images, start, down, across, x0, y0, columns, rows, column, row, fill):
+        """A byte of the frame that is resampled."""
+        if column < x0 or column >= x0 + columns or row < y0 or row >= y0 + rows:
             return fill
-        column, row = maps[m + SX] * column + maps[m + TX], maps[m + SY] * row + maps[m + TY]
-        if column < maps[m + X0] or column >= maps[m + X1] or row < maps[m + Y0] or row >= maps[m + Y1]:
-            return fill
-        return const(images[plane + row * W + column], fill)
-
-    @helper
-    def mix(images, plane, W, maps, m, left, right, top, bottom, dx, dy, width, height, fill):
-        """The mean of four pixels, in Pillow's order of operations."""
-        a = read(images, plane, W, maps, m, left, top, width, height, fill)
-        b = read(images, plane, W, maps, m, right, top, width, height, fill)
-        c = read(images, plane, W, maps, m, left, bottom, width, height, fill)
-        d = read(images, plane, W, maps, m, right, bottom, width, height, fill)
-        upper, lower = a + (b - a) * dx, c + (d - c) * dx
-        return upper + (lower - upper) * dy
+        return const(images[start + row * down + column * across], fill)
 
     @helper
     def covered(part, first, side):
@@ -124,27 +112,39 @@ def define_sampler(helper, const):
         return share
 
     @helper
-    def sample(images, plane, W, maps, m, x, y, width, height, sampling, fill):
-        """The value at a place."""
-        if sampling == NEAREST:
-            return read(images, plane, W, maps, m, x >> POINT, y >> POINT, width, height, fill)
-        inside = x >= 0 and (x >> POINT) < width and y >= 0 and (y >> POINT) < height
-        if sampling == PILLOW and not inside:
+    def soften(value, left, top, dx, dy, width, height, sampling, fill):
+        """The value of a pixel that the frame covers in part, as torchvision computes it for pixels."""
+        coverage = covered(dx, left, width) * covered(dy, top, height)
+        rest = (const(1, fill) - coverage) * fill
+        value = (value - rest) * coverage + rest
+        return const(np.int32(value + const(0.5, fill)), fill) if sampling == SOFT_ROUNDED else value
+
+    @helper
+    def sample(images, start, down, across, x0, y0, columns, rows, x, y, width, height, sampling, fill):
+        """The mean of the four pixels around a place, in Pillow's order of operations."""
+        if sampling == PILLOW and (x < 0 or (x >> POINT) >= width or y < 0 or (y >> POINT) >= height):
             return fill
         x, y = x - HALF, y - HALF
         unit = const(1.0 / ONE, fill)
         dx, dy = const(x & FRACTION, fill) * unit, const(y & FRACTION, fill) * unit
         left, top = x >> POINT, y >> POINT
-        right, bottom = left + 1, top + 1
-        if sampling == PILLOW:
-            left, top, right, bottom = max(left, 0), max(top, 0), min(right, width - 1), min(bottom, height - 1)
-        value = mix(images, plane, W, maps, m, left, right, top, bottom, dx, dy, width, height, fill)
+        if left >= x0 and left + 1 < x0 + columns and top >= y0 and top + 1 < y0 + rows:
+            at = start + top * down + left * across
+            a, b = const(images[at], fill), const(images[at + across], fill)
+            c, d = const(images[at + down], fill), const(images[at + down + across], fill)
+        else:
+            right, bottom = left + 1, top + 1
+            if sampling == PILLOW:
+                left, top, right, bottom = max(left, 0), max(top, 0), min(right, width - 1), min(bottom, height - 1)
+            a = read(images, start, down, across, x0, y0, columns, rows, left, top, fill)
+            b = read(images, start, down, across, x0, y0, columns, rows, right, top, fill)
+            c = read(images, start, down, across, x0, y0, columns, rows, left, bottom, fill)
+            d = read(images, start, down, across, x0, y0, columns, rows, right, bottom, fill)
+        upper, lower = a + (b - a) * dx, c + (d - c) * dx
+        value = upper + (lower - upper) * dy
         if sampling == PILLOW:
             return const(np.int32(value), fill)
-        coverage = covered(dx, left, width) * covered(dy, top, height)
-        rest = (const(1, fill) - coverage) * fill
-        value = (value - rest) * coverage + rest
-        return const(np.int32(value + const(0.5, fill)), fill) if sampling == SOFT_ROUNDED else value
+        return soften(value, left, top, dx, dy, width, height, sampling, fill)
 
     return sample
 
@@ -153,40 +153,83 @@ sample = define_sampler(helper, const)
 
 
 @kernel
-def warp_kernel(
+def nearest_kernel(
+    task, images: Bytes, numbers: Ints, maps: Ints, field: Ints, fill: Array1, scale: Array1, shift: Array1,
+    H, W, width, field_size, out: Array4,
+):  # fmt: skip
+    """Row h of channel c of BLOCK images: images (M, C, H, W), field (N, height, width, 2), out (C, OH, OW, N)."""
+    C, OH, OW, N = out.shape
+    first, c, h = task // (C * OH) * BLOCK, task // OH % C, task % OH
+    factor, offset, black = scale[c], shift[c], fill[c] * scale[c] + shift[c]
+    for n in range(first, min(first + BLOCK, N)):
+        m, line = n * COLUMNS, (c * OH + h) * OW * N + n
+        ax, ay, x0, y0, across = maps[m + AX], maps[m + AY], maps[m + X0], maps[m + Y0], maps[m + SX]
+        columns, rows, down = maps[m + X1] - x0, maps[m + Y1] - y0, maps[m + SY] * W
+        start = (numbers[n] * C + c) * H * W + maps[m + TY] * W + maps[m + TX]
+        left, right = maps[m + LEFT], maps[m + RIGHT]
+        if h < maps[m + TOP] or h >= maps[m + BOTTOM]:
+            left, right = OW, OW
+        for w in range(left):
+            out[line + w * N] = black
+        for w in range(right, OW):
+            out[line + w * N] = black
+        x, y = maps[m + BX] * h + maps[m + CX] + ax * left, maps[m + BY] * h + maps[m + CY] + ay * left
+        for w in range(left, right):
+            px, py = x, y
+            if field_size:
+                at = n * field_size + 2 * ((y >> POINT) * width + (x >> POINT))
+                px, py = x + field[at], y + field[at + 1]
+            column, row, value = px >> POINT, py >> POINT, black
+            if np.uint64(column - x0) < np.uint64(columns) and np.uint64(row - y0) < np.uint64(rows):
+                value = const(images[start + row * down + column * across], factor) * factor + offset
+            out[line + w * N] = value
+            x, y = x + ax, y + ay
+
+
+@kernel
+def bilinear_kernel(
     task, images: Bytes, numbers: Ints, maps: Ints, field: Ints, fill: Array1, scale: Array1, shift: Array1,
     H, W, width, height, field_size, sampling, out: Array4,
 ):  # fmt: skip
-    """One row h of BLOCK images: images (M, C, H, W), maps (N, 18), field (N, height, width, 2), out (C, OH, OW, N)."""
+    """The same as nearest_kernel, with the mean of four pixels."""
     C, OH, OW, N = out.shape
-    h, first = task % OH, task // OH * BLOCK
+    first, c, h = task // (C * OH) * BLOCK, task // OH % C, task % OH
+    factor, offset, new = scale[c], shift[c], fill[c]
     for n in range(first, min(first + BLOCK, N)):
-        m = n * COLUMNS
-        x, y = maps[m + BX] * h + maps[m + CX], maps[m + BY] * h + maps[m + CY]
-        is_row = maps[m + TOP] <= h and h < maps[m + BOTTOM]
-        for w in range(OW):
-            visible = is_row and maps[m + LEFT] <= w and w < maps[m + RIGHT]
+        m, line = n * COLUMNS, (c * OH + h) * OW * N + n
+        ax, ay, x0, y0, across = maps[m + AX], maps[m + AY], maps[m + X0], maps[m + Y0], maps[m + SX]
+        columns, rows, down = maps[m + X1] - x0, maps[m + Y1] - y0, maps[m + SY] * W
+        start = (numbers[n] * C + c) * H * W + maps[m + TY] * W + maps[m + TX]
+        left, right = maps[m + LEFT], maps[m + RIGHT]
+        if h < maps[m + TOP] or h >= maps[m + BOTTOM]:
+            left, right = OW, OW
+        for w in range(left):
+            out[line + w * N] = new * factor + offset
+        for w in range(right, OW):
+            out[line + w * N] = new * factor + offset
+        x, y = maps[m + BX] * h + maps[m + CX] + ax * left, maps[m + BY] * h + maps[m + CY] + ay * left
+        for w in range(left, right):
             px, py = x, y
-            if field_size and visible:
+            if field_size:
                 at = n * field_size + 2 * ((y >> POINT) * width + (x >> POINT))
                 px, py = x + field[at], y + field[at + 1]
-            for c in range(C):
-                value = fill[c]
-                if visible:
-                    plane = (numbers[n] * C + c) * H * W
-                    value = sample(images, plane, W, maps, m, px, py, width, height, sampling, value)
-                out[((c * OH + h) * OW + w) * N + n] = value * scale[c] + shift[c]
-            x += maps[m + AX]
-            y += maps[m + AY]
+            value = sample(
+                images, start, down, across, x0, y0, columns, rows, px, py, width, height, sampling, new
+            )  # fmt: skip
+            out[line + w * N] = value * factor + offset
+            x, y = x + ax, y + ay
 
 
 def warp_cpu(images, numbers, maps, field, fill, scale, shift, frame, sampling, out):
     result = memory.move_batch_last(out)
-    _, OH, _, N = result.shape
+    C, OH, _, N = result.shape
     field_size = field[:1].size
-    tasks = OH * -(-N // BLOCK)
-    sides = *images.shape[2:], *frame, field_size
-    warp_kernel(tasks, images, numbers, maps, field, fill, scale, shift, *sides, sampling, result)
+    tasks = C * OH * -(-N // BLOCK)
+    arrays, (width, height) = (images, numbers, maps, field, fill, scale, shift), frame
+    if sampling == NEAREST:
+        nearest_kernel(tasks, *arrays, *images.shape[2:], width, field_size, result)
+    else:
+        bilinear_kernel(tasks, *arrays, *images.shape[2:], width, height, field_size, sampling, result)
 
 
 warp_dispatch = Dispatch("warp", warp_numpy, cpu=warp_cpu)

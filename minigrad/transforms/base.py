@@ -17,6 +17,7 @@ from ..streams import mix, next_seed
 from .images import InterpolationMode, get_dimensions
 
 Parameters = dict[str, Any]
+CALLS_AT_ONCE = 8  # of Draws, whose words are hashed together: one transform needs few
 
 
 class Draws:
@@ -25,10 +26,14 @@ class Draws:
     def __init__(self, seeds: Any):
         self.seeds = np.atleast_1d(np.asarray(seeds, np.uint64))
         self._count = 0
+        self._mixed = np.empty((0, len(self.seeds)), np.uint64)  # a row for each call, several made at once
 
     def _words(self, *shape: int) -> np.ndarray:
         """64 random bits in (N, *shape)."""
-        words = mix(self.seeds, self._count)
+        if self._count == len(self._mixed):
+            calls = np.arange(self._count, self._count + CALLS_AT_ONCE, dtype=np.uint64)
+            self._mixed = np.concatenate([self._mixed, mix(self.seeds[None], calls[:, None])])
+        words = self._mixed[self._count]
         self._count += 1
         if not shape:
             return words
