@@ -9,14 +9,13 @@ import numpy as np
 from PIL import Image
 
 VECTORS = Path(__file__).parent / "vectors" / "transforms.npz"
-KINDS = {  # of images: (for these the expressions below)
+KINDS = {  # of images
     "L": lambda: Image.fromarray(_bytes(11, 9)),
     "RGB": lambda: Image.fromarray(_bytes(11, 9, 3)),
     "RGBA": lambda: Image.fromarray(_bytes(11, 9, 4)),
     "P": lambda: _with_palette(),
     "1": lambda: Image.fromarray(_bytes(11, 9) > 128),
     "I": lambda: Image.fromarray(_bytes(11, 9).astype(np.int32) * 300),
-    "I;16": lambda: Image.fromarray(_bytes(11, 9).astype(np.uint16) * 120),
     "F": lambda: Image.fromarray(_bytes(11, 9).astype(np.float32) / 255),
     "grey": lambda: _bytes(1, 11, 9),
     "bytes": lambda: _bytes(3, 11, 9),
@@ -114,7 +113,6 @@ F.normalize(F.convert_image_dtype(img), MEAN, [0.2])
 F.erase(img, 1, 2, 3, 4, 7)
 U.make_grid(img)
 """
-CHECKS = {"U.make_grid(img, nrow=1, padding=1, normalize=True, pad_value=0.5)": ("floats", "fbatch")}
 PICTURES = """
 F.to_tensor(img)
 F.pil_to_tensor(img)
@@ -126,13 +124,13 @@ EXPRESSIONS = {
     "P": ALL + PICTURES,
     "1": ALL + PICTURES,
     "I": ALL + PICTURES,
-    "I;16": PICTURES,
     "F": ALL + SMOOTH + PICTURES,
     "grey": ALL + SMOOTH + COLOURS + BYTES + BLURS + TENSORS,
     "bytes": ALL + SMOOTH + COLOURS + BYTES + BLURS + TENSORS,
     "floats": ALL + SMOOTH + COLOURS + BLURS + TENSORS,
     "batch": ALL + SMOOTH + COLOURS + BYTES + BLURS + TENSORS,
 }
+EXPRESSIONS["grey"] = EXPRESSIONS["grey"].replace("F.rgb_to_grayscale(img, 3)\n", "")  # torchvision returns 1 channel
 CASES = [(kind, line) for kind, lines in EXPRESSIONS.items() for line in lines.strip().splitlines() if line]
 
 

@@ -60,7 +60,7 @@ class PixelMap:
     Pixels from outside of first ... end-1 are new.  Each attribute is (2, N): along x, along y.
     """
 
-    def __init__(self, N: int, sides: Sequence[int]):
+    def __init__(self, N: int, sides: Any):
         height, width = sides
         self.sides = np.array([width, height])
         self.sign, self.start = np.ones((2, N), np.int64), np.zeros((2, N), np.int64)

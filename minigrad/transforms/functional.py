@@ -230,7 +230,7 @@ def erase(img: Any, i: int, j: int, h: int, w: int, v: Any, inplace: bool = Fals
             [1., 1.]]])
     """
     pixels = pixels_of("erase", img, 3).copy()
-    pixels[..., i : i + h, j : j + w] = v if isinstance(v, Real) else pixels_of("erase", np.asarray(v), 0)
+    pixels[..., i : i + h, j : j + w] = np.asarray(v)
     if not inplace:
         return like(img, pixels)
     img[...] = like(img, pixels)

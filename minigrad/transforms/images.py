@@ -13,6 +13,7 @@ from ..tensors import Tensor, _make
 
 Picture = Image.Image
 CHANNELS = (1, 3, 4)  # of grey, RGB and RGBA images
+CHW = "(..., C, H, W)"
 
 
 class InterpolationMode(Enum):
@@ -48,7 +49,7 @@ def known_mode(where: str, mode: Any) -> InterpolationMode:
     names = [known.value for known in InterpolationMode]
     if mode in names:
         return InterpolationMode(mode)
-    raise ValidationError(f"{where}: interpolation is {mode!r}; use InterpolationMode.BILINEAR or another of {names}")
+    raise ValidationError(f"{where}: interpolation is {mode!r}; use an InterpolationMode, or {', '.join(names)}")
 
 
 def is_picture(image: Any) -> bool:
@@ -76,7 +77,7 @@ def pixels_of(where: str, image: Any, least: int = 2) -> np.ndarray:
     if array.dtype.kind not in "fiub":
         raise DtypeError(f"{where}: pixels are {array.dtype}; use uint8, or floats from 0 to 1")
     if array.ndim < least:
-        raise ShapeError(f"{where}: the image has shape {array.shape}, expected {'(..., C, H, W)'[-3 * least - 2 :]}")
+        raise ShapeError(f"{where}: the image has shape {array.shape}, expected {'(..., H, W)' if least == 2 else CHW}")
     refuse_channels_last(where, array.shape)
     return array
 
@@ -85,8 +86,8 @@ def refuse_channels_last(where: str, shape: Sequence[int]) -> None:
     """Refuse (..., H, W, C): the last axis is as short as channels are, and the third last too long for them."""
     if len(shape) >= 3 and shape[-1] in CHANNELS and shape[-3] > 4 and shape[-2] > 4:
         raise ShapeError(
-            f"{where}: shape {tuple(shape)} looks like (H, W, C), expected (C, H, W); use to_tensor for an array, or "
-            "permute(2, 0, 1)"
+            f"{where}: shape {tuple(shape)} looks like (H, W, C), expected (C, H, W); use to_tensor for an array, "
+            "or permute(2, 0, 1)"
         )
 
 

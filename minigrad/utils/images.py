@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from ..checks import type_with_article, whole_number
-from ..errors import DtypeError, ShapeError, ValidationError
+from ..errors import DtypeError, ShapeError
 from ..runtime.device import CPU
 from ..tensors import Tensor, _make
 
@@ -26,7 +26,7 @@ def make_grid(
     nrow          count          images in a row
     padding       pixels         between images
     normalize     map the values from lowest to highest to 0 to 1
-    value_range   (lowest, highest), to which values are limited; None: those of the images
+    value_range   (lowest, highest), to which `normalize` limits values; None: those of the images
     scale_each    look for lowest and highest in each image, not in all
     pad_value     of the pixels between images
     returns       on the CPU; grey images get 3 equal channels
@@ -44,8 +44,6 @@ def make_grid(
     images = _as_batch(tensor)
     if normalize:
         images = _scale(images, value_range, scale_each)
-    elif value_range is not None:
-        raise ValidationError(f"make_grid: value_range is {value_range} without effect; give normalize=True")
     if len(images) == 1:
         return _tensor(images[0])
     N, C, H, W = images.shape
