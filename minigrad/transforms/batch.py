@@ -57,7 +57,8 @@ class Unsupported(Exception):  # noqa: N818 - never seen by callers
 class PixelMap:
     """Crops, pads and flips of N images as one map: pixel c of a line comes from place sign*c + start of the image.
 
-    Pixels from outside of first ... end-1 are new.  Each attribute is (2, N): along x, along y.
+    Pixels from outside of first ... end-1 are new.  Each of these is (2, N): along x, along y.
+    moved   whether there were any crops, pads or flips
     """
 
     def __init__(self, N: int, sides: Any):
@@ -65,13 +66,15 @@ class PixelMap:
         self.sides = np.array([width, height])
         self.sign, self.start = np.ones((2, N), np.int64), np.zeros((2, N), np.int64)
         self.first = np.zeros((2, N), np.int64)
-        self.end = np.repeat(self.sides[:, None], N, axis=1)
+        self.end, self.moved = np.repeat(self.sides[:, None], N, axis=1), False
 
     def pad(self, left: int, top: int, right: int, bottom: int) -> None:
+        self.moved = True
         self.start -= self.sign * np.array([[left], [top]])
         self.sides = self.sides + np.array([left + right, top + bottom])
 
     def crop(self, top: Any, left: Any, size: Sequence[int]) -> None:
+        self.moved = True
         self.start += self.sign * np.reshape([left, top], (2, -1))
         self.sides = np.array(size[::-1])
         last = self.start + self.sign * (self.sides[:, None] - 1)
@@ -79,14 +82,18 @@ class PixelMap:
         self.end = np.minimum(self.end, np.maximum(self.start, last) + 1)
 
     def flip(self, axis: int, happens: np.ndarray) -> None:
+        self.moved = True
         self.start[axis] += np.where(happens, self.sign[axis] * (self.sides[axis] - 1), 0)
         self.sign[axis] = np.where(happens, -self.sign[axis], self.sign[axis])
 
     def visible(self) -> tuple[np.ndarray, np.ndarray]:
         """The first and last + 1 pixel of the result that come from the image."""
+        if not self.moved:
+            return self.first, self.end
         low = np.where(self.sign > 0, self.first - self.start, self.start - self.end + 1)
         high = np.where(self.sign > 0, self.end - self.start, self.start - self.first + 1)
-        return low.clip(0, self.sides[:, None]), high.clip(0, self.sides[:, None])
+        low, high = (np.minimum(np.maximum(places, 0), self.sides[:, None]) for places in (low, high))
+        return low, high
 
 
 Step = Callable[[PixelMap, Parameters], None]
@@ -192,12 +199,13 @@ def _perspective_field(transform: RandomPerspective, drawn: Parameters, sides: S
     below = g * X + h * Y + 1
     with np.errstate(divide="ignore", invalid="ignore"):
         field = np.stack([(a * X + b * Y + c) / below - X, (d * X + e * Y + f) / below - Y], axis=-1)
+    field = np.nan_to_num(field, nan=-LARGEST_PLACE).clip(-LARGEST_PLACE, LARGEST_PLACE)
     return np.where(drawn["happens"][:, None, None, None], field, 0)
 
 
 def _elastic_field(transform: ElasticTransform, drawn: Parameters, sides: Sequence[int]) -> np.ndarray:
     height, width = sides
-    return drawn["displacement"] * np.array([width / 2, height / 2], np.float32)
+    return (drawn["displacement"] * np.array([width / 2, height / 2], np.float32)).astype(np.float64)
 
 
 MAPS: dict[type, Any] = {RandomAffine: _affine_map, RandomRotation: _rotation_map}
@@ -339,18 +347,17 @@ class Plan:
             nearest = self.warps_picture and self.sampling == kernels.NEAREST
             maps[AX : CY + 1] = _fixed(MAPS[kind](self.warp, drawn, sides, self.warps_picture), nearest)
         elif kind in FIELDS:
-            places = FIELDS[kind](self.warp, drawn, sides)
-            places = np.nan_to_num(places, nan=-LARGEST_PLACE).clip(-LARGEST_PLACE, LARGEST_PLACE)
-            field = np.rint(places.astype(np.float64) * ONE).astype(np.int64)
+            field = np.rint(FIELDS[kind](self.warp, drawn, sides) * float(ONE)).astype(np.int64)
         self._add_pixel_maps(maps, before, after)
         return np.ascontiguousarray(maps.T), field
 
     def _add_pixel_maps(self, maps: np.ndarray, before: PixelMap, after: PixelMap) -> None:
-        (sx, sy), (tx, ty) = after.sign, after.start
-        for a, b, c in ((AX, BX, CX), (AY, BY, CY)):
-            maps[c] += maps[a] * tx + maps[b] * ty
-            maps[a] *= sx
-            maps[b] *= sy
+        if after.moved:
+            (sx, sy), (tx, ty) = after.sign, after.start
+            for a, b, c in ((AX, BX, CX), (AY, BY, CY)):
+                maps[c] += maps[a] * tx + maps[b] * ty
+                maps[a] *= sx
+                maps[b] *= sy
         low, high = after.visible()
         maps[[kernels.LEFT, kernels.TOP]], maps[[kernels.RIGHT, kernels.BOTTOM]] = low, high
         maps[[SX, SY]], maps[[TX, TY]] = before.sign, before.start
