@@ -88,6 +88,14 @@ def test_inplace_changes_the_tensor():
     assert x[0, 0, 0].item() == 7
 
 
+def test_normalize_records_gradients():
+    x = mg.ones(1, 2, 2, requires_grad=True)
+    T.Normalize(mg.tensor([0.5]), mg.tensor([0.25]))(x).sum().backward()
+    assert x.grad.tolist() == [[[4, 4], [4, 4]]]
+    array = np.ones((1, 1, 1))
+    assert F.normalize(array, [0.5], [0.25], inplace=True) is array and array.item() == 2
+
+
 # ---- classes
 
 

@@ -172,7 +172,3 @@ def _from_float(x: np.ndarray, dtype: np.dtype, white: int) -> np.ndarray:
     if dtype.itemsize > 4 or (dtype.itemsize == 4 and x.dtype == np.float32):
         raise DtypeError(f"convert_image_dtype: {x.dtype} does not hold the numbers of {dtype} exactly; use uint8")
     return (x * x.dtype.type(white + 1 - 1e-3)).astype(dtype)
-
-
-def normalize(x: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
-    return (x - mean) / std

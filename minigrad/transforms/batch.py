@@ -222,7 +222,7 @@ class Plan:
     """
 
     def __init__(self, transforms: Sequence[Any], dimensions: Sequence[int], dtype: np.dtype):
-        self.dimensions, self.dtype = tuple(dimensions), dtype
+        self.dimensions = tuple(dimensions)
         C = self.dimensions[0]
         self.scale, self.shift, self.fill = np.ones(C), np.zeros(C), None
         self.state, self.warp, self.sampling = PICTURE, None, kernels.NEAREST
@@ -234,13 +234,9 @@ class Plan:
         if self.state != FLOATS:
             raise Unsupported
         self.fill = np.zeros(C) if self.fill is None else self.fill
-        self.pixels = [self._on(None, numbers) for numbers in (self.fill, self.scale, self.shift)]
+        self.colours = [numbers.astype(dtype) for numbers in (self.fill, self.scale, self.shift)]
         _, after, _ = self._trace(np.zeros(1, np.uint64))
         self.shape = (C, *(int(side) for side in after.sides[::-1]))
-
-    def _on(self, device: Any, numbers: np.ndarray) -> Any:
-        array = numbers.astype(self.dtype)
-        return array if device is None else device.from_host(array)
 
     # what each transform adds
 
@@ -312,7 +308,7 @@ class Plan:
         before, after, drawn = self._trace(np.asarray(seeds, np.uint64))
         maps, field = self._maps(before, after, drawn)
         frame = tuple(int(side) for side in before.sides)
-        fill, scale, shift = map(device.from_host, self.pixels)
+        fill, scale, shift = map(device.from_host, self.colours)
         numbers = np.ascontiguousarray(numbers, np.int64)
         size = self.shape[1:]
         return kernels.warp_images(

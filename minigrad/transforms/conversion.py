@@ -189,6 +189,7 @@ def normalize(tensor: Any, mean: Any, std: Any, inplace: bool = False) -> Any:
     mean, std  (C,) or (1,)     or numbers
     inplace    also change the tensor
 
+    Of tensors this records gradients, as no other transform does.
     Raises   DtypeError        the pixels are no floats
              ShapeError        mean or std has another length
              ValidationError   std has a 0
@@ -196,15 +197,15 @@ def normalize(tensor: Any, mean: Any, std: Any, inplace: bool = False) -> Any:
     >>> normalize(np.ones((1, 1, 2), np.float32), [0.5], [0.25])
     array([[[2., 2.]]], dtype=float32)
     """
-    pixels = pixels_of("normalize", tensor, 3)
+    is_tensor = isinstance(tensor, Tensor)
+    pixels = pixels_of("normalize", tensor.detach() if is_tensor else tensor, 3)
     if pixels.dtype.kind != "f":
         raise DtypeError(f"normalize: pixels are {pixels.dtype}, expected floats; convert them by ToTensor first")
-    shift, scale = per_channel(mean, std, pixels.shape[-3], pixels.dtype)
-    result = (pixels - shift[:, None, None]) / scale[:, None, None]
-    if not inplace:
-        return like(tensor, result)
-    tensor[...] = like(tensor, result)
-    return tensor
+    shift, scale = (numbers[:, None, None] for numbers in per_channel(mean, std, pixels.shape[-3], pixels.dtype))
+    if is_tensor:
+        result = (tensor - like(tensor, shift)) / like(tensor, scale)
+        return tensor.copy_(result) if inplace else result
+    return np.divide(tensor - shift, scale, out=tensor if inplace else None)
 
 
 def per_channel(mean: Any, std: Any, channels: int, dtype: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -115,7 +115,7 @@ class Normalize(Transform):
 
     def __init__(self, mean: Any, std: Any, inplace: bool = False):
         self.mean, self.std, self.inplace = mean, std, inplace
-        conversion.per_channel(mean, std, np.size(mean), np.float64)
+        conversion.per_channel(mean, std, np.asarray(mean).size, np.float64)
 
     def forward(self, img: Any) -> Any:
         return conversion.normalize(img, self.mean, self.std, self.inplace)

@@ -3,7 +3,7 @@
 An image is a Pillow image, or pixels in a tensor or an array (..., C, H, W): uint8 from 0 to 255, or floats from 0 to
 1.  The result is of the same kind.  Pillow images are transformed by Pillow, whose results differ a little from those
 for pixels, as in torchvision: by rounding, and at the edges of the image.  Pixels are computed on the host, and
-gradients are not recorded.
+gradients are not recorded, except by `normalize`.
 """
 
 from collections.abc import Sequence
