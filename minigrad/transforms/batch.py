@@ -44,7 +44,7 @@ ONE, POINT = kernels.ONE, kernels.POINT
 PICTURE, BYTES, FLOATS = "picture", "bytes", "floats"  # what an image is, between two transforms
 PILLOW_POINT = 16  # bits after the point of Pillow's places of nearest pixels
 LARGEST_PLACE = 2.0**20  # pixels; places beyond are as far outside
-SMALLEST_SCALE = 1e-3
+SMALLEST_SCALE, LARGEST_SHEAR = 1e-3, 80.0  # degrees; beyond, places would not fit in 64 bits
 
 
 class Unsupported(Exception):  # noqa: N818 - never seen by callers
@@ -274,6 +274,8 @@ class Plan:
         numbers = np.atleast_1d(np.asarray(0 if fill is None else fill, float))
         if len(numbers) not in (1, len(self.scale)):
             raise Unsupported
+        if self.state != FLOATS and (numbers.min() < 0 or numbers.max() > 255):
+            raise Unsupported
         numbers = numbers if self.state == FLOATS else np.trunc(numbers)
         colour = (numbers - self.shift) / self.scale
         if self.fill is not None and not np.allclose(colour, self.fill, rtol=0, atol=1e-9):
@@ -288,6 +290,8 @@ class Plan:
             raise Unsupported
         if kind is RandomPerspective and as_pixels and mode is InterpolationMode.NEAREST:
             raise Unsupported  # many places lie between two pixels, where the rounding of float32 decides
+        if max(map(abs, getattr(transform, "shear", None) or (0.0,))) > LARGEST_SHEAR:
+            raise Unsupported
         if smallest[0] < SMALLEST_SCALE or mode not in (InterpolationMode.NEAREST, InterpolationMode.BILINEAR):
             raise Unsupported
         self._add_fill(transform.fill)
