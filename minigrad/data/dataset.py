@@ -119,6 +119,17 @@ class ImageDataset(Dataset[tuple[Any, Any]]):
             return image.reshape(-1, *image.shape[-2:]) / np.float32(255), target
         return self.transform(as_picture(image)), target
 
+    @property
+    def byte_shape(self) -> tuple[int, ...] | None:
+        """(C, H, W) of the bytes that a sample is made of; None if a subclass makes samples in another way."""
+        if type(self).__getitem__ is not ImageDataset.__getitem__ or self.target_transform is not None:
+            return None
+        return (1, *self.images.shape[1:])[-3:]
+
+    def labels_of(self, numbers: np.ndarray) -> np.ndarray:
+        """The labels of samples, (N,) int64."""
+        return self.labels[numbers]
+
 
 def as_picture(image: np.ndarray) -> Image.Image:
     """Return an image (H, W) or (C, H, W) uint8, of 1, 3 or 4 channels, as a PIL image."""
