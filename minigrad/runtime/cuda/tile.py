@@ -19,7 +19,7 @@ The file also makes the functions with which the kernels of matrix products move
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -138,26 +138,113 @@ def locate_block(block, M, N, height, width):
 
 
 @helper
-def locate_elements(thread, threads, length, depth, along_k):
-    """Which of a step's length x depth elements a thread moves: its first element (i, k), and the distance (di, dk) to
-    its next one.  Neighbouring threads move neighbours on k if `along_k`, otherwise on i."""
+def locate_elements(thread, length, depth, along_k):
+    """The first (i, k) of the elements that a thread moves, of a step's length x depth.  Neighbouring threads move
+    neighbours on k if `along_k`, otherwise on i."""
     if along_k:
-        return thread // depth, thread % depth, threads // depth, 0
-    return thread % length, thread // length, 0, threads // length
+        return thread // depth, thread % depth
+    return thread % length, thread // length
 
 
-def make_fetch(count: int) -> Any:
-    """A function that reads a thread's `count` elements of a matrix of M rows and K columns.
+class Shape(NamedTuple):
+    """How a block computes a part of a product: `down` x `across` threads, each side x side accumulators in registers.
 
-    They start at row m and column k and are dm and dk apart; am and ak are the strides of rows and columns.  Elements
-    outside the matrix are 0.
+    depth      the elements of K in a step
+    resident   the blocks that a multiprocessor should hold at once; fewer leave more registers to each thread
     """
-    items = [
-        f"{item('a', f'at + (m + {i} * dm) * am + (k + {i} * dk) * ak')} "
-        f"if m + {i} * dm < M and k + {i} * dk < K else const(0, a)"
-        for i in range(count)
+
+    down: int
+    across: int
+    side: int
+    depth: int
+    resident: int
+
+    def __str__(self) -> str:
+        return "x".join(map(str, self))
+
+    @property
+    def threads(self) -> int:
+        """The threads of a block."""
+        return self.down * self.across
+
+    @property
+    def height(self) -> int:
+        """The rows of the product that a block computes."""
+        return self.down * self.side
+
+    @property
+    def width(self) -> int:
+        """The columns of the product that a block computes."""
+        return self.across * self.side
+
+    def count_blocks(self, M: int, N: int) -> int:
+        """The blocks that a product of M x N needs."""
+        return -(-M // self.height) * -(-N // self.width)
+
+
+@cache
+def staged_product(shape: Shape, a_along_k: bool, b_along_k: bool) -> Any:
+    """The functions of a product whose factors pass through shared memory, a step's elements at a time.
+
+    Shared memory has room for two steps: threads write to one half while they may still read the other.  `half` is
+    0 or 1.  Threads read a factor from memory along K, or along the other axis, see locate_elements.
+
+        zeros(like)                                    the accumulators
+        locate_a(thread), locate_b(thread)             the first element that a thread moves, (row or column, k)
+        fetch_a, fetch_b                               see make_fetch
+        put_a(values, shared, half, m, k), put_b       write what was fetched to shared memory
+        multiply(acc, a_shared, b_shared, half, thread)    acc + the product of a step
+        corner(thread)                                 the row and column of a thread's first accumulator in the block
+        store                                          see make_store
+        a_size, b_size                                 the elements of shared memory
+    """
+    side, depth, threads = shape.side, shape.depth, shape.threads
+    group = min(side, 4)  # consecutive rows (and columns) of a thread; its next four lie beyond those of all others
+    offsets = [[i // group * count * group + i % group for i in range(side)] for count in (shape.down, shape.across)]
+    part = ModuleType("staged_product")
+    part.zeros, part.outer_fma = register_tile(side, side).zeros, register_tile(side, side).outer_fma
+    for name, length, along_k, places in (
+        ("a", shape.height, a_along_k, offsets[0]),
+        ("b", shape.width, b_along_k, offsets[1]),
+    ):
+        row_length, count = length + 4, length * depth // threads
+        step = threads // (depth if along_k else length)
+        locate = f"locate(thread, {length}, {depth}, {along_k})"
+        at = f"(half * {depth} + k) * {row_length} + i"
+        put = make_put(count)
+        setattr(part, f"locate_{name}", define_function("locate_element(thread)", [f"return {locate}"], locate=locate_elements))
+        setattr(part, f"fetch_{name}", make_fetch(count, step, along_k, False))
+        setattr(part, f"fetch_first_{name}", make_fetch(count, step, along_k, True))
+        setattr(part, f"put_{name}", define_function("put_all(values, shared, half, i, k)", [f"put(values, shared, {at}, {step if along_k else step * row_length})"], put=put))
+        setattr(part, f"{name}_size", 2 * depth * row_length)
+        setattr(part, f"load_{name}", define_function("load(values, at)", shared_load_lines(places)))
+    rows = [shape.height + 4, shape.width + 4]
+    lines = [
+        f"a_at = half * {depth * rows[0]} + thread // {shape.across} * {group}",
+        f"b_at = half * {depth * rows[1]} + thread % {shape.across} * {group}",
+        *[f"acc = outer_fma(acc, load_a(a, a_at + {k * rows[0]}), load_b(b, b_at + {k * rows[1]}))" for k in range(depth)],
+        "return acc",
     ]
-    return define_function("fetch(a, at, m, dm, M, am, k, dk, K, ak)", [return_tuple(items)])
+    names = {name: getattr(part, name) for name in ("outer_fma", "load_a", "load_b")}
+    part.multiply = define_function("multiply(acc, a, b, half, thread)", lines, **names)
+    part.corner = define_function("corner(thread)", [f"return thread // {shape.across} * {group}, thread % {shape.across} * {group}"])
+    part.store = make_store([(m, n) for m in offsets[0] for n in offsets[1]])
+    return part
+
+
+def make_fetch(count: int, step: int, along_k: bool, guarded: bool) -> Any:
+    """A function that reads a thread's `count` elements of a matrix of M rows, whose strides are am and ak.
+
+    They start at row m and column k and are `step` apart, on rows if `along_k`, otherwise on columns.  If `guarded`,
+    elements from column K on are 0; otherwise there must be none.  Elements beyond row M are any of the matrix, and the
+    kernel must not use them.  No read is in a branch, so that all start at once.
+    """
+    rows = [f"min(m + {i * step}, M - 1)" if along_k else "min(m, M - 1)" for i in range(count)]
+    columns = ["k" if along_k else f"k + {i * step}" for i in range(count)]
+    inside = [f"min({column}, K - 1)" if guarded else f"({column})" for column in columns]
+    lines = [f"x{i} = {item('a', f'at + {rows[i]} * am + {inside[i]} * ak')}" for i in range(count)]
+    values = [f"x{i} if {columns[i]} < K else const(0, a)" if guarded else f"x{i}" for i in range(count)]
+    return define_function("fetch(a, at, m, M, am, k, K, ak)", [*lines, return_tuple(values)])
 
 
 def make_put(count: int, convert: Callable[[Any], Any] | None = None) -> Any:
