@@ -24,7 +24,6 @@ from minigrad.runtime.cuda import driver, mma
 from minigrad.runtime.cuda.driver import cuda
 from minigrad.runtime.cuda.gpu import Gpu, current_gpu
 from minigrad.runtime.cuda.kernel import kernel
-from minigrad.runtime.cuda.tile import define_function
 
 SLACK = 4  # times the tolerance of the CPU: a GPU adds in another order, and its exponentials differ in the last digit
 EXAMPLES = int(os.environ.get("MINIGRAD_EXAMPLES", "2" if driver.SIMULATED else "25"))
@@ -215,6 +214,14 @@ def test_mg_cuda_reports_the_gpu_and_its_memory():
     mg.cuda.synchronize()
     mg.cuda.empty_cache()
     assert mg.cuda.memory_reserved() >= mg.cuda.memory_allocated()
+
+
+def test_the_name_of_the_gpu_ends_at_the_first_nul(monkeypatch):
+    """A driver fills the 256 bytes that it is given."""
+    monkeypatch.setattr(driver.api, "cuDeviceGetName", lambda size, device: (0, b"NVIDIA H100\0".ljust(size, b"\0")))
+    assert Gpu().name == "NVIDIA H100"
+    monkeypatch.setattr(driver.api, "cuDeviceGetName", lambda size, device: (0, b"NVIDIA H100\0\x80\0"))
+    assert Gpu().name == "NVIDIA H100"
 
 
 def test_reductions_of_any_length_fit_the_grid():
@@ -497,7 +504,8 @@ def test_fragment_lines_load_the_fragments_of_the_ptx_isa():
     held = {}
     names = {"position": int, "mma": lambda *arguments: held[lane].append(arguments[4:]) or (0, 0, 0, 0)}
     lines = mma.fragment_lines(2, 2, *rows)
-    multiply = define_function("multiply(acc, a, a_at, b, b_at, lane)", lines, **names)
+    exec("\n    ".join(["def multiply(acc, a, a_at, b, b_at, lane):", *lines]), names)  # as a function of the host
+    multiply = names["multiply"]
     for lane in range(32):
         held[lane] = []
         multiply([0] * 16, left, 3, right, 5, lane)

@@ -7,7 +7,7 @@ and only weights are in shared memory.
 
 The weight gradient is a sum over positions and images: a product of g and the pixels under each tap, whose K is long.
 It is divided into parts.  With many filters and taps, a block computes it as in matmul.py.  With few, the threads of a
-block share K, each keeps a tile of filters x taps, and at the end the block adds up its threads' tiles in a fixed order.
+block share K, each keeps a tile of filters x taps, and at the end the block adds up its tiles in a fixed order.
 """
 
 from functools import cache
@@ -30,22 +30,28 @@ from .windows import TAPS_AT_ONCE, forward_taps, input_taps, make_add_windows, m
 CHUNK = 64  # taps whose weights a block holds in shared memory
 THREADS = limit_threads(128)  # of a block
 TILES = ((16, 4), (8, 4), (8, 2), (4, 2), (4, 1))  # rows and images of a thread, the largest first
+ALIGNED = 16  # bytes, of addresses from which a thread reads four elements at once
 MIN_ROWS = 24  # of a product whose factors pass through shared memory
 SHAPE = tile.Shape(8, 8, 8, 8, 1) if driver.SIMULATED else tile.Shape(8, 16, 8, 8, 3)  # of its blocks
+WEIGHT_SHAPE = SHAPE._replace(resident=2)  # of those of the weight gradient, which need more registers
 
 
 # ---- forward and input gradient: sums over the taps of a window
 
 
 @cache
-def windows_kernel(shape: tile.Shape, strided: bool) -> Kernel:
-    """The kernel of a product of many filters and windows."""
-    part, depth = tile.staged_product(shape, True, False), shape.depth
+def windows_kernel(shape: tile.Shape, strided: bool, images_at_once: int) -> Kernel:
+    """The kernel of a product of many filters and windows; a thread reads 1 image or 4 at once."""
+    part, depth = tile.staged_product(shape, True, False, images_at_once == 4), shape.depth
     height, width, a_size, b_size = shape.height, shape.width, part.a_size, part.b_size
-    count, step = width * depth // shape.threads, shape.threads // width
-    fetch_first, fetch = (make_fetch_windows(count, step, guarded, strided) for guarded in (True, False))
+    count, step = width * depth // shape.threads // images_at_once, shape.threads * images_at_once // width
+    fetch_first, fetch = (
+        make_fetch_windows(count, step, guarded, strided, images_at_once) for guarded in (True, False)
+    )
 
-    def product(w, x, bias, out, taps, M, N, K, wm, biased, size, images, width_out, H, W, SH, SW, DOWN, RIGHT, top, left):
+    def product(
+        w, x, bias, out, taps, M, N, K, wm, biased, size, images, width_out, H, W, SH, SW, DOWN, RIGHT, top, left
+    ):
         """out (groups * M, N) = for each group the filters (M, K), wm apart, times the windows of its images.
 
         N = positions * images, size = the elements of a group's images; windows are DOWN and RIGHT apart.
@@ -54,7 +60,7 @@ def windows_kernel(shape: tile.Shape, strided: bool) -> Kernel:
         m0, n0, group = tile.locate_block(cuda.blockIdx.x, M, N, height, width)
         a_shared, b_shared = cuda.shared.array(a_size, w.dtype), cuda.shared.array(b_size, w.dtype)
         (m, ka), (n, kb), (row, col) = part.locate_a(thread), part.locate_b(thread), part.corner(thread)
-        window = min(n0 + n, N - 1)
+        window = min(n0 + n, N - images_at_once)
         position, image = window // images, group * size + window % images
         h, v = np.int32(position // width_out * DOWN - top), np.int32(position % width_out * RIGHT - left)
         sizes = h, v, np.int32(H), np.int32(W), np.int32(SH), np.int32(SW), np.int32(images), image
@@ -74,7 +80,8 @@ def windows_kernel(shape: tile.Shape, strided: bool) -> Kernel:
             half = 1 - half
         part.store(acc, out, 0, group * M + m0 + row, group * M + M, n0 + col, N, bias, biased, False)
 
-    return Kernel(product, f"conv2d.windows-{shape}{'-strided' if strided else ''}", (shape.threads, shape.resident))
+    name = f"conv2d.windows-{shape}-{images_at_once}{'-strided' if strided else ''}"
+    return Kernel(product, name, (shape.threads, shape.resident))
 
 
 @cache
@@ -145,15 +152,17 @@ def _fill_sums(source, w, b, out, stride, pads, dilation, groups, gradient):
     arrays = [a.reshape(-1) for a in (w, source, w if b is None else b, out)]
     N, wm = out.size // (groups * M), KH * KW if gradient else K
     sizes = M, N, K, wm, int(b is not None), source.size // groups, images, width_out, H, W, *steps, *apart, *corner
-    kernel, grid, block = _choose_kernel(M, N, images, groups, gradient and stride != (1, 1))
+    images_at_once = 1 if images % 4 or source.address % ALIGNED else 4
+    strided = gradient and stride != (1, 1)
+    kernel, grid, block = _choose_kernel(M, N, images, images_at_once, groups, strided)
     kernel[grid, block](*arrays, to_device_once(taps).reshape(-1), *sizes)
 
 
-def _choose_kernel(M, N, images, groups, strided):
+def _choose_kernel(M, N, images, images_at_once, groups, strided):
     """The kernel of a product of M filters and N windows, its grid and its block."""
     blocks = groups * SHAPE.count_blocks(M, N)
     if M >= MIN_ROWS and blocks >= current_gpu().multiprocessors:
-        return windows_kernel(SHAPE, strided), blocks, SHAPE.threads
+        return windows_kernel(SHAPE, strided, images_at_once), blocks, SHAPE.threads
     rows, cols, block, grid = _choose_tile(M, images, N // images, groups)
     return sums_kernel(rows, cols, block[1], strided), grid, block
 
@@ -244,8 +253,7 @@ def weight_product_kernel(shape: tile.Shape) -> Kernel:
     count = width_of_block * depth // shape.threads
     fetch_g = tile.make_fetch(height_of_block * depth // shape.threads, step, True, True)
     find_taps = tile.define_function(
-        "find(taps, n, T)",
-        [tile.return_tuple(tile.item("taps", f"min(n + {i * step}, T - 1)") for i in range(count))],
+        "find(taps, n, T)", [tile.return_tuple(tile.item("taps", f"min(n + {i * step}, T - 1)") for i in range(count))]
     )
     fetch_x = tile.define_function(
         "fetch(x, at, offsets, k, K)",
@@ -290,7 +298,7 @@ def weight_product_kernel(shape: tile.Shape) -> Kernel:
 def _choose_weight_kernel(F, T, groups):
     """The kernel of a weight gradient of F filters and T taps in each group, its block, and its grid without parts."""
     if F >= MIN_ROWS and T >= MIN_ROWS:
-        return weight_product_kernel(SHAPE), SHAPE.threads, (SHAPE.count_blocks(F, T), groups)
+        return weight_product_kernel(WEIGHT_SHAPE), WEIGHT_SHAPE.threads, (WEIGHT_SHAPE.count_blocks(F, T), groups)
     rows, cols = tile.split_evenly(F, MAX_WEIGHT_TILE), tile.split_evenly(T, MAX_WEIGHT_TILE)
     return weight_kernel(rows, cols), WEIGHT_THREADS, (-(-T // cols), groups * -(-F // rows))
 

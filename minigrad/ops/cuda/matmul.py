@@ -23,10 +23,13 @@ MAX_TERMS = 2048  # of a running total
 def _make_shape(down: int, across: int, side: int, depth: int, resident: int) -> tile.Shape:
     if driver.SIMULATED:
         down = across = max(side, 4)
+        depth = min(depth, down * across)
     return tile.Shape(down, across, side, depth, resident)
 
 
-SHAPES = [_make_shape(*sizes) for sizes in ((8, 16, 8, 8, 3), (16, 16, 4, 16, 3), (16, 16, 2, 32, 4), (16, 16, 1, 64, 4))]
+SHAPES = [
+    _make_shape(*sizes) for sizes in ((8, 16, 8, 8, 3), (16, 16, 4, 16, 3), (16, 16, 2, 32, 4), (16, 16, 1, 64, 4))
+]
 
 
 @cache
@@ -68,7 +71,11 @@ def gemm_kernel(shape: tile.Shape, a_along_k: bool, b_along_k: bool) -> Kernel:
 def _choose_shape(M, N, batch):
     """The largest shape that is not mostly empty and gives each multiprocessor a block; otherwise the smallest."""
     for shape in SHAPES:
-        if 2 * M > shape.height and 2 * N > shape.width and batch * shape.count_blocks(M, N) >= current_gpu().multiprocessors:
+        if (
+            shape.height < 2 * M
+            and shape.width < 2 * N
+            and batch * shape.count_blocks(M, N) >= current_gpu().multiprocessors
+        ):
             return shape
     return SHAPES[-1]
 

@@ -2,8 +2,9 @@
 
 As on the CPU, an array is brought to memory (A, B, C), where B is reduced.  If C is more than 1, neighbouring threads
 reduce neighbouring c, one element of B after the other; for few sums, several threads share each and add up their parts
-as a tree.  If C is 1, the threads of a block share a row in the same way.  B is cut into parts if there are too few threads otherwise, and the results of the parts are reduced
-again.  The order of all additions depends only on the shapes and the GPU.  Sums keep the rounding errors of additions.
+as a tree.  If C is 1, the threads of a block share a row in the same way.  B is cut into parts if there are too few
+threads otherwise, and the results of the parts are reduced again.  The order of all additions depends only on the
+shapes and the GPU.  Sums keep the rounding errors of additions.
 """
 
 from functools import partial
@@ -156,7 +157,7 @@ def _sum(A, B, C, x, out):
         row_sum_kernel[(A, parts), ROW_THREADS](x.reshape(-1), partial.reshape(-1), A, B, length)
         if parts > 1:
             _sum(1, parts, A, partial, out)
-    elif B >= LANES and A * C < current_gpu().multiprocessors * THREADS_PER_MULTIPROCESSOR:
+    elif B >= LANES and current_gpu().multiprocessors * THREADS_PER_MULTIPROCESSOR > A * C:
         parts, length = split_reduction(A * LANES, B, C, MIN_SHARED_PART * LANES)
         partial, grid = _allocate_partial(out, parts, A, C), (-(-A * C // COLUMNS), parts)
         column_sum_kernel[grid, (COLUMNS, LANES)](x.reshape(-1), partial.reshape(-1), A, B, C, length)

@@ -47,7 +47,11 @@ def tf32_kernel(windows: bool, a_along_k: bool, b_along_k: bool) -> Kernel:
     a_count, b_count = HEIGHT * DEPTH // THREADS, WIDTH * DEPTH // THREADS
     a_step, b_step = THREADS // (DEPTH if a_along_k else HEIGHT), THREADS // (DEPTH if b_along_k else WIDTH)
     fetch_a = tile.make_fetch(a_count, a_step, a_along_k, True)
-    fetch_b = make_fetch_windows(b_count, b_step, True, False) if windows else tile.make_fetch(b_count, b_step, b_along_k, True)
+    fetch_b = (
+        make_fetch_windows(b_count, b_step, True, False)
+        if windows
+        else tile.make_fetch(b_count, b_step, b_along_k, True)
+    )
     put_a, put_b = tile.make_put(a_count, to_tf32), tile.make_put(b_count, to_tf32)
     a_apart, b_apart = a_step if a_along_k else a_step * a_row, b_step if b_along_k else b_step * b_row
     zeros = tile.define_function("zeros(like)", tile.zero_lines(4 * DOWN * ACROSS))
@@ -70,10 +74,7 @@ def tf32_kernel(windows: bool, a_along_k: bool, b_along_k: bool) -> Kernel:
         warp_m, warp_n = warp // WARPS_ACROSS * WARP_HEIGHT, warp % WARPS_ACROSS * WARP_WIDTH
         acc, half = zeros(a), 0
         next_a = fetch_a(a, batch * a_batch, m0 + m, M, am, ka, K, ak)
-        if windows:
-            next_b = fetch_b(b, taps, kb, K, *sizes)
-        else:
-            next_b = fetch_b(b, batch * b_batch, n0 + n, N, bn, kb, K, bk)
+        next_b = fetch_b(b, taps, kb, K, *sizes) if windows else fetch_b(b, batch * b_batch, n0 + n, N, bn, kb, K, bk)
         for start in range(0, K, DEPTH):
             put_a(next_a, a_shared, (half + ka) * a_row + m, a_apart)
             put_b(next_b, b_shared, (half + kb) * b_row + n, b_apart)
@@ -101,7 +102,9 @@ def launch_product(arrays, M, N, K, batch, strides, biased):
     """Compute a matrix product; arrays (a, b, bias, out) are flat, see gemm in matmul.py."""
     unused = 1, 1, 1, 1, 0, 0
     sizes = M, N, K, *strides, biased, *unused
-    tf32_kernel(False, strides[2] == 1, strides[4] == 1)[_count_blocks(M, N, batch), THREADS](*arrays, to_device_once(NO_TAPS), *sizes)
+    tf32_kernel(False, strides[2] == 1, strides[4] == 1)[_count_blocks(M, N, batch), THREADS](
+        *arrays, to_device_once(NO_TAPS), *sizes
+    )
 
 
 def launch_windows(x, w, b, out, taps, top, left):

@@ -39,7 +39,8 @@ def _fill(*columns):
 
 
 def find_pixel(i, strided):
-    """The text that reads tap `k{i}` of the table: whether it is `inside{i}` the image (H, W), and its number `pixel{i}`.
+    """The text that reads tap `k{i}` of the table, and finds its pixel of an image (H, W): its number, `pixel{i}`, and
+    whether it is `inside{i}`.
 
     h and w are the window's corner.  If `strided`, only rows and columns that are multiples of SH and SW are pixels.
     """
@@ -58,17 +59,19 @@ PARAMETERS = "h, w, H, W, SH, SW, images, image"  # of the functions below
 
 
 @cache
-def make_fetch_windows(count: int, step: int, guarded: bool, strided: bool):
-    """A function that reads `count` taps of one window, from tap k on, `step` apart; if `guarded`, those from K on are
-    0."""
-    lines = []
+def make_fetch_windows(count: int, step: int, guarded: bool, strided: bool, width: int = 1):
+    """A function that reads `count` taps of the windows of `width` neighbouring images (1, or 4 at once), from tap k
+    on, `step` apart; if `guarded`, those from K on are 0."""
+    lines, values = [], []
     for i in range(count):
         tap = f"k + {i * step}"
         lines += [f"k{i} = min({tap}, K - 1)" if guarded else f"k{i} = {tap}", *find_pixel(i, strided)]
-        lines.append(f"x{i} = {tile.item('x', f'image + wide(pixel{i}) * wide(images)')}")
+        at = f"position(image + wide(pixel{i}) * wide(images))"
+        lines.append(f"x{i} = load_four(x, {at})" if width == 4 else f"x{i} = (x[{at}],)")
         if guarded:
             lines.append(f"inside{i} = inside{i} & ({tap} < K)")
-    lines.append(return_tuple(f"x{i} if inside{i} else const(0, x)" for i in range(count)))
+        values += [f"x{i}[{number}] if inside{i} else const(0, x)" for number in range(width)]
+    lines.append(return_tuple(values))
     return define_function(f"fetch(x, taps, k, K, {PARAMETERS})", lines, word=np.int32, wide=np.int64)
 
 

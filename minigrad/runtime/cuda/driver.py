@@ -137,7 +137,9 @@ def compile_kernel(
 
     signature = types.void(*map(numba_type, kinds))
     with _force_capability(capability):
-        text, _ = cuda.compile(function, signature, device=False, abi="numba", cc=capability, output="ptx", launch_bounds=bounds)
+        text, _ = cuda.compile(
+            function, signature, device=False, abi="numba", cc=capability, output="ptx", launch_bounds=bounds
+        )
     text = re.sub(r"\.shared \.align \d+", ".shared .align 16", text)  # tile.load_four reads 16 bytes at once
     return text, text.partition(".visible .entry ")[2].partition("(")[0].strip()
 

@@ -30,9 +30,14 @@ from .math import const
 if driver.SIMULATED:
 
     def load_four(values, at):
-        """Four consecutive elements of shared memory by one read; `at` is a multiple of four."""
+        """Four consecutive elements by one read; `at` is a multiple of four."""
         assert at % 4 == 0
         return values[at], values[at + 1], values[at + 2], values[at + 3]
+
+    def store_four(a, b, c, d, out, at):
+        """Write four consecutive elements of shared memory at once; `at` is a multiple of four."""
+        assert at % 4 == 0
+        out[at], out[at + 1], out[at + 2], out[at + 3] = a, b, c, d
 
 else:
     from llvmlite import ir
@@ -41,7 +46,7 @@ else:
 
     @intrinsic
     def load_four(typing, values, at):
-        """Four consecutive elements of shared memory by one read; `at` is a multiple of four."""
+        """Four consecutive elements by one read; `at` is a multiple of four."""
 
         def generate(context, builder, signature, args):
             kind = signature.args[0]
@@ -53,15 +58,31 @@ else:
 
         return types.UniTuple(values.dtype, 4)(values, types.uint64), generate
 
+    @intrinsic
+    def store_four(typing, a, b, c, d, out, at):
+        """Write four consecutive elements of shared memory at once; `at` is a multiple of four."""
+
+        def generate(context, builder, signature, args):
+            kind = signature.args[4]
+            place = builder.gep(context.make_array(kind)(context, builder, args[4]).data, [args[5]])
+            vector = ir.Constant(ir.VectorType(context.get_data_type(kind.dtype), 4), ir.Undefined)
+            for i in range(4):
+                vector = builder.insert_element(vector, args[i], ir.Constant(ir.IntType(32), i))
+            builder.store(vector, builder.bitcast(place, vector.type.as_pointer(place.type.addrspace)), align=16)
+            return context.get_dummy_value()
+
+        return types.none(*[out.dtype] * 4, out, types.uint64), generate
+
 
 def define_function(signature: str, lines: Iterable[str], **names: Any) -> Any:
-    """Define a function that kernels call, from text that uses `const`, `position`, `load_four` and the given names.
+    """Define a function that kernels call, from text that may use functions of this file and the given names.
 
     Text is needed because the functions are unrolled for each tile size: an accumulator stays in a register only if its
     index is a constant, and a loop over a tuple would put it in memory.  `position` makes an index unsigned; a signed
     index would be tested for counting from the end.
     """
-    scope: dict[str, Any] = {"const": const, "position": np.uint64, "load_four": load_four, **names}
+    scope: dict[str, Any] = {"const": const, "position": np.uint64, **names}
+    scope |= {"load_four": load_four, "store_four": store_four}
     scope["__name__"] = "generated"  # no file of the project, so a kernel's fingerprint includes the text
     exec("\n    ".join([f"def {signature}:", *lines]), scope)
     return helper(scope[signature.partition("(")[0]])
@@ -183,11 +204,12 @@ class Shape(NamedTuple):
 
 
 @cache
-def staged_product(shape: Shape, a_along_k: bool, b_along_k: bool) -> Any:
+def staged_product(shape: Shape, a_along_k: bool, b_along_k: bool, b_four: bool = False) -> Any:
     """The functions of a product whose factors pass through shared memory, a step's elements at a time.
 
     Shared memory has room for two steps: threads write to one half while they may still read the other.  `half` is
-    0 or 1.  Threads read a factor from memory along K, or along the other axis, see locate_elements.
+    0 or 1.  Threads read a factor from memory along K, or along the other axis, see locate_elements; with `b_four` each
+    moves four columns of b at once.
 
         zeros(like)                                    the accumulators
         locate_a(thread), locate_b(thread)             the first element that a thread moves, (row or column, k)
@@ -203,31 +225,43 @@ def staged_product(shape: Shape, a_along_k: bool, b_along_k: bool) -> Any:
     offsets = [[i // group * count * group + i % group for i in range(side)] for count in (shape.down, shape.across)]
     part = ModuleType("staged_product")
     part.zeros, part.outer_fma = register_tile(side, side).zeros, register_tile(side, side).outer_fma
-    for name, length, along_k, places in (
-        ("a", shape.height, a_along_k, offsets[0]),
-        ("b", shape.width, b_along_k, offsets[1]),
+    for name, length, along_k, width, places in (
+        ("a", shape.height, a_along_k, 1, offsets[0]),
+        ("b", shape.width, b_along_k, 4 if b_four else 1, offsets[1]),
     ):
-        row_length, count = length + 4, length * depth // threads
-        step = threads // (depth if along_k else length)
-        locate = f"locate(thread, {length}, {depth}, {along_k})"
-        at = f"(half * {depth} + k) * {row_length} + i"
-        put = make_put(count)
-        setattr(part, f"locate_{name}", define_function("locate_element(thread)", [f"return {locate}"], locate=locate_elements))
-        setattr(part, f"fetch_{name}", make_fetch(count, step, along_k, False))
-        setattr(part, f"fetch_first_{name}", make_fetch(count, step, along_k, True))
-        setattr(part, f"put_{name}", define_function("put_all(values, shared, half, i, k)", [f"put(values, shared, {at}, {step if along_k else step * row_length})"], put=put))
+        row_length, count = length + 4, length * depth // threads // width
+        step = threads // (depth if along_k else length // width)
+        put, apart = make_put(count, width=width), step if along_k else step * row_length
+        locate = f"i, k = locate(thread, {length // width}, {depth}, {along_k})"
+        functions = {
+            f"locate_{name}(thread)": [locate, f"return i * {width}, k"],
+            f"put_{name}(values, shared, half, i, k)": [
+                f"put(values, shared, (half * {depth} + k) * {row_length} + i, {apart})"
+            ],
+            f"load_{name}(values, at)": shared_load_lines(places),
+        }
+        for signature, lines in functions.items():
+            function = define_function(signature, lines, locate=locate_elements, put=put)
+            setattr(part, signature.partition("(")[0], function)
+        if width == 1:
+            setattr(part, f"fetch_{name}", make_fetch(count, step, along_k, False))
+            setattr(part, f"fetch_first_{name}", make_fetch(count, step, along_k, True))
         setattr(part, f"{name}_size", 2 * depth * row_length)
-        setattr(part, f"load_{name}", define_function("load(values, at)", shared_load_lines(places)))
     rows = [shape.height + 4, shape.width + 4]
     lines = [
         f"a_at = half * {depth * rows[0]} + thread // {shape.across} * {group}",
         f"b_at = half * {depth * rows[1]} + thread % {shape.across} * {group}",
-        *[f"acc = outer_fma(acc, load_a(a, a_at + {k * rows[0]}), load_b(b, b_at + {k * rows[1]}))" for k in range(depth)],
+        *[
+            f"acc = outer_fma(acc, load_a(a, a_at + {k * rows[0]}), load_b(b, b_at + {k * rows[1]}))"
+            for k in range(depth)
+        ],
         "return acc",
     ]
     names = {name: getattr(part, name) for name in ("outer_fma", "load_a", "load_b")}
     part.multiply = define_function("multiply(acc, a, b, half, thread)", lines, **names)
-    part.corner = define_function("corner(thread)", [f"return thread // {shape.across} * {group}, thread % {shape.across} * {group}"])
+    part.corner = define_function(
+        "corner(thread)", [f"return thread // {shape.across} * {group}, thread % {shape.across} * {group}"]
+    )
     part.store = make_store([(m, n) for m in offsets[0] for n in offsets[1]])
     return part
 
@@ -247,10 +281,14 @@ def make_fetch(count: int, step: int, along_k: bool, guarded: bool) -> Any:
     return define_function("fetch(a, at, m, M, am, k, K, ak)", [*lines, return_tuple(values)])
 
 
-def make_put(count: int, convert: Callable[[Any], Any] | None = None) -> Any:
-    """A function that writes a thread's `count` values, `step` apart, to shared memory, each converted."""
+def make_put(count: int, convert: Callable[[Any], Any] | None = None, width: int = 1) -> Any:
+    """A function that writes a thread's values to shared memory, each converted: `count` times `width` neighbours (1 or
+    4), `step` apart."""
     value, names = ("values[{}]", {}) if convert is None else ("convert(values[{}])", {"convert": convert})
     lines = [f"{item('out', f'at + {i} * step')} = {value.format(i)}" for i in range(count)]
+    if width == 4:
+        fours = [", ".join(value.format(4 * i + number) for number in range(4)) for i in range(count)]
+        lines = [f"store_four({four}, out, position(at + {i} * step))" for i, four in enumerate(fours)]
     return define_function("put(values, out, at, step)", lines, **names)
 
 
