@@ -451,6 +451,24 @@ def test_conv2d_with_tiles_of_every_size(channels, _multiprocessors):
         np.testing.assert_allclose(mine, other, rtol=1e-4, atol=1e-3)
 
 
+@pytest.mark.parametrize("_multiprocessors", [1], indirect=True)
+@pytest.mark.parametrize("images, stride, groups", [(4, 1, 1), (3, (2, 1), 2), (8, (1, 2), 1)])
+def test_conv2d_with_many_filters(images, stride, groups, _multiprocessors, monkeypatch):
+    """Filters and windows pass through shared memory, four images at once if their number allows it."""
+    monkeypatch.setattr("minigrad.ops.cuda.conv2d.MIN_ROWS", 1)
+    random = np.random.default_rng(0)
+    arrays = [random.normal(size=shape) for shape in ((images, 4, 5, 4), (10, 4 // groups, 3, 2), (10,))]
+
+    def run(device):
+        leaves = [leaf(x, "plain", "float32", device) for x in arrays]
+        out = F.conv2d(*leaves, stride=stride, padding=1, groups=groups)
+        (out * out).sum().backward()
+        return [out.detach().numpy(), *[x.grad.numpy() for x in leaves]]
+
+    for mine, other in zip(run("cuda"), run("numpy"), strict=True):
+        np.testing.assert_allclose(mine, other, rtol=1e-4, atol=1e-3)
+
+
 @pytest.fixture
 def _tf32(monkeypatch):
     """Use TF32 for products of any size."""

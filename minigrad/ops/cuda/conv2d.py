@@ -58,7 +58,8 @@ def windows_kernel(shape: tile.Shape, strided: bool, images_at_once: int) -> Ker
         """
         thread = cuda.threadIdx.x
         m0, n0, group = tile.locate_block(cuda.blockIdx.x, M, N, height, width)
-        a_shared, b_shared = cuda.shared.array(a_size, w.dtype), cuda.shared.array(b_size, w.dtype)
+        a_shared = cuda.shared.array(a_size, w.dtype)
+        b_shared = cuda.shared.array(b_size, w.dtype)
         (m, ka), (n, kb), (row, col) = part.locate_a(thread), part.locate_b(thread), part.corner(thread)
         window = min(n0 + n, N - images_at_once)
         position, image = window // images, group * size + window % images
@@ -267,7 +268,8 @@ def weight_product_kernel(shape: tile.Shape) -> Kernel:
         """See weight_kernel."""
         thread, group, part = cuda.threadIdx.x, cuda.blockIdx.y, cuda.blockIdx.z
         m0, n0, _ = tile.locate_block(cuda.blockIdx.x, F, T, height_of_block, width_of_block)
-        a_shared, b_shared = cuda.shared.array(a_size, g.dtype), cuda.shared.array(b_size, g.dtype)
+        a_shared = cuda.shared.array(a_size, g.dtype)
+        b_shared = cuda.shared.array(b_size, g.dtype)
         (m, ka), (n, kb) = product.locate_a(thread), product.locate_b(thread)
         row, col = product.corner(thread)
         oh, left = part // across * height, part % across * width

@@ -46,7 +46,8 @@ def gemm_kernel(shape: tile.Shape, a_along_k: bool, b_along_k: bool) -> Kernel:
         """
         thread = cuda.threadIdx.x
         m0, n0, batch = tile.locate_block(cuda.blockIdx.x, M, N, height, width)
-        a_shared, b_shared = cuda.shared.array(a_size, a.dtype), cuda.shared.array(b_size, a.dtype)
+        a_shared = cuda.shared.array(a_size, a.dtype)
+        b_shared = cuda.shared.array(b_size, a.dtype)
         (m, ka), (n, kb), (row, col) = part.locate_a(thread), part.locate_b(thread), part.corner(thread)
         ak, bk = 1 if a_along_k else ak, 1 if b_along_k else bk
         acc, half = part.zeros(a), 0
