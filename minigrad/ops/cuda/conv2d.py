@@ -22,6 +22,7 @@ from ...runtime.cuda.gpu import current_gpu, limit_threads
 from ...runtime.cuda.index import is_inside, join_index, split_index
 from ...runtime.cuda.kernel import Kernel, kernel
 from ...runtime.cuda.math import const
+from ...runtime.cuda.product import Shape, locate_block, make_fetch_offsets, make_find_offsets, staged_product
 from ..conv2d import conv2d_dispatch, conv2d_input_dispatch, conv2d_weight_dispatch, tap_offsets
 from . import tf32
 from .reduction import add_parts
@@ -32,7 +33,7 @@ THREADS = limit_threads(128)  # of a block
 TILES = ((16, 4), (8, 4), (8, 2), (4, 2), (4, 1))  # rows and images of a thread, the largest first
 ALIGNED = 16  # bytes, of addresses from which a thread reads four elements at once
 MIN_ROWS = 24  # of a product whose factors pass through shared memory
-SHAPE = tile.Shape(8, 8, 8, 8, 1) if driver.SIMULATED else tile.Shape(8, 16, 8, 8, 3)  # of its blocks
+SHAPE = Shape(8, 8, 8, 8, 1) if driver.SIMULATED else Shape(8, 16, 8, 8, 3)  # of its blocks
 WEIGHT_SHAPE = SHAPE._replace(resident=2)  # of those of the weight gradient, which need more registers
 
 
@@ -40,10 +41,10 @@ WEIGHT_SHAPE = SHAPE._replace(resident=2)  # of those of the weight gradient, wh
 
 
 @cache
-def windows_kernel(shape: tile.Shape, strided: bool, images_at_once: int) -> Kernel:
+def windows_kernel(shape: Shape, strided: bool, images_at_once: int) -> Kernel:
     """The kernel of a product of many filters and windows; a thread reads 1 image or 4 at once."""
-    part, depth = tile.staged_product(shape, True, False, images_at_once == 4), shape.depth
-    height, width, a_size, b_size = shape.height, shape.width, part.a_size, part.b_size
+    part, depth = staged_product(shape, True, False, images_at_once), shape.depth
+    height, width, a_size, b_size = shape.height, shape.width, part.size_a, part.size_b
     count, step = width * depth // shape.threads // images_at_once, shape.threads * images_at_once // width
     fetch_first, fetch = (
         make_fetch_windows(count, step, guarded, strided, images_at_once) for guarded in (True, False)
@@ -57,7 +58,7 @@ def windows_kernel(shape: tile.Shape, strided: bool, images_at_once: int) -> Ker
         N = positions * images, size = the elements of a group's images; windows are DOWN and RIGHT apart.
         """
         thread = cuda.threadIdx.x
-        m0, n0, group = tile.locate_block(cuda.blockIdx.x, M, N, height, width)
+        m0, n0, group = locate_block(cuda.blockIdx.x, M, N, height, width)
         a_shared = cuda.shared.array(a_size, w.dtype)
         b_shared = cuda.shared.array(b_size, w.dtype)
         (m, ka), (n, kb), (row, col) = part.locate_a(thread), part.locate_b(thread), part.corner(thread)
@@ -138,6 +139,9 @@ def _fill_sums(source, w, b, out, stride, pads, dilation, groups, gradient):
     if not out.size:
         return
     source, w, out = memory.move_batch_last(source), memory.contiguous(w), memory.move_batch_last(out)
+    if not source.size or not w.size:
+        memory.copy(out, 0 if b is None else b.reshape(-1, 1, 1, 1))
+        return
     (F, C, KH, KW), (_, H, W, images), (_, _, width_out, _) = w.shape, source.shape, out.shape
     M, K = (C, F // groups * KH * KW) if gradient else (F // groups, C * KH * KW)
     if gradient:
@@ -246,53 +250,41 @@ def weight_kernel(rows: int, cols: int) -> Kernel:
 
 
 @cache
-def weight_product_kernel(shape: tile.Shape) -> Kernel:
+def weight_product_kernel(shape: Shape) -> Kernel:
     """The kernel of the weight gradient with many filters and taps."""
-    product, depth = tile.staged_product(shape, True, True), shape.depth
-    height_of_block, width_of_block = shape.height, shape.width
-    a_size, b_size, step = product.a_size, product.b_size, shape.threads // depth
-    count = width_of_block * depth // shape.threads
-    fetch_g = tile.make_fetch(height_of_block * depth // shape.threads, step, True, True)
-    find_taps = tile.define_function(
-        "find(taps, n, T)", [tile.return_tuple(tile.item("taps", f"min(n + {i * step}, T - 1)") for i in range(count))]
-    )
-    fetch_x = tile.define_function(
-        "fetch(x, at, offsets, k, K)",
-        [
-            *[f"x{i} = {tile.item('x', f'at + min(k, K - 1) + offsets[{i}]')}" for i in range(count)],
-            tile.return_tuple(f"x{i} if k < K else const(0, x)" for i in range(count)),
-        ],
-    )
+    part, depth, step = staged_product(shape, True, True), shape.depth, shape.threads // shape.depth
+    block_height, block_width, a_size, b_size = shape.height, shape.width, part.size_a, part.size_b
+    find_taps, fetch_x = make_find_offsets(block_width // step, step), make_fetch_offsets(block_width // step)
 
     def weight(g, x, taps, sums, F, T, OH, length, group_pixels, row_pixels, height, width, across):
         """See weight_kernel."""
-        thread, group, part = cuda.threadIdx.x, cuda.blockIdx.y, cuda.blockIdx.z
-        m0, n0, _ = tile.locate_block(cuda.blockIdx.x, F, T, height_of_block, width_of_block)
+        thread, group, number = cuda.threadIdx.x, cuda.blockIdx.y, cuda.blockIdx.z
+        m0, n0, _ = locate_block(cuda.blockIdx.x, F, T, block_height, block_width)
         a_shared = cuda.shared.array(a_size, g.dtype)
         b_shared = cuda.shared.array(b_size, g.dtype)
-        (m, ka), (n, kb) = product.locate_a(thread), product.locate_b(thread)
-        row, col = product.corner(thread)
-        oh, left = part // across * height, part % across * width
+        (m, ka), (n, kb) = part.locate_a(thread), part.locate_b(thread)
+        row, col = part.corner(thread)
+        oh, left = number // across * height, number % across * width
         bottom, right = min(oh + height, OH), min(left + width, length)
         offsets = find_taps(taps, n0 + n, T)
-        acc, half, k = product.zeros(g), 0, left
+        acc, half, k = part.zeros(g), 0, left
         gradients, pixels = group * F * OH * length, group * group_pixels
-        next_a = fetch_g(g, gradients + oh * length, m0 + m, F, OH * length, k + ka, right, 1)
+        next_a = part.fetch_first_a(g, gradients + oh * length, m0 + m, F, OH * length, k + ka, right, 1)
         next_b = fetch_x(x, pixels + oh * row_pixels, offsets, k + kb, right)
         while oh < bottom:
-            product.put_a(next_a, a_shared, half, m, ka)
-            product.put_b(next_b, b_shared, half, n, kb)
+            part.put_a(next_a, a_shared, half, m, ka)
+            part.put_b(next_b, b_shared, half, n, kb)
             k += depth
             if k >= right:
                 k, oh = left, oh + 1
             below = min(oh, bottom - 1)
-            next_a = fetch_g(g, gradients + below * length, m0 + m, F, OH * length, k + ka, right, 1)
+            next_a = part.fetch_first_a(g, gradients + below * length, m0 + m, F, OH * length, k + ka, right, 1)
             next_b = fetch_x(x, pixels + below * row_pixels, offsets, k + kb, right)
             cuda.syncthreads()  # after the reads have started: the compiler delays none beyond it
-            acc = product.multiply(acc, a_shared, b_shared, half, thread)
+            acc = part.multiply(acc, a_shared, b_shared, half, thread)
             half = 1 - half
-        at = (part * cuda.gridDim.y + group) * F * T
-        product.store(acc, sums, at, m0 + row, F, n0 + col, T, sums, 0, False)
+        at = (number * cuda.gridDim.y + group) * F * T
+        part.store(acc, sums, at, m0 + row, F, n0 + col, T, sums, 0, False)
 
     return Kernel(weight, f"conv2d.weight-{shape}", (shape.threads, shape.resident))
 
@@ -326,6 +318,9 @@ def _tap_offsets(*sizes):
 def conv2d_weight_cuda(g, x, stride, pads, dilation, groups, dw):
     g, x = memory.move_batch_last(g), with_margin(memory.move_batch_last(x), pads, stride[1])
     (_, OH, OW, N), F, (C, H, W, _) = g.shape, g.shape[0] // groups, x.shape
+    if not g.size or not dw.size:
+        memory.copy(dw, 0)
+        return
     taps = _tap_offsets(dw.shape[1:], x.shape[1:], stride[1], dilation)
     run, block, tiles = _choose_weight_kernel(F, taps.size, groups)
     height, width, down, across = _choose_parts(OH, OW * N, tiles[0] * tiles[1])

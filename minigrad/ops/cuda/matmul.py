@@ -1,30 +1,29 @@
 """Matrix products on the GPU; the operations are in ../matmul.py.
 
-A block of 16 x 16 threads computes a square of the product, each thread `side` x `side` of it in registers.  The block
-goes through K in steps.  All threads together bring the elements of a step to shared memory, and while they multiply,
-the elements of the next step are being loaded into registers.  Operands may have any strides: threads read along the
-contiguous axis.  After every PRODUCTS_PER_PARTIAL_SUM elements of K the sums are added to the product in memory,
-because a running total of too many terms loses digits.
+The factors pass through shared memory, see runtime/cuda/product.py.  They may have any strides: threads read along the
+contiguous axis.  After every MAX_TERMS elements of K the sums are added to the product in memory, because a running
+total of too many terms loses digits.
 """
 
 from functools import cache
 
 from ...runtime import memory
-from ...runtime.cuda import driver, tile
+from ...runtime.cuda import driver
 from ...runtime.cuda.driver import cuda
 from ...runtime.cuda.gpu import current_gpu
 from ...runtime.cuda.kernel import Kernel
+from ...runtime.cuda.product import Shape, locate_block, staged_product
 from ..matmul import element_strides, linear_dispatch, matmul_dispatch
 from . import tf32
 
 MAX_TERMS = 2048  # of a running total
 
 
-def _make_shape(down: int, across: int, side: int, depth: int, resident: int) -> tile.Shape:
+def _make_shape(down: int, across: int, side: int, depth: int, resident: int) -> Shape:
     if driver.SIMULATED:
         down = across = max(side, 4)
         depth = min(depth, down * across)
-    return tile.Shape(down, across, side, depth, resident)
+    return Shape(down, across, side, depth, resident)
 
 
 SHAPES = [
@@ -33,10 +32,10 @@ SHAPES = [
 
 
 @cache
-def gemm_kernel(shape: tile.Shape, a_along_k: bool, b_along_k: bool) -> Kernel:
+def gemm_kernel(shape: Shape, a_along_k: bool, b_along_k: bool) -> Kernel:
     """The kernel of a shape, for factors whose elements are contiguous along K, or not."""
-    part, depth = tile.staged_product(shape, a_along_k, b_along_k), shape.depth
-    height, width, a_size, b_size = shape.height, shape.width, part.a_size, part.b_size
+    part, depth = staged_product(shape, a_along_k, b_along_k), shape.depth
+    height, width, a_size, b_size = shape.height, shape.width, part.size_a, part.size_b
 
     def gemm(a, b, bias, out, M, N, first, K, a_batch, am, ak, b_batch, bk, bn, biased):
         """out (batch, M, N) = a (batch, M, K) b (batch, K, N), plus bias (M) on each row if `biased` is 1, not 0.
@@ -45,7 +44,7 @@ def gemm_kernel(shape: tile.Shape, a_along_k: bool, b_along_k: bool) -> Kernel:
         a_batch, am, ak, b_batch, bk, bn: strides in elements.
         """
         thread = cuda.threadIdx.x
-        m0, n0, batch = tile.locate_block(cuda.blockIdx.x, M, N, height, width)
+        m0, n0, batch = locate_block(cuda.blockIdx.x, M, N, height, width)
         a_shared = cuda.shared.array(a_size, a.dtype)
         b_shared = cuda.shared.array(b_size, a.dtype)
         (m, ka), (n, kb), (row, col) = part.locate_a(thread), part.locate_b(thread), part.corner(thread)

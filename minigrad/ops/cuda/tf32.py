@@ -15,6 +15,7 @@ from ...runtime.cuda.driver import cuda
 from ...runtime.cuda.gpu import current_gpu
 from ...runtime.cuda.kernel import Kernel
 from ...runtime.cuda.mma import make_multiply, product_cells, to_tf32
+from ...runtime.cuda.product import locate_block, locate_elements, make_fetch, make_put, make_store
 from ...runtime.precision import get_float32_matmul_precision
 from .windows import make_fetch_windows
 
@@ -46,16 +47,14 @@ def tf32_kernel(windows: bool, a_along_k: bool, b_along_k: bool) -> Kernel:
     a_size, b_size = 2 * DEPTH * a_row, 2 * DEPTH * b_row
     a_count, b_count = HEIGHT * DEPTH // THREADS, WIDTH * DEPTH // THREADS
     a_step, b_step = THREADS // (DEPTH if a_along_k else HEIGHT), THREADS // (DEPTH if b_along_k else WIDTH)
-    fetch_a = tile.make_fetch(a_count, a_step, a_along_k, True)
+    fetch_a = make_fetch(a_count, a_step, a_along_k, True)
     fetch_b = (
-        make_fetch_windows(b_count, b_step, True, False)
-        if windows
-        else tile.make_fetch(b_count, b_step, b_along_k, True)
+        make_fetch_windows(b_count, b_step, True, False) if windows else make_fetch(b_count, b_step, b_along_k, True)
     )
-    put_a, put_b = tile.make_put(a_count, to_tf32), tile.make_put(b_count, to_tf32)
+    put_a, put_b = make_put(a_count, to_tf32), make_put(b_count, to_tf32)
     a_apart, b_apart = a_step if a_along_k else a_step * a_row, b_step if b_along_k else b_step * b_row
     zeros = tile.define_function("zeros(like)", tile.zero_lines(4 * DOWN * ACROSS))
-    multiply, store = make_multiply(DOWN, ACROSS, a_row, b_row), tile.make_store(product_cells(DOWN, ACROSS))
+    multiply, store = make_multiply(DOWN, ACROSS, a_row, b_row), make_store(product_cells(DOWN, ACROSS))
 
     def product(a, b, bias, out, taps, M, N, K, a_batch, am, ak, b_batch, bk, bn, biased, images, OW, H, W, top, left):
         """out (batch, M, N) = a (batch, M, K) b (batch, K, N), plus bias (M) on each row if `biased` is 1, not 0.
@@ -63,11 +62,11 @@ def tf32_kernel(windows: bool, a_along_k: bool, b_along_k: bool) -> Kernel:
         With windows b is images (C, H, W, images), and N = positions * images.
         """
         thread, lane, warp = cuda.threadIdx.x, cuda.threadIdx.x % 32, cuda.threadIdx.x // 32
-        m0, n0, batch = tile.locate_block(cuda.blockIdx.x, M, N, HEIGHT, WIDTH)
+        m0, n0, batch = locate_block(cuda.blockIdx.x, M, N, HEIGHT, WIDTH)
         a_shared = cuda.shared.array(a_size, np.float32)
         b_shared = cuda.shared.array(b_size, np.float32)
-        m, ka = tile.locate_elements(thread, HEIGHT, DEPTH, a_along_k)
-        n, kb = tile.locate_elements(thread, WIDTH, DEPTH, b_along_k)
+        m, ka = locate_elements(thread, HEIGHT, DEPTH, a_along_k)
+        n, kb = locate_elements(thread, WIDTH, DEPTH, b_along_k)
         window = min(n0 + n, N - 1)
         h, w = np.int32(window // images // OW - top), np.int32(window // images % OW - left)
         sizes = h, w, np.int32(H), np.int32(W), np.int32(1), np.int32(1), np.int32(images), window % images
