@@ -34,7 +34,7 @@ TILES = ((16, 4), (8, 4), (8, 2), (4, 2), (4, 1))  # rows and images of a thread
 ALIGNED = 16  # bytes, of addresses from which a thread reads four elements at once
 MIN_ROWS = 24  # of a product whose factors pass through shared memory
 SHAPE = Shape(8, 8, 8, 8, 1) if driver.SIMULATED else Shape(8, 16, 8, 8, 3)  # of its blocks
-WEIGHT_SHAPE = SHAPE._replace(resident=2)  # of those of the weight gradient, which need more registers
+WEIGHT_SHAPE = SHAPE if driver.SIMULATED else Shape(8, 16, 8, 16, 2)  # of those of the weight gradient
 
 
 # ---- forward and input gradient: sums over the taps of a window
@@ -159,15 +159,16 @@ def _fill_sums(source, w, b, out, stride, pads, dilation, groups, gradient):
     sizes = M, N, K, wm, int(b is not None), source.size // groups, images, width_out, H, W, *steps, *apart, *corner
     images_at_once = 1 if images % 4 or source.address % ALIGNED else 4
     strided = gradient and stride != (1, 1)
-    kernel, grid, block = _choose_kernel(M, N, images, images_at_once, groups, strided)
+    shape = SHAPE.fit(out.dtype)
+    kernel, grid, block = _choose_kernel(shape, M, N, images, images_at_once, groups, strided)
     kernel[grid, block](*arrays, to_device_once(taps).reshape(-1), *sizes)
 
 
-def _choose_kernel(M, N, images, images_at_once, groups, strided):
+def _choose_kernel(shape, M, N, images, images_at_once, groups, strided):
     """The kernel of a product of M filters and N windows, its grid and its block."""
-    blocks = groups * SHAPE.count_blocks(M, N)
+    blocks = groups * shape.count_blocks(M, N)
     if M >= MIN_ROWS and blocks >= current_gpu().multiprocessors:
-        return windows_kernel(SHAPE, strided, images_at_once), blocks, SHAPE.threads
+        return windows_kernel(shape, strided, images_at_once), blocks, shape.threads
     rows, cols, block, grid = _choose_tile(M, images, N // images, groups)
     return sums_kernel(rows, cols, block[1], strided), grid, block
 
@@ -289,10 +290,11 @@ def weight_product_kernel(shape: Shape) -> Kernel:
     return Kernel(weight, f"conv2d.weight-{shape}", (shape.threads, shape.resident))
 
 
-def _choose_weight_kernel(F, T, groups):
+def _choose_weight_kernel(F, T, groups, dtype):
     """The kernel of a weight gradient of F filters and T taps in each group, its block, and its grid without parts."""
     if F >= MIN_ROWS and T >= MIN_ROWS:
-        return weight_product_kernel(WEIGHT_SHAPE), WEIGHT_SHAPE.threads, (WEIGHT_SHAPE.count_blocks(F, T), groups)
+        shape = WEIGHT_SHAPE.fit(dtype)
+        return weight_product_kernel(shape), shape.threads, (shape.count_blocks(F, T), groups)
     rows, cols = tile.split_evenly(F, MAX_WEIGHT_TILE), tile.split_evenly(T, MAX_WEIGHT_TILE)
     return weight_kernel(rows, cols), WEIGHT_THREADS, (-(-T // cols), groups * -(-F // rows))
 
@@ -322,7 +324,7 @@ def conv2d_weight_cuda(g, x, stride, pads, dilation, groups, dw):
         memory.copy(dw, 0)
         return
     taps = _tap_offsets(dw.shape[1:], x.shape[1:], stride[1], dilation)
-    run, block, tiles = _choose_weight_kernel(F, taps.size, groups)
+    run, block, tiles = _choose_weight_kernel(F, taps.size, groups, dw.dtype)
     height, width, down, across = _choose_parts(OH, OW * N, tiles[0] * tiles[1])
     parts = down * across
     sums = memory.new_empty(dw, (parts, *dw.shape), dw.dtype) if parts > 1 else dw

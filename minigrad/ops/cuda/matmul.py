@@ -27,7 +27,8 @@ def _make_shape(down: int, across: int, side: int, depth: int, resident: int) ->
 
 
 SHAPES = [
-    _make_shape(*sizes) for sizes in ((8, 16, 8, 8, 3), (16, 16, 4, 16, 3), (16, 16, 2, 32, 4), (16, 16, 1, 64, 4))
+    _make_shape(*sizes)
+    for sizes in ((16, 16, 8, 16, 1), (8, 16, 8, 16, 2), (16, 16, 4, 16, 3), (16, 16, 2, 32, 4), (16, 16, 1, 64, 4))
 ]
 
 
@@ -98,7 +99,7 @@ def gemm(a, b, out, bias=None):
     if tf32.is_worthwhile(out.dtype, out.size * K):
         tf32.launch_product(arrays, M, N, K, batch, strides, biased)
         return
-    shape = _choose_shape(M, N, batch)
+    shape = _choose_shape(M, N, batch).fit(out.dtype)
     run = gemm_kernel(shape, strides[2] == 1, strides[4] == 1)
     for first in range(0, K, MAX_TERMS):
         stop = min(first + MAX_TERMS, K)

@@ -13,6 +13,8 @@ from functools import cache
 from types import ModuleType
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from .driver import helper
 from .tile import define_function, item, register_tile, return_tuple, shared_load_lines
 
@@ -47,6 +49,10 @@ class Shape(NamedTuple):
     def width(self) -> int:
         """The columns of the product that a block computes."""
         return self.across * self.side
+
+    def fit(self, dtype: np.dtype) -> "Shape":
+        """The shape, or for float64 one with half the depth, so that a block needs at most 48 KiB of shared memory."""
+        return self._replace(depth=self.depth // 2) if dtype.itemsize == 8 else self
 
     def count_blocks(self, M: int, N: int) -> int:
         """The blocks that a product of M x N needs."""
@@ -140,14 +146,34 @@ def staged_product(shape: Shape, a_along_k: bool, b_along_k: bool, b_width: int 
     a = _Factor(shape.height, shape.depth, shape.threads, a_along_k, 1, down)
     b = _Factor(shape.width, shape.depth, shape.threads, b_along_k, b_width, across)
     tile = register_tile(side, side)
-    place = f"return thread // {shape.across} * {group}, thread % {shape.across} * {group}"
-    functions = {**a.functions("a"), **b.functions("b"), "corner": define_function("corner(thread)", [place])}
+    functions = {
+        **a.functions("a"),
+        **b.functions("b"),
+        "corner": define_function("corner(thread)", _corner_lines(shape)),
+    }
     names = {"outer_fma": tile.outer_fma, **{name: functions[name] for name in ("corner", "load_a", "load_b")}}
     product = ModuleType("product")  # Numba reads attributes of modules, not of other objects
     product.__dict__.update(functions, zeros=tile.zeros)
     product.multiply = define_function("multiply(acc, a, b, half, thread)", _multiply_lines(a, b), **names)
     product.store = make_store([(m, n) for m in down for n in across])
     return product
+
+
+def _corner_lines(shape: Shape) -> list[str]:
+    """The text that returns the row and column of a thread's first accumulator in the block.
+
+    The threads of a warp lie 4 x 8, neighbours in pairs above each other: so a warp reads few different elements, and
+    shared memory serves pairs that read the same ones together.
+    """
+    group = min(shape.side, 4)
+    if shape.down % 4 or shape.across % 8:
+        return [f"return thread // {shape.across} * {group}, thread % {shape.across} * {group}"]
+    warps = shape.across // 8
+    return [
+        "warp, lane = thread // 32, thread % 32",
+        f"row, col = warp // {warps} * 4 + lane // 16 * 2 + lane % 2, warp % {warps} * 8 + lane // 2 % 8",
+        f"return row * {group}, col * {group}",
+    ]
 
 
 def _multiply_lines(a: _Factor, b: _Factor) -> list[str]:
