@@ -25,7 +25,6 @@ from minigrad.runtime.cuda import driver, mma
 from minigrad.runtime.cuda.driver import cuda
 from minigrad.runtime.cuda.gpu import Gpu, current_gpu
 from minigrad.runtime.cuda.kernel import kernel
-from minigrad.runtime.cuda.tile import define_function
 from minigrad.transforms.batch import plan_batch
 
 SLACK = 4  # times the tolerance of the CPU: a GPU adds in another order, and its exponentials differ in the last digit
@@ -226,6 +225,14 @@ def test_mg_cuda_reports_the_gpu_and_its_memory():
     mg.cuda.synchronize()
     mg.cuda.empty_cache()
     assert mg.cuda.memory_reserved() >= mg.cuda.memory_allocated()
+
+
+def test_the_name_of_the_gpu_ends_at_the_first_nul(monkeypatch):
+    """A driver fills the 256 bytes that it is given."""
+    monkeypatch.setattr(driver.api, "cuDeviceGetName", lambda size, device: (0, b"NVIDIA H100\0".ljust(size, b"\0")))
+    assert Gpu().name == "NVIDIA H100"
+    monkeypatch.setattr(driver.api, "cuDeviceGetName", lambda size, device: (0, b"NVIDIA H100\0\x80\0"))
+    assert Gpu().name == "NVIDIA H100"
 
 
 def test_reductions_of_any_length_fit_the_grid():
@@ -455,6 +462,24 @@ def test_conv2d_with_tiles_of_every_size(channels, _multiprocessors):
         np.testing.assert_allclose(mine, other, rtol=1e-4, atol=1e-3)
 
 
+@pytest.mark.parametrize("_multiprocessors", [1], indirect=True)
+@pytest.mark.parametrize("images, stride, groups", [(4, 1, 1), (3, (2, 1), 2), (8, (1, 2), 1)])
+def test_conv2d_with_many_filters(images, stride, groups, _multiprocessors, monkeypatch):
+    """Filters and windows pass through shared memory, four images at once if their number allows it."""
+    monkeypatch.setattr("minigrad.ops.cuda.conv2d.MIN_ROWS", 1)
+    random = np.random.default_rng(0)
+    arrays = [random.normal(size=shape) for shape in ((images, 4, 5, 4), (10, 4 // groups, 3, 2), (10,))]
+
+    def run(device):
+        leaves = [leaf(x, "plain", "float32", device) for x in arrays]
+        out = F.conv2d(*leaves, stride=stride, padding=1, groups=groups)
+        (out * out).sum().backward()
+        return [out.detach().numpy(), *[x.grad.numpy() for x in leaves]]
+
+    for mine, other in zip(run("cuda"), run("numpy"), strict=True):
+        np.testing.assert_allclose(mine, other, rtol=1e-4, atol=1e-3)
+
+
 @pytest.fixture
 def _tf32(monkeypatch):
     """Use TF32 for products of any size."""
@@ -508,7 +533,8 @@ def test_fragment_lines_load_the_fragments_of_the_ptx_isa():
     held = {}
     names = {"position": int, "mma": lambda *arguments: held[lane].append(arguments[4:]) or (0, 0, 0, 0)}
     lines = mma.fragment_lines(2, 2, *rows)
-    multiply = define_function("multiply(acc, a, a_at, b, b_at, lane)", lines, **names)
+    exec("\n    ".join(["def multiply(acc, a, a_at, b, b_at, lane):", *lines]), names)  # as a function of the host
+    multiply = names["multiply"]
     for lane in range(32):
         held[lane] = []
         multiply([0] * 16, left, 3, right, 5, lane)
