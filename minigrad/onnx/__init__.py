@@ -4,6 +4,7 @@ They need the package onnx: pip install 'minigrad[onnx]'.
 """
 
 from .exporting import export
+from .loading import load
 
-__all__ = ["export"]
+__all__ = ["export", "load"]
 __dir__ = __all__.copy
