@@ -122,7 +122,7 @@ def _serialized(onnx: Any, model: Module, found: Trace, names: Any, symbol: str,
     """The bytes of the file."""
     tensors = dict(model._named_tensors())
     buffers = {name for name, _ in model.named_buffers()}
-    graph = Graph(names[0], [*tensors, *names[1]], found.batch)
+    graph = Graph(names[0], [*tensors, *names[1]], found.batch, _momenta(model))
     for step in found.steps:
         graph.names.append(graph.name_of(convert(graph, step)))
     _name_outputs(graph, found.outputs, names[1])
@@ -142,6 +142,16 @@ def _serialized(onnx: Any, model: Module, found: Trace, names: Any, symbol: str,
         raise GraphError(f"export: onnx refuses the model: {error}; leave out the operation that it names") from error
     data: bytes = made.SerializeToString(deterministic=True)
     return data
+
+
+def _momenta(model: Module) -> dict[str, float]:
+    """By the name of a running mean: the share of a batch in it, which no operation of eval mode has."""
+    found: dict[str, float] = {}
+    for path, module in model.named_modules():
+        prefix = f"{path}." if path else ""
+        own = getattr(module, "momenta", None) or {"running_mean": getattr(module, "momentum", None)}
+        found |= {prefix + name: momentum for name, momentum in own.items() if isinstance(momentum, float)}
+    return found
 
 
 def _name_outputs(graph: Graph, outputs: Sequence[Any], names: Sequence[str]) -> None:

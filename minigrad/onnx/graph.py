@@ -23,16 +23,19 @@ class Graph:
     step     the step that is being converted
     nodes    dicts of helper.make_node's arguments
     weights  names of those that are used
+    momenta  by the name of a running mean: the share of a batch in it
     """
 
     step: Any = None  # a Step
 
-    def __init__(self, inputs: Sequence[str], weights: Sequence[str], batch: tuple[int, int] | None):
-        self.inputs, self.batch = list(inputs), batch
+    def __init__(
+        self, inputs: Sequence[str], taken: Sequence[str], batch: tuple[int, int] | None, momenta: dict[str, float]
+    ):
+        self.inputs, self.batch, self.momenta = list(inputs), batch, momenta
         self.nodes: list[dict[str, Any]] = []
         self.weights: dict[str, None] = {}
         self.names: list[str] = list(inputs)  # by Value.number
-        self._taken = {*inputs, *weights}
+        self._taken = {*inputs, *taken}
         self._constants: dict[Any, str] = {}
         self._sizes: dict[Any, str] = {}
 

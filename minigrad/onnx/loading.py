@@ -211,6 +211,7 @@ class OnnxModule(Module):
             self._put(name, partial(Module.register_parameter, param=Parameter(source.constants[name])))
         for name in source.buffers:
             self._put(name, partial(Module.register_buffer, tensor=tensor(source.constants[name])))
+        self.momenta = self._momenta()
         self._constants = {name: x for name, x in source.constants.items() if name not in self._places}
 
     def _put(self, name: str, register: Any) -> None:
@@ -227,6 +228,12 @@ class OnnxModule(Module):
             own += "_"
         register(group, own)
         self._places[name] = ".".join(parts), own
+
+    def _momenta(self) -> dict[str, float]:
+        """By the name of a running mean: the share of a batch in it, as exporting.py looks for it."""
+        normal = [node for node in self._nodes if node.kind == "BatchNormalization" and node.inputs[3] in self._places]
+        means = {".".join(filter(None, self._places[node.inputs[3]])): node for node in normal}
+        return {name: 1 - node.attributes.get("momentum", 0.9) for name, node in means.items()}
 
     def extra_repr(self) -> str:
         return f"inputs={list(self._inputs)}, outputs={list(self._outputs)}, nodes={len(self._nodes)}"

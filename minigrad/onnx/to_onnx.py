@@ -438,7 +438,8 @@ def norm(graph, x, mean, var, weight, bias, *, axes, weight_axes, statistics, ep
     if statistics == "given":
         ones, zeros = np.ones(shape[1], graph.step.dtype), np.zeros(shape[1], graph.step.dtype)
         weights = ones if weight is None else weight, zeros if bias is None else bias
-        return graph.BatchNormalization(x, *weights, mean, var, epsilon=eps)
+        kept = 1 - graph.momenta.get(mean, 0.1) if isinstance(mean, str) else 0.9
+        return graph.BatchNormalization(x, *weights, mean, var, epsilon=eps, momentum=kept)
     if statistics == "batch" and weight is not None and axes == weight_axes == tuple(range(first, len(shape))):
         return graph.LayerNormalization(x, weight, bias, axis=first, epsilon=eps)
     along = np.array(axes, np.int64)
