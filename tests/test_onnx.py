@@ -1,6 +1,8 @@
 """mg.onnx: what is exported predicts the same elsewhere, and comes back as a model that trains; or is refused by name."""
 
+import importlib
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -58,7 +60,6 @@ LAYERS = {
     "ModuleList": (lambda: _Named(nn.ModuleList([nn.Linear(8, 3), nn.Tanh()])), flat),
     "ParameterDict": (lambda: _Sum(nn.ParameterDict({"w": nn.Parameter(mg.randn(8))})), flat),
     "ParameterList": (lambda: _Sum(nn.ParameterList([nn.Parameter(mg.randn(8)) for _ in range(2)])), flat),
-    "DataParallel": (lambda: nn.DataParallel(nn.Linear(8, 3)), flat),
     "Sequential": (lambda: nn.Sequential(nn.Linear(8, 4), nn.ReLU(inplace=True), nn.Linear(4, 2)), flat),
     "Conv1d": (lambda: nn.Conv1d(4, 6, 3, padding=1, stride=2), line),
     "Conv2d": (lambda: nn.Conv2d(4, 6, (3, 2), stride=2, padding=(1, 0), dilation=(1, 2), groups=2), image),
@@ -115,6 +116,7 @@ LAYERS = {
     "Unfold": (lambda: nn.Unfold((2, 3), padding=1, stride=2), image),
 }
 NOT_EXPORTED = {
+    "DataParallel": "warns where it is made; only calls the model in it",
     "MaxUnpool1d": "its indices depend on the input, and ONNX counts them over the whole batch",
     "MaxUnpool2d": "its indices depend on the input, and ONNX counts them over the whole batch",
     "UninitializedBuffer": "no layer",
@@ -262,3 +264,63 @@ def test_layer_predicts_and_trains_the_same_after_a_round_trip(name):
     mg.manual_seed(1)
     make, given = LAYERS[name]
     check_travels(make(), *as_inputs(given))
+
+
+# ---- what a forward does between layers
+
+x28 = mg.linspace(-2.0, 2.0, 16).reshape(2, 8)
+FUNCTIONS = {
+    "view": lambda m, x: x.view(x.shape[0], 2, 4).view(-1, 8) * m.scale,
+    "merged axes": lambda m, x: x.reshape(-1, 4, 2).permute(0, 2, 1).reshape(-1, 4),
+    "two sizes of the batch": lambda m, x: (x * m.scale).reshape(1, x.shape[0], 4, 2).reshape(x.shape[0] * 2, x.shape[0] * 0 + 4),
+    "cat and stack": lambda m, x: mg.stack([mg.cat([x, m.scale.expand(x.shape[0], 8)], 1), mg.cat([x, x], 1)], 1),
+    "zeros of the batch": lambda m, x: mg.cat([x * m.scale, mg.zeros(x.shape[0], 3), mg.full((x.shape[0], 1), 2.5)], 1),
+    "squares and means": lambda m, x: (x.square() - x.mean(1, keepdim=True)) / (x.std(1, keepdim=True) + 1),
+    "over the batch": lambda m, x: x - x.mean(0) + x.amax() - x.min(),
+    "numbers": lambda m, x: 2 - x / 3 + 1 / (x * x + 1) - (x**2) * 0.5,
+    "comparisons": lambda m, x: mg.where((x > 0) & ~(x == 1) | (x != x), x, m.scale * 0.1),
+    "index": lambda m, x: x[:, 1:-1:2] + x[..., -1:] + x[:, None, 3] * m.scale[2],
+    "positions": lambda m, x: x[:, [3, 0, -1]] + x.index_select(1, mg.tensor([1, 1, 2])),
+    "gather": lambda m, x: x.gather(1, x.argmax(1, keepdim=True)) + x.max(1)[0][:, None],
+    "the size of the batch": lambda m, x: x.sum(0) / x.shape[0] + (x.shape[0] * 2 + 1) * m.scale,
+    "argmax": lambda m, x: (x.argmax(1).float() + x.argmin(1, keepdim=True).squeeze(1) + x.argmax()),
+    "softmax": lambda m, x: (x @ x.T).softmax(-1) @ x + F.log_softmax(x, 1),
+    "in place": lambda m, x: _changed(x, m.scale),
+    "in place, composed": lambda m, x: F.hardsigmoid(F.threshold(x * 1, 0.1, 0.2, True), inplace=True) * m.scale,
+    "dtypes": lambda m, x: (x > 0).sum(1).float() + x.long().sum(1) / 3 + (x * 3).int().double().mean(1).float(),
+    "attention": lambda m, x: _attention(x.reshape(-1, 4, 2)),
+    "chunks": lambda m, x: mg.cat([part * i for i, part in enumerate(x.chunk(4, 1))], 1),
+    "rounding": lambda m, x: x.floor() + x.ceil() + x.round() + x.trunc() + x.sign() + x % 0.7,
+    "exponentials": lambda m, x: x.exp().log1p() + x.sigmoid().log() + x.abs().sqrt() + mg.logaddexp(x, m.scale),
+    "padding": lambda m, x: F.pad(x, (1, -2), value=0.5) + F.pad(x, (0, -1)),
+    "clip": lambda m, x: x.clip(-1, None) + x.clip(max=m.scale) + x.clamp(-0.5, 0.5),
+    "cumsum": lambda m, x: x.cumsum(1) + x.tril()[:, :1] + x.triu(1)[:, -1:],
+    "einsum": lambda m, x: mg.einsum("bi,bj,j->bi", x, x, m.scale),
+    "outer": lambda m, x: (x[:, :, None] * x[:, None, :]).flatten(1).norm(dim=1),
+    "detached": lambda m, x: x.detach() * m.scale + x.clone(),
+}
+
+
+def _changed(x, scale):
+    y = x * scale
+    y += 1
+    y.relu_()
+    y.mul_(y)
+    return y.sub_(x)
+
+
+def _attention(x):
+    return F.scaled_dot_product_attention(x, x, x, is_causal=True).flatten(1)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_operations_between_layers_travel(name):
+    mg.manual_seed(1)
+    model = _Function(FUNCTIONS[name])
+    data = exported(model, x28)
+    back = loaded(data).eval()
+    for size in (1, 4):
+        x = resized(x28, size)
+        check_equal(predict(data, x), results_of(model, x))
+        check_equal(results_of(back, x), results_of(model, x))
+    check_equal(predict(exported(back, x28), x28), results_of(model, x28))

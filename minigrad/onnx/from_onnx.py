@@ -42,23 +42,25 @@ class Reader(NamedTuple):
 
     static   positions of the inputs that are given as NumPy arrays: sizes, axes
     either   positions of those that are given as they are, a tensor or a NumPy array
-    many     whether it returns a tuple of outputs
+    outputs  how many it gives; None: any number, in a tuple
     """
 
     function: Callable[..., Any]
     static: tuple[int, ...]
     either: tuple[int, ...]
-    many: bool
+    outputs: int | None
 
 
 READERS: dict[str, Reader] = {}
 
 
-def reads(*kinds: str, static: tuple[int, ...] = (), either: tuple[int, ...] = (), many: bool = False) -> Any:
+def reads(
+    *kinds: str, static: tuple[int, ...] = (), either: tuple[int, ...] = (), outputs: int | None = 1
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """A decorator: this function computes these operators."""
 
     def add(function: Callable[..., Any]) -> Callable[..., Any]:
-        READERS.update(dict.fromkeys(kinds, Reader(function, static, either, many)))
+        READERS.update(dict.fromkeys(kinds, Reader(function, static, either, outputs)))
         return function
 
     return add
@@ -103,6 +105,9 @@ for _kind, _function in FOLDS.items():
     reads(_kind)(lambda call, *values, function=_function: reduce(function, values))
 
 
+WITH_NUMBERS = {*BINARY, *FOLDS, "Div", "Mean", "Mod", "Where", "Clip"} - {"MatMul", "PRelu"}  # also take Python's numbers
+
+
 @reads("Mean")
 def mean(call, *values):
     return reduce(lambda a, b: a + b, values) / len(values)
@@ -143,9 +148,9 @@ def identity(call, x):
     return x
 
 
-@reads("Dropout", static=(1, 2), many=True)
+@reads("Dropout", static=(1, 2))
 def dropout(call, x, ratio=None, training_mode=None, *, ratio_attribute=0.5, seed=0, is_test=0):
-    return F.dropout(x, ratio_attribute if ratio is None else float(ratio), call.training), None
+    return F.dropout(x, ratio_attribute if ratio is None else float(ratio), call.training)
 
 
 # ---- activations
@@ -258,7 +263,7 @@ def cumsum(call, x, axis, *, exclusive=0, reverse=0):
     return x.flip(dim).cumsum(dim).flip(dim) if reverse else x.cumsum(dim)
 
 
-@reads("TopK", static=(1,), many=True)
+@reads("TopK", static=(1,), outputs=None)
 def topk(call, x, k, *, axis=-1, largest=1, sorted=1):
     return tuple(x.topk(int(k.reshape(())), axis, bool(largest)))
 
@@ -408,9 +413,9 @@ def batch_normalization(
     call, x, scale, bias, mean, var, *, epsilon=1e-5, momentum=0.9, training_mode=0, spatial=1, is_test=0,
     consumed_inputs=None,
 ):  # fmt: skip
-    """In train mode by the statistics of the batch, as the layer that was exported."""
+    """The mode of the module decides, and not that in which the file was written; so for Dropout."""
     _expect(spatial == 1, "spatial", spatial)
-    return F.batch_norm(x, mean, var, scale, bias, call.training or bool(training_mode), 1 - momentum, epsilon)
+    return F.batch_norm(x, mean, var, scale, bias, call.training, 1 - momentum, epsilon)
 
 
 @reads("InstanceNormalization")
@@ -484,7 +489,7 @@ def concat(call, *values, axis):
     return creation.cat(values, axis)
 
 
-@reads("Split", static=(1,), many=True)
+@reads("Split", static=(1,), outputs=None)
 def split(call, x, sizes=None, *, axis=0, num_outputs=None, split=None):
     given = split if sizes is None else sizes.tolist()
     if given is None:

@@ -88,6 +88,8 @@ class Graph:
     def cast(self, operand: Any, position: int, dtype: Any = None) -> Any:
         """Input `position` of the step in a dtype, that of the result if None; a number becomes a constant."""
         dtype = np.dtype(self.step.dtype if dtype is None else dtype)
+        if isinstance(operand, Size):
+            return self.to(self.Squeeze(self._size(operand)), dtype)
         kind = self.step.types[position]
         if kind is None:
             return None if operand is None else np.array(operand, dtype)

@@ -13,7 +13,7 @@ from ..nn import Module, Parameter
 from ..runtime.files import printable_path
 from ..tensors import DTYPES, Tensor, tensor
 from .exporting import BUFFERS
-from .from_onnx import READERS, Call
+from .from_onnx import READERS, WITH_NUMBERS, Call
 from .package import onnx_package
 
 OPSETS = range(7, 25)  # whose operators from_onnx.py reads
@@ -46,13 +46,24 @@ def load(f: Any) -> "OnnxModule":
     """
     onnx = onnx_package("load")
     data, where = _content(f)
-    try:
-        proto = onnx.load_model_from_string(data)
-        onnx.checker.check_model(proto)
-    except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"{where}: is no valid ONNX file ({reason}); copy or export it again") from error
+    proto = onnx.ModelProto()
+    _try(where, partial(proto.ParseFromString, data))
+    for x in proto.graph.initializer:
+        if x.data_location == x.EXTERNAL:
+            raise DataError(
+                f"{where}: the weight {x.name!r} is kept in another file; export the model with all weights inside"
+            )
+    _try(where, partial(onnx.checker.check_model, proto))
     return OnnxModule(_Source(onnx, proto, where))
+
+
+def _try(where: str, step: Any) -> None:
+    """Run a step of reading a file; what it raises means that the file is damaged."""
+    try:
+        step()
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise DataError(f"{where}: is no valid ONNX file ({reason}); copy or export it again") from error
 
 
 def _content(f: Any) -> tuple[bytes, str]:
@@ -117,8 +128,6 @@ class _Source:
         return int(version)
 
     def _array(self, proto: Any, what: str) -> np.ndarray:
-        if proto.data_location == proto.EXTERNAL:
-            raise DataError(f"{self.where}: {what} is kept in another file; export the model with all weights inside")
         array: np.ndarray = self.onnx.numpy_helper.to_array(proto)
         if array.dtype not in DTYPES:
             raise DataError(
@@ -137,7 +146,7 @@ class _Source:
                 continue
             last = {name for name in (*proto.input, *proto.output) if uses.get(name, number) == number}
             last -= {*self.outputs, *self.constants}
-            self._check(proto, what)
+            self._check(proto, what, {*uses, *self.outputs})
             bound = self._bound(proto.op_type, what, len(proto.input), attributes)
             found.append(_Node(proto.op_type, what, tuple(proto.input), bound, tuple(proto.output), tuple(last)))
         return found
@@ -150,15 +159,18 @@ class _Source:
             return self._array(value, f"a value of {what}")
         return list(value) if proto.type in (proto.INTS, proto.FLOATS) else value
 
-    def _check(self, proto: Any, what: str) -> None:
-        """Refuse an operator that has no reader, or outputs that its reader does not give."""
+    def _check(self, proto: Any, what: str, used: set[str]) -> None:
+        """Refuse an operator that has no reader, or the use of outputs that its reader does not give."""
         if proto.op_type not in READERS or proto.domain not in ("", "ai.onnx"):
             domain = proto.domain and f" of {proto.domain}"
             raise DataError(
                 f"{self.where}: {what}: the operator {proto.op_type}{domain} is not supported; export the model without it"
             )
-        if any(proto.output[1:]) and not READERS[proto.op_type].many:
-            raise DataError(f"{self.where}: {what}: only its first output is supported, {list(proto.output)} are used")
+        given = READERS[proto.op_type].outputs
+        if given is not None and used.intersection(proto.output[given:]):
+            raise DataError(
+                f"{self.where}: {what}: {given} output is supported, {len(proto.output)} are used; export the model anew"
+            )
 
     def _bound(self, kind: str, what: str, inputs: int, attributes: dict[str, Any]) -> dict[str, Any]:
         """The attributes by the names of the reader's parameters."""
@@ -175,8 +187,8 @@ class _Source:
 
     def _find_weights(self, proto: Any, initializers: set[str]) -> None:
         """Which initialisers training changes: floats with axes that a node takes as a tensor."""
-        listed = {x.key: x.value for x in proto.metadata_props}.get(BUFFERS, "").split("\n")
-        buffers, used = {name for name in listed if name}, set()
+        notes = {x.key: x.value for x in proto.metadata_props}
+        buffers, used = {name for name in notes.get(BUFFERS, "").split("\n") if name}, set()
         for node in self.nodes:
             reader = READERS[node.kind]
             for i, name in enumerate(node.inputs):
@@ -184,7 +196,9 @@ class _Source:
                     buffers.add(name)
                 elif i not in reader.static:
                     used.add(name)
-        floats = {name for name in initializers if self.constants[name].dtype.kind == "f" and self.constants[name].ndim}
+        least = 0 if BUFFERS in notes else 1  # axes; other exporters keep single numbers as initialisers, too
+        arrays = {name: self.constants[name] for name in initializers}
+        floats = {name for name, x in arrays.items() if x.dtype.kind == "f" and x.ndim >= least}
         self.buffers = [name for name in self.constants if name in initializers & buffers]
         self.weights = [name for name in self.constants if name in (floats & used) - buffers]
 
@@ -270,7 +284,7 @@ class OnnxModule(Module):
         arguments = [
             x if x is None or i in reader.either
             else as_array(x) if i in reader.static
-            else as_operand(x, tensors, device)
+            else as_operand(x, tensors if node.kind in WITH_NUMBERS else [], device)
             for i, x in enumerate(values)
         ]  # fmt: skip
         try:
@@ -280,7 +294,7 @@ class OnnxModule(Module):
         except MinigradError as error:
             error.args = (f"{node.name}: {error}",)
             raise
-        results = result if reader.many else (result,)
+        results = result if reader.outputs is None else (result,)
         return results if tensors else tuple([x.array if isinstance(x, Tensor) else x for x in results])
 
 

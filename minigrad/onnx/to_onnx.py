@@ -34,11 +34,15 @@ def rule(function: Callable[..., Any]) -> Callable[..., Any]:
 def convert(graph: Graph, step: Any) -> Any:
     """Add the nodes for a step, and return its result."""
     graph.step = step
+    where = f"{step.path}: export: {step.op}: " if step.path else f"export: {step.op}: "
     try:
         return RULES[step.op](graph, *map(graph.operand, step.inputs), **step.settings)
     except GraphError as error:
-        where = f"{step.path}: " if step.path else ""
-        raise GraphError(f"{where}export: {step.op}: {error}") from None
+        raise GraphError(f"{where}{error}") from None
+    except TypeError as error:  # a Size where a number is needed
+        raise GraphError(
+            f"{where}it needs a size that depends on the batch; fix it by dynamic_axes={{}}, or name another axis"
+        ) from error
 
 
 # ---- element by element
@@ -563,10 +567,10 @@ def pad(graph, x, *, widths, value):
 
 @rule
 def triangle(graph, x, *, low, high):
-    rows, cols = graph.given_shape()[-2:]
-    x = x if low <= -rows else graph.Trilu(x, np.array(low, np.int64), upper=1)
-    x = x if high >= cols else graph.Trilu(x, np.array(high, np.int64), upper=0)
-    return graph.Identity(x)
+    """Of tril, which has no lower limit, or of triu, which has no upper one."""
+    if high == graph.given_shape()[-1]:
+        return graph.Trilu(x, np.array(low, np.int64), upper=1)
+    return graph.Trilu(x, np.array(high, np.int64), upper=0)
 
 
 @rule

@@ -6,13 +6,14 @@ shape whose sizes grow in proportion becomes a `Size`, and everything else that 
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..compiler import run_plainly
-from ..errors import GraphError, StateError
+from ..errors import GraphError, ShapeError, StateError
 from ..nn import Module
 from ..nn.parameter import Uninitialized
 from ..ops.op import Op
@@ -37,7 +38,8 @@ class Weight(NamedTuple):
     name: str
 
 
-class Size(NamedTuple):
+@dataclass(frozen=True)
+class Size:
     """factor * N + offset, where N is the size of the batch."""
 
     factor: int
@@ -106,7 +108,7 @@ def trace(model: Module, arguments: Any, axes: Sequence[int | None], known: Call
     batch = next(((i, axis) for i, axis in enumerate(axes) if axis is not None), None)
     sizes = (None, None) if batch is None else BATCHES
     with _evaluating(model), no_grad():
-        runs = [_run(model, _with_batch(arguments, axes, size), known) for size in sizes]
+        runs = [_run_sized(model, arguments, axes, size, known) for size in sizes]
     return _merge_runs(runs, batch)
 
 
@@ -139,6 +141,18 @@ def _with_batch(arguments: Any, axes: Sequence[int | None], size: int | None) ->
         return tensor(host, device=x.device)
 
     return map_tensors(resized, arguments)
+
+
+def _run_sized(model: Module, arguments: Any, axes: Any, size: int | None, known: Callable[[str], bool]) -> "_Run":
+    try:
+        return _run(model, _with_batch(arguments, axes, size), known)
+    except ShapeError as error:
+        if size is None:
+            raise
+        raise ShapeError(
+            f"{error} (export ran the model on a batch of {size}; name the axes of the batch by dynamic_axes, {{}} for "
+            "none)"
+        ) from error
 
 
 class _Run(NamedTuple):
