@@ -1,4 +1,4 @@
-"""mg.onnx: what is exported predicts the same elsewhere, and comes back as a model that trains; or is refused by name."""
+"""mg.onnx: what is exported predicts the same elsewhere and comes back as a model that trains, or is refused by name."""
 
 import importlib
 import io
@@ -194,7 +194,7 @@ def results_of(model, *inputs):
     """The tensors that a model returns, as arrays."""
     with mg.no_grad():
         results = model(*inputs)
-    return [x.numpy() for x in (results if isinstance(results, tuple) else (results,)) if x is not None]
+    return [x.detach().numpy() for x in (results if isinstance(results, tuple) else (results,)) if x is not None]
 
 
 def resized(x, size, axis=0):
@@ -272,7 +272,9 @@ x28 = mg.linspace(-2.0, 2.0, 16).reshape(2, 8)
 FUNCTIONS = {
     "view": lambda m, x: x.view(x.shape[0], 2, 4).view(-1, 8) * m.scale,
     "merged axes": lambda m, x: x.reshape(-1, 4, 2).permute(0, 2, 1).reshape(-1, 4),
-    "two sizes of the batch": lambda m, x: (x * m.scale).reshape(1, x.shape[0], 4, 2).reshape(x.shape[0] * 2, x.shape[0] * 0 + 4),
+    "two sizes of the batch": lambda m, x: (
+        (x * m.scale).reshape(1, x.shape[0], 4, 2).reshape(x.shape[0] * 2, x.shape[0] * 0 + 4)
+    ),
     "cat and stack": lambda m, x: mg.stack([mg.cat([x, m.scale.expand(x.shape[0], 8)], 1), mg.cat([x, x], 1)], 1),
     "zeros of the batch": lambda m, x: mg.cat([x * m.scale, mg.zeros(x.shape[0], 3), mg.full((x.shape[0], 1), 2.5)], 1),
     "squares and means": lambda m, x: (x.square() - x.mean(1, keepdim=True)) / (x.std(1, keepdim=True) + 1),
@@ -283,7 +285,7 @@ FUNCTIONS = {
     "positions": lambda m, x: x[:, [3, 0, -1]] + x.index_select(1, mg.tensor([1, 1, 2])),
     "gather": lambda m, x: x.gather(1, x.argmax(1, keepdim=True)) + x.max(1)[0][:, None],
     "the size of the batch": lambda m, x: x.sum(0) / x.shape[0] + (x.shape[0] * 2 + 1) * m.scale,
-    "argmax": lambda m, x: (x.argmax(1).float() + x.argmin(1, keepdim=True).squeeze(1) + x.argmax()),
+    "argmax": lambda m, x: x.argmax(1).float() + x.argmin(1, keepdim=True).squeeze(1) + x.argmax(),
     "softmax": lambda m, x: (x @ x.T).softmax(-1) @ x + F.log_softmax(x, 1),
     "in place": lambda m, x: _changed(x, m.scale),
     "in place, composed": lambda m, x: F.hardsigmoid(F.threshold(x * 1, 0.1, 0.2, True), inplace=True) * m.scale,
@@ -324,3 +326,470 @@ def test_operations_between_layers_travel(name):
         check_equal(predict(data, x), results_of(model, x))
         check_equal(results_of(back, x), results_of(model, x))
     check_equal(predict(exported(back, x28), x28), results_of(model, x28))
+
+
+def test_batch_axis_can_be_another_one_and_sizes_can_be_fixed():
+    mg.manual_seed(1)
+    layer = nn.MultiheadAttention(8, 2)
+    q, k = mg.randn(5, 2, 8), mg.randn(7, 2, 8)
+    axes = {"q": {1: "n"}, "k": {1: "n"}, "v": [1]}
+    data = exported(layer, q, k, k, input_names=["q", "k", "v"], dynamic_axes={**axes, "v": {1: "n"}})
+    batch = [resized(x, 6, axis=1) for x in (q, k, k)]
+    check_equal(predict(data, *batch), results_of(layer.eval(), *batch))
+    sizes = [
+        dim.dim_param or dim.dim_value for dim in onnx.load_from_string(data).graph.input[1].type.tensor_type.shape.dim
+    ]
+    assert sizes == [7, "n", 8]
+    fixed = onnx.load_from_string(exported(nn.Linear(8, 3), x28, dynamic_axes={})).graph.input[0]
+    assert [dim.dim_value for dim in fixed.type.tensor_type.shape.dim] == [2, 8]
+    check_travels(_Function(lambda m, x: mg.ones(2, 8) + x * m.scale), x28, dynamic_axes={})
+
+
+def test_float64_uint8_and_scalar_weights_travel():
+    model = nn.Sequential(nn.Linear(8, 8), nn.GELU(), nn.LayerNorm(8), nn.Softplus(), nn.ELU(0.5)).double()
+    x = x28.double()
+    back = loaded(exported(model, x))
+    assert {p.dtype for p in back.parameters()} == {mg.float64}
+    np.testing.assert_allclose(results_of(back, x)[0], results_of(model, x)[0], rtol=1e-12)
+    image = mg.randint(0, 256, (2, 3, 4, 4)).to(mg.uint8)
+    scalar = _Function(lambda m, x: x.float() / 255 * m.scale)
+    scalar.scale = nn.Parameter(mg.tensor(0.3))
+    back = check_travels(scalar, image)
+    assert [name for name, _ in back.named_parameters()] == ["scale"]
+
+
+def test_several_results_weights_and_inputs_can_be_results():
+    model = _Function(lambda m, a, b: {"sum": (a + b, a), "rest": [m.scale, mg.ones(a.shape[0], 2), a + b]})
+    data = exported(model, x28, x28 * 2, output_names=list("abcde"))
+    x = resized(x28, 3)
+    expected = [(x * 2).numpy(), x.numpy(), model.scale.detach().numpy(), np.ones((3, 2), np.float32), (x * 2).numpy()]
+    check_equal(predict(data, x, x), expected)
+    check_equal(results_of(loaded(data), x, x), expected)
+
+
+def test_model_does_not_change_and_numpy_device_travels():
+    model = nn.Sequential(nn.Linear(8, 4), nn.BatchNorm1d(4), nn.Dropout(0.5)).to("numpy").train()
+    before = {name: x.numpy().tobytes() for name, x in model.state_dict().items()}
+    data = exported(model, x28.to("numpy"))
+    assert model.training and model[1].training
+    assert {name: x.numpy().tobytes() for name, x in model.state_dict().items()} == before
+    assert not any(module._has_hooks() for module in model.modules())
+    check_equal(predict(data, x28), results_of(model.eval(), x28.to("numpy")))
+
+
+def test_file_on_disk_names_keywords_and_opsets(tmp_path):
+    class Two(nn.Module):
+        def forward(self, x, *, factor, flag):
+            return x * factor if flag else x
+
+    path = tmp_path / "folder" / "two.onnx"
+    mg.onnx.export(Two(), x28, path, kwargs={"factor": mg.ones(8) * 3, "flag": True}, input_names=["x", "factor"],
+                   output_names=["y"], opset_version=21, dynamic_axes={"x": {0: "n"}})  # fmt: skip
+    assert onnx.load(path).opset_import[0].version == 21
+    model = mg.onnx.load(path)
+    np.testing.assert_array_equal(model(factor=mg.ones(8), x=x28).numpy(), x28.numpy())
+    check_equal(predict(path.read_bytes(), x28, mg.ones(8) * 3), [(x28 * 3).numpy()])
+
+
+def test_convolutional_net_trains_on_after_a_round_trip():
+    mg.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4, momentum=0.2), nn.ReLU(), nn.Flatten(), nn.Linear(144, 3)
+    )
+    back = loaded(exported(model, mg.randn(2, 1, 8, 8)))
+    x, y = mg.randn(6, 1, 8, 8), mg.randint(0, 3, (6,))
+    for trained in (model, back):
+        trained.train()
+        optimizer = mg.optim.SGD(trained.parameters(), lr=0.1)
+        for _ in range(3):
+            optimizer.zero_grad()
+            F.cross_entropy(trained(x), y).backward()
+            optimizer.step()
+    state = model.state_dict()
+    for name, value in back.state_dict().items():
+        np.testing.assert_allclose(value.numpy(), state[name].numpy(), rtol=1e-3, atol=1e-5)
+    assert dict(back.named_buffers()).keys() == {"1.running_mean", "1.running_var"}
+
+
+# ---- files of PyTorch: tests/vectors/onnx, written by torch.onnx.export of PyTorch 2.13, without its comments
+
+VECTORS = Path(__file__).parent / "vectors" / "onnx"
+
+
+@pytest.mark.parametrize(
+    "file, model", [("cnn_dynamo", "cnn"), ("cnn_training_mode", "cnn"), ("segmenter_torchscript", "segmenter")]
+)
+def test_file_of_pytorch_predicts_as_there_trains_and_travels_on(file, model):
+    expected = np.load(VECTORS / "expected.npz")
+    x, y = mg.tensor(expected[f"{model}.x"]), expected[f"{file if f'{file}.y' in expected else model}.y"]
+    back = mg.onnx.load(VECTORS / f"{file}.onnx").eval()
+    check_equal(results_of(back, x), [y])
+    check_equal(results_of(back, resized(x, 5)), [np.take(y, np.arange(5) % len(y), 0)])
+    check_equal(predict(exported(back, x), x), [y])
+    before = {name: value.numpy().copy() for name, value in back.state_dict().items()}
+    (back.train()(x) ** 2).sum().backward()
+    assert all(parameter.grad is not None for parameter in back.parameters())
+    changed = [name for name, value in back.state_dict().items() if (value.numpy() != before[name]).any()]
+    running = ["features.1.running_mean", "features.1.running_var"]
+    assert changed == (running if file == "cnn_training_mode" else [])
+    assert {"conv.weight", "fc.bias"} <= before.keys() or model == "segmenter"
+    dropped = mg.no_grad(back)(x).numpy()
+    assert (dropped != mg.no_grad(back)(x).numpy()).any() == (file == "cnn_training_mode")
+
+
+# ---- what is refused when a model is written
+
+
+class _Sampler(nn.Module):
+    def forward(self, x):
+        self.calls = getattr(self, "calls", 0) + 1
+        return x * float(self.calls)
+
+
+def _written_in_part(m, x):
+    y = x * 1
+    y[:, 2:] = 0
+    return y
+
+
+class _Counter(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("seen", mg.zeros(1))
+
+    def forward(self, x):
+        self.seen += 1
+        return x * self.seen
+
+
+def _branch(x):
+    return x * 2 if x.sum() > 0 else x
+
+
+nested = nn.Sequential(nn.Linear(8, 8), nn.Sequential(_Function(lambda m, x: x.argsort(1))))
+REFUSED = [  # (forward or model, whole or part of the message, error)
+    (
+        lambda m, x: _branch(x),
+        "export: forward depends on values: reading the values of a tensor; return the tensor",
+        "Graph",
+    ),
+    (nested, "1.0: export: the operation argsort has no form in ONNX here; leave it out of forward", "Graph"),
+    (lambda m, x: F.dropout(x), "export: the operation dropout_mask has no form in ONNX here", "Graph"),
+    (lambda m, x: x + mg.randn(8), "export: forward depends on values: drawing random numbers", "Graph"),
+    (_Sampler(), "export: mul gets other numbers in a run of another batch size; is something random", "Graph"),
+    (_Counter(), "export: forward changes seen in place; change it outside of forward", "Graph"),
+    (
+        lambda m, x: _written_in_part(m, x),
+        "export: a tensor is used after another tensor on its memory was changed",
+        "Graph",
+    ),
+    (
+        lambda m, x: x.flatten() if len(x) > 2 else x * 2,
+        "export: forward runs other operations for another batch",
+        "Graph",
+    ),
+    (
+        lambda m, x: x + mg.arange(x.shape[0])[:, None],
+        "export: add gets other numbers in a run of another batch",
+        "Graph",
+    ),
+    (lambda m, x: x * (1 / x.shape[0]), "export: mul gets other numbers in a run of another batch size", "Graph"),
+    (lambda m, x: x[: x.shape[0] // 2], "export: index gets other numbers in a run of another batch size", "Graph"),
+    (lambda m, x: x[: x.shape[0] - 1], "export: index: a slice ends at 1 * N + -1; slice other axes", "Graph"),
+    (lambda m, x: x if len(x) < 3 else x[:, :3], "export: forward runs other operations", "Graph"),
+    (
+        lambda m, x: mg.zeros(len(x) ** 2),
+        "export: the results differ between runs in another way than by the batch",
+        "Graph",
+    ),
+    (lambda m, x: x[x > 0], "export: forward depends on values: indexing with a mask; its shape depends", "Graph"),
+    (lambda m, x: x[mg.tensor([0, 1]), mg.tensor([0, 1])], "export: take: only one array of positions", "Graph"),
+    (lambda m, x: x[:, np.arange(8) > 3], "export: take: the shape of x[mask] depends on values", "Graph"),
+    (lambda m, x: x.cumprod(1), "export: recurrence: running products have no form in ONNX", "Graph"),
+    (lambda m, x: x.int() // 2, "export: floor_divide: whole numbers are rounded towards 0 in ONNX", "Graph"),
+    (
+        lambda m, x: F.batch_norm(x, m.scale.detach() * 1, m.scale.detach() * 1, training=True),
+        "export: norm: running",
+        "Graph",
+    ),
+    (lambda m, x: F.interpolate(x.T[None], 4), "export: axis_sums: it needs a size that depends on the batch", "Graph"),
+    (
+        lambda m, x: x.reshape(4, 4),
+        "(4, 4) would need 16; let one size be -1 (export ran the model on a batch of 3; name the axes",
+        "Shape",
+    ),
+    (lambda m, x: None, "export: forward returns 0 tensors, expected 1 or more", "Dtype"),
+    (nn.LazyLinear(3), "export: weight has no shape yet; call the model on a batch first", "State"),
+]
+
+
+@pytest.mark.parametrize("model, message, kind", REFUSED)
+def test_what_cannot_be_expressed_is_refused_by_name_before_a_file_is_written(model, message, kind, tmp_path):
+    model = model if isinstance(model, nn.Module) else _Function(model)
+    with pytest.raises(getattr(mg.errors, f"{kind}Error")) as caught:
+        mg.onnx.export(model, x28.clone(), tmp_path / "model.onnx")
+    assert message in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+BAD_ARGUMENTS = [
+    (lambda: exported(F.relu, x28), "export: model is a function, expected a Module"),
+    (lambda: exported(nn.ReLU(), 3), "export: args has 0 tensors, expected 1 or more"),
+    (lambda: exported(nn.ReLU(), x28, opset_version=12), "export: opset_version is 12; use 18 to 23"),
+    (
+        lambda: exported(nn.ReLU(), x28, input_names=["a", "b"]),
+        "export: input_names has 2 names ['a', 'b'], and there are 1",
+    ),
+    (lambda: exported(nn.ReLU(), x28, input_names=["output"]), "export: the name 'output' is used twice"),
+    (lambda: exported(nn.Linear(8, 2), x28, input_names=["bias"]), "export: the name 'bias' is used twice"),
+    (
+        lambda: exported(nn.ReLU(), x28, dynamic_axes={"input": {2: "n"}}),
+        "has shape (2, 8), axis 2 cannot be the batch's",
+    ),
+    (
+        lambda: exported(nn.ReLU(), x28, dynamic_axes={"input": [0, 1]}),
+        "dynamic_axes has more than one free size for 'input'",
+    ),
+]
+
+
+@pytest.mark.parametrize("call, message", BAD_ARGUMENTS)
+def test_arguments_of_export_are_checked(call, message):
+    with pytest.raises(mg.errors.MinigradError) as caught:
+        call()
+    assert message in str(caught.value)
+
+
+def test_runs_that_differ_on_the_same_tensors_are_refused_with_fixed_sizes():
+    with pytest.raises(mg.errors.GraphError, match="mul gets other numbers in a run on the same tensors"):
+        exported(_Sampler(), x28, dynamic_axes={})
+
+
+def test_a_model_that_onnx_refuses_is_not_written(monkeypatch):
+    def refuse(*_, **__):
+        raise ValueError("no such type")
+
+    monkeypatch.setattr(onnx.checker, "check_model", refuse)
+    with pytest.raises(mg.errors.GraphError, match="export: onnx refuses the model: no such type; leave out"):
+        exported(nn.ReLU(), x28)
+
+
+def test_missing_package_is_named(monkeypatch):
+    def missing(name):
+        raise ImportError(f"No module named {name!r}")
+
+    monkeypatch.setattr(importlib, "import_module", missing)
+    for call in (lambda: exported(nn.ReLU(), x28), lambda: loaded(b"")):
+        with pytest.raises(
+            mg.errors.ValidationError, match=r"the package 'onnx' cannot be imported .*minigrad\[onnx\]"
+        ):
+            call()
+
+
+# ---- what is refused when a file is read
+
+H = onnx.helper
+FLOAT = onnx.TensorProto.FLOAT
+
+
+def as_file(*nodes, opset=18, weights=(), outputs=("y",), shape=(2, 8)):
+    """The bytes of a model with input x."""
+    results = [H.make_tensor_value_info(name, FLOAT, None) for name in outputs]
+    graph = H.make_graph(nodes, "g", [H.make_tensor_value_info("x", FLOAT, shape)], results, initializer=list(weights))
+    return H.make_model(
+        graph, opset_imports=[H.make_opsetid("", opset), H.make_opsetid("com.x", 1)]
+    ).SerializeToString()
+
+
+def node(kind, *inputs, outputs=("y",), **attributes):
+    return H.make_node(kind, inputs or ("x",), outputs, name="layer", **attributes)
+
+
+def external(name):
+    weight = onnx.numpy_helper.from_array(np.ones(8, np.float32), name)
+    weight.data_location = onnx.TensorProto.EXTERNAL
+    weight.ClearField("raw_data")
+    weight.external_data.add(key="location", value="weights.bin")
+    return weight
+
+
+half = onnx.numpy_helper.from_array(np.ones(8, np.float16), "w")
+whole = exported(nn.Linear(8, 3), x28)
+BAD_FILES = [
+    (whole[:-20], "is no valid ONNX file"),
+    (b"PK not onnx", "is no valid ONNX file"),
+    (b"", "is no valid ONNX file"),
+    (as_file(node("Relu"), opset=6), "has opset 6, expected 7 to 24"),
+    (as_file(node("Det")), "node 0 'layer' (Det): the operator Det is not supported; export the model without it"),
+    (as_file(node("Relu", domain="com.x")), "(Relu): the operator Relu of com.x is not supported"),
+    (as_file(node("Add", "x", "w"), weights=[external("w")]), "the weight 'w' is kept in another file"),
+    (as_file(node("Identity", "w"), weights=[half]), "the weight 'w' is float16, which is not supported; use float32"),
+    (as_file(node("MaxPool", outputs=("y", "i"), kernel_shape=[1, 1]), outputs=("y", "i"), shape=(2, 1, 4, 4)),
+     "node 0 'layer' (MaxPool): 1 output is supported, 2 are used"),
+    (as_file(H.make_node("Unique", ["x"], ["y"])), "node 0 '' (Unique): the operator Unique is not supported"),
+]  # fmt: skip
+BAD_NODES = [
+    (node("Conv", "x", "x"), "node 0 'layer' (Conv): x has shape (2, 1, 4, 4, 4), expected (N, C, L) or (N, C, H, W)"),
+    (node("ArgMax", axis=1, select_last_index=1), "(ArgMax): select_last_index=1 is not supported here"),
+    (node("Cast", to=10), "(Cast): dtype 10 of ONNX is not supported; use float32, uint8"),
+]
+
+
+@pytest.mark.parametrize("data, message", BAD_FILES)
+def test_bad_file_is_refused_with_the_name_of_the_node(data, message):
+    with pytest.raises(mg.errors.DataError) as caught:
+        loaded(data)
+    assert str(caught.value).startswith("load: the file object: ") and message in str(caught.value)
+
+
+@pytest.mark.parametrize("made, message", BAD_NODES)
+def test_error_in_a_node_has_its_name(made, message):
+    model = loaded(as_file(made, shape=(2, 1, 4, 4, 4)))
+    with pytest.raises(mg.errors.MinigradError) as caught:
+        model(mg.zeros(2, 1, 4, 4, 4))
+    assert message in str(caught.value)
+
+
+def test_attribute_that_no_reader_takes_is_refused():
+    data = as_file(node("Relu"))
+    proto = onnx.load_from_string(data)
+    proto.graph.node[0].op_type = "LeakyRelu"
+    proto.graph.node[0].attribute.append(H.make_attribute("alpha", 0.5))
+    assert loaded(proto.SerializeToString())(-x28 * 0 - 1).flatten()[0].item() == -0.5
+    reader = mg.onnx.from_onnx.READERS["LeakyRelu"]
+    try:
+        mg.onnx.from_onnx.READERS["LeakyRelu"] = reader._replace(function=lambda call, x: x)
+        with pytest.raises(mg.errors.DataError, match=r"'layer' \(LeakyRelu\): .*'alpha', which is not supported"):
+            loaded(proto.SerializeToString())
+    finally:
+        mg.onnx.from_onnx.READERS["LeakyRelu"] = reader
+
+
+def test_missing_file_wrong_argument_and_wrong_inputs(tmp_path):
+    with pytest.raises(mg.errors.DataError, match=r"gone.onnx: cannot be read \(No such file"):
+        mg.onnx.load(tmp_path / "gone.onnx")
+    with pytest.raises(mg.errors.DtypeError, match="load: f is a int, expected a path or a binary file object"):
+        mg.onnx.load(3)
+    model = loaded(whole)
+    with pytest.raises(mg.errors.ShapeError, match=r"OnnxModule: got 2 inputs and \[\] by name, expected \['input'\]"):
+        model(x28, x28)
+    with pytest.raises(mg.errors.ShapeError, match=r"got 0 inputs and \['x'\] by name"):
+        model(x=x28)
+    with pytest.raises(mg.errors.DtypeError, match="the input 'input' is a list, expected a Tensor"):
+        model([1.0])
+
+
+# ---- operators that mg.onnx.export does not write, against onnxruntime
+
+images = (2, 4, 6, 5)
+PLACES = "coordinate_transformation_mode"
+i64 = lambda *numbers: np.array(numbers, np.int64)  # noqa: E731
+f32 = lambda *numbers: np.array(numbers, np.float32)  # noqa: E731
+OPERATORS = [  # (operator, shape of x, arrays of the other inputs, attributes)
+    ("Reciprocal", images, [], {}),
+    ("HardSigmoid", images, [], {"alpha": 0.3, "beta": 0.4}),
+    ("ThresholdedRelu", images, [], {"alpha": 0.2}),
+    ("Shrink", images, [], {"bias": 0.1, "lambd": 0.3}),
+    ("Celu", images, [], {"alpha": 0.5}),
+    ("Mean", images, [np.ones(5, np.float32)], {}),
+    ("Sum", images, [np.ones(5, np.float32), f32(2.0)], {}),
+    ("ReduceL1", images, [i64(1, -1)], {"keepdims": 0}),
+    ("ReduceL2", images, [i64(2)], {}),
+    ("ReduceSumSquare", images, [], {}),
+    ("ReduceLogSumExp", images, [i64(1)], {}),
+    ("ReduceSum", images, [np.zeros(0, np.int64)], {"noop_with_empty_axes": 1}),
+    ("CumSum", images, [np.array(2, np.int64)], {"reverse": 1}),
+    ("Gemm", (3, 4), [np.eye(4, 5, dtype=np.float32), np.ones((3, 5), np.float32)], {"alpha": 0.5, "beta": 2.0}),
+    ("Conv", images, [np.ones((2, 4, 3, 3), np.float32)], {"auto_pad": "SAME_UPPER", "strides": [2, 2]}),
+    ("Conv", images, [np.ones((2, 4, 2, 2), np.float32)], {"auto_pad": "SAME_LOWER"}),
+    ("Conv", images, [np.ones((2, 4, 3, 3), np.float32)], {"pads": [1, 0, 2, 1], "dilations": [2, 1]}),
+    ("Conv", (2, 4, 7), [np.ones((2, 4, 3), np.float32), f32(1.0, 2.0)], {"pads": [1, 1]}),
+    ("ConvTranspose", images, [np.ones((4, 2, 3, 3), np.float32)], {"pads": [1, 0, 0, 1], "strides": [2, 1]}),
+    ("ConvTranspose", (2, 4, 7), [np.ones((4, 2, 3), np.float32)], {"pads": [1, 1], "strides": [2]}),
+    ("MaxPool", images, [], {"kernel_shape": [3, 3], "pads": [2, 1, 0, 1], "strides": [2, 1]}),
+    ("MaxPool", (2, 4, 7), [], {"kernel_shape": [3]}),
+    ("AveragePool", images, [], {"kernel_shape": [3, 3], "pads": [2, 1, 0, 1]}),
+    ("AveragePool", images, [], {"kernel_shape": [3, 3], "pads": [2, 1, 0, 1], "count_include_pad": 1}),
+    ("LpPool", images, [], {"kernel_shape": [2, 3], "p": 3}),
+    ("GlobalAveragePool", images, [], {}),
+    ("GlobalMaxPool", images, [], {}),
+    ("InstanceNormalization", images, [f32(1, 2, 3, 4), f32(4, 3, 2, 1)], {"epsilon": 0.1}),
+    ("LayerNormalization", images, [f32(1, 2, 3, 4, 5)], {"axis": -1}),
+    ("LayerNormalization", images, [np.ones((1, 5), np.float32)], {"axis": -2}),
+    ("GroupNormalization", images, [f32(1, 2, 5, 6), f32(3, 4, 0, 1)], {"num_groups": 2}),
+    ("LRN", images, [], {"size": 3, "alpha": 0.1}),
+    ("Flatten", images, [], {"axis": 2}),
+    ("Flatten", images, [], {"axis": 0}),
+    ("Transpose", images, [], {}),
+    ("Squeeze", (2, 1, 3, 1), [], {}),
+    ("Squeeze", (2, 1, 3, 1), [i64(-1)], {}),
+    ("Split", (2, 6), [i64(1, 5)], {"axis": 1}),
+    ("Split", (2, 5), [], {"axis": 1, "num_outputs": 2}),
+    ("Slice", images, [i64(-1, 3), i64(-100, 0), i64(2, 1), i64(-2, -1)], {}),
+    ("Gather", images, [i64(-1, 0).reshape(1, 2)], {"axis": 2}),
+    ("Gather", images, [np.array(1, np.int64)], {"axis": 1}),
+    ("ScatterElements", (3, 4), [i64(2, 0).reshape(1, 2), f32(5, 6).reshape(1, 2)], {"axis": 1}),
+    ("Expand", (3, 1), [i64(2, 1, 4)], {}),
+    ("Tile", (3, 2), [i64(2, 3)], {}),
+    ("Pad", images, [i64(0, 1, 2, 0), np.array(2.0, np.float32), i64(1, 3)], {}),
+    ("Pad", images, [i64(0, 0, 1, 2, 0, 0, 2, 1)], {"mode": "edge"}),
+    ("DepthToSpace", images, [], {"blocksize": 2}),
+    ("DepthToSpace", images, [], {"blocksize": 2, "mode": "CRD"}),
+    ("SpaceToDepth", (2, 3, 4, 6), [], {"blocksize": 2}),
+    ("Resize", images, [f32(), f32(1, 1, 2, 3)], {PLACES: "asymmetric", "nearest_mode": "floor"}),
+    ("Resize", images, [f32(), f32(), i64(2, 4, 9, 4)], {"mode": "cubic", PLACES: "align_corners"}),
+    ("TopK", (3, 6), [i64(2)], {}),
+    ("Trilu", (3, 4, 4), [np.array(1, np.int64)], {"upper": 0}),
+    ("Shape", images, [], {"start": 1}),
+    ("Size", images, [], {}),
+    ("Mod", images, [f32(0.7)], {"fmod": 1}),
+    ("Max", images, [f32(0.1), f32(0.2)], {}),
+    ("Dropout", images, [], {}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind, shape, others, attributes", OPERATORS)
+def test_operator_gives_what_onnxruntime_gives(kind, shape, others, attributes):
+    mg.manual_seed(2)
+    x = mg.randn(*shape)
+    weights = [onnx.numpy_helper.from_array(array, f"w{i}") for i, array in enumerate(others)]
+    outputs = ("y", "z") if kind in ("Split", "TopK") else ("y",)
+    made = node(kind, "x", *[weight.name for weight in weights], outputs=outputs, **attributes)
+    types = {"Shape": [7], "Size": [7], "TopK": [1, 7]}.get(kind, [1] * len(outputs))
+    results = [H.make_tensor_value_info(name, dtype, None) for name, dtype in zip(outputs, types, strict=True)]
+    graph = H.make_graph([made], "g", [H.make_tensor_value_info("x", FLOAT, shape)], results, initializer=weights)
+    opset = H.make_opsetid("", 21 if kind == "GroupNormalization" else 18)
+    data = H.make_model(graph, opset_imports=[opset], ir_version=8).SerializeToString()
+    check_equal(results_of(loaded(data).eval(), x), predict(data, x))
+
+
+def test_old_opsets_have_axes_and_sizes_as_attributes():
+    nodes = [
+        H.make_node("ReduceMean", ["x"], ["a"], axes=[1], keepdims=0),
+        H.make_node("Unsqueeze", ["a"], ["b"], axes=[0, 2]),
+        H.make_node("Squeeze", ["b"], ["c"], axes=[0]),
+        H.make_node("Slice", ["x"], ["d"], starts=[1], ends=[5], axes=[1]),
+        H.make_node("Add", ["c", "d"], ["e"]),
+        H.make_node("Pad", ["e"], ["f"], pads=[0, 1, 0, 0], value=1.5),
+        H.make_node("Clip", ["f"], ["g"], min=-1.0, max=2.0),
+        H.make_node("Dropout", ["g"], ["h"], ratio=0.25),
+        H.make_node("Split", ["h"], ["i", "j"], axis=1, split=[2, 3]),
+        H.make_node("Softmax", ["j"], ["y"]),
+    ]
+    infos = [H.make_tensor_value_info("x", FLOAT, (2, 8)), H.make_tensor_value_info("y", FLOAT, None)]
+    graph = H.make_graph(nodes, "g", infos[:1], infos[1:])
+    data = H.make_model(graph, opset_imports=[H.make_opsetid("", 9)], ir_version=4).SerializeToString()
+    check_equal(results_of(loaded(data).eval(), x28), predict(data, x28))
+
+
+def test_names_that_a_module_has_already_get_a_mark():
+    weights = [
+        onnx.numpy_helper.from_array(np.full(8, i, np.float32), name)
+        for i, name in enumerate(["train", "x.forward", "x"])
+    ]
+    nodes = [H.make_node("Sum", ["in", "train", "x.forward", "x"], ["y"])]
+    infos = [H.make_tensor_value_info("in", FLOAT, (2, 8)), H.make_tensor_value_info("y", FLOAT, (2, 8))]
+    graph = H.make_graph(nodes, "g", infos[:1], infos[1:], initializer=weights)
+    model = loaded(H.make_model(graph, opset_imports=[H.make_opsetid("", 18)]).SerializeToString())
+    assert sorted(model.state_dict()) == ["train_", "x.forward_", "x_"]
+    np.testing.assert_allclose(model(x28).detach().numpy(), (x28 + 3).numpy(), rtol=1e-6)

@@ -14,7 +14,7 @@ from ..runtime.files import write_whole
 from .graph import Graph
 from .package import onnx_package
 from .to_onnx import RULES, convert
-from .trace import Size, Trace, Weight, trace
+from .trace import Size, Trace, trace
 
 OPSETS = range(18, 24)  # in which the nodes of to_onnx.py mean the same
 IR_VERSION = 8  # the format of files with opset 18; newer ones do not need another
@@ -90,8 +90,8 @@ def _names(kind: str, given: Sequence[str] | None, count: int) -> list[str]:
         return [kind] if count == 1 else [f"{kind}_{i}" for i in range(count)]
     if len(given) != count or len(set(given)) < count:
         raise ValidationError(
-            f"export: {kind}_names has {len(given)} names {list(given)}, and there are {count} {kind}s; give each a name "
-            "of its own"
+            f"export: {kind}_names has {len(given)} names {list(given)}, and there are {count} {kind}s; give each "
+            "a name of its own"
         )
     return list(given)
 
@@ -107,7 +107,9 @@ def _batch_axes(names: list[str], shapes: list[Any], given: Mapping[str, Any] | 
         pairs = list(wanted.items()) if isinstance(wanted, Mapping) else [(axis, "batch") for axis in wanted]
         for axis, symbol in pairs[:1]:
             if not -len(shape) <= axis < len(shape) or not shape[axis]:
-                raise ShapeError(f"export: the input {name!r} has shape {tuple(shape)}, axis {axis} cannot be the batch's")
+                raise ShapeError(
+                    f"export: the input {name!r} has shape {tuple(shape)}, axis {axis} cannot be the batch's"
+                )
             symbols.add(symbol)
         if len(pairs) > 1 or len(symbols) > 1:
             raise ValidationError(
@@ -156,10 +158,7 @@ def _momenta(model: Module) -> dict[str, float]:
 
 def _name_outputs(graph: Graph, outputs: Sequence[Any], names: Sequence[str]) -> None:
     """Give the values that are returned their names: in place of their own, or by a node that copies them."""
-    if graph.nodes:
-        made = {node["outputs"][0]: node for node in graph.nodes if node["op_type"] != "Constant"}
-    else:
-        made = {}
+    made = {node["outputs"][0] for node in graph.nodes if node["op_type"] != "Constant"}
     renamed: dict[str, str] = {}
     for (reference, _), name in zip(outputs, names, strict=True):
         operand = graph.name_of(graph.operand(reference))

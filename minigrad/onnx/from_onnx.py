@@ -105,7 +105,10 @@ for _kind, _function in FOLDS.items():
     reads(_kind)(lambda call, *values, function=_function: reduce(function, values))
 
 
-WITH_NUMBERS = {*BINARY, *FOLDS, "Div", "Mean", "Mod", "Where", "Clip"} - {"MatMul", "PRelu"}  # also take Python's numbers
+WITH_NUMBERS = {*BINARY, *FOLDS, "Div", "Mean", "Mod", "Where", "Clip"} - {
+    "MatMul",
+    "PRelu",
+}  # also take Python's numbers
 
 
 @reads("Mean")
@@ -292,7 +295,9 @@ def _sides(x: Tensor, least: int = 1, most: int = 2) -> int:
     """The number of sides of images (N, C, ...)."""
     sides = x.ndim - 2
     if not least <= sides <= most:
-        raise DataError(f"x has shape {tuple(x.shape)}, expected (N, C, L) or (N, C, H, W); other sides are not supported")
+        raise DataError(
+            f"x has shape {tuple(x.shape)}, expected (N, C, L) or (N, C, H, W); other sides are not supported"
+        )
     return sides
 
 
@@ -345,7 +350,9 @@ def conv_transpose(
     margins = _pads(auto_pad, pads, x.shape[2:], w.shape[2:], None, None)
     padding, fits = _split_pads(margins)
     function = F.conv_transpose1d if sides == 1 else F.conv_transpose2d
-    numbers = [tuple(given or [default] * sides) for given, default in ((strides, 1), (output_padding, 0), (dilations, 1))]
+    numbers = [
+        tuple(given or [default] * sides) for given, default in ((strides, 1), (output_padding, 0), (dilations, 1))
+    ]
     out = function(x, w, b, numbers[0], padding, numbers[1], group, numbers[2])
     return out if fits else _padded(out, [(-before, -after) for before, after in margins])
 
@@ -365,7 +372,16 @@ def max_pool(
 
 @reads("AveragePool")
 def average_pool(
-    call, x, *, kernel_shape, auto_pad="NOTSET", ceil_mode=0, count_include_pad=0, dilations=None, pads=None, strides=None
+    call,
+    x,
+    *,
+    kernel_shape,
+    auto_pad="NOTSET",
+    ceil_mode=0,
+    count_include_pad=0,
+    dilations=None,
+    pads=None,
+    strides=None,
 ):
     """Unequal margins are added before; the share of pixels in each window gives means without them."""
     sides = _sides(x)
@@ -385,9 +401,7 @@ def average_pool(
 
 
 @reads("LpPool")
-def lp_pool(
-    call, x, *, kernel_shape, auto_pad="NOTSET", ceil_mode=0, dilations=None, p=2, pads=None, strides=None
-):
+def lp_pool(call, x, *, kernel_shape, auto_pad="NOTSET", ceil_mode=0, dilations=None, p=2, pads=None, strides=None):
     sides = _sides(x)
     _expect(set(dilations or [1]) == {1}, "dilations", dilations)
     _expect(auto_pad in ("NOTSET", "VALID") and not any(pads or []), "pads", pads)
@@ -439,9 +453,6 @@ def rms_normalization(call, x, scale, *, axis=-1, epsilon=1e-5, stash_type=1):
 
 @reads("GroupNormalization")
 def group_normalization(call, x, scale, bias, *, num_groups, epsilon=1e-5, stash_type=1):
-    """Before opset 21 there is one weight for each group."""
-    if call.opset < 21:
-        scale, bias = (weight.repeat_interleave(x.shape[1] // num_groups) for weight in (scale, bias))
     return F.group_norm(x, num_groups, scale, bias, epsilon)
 
 
@@ -559,7 +570,9 @@ def pad(call, x, pads=None, value=None, axes=None, *, mode="constant", pads_attr
     given = pads_attribute if pads is None else pads.tolist()
     half = len(given) // 2
     margins = [(0, 0)] * x.ndim
-    for axis, before, after in zip(range(half) if axes is None else axes.tolist(), given[:half], given[half:], strict=True):
+    for axis, before, after in zip(
+        range(half) if axes is None else axes.tolist(), given[:half], given[half:], strict=True
+    ):
         margins[axis] = before, after
     if mode == "constant":
         number = value_attribute if value is None or not value.size else value.reshape(()).item()

@@ -112,7 +112,10 @@ class Graph:
 
     def reshape(self, x: Any, old: Sequence[Any], new: Sequence[Any]) -> str:
         """x in another shape.  0 keeps the size of an axis, and -1 stands for one size that depends on the batch."""
-        kept = [isinstance(size, Size) and size == before for size, before in zip(new, [*old, *[None] * len(new)], strict=False)]
+        kept = [
+            isinstance(size, Size) and size == before
+            for size, before in zip(new, [*old, *[None] * len(new)], strict=False)
+        ]
         sizes = [0 if keep else -1 if isinstance(size, Size) else size for size, keep in zip(new, kept, strict=True)]
         return self.Reshape(x, np.array(sizes, np.int64) if sizes.count(-1) < 2 else self.shape(new))
 

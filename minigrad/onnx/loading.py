@@ -53,6 +53,8 @@ def load(f: Any) -> "OnnxModule":
             raise DataError(
                 f"{where}: the weight {x.name!r} is kept in another file; export the model with all weights inside"
             )
+    for result in proto.graph.output:
+        result.type.tensor_type.shape.SetInParent()  # the checker wants one; here it is not needed
     _try(where, partial(onnx.checker.check_model, proto))
     return OnnxModule(_Source(onnx, proto, where))
 
@@ -70,7 +72,7 @@ def _content(f: Any) -> tuple[bytes, str]:
     """The bytes of a file, and its name in errors."""
     if hasattr(f, "read"):
         return f.read(), getattr(f, "name", "load: the file object")
-    if not isinstance(f, str | bytes | os.PathLike):
+    if not isinstance(f, str | os.PathLike):
         raise DtypeError(f"load: f is a {type(f).__name__}, expected a path or a binary file object")
     where = f"load: {printable_path(f)}"
     try:
@@ -164,12 +166,14 @@ class _Source:
         if proto.op_type not in READERS or proto.domain not in ("", "ai.onnx"):
             domain = proto.domain and f" of {proto.domain}"
             raise DataError(
-                f"{self.where}: {what}: the operator {proto.op_type}{domain} is not supported; export the model without it"
+                f"{self.where}: {what}: the operator {proto.op_type}{domain} is not supported; export the model "
+                "without it"
             )
         given = READERS[proto.op_type].outputs
         if given is not None and used.intersection(proto.output[given:]):
             raise DataError(
-                f"{self.where}: {what}: {given} output is supported, {len(proto.output)} are used; export the model anew"
+                f"{self.where}: {what}: {given} output is supported, {len(proto.output)} are used; export the "
+                "model anew"
             )
 
     def _bound(self, kind: str, what: str, inputs: int, attributes: dict[str, Any]) -> dict[str, Any]:
@@ -288,9 +292,7 @@ class OnnxModule(Module):
             for i, x in enumerate(values)
         ]  # fmt: skip
         try:
-            result = reader.function(
-                Call(self.training, self._opset, len(node.outputs)), *arguments, **node.attributes
-            )
+            result = reader.function(Call(self.training, self._opset, len(node.outputs)), *arguments, **node.attributes)
         except MinigradError as error:
             error.args = (f"{node.name}: {error}",)
             raise

@@ -237,7 +237,9 @@ class Tracer(Observer):
         inputs = tuple([self.reference(array, device) for array in arrays])
         computed = any(isinstance(x, Value | Weight) for x in inputs)
         if computed and not self._known_op(operation.name):
-            raise GraphError(f"export: the operation {operation.name} has no form in ONNX here; leave it out of forward")
+            raise GraphError(
+                f"export: the operation {operation.name} has no form in ONNX here; leave it out of forward"
+            )
         local.observer = IDLE
         try:
             result = operation.forward(device, *arrays, **settings)
@@ -301,8 +303,8 @@ def _merge_steps(steps: tuple[Step, ...], sizes: Sequence[int]) -> Step:
         where = f"{steps[0].path}: " if steps[0].path else ""
         why = "of another batch size" if len(sizes) > 2 else "on the same tensors"
         raise GraphError(
-            f"{where}export: {steps[0].op} gets other numbers in a run {why}; is something random, or does it depend on the "
-            "batch size? dynamic_axes={} fixes the size"
+            f"{where}export: {steps[0].op} gets other numbers in a run {why}; is something random, or does it "
+            "depend on the batch size? dynamic_axes={} fixes the size"
         ) from None
 
 
@@ -323,8 +325,8 @@ def _merge(values: list[Any], sizes: Sequence[int]) -> Any:
         return {key: _merge([value[key] for value in values], sizes) for key in first}
     if isinstance(first, slice):
         return slice(*[_merge([getattr(x, end) for x in values], sizes) for end in ("start", "stop", "step")])
-    if type(first) is int:
-        return _merge_sizes(values, sizes)
+    if type(first) is int or (type(first) is float and len(set(values)) > 1 and all(x.is_integer() for x in values)):
+        return _merge_sizes([int(x) for x in values], sizes)
     return _the_same(values)
 
 
@@ -349,7 +351,9 @@ def _merge_arrays(values: list[np.ndarray], sizes: Sequence[int]) -> Any:
     """The array, or what repeats along the axes of the batch."""
     shape = _merge([array.shape for array in values], sizes)
     varying = [axis for axis, size in enumerate(shape) if isinstance(size, Size)]
-    parts = [array[tuple([slice(0, 1) if d in varying else slice(None) for d in range(array.ndim)])] for array in values]
+    parts = [
+        array[tuple([slice(0, 1) if d in varying else slice(None) for d in range(array.ndim)])] for array in values
+    ]
     for array, part in zip(values, parts, strict=True):
         whole = np.ascontiguousarray(np.broadcast_to(part, array.shape))
         if part.tobytes() != parts[0].tobytes() or whole.tobytes() != array.tobytes() or part.dtype != parts[0].dtype:
