@@ -1,6 +1,5 @@
 """The package `onnx`, which is imported when a file is written or read."""
 
-import importlib
 from typing import Any
 
 from ..errors import ValidationError
@@ -12,8 +11,9 @@ def onnx_package(where: str) -> Any:
     Raises   ValidationError   it is not installed
     """
     try:
-        return importlib.import_module("onnx")
+        import onnx
     except ImportError as error:
         raise ValidationError(
             f"{where}: the package 'onnx' cannot be imported ({error}); install it with: pip install 'minigrad[onnx]'"
         ) from None
+    return onnx
