@@ -630,6 +630,8 @@ def _resized(x, mode, places, scales, sizes):
     _expect((mode, places) in RESIZED, "coordinate_transformation_mode", places)
     name, align = RESIZED[mode, places]
     name = "bilinear" if name == "linear" and x.ndim == 4 else name
+    others = scales[:2].tolist() == [1, 1] if sizes is None or not sizes.size else sizes[:2].tolist() == [*x.shape[:2]]
+    _expect(others, "a size of batch or channels", (scales, sizes))
     if sizes is not None and sizes.size:
         return F.interpolate(x, size=tuple(sizes.tolist()[2:]), mode=name, align_corners=align)
     return F.interpolate(x, scale_factor=tuple(scales.tolist()[2:]), mode=name, align_corners=align)

@@ -1,9 +1,10 @@
 """What a forward computes, as a list of operations on values, weights and constants.
 
-A model runs on several batches of different sizes.  What differs between the runs depends on the size of the batch: a
-shape whose sizes grow in proportion becomes a `Size`, and everything else that differs is refused.
+A model runs on several batches of different sizes and values.  What differs between the runs depends on the batch: a
+number that grows in proportion to its size becomes a `Size`, and everything else that differs is refused.
 """
 
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -108,7 +109,7 @@ def trace(model: Module, arguments: Any, axes: Sequence[int | None], known: Call
     batch = next(((i, axis) for i, axis in enumerate(axes) if axis is not None), None)
     sizes = (None, None) if batch is None else BATCHES
     with _evaluating(model), no_grad():
-        runs = [_run_sized(model, arguments, axes, size, known) for size in sizes]
+        runs = [_run_sized(model, _varied(arguments, axes, *run), run[1], known) for run in enumerate(sizes)]
     return _merge_runs(runs, batch)
 
 
@@ -130,22 +131,25 @@ def _evaluating(model: Module) -> Iterator[None]:
             module.training = training
 
 
-def _with_batch(arguments: Any, axes: Sequence[int | None], size: int | None) -> Any:
-    """The arguments with `size` elements along the axes of the batch, the given ones repeated."""
+def _varied(arguments: Any, axes: Sequence[int | None], run: int, size: int | None) -> Any:
+    """The arguments with `size` elements along the axes of the batch, the given ones repeated.  Floats have other values
+    in each run, so that a value of one run that was taken for a constant is seen to differ."""
     order = iter(axes)
 
-    def resized(x: Tensor) -> Tensor:
+    def varied(x: Tensor) -> Tensor:
         axis, host = next(order), x.device.to_host(x.array)
         if axis is not None and size is not None:
             host = np.take(host, np.arange(size) % host.shape[axis], axis)
+        if host.dtype.kind == "f":
+            host = host * host.dtype.type(1 + run / 8) + host.dtype.type(run / 8)
         return tensor(host, device=x.device)
 
-    return map_tensors(resized, arguments)
+    return map_tensors(varied, arguments)
 
 
-def _run_sized(model: Module, arguments: Any, axes: Any, size: int | None, known: Callable[[str], bool]) -> "_Run":
+def _run_sized(model: Module, arguments: Any, size: int | None, known: Callable[[str], bool]) -> "_Run":
     try:
-        return _run(model, _with_batch(arguments, axes, size), known)
+        return _run(model, arguments, known)
     except ShapeError as error:
         if size is None:
             raise
@@ -168,7 +172,7 @@ def _run(model: Module, arguments: Any, known: Callable[[str], bool]) -> _Run:
     inputs = tensors_in(arguments)
     with Tracer(model, inputs, known) as tracer:
         result = run_plainly(model, *args, **kwargs)
-        outputs = [(tracer.reference(x.array, x.device), _type(x.array)) for x in tensors_in(result)]
+        outputs = [(tracer.result(x), _type(x.array)) for x in tensors_in(result)]
     return _Run([_type(x.array) for x in inputs], tracer.steps, outputs)
 
 
@@ -188,13 +192,17 @@ class Tracer(Observer):
         self._model, self._known_op = model, known
         self._paths = [""]
         self._found: dict[int, tuple[Any, Value | Weight]] = {}  # by id of the array, which it keeps
+        self._tensors: dict[
+            int, tuple[Any, Value | Weight | None]
+        ] = {}  # by id of a tensor: a weak reference, its value
         self._stale: dict[int, Any] = {}
         self._count = 0
         self._last: Any = None  # what the last operation computed
         for name, weight in (*model.named_parameters(), *model.named_buffers()):
             self._found[id(weight.array)] = weight.array, Weight(name)
+            self._tensors[id(weight)] = weakref.ref(weight), Weight(name)
         for x in inputs:
-            self._add(x.array)
+            self._tensors[id(x)] = weakref.ref(x), self._add(x.array)
 
     def __enter__(self) -> "Tracer":
         self._handles: list[Any] = []
@@ -232,6 +240,11 @@ class Tracer(Observer):
             )
         return self._found[id(array)][1] if id(array) in self._found else np.array(device.to_host(array))
 
+    def result(self, x: Tensor) -> Any:
+        """What a result of the model is."""
+        self.uses(x)
+        return self.reference(x.array, x.device)
+
     def run(self, operation: Op, device: Any, arrays: Any, settings: dict[str, Any]) -> Any:
         """Run an operation, and note its step."""
         inputs = tuple([self.reference(array, device) for array in arrays])
@@ -253,6 +266,18 @@ class Tracer(Observer):
         self._last = self._found[id(out)][1] if computed else None
         return result
 
+    def makes(self, thing: Any, constant: bool) -> None:
+        """Know the last result as a tensor, too."""
+        if self._last is not None and not constant and isinstance(thing, Tensor):
+            self._tensors[id(thing)] = weakref.ref(thing), self._last
+
+    def uses(self, thing: Any) -> None:
+        """Know the value of a tensor whose memory has moved, so that its array is another one."""
+        if isinstance(thing, Tensor) and id(thing.array) not in self._found:
+            reference, value = self._tensors.get(id(thing), (None, None))
+            if reference is not None and reference() is thing and value is not None:
+                self._found[id(thing.array)] = thing.array, value
+
     def writes(self, tensor: Tensor) -> None:
         """Give a tensor that is changed in place the value of the last operation."""
         array, storage = tensor.array, tensor._storage
@@ -265,10 +290,12 @@ class Tracer(Observer):
         for other in others:
             if other is not None and other._storage is storage and other.array is not array:
                 self._stale[id(other.array)] = other.array
+                self._tensors.pop(id(other), None)
         if self._last is None:
             self._stale[id(array)] = array
         else:
             self._found[id(array)] = array, self._last
+            self._tensors[id(tensor)] = weakref.ref(tensor), self._last
 
     def refuse(self, where: str, advice: str) -> None:
         raise GraphError(f"export: forward depends on values: {where}; {advice}")
@@ -301,7 +328,7 @@ def _merge_steps(steps: tuple[Step, ...], sizes: Sequence[int]) -> Step:
         return Step(*[_merge(list(parts), sizes) for parts in zip(*steps, strict=True)])
     except _DiffersError:
         where = f"{steps[0].path}: " if steps[0].path else ""
-        why = "of another batch size" if len(sizes) > 2 else "on the same tensors"
+        why = "of another batch size" if len(sizes) > 2 else "on other values"
         raise GraphError(
             f"{where}export: {steps[0].op} gets other numbers in a run {why}; is something random, or does it "
             "depend on the batch size? dynamic_axes={} fixes the size"
