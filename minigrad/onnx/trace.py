@@ -132,8 +132,8 @@ def _evaluating(model: Module) -> Iterator[None]:
 
 
 def _varied(arguments: Any, axes: Sequence[int | None], run: int, size: int | None) -> Any:
-    """The arguments with `size` elements along the axes of the batch, the given ones repeated.  Floats have other values
-    in each run, so that a value of one run that was taken for a constant is seen to differ."""
+    """The arguments with `size` elements along the axes of the batch, the given ones repeated.  Floats have other
+    values in each run, so that a value of one run that was taken for a constant is seen to differ."""
     order = iter(axes)
 
     def varied(x: Tensor) -> Tensor:
