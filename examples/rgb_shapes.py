@@ -8,72 +8,22 @@ three slices of a filter form a small colour picture: the pattern to which the f
 """
 
 import argparse
-import colorsys
 import tempfile
-from itertools import product
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw
 
 import minigrad as mg
 import minigrad.nn.functional as F
-from minigrad import data, nn, optim, viz
+from minigrad import data, datasets, nn, optim, viz
+from minigrad.datasets.shapes import CLASSES, SIDE
 from minigrad.viz import style
 
-SHAPES, TEXTURES = ("disc", "square", "triangle"), ("plain", "striped")
-COLOURS = {"red": 0.0, "green": 0.36, "blue": 0.62}  # hues, as parts of the colour circle
-CLASSES = [" ".join(words) for words in product(TEXTURES, COLOURS, SHAPES)]
-SIDE, SCALE = 32, 4  # pixels of a picture, and how many times larger it is drawn to have smooth edges
 NORMALIZE = (0.5, 0.25)
 
 
-# 1. Data.  Position, size, rotation, hue, brightness and background are random, so that only shape, colour and texture
-#    identify the class.
-
-
-def draw_one(label, random):
-    """Return a picture of a class, (3, 32, 32) uint8."""
-    texture, colour, shape = CLASSES[label].split()
-    fill, dark = to_rgb(COLOURS[colour] + random.normal(0, 0.02), random.uniform(0.7, 1)), random.uniform(0.2, 0.5)
-    picture = Image.new(
-        "RGB", (SIDE * SCALE,) * 2, to_rgb(random.uniform(), random.uniform(0.3, 0.9), random.uniform(0, 0.3))
-    )
-    x, y = random.uniform(12, 20, 2) * SCALE
-    radius, turn = random.uniform(8, 11) * SCALE, random.uniform(0, 360)
-    mask = Image.new("L", picture.size)
-    draw_outline(ImageDraw.Draw(mask), shape, x, y, radius, turn)
-    surface = Image.new("RGB", picture.size, fill)
-    if texture == "striped":
-        draw_stripes(ImageDraw.Draw(surface), tuple(int(dark * level) for level in fill), random)
-    picture.paste(surface, mask=mask)
-    small = np.asarray(picture.resize((SIDE, SIDE), Image.Resampling.BOX), np.float64)
-    return (small + random.normal(0, 8, small.shape)).clip(0, 255).astype(np.uint8).transpose(2, 0, 1)
-
-
-def to_rgb(hue, value, saturation=0.9):
-    return tuple(round(255 * level) for level in colorsys.hsv_to_rgb(hue % 1, saturation, value))
-
-
-def draw_outline(pen, shape, x, y, radius, turn):
-    if shape == "disc":
-        pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=255)
-    else:
-        pen.regular_polygon((x, y, 1.15 * radius), 4 if shape == "square" else 3, turn, fill=255)
-
-
-def draw_stripes(pen, colour, random):
-    """Draw bars of 2 pixels every 4 pixels, vertical or horizontal."""
-    start, vertical = int(random.uniform(0, 4 * SCALE)), random.integers(2)
-    for at in range(start - 4 * SCALE, SIDE * SCALE, 4 * SCALE):
-        far, wide = SIDE * SCALE, at + 2 * SCALE - 1
-        pen.rectangle((at, 0, wide, far) if vertical else (0, at, far, wide), fill=colour)
-
-
-def draw_many(n, seed):
-    random = np.random.default_rng(seed)
-    labels = np.arange(n) % len(CLASSES)
-    return data.ImageDataset(np.stack([draw_one(label, random) for label in labels]), labels)
+# 1. Data.  Pictures of 18 classes, such as "striped blue square".  Position, size, rotation, hue, brightness and
+#    background are random, so that only shape, colour and texture identify the class: see `datasets.ColorShapes`.
 
 
 # 2. Network.  The first layer has 16 filters with 7x7 weights for each of 3 channels: (16, 3, 7, 7).  Weight decay
@@ -130,7 +80,8 @@ def shares(weight):
 
 def main():
     args = arguments()
-    train, test = draw_many(1500 if args.quick else 6000, args.seed), draw_many(900, args.seed + 1)
+    train = datasets.ColorShapes(1500 if args.quick else 6000, args.seed)
+    test = datasets.ColorShapes(900, args.seed + 1)
     mg.manual_seed(args.seed)
     model = Net()
     before = model.conv1.weight.detach().clone().numpy()

@@ -40,6 +40,10 @@ class LoaderError(MinigradError, RuntimeError):
     """A DataLoader cannot make a batch."""
 
 
+class DivergenceError(MinigradError, ArithmeticError):
+    """The loss of a training run is nan or infinite."""
+
+
 class DataError(MinigradError, ValueError):
     """A data file is missing, damaged or of another format."""
 

@@ -11,8 +11,7 @@ derived from its seed, the epoch and the number of the sample.
 """
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from itertools import count
 from typing import Any
 
@@ -88,14 +87,17 @@ _program = Stream(int(np.random.SeedSequence().generate_state(1, np.uint64)[0]))
 fork.wait_for(lambda: _program.generator.bit_generator.lock)  # NumPy holds it while it draws
 
 
-@contextmanager
-def use_stream(seed: int, *path: int) -> Iterator[None]:
+class use_stream:
     """Inside, this thread draws from the stream that follows from a seed and more numbers, each 0 or more."""
-    before, _thread.stream = _thread.stream, Stream(seed, *path)
-    try:
-        yield
-    finally:
-        _thread.stream = before
+
+    def __init__(self, seed: int, *path: int):
+        self.own = Stream(seed, *path)
+
+    def __enter__(self) -> None:
+        self.before, _thread.stream = _thread.stream, self.own
+
+    def __exit__(self, *error: object) -> None:
+        _thread.stream = self.before
 
 
 def derive_seed() -> int:

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from batches import BATCH_CHAINS, batch_of_images
 from cases import CASES, LAYOUTS, PLAIN, laid_out, leaf, on_device
 from helpers import TOLERANCES, assert_close, derivative, results, with_weights
 from hypothesis import given, settings, strategies as st
@@ -25,6 +26,7 @@ from minigrad.runtime.cuda.driver import cuda
 from minigrad.runtime.cuda.gpu import Gpu, current_gpu
 from minigrad.runtime.cuda.kernel import kernel
 from minigrad.runtime.cuda.tile import define_function
+from minigrad.transforms.batch import plan_batch
 
 SLACK = 4  # times the tolerance of the CPU: a GPU adds in another order, and its exponentials differ in the last digit
 EXAMPLES = int(os.environ.get("MINIGRAD_EXAMPLES", "2" if driver.SIMULATED else "25"))
@@ -55,6 +57,15 @@ def test_second_gradients_equal_numpy(name, data):
         found.append([np.zeros(x.shape) if x.grad is None else x.grad.numpy() for x in leaves])
     for actual, expected in zip(*found, strict=True):
         assert_close(actual, expected, "float64", SLACK)
+
+
+@pytest.mark.parametrize("chain", BATCH_CHAINS)
+def test_batches_of_transformed_images_equal_the_cpus(chain):
+    images, numbers, seeds = batch_of_images(chain)
+    plan = plan_batch(BATCH_CHAINS[chain](), images.shape)
+    gpu, cpu = mg.device("cuda"), mg.device("cpu")
+    found = gpu.to_host(plan(gpu, gpu.from_host(images), numbers, seeds))
+    np.testing.assert_allclose(found, plan(cpu, images, numbers, seeds), rtol=0, atol=1.01 / 255)
 
 
 def test_cross_entropy_and_nll_loss_skip_ignored_labels():

@@ -51,7 +51,7 @@ LEVELS = [  # from the lowest level up; the name of a package stands for its mod
     },
     {
         *("minigrad.nn", "minigrad.optim", "minigrad.data", "minigrad.datasets", "minigrad.viz", "minigrad.models"),
-        "minigrad.utils",
+        *("minigrad.utils", "minigrad.transforms"),
     },
     {
         "minigrad.serialization",

@@ -1,5 +1,7 @@
 """DataLoader, samplers and data sets as PyTorch's scripts use them; minigrad.utils.data is minigrad.data."""
 
+import threading
+import time
 from collections import namedtuple
 
 import numpy as np
@@ -62,14 +64,64 @@ def test_arguments_of_pytorch_that_change_nothing_are_taken():
     assert [number for number, (x,) in enumerate(loader)] == [0, 1, 2]
 
 
-def test_loader_refuses_unknown_arguments_and_says_once_that_worker_init_fn_is_not_called():
+def test_loader_refuses_unknown_arguments():
     with pytest.raises(TypeError, match="num_worker"):
         DataLoader(NUMBERS, num_worker=1)
-    mg.names._said.clear()
-    with pytest.warns(UserWarning, match="worker_init_fn is not called") as said:
-        loaders = [DataLoader(NUMBERS, worker_init_fn=print) for _ in range(2)]
-    assert len(loaders) == 2 and len(said) == 1 and said[0].filename == __file__
-    assert get_worker_info() is None
+
+
+class Reported(mg.data.Dataset):
+    """Samples that say which worker read them, after a while in which others can begin."""
+
+    def __len__(self):
+        return 40
+
+    def __getitem__(self, index):
+        info = get_worker_info()
+        time.sleep(0.002)
+        return index, info.id, info.num_workers, threading.get_ident(), mg.rand(1).item()
+
+
+def test_workers_read_in_order_and_know_their_numbers():
+    started = []
+    settings = {"shuffle": True, "seed": 3, "worker_init_fn": started.append}
+    loaders = [DataLoader(Reported(), 4, num_workers=workers, **settings) for workers in (3, 1)]
+    batches = [[[column.tolist() for column in batch] for batch in loader] for loader in loaders]
+    read = [np.concatenate(column) for column in zip(*batches[0], strict=True)]
+    assert set(read[1]) == {0, 1, 2} and set(read[2]) == {3} and len(set(read[3])) == 3
+    assert sorted(started) == [0, 0, 1, 2] and get_worker_info() is None
+    for several, one in zip(*batches, strict=True):
+        assert several[0] == one[0] and several[4] == one[4]  # the same samples with the same random numbers
+
+
+def test_a_sample_draws_the_same_numbers_in_any_batch_and_others_when_it_comes_again():
+    class Noisy(mg.data.Dataset):
+        def __len__(self):
+            return 6
+
+        def __getitem__(self, index):
+            return index, mg.rand(1).item()
+
+    def drawn(loader):
+        return [pair for x, y in loader for pair in zip(x.tolist(), y.tolist(), strict=True)]
+
+    expected = dict(drawn(DataLoader(Noisy(), 6, seed=1)))
+    assert dict(drawn(DataLoader(Noisy(), 4, shuffle=True, seed=1))) == expected
+    assert dict(drawn(DataLoader(Subset(Noisy(), [4, 2]), 1, seed=1))) == {i: expected[i] for i in (4, 2)}
+    again = drawn(DataLoader(Noisy(), 2, sampler=[3, 3, 5, 3], seed=1))
+    assert again[0] == (3, expected[3]) and again[2] == (5, expected[5])
+    assert len({value for _, value in again}) == 4
+    loader = DataLoader(Noisy(), 4, seed=1)
+    assert drawn(loader) != drawn(loader)  # another epoch
+
+
+@pytest.mark.parametrize("settings", [{"shuffle": True}, {"num_workers": 2}, {"prefetch": 0, "shuffle": True}])
+def test_iterate_from_gives_the_rest_of_an_epoch(settings):
+    whole, part = (DataLoader(NUMBERS, 3, seed=7, **settings) for _ in range(2))
+    first, second = numbers_in(whole), numbers_in(whole)
+    assert first[2:] == [x.tolist() for (x,) in part.iterate_from(2)]
+    assert second == numbers_in(part) and list(part.iterate_from(9)) == []
+    with pytest.raises(ValidationError, match=r"^DataLoader: batch is -1; use a whole number of 0 or more"):
+        part.iterate_from(-1)
 
 
 @pytest.mark.parametrize("dataset", [NUMBERS, IMAGES, Subset(IMAGES, range(10)), list(range(10)), mg.arange(10)])

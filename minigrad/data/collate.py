@@ -67,9 +67,15 @@ def default_convert(data: Any, device: str | Device = CPU) -> Any:
 
 
 def _check_equal(what: str, values: list[Any]) -> None:
-    other = next((value for value in values if value != values[0]), None)
-    if other is not None:
-        raise ShapeError(
-            f"default_collate: samples of one batch have {what} {values[0]} and {other}; "
-            "make them equal, or give the DataLoader a collate_fn"
-        )
+    for position, value in enumerate(values):
+        if value != values[0]:
+            raise UnequalSamplesError(f"{what} {values[0]} and {value}", position)
+
+
+class UnequalSamplesError(ShapeError):
+    """Two samples of a batch do not stack: the first one, and the one at `position`."""
+
+    def __init__(self, found: str, position: int):
+        self.found, self.position = found, position
+        advice = "make them equal, or give the DataLoader a collate_fn"
+        super().__init__(f"default_collate: samples of one batch have {found}; {advice}")

@@ -1,34 +1,37 @@
-"""DataLoader: batches of a data set, shuffled by a seed and made in a thread while the previous batch is in use."""
+"""DataLoader: batches of a data set, shuffled by a seed and made in threads while the previous batch is in use."""
 
+import operator
 import os
+import threading
 import weakref
-from collections import deque
+import zlib
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from itertools import count, islice
-from typing import Any, Generic, TypeAlias, TypedDict, Unpack, overload
+from typing import Any, Generic, NamedTuple, TypeAlias, TypedDict, Unpack, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from ..checks import type_with_article, whole_number
-from ..errors import DtypeError, LoaderError, ValidationError
-from ..names import warn_once
+from ..errors import DtypeError, LoaderError, ShapeError, ValidationError
 from ..ops.images import gather_images
 from ..runtime import memory
 from ..runtime.device import CPU, device as Device
 from ..runtime.threads import local
-from ..streams import derive_seed, use_stream
+from ..streams import derive_seed, mix, sample_seeds, use_stream
 from ..tape import mode
 from ..tensors import Tensor, _known_dtype, _make, float32, float64
-from .collate import default_collate, default_convert
-from .dataset import Batch, ImageDataset, IterableDataset, Sample, SampleSource, Subset, TensorDataset
+from .collate import UnequalSamplesError, default_collate, default_convert
+from .dataset import Batch, ConcatDataset, ImageDataset, IterableDataset, Sample, SampleSource, Subset, TensorDataset
 from .sampler import BatchSampler, RandomSampler, SequentialSampler, choose_seed, draw_order
 
 Column: TypeAlias = Tensor | np.ndarray | np.generic | float  # what default_collate stacks into one tensor
 Normalize: TypeAlias = tuple[ArrayLike, ArrayLike] | None
-Reader: TypeAlias = Callable[[list[Any]], Any]  # reads the samples of these numbers into a batch
+Seeds: TypeAlias = Callable[[], np.ndarray]  # of the samples of a batch, (N,) uint64
+Reader: TypeAlias = Callable[[list[Any], Seeds], Any]  # numbers of samples and their seeds -> a batch
 
 
 class _Settings(TypedDict, total=False):  # keyword arguments of DataLoader for type checkers
@@ -73,21 +76,26 @@ class DataLoader(Generic[Batch]):
     dtype        float32 or float64, of the pixels
     device       'cpu' (default), 'cuda' or 'numpy'; 'cuda' keeps the images of the whole data set on the GPU, as bytes
     prefetch     number of batches made in advance by a thread; 0: each batch is made when it is asked for
+    num_workers  threads that make batches, each one batch at a time, to decode files on several cores; 0: one thread
+    prefetch_factor   batches made in advance by each of num_workers threads; None: 2
+    worker_init_fn    called with the number of each such thread when it starts; get_worker_info() describes the thread
     collate_fn   makes a batch of a list of samples; None: default_collate
 
-    PyTorch's num_workers, pin_memory, persistent_workers, prefetch_factor, timeout, multiprocessing_context,
-    pin_memory_device and in_order change nothing.  Batches are made in one thread, so worker_init_fn is not called,
-    which is said once.  Samples of an IterableDataset are read when a batch is asked for.
+    Batches come in order, whatever the number of threads.  PyTorch's pin_memory, persistent_workers, timeout,
+    multiprocessing_context, pin_memory_device and in_order change nothing.  Samples of an IterableDataset are read when
+    a batch is asked for.
 
     One kernel reads images in memory (MNIST, ImageDataset, and subsets of them); normalize, pad and dtype apply only to
     them.  A TensorDataset is read by rows, any other data set sample by sample, in the prefetch thread.
-    `len(loader)` is the number of batches.  `loader.epoch` is the number of epochs begun; set it to resume.
+    `len(loader)` is the number of batches.  `loader.epoch` is the number of epochs begun; set it to repeat or to resume
+    one, and continue in its middle with `loader.iterate_from(batch)`.
     A change in the data set, such as a new length, takes effect in the next epoch.  Images that were copied, to the GPU
     or because they are not contiguous, are copied again if the data set has another array.
 
-    Random numbers that __getitem__ and collate_fn draw from minigrad depend only on the seed, the epoch and the number
-    of the batch.  They do not depend on prefetch or on other random numbers of the program.  For other libraries,
-    mg.initial_seed() is a seed of the batch.
+    Random numbers that __getitem__ draws from minigrad depend only on the seed, the epoch and the number of the sample
+    (and how often it came before in the epoch), those of collate_fn on the number of the batch.  They do not depend on
+    threads, on prefetch or on other random numbers of the program.  For other libraries, mg.initial_seed() is a seed of
+    the sample.
 
     An error in __getitem__ or collate_fn is raised when its batch is asked for; the iterator continues with the next.
 
@@ -135,12 +143,12 @@ class DataLoader(Generic[Batch]):
         for pair in CONTRADICTIONS:
             if all(given[name] for name in pair):
                 raise ValidationError(f"DataLoader: {' and '.join(pair)} contradict each other; give one of them")
-        if worker_init_fn is not None:
-            warn_once("DataLoader: worker_init_fn is not called; batches are made in a thread of this process")
         self.num_workers = whole_number("DataLoader", "num_workers", num_workers, least=0)
+        self.worker_init_fn = worker_init_fn
+        factor = 2 if prefetch_factor is None else whole_number("DataLoader", "prefetch_factor", prefetch_factor, 1)
         self.batch_size = batch_size
         self._size = 1 if batch_size is None else whole_number("DataLoader", "batch_size", batch_size, least=1)
-        self.prefetch = whole_number("DataLoader", "prefetch", prefetch, least=0)
+        self.prefetch = max(whole_number("DataLoader", "prefetch", prefetch, least=0), factor * self.num_workers)
         self.epoch = 0
         pad = whole_number("DataLoader", "pad", pad, least=0)
         pixels = {"normalize": normalize, "pad": pad, "dtype": _known_dtype(dtype, "DataLoader")}
@@ -161,18 +169,32 @@ class DataLoader(Generic[Batch]):
         return len(self._group(self.sampler))
 
     def __iter__(self) -> Iterator[Batch]:
+        return self.iterate_from(0)
+
+    def iterate_from(self, batch: int) -> Iterator[Batch]:
+        """Iterate over an epoch from this batch on; the samples of earlier ones are not read.
+
+        batch   number of the first batch, from 0
+
+        Example
+        >>> import minigrad as mg
+        >>> [x.tolist() for x in DataLoader(mg.arange(6), 2).iterate_from(1)]
+        [[2, 3], [4, 5]]
+        """
         _refuse_recording()
+        whole_number("DataLoader", "batch", batch, least=0)
         seed = self.seed if self.generator is None else choose_seed(None, "DataLoader", self.generator)
         epoch = self.epoch
         self.epoch += 1
         if isinstance(self.dataset, IterableDataset):
-            return self._iterate_stream(iter(self.dataset), seed, epoch)
+            return islice(self._iterate_stream(iter(self.dataset), seed, epoch), batch, None)
         numbers = self._update_reader()
         groups = self._group(draw_order(len(numbers), seed, epoch).tolist() if self.shuffle else iter(self.sampler))
         if self._read_from[0] is not self.dataset:  # a Subset, whose samples have other numbers in the data set
             groups = (numbers[list(group)].tolist() for group in groups)
-        make = partial(_make_batch, self._read, seed, epoch)
-        return _Prefetcher(make, enumerate(groups), self.prefetch) if self.prefetch else map(make, enumerate(groups))
+        once = self._sampler is None and self.batch_sampler is None
+        make, jobs = partial(_make_batch, self._read, seed, epoch), islice(_plan_jobs(groups, once), batch, None)
+        return _Prefetcher(make, jobs, self) if self.prefetch else map(make, jobs)
 
     def _group(self, order: Iterable[Any]) -> Any:
         """Return the numbers of the samples in each batch."""
@@ -211,21 +233,54 @@ class DataLoader(Generic[Batch]):
         self._epoch = whole_number("DataLoader", "epoch", value, least=0)
 
 
-def get_worker_info() -> None:
-    """Return None: samples are read in this process."""
+class Job(NamedTuple):
+    """A batch to make: its number in the epoch, the numbers of its samples, and how often each came before."""
+
+    number: int
+    samples: list[Any]
+    repeats: list[int] | None  # None: no sample comes twice
 
 
-def _make_batch(read: Reader, seed: int, epoch: int, batch: tuple[int, list[Any]]) -> Any:
-    """Read the samples of a batch, given as (number in the epoch, numbers of the samples), with their own stream."""
-    _refuse_recording()
-    number, samples = batch
+def _plan_jobs(groups: Iterable[Iterable[Any]], once: bool) -> Iterator[Job]:
+    """Yield the batches of an epoch; `once`: each sample comes once at most."""
+    seen: Counter[int] = Counter()
+    for number, group in enumerate(groups):
+        samples, repeats = list(group), None
+        if not once:
+            repeats = []
+            for name in map(_number_of, samples):
+                repeats.append(seen[name])
+                seen[name] += 1
+        yield Job(number, samples, repeats)
+
+
+def _number_of(key: Any) -> int:
+    """The number of a sample, or a hash of a key that is no whole number, equal in every process."""
     try:
-        with use_stream(seed, epoch, number):
-            return read(samples)
+        return operator.index(key)
+    except TypeError:
+        return zlib.crc32(repr(key).encode())
+
+
+def _seeds_of(job: Job, seed: int, epoch: int) -> np.ndarray:
+    """The seeds of the samples, (N,) uint64; a sample that comes again has another one each time."""
+    seeds = sample_seeds(seed, epoch, np.array(list(map(_number_of, job.samples)), np.int64))
+    if job.repeats is None:
+        return seeds
+    repeats = np.array(job.repeats, np.uint64)
+    return np.where(repeats == 0, seeds, mix(seeds, repeats))
+
+
+def _make_batch(read: Reader, seed: int, epoch: int, job: Job) -> Any:
+    """Read the samples of a batch."""
+    _refuse_recording()
+    try:
+        with use_stream(seed, epoch, job.number):
+            return read(job.samples, partial(_seeds_of, job, seed, epoch))
     except StopIteration as error:
         raise LoaderError(
-            f"DataLoader: __getitem__ or collate_fn raised StopIteration in batch {number}, which would end the epoch; "
-            "catch it there, as in next(iterator, None)"
+            f"DataLoader: __getitem__ or collate_fn raised StopIteration in batch {job.number}, which would end the "
+            "epoch; catch it there, as in next(iterator, None)"
         ) from error
 
 
@@ -233,18 +288,53 @@ def _refuse_recording() -> None:
     local.observer.refuse("iterating over a DataLoader", "give its batches as arguments")
 
 
-class _Prefetcher(Iterator[Any]):
-    """map(function, items), computed in a thread up to `depth` items ahead of the caller.
+# ---- threads
 
-    Each iterator has its own thread, in which gradients are recorded if they were when the iterator was made.  When the
-    iterator is dropped, the thread finishes the current item and ends.
+
+class WorkerInfo(NamedTuple):
+    """A thread that makes batches: its number, the number of such threads, its seed and the data set."""
+
+    id: int
+    num_workers: int
+    seed: int
+    dataset: Any
+
+
+class _Worker(threading.local):
+    info: WorkerInfo | None = None
+
+
+_worker = _Worker()
+
+
+def get_worker_info() -> WorkerInfo | None:
+    """Return what this thread is, in a thread that num_workers asked for; None elsewhere."""
+    return _worker.info
+
+
+def _start_worker(ids: Iterator[int], loader: DataLoader[Any], grad_enabled: bool) -> None:
+    """Set up a new thread: whether it records gradients, and its number, if num_workers asked for it."""
+    mode.grad_enabled = grad_enabled
+    if loader.num_workers:
+        number = next(ids)
+        _worker.info = WorkerInfo(number, loader.num_workers, int(mix(loader.seed, number)), loader.dataset)
+        if loader.worker_init_fn is not None:
+            loader.worker_init_fn(number)
+
+
+class _Prefetcher(Iterator[Any]):
+    """map(function, items), computed in threads, up to `prefetch` items of the loader ahead of the caller.
+
+    Each iterator has its own threads, in which gradients are recorded if they were when the iterator was made.  When
+    the iterator is dropped, the threads finish their current items and end.
     """
 
-    def __init__(self, function: Callable[[Any], Any], items: Iterable[Any], depth: int):
-        self.function, self.items, self.depth = function, iter(items), depth
+    def __init__(self, function: Callable[[Any], Any], items: Iterable[Any], loader: DataLoader[Any]):
+        self.function, self.items, self.depth = function, iter(items), loader.prefetch
         self.pending: deque[Future[Any]] = deque()
         self.process = os.getpid()
-        self.thread = ThreadPoolExecutor(1, "minigrad-data", setattr, (mode, "grad_enabled", mode.grad_enabled))
+        start = partial(_start_worker, count(), loader, mode.grad_enabled)
+        self.thread = ThreadPoolExecutor(max(1, loader.num_workers), "minigrad-data", start)
         # wait=False, because the garbage collector may call this in any thread, which may hold locks that an item needs
         self.shut_down = weakref.finalize(self, self.thread.shutdown, wait=False, cancel_futures=True)
 
@@ -283,15 +373,15 @@ def _unwrap_subsets(dataset: Any) -> tuple[Any, np.ndarray]:
     numbers = np.arange(len(dataset))
     if not numbers.size:
         raise ValidationError("DataLoader: the data set has 0 samples, expected 1 or more; check how it was filtered")
-    while isinstance(dataset, Subset) and _has_stored_samples(dataset):
+    while getattr(type(dataset), "__getitem__", None) is Subset.__getitem__:
         dataset, numbers = dataset.dataset, dataset.indices[numbers]
     return dataset, numbers
 
 
 def _has_stored_samples(dataset: Any) -> bool:
-    """Whether __getitem__ is minigrad's; another one may rotate, crop or relabel the samples."""
-    readers = ImageDataset.__getitem__, TensorDataset.__getitem__, Subset.__getitem__
-    return getattr(type(dataset), "__getitem__", None) in readers
+    """Whether __getitem__ is minigrad's, without functions of the caller, which may crop or relabel the samples."""
+    changed = any(getattr(dataset, name, None) is not None for name in ("transform", "target_transform"))
+    return not changed and type(dataset).__getitem__ in (ImageDataset.__getitem__, TensorDataset.__getitem__)
 
 
 def _choose_reader(
@@ -315,14 +405,14 @@ def _image_reader(source: ImageDataset, device: Device, normalize: Normalize, pa
     images = images.reshape(len(images), -1, *images.shape[-2:])
     images, scale, shift = map(device.from_host, (images, *_scale_and_shift(normalize, images.shape[1], dtype)))
 
-    def read(numbers: list[int]) -> tuple[Tensor, Tensor]:
+    def read(numbers: list[int], seeds: Seeds) -> tuple[Tensor, Tensor]:
         batch = gather_images(device, images, np.asarray(numbers, np.int64), scale, shift, pad)
         return _make(batch, device, None), _make(device.from_host(source.labels[numbers]), device, None)
 
     return read
 
 
-def _read_rows(source: TensorDataset, device: Device, numbers: list[int]) -> tuple[Tensor, ...]:
+def _read_rows(source: TensorDataset, device: Device, numbers: list[int], seeds: Seeds) -> tuple[Tensor, ...]:
     def rows(tensor: Tensor) -> Tensor:
         array = tensor.detach().numpy()
         batch = memory.empty_batch_innermost((len(numbers), *array.shape[1:]), array.dtype)
@@ -332,8 +422,32 @@ def _read_rows(source: TensorDataset, device: Device, numbers: list[int]) -> tup
     return tuple(map(rows, source.tensors))
 
 
-def _read_samples(source: Any, collate: Callable[[list[Any]], Any], numbers: list[Any]) -> Any:
-    return collate([source[number] for number in numbers])
+def _read_samples(source: Any, collate: Callable[[list[Any]], Any], numbers: list[Any], seeds: Seeds) -> Any:
+    samples = [_read_sample(source, *which) for which in zip(numbers, seeds().tolist(), strict=True)]
+    try:
+        return collate(samples)
+    except UnequalSamplesError as error:
+        names = [_name_of(source, numbers[position]) for position in (0, error.position)]
+        if not all(names):
+            raise
+        raise ShapeError(
+            f"DataLoader: samples of one batch have {error.found} ({' and '.join(names)}); give ImageFolder size=, or "
+            "a transform that makes them equal"
+        ) from None
+
+
+def _read_sample(source: Any, number: Any, seed: int) -> Any:
+    with use_stream(seed):
+        return source[number]
+
+
+def _name_of(source: Any, number: Any) -> str:
+    """Return the file of a sample, found through subsets and concatenations; "" if it has none."""
+    if isinstance(source, Subset):
+        return _name_of(source.dataset, int(source.indices[number]))
+    if isinstance(source, ConcatDataset):
+        return _name_of(*source.locate(number))
+    return str(source.name_of(number)) if hasattr(source, "name_of") else ""
 
 
 def _scale_and_shift(normalize: Normalize, channels: int, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:

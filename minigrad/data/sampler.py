@@ -66,10 +66,9 @@ class RandomSampler(_Counted):
     def __iter__(self) -> Iterator[int]:
         n, random = len(self.data_source), numpy_generator(self.generator)
         if self.replacement:
-            yield from random.integers(n, size=self.num_samples).tolist()
-            return
-        for start in range(0, self.num_samples, n):
-            yield from random.permutation(n)[: self.num_samples - start].tolist()
+            return iter(random.integers(n, size=self.num_samples).tolist())
+        rounds = [random.permutation(n) for _ in range(-(-self.num_samples // n))]
+        return iter(np.concatenate(rounds)[: self.num_samples].tolist())
 
 
 class SubsetRandomSampler(RandomSampler):

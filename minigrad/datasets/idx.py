@@ -1,6 +1,7 @@
 """IDX files, the format of MNIST: the magic number 00 00 type ndim, the sizes, and the data, often gzipped."""
 
 import gzip
+import lzma
 import math
 import os
 import struct
@@ -16,10 +17,12 @@ import numpy as np
 from ..errors import DataError
 from ..runtime.files import printable_path
 
-Stream: TypeAlias = IO[bytes] | gzip.GzipFile
+Stream: TypeAlias = IO[bytes] | gzip.GzipFile | lzma.LZMAFile
 
 GZIP_START = b"\x1f\x8b"
 MAX_RATIO = 1032  # raw bytes per gzipped byte, at most.  Source: zlib's technical details
+XZ_START = b"\xfd7"
+MAX_XZ_RATIO = 10_000  # accepted raw bytes per byte of an .xz file; QMNIST's have up to 60
 CHUNK = 1 << 20  # bytes read at a time
 DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}  # by the magic's third byte
 
@@ -29,7 +32,7 @@ def read_idx(
 ) -> np.ndarray:
     """Read the array in an IDX file.
 
-    path     a raw or gzipped file; a file named .gz must be gzipped
+    path     a raw, gzipped or xz file; a file named .gz must be gzipped
     ndim     required number of dimensions; None: any number
     watch    called with the unzipped bytes, one chunk after the other
     returns  a read-only array in the machine's byte order: uint8, int8, int16, int32, float32 or float64
@@ -77,14 +80,16 @@ def _open_unzipped(path: Path) -> Iterator[tuple[Stream, int]]:
                     f"{where}: not gzip: begins with {start.hex() or 'nothing'}, expected {GZIP_START.hex()}; "
                     "rename it if it is raw, or copy it again"
                 )
-            if start != GZIP_START:
+            if start not in (GZIP_START, XZ_START):
                 yield file, size
                 return
+            is_gzip = start == GZIP_START
             try:
-                with gzip.GzipFile(fileobj=file) as unzipped:
-                    yield unzipped, size * MAX_RATIO
-            except (OSError, EOFError, zlib.error) as error:
-                raise DataError(f"{where}: broken gzip of {size} bytes ({error}); copy the file again") from error
+                with gzip.GzipFile(fileobj=file) if is_gzip else lzma.LZMAFile(file) as unzipped:
+                    yield unzipped, size * (MAX_RATIO if is_gzip else MAX_XZ_RATIO)
+            except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+                kind = "gzip" if is_gzip else "xz"
+                raise DataError(f"{where}: broken {kind} of {size} bytes ({error}); copy the file again") from error
     except FileNotFoundError:
         raise DataError(f"{where}: no such file; check the folder and the name") from None
     except OSError as error:
@@ -97,7 +102,7 @@ def _read(file: Stream, most: int, where: str, ndim: int | None, watch: Callable
     start = 4 + 4 * len(sizes)
     expected = start + element.itemsize * math.prod(sizes)
     if expected > most:
-        held = f"{'at most ' if isinstance(file, gzip.GzipFile) else ''}{most}"
+        held = f"{'at most ' if isinstance(file, gzip.GzipFile | lzma.LZMAFile) else ''}{most}"
         raise DataError(f"{where}: truncated: expected {expected} bytes, found {held}; copy the file again")
     content = _allocate(expected - start, where)
     found = start + _read_into(file, content.data, watch)

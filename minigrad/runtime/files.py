@@ -131,6 +131,18 @@ def _lock(file: BinaryIO, wait: bool) -> bool:
     return True
 
 
+@contextlib.contextmanager
+def locked_folder(folder: Path) -> Iterator[None]:
+    """Wait until no other thread or process holds a folder, and hold it; without effect on Windows."""
+    with contextlib.ExitStack() as stack:
+        if fcntl is not None:
+            descriptor = os.open(folder, os.O_RDONLY)
+            stack.callback(os.close, descriptor)
+            with contextlib.suppress(OSError):  # some network drives have no locks
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+
+
 def _sync_folder(folder: Path) -> None:
     """Write a renaming to the disk, if the system can open folders."""
     with contextlib.suppress(OSError):

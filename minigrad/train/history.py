@@ -1,0 +1,69 @@
+"""What a training run measured, and the table of it."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+
+class History(Mapping[str, list[float]]):
+    """The loss of every step, and a row of measurements for every epoch.
+
+    rows              a dict for each epoch: "epoch" from 1, "seconds", "lr", "train_loss", "train_<metric>", and with
+                      validation data "val_loss", "val_<metric>"
+    stopped           why the run ended before its last epoch; None if it did not
+    history["loss"]   the training loss of each step; history["val_accuracy"] and so on: a column of the rows
+
+    Example
+    >>> history = History(loss=[2.0, 1.0], rows=[{"epoch": 1, "train_loss": 1.5, "val_accuracy": 0.5}])
+    >>> history["val_accuracy"], history["loss"]
+    ([0.5], [2.0, 1.0])
+    >>> print(history)
+    epoch  train_loss  val_accuracy
+        1         1.5           0.5
+    """
+
+    def __init__(self, loss: list[float] | None = None, rows: list[dict[str, float]] | None = None):
+        self.loss, self.rows = [] if loss is None else loss, [] if rows is None else rows
+        self.stopped: str | None = None
+
+    def __getitem__(self, name: str) -> list[float]:
+        if name == "loss":
+            return self.loss
+        if name not in self.columns:
+            raise KeyError(f"history has no {name!r}, but {', '.join(self)}")
+        return [row[name] for row in self.rows if name in row]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(["loss", *self.columns])
+
+    def __len__(self) -> int:
+        return 1 + len(self.columns)
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of the measurements of an epoch."""
+        return list(dict.fromkeys(name for row in self.rows for name in row))
+
+    def best(self, monitor: str) -> dict[str, float]:
+        """Return the row of the epoch that was best by one of its columns; the first of equal ones.
+
+        monitor   a column, as "val_accuracy"; of a name that ends in "loss" the lowest is best, of others the highest
+        """
+        return min(self.rows, key=lambda row: badness(monitor, row[monitor]))
+
+    def __str__(self) -> str:
+        lines = [self.columns] + [[_cell(row.get(name)) for name in self.columns] for row in self.rows]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        return "\n".join("  ".join(map(str.rjust, line, widths)) for line in lines)
+
+    def __repr__(self) -> str:
+        return f"History({len(self.loss):,} steps, {len(self.rows)} epochs)"
+
+
+def badness(monitor: str, value: float) -> float:
+    """Return a number that is smaller for better values; nan is worst."""
+    bad = value if monitor.endswith("loss") else -value
+    return bad if bad == bad else float("inf")
+
+
+def _cell(value: Any) -> str:
+    return "" if value is None else f"{value:.4g}"

@@ -1,0 +1,279 @@
+"""fit: the training loop.  Copy it into a script of your own when you need another one."""
+
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from copy import deepcopy
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..checks import number_in_range, whole_number
+from ..errors import DivergenceError, ValidationError
+from ..nn.utils import clip_grad_norm_
+from ..optim.lr_scheduler import ReduceLROnPlateau
+from ..precompile import warmup
+from ..replay import graph as record
+from ..tensors import Tensor
+from .evaluation import device_of, evaluate, split_batch
+from .history import History
+from .interruption import StopRequest
+from .log import ProgressBar, TensorBoard, print_row, write_csv
+from .metrics import Metric, accuracy, named, summed
+from .run import Checkpoints, Run, first_batch
+
+Callback = Callable[[Run], object]
+
+
+def fit(
+    model: Any, loader: Any, loss: Callable[[Tensor, Tensor], Tensor], optimizer: Any, epochs: int, *,
+    validation: Any = None, metrics: Iterable[Metric] | Mapping[str, Metric] = (accuracy,), scheduler: Any = None,
+    epoch_scheduler: Any = None, accumulate: int = 1, clip_norm: float | None = None, patience: int | None = None,
+    monitor: str | None = None, folder: str | Path | None = None, resume: bool | str | Path = False,
+    checkpoint_every: int | None = None, settings: Mapping[str, Any] | None = None, on_step: Callback | None = None,
+    on_epoch: Callback | None = None, graph: bool = True, progress: bool = True, tensorboard: bool = False,
+) -> History:  # fmt: skip
+    """Train a model, and return what was measured.
+
+    model, optimizer   of the same parameters; batches are moved to the model's device
+    loader             batches (inputs, targets), as of a DataLoader
+    loss               a function of (outputs, targets) that returns one number, as F.cross_entropy
+    epochs             passes over the loader, in all
+    validation         batches to measure after each epoch, which are not learned from
+    metrics            functions of (outputs, targets), as train.accuracy and train.top_k(5)
+    scheduler          a learning-rate schedule, stepped after each step of the optimiser, as OneCycleLR
+    epoch_scheduler    one stepped after each epoch; ReduceLROnPlateau gets the value of `monitor`
+    accumulate         batches whose mean gradient makes one step of the optimiser
+    clip_norm          largest norm of all gradients together; None: no limit
+    patience           stop after so many epochs without improvement of `monitor`; None: never
+    monitor            the column of the history that tells the best epoch; None: the first of "val_accuracy",
+                       "val_loss", "train_loss" that there is
+    folder             for checkpoints last.safetensors and best.safetensors, and log.csv; None: nothing is written
+    resume             True: continue from last.safetensors in the folder; or the path of another checkpoint
+    checkpoint_every   steps between checkpoints within an epoch; None: one after each epoch
+    settings           plain values of your own, as {"lr": 0.1}, which must be equal when the run resumes
+    on_step, on_epoch  functions of the Run, called after each step and epoch; if on_epoch returns True, training stops
+    graph              record a step with mg.graph, and replay it
+    progress           show a bar in each epoch, and print a line after it
+    tensorboard        also write the numbers of each epoch for TensorBoard
+
+    Ctrl-C ends the run after the present step, with a checkpoint.  A run that resumes, after that or after any crash,
+    continues from its last checkpoint with the same bits as one that was never stopped: weights, state of the
+    optimiser and of schedules, order of samples, random numbers of minigrad.  Numbers that the caller draws from other
+    libraries are not restored.  If the last batches of an epoch are fewer than `accumulate`, they are a step too.
+
+    Raises   ValidationError   a setting is out of range; this is raised before training
+             StateError        resume: the checkpoint is of another model or run; the message says what differs
+             DataError         resume: there is no checkpoint, or it is damaged; the last good one is named
+             DivergenceError   the loss is nan or infinite; the message names the step and the last checkpoint
+    Example
+    >>> import minigrad as mg
+    >>> from minigrad.nn import functional as F
+    >>> batches = [(mg.tensor([[1.0], [2.0]]), mg.tensor([[2.0], [4.0]]))]
+    >>> model = mg.nn.Linear(1, 1)
+    >>> optimizer = mg.optim.SGD(model.parameters(), lr=0.1)
+    >>> history = fit(model, batches, F.mse_loss, optimizer, 50, metrics=(), progress=False)
+    >>> history["train_loss"][-1] < 0.1
+    True
+    """
+    measures = named(metrics)
+    _check(epochs, accumulate, clip_norm, patience, folder, resume, checkpoint_every, tensorboard)
+    plan = _Plan(
+        epochs, loss, measures, scheduler, epoch_scheduler, accumulate, patience, monitor,
+        None if folder is None else Checkpoints(folder), checkpoint_every, on_step, on_epoch, progress,
+        TensorBoard(Path(folder)) if folder is not None and tensorboard else None,
+    )  # fmt: skip
+    schedulers = {"scheduler": scheduler, "epoch_scheduler": epoch_scheduler}
+    schedulers = {name: value for name, value in schedulers.items() if value is not None}
+    settings = {**(settings or {}), "accumulate": accumulate, "clip_norm": clip_norm}
+    run = Run(model, optimizer, schedulers, loader, validation, settings)
+    if plan.checkpoints and resume:
+        plan.checkpoints.resume(run, None if resume is True else resume)
+    step = make_step(model, loss, optimizer, list(measures.values()), clip_norm)
+    step = record(step) if graph else step
+    _compile_ahead(run, plan, clip_norm)
+    with StopRequest() as stop:
+        while not (run.epoch >= epochs or stop.requested or _is_over(run.history, plan)):
+            if _train_epoch(run, step, plan, stop):
+                _end_epoch(run, plan)
+    if stop.requested:
+        run.history.stopped = "stopped by a signal"
+    if plan.checkpoints and run.batch:
+        plan.checkpoints.save(run)
+    return run.history
+
+
+class _Plan(NamedTuple):
+    """What fit was asked for."""
+
+    epochs: int
+    loss: Any
+    measures: dict[str, Metric]
+    scheduler: Any
+    epoch_scheduler: Any
+    accumulate: int
+    patience: int | None
+    monitor: str | None
+    checkpoints: Checkpoints | None
+    checkpoint_every: int | None
+    on_step: Callback | None
+    on_epoch: Callback | None
+    progress: bool
+    board: TensorBoard | None
+
+
+# ---- one step
+
+
+def make_step(model: Any, loss: Any, optimizer: Any, metrics: list[Metric], clip_norm: float | None) -> Any:
+    """Return the function that learns from a batch, which mg.graph can record.
+
+    It takes the batch, the number of batches whose mean gradient makes a step of the optimiser, and whether this is the
+    first and the last of them; it returns the loss and the sum of each metric over the samples.
+    """
+
+    def step(inputs: list[Tensor], targets: Tensor, together: int, first: bool, last: bool) -> list[Tensor]:
+        outputs = model(*inputs)
+        value = loss(outputs, targets)
+        if first:
+            optimizer.zero_grad()
+        (value / together if together > 1 else value).backward()
+        if last:
+            if clip_norm is not None:
+                clip_grad_norm_(model.parameters(), clip_norm)
+            optimizer.step()
+        return [value.detach(), *[summed(metric(outputs.detach(), targets), len(targets)) for metric in metrics]]
+
+    return step
+
+
+def _compile_ahead(run: Run, plan: _Plan, clip_norm: float | None) -> None:
+    """Compile the kernels of the run that are not on disk, on all cores, which must happen before threads begin."""
+    random = run.random_states()
+    with suppress(Exception):  # a model that cannot be copied, or a function that reads values: compiled when they run
+        model, loss, optimizer = deepcopy((run.model, plan.loss, run.optimizer))
+        metrics = list(plan.measures.values())
+
+        def rehearse() -> None:
+            device = device_of(model)
+            batch = split_batch("fit", first_batch(run.loader), device)
+            make_step(model, loss, optimizer, metrics, clip_norm)(*batch, plan.accumulate, True, True)
+            if run.validation is not None:
+                evaluate(model, [first_batch(run.validation)], loss, plan.measures)
+
+        warmup(rehearse)
+    run.set_random_states(random)
+
+
+def _learn(run: Run, step: Any, group: list[Any], plan: _Plan) -> int:
+    """Take one step of the optimiser on a group of batches, and note what it measured; return the samples."""
+    start, device, losses, before = time.perf_counter(), device_of(run.model), [], run.samples
+    for number, batch in enumerate(group):
+        inputs, targets = split_batch("fit", batch, device)
+        value, *sums = step(inputs, targets, len(group), number == 0, number + 1 == len(group))
+        losses.append(_as_finite(value, run, plan))
+        run.samples += len(targets)
+        for name, total in zip(["loss", *plan.measures], [losses[-1] * len(targets), *sums], strict=True):
+            run.totals[name] = run.totals.get(name, 0.0) + (total if isinstance(total, float) else total.item())
+    run.history.loss.append(sum(losses) / len(losses))
+    run.batch += len(group)
+    run.seconds += time.perf_counter() - start
+    return run.samples - before
+
+
+def _as_finite(loss: Tensor, run: Run, plan: _Plan) -> float:
+    """Return the loss as a number.
+
+    Raises   DivergenceError   it is nan or infinite
+    """
+    value = loss.item()
+    if math.isfinite(value):
+        return value
+    where, kept = f"step {run.batch + 1} of epoch {run.epoch + 1}", plan.checkpoints
+    good = f"the last checkpoint is {kept.last}, {kept.written}" if kept and kept.written else "there is no checkpoint"
+    rate = run.optimizer.param_groups[0]["lr"]
+    raise DivergenceError(f"fit: the loss is {value} at {where}; {good}.  Try a learning rate smaller than {rate:g}")
+
+
+# ---- one epoch
+
+
+def _train_epoch(run: Run, step: Any, plan: _Plan, stop: StopRequest) -> bool:
+    """Learn from the rest of an epoch; return whether it came to its end."""
+    run.model.train()
+    with ProgressBar(run, plan.epochs, plan.progress) as bar:
+        for group in _in_groups(run.batches(), plan.accumulate):
+            if stop.requested:
+                return False
+            bar.update(run, _learn(run, step, group, plan))
+            if plan.scheduler is not None:
+                plan.scheduler.step()
+            if plan.on_step is not None:
+                plan.on_step(run)
+            if plan.checkpoints and plan.checkpoint_every and run.step % plan.checkpoint_every == 0:
+                plan.checkpoints.save(run)
+    return True
+
+
+def _in_groups(batches: Iterator[Any], size: int) -> Iterator[list[Any]]:
+    """Yield lists of `size` batches; the last list has the rest."""
+    while group := list(islice(batches, size)):
+        yield group
+
+
+def _end_epoch(run: Run, plan: _Plan) -> None:
+    """Measure the model on the validation data, and write what is to be kept of the epoch."""
+    row = run.end_epoch()
+    if run.validation is not None:
+        if hasattr(run.validation, "epoch"):
+            run.validation.epoch = run.epoch  # for random numbers that its samples draw
+        measured = evaluate(run.model, run.validation, plan.loss, plan.measures)
+        row |= {f"val_{name}": value for name, value in measured.items()}
+    run.history.rows.append(row)
+    column = _monitored(run.history, plan)
+    if plan.epoch_scheduler is not None:
+        plan.epoch_scheduler.step(*[row[column]] if isinstance(plan.epoch_scheduler, ReduceLROnPlateau) else [])
+    if plan.progress:
+        print_row(row, plan.epochs)
+    if plan.on_epoch is not None and plan.on_epoch(run) is True:
+        run.history.stopped = "on_epoch returned True"
+    if plan.checkpoints:
+        plan.checkpoints.save(run, is_best=row is run.history.best(column))
+        write_csv(plan.checkpoints.folder / "log.csv", run.history)
+    if plan.board:
+        plan.board.write(row)
+
+
+def _monitored(history: History, plan: _Plan) -> str:
+    """The column of the history that tells which epoch is best."""
+    wanted = ["val_accuracy", "val_loss", "train_loss"] if plan.monitor is None else [plan.monitor]
+    for column in wanted:
+        if column in history.columns:
+            return column
+    raise ValidationError(f"fit: monitor is {plan.monitor!r}; use one of {', '.join(history.columns)}")
+
+
+def _is_over(history: History, plan: _Plan) -> bool:
+    """Whether the run stops before its last epoch."""
+    if plan.patience is not None and history.rows:
+        column = _monitored(history, plan)
+        since = history.rows[-1]["epoch"] - history.best(column)["epoch"]
+        if since >= plan.patience:
+            history.stopped = f"{column} has not improved for {since:.0f} epochs"
+    return history.stopped is not None
+
+
+def _check(
+    epochs: int, accumulate: int, clip_norm: float | None, patience: int | None, folder: Any, resume: Any,
+    checkpoint_every: int | None, tensorboard: bool,
+) -> None:  # fmt: skip
+    counts = {"epochs": epochs, "accumulate": accumulate, "patience": patience, "checkpoint_every": checkpoint_every}
+    for name, value in counts.items():
+        if value is not None:
+            whole_number("fit", name, value, least=1)
+    if clip_norm is not None:
+        number_in_range("fit", "clip_norm", clip_norm, 0)
+    for name, wanted in {"resume": resume, "checkpoint_every": checkpoint_every, "tensorboard": tensorboard}.items():
+        if wanted and folder is None:
+            raise ValidationError(f"fit: {name} needs a folder; give folder='runs/name'")
