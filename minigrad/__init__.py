@@ -41,7 +41,7 @@ contiguous_format, channels_last, preserve_format = (
 )  # no effect, see Tensor.to
 float16, bfloat16 = np.dtype("float16"), "bfloat16"  # for the arguments of autocast; tensors refuse them by name
 
-LATER = ("data", "datasets", "models", "nn", "onnx", "optim", "train", "transforms", "utils", "viz")  # viz takes longest
+LATER = ("data", "datasets", "models", "nn", "onnx", "optim", "train", "transforms", "utils", "viz")
 
 __all__ = [
     "Generator",
