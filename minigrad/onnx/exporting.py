@@ -44,7 +44,9 @@ def export(
                    0 of all tensors if None; {} fixes all sizes
 
     The model runs on batches of several sizes, and what its forward computes with tensors is written: a branch that
-    Python takes depending on anything else is written as it was taken.  Weights keep their names of state_dict.
+    Python takes depending on anything else is written as it was taken.  Weights keep their names of state_dict.  Files
+    have no place for dropout of eval mode, padding_idx, frozen parameters, and the rule by which InstanceNorm moves its
+    running statistics: a loaded model trains without them.
 
     Raises   GraphError        forward reads values, draws random numbers, changes weights, runs an operation that has
                                no form in ONNX, or depends on the size of the batch in another way than by shapes
