@@ -1,7 +1,7 @@
 """minigrad: a small tensor and autograd engine whose kernels are written in Python and compiled by Numba.
 
 Import it as `mg`: `import minigrad as mg`.  The packages mg.nn, mg.optim, mg.data, mg.datasets, mg.models,
-mg.train, mg.transforms, mg.utils and mg.viz are imported on first use.
+mg.onnx, mg.train, mg.transforms, mg.utils and mg.viz are imported on first use.
 """
 
 import importlib
@@ -41,7 +41,7 @@ contiguous_format, channels_last, preserve_format = (
 )  # no effect, see Tensor.to
 float16, bfloat16 = np.dtype("float16"), "bfloat16"  # for the arguments of autocast; tensors refuse them by name
 
-LATER = ("data", "datasets", "models", "nn", "optim", "train", "transforms", "utils", "viz")  # viz takes longest
+LATER = ("data", "datasets", "models", "nn", "onnx", "optim", "train", "transforms", "utils", "viz")
 
 __all__ = [
     "Generator",
@@ -87,6 +87,7 @@ __all__ = [
     "models",
     "nn",
     "no_grad",
+    "onnx",
     "optim",
     "preserve_format",
     "profile",
@@ -119,7 +120,7 @@ __all__ += dtypes.__all__
 __all__ += functions.__all__
 
 if TYPE_CHECKING:
-    from . import data, datasets, models, nn, optim, train, transforms, utils, viz
+    from . import data, datasets, models, nn, onnx, optim, train, transforms, utils, viz
 else:
 
     def __getattr__(name):
