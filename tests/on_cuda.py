@@ -5,6 +5,7 @@ import copy
 import gc
 import os
 import pickle
+import threading
 from types import SimpleNamespace
 
 import numpy as np
@@ -257,6 +258,14 @@ def test_copies_to_the_gpu_of_small_and_large_arrays_in_turn():
     moved = [mg.tensor(array).to("cuda") for array in arrays]
     for tensor, array in zip(moved, arrays, strict=True):
         np.testing.assert_array_equal(tensor.numpy(), array)
+
+
+def test_a_thread_that_never_used_the_gpu_copies_to_it():
+    found = []
+    thread = threading.Thread(target=lambda: found.append(mg.tensor([1.0, 2.0]).to("cuda")))
+    thread.start()
+    thread.join()
+    assert found[0].tolist() == [1, 2]
 
 
 def test_dlpack_shares_memory_both_ways():
