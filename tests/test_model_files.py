@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+from matplotlib.text import Text
 from PIL import Image
 
 import minigrad as mg
-from minigrad import models, nn
+from minigrad import models, nn, train, viz
 from minigrad.datasets.preparation import needs_preparation, prepare_images
 from minigrad.errors import DataError, DtypeError, ShapeError, ValidationError
 
@@ -87,3 +88,63 @@ def test_images_are_prepared_as_the_model_says(tmp_path):
     model.model_info["input_size"] = [5, 4, 6]
     with pytest.raises(ValidationError, match=r"^predict: the model reads 5 channels; give numbers \(N, 5, 4, 6\)"):
         prepare_images("predict", model, planes)
+
+
+# ---- train.predict and viz use what the file says
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """A model read from a file, an image file, its bytes and the numbers that the model takes."""
+    folder = tmp_path_factory.mktemp("small")
+    mg.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 4 * 5, 2))
+    mg.save_model(model, folder / "model.safetensors", class_names=["cat & co", "dog"], input_size=(3, 4, 5),
+                  normalize=(0.5, 0.25), pad=1)  # fmt: skip
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 4, 5), np.uint8)
+    Image.fromarray(pixels.transpose(1, 2, 0)).save(folder / "image.png")
+    numbers = (np.pad(pixels / np.float32(255), ((0, 0), (1, 1), (1, 1))) - np.float32(0.5)) / np.float32(0.25)
+    return mg.load_model(folder / "model.safetensors"), folder / "image.png", pixels, numbers
+
+
+def test_predict_prepares_images_and_names_classes(small):
+    model, path, pixels, numbers = small
+    expected = model(mg.tensor(numbers[None])).detach()
+    for images in (path, pixels, [path, path], np.stack([pixels, pixels]), Image.open(path)):
+        found = train.predict(model, images)
+        np.testing.assert_allclose(found.outputs[:1].numpy(), expected.numpy(), rtol=1e-5)
+        assert found.names == [["cat & co", "dog"][label] for label in found.labels.tolist()]
+    np.testing.assert_allclose(found.probabilities.numpy(), expected.softmax(1).numpy(), rtol=1e-5)
+    assert train.predict(Own(), mg.ones(1, 1, 3, 2, 2)).names in (["0"], ["1"])
+
+
+IMAGE_FUNCTIONS = {
+    "saliency_map": lambda model, image: viz.saliency_map(model, image),
+    "grad_cam_map": lambda model, image: viz.grad_cam_map(model, image, "0"),
+    "occlusion_map": lambda model, image: viz.occlusion_map(model, image, size=2, stride=2),
+    "explain_pixel": lambda model, image: str(viz.explain_pixel(model, image, "0", 1, 2, 3)),
+    "feature_maps": lambda model, image: [text.get_text() for text in viz.feature_maps(model, image).findobj(Text)],
+    "saliency": lambda model, image: viz.saliency(model, image).get_suptitle(),
+}
+
+
+@pytest.mark.parametrize("name", IMAGE_FUNCTIONS)
+def test_viz_prepares_images(small, name):
+    model, path, pixels, numbers = small
+    expected = IMAGE_FUNCTIONS[name](model, numbers)
+    for image in (path, pixels):
+        np.testing.assert_array_equal(IMAGE_FUNCTIONS[name](model, image), expected)
+
+
+def test_viz_takes_shape_and_classes_from_the_model(small):
+    model, path, _, _ = small
+    assert str(viz.summary(model)) == str(viz.summary(model, (3, 6, 7)))
+    assert viz.prototype_images(model, steps=1).shape == (2, 3, 6, 7)
+    assert viz.draw(model).get_suptitle() == viz.draw(model, (3, 6, 7)).get_suptitle()
+    wrong = 1 - train.predict(model, path).labels.item()
+    texts = [text.get_text() for text in viz.mistakes(model, [path], [wrong]).findobj(Text)]
+    assert any("cat & co" in text for text in texts) and any("dog" in text for text in texts)
+    with pytest.raises(ShapeError, match="^summary: input_shape is None, not"):
+        viz.summary(Own())
+    with pytest.raises(ValidationError, match="^saliency_map: the model does not say its input_size and normalize"):
+        viz.saliency_map(Own(), path)
