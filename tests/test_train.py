@@ -207,7 +207,8 @@ def test_the_log_has_a_line_for_each_epoch(tmp_path):
         lines = list(csv.DictReader(file))
     assert [{name: float(value) for name, value in line.items()} for line in lines] == history.rows
     assert list(lines[0]) == [
-        "epoch", "seconds", "lr", "train_loss", "train_accuracy", "train_top2", "val_loss", "val_accuracy", "val_top2",
+        "epoch", "step", "seconds", "lr",
+        "train_loss", "train_accuracy", "train_top2", "val_loss", "val_accuracy", "val_top2",
     ]  # fmt: skip
     assert history["train_top2"] >= history["train_accuracy"]
     with pytest.raises(KeyError, match="history has no 'val_f1', but loss, epoch, seconds"):

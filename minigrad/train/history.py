@@ -7,8 +7,8 @@ from typing import Any
 class History(Mapping[str, list[float]]):
     """The loss of every step, and a row of measurements for every epoch.
 
-    rows              a dict for each epoch: "epoch" from 1, "seconds", "lr", "train_loss", "train_<metric>", and with
-                      validation data "val_loss", "val_<metric>"
+    rows              a dict for each epoch: "epoch" from 1, "step" at its end, "seconds", "lr", "train_loss",
+                      "train_<metric>", and with validation data "val_loss", "val_<metric>"
     stopped           why the run ended before its last epoch; None if it did not
     history["loss"]   the training loss of each step; history["val_accuracy"] and so on: a column of the rows
 

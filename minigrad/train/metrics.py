@@ -125,7 +125,7 @@ def class_report(labels: Any, predictions: Any, classes: Iterable[Any] | None = 
     dog        50.0%  100.0%   66.7%        1
     2 of 3 right: 66.67%
     """
-    from ..viz.training import confusion_counts  # imported here, because matplotlib takes a while
+    from ..viz.confusion import confusion_counts  # imported here, because matplotlib takes a while
 
     labels, predictions = (np.asarray(x.cpu() if isinstance(x, Tensor) else x) for x in (labels, predictions))
     predictions = predictions.argmax(1) if predictions.ndim == 2 else predictions

@@ -14,6 +14,8 @@ from matplotlib.figure import Figure
 from minigrad.runtime.files import write_whole
 from minigrad.viz import probe
 from minigrad.viz.attribution import grad_cam, occlusion, saliency
+from minigrad.viz.confusion import confusion_matrix
+from minigrad.viz.curves import training_curves
 from minigrad.viz.excitation import prototypes, top_patches
 from minigrad.viz.filter_grid import filters
 from minigrad.viz.filter_tape import FilterTape
@@ -24,7 +26,6 @@ from minigrad.viz.maps import feature_maps
 from minigrad.viz.model_summary import summary
 from minigrad.viz.pixel import explain_pixel
 from minigrad.viz.tracing import layer_index, named_convolutions, trace
-from minigrad.viz.training import confusion_matrix, training_curves
 from minigrad.viz.volumes import draw
 from minigrad.viz.wrong_answers import mistakes
 
