@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from ..checks import type_with_article, whole_number
 from ..errors import DtypeError, LoaderError, ShapeError, ValidationError
+from ..notebook import MOST_IMAGES
 from ..ops.images import gather_images
 from ..runtime import memory
 from ..runtime.device import CPU, device as Device
@@ -25,7 +26,18 @@ from ..streams import derive_seed, mix, sample_seeds, use_stream
 from ..tape import mode
 from ..tensors import Tensor, _known_dtype, _make, float32, float64
 from .collate import UnequalSamplesError, default_collate, default_convert
-from .dataset import Batch, ConcatDataset, ImageDataset, IterableDataset, Sample, SampleSource, Subset, TensorDataset
+from .dataset import (
+    Batch,
+    ConcatDataset,
+    ImageDataset,
+    IterableDataset,
+    Sample,
+    SampleSource,
+    Subset,
+    TensorDataset,
+    unwrap_subsets,
+)
+from .display import show_loader
 from .sampler import BatchSampler, RandomSampler, SequentialSampler, choose_seed, draw_order
 
 Column: TypeAlias = Tensor | np.ndarray | np.generic | float  # what default_collate stacks into one tensor
@@ -211,11 +223,31 @@ class DataLoader(Generic[Batch]):
 
     def _update_reader(self) -> np.ndarray:
         """Return the numbers of all samples; choose a new reader if the data set or its images were replaced."""
-        source, numbers = _unwrap_subsets(self.dataset)
+        source, numbers = _find_source(self.dataset)
         read_from = source, source.images if isinstance(source, ImageDataset) else None
         if any(new is not old for new, old in zip(read_from, self._read_from, strict=True)):
             self._read, self._read_from = self._choose_reader(source), read_from
         return numbers
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the settings and the first images of the next epoch, which does not begin."""
+        if isinstance(self.dataset, IterableDataset):
+            return show_loader(self, None, "that of the data set", None)
+        given = self._sampler if self.batch_sampler is None else self.batch_sampler
+        order = (
+            "shuffled" if self.shuffle else "that of the data set" if given is None else f"by {type(given).__name__}"
+        )
+        return show_loader(self, len(self), order, self._preview)
+
+    def _preview(self) -> Any:
+        """Make a batch of the first samples of the next epoch; of the data set, if a sampler or generator must be asked
+        for their order.
+        """
+        numbers = self._update_reader()
+        if self.shuffle and self.generator is None:
+            numbers = numbers[draw_order(len(numbers), self.seed, self.epoch)]
+        most = MOST_IMAGES if self.batch_sampler is not None else min(MOST_IMAGES, self._size)
+        return _make_batch(self._read, self.seed, self.epoch, Job(0, numbers[:most].tolist(), None))
 
     @property
     def sampler(self) -> Any:
@@ -365,17 +397,14 @@ class _Prefetcher(Iterator[Any]):
 # ---- reading samples
 
 
-def _unwrap_subsets(dataset: Any) -> tuple[Any, np.ndarray]:
+def _find_source(dataset: Any) -> tuple[Any, np.ndarray]:
     """Return the data set behind any subsets, and the numbers of the samples in it."""
     if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
         kind = type_with_article(dataset)
         raise DtypeError(f"DataLoader: dataset is {kind} without __len__ or __getitem__; give a Dataset or a list")
-    numbers = np.arange(len(dataset))
-    if not numbers.size:
+    if not len(dataset):
         raise ValidationError("DataLoader: the data set has 0 samples, expected 1 or more; check how it was filtered")
-    while getattr(type(dataset), "__getitem__", None) is Subset.__getitem__:
-        dataset, numbers = dataset.dataset, dataset.indices[numbers]
-    return dataset, numbers
+    return unwrap_subsets(dataset)
 
 
 def _has_stored_samples(dataset: Any) -> bool:
