@@ -16,8 +16,9 @@ SMALL, LARGE = 72, 320  # pixels on the screen: the side of one image of many, a
 LEAST_SIDE, MOST_SIDE = 8, 1 << 13  # pixels of what is taken for an image
 LONGEST = 4  # sides of a matrix that is taken for an image: one is at most so many times the other
 
-PRE = "margin:0.3em 0;background:none;color:inherit;overflow-x:auto"
+PRE = "margin:0.3em 0;background:none;color:inherit;overflow:auto"
 GRID = "display:flex;flex-wrap:wrap;gap:6px;margin:0.3em 0"
+CELL = "padding:0.1em 0.6em"
 SCROLL = "max-height:30em;overflow:auto;display:inline-block;max-width:100%"
 
 
@@ -43,9 +44,9 @@ def stack(*parts: Any) -> Html:
     return Html("<div>" + "\n".join(f"<div>{escape(part)}</div>" for part in parts if part) + "</div>")
 
 
-def preformatted(text: str) -> Html:
-    """Return text of several lines, in letters of equal width."""
-    return Html(f'<pre style="{PRE}">{escape(text)}</pre>')
+def preformatted(text: str, height: str = "none") -> Html:
+    """Return text of several lines, in letters of equal width, which scrolls if it is higher, as "15em"."""
+    return Html(f'<pre style="{PRE};max-height:{height}">{escape(text)}</pre>')
 
 
 def table(lines: Iterable[Sequence[Any]], text_columns: Collection[int] = (), head: bool = True) -> Html:
@@ -61,9 +62,11 @@ def table(lines: Iterable[Sequence[Any]], text_columns: Collection[int] = (), he
     for number, line in enumerate(lines):
         tag = "th" if head and number == 0 else "td"
         sides = ("left" if column in text_columns else "right" for column in range(len(line)))
-        cells = (f'<{tag} style="text-align:{side}">{escape(x)}</{tag}>' for side, x in zip(sides, line, strict=True))
+        cells = (
+            f'<{tag} style="{CELL};text-align:{side}">{escape(x)}</{tag}>' for side, x in zip(sides, line, strict=True)
+        )
         rows.append(f"<tr>{''.join(cells)}</tr>")
-    return Html(f'<div style="{SCROLL}"><table>\n' + "\n".join(rows) + "\n</table></div>")
+    return Html(f'<div style="{SCROLL}"><table style="color:inherit">\n' + "\n".join(rows) + "\n</table></div>")
 
 
 # ---- pictures
@@ -164,7 +167,7 @@ def tensor_with_images(text: str, shape: Sequence[int], read: Callable[[], np.nd
     read   returns the values, which are not read for other shapes
     """
     axes = image_axes(shape)
-    return None if axes is None else stack(preformatted(text), batch_of_images(read().reshape(axes)))
+    return None if axes is None else stack(preformatted(text, height="15em"), batch_of_images(read().reshape(axes)))
 
 
 def batch_of_images(images: np.ndarray, captions: Sequence[Any] = (), total: int | None = None) -> Html:

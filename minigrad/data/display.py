@@ -99,8 +99,8 @@ def _describe_part(part: Any, size: int | None) -> str:
     """Return the dtype and the shape of a part of a batch; the preview may have fewer samples than a batch."""
     if not isinstance(part, Tensor):
         return type(part).__name__
-    shape = part.shape if size is None or part.ndim == 0 else (f"{size}", *part.shape[1:])
-    return f"{part.dtype} ({', '.join(map(str, shape))}) on {part.device}"
+    shape = tuple(part.shape) if size is None or part.ndim == 0 else (size, *part.shape[1:])
+    return f"{part.dtype} {shape}" + ("" if part.device == "cpu" else f" on {part.device}")
 
 
 def _show_images(parts: list[Any], classes: Sequence[Any] | None) -> Html:
