@@ -281,7 +281,17 @@ def test_a_loader_whose_samples_raise_shows_the_error():
 def test_a_loader_of_other_samples_shows_their_kinds():
     page = show(data.DataLoader([{"x": 1.0, "name": "a"}] * 3, 2))
     assert page.texts[-1] == "float64 (2,), list" and page.images == []
-    assert show(data.DataLoader(datasets.ColorShapes(9), None)).texts[7] == "float32 (3, 32, 32), int64 ()"
+    page = show(data.DataLoader(datasets.ColorShapes(9), None))
+    assert page.texts[7:] == ["float32 (3, 32, 32), int", "plain red disc"] and len(page.images) == 1
+
+
+@pytest.mark.parametrize(
+    "targets, captions",
+    [([0.125, 1 / 3], ["0.125", "0.3333"]), ([True, False], ["True", "False"]), ([[0, 1], [1, 0]], [])],
+)
+def test_a_loader_shows_targets_of_other_kinds(targets, captions):
+    pairs = data.TensorDataset(mg.rand(2, 1, 8, 8), mg.tensor(targets))
+    assert show(data.DataLoader(pairs, 2)).texts[8:] == captions
 
 
 # ---- training and pictures

@@ -112,11 +112,19 @@ def _show_images(parts: list[Any], classes: Sequence[Any] | None) -> Html:
 
 
 def _captions(parts: list[Any], N: int, classes: Sequence[Any] | None) -> list[str]:
-    labels = parts[0].tolist() if parts and isinstance(parts[0], Tensor) and parts[0].shape in ((N,), ()) else []
-    labels = labels if isinstance(labels, list) else [labels]
-    if classes is None or not all(isinstance(label, int) and 0 <= label < len(classes) for label in labels):
-        return [str(label) for label in labels]
-    return [str(classes[label]) for label in labels]
+    """Return the name of the class, or the target itself, of each of N images; [] if there is not one for each."""
+    found = parts[0] if parts else []
+    found = found.tolist() if isinstance(found, Tensor) else found
+    targets = found if isinstance(found, list) else [found]
+    if len(targets) != N or isinstance(targets[0], list):
+        return []
+    return [_caption(target, classes) for target in targets]
+
+
+def _caption(target: Any, classes: Sequence[Any] | None) -> str:
+    if classes is not None and type(target) is int and 0 <= target < len(classes):
+        return str(classes[target])
+    return f"{target:.4g}" if isinstance(target, float) else str(target)
 
 
 def _class_names(dataset: Any) -> Sequence[Any] | None:
