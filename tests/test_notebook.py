@@ -347,6 +347,12 @@ def test_a_pixel_and_filter_health_show_their_picture_and_their_text(run):
     assert page.texts[-1] == str(health).split("\n\n")[-1]
 
 
+def test_descriptions_of_pictures_are_escaped():
+    figure = viz.style.figure(1, 1, '"><script>')
+    page = Page(notebook.picture(figure))
+    assert page.texts == [] and page.tags == {"img"} and len(page.images) == 1
+
+
 def test_text_with_lone_surrogates_can_be_sent():
     assert notebook.escape("caf\udce9<").encode() == rb"caf\udce9&lt;"
 
