@@ -181,7 +181,8 @@ def run_tests(quick):
         print(f"\n{TESTS}: skipped by --quick")
         return {"work": "tests", "result": "skipped by --quick"}
     print(f"\n{TESTS}", flush=True)
-    command, last = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", TESTS], ""
+    options, last = ["-p", "no:cacheprovider", "-p", "no:benchmark", "-n", "auto"], ""
+    command = [sys.executable, "-m", "pytest", *options, TESTS]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         for line in process.stdout:
             print(line, end="", flush=True)

@@ -1,7 +1,7 @@
 """minigrad: a small tensor and autograd engine whose kernels are written in Python and compiled by Numba.
 
 Import it as `mg`: `import minigrad as mg`.  The packages mg.nn, mg.optim, mg.data, mg.datasets, mg.models,
-mg.train, mg.utils and mg.viz are imported on first use.
+mg.onnx, mg.train, mg.transforms, mg.utils and mg.viz are imported on first use.
 """
 
 import importlib
@@ -17,6 +17,7 @@ from .dtypes import *  # noqa: F403
 from .element_type import get_default_dtype, set_default_dtype
 from .functions import *  # noqa: F403
 from .jit import compile
+from .model_files import load_model, save_model
 from .names import explain_unknown_names, unknown_name
 from .precompile import warmup
 from .profiler import profile
@@ -40,7 +41,7 @@ contiguous_format, channels_last, preserve_format = (
 )  # no effect, see Tensor.to
 float16, bfloat16 = np.dtype("float16"), "bfloat16"  # for the arguments of autocast; tensors refuse them by name
 
-LATER = ("data", "datasets", "models", "nn", "optim", "train", "utils", "viz")  # viz alone takes as long as the rest
+LATER = ("data", "datasets", "models", "nn", "onnx", "optim", "train", "transforms", "utils", "viz")
 
 __all__ = [
     "Generator",
@@ -81,15 +82,18 @@ __all__ = [
     "jit",
     "linalg",
     "load",
+    "load_model",
     "manual_seed",
     "models",
     "nn",
     "no_grad",
+    "onnx",
     "optim",
     "preserve_format",
     "profile",
     "random",
     "save",
+    "save_model",
     "seed",
     "set_default_dtype",
     "set_float32_matmul_precision",
@@ -102,6 +106,7 @@ __all__ = [
     "testing",
     "torch_version",
     "train",
+    "transforms",
     "uint8",
     "use_deterministic_algorithms",
     "utils",
@@ -115,7 +120,7 @@ __all__ += dtypes.__all__
 __all__ += functions.__all__
 
 if TYPE_CHECKING:
-    from . import data, datasets, models, nn, optim, train, utils, viz
+    from . import data, datasets, models, nn, onnx, optim, train, transforms, utils, viz
 else:
 
     def __getattr__(name):

@@ -47,8 +47,13 @@ def find_name(name: str, classes: Iterable[Any]) -> Any:
         if known.__qualname__ == own and (known.__module__ == module or "__main__" in (known.__module__, module)):
             return known
     if module.startswith("minigrad."):
-        from . import functions, nn
+        from . import functions, models, nn
 
+        if module.startswith("minigrad.models."):
+            place = getattr(models, module.rpartition(".")[2], None)
+            found = getattr(place, own, None)
+            if isinstance(found, type) and issubclass(found, nn.Module):
+                return found
         for place in (nn, nn.functional, functions):
             found = getattr(place, own) if own in place.__all__ else None
             if getattr(found, "__module__", None) == module:

@@ -5,10 +5,12 @@ import copy
 import gc
 import os
 import pickle
+import threading
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from batches import BATCH_CHAINS, batch_of_images
 from cases import CASES, LAYOUTS, PLAIN, laid_out, leaf, on_device
 from helpers import TOLERANCES, assert_close, derivative, results, with_weights
 from hypothesis import given, settings, strategies as st
@@ -24,7 +26,7 @@ from minigrad.runtime.cuda import driver, mma
 from minigrad.runtime.cuda.driver import cuda
 from minigrad.runtime.cuda.gpu import Gpu, current_gpu
 from minigrad.runtime.cuda.kernel import kernel
-from minigrad.runtime.cuda.tile import define_function
+from minigrad.transforms.batch import plan_batch
 
 SLACK = 4  # times the tolerance of the CPU: a GPU adds in another order, and its exponentials differ in the last digit
 EXAMPLES = int(os.environ.get("MINIGRAD_EXAMPLES", "2" if driver.SIMULATED else "25"))
@@ -55,6 +57,15 @@ def test_second_gradients_equal_numpy(name, data):
         found.append([np.zeros(x.shape) if x.grad is None else x.grad.numpy() for x in leaves])
     for actual, expected in zip(*found, strict=True):
         assert_close(actual, expected, "float64", SLACK)
+
+
+@pytest.mark.parametrize("chain", BATCH_CHAINS)
+def test_batches_of_transformed_images_equal_the_cpus(chain):
+    images, numbers, seeds = batch_of_images(chain)
+    plan = plan_batch(BATCH_CHAINS[chain](), images.shape)
+    gpu, cpu = mg.device("cuda"), mg.device("cpu")
+    found = gpu.to_host(plan(gpu, gpu.from_host(images), numbers, seeds))
+    np.testing.assert_allclose(found, plan(cpu, images, numbers, seeds), rtol=0, atol=1.01 / 255)
 
 
 def test_cross_entropy_and_nll_loss_skip_ignored_labels():
@@ -217,6 +228,14 @@ def test_mg_cuda_reports_the_gpu_and_its_memory():
     assert mg.cuda.memory_reserved() >= mg.cuda.memory_allocated()
 
 
+def test_the_name_of_the_gpu_ends_at_the_first_nul(monkeypatch):
+    """A driver fills the 256 bytes that it is given."""
+    monkeypatch.setattr(driver.api, "cuDeviceGetName", lambda size, device: (0, b"NVIDIA H100\0".ljust(size, b"\0")))
+    assert Gpu().name == "NVIDIA H100"
+    monkeypatch.setattr(driver.api, "cuDeviceGetName", lambda size, device: (0, b"NVIDIA H100\0\x80\0"))
+    assert Gpu().name == "NVIDIA H100"
+
+
 def test_reductions_of_any_length_fit_the_grid():
     """All axes of a grid but the first have at most 65,535 blocks."""
     with pytest.raises(DeviceError, match="^CUDA: cuLaunchKernel returned "):
@@ -239,6 +258,14 @@ def test_copies_to_the_gpu_of_small_and_large_arrays_in_turn():
     moved = [mg.tensor(array).to("cuda") for array in arrays]
     for tensor, array in zip(moved, arrays, strict=True):
         np.testing.assert_array_equal(tensor.numpy(), array)
+
+
+def test_a_thread_that_never_used_the_gpu_copies_to_it():
+    found = []
+    thread = threading.Thread(target=lambda: found.append(mg.tensor([1.0, 2.0]).to("cuda")))
+    thread.start()
+    thread.join()
+    assert found[0].tolist() == [1, 2]
 
 
 def test_dlpack_shares_memory_both_ways():
@@ -444,6 +471,24 @@ def test_conv2d_with_tiles_of_every_size(channels, _multiprocessors):
         np.testing.assert_allclose(mine, other, rtol=1e-4, atol=1e-3)
 
 
+@pytest.mark.parametrize("_multiprocessors", [1], indirect=True)
+@pytest.mark.parametrize("images, stride, groups", [(4, 1, 1), (3, (2, 1), 2), (8, (1, 2), 1)])
+def test_conv2d_with_many_filters(images, stride, groups, _multiprocessors, monkeypatch):
+    """Filters and windows pass through shared memory, four images at once if their number allows it."""
+    monkeypatch.setattr("minigrad.ops.cuda.conv2d.MIN_ROWS", 1)
+    random = np.random.default_rng(0)
+    arrays = [random.normal(size=shape) for shape in ((images, 4, 5, 4), (10, 4 // groups, 3, 2), (10,))]
+
+    def run(device):
+        leaves = [leaf(x, "plain", "float32", device) for x in arrays]
+        out = F.conv2d(*leaves, stride=stride, padding=1, groups=groups)
+        (out * out).sum().backward()
+        return [out.detach().numpy(), *[x.grad.numpy() for x in leaves]]
+
+    for mine, other in zip(run("cuda"), run("numpy"), strict=True):
+        np.testing.assert_allclose(mine, other, rtol=1e-4, atol=1e-3)
+
+
 @pytest.fixture
 def _tf32(monkeypatch):
     """Use TF32 for products of any size."""
@@ -497,7 +542,8 @@ def test_fragment_lines_load_the_fragments_of_the_ptx_isa():
     held = {}
     names = {"position": int, "mma": lambda *arguments: held[lane].append(arguments[4:]) or (0, 0, 0, 0)}
     lines = mma.fragment_lines(2, 2, *rows)
-    multiply = define_function("multiply(acc, a, a_at, b, b_at, lane)", lines, **names)
+    exec("\n    ".join(["def multiply(acc, a, a_at, b, b_at, lane):", *lines]), names)  # as a function of the host
+    multiply = names["multiply"]
     for lane in range(32):
         held[lane] = []
         multiply([0] * 16, left, 3, right, 5, lane)

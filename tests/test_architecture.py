@@ -52,7 +52,7 @@ LEVELS = [  # from the lowest level up; the name of a package stands for its mod
     },
     {
         *("minigrad.nn", "minigrad.optim", "minigrad.data", "minigrad.datasets", "minigrad.viz", "minigrad.models"),
-        "minigrad.utils",
+        *("minigrad.utils", "minigrad.transforms"),
     },
     {
         "minigrad.serialization",
@@ -64,6 +64,7 @@ LEVELS = [  # from the lowest level up; the name of a package stands for its mod
         "minigrad.jit",
         "minigrad.module_files",
         "minigrad.torch_files",
+        "minigrad.onnx",
     },
     {"minigrad"},
 ]

@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 from helpers import DEVICES
 from hypothesis import given, strategies as st
+from PIL import Image
 
 import minigrad as mg
+from minigrad import datasets, transforms
 from minigrad.data import (
     DataLoader,
     Dataset,
@@ -823,7 +825,7 @@ def test_loader_refuses_arguments_out_of_range(setting, error, message):
 @pytest.mark.parametrize("setting", [{"normalize": np.ones(2)}, {"pad": 1}, {"dtype": mg.float64}])
 @pytest.mark.parametrize("dataset", [Numbers(3), TensorDataset(mg.tensor([1.0]))])
 def test_loader_refuses_image_arguments_for_other_samples(dataset, setting):
-    with pytest.raises(ValidationError, match=f"^DataLoader: .*, not to samples of {type(dataset).__name__} or"):
+    with pytest.raises(ValidationError, match=f"^DataLoader: .*, not to these samples of {type(dataset).__name__}; do"):
         DataLoader(dataset, **setting)
 
 
@@ -844,3 +846,60 @@ def test_epoch_below_0_is_refused():
     loader = DataLoader(Numbers(3))
     with pytest.raises(ValidationError, match="^DataLoader: epoch is -1; use a whole number of 0 or more$"):
         loader.epoch = -1
+
+
+# ---- transforms of whole batches
+
+
+def changing(*more):
+    steps = [transforms.RandomAffine(20, (0.1, 0.1), (0.8, 1.2)), transforms.RandomCrop(6, padding=1)]
+    return transforms.Compose([*steps, transforms.ToTensor(), transforms.Normalize(0.3, 0.5), *more])
+
+
+@pytest.mark.parametrize("settings", [{}, {"num_workers": 3}, {"prefetch": 0}])
+def test_a_transform_of_whole_batches_gives_the_samples_of_getitem(settings):
+    """A transform that is not planned is applied image by image, with the same random numbers."""
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 8, 8), np.uint8)
+    several, single = (
+        DataLoader(
+            Subset(ImageDataset(pixels, range(20), transform), range(3, 18)), 4, shuffle=True, seed=9, **settings
+        )
+        for transform in (changing(), changing(lambda image: image))
+    )
+    for _ in range(2):
+        for (images, labels), (expected, same) in zip(several, single, strict=True):
+            np.testing.assert_array_equal(labels.numpy(), same.numpy())
+            np.testing.assert_allclose(images.numpy(), expected.numpy(), rtol=0, atol=1e-6)
+    assert several._read.__name__ == "read" and not hasattr(single._read, "__name__")  # a partial
+
+
+def test_loader_follows_a_new_transform():
+    dataset = ImageDataset(np.full((2, 4, 4), 255, np.uint8), [0, 1], transforms.ToTensor())
+    loader = DataLoader(dataset, 2)
+    assert next(iter(loader))[0].max().item() == 1
+    dataset.transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize(0, 0.5)])
+    assert next(iter(loader))[0].max().item() == 2
+    dataset.transform.transforms.append(transforms.Normalize(1, 0.5))
+    np.testing.assert_allclose(next(iter(loader))[0].numpy(), 2, rtol=1e-6)
+    dataset.transform.transforms.append(lambda image: -image)
+    np.testing.assert_allclose(next(iter(loader))[0].numpy(), -2, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "transform", [None, transforms.Compose([transforms.RandomHorizontalFlip(), transforms.ToTensor()])]
+)
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_image_folder_of_one_size_is_read_as_bytes(tmp_path, transform, mode):
+    random = np.random.default_rng(0)
+    for number in range(6):
+        folder = tmp_path / "ab"[number % 2]
+        folder.mkdir(exist_ok=True)
+        Image.fromarray(random.integers(0, 256, (7, 9, 3), np.uint8)).save(folder / f"{number}.png")
+    folder = datasets.ImageFolder(tmp_path, transform, size=5, mode=mode)
+    settings = {} if transform else {"normalize": (0.5, 0.25), "pad": 1}
+    images, labels = next(iter(DataLoader(folder, 6, seed=1, **settings)))
+    expected, same = next(iter(DataLoader(folder, 6, seed=1, collate_fn=default_collate)))
+    if transform is None:
+        expected = (np.pad(expected.numpy(), ((0, 0), (0, 0), (1, 1), (1, 1))) - 0.5) / 0.25
+    np.testing.assert_allclose(images.numpy(), np.asarray(expected), rtol=0, atol=1e-5)
+    assert labels.tolist() == same.tolist() == [0, 0, 0, 1, 1, 1]

@@ -638,10 +638,10 @@ ELSEWHERE = (
     "set_flush_denormal:",
 )  # tested below, in test_autograd.py, test_dlpack.py, test_cache.py, test_threads.py and test_cpu_target.py
 SOURCES = [
-    *("tensors.py", "creation.py", "shapes.py", "random.py", "products.py", "linalg.py"),
+    *("tensors.py", "creation.py", "shapes.py", "random.py", "products.py", "linalg.py", "utils/images.py"),
     *(
         str(path.relative_to(ROOT))
-        for part in ("methods", "nn/functional", "ops", "runtime")
+        for part in ("methods", "nn/functional", "ops", "runtime", "transforms")
         for path in sorted((ROOT / part).glob("*.py"))
     ),
 ]

@@ -131,6 +131,17 @@ class ImageDataset(Dataset[tuple[Any, Any]]):
         """Return the pixels of an image as they are stored, (H, W) or (C, H, W) uint8, without the transform."""
         return self.images[index]
 
+    @property
+    def byte_shape(self) -> tuple[int, ...] | None:
+        """(C, H, W) of the bytes that a sample is made of; None if a subclass makes samples in another way."""
+        if type(self).__getitem__ is not ImageDataset.__getitem__ or self.target_transform is not None:
+            return None
+        return (1, *self.images.shape[1:])[-3:]
+
+    def labels_of(self, numbers: np.ndarray) -> np.ndarray:
+        """The labels of samples, (N,) int64."""
+        return self.labels[numbers]
+
 
 def as_picture(image: np.ndarray) -> Image.Image:
     """Return an image (H, W) or (C, H, W) uint8, of 1, 3 or 4 channels, as a PIL image."""
@@ -211,7 +222,7 @@ class Subset(Dataset[Sample]):
 
     def _repr_html_(self) -> str | None:
         """What a notebook shows of some images: as of all of them; None: the text alone."""
-        source, numbers = unwrap_subsets(self)
+        source, numbers = find_source(self)
         if not hasattr(source, "stored_image"):
             return None
         labels, heading = labels_of("Subset", source)[numbers], f"Subset: {len(self):,} samples of {source!r}"
@@ -220,7 +231,7 @@ class Subset(Dataset[Sample]):
         )
 
 
-def unwrap_subsets(dataset: Any) -> tuple[Any, np.ndarray]:
+def find_source(dataset: Any) -> tuple[Any, np.ndarray]:
     """Return the data set behind any subsets, and the numbers of the samples in it."""
     numbers = np.arange(len(dataset))
     while getattr(type(dataset), "__getitem__", None) is Subset.__getitem__:

@@ -13,37 +13,23 @@ from itertools import count, islice
 from typing import Any, Generic, NamedTuple, TypeAlias, TypedDict, Unpack, overload
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike
+from numpy.typing import DTypeLike
 
-from ..checks import type_with_article, whole_number
-from ..errors import DtypeError, LoaderError, ShapeError, ValidationError
+from ..checks import whole_number
+from ..errors import LoaderError, ValidationError
 from ..notebook import MOST_IMAGES
-from ..ops.images import gather_images
-from ..runtime import memory
 from ..runtime.device import CPU, device as Device
 from ..runtime.threads import local
 from ..streams import derive_seed, mix, sample_seeds, use_stream
 from ..tape import mode
-from ..tensors import Tensor, _known_dtype, _make, float32, float64
-from .collate import UnequalSamplesError, default_collate, default_convert
-from .dataset import (
-    Batch,
-    ConcatDataset,
-    ImageDataset,
-    IterableDataset,
-    Sample,
-    SampleSource,
-    Subset,
-    TensorDataset,
-    unwrap_subsets,
-)
+from ..tensors import Tensor, _known_dtype, float32
+from .collate import default_collate, default_convert
+from .dataset import Batch, IterableDataset, Sample, SampleSource
 from .display import show_loader
+from .readers import Normalize, Reader, choose_reader, unwrap_subsets
 from .sampler import BatchSampler, RandomSampler, SequentialSampler, choose_seed, draw_order
 
 Column: TypeAlias = Tensor | np.ndarray | np.generic | float  # what default_collate stacks into one tensor
-Normalize: TypeAlias = tuple[ArrayLike, ArrayLike] | None
-Seeds: TypeAlias = Callable[[], np.ndarray]  # of the samples of a batch, (N,) uint64
-Reader: TypeAlias = Callable[[list[Any], Seeds], Any]  # numbers of samples and their seeds -> a batch
 
 
 class _Settings(TypedDict, total=False):  # keyword arguments of DataLoader for type checkers
@@ -97,8 +83,10 @@ class DataLoader(Generic[Batch]):
     multiprocessing_context, pin_memory_device and in_order change nothing.  Samples of an IterableDataset are read when
     a batch is asked for.
 
-    One kernel reads images in memory (MNIST, ImageDataset, and subsets of them); normalize, pad and dtype apply only to
-    them.  A TensorDataset is read by rows, any other data set sample by sample, in the prefetch thread.
+    One kernel makes batches of images in memory (MNIST, ImageDataset, and subsets of them) and of an ImageFolder with
+    size=; normalize, pad and dtype apply only to them.  It also does their transform, if that is a Compose of crops,
+    pads, flips, at most one rotation, affine, perspective or elastic change, ToTensor and Normalize.  A TensorDataset
+    is read by rows, any other data set sample by sample, in the threads.
     `len(loader)` is the number of batches.  `loader.epoch` is the number of epochs begun; set it to repeat or to resume
     one, and continue in its middle with `loader.iterate_from(batch)`.
     A change in the data set, such as a new length, takes effect in the next epoch.  Images that were copied, to the GPU
@@ -170,8 +158,8 @@ class DataLoader(Generic[Batch]):
             collate_fn = lambda samples: convert(samples[0])  # noqa: E731 - a batch is one sample
         self.collate_fn = collate_fn
         self._collate = collate_fn or partial(default_collate, device=device)
-        self._choose_reader = partial(_choose_reader, collate_fn=collate_fn, device=device, pixels=pixels)
-        self._read_from: tuple[Any, Any] = None, None  # the data set and the images that self._read reads
+        self._choose_reader = partial(choose_reader, collate_fn=collate_fn, device=device, pixels=pixels)
+        self._read_from: list[Any] = [None]  # what self._read reads: the data set, its images, its transforms
         if not streams:
             self._update_reader()
         self.generator, self.batch_sampler, self._sampler = generator, batch_sampler, sampler
@@ -222,10 +210,12 @@ class DataLoader(Generic[Batch]):
             yield batch
 
     def _update_reader(self) -> np.ndarray:
-        """Return the numbers of all samples; choose a new reader if the data set or its images were replaced."""
-        source, numbers = _find_source(self.dataset)
-        read_from = source, source.images if isinstance(source, ImageDataset) else None
-        if any(new is not old for new, old in zip(read_from, self._read_from, strict=True)):
+        """Return the numbers of all samples; choose a new reader if the data set, its images or transform changed."""
+        source, numbers = unwrap_subsets(self.dataset)
+        transform = getattr(source, "transform", None)
+        read_from = [source, getattr(source, "images", None), transform, *getattr(transform, "transforms", ())]
+        known = self._read_from
+        if len(read_from) != len(known) or any(new is not old for new, old in zip(read_from, known, strict=True)):
             self._read, self._read_from = self._choose_reader(source), read_from
         return numbers
 
@@ -392,107 +382,3 @@ class _Prefetcher(Iterator[Any]):
             return batch.result()
         finally:
             del batch  # otherwise its error and this frame refer to each other, and keep the thread
-
-
-# ---- reading samples
-
-
-def _find_source(dataset: Any) -> tuple[Any, np.ndarray]:
-    """Return the data set behind any subsets, and the numbers of the samples in it."""
-    if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
-        kind = type_with_article(dataset)
-        raise DtypeError(f"DataLoader: dataset is {kind} without __len__ or __getitem__; give a Dataset or a list")
-    if not len(dataset):
-        raise ValidationError("DataLoader: the data set has 0 samples, expected 1 or more; check how it was filtered")
-    return unwrap_subsets(dataset)
-
-
-def _has_stored_samples(dataset: Any) -> bool:
-    """Whether __getitem__ is minigrad's, without functions of the caller, which may crop or relabel the samples."""
-    changed = any(getattr(dataset, name, None) is not None for name in ("transform", "target_transform"))
-    return not changed and type(dataset).__getitem__ in (ImageDataset.__getitem__, TensorDataset.__getitem__)
-
-
-def _choose_reader(
-    source: Any, collate_fn: Callable[[list[Any]], Any] | None, device: Device, pixels: dict[str, Any]
-) -> Reader:
-    stored = collate_fn is None and _has_stored_samples(source)
-    if stored and isinstance(source, ImageDataset):
-        return _image_reader(source, device, **pixels)
-    if pixels["normalize"] is not None or pixels["pad"] or pixels["dtype"] != float32:
-        raise ValidationError(
-            "DataLoader: normalize, pad and dtype apply to images in memory, not to samples of "
-            f"{type(source).__name__} or collate_fn; use ImageDataset, or do it in __getitem__"
-        )
-    if stored and isinstance(source, TensorDataset):
-        return partial(_read_rows, source, device)
-    return partial(_read_samples, source, collate_fn or partial(default_collate, device=device))
-
-
-def _image_reader(source: ImageDataset, device: Device, normalize: Normalize, pad: int, dtype: np.dtype) -> Reader:
-    images = np.ascontiguousarray(source.images)
-    images = images.reshape(len(images), -1, *images.shape[-2:])
-    images, scale, shift = map(device.from_host, (images, *_scale_and_shift(normalize, images.shape[1], dtype)))
-
-    def read(numbers: list[int], seeds: Seeds) -> tuple[Tensor, Tensor]:
-        batch = gather_images(device, images, np.asarray(numbers, np.int64), scale, shift, pad)
-        return _make(batch, device, None), _make(device.from_host(source.labels[numbers]), device, None)
-
-    return read
-
-
-def _read_rows(source: TensorDataset, device: Device, numbers: list[int], seeds: Seeds) -> tuple[Tensor, ...]:
-    def rows(tensor: Tensor) -> Tensor:
-        array = tensor.detach().numpy()
-        batch = memory.empty_batch_innermost((len(numbers), *array.shape[1:]), array.dtype)
-        batch[...] = array[numbers]
-        return _make(device.from_host(batch), device, None)
-
-    return tuple(map(rows, source.tensors))
-
-
-def _read_samples(source: Any, collate: Callable[[list[Any]], Any], numbers: list[Any], seeds: Seeds) -> Any:
-    samples = [_read_sample(source, *which) for which in zip(numbers, seeds().tolist(), strict=True)]
-    try:
-        return collate(samples)
-    except UnequalSamplesError as error:
-        names = [_name_of(source, numbers[position]) for position in (0, error.position)]
-        if not all(names):
-            raise
-        raise ShapeError(
-            f"DataLoader: samples of one batch have {error.found} ({' and '.join(names)}); give ImageFolder size=, or "
-            "a transform that makes them equal"
-        ) from None
-
-
-def _read_sample(source: Any, number: Any, seed: int) -> Any:
-    with use_stream(seed):
-        return source[number]
-
-
-def _name_of(source: Any, number: Any) -> str:
-    """Return the file of a sample, found through subsets and concatenations; "" if it has none."""
-    if isinstance(source, Subset):
-        return _name_of(source.dataset, int(source.indices[number]))
-    if isinstance(source, ConcatDataset):
-        return _name_of(*source.locate(number))
-    return str(source.name_of(number)) if hasattr(source, "name_of") else ""
-
-
-def _scale_and_shift(normalize: Normalize, channels: int, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
-    """Return (scale, shift), (C,) each, with (byte/255 - mean) / std = byte*scale + shift."""
-    if dtype not in (float32, float64):
-        raise DtypeError(f"DataLoader: dtype is {dtype}; use float32 or float64")
-    try:
-        pair = (0, 1) if normalize is None else normalize
-        mean, std = (np.broadcast_to(np.asarray(values, np.float64), channels) for values in pair)
-    except (TypeError, ValueError):
-        raise ValidationError(
-            f"DataLoader: normalize is {normalize!r} for images of {channels} channels; give "
-            "(mean, std), each one number or one for each channel"
-        ) from None
-    if not (np.isfinite(mean).all() and (std > 0).all()):
-        raise ValidationError(
-            f"DataLoader: normalize has mean {mean} and std {std}; use a finite mean and a std above 0"
-        )
-    return (1 / (255 * std)).astype(dtype), ((0 - mean) / std).astype(dtype)

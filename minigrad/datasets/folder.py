@@ -205,7 +205,23 @@ class ImageFolder(DatasetFolder):
         super().__init__(
             root, loader, extensions, transform, target_transform, is_valid_file, allow_empty, on_error=on_error
         )
-        self.imgs = self.samples
+        self.imgs, self._labels = self.samples, np.array(self.targets, np.int64)
+
+    @property
+    def byte_shape(self) -> tuple[int, int, int] | None:
+        """(C, H, W) of the bytes that a sample is made of; None if sizes differ, or samples are made in another way."""
+        is_own = type(self).__getitem__ is not ImageFolder.__getitem__ or self.loader is not default_loader
+        if self.size is None or is_own or self.target_transform is not None:
+            return None
+        return (1 if self.mode == "L" else 3, *self.size)
+
+    def read_bytes(self, number: int) -> np.ndarray:
+        """The pixels of a sample, (C, H, W) uint8."""
+        return _channels_first(self._load(self.samples[number][0]))
+
+    def labels_of(self, numbers: np.ndarray) -> np.ndarray:
+        """The labels of samples, (N,) int64."""
+        return self._labels[numbers]
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the number of images of each class, and the first of them."""
@@ -247,8 +263,11 @@ class ImageFolder(DatasetFolder):
 
 def _scale(pixels: np.ndarray) -> np.ndarray:
     """Return pixels (H, W) or (H, W, C) uint8 as float32 (C, H, W) from 0 to 1."""
-    channels_first = np.moveaxis(pixels.reshape(*pixels.shape[:2], -1), 2, 0)
-    return np.ascontiguousarray(channels_first) / np.float32(255)
+    return _channels_first(pixels) / np.float32(255)
+
+
+def _channels_first(pixels: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(np.moveaxis(pixels.reshape(*pixels.shape[:2], -1), 2, 0))
 
 
 class _Cache:

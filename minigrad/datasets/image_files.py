@@ -65,7 +65,7 @@ def open_image(path: str | os.PathLike[str], mode: str = "RGB", reduce_to: int |
             _reduce(file, reduce_to)
             _check_size(file, where)
             file.load()
-            return _convert(_turn_upright(file), mode, where)
+            return as_mode(_turn_upright(file), mode, where)
     except DataError:
         raise
     except UnidentifiedImageError:
@@ -135,8 +135,8 @@ def _turn_upright(file: Image.Image) -> Image.Image:
     return file if method is None else file.transpose(method)
 
 
-def _convert(image: Image.Image, mode: str, where: str) -> Image.Image:
-    """Return the image in "RGB" or "L"."""
+def as_mode(image: Image.Image, mode: str, where: str) -> Image.Image:
+    """Return an image in "RGB" or "L"; transparent pixels are laid on white, and grey levels of 16 bits divided."""
     if image.mode == "F" or image.mode.startswith("I"):
         image = Image.fromarray(_as_bytes(np.asarray(image), where))
     elif image.mode in ALPHA or "transparency" in image.info:

@@ -5,10 +5,11 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from ..creation import cat
+from ..datasets.preparation import needs_preparation, prepare_images
 from ..errors import DtypeError, ValidationError
 from ..runtime.device import device as Device
 from ..tape import no_grad
-from ..tensors import Tensor
+from ..tensors import Tensor, tensor
 from .metrics import Metric, accuracy, named, summed
 
 
@@ -47,27 +48,54 @@ def evaluate(
 
 
 class Predictions(NamedTuple):
-    """The outputs of a model for all samples of a loader, and their targets; None if the loader has none."""
+    """The outputs of a model, and what they mean.
+
+    outputs       (N, ...)           what the model returns, on the CPU
+    targets       (N, ...) or None   the targets of the loader, if it has them
+    class_names   K names or None    what the model's file says, see mg.save_model
+    """
 
     outputs: Tensor
-    targets: Tensor | None
+    targets: Tensor | None = None
+    class_names: list[str] | None = None
+
+    @property
+    def labels(self) -> Tensor:
+        """The number of the most likely class, (N,)."""
+        return self.outputs.argmax(1)
+
+    @property
+    def probabilities(self) -> Tensor:
+        """The probability of each class, (N, K): softmax of the outputs, which are scores."""
+        return self.outputs.softmax(1)
+
+    @property
+    def names(self) -> list[str]:
+        """The name of the most likely class of each image."""
+        labels = self.labels.tolist()
+        return [str(label) if self.class_names is None else self.class_names[label] for label in labels]
 
 
-def predict(model: Any, loader: Iterable[Any]) -> Predictions:
-    """Return the outputs of a model for all samples.
+def predict(model: Any, data: Any) -> Predictions:
+    """Return the outputs of a model.
 
-    loader    batches (inputs, targets), or tensors of inputs alone
-    returns   outputs (N, ...) and targets (N, ...) or None, on the CPU
+    data      batches (inputs, targets), or tensors of inputs alone; or, for a model from mg.load_model, image files,
+              PIL images or bytes (H, W), (C, H, W) or (N, C, H, W) uint8, one or a list of them, which are scaled,
+              cropped and normalised as in its training
+    returns   Predictions
 
-    Raises   ValidationError   there are no batches
+    Raises   ValidationError   there are no batches, or the model does not say how images must be prepared
+             DataError         an image file is missing or damaged
     Example
     >>> import minigrad as mg
-    >>> predict(mg.nn.Flatten(), [mg.ones(2, 1, 2), mg.zeros(1, 1, 2)]).outputs.shape
-    (3, 2)
+    >>> predict(mg.nn.Flatten(), [mg.tensor([[1.0, 3.0]]), mg.tensor([[2.0, 0.0]])]).labels
+    tensor([1, 0])
     """
+    if needs_preparation(data):
+        data = [tensor(prepare_images("predict", model, data))]
     outputs, targets = [], []
     with evaluating(model) as device:
-        for batch in loader:
+        for batch in data:
             if isinstance(batch, Tensor):
                 outputs.append(model(batch.to(device)).cpu())
             else:
@@ -76,7 +104,8 @@ def predict(model: Any, loader: Iterable[Any]) -> Predictions:
                 targets.append(truth.cpu())
     if not outputs:
         raise ValidationError("predict: the loader has no batches; check its data set")
-    return Predictions(cat(outputs), cat(targets) if targets else None)
+    names = getattr(model, "model_info", {}).get("class_names")
+    return Predictions(cat(outputs), cat(targets) if targets else None, names)
 
 
 @contextmanager

@@ -11,13 +11,14 @@ from matplotlib.figure import Figure
 from minigrad.checks import whole_number
 from minigrad.errors import ValidationError
 from minigrad.viz import probe, style
-from minigrad.viz.inputs import as_image_batch, as_single_image
+from minigrad.viz.inputs import as_image_batch, as_single_image, uses_model_info
 from minigrad.viz.probe import Prediction, Run
 from minigrad.viz.tracing import Field, Fields, layer_index, named_convolutions
 
 PANEL = 3.6  # inches, longer side of a picture
 
 
+@uses_model_info
 def saliency(model: Any, image: Any, target: int | None = None) -> Figure:
     """Show how the score of a class would change if a pixel became brighter, beside the image.
 
@@ -42,6 +43,7 @@ def saliency(model: Any, image: Any, target: int | None = None) -> Figure:
     return _draw_signed("Saliency", image, gradient.sum(0), "gradient of the score", label, prediction)
 
 
+@uses_model_info
 def saliency_map(model: Any, image: Any, target: int | None = None) -> np.ndarray:
     """Compute the gradient of the score of a class by every pixel.
 
@@ -59,6 +61,7 @@ def saliency_map(model: Any, image: Any, target: int | None = None) -> np.ndarra
     return _compute_saliency("saliency_map", model, image, target)[0]
 
 
+@uses_model_info
 def grad_cam(model: Any, image: Any, layer: str | None = None, target: int | None = None) -> Figure:
     """Show where a layer found evidence for a class, beside the image.
 
@@ -86,6 +89,7 @@ def grad_cam(model: Any, image: Any, layer: str | None = None, target: int | Non
     return _draw(_title("Grad-CAM", prediction), image, heat, title, label, norm, style.AMOUNT)
 
 
+@uses_model_info
 def grad_cam_map(model: Any, image: Any, layer: str | None = None, target: int | None = None) -> np.ndarray:
     """Compute the weighted sum of a layer's maps, with negative sums set to 0, at every pixel of the image.
 
@@ -101,6 +105,7 @@ def grad_cam_map(model: Any, image: Any, layer: str | None = None, target: int |
     return _compute_grad_cam("grad_cam_map", model, image, layer, target)[0]
 
 
+@uses_model_info
 def occlusion(
     model: Any,
     image: Any,
@@ -135,6 +140,7 @@ def occlusion(
     return _draw_signed("Occlusion", image, falls, title, label, prediction)
 
 
+@uses_model_info
 def occlusion_map(
     model: Any,
     image: Any,

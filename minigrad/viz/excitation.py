@@ -15,7 +15,7 @@ from minigrad.checks import whole_number
 from minigrad.data import DataLoader, Dataset
 from minigrad.errors import ShapeError, ValidationError
 from minigrad.viz import probe, style
-from minigrad.viz.inputs import as_array, as_image_shape, check_index, check_scores
+from minigrad.viz.inputs import as_array, as_image_shape, check_index, check_scores, uses_model_info
 from minigrad.viz.tracing import Layer, layer_index, trace
 
 ACROSS = 8  # pictures in a row
@@ -49,8 +49,9 @@ class Patch(NamedTuple):
         return np.where(inside, self.pixels[:, rows.clip(0, H - 1), columns.clip(0, W - 1)], np.nan)
 
 
+@uses_model_info
 def maximize_activation(
-    model: Any, layer: str, channel: int | Sequence[int], input_shape: Sequence[int], **settings: Any
+    model: Any, layer: str, channel: int | Sequence[int], input_shape: Sequence[int] | None = None, **settings: Any
 ) -> Figure:
     """Show the input that excites a unit most, found by gradient ascent from noise.
 
@@ -80,7 +81,8 @@ def maximize_activation(
     return _draw_inputs(where, title, np.stack([patch.cut() for patch in patches]), names)
 
 
-def prototypes(model: Any, input_shape: Sequence[int], **settings: Any) -> Figure:
+@uses_model_info
+def prototypes(model: Any, input_shape: Sequence[int] | None = None, **settings: Any) -> Figure:
     """Show for each class the input with the largest score, found by gradient ascent from noise.
 
     model        a Module that scores classes, (N, C, H, W) -> (N, classes)
@@ -106,6 +108,7 @@ def prototypes(model: Any, input_shape: Sequence[int], **settings: Any) -> Figur
     return _draw_inputs(where, "Inputs that raise the score of each class most", images, names)
 
 
+@uses_model_info
 def top_patches(
     model: Any, images: Any, layer: str, channel: int, n: int = 9, normalize: tuple[Any, Any] | None = None
 ) -> Figure:
@@ -142,11 +145,12 @@ def top_patches(
     return figure
 
 
+@uses_model_info
 def activation_images(
     model: Any,
     layer: str,
     channel: int | Sequence[int],
-    input_shape: Sequence[int],
+    input_shape: Sequence[int] | None = None,
     *,
     steps: int = 200,
     limits: tuple[float, float] = (-2.0, 2.0),
@@ -186,13 +190,15 @@ def activation_images(
     ascent = _Ascent(steps, limits, rate, smooth, shrink, jitter, seed)
     _check_ascent(where, ascent)
     channels = np.atleast_1d(channel).tolist()
-    output = _trace_layer(where, model, np.zeros(as_image_shape(where, input_shape)), layer).output
+    shape = as_image_shape(where, input_shape)
+    output = _trace_layer(where, model, np.zeros(shape), layer).output
     for c in channels:
         check_index(where, "channel", c, output.shape[1], f"layer {layer!r}")
-    return _ascend(where, model, layer, channels, tuple(input_shape), ascent)
+    return _ascend(where, model, layer, channels, shape, ascent)
 
 
-def prototype_images(model: Any, input_shape: Sequence[int], **settings: Any) -> np.ndarray:
+@uses_model_info
+def prototype_images(model: Any, input_shape: Sequence[int] | None = None, **settings: Any) -> np.ndarray:
     """Compute for each class the input with the largest score.
 
     model, input_shape   as for prototypes
@@ -212,6 +218,7 @@ def prototype_images(model: Any, input_shape: Sequence[int], **settings: Any) ->
     return activation_images(model, last.name, range(last.output.shape[1]), input_shape, **settings)
 
 
+@uses_model_info
 def patch_places(
     model: Any, images: Any, layer: str, channel: int, n: int = 9, normalize: tuple[Any, Any] | None = None
 ) -> list[Patch]:

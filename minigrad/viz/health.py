@@ -21,7 +21,7 @@ from minigrad.viz import probe, style
 from minigrad.viz.classic_filters import ANGLES, best_pattern, chance_score, match_classic_filters
 from minigrad.viz.filter_grid import draw_cell, label_slots, set_slots, strongest_indices
 from minigrad.viz.formatting import format_count, format_number, format_table
-from minigrad.viz.inputs import as_array, as_class_numbers, as_conv_weight, check_scores
+from minigrad.viz.inputs import as_array, as_class_numbers, as_conv_weight, check_scores, uses_model_info
 from minigrad.viz.tracing import Layer, evaluating, is_convolution, select_convolutions, trace, tracing_device
 
 HEAD = ("layer", "filter", "norm", "worth", "resembles", "score", "cosine", "remark")
@@ -122,6 +122,7 @@ class HealthReport:
         return sorted(selected, key=lambda row: row.filter)
 
 
+@uses_model_info
 def filter_health(
     model: Any,
     data: Any,

@@ -20,7 +20,7 @@ from minigrad.viz.filter_grid import filters
 from minigrad.viz.filter_tape import FilterTape
 from minigrad.viz.formatting import format_name
 from minigrad.viz.health import filter_health
-from minigrad.viz.inputs import as_labelled_images, check_labels
+from minigrad.viz.inputs import as_labelled_images, check_labels, uses_model_info
 from minigrad.viz.maps import feature_maps
 from minigrad.viz.model_summary import summary
 from minigrad.viz.pixel import explain_pixel
@@ -46,6 +46,7 @@ class Section(NamedTuple):
     items: Sequence[Figure | Animation | str]
 
 
+@uses_model_info
 def report(
     model: Any,
     images: Any,

@@ -1,13 +1,65 @@
 """Check and convert what callers pass: arrays, tensors, layers, images, labels and numbers."""
 
-from collections.abc import Sequence
-from typing import Any
+import inspect
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
+from minigrad.data import Dataset
+from minigrad.datasets.preparation import needs_preparation, prepare_images
 from minigrad.errors import DtypeError, ShapeError, ValidationError
 from minigrad.nn import Module
 from minigrad.viz.formatting import format_count
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def uses_model_info(function: Callable[P, R]) -> Callable[P, R]:
+    """A decorator for functions of a model from a file: what the caller leaves out is what the file says.
+
+    image, images   files, PIL images and bytes become numbers as in the model's training
+    input_shape     (C, H, W) of these numbers
+    classes         the names of the classes
+    normalize       of data sets of bytes
+    """
+    signature = inspect.signature(function)
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        given = signature.bind_partial(*args, **kwargs).arguments
+        model = given.get("model")
+        for name in ("image", "images"):
+            if name in given and _is_raw(given[name], model):
+                given[name] = prepare_images(function.__name__, model, given[name])
+        for name, value in _defaults(model, given).items():
+            if name in signature.parameters and given.get(name) is None:
+                given[name] = value
+        settings = given.pop("settings", {})  # of **settings
+        return function(**given, **settings)  # type: ignore[call-arg]
+
+    return call
+
+
+def _is_raw(images: Any, model: Any) -> bool:
+    """Whether images must be prepared for a model; bytes without a file that says how are taken as numbers."""
+    is_array = hasattr(images, "dtype")
+    return needs_preparation(images) and not (is_array and "normalize" not in getattr(model, "model_info", {}))
+
+
+def _defaults(model: Any, given: dict[str, Any]) -> dict[str, Any]:
+    """The arguments that follow from a model's file."""
+    info, found = getattr(model, "model_info", {}), {}
+    if "class_names" in info:
+        found["classes"] = info["class_names"]
+    if "input_size" in info:
+        C, H, W = info["input_size"]
+        found["input_shape"] = (C, H + 2 * info.get("pad", 0), W + 2 * info.get("pad", 0))
+    if "normalize" in info and isinstance(given.get("data", given.get("images")), Dataset):
+        found["normalize"] = info["normalize"]
+    return found
 
 
 def as_array(source: Any) -> np.ndarray:

@@ -16,7 +16,7 @@ from minigrad.errors import ValidationError
 from minigrad.viz import probe, style
 from minigrad.viz.filter_grid import CELL_SHARE, strongest_indices
 from minigrad.viz.formatting import format_count, format_number
-from minigrad.viz.inputs import check_finite
+from minigrad.viz.inputs import check_finite, uses_model_info
 from minigrad.viz.tracing import Layer, layer_index, trace
 
 MOST_MAPS, MAPS_ACROSS = 16, 8
@@ -80,6 +80,7 @@ class _Panel(NamedTuple):
         return f"{self.name}{kind}: {number}{omitted}"
 
 
+@uses_model_info
 def feature_maps(model: Any, image: Any, layers: str | Sequence[str] | None = None) -> Figure:
     """Show what each layer of a model makes of one image, in order, from the image to the scores.
 

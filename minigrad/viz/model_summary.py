@@ -9,7 +9,7 @@ from minigrad.nn import Module, Parameter
 from minigrad.notebook import Html, stack, table
 from minigrad.viz import probe
 from minigrad.viz.formatting import format_count, format_shape, format_table
-from minigrad.viz.inputs import as_image_shape
+from minigrad.viz.inputs import as_image_shape, uses_model_info
 from minigrad.viz.tracing import Layer, Step, trace
 
 HEAD = ("layer", "kind", "output", "parameters", "multiply-adds", "bytes", "field")
@@ -80,11 +80,12 @@ class Summary:
         return [f"the total has {count} that no layer used: {', '.join(self.unused)}"]
 
 
-def summary(model: Any, input_shape: Sequence[int]) -> Summary:
+@uses_model_info
+def summary(model: Any, input_shape: Sequence[int] | None = None) -> Summary:
     """List the layers of a model: output, parameters, multiply-adds, memory and receptive field of each.
 
     model        a Module; it does not change
-    input_shape  (C, H, W)   channels, height and width of an image
+    input_shape  (C, H, W)   channels, height and width of an image; may be left out for a model from load_model
     returns      Summary     print it, or read its rows
 
     Layers and functions called in a forward stand in the order in which they ran.  A layer without effect outside of
@@ -106,10 +107,11 @@ def summary(model: Any, input_shape: Sequence[int]) -> Summary:
     ---------------------------------------------------------------
     total                           65            112     52
     """
-    return summarise(model, trace_blank_image("summary", model, input_shape), input_shape)
+    layers = trace_blank_image("summary", model, input_shape)
+    return summarise(model, layers, as_image_shape("summary", input_shape))
 
 
-def trace_blank_image(where: str, model: Any, input_shape: Sequence[int]) -> list[Layer]:
+def trace_blank_image(where: str, model: Any, input_shape: Any) -> list[Layer]:
     """Return the layers of a model that ran on an image of zeros; errors are those of summary."""
     blank = np.zeros(as_image_shape(where, input_shape), np.float32)
     return trace(where, model, probe.prepare_images(where, model, blank))

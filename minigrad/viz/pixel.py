@@ -18,7 +18,7 @@ from minigrad.ops.op import find
 from minigrad.viz import probe, style
 from minigrad.viz.filter_grid import strongest_indices
 from minigrad.viz.formatting import format_count, format_number
-from minigrad.viz.inputs import check_finite, check_index
+from minigrad.viz.inputs import check_finite, check_index, uses_model_info
 from minigrad.viz.maps import ADVICE, choose_scale, imshow_settings, label_scale
 from minigrad.viz.tracing import Layer, Step, is_convolution, layer_index, trace
 
@@ -138,6 +138,7 @@ class PixelExplanation:
         return max(self.inside.shape) <= MOST_NUMBERS
 
 
+@uses_model_info
 def explain_pixel(model: Any, image: Any, layer: str, channel: int, row: int, col: int) -> PixelExplanation:
     """Calculate one output pixel of a convolution by hand, from its window to its activation.
 

@@ -13,6 +13,7 @@ from matplotlib.patches import Polygon
 from minigrad.errors import ValidationError
 from minigrad.viz import style
 from minigrad.viz.formatting import format_shape
+from minigrad.viz.inputs import as_image_shape, uses_model_info
 from minigrad.viz.model_summary import summarise, trace_blank_image
 from minigrad.viz.tracing import Layer, is_convolution
 
@@ -60,11 +61,12 @@ class _Body(NamedTuple):
         return self.width + float(self.depth[0])
 
 
-def draw(model: Any, input_shape: Sequence[int]) -> Figure:
+@uses_model_info
+def draw(model: Any, input_shape: Sequence[int] | None = None) -> Figure:
     """Draw a network as volumes in the order in which its layers run.
 
     model        a Module; it does not change
-    input_shape  (C, H, W)   channels, height and width of an image
+    input_shape  (C, H, W)   channels, height and width of an image; may be left out for a model from load_model
     returns      Figure
 
     Maps are boxes: height and depth show their size, width their number, on compressed scales so that the smallest are
@@ -79,14 +81,14 @@ def draw(model: Any, input_shape: Sequence[int]) -> Figure:
     >>> draw(LeNet5(), (1, 28, 28)).get_suptitle()
     'LeNet5: 61,706 parameters, 416,520 multiply-adds for an image'
     """
-    layers = trace_blank_image("draw", model, input_shape)
-    image = _Volume(("image", format_shape(input_shape)), (), tuple(input_shape), "image")
+    layers, shape = trace_blank_image("draw", model, input_shape), as_image_shape("draw", input_shape)
+    image = _Volume(("image", format_shape(shape)), (), shape, "image")
     volumes = [image, *_make_volumes(layers)]
     if len(volumes) > MOST_VOLUMES:
         raise ValidationError(
             f"draw: {len(volumes)} volumes, more than {MOST_VOLUMES}; draw a part of the model, such as model.features"
         )
-    counts = summarise(model, layers, input_shape)
+    counts = summarise(model, layers, shape)
     numbers = f"{counts.parameters:,} parameters, {counts.multiply_adds:,} multiply-adds for an image"
     return _draw(f"{type(model).__name__}: {numbers}", volumes, _size_bodies(volumes))
 

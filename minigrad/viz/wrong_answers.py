@@ -11,7 +11,7 @@ from minigrad.checks import whole_number
 from minigrad.errors import ValidationError
 from minigrad.viz import probe, style
 from minigrad.viz.formatting import format_name
-from minigrad.viz.inputs import as_labelled_images, check_labels
+from minigrad.viz.inputs import as_labelled_images, check_labels, uses_model_info
 
 ACROSS, MOST_IMAGES = 8, 64
 LETTER = 0.085  # inches, width of a small letter
@@ -33,6 +33,7 @@ class _Answer(NamedTuple):
         return f"true: {self.truth}\nanswer: {self.answer}\n{100 * self.probability:.1f} % sure"
 
 
+@uses_model_info
 def mistakes(model: Any, images: Any, labels: Any, n: int = 16, classes: Iterable[Any] | None = None) -> Figure:
     """Show the images that a model classifies wrongly, with its answers, the most confident first.
 

@@ -23,6 +23,7 @@ from . import (
     scan,
     softmax,
     sorting,
+    warp,
 )
 
 IMPLEMENTERS["cuda"] = lambda dispatch: (

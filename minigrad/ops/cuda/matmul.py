@@ -1,83 +1,84 @@
 """Matrix products on the GPU; the operations are in ../matmul.py.
 
-A block of 16 x 16 threads computes a square of the product, each thread `side` x `side` of it in registers.  The block
-goes through K in steps.  All threads together bring the elements of a step to shared memory, and while they multiply,
-the elements of the next step are being loaded into registers.  Operands may have any strides: threads read along the
-contiguous axis.  After every PRODUCTS_PER_PARTIAL_SUM elements of K the sums are added to the product in memory,
-because a running total of too many terms loses digits.
+The factors pass through shared memory, see runtime/cuda/product.py.  They may have any strides: threads read along the
+contiguous axis.  After every MAX_TERMS elements of K the sums are added to the product in memory, because a running
+total of too many terms loses digits.
 """
 
 from functools import cache
 
 from ...runtime import memory
-from ...runtime.cuda import driver, tile
+from ...runtime.cuda import driver
 from ...runtime.cuda.driver import cuda
 from ...runtime.cuda.gpu import current_gpu
 from ...runtime.cuda.kernel import Kernel
-from ..matmul import PRODUCTS_PER_PARTIAL_SUM, element_strides, linear_dispatch, matmul_dispatch
+from ...runtime.cuda.product import Shape, locate_block, staged_product
+from ..matmul import element_strides, linear_dispatch, matmul_dispatch
 from . import tf32
 
-DEPTH = {1: 16, 2: 16, 4: 16, 8: 8}  # elements of K in a step, by the side of a thread's tile
+MAX_TERMS = 2048  # of a running total
 
 
-def block_side(side: int) -> int:
-    """The threads along each side of a block, for tiles of side x side."""
-    return max(side, 4) if driver.SIMULATED else 16
+def _make_shape(down: int, across: int, side: int, depth: int, resident: int) -> Shape:
+    if driver.SIMULATED:
+        down = across = max(side, 4)
+        depth = min(depth, down * across)
+    return Shape(down, across, side, depth, resident)
+
+
+SHAPES = [
+    _make_shape(*sizes)
+    for sizes in ((16, 16, 8, 16, 1), (8, 16, 8, 16, 2), (16, 16, 4, 16, 3), (16, 16, 2, 32, 4), (16, 16, 1, 64, 4))
+]
 
 
 @cache
-def gemm_kernel(side: int) -> Kernel:
-    """The kernel for tiles of side x side."""
-    across, registers, depth = block_side(side), tile.register_tile(side, side), DEPTH[side]
-    width, threads = across * side, across**2
-    row_length, count = width + 4, width * depth // threads
-    shared_size = 2 * depth * row_length
-    group = min(side, 4)  # consecutive rows (and columns) of a thread; its next four lie beyond those of all others
-    offsets = [i // group * across * group + i % group for i in range(side)]
-    fetch, put = tile.make_fetch(count), tile.make_put(count)
-    store = tile.make_store([(m, n) for m in offsets for n in offsets])
-    load = tile.define_function("load(values, at)", tile.shared_load_lines(offsets))
+def gemm_kernel(shape: Shape, a_along_k: bool, b_along_k: bool) -> Kernel:
+    """The kernel of a shape, for factors whose elements are contiguous along K, or not."""
+    part, depth = staged_product(shape, a_along_k, b_along_k), shape.depth
+    height, width, a_size, b_size = shape.height, shape.width, part.size_a, part.size_b
 
-    def gemm(a, b, bias, out, M, N, K, a_batch, am, ak, b_batch, bk, bn, biased):
+    def gemm(a, b, bias, out, M, N, first, K, a_batch, am, ak, b_batch, bk, bn, biased):
         """out (batch, M, N) = a (batch, M, K) b (batch, K, N), plus bias (M) on each row if `biased` is 1, not 0.
 
+        Of K only the elements from `first` on; if that is not 0, the product is added to `out`.
         a_batch, am, ak, b_batch, bk, bn: strides in elements.
         """
-        tx, ty, thread = cuda.threadIdx.x, cuda.threadIdx.y, cuda.threadIdx.y * across + cuda.threadIdx.x
-        m0, n0, batch = tile.locate_block(cuda.blockIdx.x, M, N, width, width)
-        a_shared = cuda.shared.array(shared_size, a.dtype)
-        b_shared = cuda.shared.array(shared_size, a.dtype)
-        m, ka, dm, dka = tile.locate_elements(thread, threads, width, depth, ak == 1)
-        n, kb, dn, dkb = tile.locate_elements(thread, threads, width, depth, bk == 1)
-        acc, half = registers.zeros(a), 0
-        next_a = fetch(a, batch * a_batch, m0 + m, dm, M, am, ka, dka, K, ak)
-        next_b = fetch(b, batch * b_batch, n0 + n, dn, N, bn, kb, dkb, K, bk)
-        row, col = m0 + ty * group, n0 + tx * group
-        for start in range(0, K, depth):
-            if start and start % PRODUCTS_PER_PARTIAL_SUM == 0:
-                store(acc, out, batch * M * N, row, M, col, N, bias, biased, start > PRODUCTS_PER_PARTIAL_SUM)
-                acc = registers.zeros(a)
-            put(next_a, a_shared, half + ka * row_length + m, dka * row_length + dm)
-            put(next_b, b_shared, half + kb * row_length + n, dkb * row_length + dn)
-            cuda.syncthreads()
-            next_a = fetch(a, batch * a_batch, m0 + m, dm, M, am, start + depth + ka, dka, K, ak)
-            next_b = fetch(b, batch * b_batch, n0 + n, dn, N, bn, start + depth + kb, dkb, K, bk)
-            for k in range(depth):
-                at = half + k * row_length
-                acc = registers.outer_fma(acc, load(a_shared, at + ty * group), load(b_shared, at + tx * group))
-            half = depth * row_length - half
-        store(acc, out, batch * M * N, row, M, col, N, bias, biased, K > PRODUCTS_PER_PARTIAL_SUM)
+        thread = cuda.threadIdx.x
+        m0, n0, batch = locate_block(cuda.blockIdx.x, M, N, height, width)
+        a_shared = cuda.shared.array(a_size, a.dtype)
+        b_shared = cuda.shared.array(b_size, a.dtype)
+        (m, ka), (n, kb), (row, col) = part.locate_a(thread), part.locate_b(thread), part.corner(thread)
+        ak, bk = 1 if a_along_k else ak, 1 if b_along_k else bk
+        acc, half = part.zeros(a), 0
+        rest = first + (K - first - 1) % depth + 1  # where the second step starts: only the first may be shorter
+        next_a = part.fetch_first_a(a, batch * a_batch, m0 + m, M, am, first + ka, rest, ak)
+        next_b = part.fetch_first_b(b, batch * b_batch, n0 + n, N, bn, first + kb, rest, bk)
+        for k in range(rest, K + 1, depth):
+            part.put_a(next_a, a_shared, half, m, ka)
+            part.put_b(next_b, b_shared, half, n, kb)
+            if k < K:
+                next_a = part.fetch_a(a, batch * a_batch, m0 + m, M, am, k + ka, K, ak)
+                next_b = part.fetch_b(b, batch * b_batch, n0 + n, N, bn, k + kb, K, bk)
+            cuda.syncthreads()  # after the reads have started: the compiler delays none beyond it
+            acc = part.multiply(acc, a_shared, b_shared, half, thread)
+            half = 1 - half
+        part.store(acc, out, batch * M * N, m0 + row, M, n0 + col, N, bias, biased, first > 0)
 
-    return Kernel(gemm, f"matmul.gemm-{side}")
+    name = f"matmul.gemm-{shape}-{'mk'[a_along_k]}{'nk'[b_along_k]}"
+    return Kernel(gemm, name, (shape.threads, shape.resident))
 
 
-def _choose_side(M, N, batch):
-    """The largest tile that is not mostly empty and gives each multiprocessor two blocks; otherwise the smallest."""
-    for side in (8, 4, 2):
-        width = block_side(side) * side
-        if 2 * min(M, N) > width and batch * -(-M // width) * -(-N // width) >= 2 * current_gpu().multiprocessors:
-            return side
-    return 1
+def _choose_shape(M, N, batch):
+    """The largest shape that is not mostly empty and gives each multiprocessor a block; otherwise the smallest."""
+    for shape in SHAPES:
+        if (
+            shape.height < 2 * M
+            and shape.width < 2 * N
+            and batch * shape.count_blocks(M, N) >= current_gpu().multiprocessors
+        ):
+            return shape
+    return SHAPES[-1]
 
 
 @matmul_dispatch.register("cuda")
@@ -85,7 +86,9 @@ def gemm(a, b, out, bias=None):
     """out = a @ b (+ bias on each row), 2-D or batched 3-D; out or its transpose is C-contiguous."""
     if not out.flags.c_contiguous:
         a, b, out = b.swapaxes(-1, -2), a.swapaxes(-1, -2), out.swapaxes(-1, -2)
-    if not out.size:
+    if not a.size or not b.size:
+        memory.copy(out, 0 if bias is None else bias.reshape(-1, 1))
+    if not a.size or not b.size or not out.size:
         return
     a, b = (factor if min(factor.strides) >= 0 else memory.contiguous(factor) for factor in (a, b))
     M, N, K = out.shape[-2], out.shape[-1], a.shape[-1]
@@ -96,10 +99,11 @@ def gemm(a, b, out, bias=None):
     if tf32.is_worthwhile(out.dtype, out.size * K):
         tf32.launch_product(arrays, M, N, K, batch, strides, biased)
         return
-    side = _choose_side(M, N, batch)
-    across, width = block_side(side), block_side(side) * side
-    grid = -(-N // width) * -(-M // width) * batch
-    gemm_kernel(side)[grid, (across, across)](*arrays, M, N, K, *strides, biased)
+    shape = _choose_shape(M, N, batch).fit(out.dtype)
+    run = gemm_kernel(shape, strides[2] == 1, strides[4] == 1)
+    for first in range(0, K, MAX_TERMS):
+        stop = min(first + MAX_TERMS, K)
+        run[batch * shape.count_blocks(M, N), shape.threads](*arrays, M, N, first, stop, *strides, biased)
 
 
 @linear_dispatch.register("cuda")

@@ -59,12 +59,12 @@ def max_pool2d_back_kernel(g, places, dx, N, H, W, OH, OW, KH, KW, SH, SW, top, 
     """One pixel of one image: the sum of g over the windows whose largest pixel it is."""
     for i in range(cuda.grid(1), dx.size, cuda.gridsize(1)):
         c, row, column, n = split_index(i, H, W, N)
-        total = const(0, g)
-        for k in range(KH * KW):
-            h, w = row + top - k // KW * DH, column + left - k % KW * DW
-            if h >= 0 and w >= 0 and h % SH == 0 and w % SW == 0 and h // SH < OH and w // SW < OW:
-                at = join_index(c, h // SH, w // SW, n, OH, OW, N)
-                if places[at] == k:
+        h, w, total = row + top, column + left, const(0, g)
+        for oh in range(max((h - (KH - 1) * DH + SH - 1) // SH, 0), min(h // SH + 1, OH)):
+            for ow in range(max((w - (KW - 1) * DW + SW - 1) // SW, 0), min(w // SW + 1, OW)):
+                down, right = h - oh * SH, w - ow * SW
+                at = join_index(c, oh, ow, n, OH, OW, N)
+                if down % DH == 0 and right % DW == 0 and places[at] == down // DH * KW + right // DW:
                     total += g[at]
         dx[i] = total
 

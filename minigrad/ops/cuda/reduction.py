@@ -1,9 +1,10 @@
 """Sums, largest elements and their indices on the GPU; the operations are in ../reduction.py.
 
 As on the CPU, an array is brought to memory (A, B, C), where B is reduced.  If C is more than 1, neighbouring threads
-reduce neighbouring c, one element of B after the other.  If C is 1, the threads of a block share a row and add up their
-sums as a tree.  B is cut into parts if there are too few threads otherwise, and the results of the parts are reduced
-again.  The order of all additions depends only on the shapes and the GPU.  Sums keep the rounding errors of additions.
+reduce neighbouring c, one element of B after the other; for few sums, several threads share each and add up their parts
+as a tree.  If C is 1, the threads of a block share a row in the same way.  B is cut into parts if there are too few
+threads otherwise, and the results of the parts are reduced again.  The order of all additions depends only on the
+shapes and the GPU.  Sums keep the rounding errors of additions.
 """
 
 from functools import partial
@@ -15,10 +16,15 @@ from ...runtime.cuda.kernel import kernel
 from ...runtime.cuda.math import compensated_add, compensated_total, const, precedes
 from ..reduction import amax_dispatch, argmax_dispatch, reduce_three_axes, sum_dispatch
 
-MIN_PART = 64  # elements of B
+MIN_PART = 64  # elements of B, for each thread
+MIN_SHARED_PART = 16  # the same if threads share a sum
 MAX_PARTS = 4096
 THREADS_PER_MULTIPROCESSOR = 1024  # fewer are too few
 ROW_THREADS = limit_threads(128)  # that share a row
+MIN_ROW = 32  # elements of a row that threads share
+LANES = limit_threads(32) // 4  # threads that share a sum over columns
+COLUMNS = limit_threads(128) // 4  # sums of such a block
+SHARED_COLUMNS = LANES * COLUMNS
 
 
 @helper
@@ -54,6 +60,27 @@ def row_sum_kernel(x, out, A, B, length):
     sum_threads(shared, ROW_THREADS)
     if not thread:
         out[part * A + a] = shared[0]
+
+
+@kernel
+def column_sum_kernel(x, out, A, B, C, length):
+    """As sum_kernel, but LANES threads share each sum."""
+    column, lane, part = cuda.threadIdx.x, cuda.threadIdx.y, cuda.blockIdx.y
+    i = cuda.blockIdx.x * COLUMNS + column
+    shared, total, lost = cuda.shared.array(SHARED_COLUMNS, out.dtype), const(0, out), const(0, out)
+    if i < A * C:
+        at = i // C * B * C + i % C
+        for b in range(part * length + lane, min((part + 1) * length, B), LANES):
+            total, lost = compensated_add(total, lost, x[at + b * C])
+    shared[lane * COLUMNS + column] = compensated_total(total, lost)
+    step = LANES // 2
+    while step:
+        cuda.syncthreads()
+        if lane < step:
+            shared[lane * COLUMNS + column] += shared[(lane + step) * COLUMNS + column]
+        step //= 2
+    if i < A * C and not lane:
+        out[part * A * C + i] = shared[column]
 
 
 @kernel
@@ -99,10 +126,10 @@ def argmax_of_parts_kernel(x, indices, out, A, B, C, parts):
         out[i] = index
 
 
-def split_reduction(A, B, C):
-    """The number of parts of B, and their length."""
+def split_reduction(A, B, C, min_part=MIN_PART):
+    """The number of parts of B, of at least `min_part` elements, and their length."""
     enough_parts = -(-current_gpu().multiprocessors * THREADS_PER_MULTIPROCESSOR // (A * C))
-    parts = max(min(enough_parts, B // MIN_PART, MAX_PARTS), 1)
+    parts = max(min(enough_parts, B // min_part, MAX_PARTS), 1)
     length = -(-B // parts)
     return -(-B // length), length
 
@@ -124,12 +151,18 @@ def _allocate_partial(out, parts, *shape):
 def _sum(A, B, C, x, out):
     if not B:
         memory.copy(out, 0)
-    elif C == 1 and B >= ROW_THREADS:
-        parts, length = split_reduction(A * ROW_THREADS, B, C)
+    elif C == 1 and B >= MIN_ROW:
+        parts, length = split_reduction(A * ROW_THREADS, B, C, MIN_SHARED_PART * ROW_THREADS)
         partial = _allocate_partial(out, parts, A)
         row_sum_kernel[(A, parts), ROW_THREADS](x.reshape(-1), partial.reshape(-1), A, B, length)
         if parts > 1:
             _sum(1, parts, A, partial, out)
+    elif B >= LANES and current_gpu().multiprocessors * THREADS_PER_MULTIPROCESSOR > A * C:
+        parts, length = split_reduction(A * LANES, B, C, MIN_SHARED_PART * LANES)
+        partial, grid = _allocate_partial(out, parts, A, C), (-(-A * C // COLUMNS), parts)
+        column_sum_kernel[grid, (COLUMNS, LANES)](x.reshape(-1), partial.reshape(-1), A, B, C, length)
+        if parts > 1:
+            _sum(1, parts, A * C, partial, out)
     else:
         _reduce(sum_kernel, A, B, C, x, out, _sum)
 

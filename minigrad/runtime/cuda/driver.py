@@ -120,10 +120,13 @@ def versions() -> dict[str, str]:
 # ---- compiling
 
 
-def compile_kernel(function: Any, kinds: tuple[Any, ...], capability: tuple[int, int]) -> tuple[str, str]:
+def compile_kernel(
+    function: Any, kinds: tuple[Any, ...], capability: tuple[int, int], bounds: tuple[int, int] | None = None
+) -> tuple[str, str]:
     """Return a kernel as PTX, and the name of its entry.
 
-    kinds   for each argument (dtype, ndim) of an array, or the dtype of a number
+    kinds    for each argument (dtype, ndim) of an array, or the dtype of a number
+    bounds   the threads of a block, and the blocks that a multiprocessor should hold; None: any
     """
     from numba.cuda import types
 
@@ -134,7 +137,9 @@ def compile_kernel(function: Any, kinds: tuple[Any, ...], capability: tuple[int,
 
     signature = types.void(*map(numba_type, kinds))
     with _force_capability(capability):
-        text, _ = cuda.compile(function, signature, device=False, abi="numba", cc=capability, output="ptx")
+        text, _ = cuda.compile(
+            function, signature, device=False, abi="numba", cc=capability, output="ptx", launch_bounds=bounds
+        )
     text = re.sub(r"\.shared \.align \d+", ".shared .align 16", text)  # tile.load_four reads 16 bytes at once
     return text, text.partition(".visible .entry ")[2].partition("(")[0].strip()
 

@@ -1,12 +1,15 @@
-"""Element-wise kernels on the GPU: one thread for each element, with broadcasting.
+"""Element-wise kernels on the GPU, with broadcasting.
 
 As on the CPU, the axes of all operands are put in the memory order of the output and merged where possible.  In almost
-all cases one axis remains; otherwise a thread finds its element by division.  The formula is the CPU's (see math.py).
+all cases one axis remains, on which each operand is contiguous or a single element: then a thread computes AT_ONCE
+elements, so that its reads wait for memory together.  Otherwise it finds each element by division.  The formula is the
+CPU's (see math.py).
 """
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from math import prod
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,8 +18,12 @@ from ..kernel import Memory
 from ..source import define_function
 from .array import DeviceArray, to_device, to_device_each_replay
 from .driver import cuda
+from .gpu import current_gpu
 from .kernel import Kernel
 from .math import translated
+
+AT_ONCE = 4  # elements of a thread
+BLOCKS_PER_MULTIPROCESSOR = 4  # fewer are few
 
 
 def elementwise(formula: Callable[..., Any], kinds: tuple[type, ...], name: str) -> Callable[..., None]:
@@ -43,8 +50,14 @@ def elementwise(formula: Callable[..., Any], kinds: tuple[type, ...], name: str)
                 starts.append(start)
             else:
                 values.append(value)
-        plan = _plan(out.shape, out.strides, out.itemsize, tuple(layouts), tuple(starts))
-        _kernel(formula, full_name, letters).launch_over(out.size, plan, *values, memory)
+        layout = _merge(out.shape, out.strides, out.itemsize, tuple(layouts))
+        if layout.is_flat:
+            letters = _mark_single(letters, layout)
+            blocks, threads = _flat_grid(out.size)
+            _flat_kernel(formula, full_name, letters)[blocks, threads](out.size, *starts, *values, memory)
+        else:
+            plan = _plan(layout, tuple(starts))
+            _kernel(formula, full_name, letters).launch_over(out.size, plan, *values, memory)
 
     return implementation
 
@@ -60,15 +73,84 @@ def _as_operand(value: Any, kind: type, out: DeviceArray) -> Any:
     return float(number) if floats else int(number)
 
 
+class _Layout(NamedTuple):
+    """The merged axes of an operation: their sizes, outermost first, and the steps on them of `out` and each placed
+    operand."""
+
+    sizes: tuple[int, ...]
+    steps: tuple[tuple[int, ...], ...]
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether there is one axis, on which `out` is contiguous, and each operand contiguous or a single element."""
+        return len(self.sizes) == 1 and self.steps[0] == (1,) and all(step[0] in (0, 1) for step in self.steps)
+
+
 @cache
-def _plan(shape, strides, itemsize, operands, starts) -> DeviceArray:
+def _merge(shape, strides, itemsize, operands) -> _Layout:
+    sizes, steps = merge_axes(*sort_axes(shape, strides, itemsize, operands), keep_first=False)
+    return _Layout(tuple(sizes), tuple(map(tuple, steps)))
+
+
+@cache
+def _plan(layout, starts) -> DeviceArray:
     """What a kernel reads, int64: number of axes, of elements, where each array starts; then for each axis, innermost
     first, its size and the step of each array."""
-    sizes, steps = merge_axes(*sort_axes(shape, strides, itemsize, operands), keep_first=False)
-    numbers = [len(sizes), int(np.prod(sizes, dtype=np.int64)), *starts]
-    for axis in reversed(range(len(sizes))):
-        numbers += [sizes[axis], *[step[axis] for step in steps]]
+    numbers = [len(layout.sizes), prod(layout.sizes), *starts]
+    for axis in reversed(range(len(layout.sizes))):
+        numbers += [layout.sizes[axis], *[step[axis] for step in layout.steps]]
     return to_device(np.array(numbers, np.int64))
+
+
+def _mark_single(letters: str, layout: _Layout) -> str:
+    """The letters of a flat kernel, where operands that are a single element become "e"."""
+    steps = iter(layout.steps[1:])
+    return "".join("e" if letter != "s" and next(steps) == (0,) else letter for letter in letters)
+
+
+def _flat_grid(count: int) -> tuple[int, int]:
+    """The blocks and threads of a flat kernel: smaller blocks if there would be few."""
+    gpu = current_gpu()
+    small = count < AT_ONCE * gpu.block_threads * BLOCKS_PER_MULTIPROCESSOR * gpu.multiprocessors
+    threads = max(gpu.block_threads // 4, 1) if small else gpu.block_threads
+    return -(-count // (AT_ONCE * threads)), threads
+
+
+@cache
+def _flat_kernel(formula: Callable[..., Any], name: str, letters: str) -> Kernel:
+    """The kernel of a flat operation, for operands that are arrays ("a"), single elements of arrays ("e"), numbers
+    ("s") or the element's number ("i")."""
+    forms = {"a": "x{0}[position(p{0} + {1})]", "e": "x{0}[position(p{0})]", "s": "x{0}", "i": "p{0} + {1}"}
+
+    def call(index):
+        return f"f({', '.join(forms[letter].format(k, index) for k, letter in enumerate(letters))})"
+
+    starts = ["o", *[f"p{k}" for k, letter in enumerate(letters) if letter != "s"]]
+    indices = [f"(i + {number} * cuda.blockDim.x)" for number in range(AT_ONCE)]
+    text = FLAT_KERNEL.format(
+        parameters=", ".join([*starts, *[f"x{k}" for k, letter in enumerate(letters) if letter != "i"], "out"]),
+        span=AT_ONCE,
+        last=indices[-1],
+        computed="; ".join(f"r{number} = {call(index)}" for number, index in enumerate(indices)),
+        stored="; ".join(f"out[position(o + {index})] = r{number}" for number, index in enumerate(indices)),
+        one=call("j"),
+    )
+    scope = {"cuda": cuda, "f": translated(formula), "position": np.uint64, "__name__": __name__}
+    function = define_function(text, **scope)
+    function.__doc__ = f"{name}, element by element."
+    return Kernel(function, f"{name}-{letters}-flat")
+
+
+FLAT_KERNEL = """
+def kernel(count, {parameters}):
+    i = cuda.blockIdx.x * cuda.blockDim.x * {span} + cuda.threadIdx.x
+    if {last} < count:
+        {computed}
+        {stored}
+    else:
+        for j in range(i, count, cuda.blockDim.x):
+            out[position(o + j)] = {one}
+"""
 
 
 @cache

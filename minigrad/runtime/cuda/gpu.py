@@ -31,7 +31,7 @@ class Gpu:
     def __init__(self) -> None:
         driver.check_driver()
         device = driver.call("cuDeviceGet", 0)
-        self.name = driver.call("cuDeviceGetName", 256, device).rstrip(b"\0").decode()
+        self.name = driver.call("cuDeviceGetName", 256, device).partition(b"\0")[0].decode()  # the rest is undefined
         self.capability = tuple(_get_attribute(device, f"COMPUTE_CAPABILITY_{part}") for part in ("MAJOR", "MINOR"))
         self.multiprocessors = _get_attribute(device, "MULTIPROCESSOR_COUNT")
         if self.capability < driver.OLDEST_CAPABILITY:

@@ -1,13 +1,18 @@
 """Indices into batch-innermost memory (C, H, W, N), as functions that kernels call."""
 
+import numpy as np
+
 from .driver import helper
 
 
 @helper
 def split_index(i, H, W, N):
     """The indices (c, h, w, n) of element i."""
+    i, H, W, N = np.uint64(i), np.uint64(H), np.uint64(W), np.uint64(N)  # division without signs takes half as long
     pixel = i // N
-    return pixel // (H * W), pixel // W % H, pixel % W, i % N
+    row = pixel // W
+    c = row // H
+    return np.int64(c), np.int64(row - c * H), np.int64(pixel - row * W), np.int64(i - pixel * N)
 
 
 @helper

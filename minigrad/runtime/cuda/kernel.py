@@ -75,12 +75,14 @@ class Launch(NamedTuple):
 class Kernel:
     """A kernel and its compiled versions, by the types of its arguments.
 
-    name   replaces the function's name; kernels made by a factory add their tile sizes
+    name     replaces the function's name; kernels made by a factory add their tile sizes
+    bounds   the threads of a block, and the blocks that a multiprocessor should hold at once: a limit for registers
     """
 
     program = CudaProgram  # the class that replays recordings of such kernels
 
-    def __init__(self, function: Callable[..., None], name: str = ""):
+    def __init__(self, function: Callable[..., None], name: str = "", bounds: tuple[int, int] | None = None):
+        self.bounds = bounds
         self.function, self.__doc__ = function, function.__doc__
         file = function.__module__.rpartition(".")[2]
         self.name = f"cuda.{name or f'{file}.{function.__name__}'}"
@@ -173,13 +175,14 @@ class Kernel:
 
     def ptx(self, kinds: tuple[Any, ...], capability: tuple[int, int]) -> tuple[str, str]:
         """The kernel in PTX for a GPU of this compute capability, and the name of its entry."""
-        return driver.compile_kernel(self.function, kinds, capability)
+        return driver.compile_kernel(self.function, kinds, capability, self.bounds)
 
     def _file_name(self, kinds: tuple[Any, ...]) -> str:
         types = "".join(f"{kind[0].char}{kind[1]}" if isinstance(kind, tuple) else kind.char for kind in kinds)
         version = driver.versions()["numba-cuda"]
         capability = "".join(map(str, target_capability()))
-        return f"{self.name}-{types}-sm{capability}-{version}-{kernel_fingerprint(self.function)}"
+        bounds = "" if self.bounds is None else "-{}x{}".format(*self.bounds)
+        return f"{self.name}-{types}{bounds}-sm{capability}-{version}-{kernel_fingerprint(self.function)}"
 
 
 kernel = Kernel

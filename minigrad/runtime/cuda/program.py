@@ -9,6 +9,7 @@ Calls of Python functions come first.  They send numbers that change with each r
 settings of optimisers, into memory that the recording's pool does not reuse.
 """
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -31,6 +32,7 @@ class CudaProgram:
         self.host_calls = [step for step in recording.steps if not isinstance(step, Launch)]
         self.launches = [step for step in recording.steps if isinstance(step, Launch)]
         recording.steps.clear()
+        self.process = os.getpid()
         self.graph = current_gpu().capture_graph(
             lambda stream: [step.address.enqueue(stream) for step in self.launches]
         )
@@ -44,5 +46,6 @@ class CudaProgram:
         current_gpu().launch_graph(self.graph)
 
     def __del__(self) -> None:
-        if hasattr(self, "graph") and driver is not None:  # None while Python exits
+        # driver is None while Python exits; a forked process has no graph to destroy
+        if hasattr(self, "graph") and driver is not None and os.getpid() == self.process:
             driver.call("cuGraphExecDestroy", self.graph)

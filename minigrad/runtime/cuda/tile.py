@@ -13,10 +13,10 @@ A tile has these functions.  Offsets and `at` count elements; `acc` is the tuple
     store(acc, out, at, row_step, offsets, count)   each accumulator; of the columns only the first `count`
     store_flat(acc, out, at, step)               all accumulators, `step` apart
 
-The file also makes the functions with which the kernels of matrix products move elements.
+The file also defines functions from text, which product.py and others use.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from types import ModuleType
 from typing import Any
@@ -30,9 +30,14 @@ from .math import const
 if driver.SIMULATED:
 
     def load_four(values, at):
-        """Four consecutive elements of shared memory by one read; `at` is a multiple of four."""
+        """Four consecutive elements by one read; `at` is a multiple of four."""
         assert at % 4 == 0
         return values[at], values[at + 1], values[at + 2], values[at + 3]
+
+    def store_four(a, b, c, d, out, at):
+        """Write four consecutive elements of shared memory at once; `at` is a multiple of four."""
+        assert at % 4 == 0
+        out[at], out[at + 1], out[at + 2], out[at + 3] = a, b, c, d
 
 else:
     from llvmlite import ir
@@ -41,7 +46,7 @@ else:
 
     @intrinsic
     def load_four(typing, values, at):
-        """Four consecutive elements of shared memory by one read; `at` is a multiple of four."""
+        """Four consecutive elements by one read; `at` is a multiple of four."""
 
         def generate(context, builder, signature, args):
             kind = signature.args[0]
@@ -53,15 +58,31 @@ else:
 
         return types.UniTuple(values.dtype, 4)(values, types.uint64), generate
 
+    @intrinsic
+    def store_four(typing, a, b, c, d, out, at):
+        """Write four consecutive elements of shared memory at once; `at` is a multiple of four."""
+
+        def generate(context, builder, signature, args):
+            kind = signature.args[4]
+            place = builder.gep(context.make_array(kind)(context, builder, args[4]).data, [args[5]])
+            vector = ir.Constant(ir.VectorType(context.get_data_type(kind.dtype), 4), ir.Undefined)
+            for i in range(4):
+                vector = builder.insert_element(vector, args[i], ir.Constant(ir.IntType(32), i))
+            builder.store(vector, builder.bitcast(place, vector.type.as_pointer(place.type.addrspace)), align=16)
+            return context.get_dummy_value()
+
+        return types.none(*[out.dtype] * 4, out, types.uint64), generate
+
 
 def define_function(signature: str, lines: Iterable[str], **names: Any) -> Any:
-    """Define a function that kernels call, from text that uses `const`, `position`, `load_four` and the given names.
+    """Define a function that kernels call, from text that may use functions of this file and the given names.
 
     Text is needed because the functions are unrolled for each tile size: an accumulator stays in a register only if its
     index is a constant, and a loop over a tuple would put it in memory.  `position` makes an index unsigned; a signed
     index would be tested for counting from the end.
     """
-    scope: dict[str, Any] = {"const": const, "position": np.uint64, "load_four": load_four, **names}
+    scope: dict[str, Any] = {"const": const, "position": np.uint64, **names}
+    scope |= {"load_four": load_four, "store_four": store_four}
     scope["__name__"] = "generated"  # no file of the project, so a kernel's fingerprint includes the text
     exec("\n    ".join([f"def {signature}:", *lines]), scope)
     return helper(scope[signature.partition("(")[0]])
@@ -125,63 +146,3 @@ def split_evenly(size: int, limit: int) -> int:
     """The rows of a tile for `size` rows: at most `limit`, and such that all blocks are about equally full."""
     blocks = -(-size // limit)
     return -(-size // blocks)
-
-
-# ---- matrix products: from memory to registers, from there to shared memory, and from accumulators to memory
-
-
-@helper
-def locate_block(block, M, N, height, width):
-    """The first row and column of a block's part of the product (M, N), and the number of the product in its batch."""
-    across, down = (N + width - 1) // width, (M + height - 1) // height
-    return block // across % down * height, block % across * width, block // (across * down)
-
-
-@helper
-def locate_elements(thread, threads, length, depth, along_k):
-    """Which of a step's length x depth elements a thread moves: its first element (i, k), and the distance (di, dk) to
-    its next one.  Neighbouring threads move neighbours on k if `along_k`, otherwise on i."""
-    if along_k:
-        return thread // depth, thread % depth, threads // depth, 0
-    return thread % length, thread // length, 0, threads // length
-
-
-def make_fetch(count: int) -> Any:
-    """A function that reads a thread's `count` elements of a matrix of M rows and K columns.
-
-    They start at row m and column k and are dm and dk apart; am and ak are the strides of rows and columns.  Elements
-    outside the matrix are 0.
-    """
-    items = [
-        f"{item('a', f'at + (m + {i} * dm) * am + (k + {i} * dk) * ak')} "
-        f"if m + {i} * dm < M and k + {i} * dk < K else const(0, a)"
-        for i in range(count)
-    ]
-    return define_function("fetch(a, at, m, dm, M, am, k, dk, K, ak)", [return_tuple(items)])
-
-
-def make_put(count: int, convert: Callable[[Any], Any] | None = None) -> Any:
-    """A function that writes a thread's `count` values, `step` apart, to shared memory, each converted."""
-    value, names = ("values[{}]", {}) if convert is None else ("convert(values[{}])", {"convert": convert})
-    lines = [f"{item('out', f'at + {i} * step')} = {value.format(i)}" for i in range(count)]
-    return define_function("put(values, out, at, step)", lines, **names)
-
-
-def make_store(cells: Sequence[tuple[int, int]]) -> Any:
-    """A function that stores accumulators, or adds them to what is stored if `accumulate`.
-
-    cells   the row and column of each accumulator, counted from m and n
-    """
-    lines = []
-    for row in dict.fromkeys(row for row, _ in cells):
-        lines += [
-            f"if m + {row} < M:",
-            f"    start = bias[position((m + {row}) * biased)] if biased else const(0, bias)",
-        ]
-        for i, col in [(i, cell[1]) for i, cell in enumerate(cells) if cell[0] == row]:
-            lines += [
-                f"    if n + {col} < N:",
-                f"        i = position(at + (m + {row}) * N + n + {col})",
-                f"        out[i] = acc[{i}] + (out[i] if accumulate else start)",
-            ]
-    return define_function("store(acc, out, at, m, M, n, N, bias, biased, accumulate)", lines)

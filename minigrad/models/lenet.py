@@ -1,14 +1,14 @@
-"""Well-known models.
+"""LeNet-5, as usual today and as in 1998.
 
 Source: Y. LeCun, L. Bottou, Y. Bengio and P. Haffner, "Gradient-based learning applied to document recognition",
 Proceedings of the IEEE 86(11), 1998.
 """
 
-from . import nn
-from .creation import ones, zeros
-from .errors import ValidationError
-from .nn import functional as F
-from .tensors import Tensor
+from .. import nn
+from ..creation import ones, zeros
+from ..errors import ValidationError
+from ..nn import functional as F
+from ..tensors import Tensor
 
 
 class Subsampling(nn.Module):

@@ -1,0 +1,393 @@
+"""Whole batches of images in memory: a Compose of supported transforms becomes one launch of a kernel.
+
+`plan_batch` returns a plan for a list of transforms, or None where images must be transformed one by one.  A list is
+supported if it has, in any order that the transforms allow,
+
+    Pad, CenterCrop, RandomCrop with a constant margin, flips
+    at most one of RandomRotation, RandomAffine, RandomPerspective, ElasticTransform; not with BICUBIC, or expand=True
+    one conversion to float32: ToTensor; or PILToTensor or ToImage, and then ConvertImageDtype or ToDtype
+    Normalize
+
+with one colour of new pixels, for images of 1 or 3 channels.  Results are those of the transforms one by one, each
+image being a Pillow image (C = 1: L, C = 3: RGB) read in the stream of its seed, with the same parameters: random
+transform number t of the list draws from mix(seed, t).  Whole and nearest pixels are equal, up to the rounding of
+normalisation; bilinear means can differ by one grey level, where rounding decides.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..ops import warp as kernels
+from ..ops.warp import AX, AY, BX, BY, CX, CY, SX, SY, TX, TY, X0, X1, Y0, Y1
+from ..streams import mix
+from . import functional as F
+from .base import Compose, Draws, Parameters, RandomTransform
+from .conversion import per_channel
+from .converting import ConvertImageDtype, Normalize, PILToTensor, ToDtype, ToImage, ToTensor
+from .geometry import (
+    CenterCrop,
+    ElasticTransform,
+    Pad,
+    RandomAffine,
+    RandomCrop,
+    RandomHorizontalFlip,
+    RandomPerspective,
+    RandomRotation,
+    RandomVerticalFlip,
+    corners,
+)
+from .images import InterpolationMode
+
+ONE, POINT = kernels.ONE, kernels.POINT
+PICTURE, BYTES, FLOATS = "picture", "bytes", "floats"  # what an image is, between two transforms
+PILLOW_POINT = 16  # bits after the point of Pillow's places of nearest pixels
+LARGEST_PLACE = 2.0**20  # pixels; places beyond are as far outside
+SMALLEST_SCALE, LARGEST_SHEAR = 1e-3, 80.0  # degrees; beyond, places would not fit in 64 bits
+
+
+class Unsupported(Exception):  # noqa: N818 - never seen by callers
+    """A list of transforms that has no plan."""
+
+
+# ---- whole pixels
+
+
+class PixelMap:
+    """Crops, pads and flips of N images as one map: pixel c of a line comes from place sign*c + start of the image.
+
+    Pixels from outside of first ... end-1 are new.  Each of these is (2, N): along x, along y.
+    moved   whether there were any crops, pads or flips
+    """
+
+    def __init__(self, N: int, sides: Any):
+        height, width = sides
+        self.sides = np.array([width, height])
+        self.sign, self.start = np.ones((2, N), np.int64), np.zeros((2, N), np.int64)
+        self.first = np.zeros((2, N), np.int64)
+        self.end, self.moved = np.repeat(self.sides[:, None], N, axis=1), False
+
+    def pad(self, left: int, top: int, right: int, bottom: int) -> None:
+        self.moved = True
+        self.start -= self.sign * np.array([[left], [top]])
+        self.sides = self.sides + np.array([left + right, top + bottom])
+
+    def crop(self, top: Any, left: Any, size: Sequence[int]) -> None:
+        self.moved = True
+        self.start += self.sign * np.reshape([left, top], (2, -1))
+        self.sides = np.array(size[::-1])
+        last = self.start + self.sign * (self.sides[:, None] - 1)
+        self.first = np.maximum(self.first, np.minimum(self.start, last))
+        self.end = np.minimum(self.end, np.maximum(self.start, last) + 1)
+
+    def flip(self, axis: int, happens: np.ndarray) -> None:
+        self.moved = True
+        self.start[axis] += np.where(happens, self.sign[axis] * (self.sides[axis] - 1), 0)
+        self.sign[axis] = np.where(happens, -self.sign[axis], self.sign[axis])
+
+    def visible(self) -> tuple[np.ndarray, np.ndarray]:
+        """The first and last + 1 pixel of the result that come from the image."""
+        if not self.moved:
+            return self.first, self.end
+        low = np.where(self.sign > 0, self.first - self.start, self.start - self.end + 1)
+        high = np.where(self.sign > 0, self.end - self.start, self.start - self.first + 1)
+        low, high = (np.minimum(np.maximum(places, 0), self.sides[:, None]) for places in (low, high))
+        return low, high
+
+
+Step = Callable[[PixelMap, Parameters], None]
+
+
+def _pad(transform: Pad) -> Step:
+    sides = F.four_sides("Pad", transform.padding)
+    if transform.padding_mode != "constant" or min(sides) < 0:
+        raise Unsupported
+    return lambda pixels, drawn: pixels.pad(*sides)
+
+
+def _center_crop(transform: CenterCrop) -> Step:
+    height, width = transform.size
+
+    def step(pixels: PixelMap, drawn: Parameters) -> None:
+        W, H = (int(side) for side in pixels.sides)
+        x, y = max(width - W, 0), max(height - H, 0)
+        pixels.pad(x // 2, y // 2, (x + 1) // 2, (y + 1) // 2)
+        pixels.crop(round((H + y - height) / 2), round((W + x - width) / 2), (height, width))
+
+    return step
+
+
+def _random_crop(transform: RandomCrop) -> Step:
+    if transform.padding_mode != "constant" or min(transform.margins) < 0:
+        raise Unsupported
+
+    def step(pixels: PixelMap, drawn: Parameters) -> None:
+        W, H = (int(side) for side in pixels.sides)
+        for margins in transform.margins_for(H, W):
+            pixels.pad(*margins)
+        pixels.crop(drawn["top"], drawn["left"], transform.size)
+
+    return step
+
+
+def _flip(axis: int) -> Callable[[Any], Step]:
+    return lambda transform: lambda pixels, drawn: pixels.flip(axis, drawn["happens"])
+
+
+STEPS: dict[type, Callable[[Any], Step]] = {
+    Pad: _pad,
+    CenterCrop: _center_crop,
+    RandomCrop: _random_crop,
+    RandomHorizontalFlip: _flip(0),
+    RandomVerticalFlip: _flip(1),
+}
+
+
+# ---- resampling: places in the image, from parameters of N images.  A map is (6, N): a, b, c of x, and of y
+
+
+def _affine_map(transform: RandomAffine, drawn: Parameters, sides: Sequence[int], picture: bool) -> np.ndarray:
+    height, width = sides
+    middle = np.array([width * 0.5, height * 0.5])
+    center = middle if transform.center is None else np.array(transform.center, float)
+    moves, shears = (drawn["tx"], drawn["ty"]), (drawn["shear_x"], drawn["shear_y"])
+    center = center if picture else center - middle
+    matrix = np.stack(np.broadcast_arrays(*F.inverse_affine(center, drawn["angle"], moves, drawn["scale"], shears)))  # type: ignore[arg-type]
+    return matrix if picture else _from_corner(matrix, middle)
+
+
+def _rotation_map(transform: RandomRotation, drawn: Parameters, sides: Sequence[int], picture: bool) -> np.ndarray:
+    height, width = sides
+    middle = np.array([width / 2, height / 2])
+    center = middle if transform.center is None else np.array(transform.center, float)
+    if not picture:
+        matrix = F.inverse_affine(center - middle, -drawn["angle"], (0, 0), 1.0, (0.0, 0.0))  # type: ignore[arg-type]
+        return _from_corner(np.stack(np.broadcast_arrays(*matrix)), middle)
+    angle = -np.radians(drawn["angle"] % 360.0)
+    cosine, sine = np.round(np.cos(angle), 15), np.round(np.sin(angle), 15)  # as Pillow
+    x, y = center
+    return np.stack([cosine, sine, -x * cosine - y * sine + x, -sine, cosine, x * sine - y * cosine + y])
+
+
+def _from_corner(matrix: np.ndarray, middle: np.ndarray) -> np.ndarray:
+    """A map of places that count from the middle of the image, for places that count from its corner."""
+    a, b, c, d, e, f = matrix
+    x, y = middle
+    return np.stack([a, b, c + x - a * x - b * y, d, e, f + y - d * x - e * y])
+
+
+def _fixed(matrix: np.ndarray, nearest_in_picture: bool) -> np.ndarray:
+    """A map as whole numbers, with 32 bits after the point, from the number of a pixel to the place of its centre.
+
+    For nearest pixels Pillow keeps 16 bits, except where lines stay parallel to the sides.
+    """
+    a, b, c, d, e, f = matrix
+    matrix = np.stack([a, b, c + a * 0.5 + b * 0.5, d, e, f + d * 0.5 + e * 0.5])
+    exact = np.rint(matrix * ONE)
+    if nearest_in_picture:
+        coarse = np.floor(matrix * (1 << PILLOW_POINT) + 0.5) * (1 << (POINT - PILLOW_POINT))
+        exact = np.where((b == 0) & (d == 0), exact, coarse)
+    return exact.astype(np.int64)
+
+
+def _perspective_field(transform: RandomPerspective, drawn: Parameters, sides: Sequence[int]) -> np.ndarray:
+    height, width = sides
+    X, Y = np.arange(width)[None] + 0.5, np.arange(height)[:, None] + 0.5
+    numbers = F.perspective_coefficients(np.array(corners(width, height)), drawn["endpoints"])
+    a, b, c, d, e, f, g, h = np.asarray(numbers, float).T[:, :, None, None]
+    below = g * X + h * Y + 1
+    with np.errstate(divide="ignore", invalid="ignore"):
+        field = np.stack([(a * X + b * Y + c) / below - X, (d * X + e * Y + f) / below - Y], axis=-1)
+    field = np.nan_to_num(field, nan=-LARGEST_PLACE).clip(-LARGEST_PLACE, LARGEST_PLACE)
+    return np.where(drawn["happens"][:, None, None, None], field, 0)
+
+
+def _elastic_field(transform: ElasticTransform, drawn: Parameters, sides: Sequence[int]) -> np.ndarray:
+    height, width = sides
+    return (drawn["displacement"] * np.array([width / 2, height / 2], np.float32)).astype(np.float64)
+
+
+MAPS: dict[type, Any] = {RandomAffine: _affine_map, RandomRotation: _rotation_map}
+FIELDS: dict[type, Any] = {RandomPerspective: _perspective_field, ElasticTransform: _elastic_field}
+
+
+# ---- the plan
+
+
+class Plan:
+    """A list of transforms, ready for batches of images of one size.
+
+    shape   (C, H, W) of the results
+    """
+
+    def __init__(self, transforms: Sequence[Any], dimensions: Sequence[int], dtype: np.dtype):
+        self.dimensions = tuple(dimensions)
+        C = self.dimensions[0]
+        self.scale, self.shift, self.fill = np.ones(C), np.zeros(C), None
+        self.state, self.warp, self.sampling = PICTURE, None, kernels.NEAREST
+        self.steps: list[tuple[Any, int, Step | None]] = []  # (transform, its random number or -1, step)
+        randoms = 0
+        for transform in transforms:
+            self._add(transform, randoms)
+            randoms += isinstance(transform, RandomTransform)
+        if self.state != FLOATS:
+            raise Unsupported
+        self.fill = np.zeros(C) if self.fill is None else self.fill
+        self.colours = [numbers.astype(dtype) for numbers in (self.fill, self.scale, self.shift)]
+        _, after, _ = self._trace(np.zeros(1, np.uint64))
+        self.shape = (C, *(int(side) for side in after.sides[::-1]))
+
+    # what each transform adds
+
+    def _add(self, transform: Any, number: int) -> None:
+        kind = _plain_type(transform)
+        if kind in STEPS:
+            if kind in (Pad, RandomCrop):
+                self._add_fill(transform.fill)
+            elif kind is CenterCrop:
+                self._add_fill(0)
+            self.steps.append((transform, number, STEPS[kind](transform)))
+        elif kind in MAPS or kind in FIELDS:
+            self._add_warp(transform, kind)
+            self.steps.append((transform, number, None))
+        elif kind is Normalize and self.state == FLOATS:
+            mean, std = per_channel(transform.mean, transform.std, len(self.scale), np.float64)
+            self.scale, self.shift = self.scale / std, (self.shift - mean) / std
+        else:
+            self._convert(transform, kind)
+
+    def _convert(self, transform: Any, kind: type) -> None:
+        if kind in (PILToTensor, ToTensor) and self.state == PICTURE:
+            self.state = BYTES if kind is PILToTensor else FLOATS
+        elif kind is ToImage and self.state in (PICTURE, BYTES):
+            self.state = BYTES
+        elif kind in (ConvertImageDtype, ToDtype) and self.state == BYTES and transform.dtype == np.float32:
+            self.state = FLOATS
+        else:
+            raise Unsupported
+        if self.state == FLOATS and getattr(transform, "scale", True):
+            self.scale = self.scale / 255
+
+    def _add_fill(self, fill: Any) -> None:
+        """Take note of a colour of new pixels, in the units that pixels have at this place of the list."""
+        numbers = np.atleast_1d(np.asarray(0 if fill is None else fill, float))
+        if len(numbers) not in (1, len(self.scale)):
+            raise Unsupported
+        if self.state != FLOATS and (numbers.min() < 0 or numbers.max() > 255):
+            raise Unsupported
+        numbers = numbers if self.state == FLOATS else np.trunc(numbers)
+        colour = (numbers - self.shift) / self.scale
+        if self.fill is not None and not np.allclose(colour, self.fill, rtol=0, atol=1e-9):
+            raise Unsupported
+        self.fill = colour
+
+    def _add_warp(self, transform: Any, kind: type) -> None:
+        mode = transform.interpolation
+        as_pixels = self.state != PICTURE or kind is ElasticTransform  # torchvision has no Pillow version of that one
+        smallest = getattr(transform, "scale", None) or (1.0,)
+        if self.warp is not None or self.shift.any() or getattr(transform, "expand", False):
+            raise Unsupported
+        if kind is RandomPerspective and as_pixels and mode is InterpolationMode.NEAREST:
+            raise Unsupported  # many places lie between two pixels, where the rounding of float32 decides
+        if max(map(abs, getattr(transform, "shear", None) or (0.0,))) > LARGEST_SHEAR:
+            raise Unsupported
+        if smallest[0] < SMALLEST_SCALE or mode not in (InterpolationMode.NEAREST, InterpolationMode.BILINEAR):
+            raise Unsupported
+        self._add_fill(transform.fill)
+        self.warp, self.warps_picture = transform, self.state == PICTURE
+        if mode is InterpolationMode.BILINEAR:
+            soft = kernels.SOFT if self.state == FLOATS else kernels.SOFT_ROUNDED
+            self.sampling = soft if as_pixels else kernels.PILLOW
+
+    # a batch
+
+    def __call__(self, device: Any, images: Any, numbers: np.ndarray, seeds: np.ndarray) -> Any:
+        """Return the batch (N, C, H, W), batch-innermost in memory.
+
+        images   (M, C, H, W) uint8   on the device
+        numbers  (N,) int64           of the images
+        seeds    (N,) uint64          of their streams: streams.sample_seeds
+        """
+        before, after, drawn = self._trace(np.asarray(seeds, np.uint64))
+        maps, field = self._maps(before, after, drawn)
+        frame = tuple(int(side) for side in before.sides)
+        fill, scale, shift = map(device.from_host, self.colours)
+        numbers = np.ascontiguousarray(numbers, np.int64)
+        size = self.shape[1:]
+        return kernels.warp_images(
+            device, images, numbers, maps, field, fill, scale, shift, frame, self.sampling, size
+        )  # fmt: skip
+
+    def _trace(self, seeds: np.ndarray) -> tuple[PixelMap, PixelMap, Parameters]:
+        """Return the whole-pixel maps before and after the resampling, and the parameters of that."""
+        N, C = len(seeds), self.dimensions[0]
+        before = after = PixelMap(N, self.dimensions[1:])
+        warp_drawn: Parameters = {}
+        for transform, number, step in self.steps:
+            drawn = {}
+            if isinstance(transform, RandomTransform):
+                drawn = transform.draw(Draws(mix(seeds, number)), (C, *after.sides[::-1].tolist()))
+            if step is None:
+                before, warp_drawn = after, drawn
+                after = PixelMap(N, before.sides[::-1])
+            else:
+                step(after, drawn)
+        if self.warp is None:
+            before, after = after, PixelMap(N, after.sides[::-1])
+        return before, after, warp_drawn
+
+    def _maps(self, before: PixelMap, after: PixelMap, drawn: Parameters) -> tuple[np.ndarray, np.ndarray]:
+        """Return maps and field, as warp_images takes them."""
+        N, sides = before.start.shape[1], before.sides[::-1].tolist()
+        maps = np.zeros((kernels.COLUMNS, N), np.int64)
+        maps[AX : CY + 1] = np.array([ONE, 0, ONE // 2, 0, ONE, ONE // 2])[:, None]
+        kind, field = _plain_type(self.warp), np.zeros((0, 0, 0, 2), np.int64)
+        if kind in MAPS:
+            nearest = self.warps_picture and self.sampling == kernels.NEAREST
+            maps[AX : CY + 1] = _fixed(MAPS[kind](self.warp, drawn, sides, self.warps_picture), nearest)
+        elif kind in FIELDS:
+            field = np.rint(FIELDS[kind](self.warp, drawn, sides) * float(ONE)).astype(np.int64)
+        self._add_pixel_maps(maps, before, after)
+        return np.ascontiguousarray(maps.T), field
+
+    def _add_pixel_maps(self, maps: np.ndarray, before: PixelMap, after: PixelMap) -> None:
+        if after.moved:
+            (sx, sy), (tx, ty) = after.sign, after.start
+            for a, b, c in ((AX, BX, CX), (AY, BY, CY)):
+                maps[c] += maps[a] * tx + maps[b] * ty
+                maps[a] *= sx
+                maps[b] *= sy
+        low, high = after.visible()
+        maps[[kernels.LEFT, kernels.TOP]], maps[[kernels.RIGHT, kernels.BOTTOM]] = low, high
+        maps[[SX, SY]], maps[[TX, TY]] = before.sign, before.start
+        maps[[X0, Y0]], maps[[X1, Y1]] = before.visible()
+
+
+def _plain_type(transform: Any) -> type:
+    """The class of a transform in transforms, also for that of transforms.v2; other subclasses stand for themselves."""
+    kind = type(transform)
+    return kind.__bases__[1] if kind.__module__.endswith("transforms.v2") and len(kind.__bases__) == 2 else kind
+
+
+def plan_batch(transform: Any, images_shape: Sequence[int], dtype: Any = np.float32) -> Plan | None:
+    """Return a plan for batches of images in memory, or None where images must be transformed one by one.
+
+    transform      a Compose, or one transform
+    images_shape   (M, C, H, W), or (C, H, W)
+    dtype          of the results: float32 or float64
+
+    Example
+    >>> from minigrad.transforms import RandomCrop, ToTensor
+    >>> plan_batch(Compose([RandomCrop(28, padding=4), ToTensor()]), (1, 28, 28)).shape
+    (1, 28, 28)
+    >>> plan_batch(Compose([RandomCrop(28, padding=4)]), (1, 28, 28)) is None
+    True
+    """
+    transforms = transform.transforms if _plain_type(transform) is Compose else [transform]
+    if images_shape[-3] not in (1, 3):
+        return None
+    try:
+        return Plan(transforms, images_shape[-3:], np.dtype(dtype))
+    except Unsupported:
+        return None
