@@ -168,9 +168,8 @@ def tensor_with_images(text: str, shape: Sequence[int], read: Callable[[], np.nd
     return None if axes is None else stack(preformatted(text, height="15em"), batch_of_images(read().reshape(axes)))
 
 
-def batch_of_images(images: np.ndarray, captions: Sequence[Any] = (), total: int | None = None) -> Html:
+def batch_of_images(images: np.ndarray, captions: Sequence[Any] = ()) -> Html:
     """Return the first images of a batch (N, C, H, W), and a line about them."""
-    N = len(images) if total is None else total
-    pixels = as_pixels(images[:MOST_IMAGES])
+    N, pixels = len(images), as_pixels(images[:MOST_IMAGES])
     count = f"the first {len(pixels.images)} of {N:,} images" if len(pixels.images) < N else ""
     return stack(image_grid(list(pixels.images), captions), "; ".join(filter(None, (count, pixels.remark))))

@@ -258,7 +258,10 @@ def test_a_loader_with_a_sampler_shows_the_first_samples_of_the_data_set():
             return 2
 
     page = show(data.DataLoader(datasets.ColorShapes(9), batch_sampler=OneUse()))
+    assert page.texts[3] == "2 of N samples" and page.texts[7] == "float32 (N, 3, 32, 32), int64 (N,)"
     assert "by OneUse" in page.texts and len(page.images) == 9
+    page = show(data.DataLoader(datasets.ColorShapes(9), 20, sampler=iter(range(9))))
+    assert page.texts[3] == "an unknown number of 9 samples" and len(page.images) == 9
 
 
 def test_a_loader_of_a_stream_shows_its_settings_alone():
@@ -283,6 +286,7 @@ def test_a_loader_of_other_samples_shows_their_kinds():
     assert page.texts[-1] == "float64 (2,), list" and page.images == []
     page = show(data.DataLoader(datasets.ColorShapes(9), None))
     assert page.texts[7:] == ["float32 (3, 32, 32), int", "plain red disc"] and len(page.images) == 1
+    assert page.texts[3] == "9 of one sample, without an axis of samples"
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ def show_classes(
     classes     names of the labels 0, 1, ...; None: the numbers
     pixels_of   function of the number of a sample that returns its image, (H, W) or (C, H, W) uint8, or None
     """
-    labels, names = np.asarray(labels, np.int64), dict(enumerate(classes or ()))
+    labels, names = np.asarray(labels, np.int64), dict(enumerate(() if classes is None else classes))
     found, counts = np.unique(labels, return_counts=True)
     number_of = dict(zip(found.tolist(), counts.tolist(), strict=True))
     numbers = sorted(names.keys() | number_of.keys())
@@ -57,9 +57,10 @@ def show_loader(loader: Any, batches: int | None, order: str, preview: Callable[
     order     of the samples, in words
     preview   makes a batch of the first samples; None: they can be read only once
     """
-    size = loader.batch_size
+    size = _batch_size(loader)
     many = "an unknown number" if batches is None else f"{batches:,}"
-    facts = [("data set", _describe_data(loader.dataset)), ("batches", f"{many} of {size} samples"), ("order", order)]
+    kind = "one sample, without an axis of samples" if size is None else f"{size} samples"
+    facts = [("data set", _describe_data(loader.dataset)), ("batches", f"{many} of {kind}"), ("order", order)]
     if preview is None:
         return table(facts, {0, 1}, head=False)
     try:
@@ -82,6 +83,14 @@ def _same_random_numbers() -> Iterator[None]:
         np.random.set_state(numpy)
 
 
+def _batch_size(loader: Any) -> int | str | None:
+    """Return the number of samples in the first batch; "N" if a batch_sampler chooses it; None without such an axis."""
+    if loader.batch_sampler is not None:
+        return "N"
+    is_small = loader.batch_size is not None and hasattr(loader.dataset, "__len__")
+    return min(loader.batch_size, len(loader.dataset)) if is_small else loader.batch_size
+
+
 def _describe_data(dataset: Any) -> str:
     name = type(dataset).__name__
     inner = getattr(dataset, "dataset", None)
@@ -95,12 +104,12 @@ def _parts(batch: Any) -> list[Any]:
     )
 
 
-def _describe_part(part: Any, size: int | None) -> str:
+def _describe_part(part: Any, size: int | str | None) -> str:
     """Return the dtype and the shape of a part of a batch; the preview may have fewer samples than a batch."""
     if not isinstance(part, Tensor):
         return type(part).__name__
     shape = tuple(part.shape) if size is None or part.ndim == 0 else (size, *part.shape[1:])
-    return f"{part.dtype} {shape}" + ("" if part.device == "cpu" else f" on {part.device}")
+    return f"{part.dtype} {shape}".replace("'", "") + ("" if part.device == "cpu" else f" on {part.device}")
 
 
 def _show_images(parts: list[Any], classes: Sequence[Any] | None) -> Html:

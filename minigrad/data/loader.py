@@ -8,6 +8,7 @@ import zlib
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from itertools import count, islice
 from typing import Any, Generic, NamedTuple, TypeAlias, TypedDict, Unpack, overload
@@ -227,7 +228,10 @@ class DataLoader(Generic[Batch]):
         order = (
             "shuffled" if self.shuffle else "that of the data set" if given is None else f"by {type(given).__name__}"
         )
-        return show_loader(self, len(self), order, self._preview)
+        batches = None
+        with suppress(TypeError, NotImplementedError):  # a sampler without a length
+            batches = len(self)
+        return show_loader(self, batches, order, self._preview)
 
     def _preview(self) -> Any:
         """Make a batch of the first samples of the next epoch; of the data set, if a sampler or generator must be asked
