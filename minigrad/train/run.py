@@ -79,7 +79,8 @@ class Run:
     def end_epoch(self) -> dict[str, float]:
         """Begin the next epoch; return the means of this one's training metrics."""
         means = {f"train_{name}": total / max(1, self.samples) for name, total in self.totals.items()}
-        row = {"epoch": self.epoch + 1, "seconds": self.seconds, "lr": self.optimizer.param_groups[0]["lr"], **means}
+        rate = self.optimizer.param_groups[0]["lr"]
+        row = {"epoch": self.epoch + 1, "step": self.step, "seconds": self.seconds, "lr": rate, **means}
         self.epoch, self.batch, self.totals, self.samples, self.seconds = self.epoch + 1, 0, {}, 0, 0.0
         return row
 
