@@ -28,6 +28,7 @@ DTYPES = {  # of the elements in a file: dtype of the tensor here
     np.dtype(in_file): dtype for in_file, dtype in STORAGES.values() if in_file != BFLOAT16
 }
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # of numpy.savez and numpy.savez_compressed
+READ_ERRORS = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, RuntimeError, ValueError, TypeError)
 MAX_RATIO = 1032  # bytes per compressed byte, at most
 
 
@@ -69,7 +70,7 @@ def read_npz_file(path: str, where: str, device: Device) -> dict[str, Tensor]:
             arrays = {name: _parse(archive.read(info), f"{where}: array '{name}'") for name, info in members.items()}
     except DataError:
         raise
-    except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, RuntimeError, ValueError, TypeError) as error:
+    except READ_ERRORS as error:
         raise DataError(f"{where}: damaged, or not an .npz file of NumPy ({error}); copy or save it again") from error
     return {name: tensor(array, device=device) for name, array in arrays.items()}
 
