@@ -67,6 +67,7 @@ def read_npz_file(path: str, where: str, device: Device) -> dict[str, Tensor]:
     try:
         with zipfile.ZipFile(path) as archive:
             members = _check_members(archive, path, where)
+            _check_sizes(members, archive, where)
             arrays = {name: _parse(archive.read(info), f"{where}: array '{name}'") for name, info in members.items()}
     except DataError:
         raise
@@ -104,7 +105,7 @@ def _check_name(name: str) -> None:
 
 
 def _check_members(archive: zipfile.ZipFile, path: str, where: str) -> dict[str, zipfile.ZipInfo]:
-    """Return the members by the names of arrays, if the file is large enough to hold them."""
+    """Return the members by the names of arrays."""
     members: dict[str, zipfile.ZipInfo] = {}
     for info in archive.infolist():
         name = info.filename.removesuffix(SUFFIX)
@@ -115,6 +116,11 @@ def _check_members(archive: zipfile.ZipFile, path: str, where: str) -> dict[str,
         members[name] = info
     if min(len(archive.infolist()), 0xFFFF) != _declared_count(path, archive):
         raise DataError(f"{where}: damaged: its directory does not list all of its arrays; copy or save it again")
+    return members
+
+
+def _check_sizes(members: dict[str, zipfile.ZipInfo], archive: zipfile.ZipFile, where: str) -> None:
+    """Refuse members that need more bytes than the file can hold, before memory is allocated."""
     size = archive.start_dir  # of all members, which stand before the directory
     if sum(info.compress_size for info in members.values()) > size:
         raise DataError(f"{where}: damaged: its arrays take more than its {size} bytes; copy or save it again")
@@ -125,7 +131,6 @@ def _check_members(archive: zipfile.ZipFile, path: str, where: str) -> dict[str,
                 f"{where}: damaged: array '{name}' has {info.file_size} bytes, but its {info.compress_size} compressed "
                 f"bytes hold at most {most}; copy or save it again"
             )
-    return members
 
 
 def _declared_count(path: str, archive: zipfile.ZipFile) -> int:

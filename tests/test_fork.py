@@ -133,7 +133,7 @@ def test_a_lock_that_another_thread_holds_at_the_fork_is_free_in_the_child(lock)
 
 
 def test_arrays_become_tensors_without_an_import():
-    """A child can never import what a thread of its parent was importing at the fork: the lock of the module is held."""
+    """A child cannot import what a thread of its parent was importing at the fork: the module is locked for ever."""
     code = """
         import sys
         import numpy as np
