@@ -311,7 +311,7 @@ def from_numpy(array: np.ndarray) -> Tensor:
     """
     if not isinstance(array, np.ndarray):
         raise DtypeError(f"from_numpy: expected a NumPy array, got {type(array).__name__}; use mg.tensor(...)")
-    if isinstance(array, np.ma.MaskedArray):
+    if type(array) is not np.ndarray and isinstance(array, np.ma.MaskedArray):  # np.ma is imported when it is read
         raise DtypeError("from_numpy: the array is masked, a tensor has no mask; give array.filled(value)")
     if not array.dtype.isnative:
         raise DtypeError(

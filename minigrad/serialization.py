@@ -1,5 +1,7 @@
 """Saving and loading of safetensors files: weights that PyTorch reads, and whole checkpoints, with modules.
 
+Other files are those of PyTorch (torch_files.py) and NumPy (npz_files.py).
+
 A file holds each tensor under its path in the saved object, so that other programs find the tensors of a state_dict by
 its keys.  The metadata hold a description of the object in JSON: a list, tuple or dict is {type: [...]}, and a dict is
 a list of pairs, so that keys keep their type and order.  They also hold a checksum, which the format lacks.
@@ -26,6 +28,7 @@ from .element_type import dtype
 from .errors import DataError, DtypeError, ValidationError
 from .module_files import as_parameter, find_name, module_state, name_of, new_module
 from .names import warn_once
+from .npz_files import is_npz, is_npz_name, npz_bytes, read_npz_file
 from .runtime.device import device as Device
 from .runtime.files import printable_path, write_whole
 from .runtime.memory import contiguous
@@ -49,14 +52,15 @@ def save(obj: Any, f: FilePath | IO[bytes]) -> None:
     obj    a dict name -> Tensor, as model.state_dict(), which safetensors.torch.load_file also reads; or tensors,
            numbers, strings, True, False and None in dicts (keys str or int), lists and tuples, nested up to 100 deep;
            or modules, with the names of their classes and all attributes
-    f      file to write, usually .safetensors; missing folders are created; or an open binary file, as io.BytesIO
+    f      file to write, usually .safetensors; missing folders are created; or an open binary file, as io.BytesIO.
+           A name that ends with .npz makes a file for numpy.load, of a flat dict name -> Tensor only
 
     An interrupted save leaves an existing file unchanged.  A replaced file keeps its mode; a symbolic link is followed.
     Tensors that share memory are written separately.  PyTorch reads the tensors with safetensors.torch.load_file.
 
     Raises   DtypeError        a value or key has an unsupported type; the message names its path in obj
              ValidationError   obj is nested too deep, or has an int of thousands of digits or more than 100 MB of plain
-                               values
+                               values, or a name that a .npz file cannot hold
              FileError         the file cannot be written, or path is not a regular file
     Example
     >>> import minigrad as mg
@@ -67,6 +71,15 @@ def save(obj: Any, f: FilePath | IO[bytes]) -> None:
     {'model': {'weight': tensor([1., 2.])}, 'epoch': 3}
     """
     path = f if hasattr(f, "write") else _decode_path("save", f)
+    data = npz_bytes(obj) if is_npz_name(path) else _safetensors_bytes(obj)
+    if isinstance(path, str):
+        write_whole(path, data)
+    else:
+        path.write(data)
+
+
+def _safetensors_bytes(obj: Any) -> bytes:
+    """Return the content of a safetensors file for an object."""
     arrays: dict[str, np.ndarray] = {}
     description = _describe(obj, (), arrays, {})
     note = {"crc32": _checksum(arrays, description), "value": description}
@@ -77,26 +90,24 @@ def save(obj: Any, f: FilePath | IO[bytes]) -> None:
             f"save: names, shapes and plain values take {header:,} bytes, but load() reads at most {MAX_HEADER:,}; "
             "convert long lists of numbers to tensors"
         )
-    if isinstance(path, str):
-        write_whole(path, data)
-    else:
-        path.write(data)
+    return data
 
 
 def load(
     f: FilePath | IO[bytes], map_location: Place = None, *, weights_only: bool = True, classes: Iterable[Any] = (),
     device: Place = None,
 ) -> Any:  # fmt: skip
-    """Read a file that save() wrote, any safetensors file, or a file that torch.save wrote (.pt, .pth).
+    """Read a file that save() wrote, any safetensors file, or a file of torch.save (.pt, .pth) or numpy.savez (.npz).
 
     f              the file, or a binary file that is open, as io.BytesIO
     map_location   of the tensors, a device; or a dict from devices in the file to others, or a function of a tensor and
                    the device in the file; None: 'cpu'.  `device` means the same
     weights_only   has no effect: no code in the file is ever run, and False says so, once
     classes        classes and functions of your own that a saved module may use; layers of minigrad need no entry
-    returns        the saved object; for other safetensors files a dict name -> Tensor
+    returns        the saved object; for other safetensors files and .npz files a dict name -> Tensor
 
-    In a file of PyTorch, float16 and bfloat16 become float32, and int8 and int16 become int32, with one warning.
+    In a file of PyTorch or NumPy, float16 and bfloat16 become float32, and int8 and int16 become int32, with one
+    warning.
     A module is made without calling its __init__; its attributes are set to the saved ones.
 
     Raises   DataError     the file is missing or damaged, holds tensors of an unsupported dtype, or names a class or
@@ -108,9 +119,11 @@ def load(
     cpu = place("cpu")
     with _path_of(f) as (path, where):
         start = _first_bytes(path)
-        if start == b"PK\x03\x04":
+        if is_npz(start) or (start and is_npz_name(path)):
+            return read_npz_file(path, where, cpu)
+        if start.startswith(b"PK\x03\x04"):
             return read_torch_file(path, where, place)
-        if start == b"\x80\x02\x8a\n":
+        if start.startswith(b"\x80\x02\x8a\n"):
             raise DataError(
                 f"{where}: is a bare pickle, as torch.save wrote before PyTorch 1.6; read it with torch.load, and save "
                 "it again with torch.save"
@@ -151,7 +164,7 @@ def _first_bytes(path: str) -> bytes:
     with suppress(OSError):  # which _read() raises again
         if os.path.isfile(path):
             with open(path, "rb") as file:
-                return file.read(4)
+                return file.read(2**17)  # the name of a member of a zip archive has up to 2**16
     return b""
 
 

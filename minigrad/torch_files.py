@@ -24,11 +24,12 @@ from .runtime.device import device as Device
 from .shapes import Size
 from .tensors import Tensor, tensor
 
+BFLOAT16 = "u2"  # the upper half of a float32
 STORAGES = {  # name of a storage in PyTorch: (dtype in the file, dtype of the tensor here)
     "FloatStorage": ("f4", "float32"),
     "DoubleStorage": ("f8", "float64"),
     "HalfStorage": ("f2", "float32"),
-    "BFloat16Storage": ("u2", "float32"),
+    "BFloat16Storage": (BFLOAT16, "float32"),
     "LongStorage": ("i8", "int64"),
     "IntStorage": ("i4", "int32"),
     "ShortStorage": ("i2", "int32"),
@@ -57,6 +58,12 @@ def read_torch_file(file: str, where: str, place: Callable[[str], Device]) -> An
         raise DataError(f"{where}: damaged, or not a file of torch.save ({error}); copy or save it again") from error
     except (ValueError, LookupError, TypeError, AttributeError, OverflowError, MemoryError) as error:
         raise DataError(f"{where}: its description cannot be read ({error!r}); copy or save it again") from error
+
+
+def warn_if_converted(in_file: str, level: int) -> None:
+    """Warn, once, that tensors of a dtype in a file get another dtype; at the line that many calls above."""
+    if in_file in ("f2", BFLOAT16, "i2", "i1"):
+        warn_once("load: float16 and bfloat16 tensors become float32, int8 and int16 tensors become int32", level)
 
 
 class _Reader:
@@ -151,10 +158,9 @@ class _Reader:
         in_file, dtype = STORAGES[storage]
         if key not in self.storages:
             array = np.frombuffer(self.read(f"data/{key}"), self.order + in_file)
-            if in_file == "u2":  # bfloat16: the upper half of a float32
+            if in_file == BFLOAT16:
                 array = (array.astype(np.uint32) << 16).view(np.float32)
-            if in_file in ("f2", "u2", "i2", "i1"):
-                warn_once("load: float16 and bfloat16 tensors become float32, int8 and int16 tensors become int32", 6)
+            warn_if_converted(in_file, 7)
             self.storages[key] = array.astype(dtype)
         if kind != "storage" or len(self.storages[key]) != size:
             raise ValueError(f"storage {key} has {len(self.storages[key])} elements, expected {size}")

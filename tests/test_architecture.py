@@ -64,6 +64,7 @@ LEVELS = [  # from the lowest level up; the name of a package stands for its mod
         "minigrad.jit",
         "minigrad.module_files",
         "minigrad.torch_files",
+        "minigrad.npz_files",
         "minigrad.onnx",
     },
     {"minigrad"},

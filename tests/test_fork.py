@@ -92,6 +92,59 @@ def test_a_child_forked_before_or_during_the_first_compilation_computes(compilin
     assert run_python(EARLY_FORK.format(compiling=compiling), MINIGRAD_CACHE_DIR=str(tmp_path)) == ["0"]
 
 
+HELD = """
+    import os, signal, threading, time
+    from minigrad import streams, tensors
+    from minigrad.datasets import folder
+    from minigrad.runtime import cache, fork, threads
+
+    lock, taken = {lock}, threading.Event()
+
+    def hold():
+        with lock:
+            taken.set()
+            time.sleep(0.5)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    taken.wait()
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(10)
+        with lock: os._exit(0)
+    print(os.waitpid(pid, 0)[1])
+    holder.join()
+    with lock: print("free")
+"""
+LOCKS = [
+    "cache.compiler_lock",
+    "threads._start_lock",
+    "tensors._adding",
+    "streams._program.generator.bit_generator.lock",
+    "fork.Lock()",
+    "folder._Cache(100).lock",
+]
+
+
+@NEEDS_FORK
+@pytest.mark.parametrize("lock", LOCKS)
+def test_a_lock_that_another_thread_holds_at_the_fork_is_free_in_the_child(lock):
+    assert run_python(HELD.format(lock=lock)) == ["0", "free"]
+
+
+def test_arrays_become_tensors_without_an_import():
+    """A child cannot import what a thread of its parent was importing at the fork: the module is locked for ever."""
+    code = """
+        import sys
+        import numpy as np
+        import minigrad as mg
+        before = set(sys.modules)
+        mg.from_numpy(np.ones(3)), mg.tensor(np.ones(3)), mg.as_tensor(np.ones(3))
+        print(sorted(set(sys.modules) - before))
+    """
+    assert run_python(code) == ["[]"]
+
+
 @NEEDS_FORK
 def test_set_num_threads_is_refused_in_a_forked_process():
     code = """

@@ -1,7 +1,6 @@
 """Folders of images or other files, with one folder for each class."""
 
 import os
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,6 +13,7 @@ from ..checks import index_in_range, whole_number
 from ..data import Dataset
 from ..data.display import show_classes
 from ..errors import DataError, ValidationError
+from ..runtime import fork
 from ..runtime.files import printable_path
 from .image_files import MODES, open_image
 from .progress import show_progress
@@ -274,7 +274,7 @@ class _Cache:
     """Arrays by path, kept until a limit of bytes is reached.  No array is replaced: in epochs, the oldest is next."""
 
     def __init__(self, limit: int):
-        self.limit, self.used, self.lock = limit, 0, threading.Lock()
+        self.limit, self.used, self.lock = limit, 0, fork.Lock()  # a child may count one array too few
         self.arrays: dict[str, np.ndarray] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:

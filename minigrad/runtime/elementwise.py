@@ -18,6 +18,7 @@ import numpy as np
 from . import cache
 from .kernel import Ints, Kernel, Memory, helper
 from .math import smaller
+from .memory import merge_axes
 from .source import define_function
 
 TASK_SIZE = 32768  # elements in a task: 10 us of work, while a parallel launch costs 3-9 us
@@ -130,25 +131,6 @@ def sort_axes(shape, strides, itemsize, operands):
         ]
         steps.append([0 if axis < missing else operand_steps[axis - missing] for axis in order])
     return [shape[axis] for axis in order], steps
-
-
-def merge_axes(sizes, steps, keep_first):
-    """Merge neighbouring axes if the strides of every operand allow it, and drop axes of size 1.
-
-    keep_first   if there are more than two axes, do not merge the first
-    """
-    axes = [axis for axis, size in enumerate(sizes) if size != 1]
-    merged: list[tuple[int, list[int]]] = []  # sizes, and the strides of each operand
-    for axis in axes:
-        size, strides = sizes[axis], [step[axis] for step in steps]
-        can_merge = merged and not (keep_first and len(axes) > 2 and axis == axes[1])
-        if can_merge and merged[-1][1] == [stride * size for stride in strides]:
-            merged[-1] = merged[-1][0] * size, strides
-        else:
-            merged.append((size, strides))
-    merged = merged or [(1, [0] * len(steps))]
-    by_operand = zip(*[strides for _, strides in merged], strict=True)
-    return [size for size, _ in merged], [list(strides) for strides in by_operand]
 
 
 @helper

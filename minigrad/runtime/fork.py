@@ -31,7 +31,8 @@ def wait_for(lock: Callable[[], Any]) -> None:
 class Lock:
     """A lock that is replaced by a free one in a forked child.
 
-    A fork does not wait for it.  Therefore it may only guard data that each holder writes before reading them.
+    A fork does not wait for it.  Therefore it may only guard data that each holder writes before reading them, or that
+    may be left half-written.
     """
 
     def __init__(self) -> None:

@@ -6,6 +6,7 @@ run over images, in full vectors for every number of channels and every image si
 
 import contextlib
 import ctypes
+from collections.abc import Sequence
 from functools import lru_cache
 from math import prod
 from typing import Any
@@ -89,6 +90,29 @@ def _orders(strides: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]
     """The axes, outermost first, and the place of each axis in that order."""
     order = tuple(sorted(range(len(strides)), key=lambda axis: -abs(strides[axis])))
     return order, tuple(sorted(range(len(order)), key=order.__getitem__))
+
+
+def merge_axes(
+    sizes: Sequence[int], steps: Sequence[Sequence[int]], keep_first: bool
+) -> tuple[list[int], list[list[int]]]:
+    """Merge neighbouring axes if the strides of every operand allow it, and drop axes of size 1.
+
+    steps        strides of each operand, in any unit
+    keep_first   if there are more than two axes, do not merge the first
+    returns      the sizes and the strides of the merged axes; one axis of size 1 if none is left
+    """
+    axes = [axis for axis, size in enumerate(sizes) if size != 1]
+    merged: list[tuple[int, list[int]]] = []  # sizes, and the strides of each operand
+    for axis in axes:
+        size, strides = sizes[axis], [step[axis] for step in steps]
+        can_merge = merged and not (keep_first and len(axes) > 2 and axis == axes[1])
+        if can_merge and merged[-1][1] == [stride * size for stride in strides]:
+            merged[-1] = merged[-1][0] * size, strides
+        else:
+            merged.append((size, strides))
+    merged = merged or [(1, [0] * len(steps))]
+    by_operand = zip(*[strides for _, strides in merged], strict=True)
+    return [size for size, _ in merged], [list(strides) for strides in by_operand]
 
 
 def full(shape: tuple[int, ...], value: Any, dtype: np.dtype, device: Any = None) -> Any:

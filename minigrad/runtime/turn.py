@@ -63,15 +63,8 @@ def contiguous(array: np.ndarray) -> np.ndarray:
 def _plan(shape: tuple[int, ...], strides: tuple[int, ...], itemsize: int) -> tuple[int, int, int, int, int] | None:
     """Batches, rows and columns of a turned matrix, and its strides from matrix to matrix and from row to row, in
     elements; None if the array is not one."""
-    axes: list[tuple[int, int]] = []  # size, stride; neighbours that can be one axis are merged
-    for size, stride in zip(shape, strides, strict=True):
-        if size == 1:
-            continue
-        if axes and axes[-1][1] == size * stride:
-            axes[-1] = axes[-1][0] * size, stride
-        else:
-            axes.append((size, stride))
-    if len(axes) not in (2, 3) or axes[-2][1] != itemsize or axes[-1][1] <= 0 or axes[-1][1] % itemsize:
+    sizes, (steps,) = memory.merge_axes(shape, [strides], keep_first=False)
+    if len(sizes) not in (2, 3) or steps[-2] != itemsize or steps[-1] <= 0 or steps[-1] % itemsize:
         return None
-    (batches, batch_step), (M, _), (N, step) = [(1, 0), *axes][-3:]
+    (batches, batch_step), (M, _), (N, step) = [(1, 0), *zip(sizes, steps, strict=True)][-3:]
     return None if batch_step % itemsize else (batches, M, N, batch_step // itemsize, step // itemsize)

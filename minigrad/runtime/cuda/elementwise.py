@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..elementwise import Index, c_order_strides, merge_axes, sort_axes
+from ..elementwise import Index, c_order_strides, sort_axes
 from ..kernel import Memory
+from ..memory import merge_axes
 from ..source import define_function
 from .array import DeviceArray, to_device, to_device_each_replay
 from .driver import cuda
