@@ -219,8 +219,8 @@ def picture(rows):
         positions = [i + (number - len(names) / 2 + 0.5) * width for i in present]
         axes.bar(positions, [rates[name, *groups[i]] for i in present], width, label=name, color=style.PALETTE[number])
     axes.set_xticks(range(len(groups)), [f"{MEASURED[work]}\nbatch {N}" for work, N in groups])
-    axes.set_yscale("log")
-    axes.set_ylabel("images/s", fontsize=style.LABEL)
+    style.use_log_scale(axes, "images/s")
+    axes.yaxis.set_major_formatter("{x:,.0f}")
     style.tidy(axes)
     axes.legend(fontsize=style.SMALL, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.12), frameon=False)
     return chart
