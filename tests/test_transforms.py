@@ -18,7 +18,7 @@ from minigrad.runtime.device import device
 from minigrad.streams import mix, sample_seeds, use_stream
 from minigrad.transforms import functional as F, v2
 from minigrad.transforms.base import Draws
-from minigrad.transforms.batch import plan_batch
+from minigrad.transforms.batch import NO_FIELD, NO_PROJECTION, plan_batch
 
 CPU, NUMPY = device("cpu"), device("numpy")
 VECTORS = np.load(transform_cases.VECTORS)
@@ -421,12 +421,12 @@ def test_other_chains_have_no_plan(transforms):
 def test_warp_shows_pixels_only_inside_both_windows():
     """An image of ones: the result is 1 where the windows in the result and in the frame agree."""
     images, unit = np.ones((1, 1, 6, 6), np.uint8), np.ones(1, np.float32)
-    row = [2**32, 0, 2**31, 0, 2**32, 2**31, 1, 5, 0, 4, 1, 0, 1, 0, 0, 3, 2, 6]
-    nothing, zero = np.zeros((0, 0, 0, 2), np.int64), np.zeros(1, np.float32)
+    column = [[number] for number in (2**32, 0, 2**31, 0, 2**32, 2**31, 1, 4, 0, 4, 1, 0, 1, 0, 0, 3, 2, 4)]
+    zero = np.zeros(1, np.float32)
     expected = np.zeros((6, 6))
     expected[2:4, 1:3] = 1
     for on in (CPU, NUMPY):
-        arguments = np.zeros(1, np.int64), np.array([row]), nothing, zero, unit, zero
+        arguments = np.zeros(1, np.int64), np.array(column), NO_PROJECTION, NO_FIELD, zero, unit, zero
         np.testing.assert_array_equal(warp_images(on, images, *arguments, (6, 6), 0, (6, 6))[0, 0], expected)
 
 

@@ -230,7 +230,7 @@ def moved_kernel(
 def frame_kernel(task, images: Bytes, numbers: Ints, maps: Ints, fill: Array1, H, W, width, height, frames: Bytes):
     """One channel of one image as it is resampled: images (M, C, H, W), frames (C, N, height, width)."""
     N = numbers.shape[0]
-    c, n, new = task // N, task % N, np.uint8(fill[task // N])
+    c, n, new = task // N, task % N, np.uint8(fill[task // N] + const(0.5, fill))
     sx, x0, across = maps[SX * N + n], maps[X0 * N + n], maps[ACROSS * N + n]
     for h in range(height):
         line, row = (task * height + h) * width, maps[SY * N + n] * h + maps[TY * N + n]
@@ -279,15 +279,23 @@ def next_places(start, step, w, count, places):
 
 
 @helper
-def project(projection, first, count, N, places):
+def settle(place, side, sampling):
+    """A place that, rounded to float32, is on the same side of the borders of the frame, where that decides."""
+    if sampling != PILLOW:
+        return larger(smaller(place, LARGEST_PLACE), -LARGEST_PLACE)
+    return where(place >= 0.0, where(place < side, smaller(place, side * (1.0 - 2.0**-20)), -1.0), -1.0)
+
+
+@helper
+def project(projection, first, count, N, width, height, sampling, places):
     """Replace places of pixels by those of a projective map."""
     for n in range(count):
         m, x, y = first + n, np.float64(places[0, n]) + 0.5, np.float64(places[1, n]) + 0.5
         below = projection[6 * N + m] * x + projection[7 * N + m] * y + 1.0
         column = (projection[m] * x + projection[N + m] * y + projection[2 * N + m]) / below
         row = (projection[3 * N + m] * x + projection[4 * N + m] * y + projection[5 * N + m]) / below
-        places[0, n] = column - 0.5
-        places[1, n] = row - 0.5
+        places[0, n] = settle(column, np.float64(width), sampling) - 0.5
+        places[1, n] = settle(row, np.float64(height), sampling) - 0.5
 
 
 @helper
@@ -364,7 +372,7 @@ def means_kernel(
     for w in range(OW):
         next_places(start, step, w, count, places)
         if kind == PROJECTED:
-            project(projection, first, count, N, places)
+            project(projection, first, count, N, width, height, sampling, places)
         elif kind == DISPLACED:
             displace(field, first, count, N, width, height, places)
         read_means(packed, (c * N + first) * width * height, places, width, height, count, shares, cells, values)

@@ -18,6 +18,7 @@ from .images import InterpolationMode, get_dimensions
 
 Parameters = dict[str, Any]
 CALLS_AT_ONCE = 8  # of Draws, whose words are hashed together: one transform needs few
+DROPPED = np.uint64(11)  # of 64 random bits; 53 make a float64
 
 
 class Draws:
@@ -28,21 +29,30 @@ class Draws:
         self._count = 0
         self._mixed = np.empty((0, len(self.seeds)), np.uint64)  # a row for each call, several made at once
 
+    def _rows(self, count: int) -> np.ndarray:
+        """64 random bits in (count, N)."""
+        first, self._count = self._count, self._count + count
+        if self._count > len(self._mixed):
+            calls = np.arange(len(self._mixed), self._count + CALLS_AT_ONCE, dtype=np.uint64)
+            self._mixed = np.concatenate([self._mixed, mix(self.seeds, calls[:, None])])
+        return self._mixed[first : self._count]
+
     def _words(self, *shape: int) -> np.ndarray:
         """64 random bits in (N, *shape)."""
-        if self._count == len(self._mixed):
-            calls = np.arange(self._count, self._count + CALLS_AT_ONCE, dtype=np.uint64)
-            self._mixed = np.concatenate([self._mixed, mix(self.seeds[None], calls[:, None])])
-        words = self._mixed[self._count]
-        self._count += 1
+        words = self._rows(1)[0]
         if not shape:
             return words
         numbers = np.arange(int(np.prod(shape)), dtype=np.uint64)
-        return mix(words[:, None], numbers[None]).reshape(len(words), *shape)
+        return mix(words[:, None], numbers).reshape(len(words), *shape)
 
     def uniform(self, low: Any = 0.0, high: Any = 1.0, *, shape: Sequence[int] = ()) -> np.ndarray:
         """(N, *shape) numbers from low to high, high excluded; both may be (N,)."""
-        return low + (high - low) * ((self._words(*shape) >> np.uint64(11)) * 2.0**-53)
+        return low + (high - low) * ((self._words(*shape) >> DROPPED) * 2.0**-53)
+
+    def uniforms(self, low: Sequence[float], high: Sequence[float]) -> np.ndarray:
+        """(K, N) numbers: for each image K numbers, number k from low[k] to high[k]."""
+        least, most = np.array(low)[:, None], np.array(high)[:, None]
+        return least + ((most - least) * 2.0**-53) * (self._rows(len(least)) >> DROPPED)
 
     def integers(self, low: Any, high: Any) -> np.ndarray:
         """(N,) whole numbers from low to high, high excluded; both may be (N,)."""

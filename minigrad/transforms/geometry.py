@@ -233,7 +233,8 @@ def draw_corner(draws: Draws, sides: Sequence[int], size: Sequence[int]) -> Para
             f"RandomCrop: size is {tuple(size)} for an image of {(height, width)}; use a smaller size, padding, or "
             "pad_if_needed=True"
         )
-    return {"top": draws.integers(0, height - size[0] + 1), "left": draws.integers(0, width - size[1] + 1)}
+    top, left = draws.uniforms([0, 0], [height - size[0] + 1, width - size[1] + 1]).astype(np.int64)
+    return {"top": top, "left": left}
 
 
 class RandomResizedCrop(RandomTransform):
@@ -386,14 +387,14 @@ class RandomAffine(RandomTransform):
         height, width = dimensions[-2:]
         share_x, share_y = self.translate or (0, 0)
         low_x, high_x, low_y, high_y = [*(self.shear or [0.0, 0.0]), 0.0, 0.0][:4]
-        return {
-            "angle": draws.uniform(self.degrees[0], self.degrees[1]),
-            "tx": np.rint(draws.uniform(-1, 1) * (share_x * width)).astype(np.int64),
-            "ty": np.rint(draws.uniform(-1, 1) * (share_y * height)).astype(np.int64),
-            "scale": draws.uniform(*(self.scale or (1.0, 1.0))),
-            "shear_x": draws.uniform(low_x, high_x),
-            "shear_y": draws.uniform(low_y, high_y),
-        }
+        reach_x, reach_y = share_x * width, share_y * height
+        least, most = self.scale or (1.0, 1.0)
+        drawn = draws.uniforms(
+            [self.degrees[0], -reach_x, -reach_y, least, low_x, low_y],
+            [self.degrees[1], reach_x, reach_y, most, high_x, high_y],
+        )
+        drawn[1:3] = np.rint(drawn[1:3])
+        return dict(zip(("angle", "tx", "ty", "scale", "shear_x", "shear_y"), drawn, strict=True))
 
     def apply(
         self, img: Any, angle: float, tx: int, ty: int, scale: float, shear_x: float, shear_y: float
@@ -409,7 +410,7 @@ class RandomAffine(RandomTransform):
         transform = RandomAffine(degrees, translate, scale_ranges, shears)
         drawn = transform.draw(draw_one(), img_size[::-1])
         angle, tx, ty, scale, shear_x, shear_y = (values[0].item() for values in drawn.values())
-        return angle, (tx, ty), scale, (shear_x, shear_y)
+        return angle, (int(tx), int(ty)), scale, (shear_x, shear_y)
 
     def __repr__(self) -> str:
         parts = [f"degrees={self.degrees}"]
@@ -470,7 +471,7 @@ def corners(width: int, height: int) -> list[list[int]]:
 def draw_corners(draws: Draws, width: int, height: int, distortion_scale: float) -> np.ndarray:
     """(N, 4, 2) whole numbers: random places of the corners, moved inwards."""
     across, down = (int(distortion_scale * (side // 2)) + 1 for side in (width, height))
-    inwards = np.stack([draws.integers(0, most) for _ in range(4) for most in (across, down)], axis=-1)
+    inwards = draws.uniforms([0] * 8, [across, down] * 4).astype(np.int64).T
     signs = np.array([[1, 1], [-1, 1], [-1, -1], [1, -1]])
     return np.array(corners(width, height)) + signs * inwards.reshape(-1, 4, 2)
 
