@@ -186,18 +186,18 @@ def nearest_kernel(
         left, right = columns_inside(maps, N, n, h, x, y)
         line, ax, ay = (c * OH + h) * OW * N + n, maps[AX * N + n], maps[AY * N + n]
         fill_row(out, line, N, left, right, OW, new)
-        across, down = np.int32(maps[SX * N + n]), np.int32(maps[SY * N + n] * W)
-        start = ((numbers[n] * C + c) * H + maps[TY * N + n]) * W + maps[TX * N + n]
+        start, down = ((numbers[n] * C + c) * H + maps[TY * N + n]) * W + maps[TX * N + n], maps[SY * N + n] * W
         x, y = x + ax * left, y + ay * left
+        if maps[SX * N + n] < 0:  # -(x >> POINT), without a product for each pixel
+            x, ax, start = ~x, -ax, start + 1
         if (ax | ay) & FRACTION == 0:  # crops and flips: whole steps
-            at, step = start + (y >> POINT) * down + (x >> POINT) * across, (ay >> POINT) * down + (ax >> POINT) * across
+            at, step = start + (y >> POINT) * down + (x >> POINT), (ay >> POINT) * down + (ax >> POINT)
             for w in range(left, right):
                 out[line + w * N] = const(images[at], factor) * factor + offset
                 at += step
         else:
             for w in range(left, right):
-                at = start + np.int32(np.int32(y >> POINT) * down) + np.int32(np.int32(x >> POINT) * across)
-                out[line + w * N] = const(images[at], factor) * factor + offset
+                out[line + w * N] = const(images[start + (y >> POINT) * down + (x >> POINT)], factor) * factor + offset
                 x, y = x + ax, y + ay
 
 
