@@ -48,7 +48,10 @@ def warp_numpy(images, numbers, maps, projection, field, fill, scale, shift, fra
             x, y = _project(projection[:, n], x >> POINT, y >> POINT)
         if field.size:
             places = (y >> POINT).clip(0, frame[1] - 1), (x >> POINT).clip(0, frame[0] - 1)
-            x, y = (place + (part[places] * np.float32(ONE)).astype(int) for place, part in zip((x, y), field[..., n]))
+            x, y = (
+                place + (part[places] * np.float32(side * HALF)).astype(int)
+                for place, part, side in zip((x, y), field[..., n], frame, strict=True)
+            )
         values = _sample(images[numbers[n]], row, x, y, fill[:, None, None], frame, sampling)
         visible = _within(w, row[LEFT], row[WIDE]) & _within(h, row[TOP], row[HIGH])
         out[n] = np.where(visible, values, fill[:, None, None]) * scale[:, None, None] + shift[:, None, None]
@@ -125,8 +128,8 @@ def define_place(helper, floor, larger, smaller):
         elif kind == DISPLACED:
             column, row = min(max(x >> POINT, 0), width - 1), min(max(y >> POINT, 0), height - 1)
             at = (row * width + column) * N + n
-            x += np.int64(field[at] * np.float32(ONE))
-            y += np.int64(field[width * height * N + at] * np.float32(ONE))
+            x += np.int64(field[at] * (np.float32(width) * np.float32(HALF)))
+            y += np.int64(field[width * height * N + at] * (np.float32(height) * np.float32(HALF)))
         return x, y
 
     @helper
@@ -301,11 +304,12 @@ def project(projection, first, count, N, width, height, sampling, places):
 @helper
 def displace(field, first, count, N, width, height, places):
     """Add the displacements of pixels to their places."""
+    half_x, half_y = const(width * 0.5, places), const(height * 0.5, places)
     for n in range(count):
         column, row = clip(places[0, n], width - 1), clip(places[1, n], height - 1)
         at = (np.int64(row) * width + np.int64(column)) * N + first + n
-        places[0, n] += const(field[at], places)
-        places[1, n] += const(field[width * height * N + at], places)
+        places[0, n] += const(field[at], places) * half_x
+        places[1, n] += const(field[width * height * N + at], places) * half_y
 
 
 @helper
@@ -424,7 +428,7 @@ def warp_images(device, images, numbers, maps, projection, field, fill, scale, s
     numbers  (N,) int64            of the images
     maps     (18, N) int64         see above
     projection  (8, N) float64     a ... h of x = (a*X + b*Y + c) / (g*X + h*Y + 1), y = (d*X + e*Y + f) / ...; or size 0
-    field    (2, height, width, N) float32, displacements (x, y) in pixels of the frame; or of size 0
+    field    (2, height, width, N) float32, displacements (x, y) in halves of the frame's sides; or of size 0
     fill     (C,)                  in the units of bytes
     frame    (width, height)       that is resampled
     size     (OH, OW)

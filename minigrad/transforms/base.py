@@ -13,6 +13,8 @@ import numpy as np
 
 from ..checks import number_in_range, type_with_article
 from ..errors import DtypeError, ValidationError
+from ..ops.noise import uniform_noise
+from ..runtime.device import CPU
 from ..streams import mix, next_seed
 from .images import InterpolationMode, get_dimensions
 
@@ -66,6 +68,10 @@ class Draws:
         """(N, *shape) numbers of the standard normal distribution, by Box and Muller's method."""
         radius = np.sqrt(-2 * np.log1p(-self.uniform(shape=shape)))
         return radius * np.cos(2 * np.pi * self.uniform(shape=shape))
+
+    def noise(self, pixels: int) -> np.ndarray:
+        """(2, pixels, N) float32 numbers from -1 to 1, two of each pixel."""
+        return uniform_noise(CPU, self._words(), pixels)
 
     def order(self, n: int) -> np.ndarray:
         """(N, n) permutations of 0 ... n-1."""

@@ -191,12 +191,6 @@ def _projection(transform: RandomPerspective, drawn: Parameters, sides: Sequence
     return np.ascontiguousarray(np.where(drawn["happens"], numbers.T, identity[:, None]))
 
 
-def _displacements(transform: ElasticTransform, drawn: Parameters, sides: Sequence[int]) -> np.ndarray:
-    height, width = sides
-    halves = np.array([width / 2, height / 2], np.float32).reshape(2, 1, 1, 1)
-    return np.ascontiguousarray(drawn["displacement"].transpose(3, 1, 2, 0) * halves)
-
-
 MAPS: dict[type, Any] = {RandomAffine: _affine_map, RandomRotation: _rotation_map}
 MOVED = (RandomPerspective, ElasticTransform)
 NO_PROJECTION, NO_FIELD = np.empty((8, 0)), np.empty((2, 0, 0, 0), np.float32)
@@ -308,7 +302,7 @@ class Plan:
         sides = before.sides[::-1, 0].tolist()
         maps, kind = self._maps(before, after, drawn, len(numbers)), _plain_type(self.warp)
         projection = _projection(self.warp, drawn, sides) if kind is RandomPerspective else NO_PROJECTION
-        field = _displacements(self.warp, drawn, sides) if kind is ElasticTransform else NO_FIELD
+        field = drawn["displacement"].transpose(3, 1, 2, 0) if kind is ElasticTransform else NO_FIELD
         numbers = np.ascontiguousarray(numbers, np.int64)
         colours, size = self._colours_on(device), self.shape[1:]
         return kernels.warp_images(

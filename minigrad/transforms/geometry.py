@@ -9,6 +9,8 @@ import numpy as np
 
 from ..checks import number_in_range
 from ..errors import DtypeError, ValidationError
+from ..ops.matmul import matmul
+from ..runtime.device import CPU
 from . import array_geometry, functional as F
 from .base import Draws, OccasionalTransform, Parameters, RandomTransform, Transform, draw_one, show
 from .images import InterpolationMode, get_dimensions, get_size, known_mode
@@ -507,19 +509,23 @@ class ElasticTransform(RandomTransform):
         self.interpolation, self.fill = known_mode("ElasticTransform", interpolation), fill
 
     def draw(self, draws: Draws, dimensions: Sequence[int]) -> Parameters:
-        """displacement (N, H, W, 2), as functional.elastic_transform takes it."""
+        """displacement (N, H, W, 2), as functional.elastic_transform takes it; in memory (2, H, W, N)."""
         H, W = dimensions[-2:]
-        fields = [
-            self._smooth(draws.uniform(-1, 1, shape=(H, W)).astype(np.float32), sigma) * np.float32(alpha / side)
+        matrices = [
+            self._matrices(H, W, sigma, alpha / side)
             for alpha, sigma, side in zip(self.alpha, self.sigma, (W, H), strict=True)
         ]
-        return {"displacement": np.stack(fields, axis=-1)}
+        down, across = (np.stack(field_matrices) for field_matrices in zip(*matrices, strict=True))
+        rows = matmul.forward(CPU, down, draws.noise(H * W).reshape(2, H, -1)).reshape(2, H, W, -1)
+        return {"displacement": matmul.forward(CPU, across[:, None], rows).transpose(3, 1, 2, 0)}
 
-    def _smooth(self, noise: np.ndarray, sigma: float) -> np.ndarray:
-        if sigma == 0:
-            return noise
-        size = int(8 * sigma + 1) | 1
-        return array_geometry.gaussian_blur(noise, (size, size), self._sigmas())
+    def _matrices(self, H: int, W: int, sigma: float, factor: float) -> tuple[np.ndarray, np.ndarray]:
+        """The matrices that smooth columns and rows of a field of noise, and multiply it by a factor."""
+        down, across = np.eye(H, dtype=np.float32), np.eye(W, dtype=np.float32)
+        if sigma > 0:
+            size = int(8 * sigma + 1) | 1
+            down, across = array_geometry.blur_matrices((H, W), (size, size), self._sigmas())
+        return down * np.float32(factor), across
 
     def _sigmas(self) -> list[float]:
         """The deviations across and down; a 0 stands for no smoothing in that direction."""
