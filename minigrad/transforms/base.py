@@ -19,7 +19,7 @@ from ..streams import mix, next_seed
 from .images import InterpolationMode, get_dimensions
 
 Parameters = dict[str, Any]
-CALLS_AT_ONCE = 8  # of Draws, whose words are hashed together: one transform needs few
+CALLS_AT_ONCE = 3  # of Draws, beyond those needed, whose words are hashed together
 DROPPED = np.uint64(11)  # of 64 random bits; 53 make a float64
 
 
@@ -36,7 +36,8 @@ class Draws:
         first, self._count = self._count, self._count + count
         if self._count > len(self._mixed):
             calls = np.arange(len(self._mixed), self._count + CALLS_AT_ONCE, dtype=np.uint64)
-            self._mixed = np.concatenate([self._mixed, mix(self.seeds, calls[:, None])])
+            more = mix(self.seeds, calls[:, None])
+            self._mixed = np.concatenate([self._mixed, more]) if first else more
         return self._mixed[first : self._count]
 
     def _words(self, *shape: int) -> np.ndarray:

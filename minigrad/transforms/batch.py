@@ -62,7 +62,7 @@ class PixelMap:
     def __init__(self, sides: Any):
         height, width = sides
         self.sides = np.array([[width], [height]])
-        self.sign, self.start, self.first, self.end = np.ones_like(self.sides), ZEROS, ZEROS, self.sides
+        self.sign, self.start, self.first, self.end = ONES, ZEROS, ZEROS, self.sides
 
     def pad(self, left: int, top: int, right: int, bottom: int) -> None:
         self.start = self.start - self.sign * np.array([[left], [top]])
@@ -81,14 +81,20 @@ class PixelMap:
         self.start = self.start + flipped * self.sign * (self.sides - 1)
         self.sign = self.sign * (1 - 2 * flipped)
 
+    @property
+    def moved(self) -> bool:
+        return self.start is not ZEROS
+
     def visible(self) -> tuple[np.ndarray, np.ndarray]:
         """The first pixel of the result that comes from the image, and the number of such pixels."""
+        if not self.moved:
+            return ZEROS, self.sides
         low, high = self.sign * (self.first - self.start), self.sign * (self.end - 1 - self.start)
         first = np.maximum(np.minimum(low, high), 0)
         return first, np.maximum(np.minimum(np.maximum(low, high) + 1, self.sides) - first, 0)
 
 
-ZEROS = np.zeros((2, 1), np.int64)
+ZEROS, ONES = np.zeros((2, 1), np.int64), np.ones((2, 1), np.int64)
 Step = Callable[[PixelMap, Parameters], None]
 
 
@@ -177,11 +183,11 @@ def _fixed(matrix: list[Any], nearest_in_picture: bool, N: int) -> np.ndarray:
     for row, values in enumerate(matrix):
         numbers[row] = values
     numbers[2::3] += (numbers[::3] + numbers[1::3]) * 0.5
-    exact = np.rint(numbers * ONE)
     if nearest_in_picture:
-        coarse = np.floor(numbers * (1 << PILLOW_POINT) + 0.5) * (1 << (POINT - PILLOW_POINT))
-        exact = np.where((numbers[1] == 0) & (numbers[3] == 0), exact, coarse)
-    return exact.astype(np.int64)
+        inclined = (numbers[1] != 0) | (numbers[3] != 0)
+        unit = 1 << PILLOW_POINT
+        numbers = np.where(inclined, np.floor(numbers * unit + 0.5) / unit, numbers)
+    return np.rint(numbers * ONE).astype(np.int64)
 
 
 def _projection(transform: RandomPerspective, drawn: Parameters, sides: Sequence[int]) -> np.ndarray:
@@ -340,10 +346,11 @@ class Plan:
             nearest = self.warps_picture and self.sampling == kernels.NEAREST
             matrix = _fixed(find(self.warp, drawn, sides, self.warps_picture), nearest, N)
         maps[AX : CY + 1] = matrix
-        along_x, along_y, constant = maps[AX : CY + 1].reshape(2, 3, N).swapaxes(0, 1)
-        constant += along_x * after.start[0] + along_y * after.start[1]
-        along_x *= after.sign[0]
-        along_y *= after.sign[1]
+        if after.moved:
+            along_x, along_y, constant = maps[AX : CY + 1].reshape(2, 3, N).swapaxes(0, 1)
+            constant += along_x * after.start[0] + along_y * after.start[1]
+            along_x *= after.sign[0]
+            along_y *= after.sign[1]
         maps[LEFT : HIGH + 1 : 2], maps[WIDE : HIGH + 1 : 2] = after.visible()
         maps[SX : TY + 1 : 2], maps[TX : TY + 1 : 2] = before.sign, before.start
         maps[X0 : DOWN + 1 : 2], maps[ACROSS : DOWN + 1 : 2] = before.visible()
