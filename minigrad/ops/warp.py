@@ -6,13 +6,14 @@ Places have 32 bits after the point and count from the outer edges of the first 
 w + 1/2.  A place takes three steps:
 
     x = ax*w + bx*h + cx,  y = ay*w + by*h + cy        an affine map, which also holds crops and flips of the result
-    (x, y) = projection or displacement of the pixel at (x, y), if there is one
+    x = (a*X + b*Y + c) / z,  y = (d*X + e*Y + f) / z  a projection, if there is one, of the centre (X, Y) of the pixel
+                                                   at (x, y), with z = g*X + h*Y + 1; or the displacements of that pixel
     column' = sx * column + tx,  row' = sy * row + ty  crops, flips and pads of the image, before it is resampled
 
 A pixel is `fill` outside of the window in the result (left, wide, top, high), and outside of the window in the frame
 (x0, across, y0, down).  A window is its first column, columns, first row, rows.  The frame, which is resampled, is the
 image after those first crops, flips and pads.  These 18 numbers of each image are a column of `maps`.  Whole
-numbers make crops, flips, pads and nearest pixels exact, on every device.
+numbers make crops, flips, pads and nearest pixels exact, on every device.  Means of four pixels are computed in floats.
 """
 
 import numpy as np
@@ -136,7 +137,7 @@ def define_place(helper, floor, larger, smaller):
     def in_window(maps, N, n, x, y):
         """Whether a place is in the window of the frame."""
         column, row = (x >> POINT) - maps[X0 * N + n], (y >> POINT) - maps[Y0 * N + n]
-        return 0 <= column and column < maps[ACROSS * N + n] and 0 <= row and row < maps[DOWN * N + n]
+        return column >= 0 and column < maps[ACROSS * N + n] and row >= 0 and row < maps[DOWN * N + n]
 
     return find_place, in_window
 
@@ -425,13 +426,13 @@ def warp_images(device, images, numbers, maps, projection, field, fill, scale, s
     """The batch (N, C, OH, OW), in the dtype of `scale`.
 
     images   (M, C, H, W) uint8, on the device, as fill, scale and shift
-    numbers  (N,) int64            of the images
-    maps     (18, N) int64         see above
-    projection  (8, N) float64     a ... h of x = (a*X + b*Y + c) / (g*X + h*Y + 1), y = (d*X + e*Y + f) / ...; or size 0
-    field    (2, height, width, N) float32, displacements (x, y) in halves of the frame's sides; or of size 0
-    fill     (C,)                  in the units of bytes
-    frame    (width, height)       that is resampled
-    size     (OH, OW)
+    numbers     (N,) int64         of the images
+    maps        (18, N) int64      see above
+    projection  (8, N) float64     see above; or of size 0
+    field       (2, height, width, N) float32, displacements (x, y) in halves of the frame's sides; or of size 0
+    fill        (C,)               in the units of bytes
+    frame       (width, height)    that is resampled
+    size        (OH, OW)
 
     Raises   DtypeError        images are not C-contiguous uint8 (M, C, H, W)
              ShapeError        fill, scale or shift has not one number for each channel

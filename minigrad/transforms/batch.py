@@ -175,7 +175,7 @@ def _from_corner(matrix: list[Any], x: float, y: float) -> list[Any]:
 
 
 def _fixed(matrix: list[Any], nearest_in_picture: bool, N: int) -> np.ndarray:
-    """A map (6, N) as whole numbers, with 32 bits after the point, from the number of a pixel to the place of its centre.
+    """A map (6, N) from numbers of pixels to places of their centres, in whole numbers with 32 bits after the point.
 
     For nearest pixels Pillow keeps 16 bits, except where lines stay parallel to the sides.
     """
@@ -215,8 +215,10 @@ class Plan:
     def __init__(self, transforms: Sequence[Any], dimensions: Sequence[int], dtype: np.dtype):
         self.dimensions = tuple(dimensions)
         C = self.dimensions[0]
-        self.scale, self.shift, self.fill = np.ones(C), np.zeros(C), None
-        self.state, self.warp, self.sampling = PICTURE, None, kernels.NEAREST
+        self.scale, self.shift = np.ones(C), np.zeros(C)
+        self.fill: Any = None
+        self.warp: Any = None
+        self.state, self.sampling = PICTURE, kernels.NEAREST
         self.steps: list[tuple[Any, int, Step | None]] = []  # (transform, its random number or -1, step)
         randoms = 0
         for transform in transforms:
@@ -226,7 +228,7 @@ class Plan:
             raise Unsupported
         self.fill = np.zeros(C) if self.fill is None else self.fill
         self.host_colours = [numbers.astype(dtype) for numbers in (self.fill, self.scale, self.shift)]
-        self.colours: dict[Any, list[Any]] = {}  # the same on each device
+        self.colours: dict[Any, Any] = {}  # the same on each device
         _, after, _ = self._trace(np.zeros(1, np.uint64))
         self.shape = (C, *after.sides[::-1, 0].tolist())
 
@@ -315,10 +317,10 @@ class Plan:
             device, images, numbers, maps, projection, field, *colours, sides[::-1], self.sampling, size
         )
 
-    def _colours_on(self, device: Any) -> list[Any]:
+    def _colours_on(self, device: Any) -> tuple[Any, Any, Any]:
         """fill, scale and shift on a device."""
         if device not in self.colours:
-            self.colours[device] = [device.from_host(numbers) for numbers in self.host_colours]
+            self.colours[device] = tuple(device.from_host(numbers) for numbers in self.host_colours)
         return self.colours[device]
 
     def _trace(self, seeds: np.ndarray) -> tuple[PixelMap, PixelMap, Parameters]:

@@ -43,7 +43,7 @@ def read(images, maps, N, n, start, W, column, row, new):
 
 @helper
 def neighbour(place, side, like):
-    """On one axis the first of the two pixels beside a place in the frame, the share of the second, and the coverage."""
+    """On one axis: the first of the two pixels of the frame beside a place, the share of the second, the coverage."""
     whole, unit, one, zero = place >> POINT, const(1.0 / (1 << SHARE), like), const(1, like), const(0, like)
     share = const((place & FRACTION) >> (POINT - SHARE), like) * unit
     if whole < 0:
@@ -81,7 +81,7 @@ def warp_kernel(
     for i in range(cuda.grid(1), out.size, cuda.gridsize(1)):
         c, h, w, n = split_index(i, OH, OW, N)
         column, row, value = w - maps[LEFT * N + n], h - maps[TOP * N + n], fill[c]
-        if 0 <= column and column < maps[WIDE * N + n] and 0 <= row and row < maps[HIGH * N + n]:
+        if column >= 0 and column < maps[WIDE * N + n] and row >= 0 and row < maps[HIGH * N + n]:
             x, y = find_place(maps, projection, field, kind, width, height, N, n, h, w)
             start = (numbers[n] * C + c) * H * W
             if sampling == NEAREST:
