@@ -8,11 +8,11 @@ supported if it has, in any order that the transforms allow,
     one conversion to float32: ToTensor; or PILToTensor or ToImage, and then ConvertImageDtype or ToDtype
     Normalize
 
-with one colour of new pixels, for images of 1 or 3 channels.  The colour must be in bytes if pads come before bilinear
-resampling.  Results are those of the transforms one by one, each
-image being a Pillow image (C = 1: L, C = 3: RGB) read in the stream of its seed, with the same parameters: random
-transform number t of the list draws from mix(seed, t).  Whole and nearest pixels are equal, up to the rounding of
-normalisation; bilinear means can differ by one grey level, where rounding decides.
+with one colour of new pixels, for images of 1 or 3 channels.  The colour must be in whole grey levels if pads come
+before bilinear resampling.  Results are those of the transforms one by one, each image being a Pillow image (C = 1: L,
+C = 3: RGB) read in the stream of its seed, with the same parameters: random transform number t of the list draws from
+mix(seed, t).  Whole and nearest pixels are equal, up to the rounding of normalisation; bilinear means can differ by one
+grey level, where rounding decides.
 """
 
 from collections.abc import Callable, Sequence
