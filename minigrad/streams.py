@@ -141,22 +141,25 @@ MASK = 2**64 - 1
 
 
 def mix(seeds: Any, numbers: Any) -> np.ndarray:
-    """Hash seeds with whole numbers: arrays of one shape, or numbers; returns uint64 of that shape.
+    """Hash seeds with whole numbers: arrays that broadcast, or numbers; returns uint64 of that shape.
 
     Source   G. Steele, D. Lea, C. Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014 (SplitMix64)
     """
-    z = np.atleast_1d(_as_words(seeds)) + np.uint64(0x9E3779B97F4A7C15) * (np.atleast_1d(_as_words(numbers)) + _ONE)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    z = z ^ (z >> np.uint64(31))
-    return z.reshape(np.broadcast_shapes(np.shape(seeds), np.shape(numbers)))
+    z = np.atleast_1d(_as_words(seeds)) + GOLDEN * (np.atleast_1d(_as_words(numbers)) + ONE)
+    for shift, factor in ((S30, MIX_A), (S27, MIX_B)):
+        z ^= z >> shift
+        z *= factor
+    z ^= z >> S31
+    return z if np.ndim(seeds) or np.ndim(numbers) else z.reshape(())
 
 
-_ONE = np.uint64(1)
+ONE, GOLDEN = np.uint64(1), np.uint64(0x9E3779B97F4A7C15)
+MIX_A, MIX_B = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
+S30, S27, S31 = np.uint64(30), np.uint64(27), np.uint64(31)
 
 
 def _as_words(numbers: Any) -> np.ndarray:
-    return np.asarray(numbers & MASK if isinstance(numbers, int) else numbers).astype(np.uint64)
+    return np.asarray(numbers & MASK if isinstance(numbers, int) else numbers).astype(np.uint64, copy=False)
 
 
 def sample_seeds(seed: int, epoch: int, samples: Any) -> np.ndarray:

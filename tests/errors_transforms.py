@@ -10,12 +10,13 @@ from minigrad.ops.warp import warp_images
 from minigrad.runtime.device import CPU
 from minigrad.transforms import InterpolationMode, functional as F
 from minigrad.transforms.base import OccasionalTransform, RandomTransform, Transform
+from minigrad.transforms.batch import NO_FIELD, NO_PROJECTION
 from minigrad.transforms.v2 import functional as F2
 from minigrad.utils import make_grid
 
 T = mg.tensor
 grey, one_each = np.zeros((1, 5, 6), np.uint8), np.ones(1)
-whole = np.zeros(1, np.int64), np.zeros((1, 18), np.int64), np.zeros(0, np.int64), one_each, one_each
+whole = np.zeros(1, np.int64), np.zeros((18, 1), np.int64), NO_PROJECTION, NO_FIELD, one_each, one_each
 
 MESSAGES = [
     (

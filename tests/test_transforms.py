@@ -13,12 +13,13 @@ from PIL import Image
 import minigrad as mg
 from minigrad import transforms as T, utils
 from minigrad.errors import DtypeError, ShapeError
+from minigrad.ops.noise import uniform_noise
 from minigrad.ops.warp import warp_images
 from minigrad.runtime.device import device
 from minigrad.streams import mix, sample_seeds, use_stream
 from minigrad.transforms import functional as F, v2
 from minigrad.transforms.base import Draws
-from minigrad.transforms.batch import plan_batch
+from minigrad.transforms.batch import NO_FIELD, NO_PROJECTION, plan_batch
 
 CPU, NUMPY = device("cpu"), device("numpy")
 VECTORS = np.load(transform_cases.VECTORS)
@@ -220,6 +221,42 @@ def test_draws_for_many_images_are_those_for_each():
         np.testing.assert_array_equal(draw(many), np.concatenate([draw(single) for single in singles]))
 
 
+def test_several_draws_at_once_are_those_of_single_calls():
+    seeds, low, high = sample_seeds(1, 2, np.arange(7)), [0, -3, 2, 2, 5], [1, 3, 2, 9, 6]
+    many, singles = Draws(seeds), Draws(seeds)
+    for _ in range(3):
+        found = many.uniforms(low, high)
+        expected = [singles.uniform(*pair) for pair in zip(low, high, strict=True)]
+        np.testing.assert_allclose(found, expected, rtol=1e-15)
+
+
+def test_noise_is_equal_on_all_devices_and_uniform():
+    seeds = sample_seeds(1, 2, np.arange(50))
+    noise, expected = (uniform_noise(on, seeds, 500) for on in (CPU, NUMPY))
+    np.testing.assert_array_equal(noise, expected)
+    np.testing.assert_array_equal(uniform_noise(CPU, seeds[7:8], 500)[..., 0], noise[..., 7])
+    assert noise.min() >= -1 and noise.max() < 1
+    counts = np.histogram(noise, 8, (-1, 1))[0]
+    assert (abs(counts / noise.size * 8 - 1) < 0.05).all()
+    correlations = (
+        np.corrcoef(noise.reshape(2, -1))[0, 1],
+        np.corrcoef(noise[0, 1:].ravel(), noise[0, :-1].ravel())[0, 1],
+    )
+    assert max(map(abs, correlations)) < 0.03
+
+
+def test_elastic_displacements_are_smooth_and_of_their_size():
+    """Along x alpha is 0, along y neighbours move nearly equally, by alpha/height times a mean of the noise."""
+    transform = T.ElasticTransform([0.0, 40.0], 3.0)
+    moved = transform.draw(Draws(sample_seeds(0, 0, np.arange(30))), (1, 40, 30))["displacement"]
+    assert moved.shape == (30, 40, 30, 2) and (moved[..., 0] == 0).all()
+    along_y = moved[..., 1]
+    assert 0.5 < along_y.std() / (0.577 / (2 * np.pi**0.5 * 3)) < 1.5  # 40/40 times noise under a Gaussian window
+    assert abs(np.diff(along_y, axis=1)).mean() < 0.4 * abs(along_y).mean()
+    plain = T.ElasticTransform(1.0, [0.0, 0.0]).draw(Draws(7), (1, 6, 5))["displacement"]
+    np.testing.assert_allclose(plain[0, ..., 0].ravel() * 5, Draws(7).noise(30)[0, :, 0], rtol=1e-6)
+
+
 def test_draws_have_their_distributions():
     draws = Draws(sample_seeds(0, 0, np.arange(40000)))
     uniform, normal = draws.uniform(-1, 3), draws.normal()
@@ -376,6 +413,21 @@ def test_batches_do_not_depend_on_their_size_or_order():
         np.testing.assert_array_equal(plan(CPU, images, numbers[part], seeds[part]), whole[part])
 
 
+@pytest.mark.parametrize("sides", [(1, 1), (1, 9), (8, 1), (2, 2)])
+@pytest.mark.parametrize("mode", [T.InterpolationMode.NEAREST, BILINEAR])
+def test_plans_take_narrow_images(sides, mode):
+    images = np.random.default_rng(0).integers(0, 256, (4, 3, *sides)).astype(np.uint8)
+    numbers, seeds = np.arange(4), sample_seeds(0, 0, np.arange(4))
+    for first in ([], [T.ToTensor()]):
+        chain = T.Compose(
+            [*first, T.RandomAffine(40, (0.3, 0.3), interpolation=mode), *([] if first else [T.ToTensor()])]
+        )
+        found, expected = (plan_batch(chain, images.shape)(on, images, numbers, seeds) for on in (CPU, NUMPY))
+        assert abs(found - expected).max() < GREY_LEVEL / 255
+        if not first:
+            assert abs(found - one_by_one(chain, images, numbers, seeds)).max() < GREY_LEVEL / 255
+
+
 def test_plans_take_doubles_and_colours():
     chain = T.Compose([T.RandomAffine(40, fill=(9, 90, 200)), T.ToTensor()])
     images, numbers, seeds = batch_of_images(None, C=3)
@@ -408,6 +460,7 @@ class OwnCrop(T.RandomCrop):
         [T.RandomAffine(0, scale=(1e-6, 1)), T.ToTensor()],
         [T.RandomAffine(0, shear=89), T.ToTensor()],
         [T.Pad(1, fill=300), T.ToTensor()],
+        [T.ToTensor(), T.Pad(1, fill=0.3), T.RandomRotation(9, BILINEAR, fill=0.3)],
         [T.ColorJitter(0.5), T.ToTensor()],
         [OwnCrop(9), T.ToTensor()],
     ],
@@ -421,12 +474,12 @@ def test_other_chains_have_no_plan(transforms):
 def test_warp_shows_pixels_only_inside_both_windows():
     """An image of ones: the result is 1 where the windows in the result and in the frame agree."""
     images, unit = np.ones((1, 1, 6, 6), np.uint8), np.ones(1, np.float32)
-    row = [2**32, 0, 2**31, 0, 2**32, 2**31, 1, 5, 0, 4, 1, 0, 1, 0, 0, 3, 2, 6]
-    nothing, zero = np.zeros((0, 0, 0, 2), np.int64), np.zeros(1, np.float32)
+    column = [[number] for number in (2**32, 0, 2**31, 0, 2**32, 2**31, 1, 4, 0, 4, 1, 0, 1, 0, 0, 3, 2, 4)]
+    zero = np.zeros(1, np.float32)
     expected = np.zeros((6, 6))
     expected[2:4, 1:3] = 1
     for on in (CPU, NUMPY):
-        arguments = np.zeros(1, np.int64), np.array([row]), nothing, zero, unit, zero
+        arguments = np.zeros(1, np.int64), np.array(column), NO_PROJECTION, NO_FIELD, zero, unit, zero
         np.testing.assert_array_equal(warp_images(on, images, *arguments, (6, 6), 0, (6, 6))[0, 0], expected)
 
 

@@ -13,6 +13,7 @@ parameter is its kind:
     Array1 ... Array4     a C-contiguous array of that many dimensions, of the kernel's element type
     Memory                the same as a flat view, whatever its strides
     Ints, Shorts, Bytes   a flat view of int64, uint16 or uint8
+    Words, Doubles, Singles   a flat view of int32, float64 or float32
     ArrayList             a list of C-contiguous arrays
     float                 a number of the kernel's element type
     Tile                  the shape of a register tile, see tile.py
@@ -55,6 +56,7 @@ class Array(NamedTuple):
 Array1, Array2, Array3, Array4 = Array(1), Array(2), Array(3), Array(4)
 Memory = Array(1)
 Ints, Shorts, Bytes = Array(1, types.int64), Array(1, types.uint16), Array(1, types.uint8)
+Words, Doubles, Singles = Array(1, types.int32), Array(1, types.float64), Array(1, types.float32)
 
 
 class ArrayList:

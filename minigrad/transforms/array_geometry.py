@@ -230,12 +230,19 @@ def blur_matrix(size: int, kernel_size: int, sigma: float) -> np.ndarray:
 
 def gaussian_blur(x: np.ndarray, kernel_size: Sequence[int], sigma: Sequence[float]) -> np.ndarray:
     """The image smoothed by a window of (across, down) pixels."""
-    H, W = x.shape[-2:]
+    down, across = blur_matrices(x.shape[-2:], kernel_size, sigma)
+    return round_to(down @ (as_float(x) @ across.T), x.dtype)
+
+
+def blur_matrices(
+    sides: Sequence[int], kernel_size: Sequence[int], sigma: Sequence[float]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The matrices that smooth the columns and the rows of an image of (H, W)."""
+    H, W = sides
     across, down = kernel_size
     if across // 2 >= W or down // 2 >= H:
         raise ValidationError(
             f"gaussian_blur: a window of {across} x {down} does not fit in {W} x {H} pixels with reflected margins; "
             f"use at most {2 * W - 1} x {2 * H - 1}"
         )
-    result = blur_matrix(H, down, sigma[1]) @ (as_float(x) @ blur_matrix(W, across, sigma[0]).T)
-    return round_to(result, x.dtype)
+    return blur_matrix(H, down, sigma[1]), blur_matrix(W, across, sigma[0])

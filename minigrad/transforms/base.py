@@ -13,11 +13,14 @@ import numpy as np
 
 from ..checks import number_in_range, type_with_article
 from ..errors import DtypeError, ValidationError
+from ..ops.noise import uniform_noise
+from ..runtime.device import CPU
 from ..streams import mix, next_seed
 from .images import InterpolationMode, get_dimensions
 
 Parameters = dict[str, Any]
-CALLS_AT_ONCE = 8  # of Draws, whose words are hashed together: one transform needs few
+CALLS_AT_ONCE = 3  # of Draws, beyond those needed, whose words are hashed together
+DROPPED = np.uint64(11)  # of 64 random bits; 53 make a float64
 
 
 class Draws:
@@ -28,21 +31,31 @@ class Draws:
         self._count = 0
         self._mixed = np.empty((0, len(self.seeds)), np.uint64)  # a row for each call, several made at once
 
+    def _rows(self, count: int) -> np.ndarray:
+        """64 random bits in (count, N)."""
+        first, self._count = self._count, self._count + count
+        if self._count > len(self._mixed):
+            calls = np.arange(len(self._mixed), self._count + CALLS_AT_ONCE, dtype=np.uint64)
+            more = mix(self.seeds, calls[:, None])
+            self._mixed = np.concatenate([self._mixed, more]) if first else more
+        return self._mixed[first : self._count]
+
     def _words(self, *shape: int) -> np.ndarray:
         """64 random bits in (N, *shape)."""
-        if self._count == len(self._mixed):
-            calls = np.arange(self._count, self._count + CALLS_AT_ONCE, dtype=np.uint64)
-            self._mixed = np.concatenate([self._mixed, mix(self.seeds[None], calls[:, None])])
-        words = self._mixed[self._count]
-        self._count += 1
+        words = self._rows(1)[0]
         if not shape:
             return words
         numbers = np.arange(int(np.prod(shape)), dtype=np.uint64)
-        return mix(words[:, None], numbers[None]).reshape(len(words), *shape)
+        return mix(words[:, None], numbers).reshape(len(words), *shape)
 
     def uniform(self, low: Any = 0.0, high: Any = 1.0, *, shape: Sequence[int] = ()) -> np.ndarray:
         """(N, *shape) numbers from low to high, high excluded; both may be (N,)."""
-        return low + (high - low) * ((self._words(*shape) >> np.uint64(11)) * 2.0**-53)
+        return low + (high - low) * ((self._words(*shape) >> DROPPED) * 2.0**-53)
+
+    def uniforms(self, low: Sequence[float], high: Sequence[float]) -> np.ndarray:
+        """(K, N) numbers: for each image K numbers, number k from low[k] to high[k]."""
+        least, most = np.array(low)[:, None], np.array(high)[:, None]
+        return least + ((most - least) * 2.0**-53) * (self._rows(len(least)) >> DROPPED)
 
     def integers(self, low: Any, high: Any) -> np.ndarray:
         """(N,) whole numbers from low to high, high excluded; both may be (N,)."""
@@ -56,6 +69,10 @@ class Draws:
         """(N, *shape) numbers of the standard normal distribution, by Box and Muller's method."""
         radius = np.sqrt(-2 * np.log1p(-self.uniform(shape=shape)))
         return radius * np.cos(2 * np.pi * self.uniform(shape=shape))
+
+    def noise(self, pixels: int) -> np.ndarray:
+        """(2, pixels, N) float32 numbers from -1 to 1, two of each pixel."""
+        return uniform_noise(CPU, self._words(), pixels)
 
     def order(self, n: int) -> np.ndarray:
         """(N, n) permutations of 0 ... n-1."""

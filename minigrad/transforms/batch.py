@@ -8,10 +8,11 @@ supported if it has, in any order that the transforms allow,
     one conversion to float32: ToTensor; or PILToTensor or ToImage, and then ConvertImageDtype or ToDtype
     Normalize
 
-with one colour of new pixels, for images of 1 or 3 channels.  Results are those of the transforms one by one, each
-image being a Pillow image (C = 1: L, C = 3: RGB) read in the stream of its seed, with the same parameters: random
-transform number t of the list draws from mix(seed, t).  Whole and nearest pixels are equal, up to the rounding of
-normalisation; bilinear means can differ by one grey level, where rounding decides.
+with one colour of new pixels, for images of 1 or 3 channels.  The colour must be in whole grey levels if pads come
+before bilinear resampling.  Results are those of the transforms one by one, each image being a Pillow image (C = 1: L,
+C = 3: RGB) read in the stream of its seed, with the same parameters: random transform number t of the list draws from
+mix(seed, t).  Whole and nearest pixels are equal, up to the rounding of normalisation; bilinear means can differ by one
+grey level, where rounding decides.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from ..ops import warp as kernels
-from ..ops.warp import AX, AY, BX, BY, CX, CY, SX, SY, TX, TY, X0, X1, Y0, Y1
+from ..ops.warp import ACROSS, AX, CY, DOWN, HIGH, LEFT, SX, TX, TY, WIDE, X0
 from ..streams import mix
 from . import functional as F
 from .base import Compose, Draws, Parameters, RandomTransform
@@ -43,7 +44,6 @@ from .images import InterpolationMode
 ONE, POINT = kernels.ONE, kernels.POINT
 PICTURE, BYTES, FLOATS = "picture", "bytes", "floats"  # what an image is, between two transforms
 PILLOW_POINT = 16  # bits after the point of Pillow's places of nearest pixels
-LARGEST_PLACE = 2.0**20  # pixels; places beyond are as far outside
 SMALLEST_SCALE, LARGEST_SHEAR = 1e-3, 80.0  # degrees; beyond, places would not fit in 64 bits
 
 
@@ -57,45 +57,45 @@ class Unsupported(Exception):  # noqa: N818 - never seen by callers
 class PixelMap:
     """Crops, pads and flips of N images as one map: pixel c of a line comes from place sign*c + start of the image.
 
-    Pixels from outside of first ... end-1 are new.  Each of these is (2, N): along x, along y.
-    moved   whether there were any crops, pads or flips
+    Pixels from outside of first ... end-1 are new.  Each of these is (2, N), along x and along y; or (2, 1), of all.
     """
 
-    def __init__(self, N: int, sides: Any):
+    def __init__(self, sides: Any):
         height, width = sides
-        self.sides = np.array([width, height])
-        self.sign, self.start = np.ones((2, N), np.int64), np.zeros((2, N), np.int64)
-        self.first = np.zeros((2, N), np.int64)
-        self.end, self.moved = np.repeat(self.sides[:, None], N, axis=1), False
+        self.sides = np.array([[width], [height]])
+        self.sign, self.start, self.first, self.end = ONES, ZEROS, ZEROS, self.sides
 
     def pad(self, left: int, top: int, right: int, bottom: int) -> None:
-        self.moved = True
-        self.start -= self.sign * np.array([[left], [top]])
-        self.sides = self.sides + np.array([left + right, top + bottom])
+        self.start = self.start - self.sign * np.array([[left], [top]])
+        self.sides = self.sides + np.array([[left + right], [top + bottom]])
 
     def crop(self, top: Any, left: Any, size: Sequence[int]) -> None:
-        self.moved = True
-        self.start += self.sign * np.reshape([left, top], (2, -1))
-        self.sides = np.array(size[::-1])
-        last = self.start + self.sign * (self.sides[:, None] - 1)
+        self.start = self.start + self.sign * np.array([left, top]).reshape(2, -1)
+        self.sides = np.array([[size[1]], [size[0]]])
+        last = self.start + self.sign * (self.sides - 1)
         self.first = np.maximum(self.first, np.minimum(self.start, last))
         self.end = np.minimum(self.end, np.maximum(self.start, last) + 1)
 
     def flip(self, axis: int, happens: np.ndarray) -> None:
-        self.moved = True
-        self.start[axis] += np.where(happens, self.sign[axis] * (self.sides[axis] - 1), 0)
-        self.sign[axis] = np.where(happens, -self.sign[axis], self.sign[axis])
+        flipped = np.zeros((2, len(happens)), np.int64)
+        flipped[axis] = happens
+        self.start = self.start + flipped * self.sign * (self.sides - 1)
+        self.sign = self.sign * (1 - 2 * flipped)
+
+    @property
+    def moved(self) -> bool:
+        return self.start is not ZEROS
 
     def visible(self) -> tuple[np.ndarray, np.ndarray]:
-        """The first and last + 1 pixel of the result that come from the image."""
+        """The first pixel of the result that comes from the image, and the number of such pixels."""
         if not self.moved:
-            return self.first, self.end
-        low = np.where(self.sign > 0, self.first - self.start, self.start - self.end + 1)
-        high = np.where(self.sign > 0, self.end - self.start, self.start - self.first + 1)
-        low, high = (np.minimum(np.maximum(places, 0), self.sides[:, None]) for places in (low, high))
-        return low, high
+            return ZEROS, self.sides
+        low, high = self.sign * (self.first - self.start), self.sign * (self.end - 1 - self.start)
+        first = np.maximum(np.minimum(low, high), 0)
+        return first, np.maximum(np.minimum(np.maximum(low, high) + 1, self.sides) - first, 0)
 
 
+ZEROS, ONES = np.zeros((2, 1), np.int64), np.ones((2, 1), np.int64)
 Step = Callable[[PixelMap, Parameters], None]
 
 
@@ -110,7 +110,7 @@ def _center_crop(transform: CenterCrop) -> Step:
     height, width = transform.size
 
     def step(pixels: PixelMap, drawn: Parameters) -> None:
-        W, H = (int(side) for side in pixels.sides)
+        W, H = pixels.sides[:, 0].tolist()
         x, y = max(width - W, 0), max(height - H, 0)
         pixels.pad(x // 2, y // 2, (x + 1) // 2, (y + 1) // 2)
         pixels.crop(round((H + y - height) / 2), round((W + x - width) / 2), (height, width))
@@ -123,7 +123,7 @@ def _random_crop(transform: RandomCrop) -> Step:
         raise Unsupported
 
     def step(pixels: PixelMap, drawn: Parameters) -> None:
-        W, H = (int(side) for side in pixels.sides)
+        W, H = pixels.sides[:, 0].tolist()
         for margins in transform.margins_for(H, W):
             pixels.pad(*margins)
         pixels.crop(drawn["top"], drawn["left"], transform.size)
@@ -144,72 +144,64 @@ STEPS: dict[type, Callable[[Any], Step]] = {
 }
 
 
-# ---- resampling: places in the image, from parameters of N images.  A map is (6, N): a, b, c of x, and of y
+# ---- resampling: places in the image, from parameters of N images.  A map is a, b, c of x, and of y
 
 
-def _affine_map(transform: RandomAffine, drawn: Parameters, sides: Sequence[int], picture: bool) -> np.ndarray:
+def _affine_map(transform: RandomAffine, drawn: Parameters, sides: Sequence[int], picture: bool) -> list[Any]:
     height, width = sides
-    middle = np.array([width * 0.5, height * 0.5])
-    center = middle if transform.center is None else np.array(transform.center, float)
-    moves, shears = (drawn["tx"], drawn["ty"]), (drawn["shear_x"], drawn["shear_y"])
-    center = center if picture else center - middle
-    matrix = np.stack(np.broadcast_arrays(*F.inverse_affine(center, drawn["angle"], moves, drawn["scale"], shears)))  # type: ignore[arg-type]
-    return matrix if picture else _from_corner(matrix, middle)
+    x, y = width * 0.5, height * 0.5
+    cx, cy = (x, y) if transform.center is None else transform.center
+    shears = (0.0, 0.0) if transform.shear is None else (drawn["shear_x"], drawn["shear_y"])
+    center = (cx, cy) if picture else (cx - x, cy - y)
+    matrix = F.inverse_affine(center, drawn["angle"], (drawn["tx"], drawn["ty"]), drawn["scale"], shears)
+    return matrix if picture else _from_corner(matrix, x, y)
 
 
-def _rotation_map(transform: RandomRotation, drawn: Parameters, sides: Sequence[int], picture: bool) -> np.ndarray:
+def _rotation_map(transform: RandomRotation, drawn: Parameters, sides: Sequence[int], picture: bool) -> list[Any]:
     height, width = sides
-    middle = np.array([width / 2, height / 2])
-    center = middle if transform.center is None else np.array(transform.center, float)
+    x, y = width / 2, height / 2
+    cx, cy = (x, y) if transform.center is None else transform.center
     if not picture:
-        matrix = F.inverse_affine(center - middle, -drawn["angle"], (0, 0), 1.0, (0.0, 0.0))  # type: ignore[arg-type]
-        return _from_corner(np.stack(np.broadcast_arrays(*matrix)), middle)
+        matrix = F.inverse_affine((cx - x, cy - y), -drawn["angle"], (0, 0), 1.0, (0.0, 0.0))
+        return _from_corner(matrix, x, y)
     angle = -np.radians(drawn["angle"] % 360.0)
     cosine, sine = np.round(np.cos(angle), 15), np.round(np.sin(angle), 15)  # as Pillow
-    x, y = center
-    return np.stack([cosine, sine, -x * cosine - y * sine + x, -sine, cosine, x * sine - y * cosine + y])
+    return [cosine, sine, -cx * cosine - cy * sine + cx, -sine, cosine, cx * sine - cy * cosine + cy]
 
 
-def _from_corner(matrix: np.ndarray, middle: np.ndarray) -> np.ndarray:
-    """A map of places that count from the middle of the image, for places that count from its corner."""
+def _from_corner(matrix: list[Any], x: float, y: float) -> list[Any]:
+    """A map of places that count from the middle (x, y) of the image, for places that count from its corner."""
     a, b, c, d, e, f = matrix
-    x, y = middle
-    return np.stack([a, b, c + x - a * x - b * y, d, e, f + y - d * x - e * y])
+    return [a, b, c + x - a * x - b * y, d, e, f + y - d * x - e * y]
 
 
-def _fixed(matrix: np.ndarray, nearest_in_picture: bool) -> np.ndarray:
-    """A map as whole numbers, with 32 bits after the point, from the number of a pixel to the place of its centre.
+def _fixed(matrix: list[Any], nearest_in_picture: bool, N: int) -> np.ndarray:
+    """A map (6, N) from numbers of pixels to places of their centres, in whole numbers with 32 bits after the point.
 
     For nearest pixels Pillow keeps 16 bits, except where lines stay parallel to the sides.
     """
-    a, b, c, d, e, f = matrix
-    matrix = np.stack([a, b, c + a * 0.5 + b * 0.5, d, e, f + d * 0.5 + e * 0.5])
-    exact = np.rint(matrix * ONE)
+    numbers = np.empty((6, N))
+    for row, values in enumerate(matrix):
+        numbers[row] = values
+    numbers[2::3] += (numbers[::3] + numbers[1::3]) * 0.5
     if nearest_in_picture:
-        coarse = np.floor(matrix * (1 << PILLOW_POINT) + 0.5) * (1 << (POINT - PILLOW_POINT))
-        exact = np.where((b == 0) & (d == 0), exact, coarse)
-    return exact.astype(np.int64)
+        inclined = (numbers[1] != 0) | (numbers[3] != 0)
+        unit = 1 << PILLOW_POINT
+        numbers = np.where(inclined, np.floor(numbers * unit + 0.5) / unit, numbers)
+    return np.rint(numbers * ONE).astype(np.int64)
 
 
-def _perspective_field(transform: RandomPerspective, drawn: Parameters, sides: Sequence[int]) -> np.ndarray:
+def _projection(transform: RandomPerspective, drawn: Parameters, sides: Sequence[int]) -> np.ndarray:
     height, width = sides
-    X, Y = np.arange(width)[None] + 0.5, np.arange(height)[:, None] + 0.5
     numbers = F.perspective_coefficients(np.array(corners(width, height)), drawn["endpoints"])
-    a, b, c, d, e, f, g, h = np.asarray(numbers, float).T[:, :, None, None]
-    below = g * X + h * Y + 1
-    with np.errstate(divide="ignore", invalid="ignore"):
-        field = np.stack([(a * X + b * Y + c) / below - X, (d * X + e * Y + f) / below - Y], axis=-1)
-    field = np.nan_to_num(field, nan=-LARGEST_PLACE).clip(-LARGEST_PLACE, LARGEST_PLACE)
-    return np.where(drawn["happens"][:, None, None, None], field, 0)
-
-
-def _elastic_field(transform: ElasticTransform, drawn: Parameters, sides: Sequence[int]) -> np.ndarray:
-    height, width = sides
-    return (drawn["displacement"] * np.array([width / 2, height / 2], np.float32)).astype(np.float64)
+    identity = np.array([1.0, 0, 0, 0, 1, 0, 0, 0])
+    return np.ascontiguousarray(np.where(drawn["happens"], numbers.T, identity[:, None]))
 
 
 MAPS: dict[type, Any] = {RandomAffine: _affine_map, RandomRotation: _rotation_map}
-FIELDS: dict[type, Any] = {RandomPerspective: _perspective_field, ElasticTransform: _elastic_field}
+MOVED = (RandomPerspective, ElasticTransform)
+NO_PROJECTION, NO_FIELD = np.empty((8, 0)), np.empty((2, 0, 0, 0), np.float32)
+IDENTITY = np.array([ONE, 0, ONE // 2, 0, ONE, ONE // 2])[:, None]
 
 
 # ---- the plan
@@ -224,8 +216,10 @@ class Plan:
     def __init__(self, transforms: Sequence[Any], dimensions: Sequence[int], dtype: np.dtype):
         self.dimensions = tuple(dimensions)
         C = self.dimensions[0]
-        self.scale, self.shift, self.fill = np.ones(C), np.zeros(C), None
-        self.state, self.warp, self.sampling = PICTURE, None, kernels.NEAREST
+        self.scale, self.shift = np.ones(C), np.zeros(C)
+        self.fill: Any = None
+        self.warp: Any = None
+        self.state, self.sampling = PICTURE, kernels.NEAREST
         self.steps: list[tuple[Any, int, Step | None]] = []  # (transform, its random number or -1, step)
         randoms = 0
         for transform in transforms:
@@ -234,9 +228,10 @@ class Plan:
         if self.state != FLOATS:
             raise Unsupported
         self.fill = np.zeros(C) if self.fill is None else self.fill
-        self.colours = [numbers.astype(dtype) for numbers in (self.fill, self.scale, self.shift)]
+        self.host_colours = [numbers.astype(dtype) for numbers in (self.fill, self.scale, self.shift)]
+        self.colours: dict[Any, Any] = {}  # the same on each device
         _, after, _ = self._trace(np.zeros(1, np.uint64))
-        self.shape = (C, *(int(side) for side in after.sides[::-1]))
+        self.shape = (C, *after.sides[::-1, 0].tolist())
 
     # what each transform adds
 
@@ -248,7 +243,7 @@ class Plan:
             elif kind is CenterCrop:
                 self._add_fill(0)
             self.steps.append((transform, number, STEPS[kind](transform)))
-        elif kind in MAPS or kind in FIELDS:
+        elif kind in MAPS or kind in MOVED:
             self._add_warp(transform, kind)
             self.steps.append((transform, number, None))
         elif kind is Normalize and self.state == FLOATS:
@@ -294,11 +289,14 @@ class Plan:
             raise Unsupported
         if smallest[0] < SMALLEST_SCALE or mode not in (InterpolationMode.NEAREST, InterpolationMode.BILINEAR):
             raise Unsupported
+        frame_has_fill = self.fill is not None
         self._add_fill(transform.fill)
         self.warp, self.warps_picture = transform, self.state == PICTURE
         if mode is InterpolationMode.BILINEAR:
             soft = kernels.SOFT if self.state == FLOATS else kernels.SOFT_ROUNDED
             self.sampling = soft if as_pixels else kernels.PILLOW
+            if frame_has_fill and not np.allclose(self.fill, np.rint(self.fill).clip(0, 255), rtol=0, atol=1e-9):
+                raise Unsupported  # frames are bytes
 
     # a batch
 
@@ -310,58 +308,56 @@ class Plan:
         seeds    (N,) uint64          of their streams: streams.sample_seeds
         """
         before, after, drawn = self._trace(np.asarray(seeds, np.uint64))
-        maps, field = self._maps(before, after, drawn)
-        frame = tuple(int(side) for side in before.sides)
-        fill, scale, shift = map(device.from_host, self.colours)
+        sides = before.sides[::-1, 0].tolist()
+        maps, kind = self._maps(before, after, drawn, len(numbers)), _plain_type(self.warp)
+        projection = _projection(self.warp, drawn, sides) if kind is RandomPerspective else NO_PROJECTION
+        field = drawn["displacement"].transpose(3, 1, 2, 0) if kind is ElasticTransform else NO_FIELD
         numbers = np.ascontiguousarray(numbers, np.int64)
-        size = self.shape[1:]
+        colours, size = self._colours_on(device), self.shape[1:]
         return kernels.warp_images(
-            device, images, numbers, maps, field, fill, scale, shift, frame, self.sampling, size
-        )  # fmt: skip
+            device, images, numbers, maps, projection, field, *colours, sides[::-1], self.sampling, size
+        )
+
+    def _colours_on(self, device: Any) -> tuple[Any, Any, Any]:
+        """fill, scale and shift on a device."""
+        if device not in self.colours:
+            self.colours[device] = tuple(device.from_host(numbers) for numbers in self.host_colours)
+        return self.colours[device]
 
     def _trace(self, seeds: np.ndarray) -> tuple[PixelMap, PixelMap, Parameters]:
         """Return the whole-pixel maps before and after the resampling, and the parameters of that."""
-        N, C = len(seeds), self.dimensions[0]
-        before = after = PixelMap(N, self.dimensions[1:])
+        before = after = PixelMap(self.dimensions[1:])
         warp_drawn: Parameters = {}
         for transform, number, step in self.steps:
             drawn = {}
             if isinstance(transform, RandomTransform):
-                drawn = transform.draw(Draws(mix(seeds, number)), (C, *after.sides[::-1].tolist()))
+                drawn = transform.draw(Draws(mix(seeds, number)), (self.dimensions[0], *after.sides[::-1, 0].tolist()))
             if step is None:
                 before, warp_drawn = after, drawn
-                after = PixelMap(N, before.sides[::-1])
+                after = PixelMap(before.sides[::-1, 0])
             else:
                 step(after, drawn)
         if self.warp is None:
-            before, after = after, PixelMap(N, after.sides[::-1])
+            before = PixelMap(self.dimensions[1:])
         return before, after, warp_drawn
 
-    def _maps(self, before: PixelMap, after: PixelMap, drawn: Parameters) -> tuple[np.ndarray, np.ndarray]:
-        """Return maps and field, as warp_images takes them."""
-        N, sides = before.start.shape[1], before.sides[::-1].tolist()
-        maps = np.zeros((kernels.COLUMNS, N), np.int64)
-        maps[AX : CY + 1] = np.array([ONE, 0, ONE // 2, 0, ONE, ONE // 2])[:, None]
-        kind, field = _plain_type(self.warp), np.zeros((0, 0, 0, 2), np.int64)
-        if kind in MAPS:
+    def _maps(self, before: PixelMap, after: PixelMap, drawn: Parameters, N: int) -> np.ndarray:
+        """Return maps, as warp_images takes them."""
+        maps, matrix = np.empty((kernels.ROWS, N), np.int64), IDENTITY
+        if _plain_type(self.warp) in MAPS:
+            find, sides = MAPS[_plain_type(self.warp)], before.sides[::-1, 0].tolist()
             nearest = self.warps_picture and self.sampling == kernels.NEAREST
-            maps[AX : CY + 1] = _fixed(MAPS[kind](self.warp, drawn, sides, self.warps_picture), nearest)
-        elif kind in FIELDS:
-            field = np.rint(FIELDS[kind](self.warp, drawn, sides) * float(ONE)).astype(np.int64)
-        self._add_pixel_maps(maps, before, after)
-        return np.ascontiguousarray(maps.T), field
-
-    def _add_pixel_maps(self, maps: np.ndarray, before: PixelMap, after: PixelMap) -> None:
+            matrix = _fixed(find(self.warp, drawn, sides, self.warps_picture), nearest, N)
+        maps[AX : CY + 1] = matrix
         if after.moved:
-            (sx, sy), (tx, ty) = after.sign, after.start
-            for a, b, c in ((AX, BX, CX), (AY, BY, CY)):
-                maps[c] += maps[a] * tx + maps[b] * ty
-                maps[a] *= sx
-                maps[b] *= sy
-        low, high = after.visible()
-        maps[[kernels.LEFT, kernels.TOP]], maps[[kernels.RIGHT, kernels.BOTTOM]] = low, high
-        maps[[SX, SY]], maps[[TX, TY]] = before.sign, before.start
-        maps[[X0, Y0]], maps[[X1, Y1]] = before.visible()
+            along_x, along_y, constant = maps[AX : CY + 1].reshape(2, 3, N).swapaxes(0, 1)
+            constant += along_x * after.start[0] + along_y * after.start[1]
+            along_x *= after.sign[0]
+            along_y *= after.sign[1]
+        maps[LEFT : HIGH + 1 : 2], maps[WIDE : HIGH + 1 : 2] = after.visible()
+        maps[SX : TY + 1 : 2], maps[TX : TY + 1 : 2] = before.sign, before.start
+        maps[X0 : DOWN + 1 : 2], maps[ACROSS : DOWN + 1 : 2] = before.visible()
+        return maps
 
 
 def _plain_type(transform: Any) -> type:

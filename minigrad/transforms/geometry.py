@@ -9,6 +9,8 @@ import numpy as np
 
 from ..checks import number_in_range
 from ..errors import DtypeError, ValidationError
+from ..ops.matmul import matmul
+from ..runtime.device import CPU
 from . import array_geometry, functional as F
 from .base import Draws, OccasionalTransform, Parameters, RandomTransform, Transform, draw_one, show
 from .images import InterpolationMode, get_dimensions, get_size, known_mode
@@ -233,7 +235,8 @@ def draw_corner(draws: Draws, sides: Sequence[int], size: Sequence[int]) -> Para
             f"RandomCrop: size is {tuple(size)} for an image of {(height, width)}; use a smaller size, padding, or "
             "pad_if_needed=True"
         )
-    return {"top": draws.integers(0, height - size[0] + 1), "left": draws.integers(0, width - size[1] + 1)}
+    top, left = draws.uniforms([0, 0], [height - size[0] + 1, width - size[1] + 1]).astype(np.int64)
+    return {"top": top, "left": left}
 
 
 class RandomResizedCrop(RandomTransform):
@@ -386,14 +389,14 @@ class RandomAffine(RandomTransform):
         height, width = dimensions[-2:]
         share_x, share_y = self.translate or (0, 0)
         low_x, high_x, low_y, high_y = [*(self.shear or [0.0, 0.0]), 0.0, 0.0][:4]
-        return {
-            "angle": draws.uniform(self.degrees[0], self.degrees[1]),
-            "tx": np.rint(draws.uniform(-1, 1) * (share_x * width)).astype(np.int64),
-            "ty": np.rint(draws.uniform(-1, 1) * (share_y * height)).astype(np.int64),
-            "scale": draws.uniform(*(self.scale or (1.0, 1.0))),
-            "shear_x": draws.uniform(low_x, high_x),
-            "shear_y": draws.uniform(low_y, high_y),
-        }
+        reach_x, reach_y = share_x * width, share_y * height
+        least, most = self.scale or (1.0, 1.0)
+        drawn = draws.uniforms(
+            [self.degrees[0], -reach_x, -reach_y, least, low_x, low_y],
+            [self.degrees[1], reach_x, reach_y, most, high_x, high_y],
+        )
+        drawn[1:3] = np.rint(drawn[1:3])
+        return dict(zip(("angle", "tx", "ty", "scale", "shear_x", "shear_y"), drawn, strict=True))
 
     def apply(
         self, img: Any, angle: float, tx: int, ty: int, scale: float, shear_x: float, shear_y: float
@@ -409,7 +412,7 @@ class RandomAffine(RandomTransform):
         transform = RandomAffine(degrees, translate, scale_ranges, shears)
         drawn = transform.draw(draw_one(), img_size[::-1])
         angle, tx, ty, scale, shear_x, shear_y = (values[0].item() for values in drawn.values())
-        return angle, (tx, ty), scale, (shear_x, shear_y)
+        return angle, (int(tx), int(ty)), scale, (shear_x, shear_y)
 
     def __repr__(self) -> str:
         parts = [f"degrees={self.degrees}"]
@@ -470,7 +473,7 @@ def corners(width: int, height: int) -> list[list[int]]:
 def draw_corners(draws: Draws, width: int, height: int, distortion_scale: float) -> np.ndarray:
     """(N, 4, 2) whole numbers: random places of the corners, moved inwards."""
     across, down = (int(distortion_scale * (side // 2)) + 1 for side in (width, height))
-    inwards = np.stack([draws.integers(0, most) for _ in range(4) for most in (across, down)], axis=-1)
+    inwards = draws.uniforms([0] * 8, [across, down] * 4).astype(np.int64).T
     signs = np.array([[1, 1], [-1, 1], [-1, -1], [1, -1]])
     return np.array(corners(width, height)) + signs * inwards.reshape(-1, 4, 2)
 
@@ -506,19 +509,23 @@ class ElasticTransform(RandomTransform):
         self.interpolation, self.fill = known_mode("ElasticTransform", interpolation), fill
 
     def draw(self, draws: Draws, dimensions: Sequence[int]) -> Parameters:
-        """displacement (N, H, W, 2), as functional.elastic_transform takes it."""
+        """displacement (N, H, W, 2), as functional.elastic_transform takes it; in memory (2, H, W, N)."""
         H, W = dimensions[-2:]
-        fields = [
-            self._smooth(draws.uniform(-1, 1, shape=(H, W)).astype(np.float32), sigma) * np.float32(alpha / side)
+        matrices = [
+            self._matrices(H, W, sigma, alpha / side)
             for alpha, sigma, side in zip(self.alpha, self.sigma, (W, H), strict=True)
         ]
-        return {"displacement": np.stack(fields, axis=-1)}
+        down, across = (np.stack(field_matrices) for field_matrices in zip(*matrices, strict=True))
+        rows = matmul.forward(CPU, down, draws.noise(H * W).reshape(2, H, -1)).reshape(2, H, W, -1)
+        return {"displacement": matmul.forward(CPU, across[:, None], rows).transpose(3, 1, 2, 0)}
 
-    def _smooth(self, noise: np.ndarray, sigma: float) -> np.ndarray:
-        if sigma == 0:
-            return noise
-        size = int(8 * sigma + 1) | 1
-        return array_geometry.gaussian_blur(noise, (size, size), self._sigmas())
+    def _matrices(self, H: int, W: int, sigma: float, factor: float) -> tuple[np.ndarray, np.ndarray]:
+        """The matrices that smooth columns and rows of a field of noise, and multiply it by a factor."""
+        down, across = np.eye(H, dtype=np.float32), np.eye(W, dtype=np.float32)
+        if sigma > 0:
+            size = int(8 * sigma + 1) | 1
+            down, across = array_geometry.blur_matrices((H, W), (size, size), self._sigmas())
+        return down * np.float32(factor), across
 
     def _sigmas(self) -> list[float]:
         """The deviations across and down; a 0 stands for no smoothing in that direction."""
