@@ -54,7 +54,8 @@ PARTS = {"train": "train", "training": "train", "val": "val", "valid": "val", "v
 SHARE = 0.15  # of the images, for each of validation and test
 LEAST = 5  # images of each class, below which they cannot be divided
 FEW_TRAINING, FEW_TESTED = 50, 20  # images of a class, below which the report warns
-SEARCH_STEPS = 60  # of the search for a learning rate
+SEARCH_STEPS = 40  # of the search for a learning rate, from SLOWEST to 1
+SLOWEST = 1e-4  # learning rate
 LISTED, SHOWN = 8, 6  # broken files that an error lists, and mistakes that are drawn
 
 
@@ -239,7 +240,7 @@ def digest(parts):
 
 def search_rate(model, loader, optimizer):
     """Return a learning rate for OneCycleLR, which takes about three times as much as a constant one."""
-    rate = 3 * train.find_lr(model, loader, F.cross_entropy, optimizer, steps=SEARCH_STEPS).suggestion
+    rate = 3 * train.find_lr(model, loader, F.cross_entropy, optimizer, SLOWEST, steps=SEARCH_STEPS).suggestion
     print(f"the highest learning rate is {rate:.2g}, by train.find_lr; give another with --lr")
     return rate
 
@@ -303,33 +304,35 @@ def draw_mistakes(model, part, answers):
     probabilities, truth = answers.probabilities.numpy(), answers.targets.numpy()
     certain, is_wrong = probabilities.max(1), probabilities.argmax(1) != truth
     order = np.lexsort([np.where(is_wrong, -certain, certain), ~is_wrong])[: min(SHOWN, is_wrong.sum() or SHOWN)]
-    title = f"{is_wrong.sum()} of {len(truth)} test images are wrong" + (", the most certain ones" if is_wrong.any() else
-                                                                         "; the least certain answers")  # fmt: skip
-    figure = style.figure(8.5, 2.75 * len(order) + 0.5, title)
+    which = "the most certain mistakes" if is_wrong.any() else "the least certain answers"
+    title = f"{is_wrong.sum()} of {len(truth)} test images are wrong; {which}, and the pixels that speak for each class"
+    figure = style.figure(7.6, 2.6 * len(order) + 0.6, title)
     for row, number in zip(figure.subplots(len(order), 3, squeeze=False), order, strict=True):
         likely = np.argsort(-probabilities[number])
-        other = likely[likely != truth[number]][0]
-        path = Path(part.dataset.paths[part.indices[number]])
-        pixels = part.dataset.read_bytes(part.indices[number])
+        roles = {"true": truth[number], "answer" if is_wrong[number] else "next": likely[likely != truth[number]][0]}
+        sample = part.indices[number]
+        pixels = part.dataset.read_bytes(sample)
         row[0].imshow(pixels.transpose(1, 2, 0))
-        row[0].set_title(shorten(path.name), fontsize=style.SMALL)
-        draw_evidence(row[1:], model, pixels, {"true": truth[number], "answer" if is_wrong[number] else "next": other},
-                      probabilities[number], answers.class_names)  # fmt: skip
+        row[0].set_title(shorten(Path(part.dataset.paths[sample]).name), fontsize=style.SMALL)
+        draw_evidence(row[1:], model, pixels, roles)
+        for axes, (role, label) in zip(row[1:], roles.items(), strict=True):
+            text = f"{shorten(answers.class_names[label])}\n{role}, {probabilities[number, label]:.1%}"
+            axes.set_title(text, fontsize=style.SMALL)
+        for axes in row:
+            style.draw_thin_frame(axes)
     return figure
 
 
-def draw_evidence(panels, model, pixels, labels, probabilities, classes):
-    """Draw, for each of two classes, the pixels that speak for it, on one scale."""
-    heats = [viz.grad_cam_map(model, pixels, target=int(label)) for label in labels.values()]
+def draw_evidence(panels, model, pixels, roles):
+    """Draw, for each of two classes, the pixels that speak for it, on one scale: the darker brown, the more."""
+    heats = [viz.grad_cam_map(model, pixels, target=int(label)) for label in roles.values()]
     most = max(heat.max() for heat in heats) or 1
-    for axes, heat, (role, label) in zip(panels, heats, labels.items(), strict=True):
-        axes.imshow(pixels.mean(0), cmap="gray")
+    for axes, heat in zip(panels, heats, strict=True):
+        axes.imshow(pixels.mean(0), cmap="gray", vmin=0, vmax=255)
         axes.imshow(heat, cmap=style.AMOUNT, vmin=0, vmax=most, alpha=0.8 * heat / most)
-        title = f"{shorten(classes[label])}\n{role}, {probabilities[label]:.1%}"
-        axes.set_title(title, fontsize=style.SMALL)
 
 
-def shorten(name, most=30):
+def shorten(name, most=28):
     """Return a name, with its middle left out if it is long."""
     text = format_name(name)
     return text if len(text) <= most else f"{text[: most // 2]}…{text[-(most // 2 - 1) :]}"
