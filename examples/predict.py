@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from matplotlib.cm import ScalarMappable
 from PIL import Image, ImageFilter, ImageOps
 
 import minigrad as mg
@@ -113,21 +114,15 @@ def prepare_photograph(model, path):
 
 
 def read_photograph(model, image):
-    """Return the probability of each class, and how much more each pixel speaks for the first than for the second."""
+    """Return the probability of each class, and how far the lead of the first falls when pixels are hidden."""
     pixels = Image.fromarray(np.uint8(np.rint(255 * image)))
     probabilities = train.predict(model, pixels).probabilities.numpy()[0]
-    first, second = (evidence(model, pixels, int(label)) for label in np.argsort(-probabilities)[:2])
-    return probabilities, first - second
-
-
-def evidence(model, pixels, label):
-    """Return how much each pixel speaks for a class, (H, W), without the model's margin."""
-    try:
-        heat = viz.grad_cam_map(model, pixels, target=label)
-    except mg.errors.ValidationError:  # a model without convolutions
-        heat = viz.saliency_map(model, pixels, target=label).sum(0)
-    pad = model.model_info.get("pad", 0)
-    return heat[pad : heat.shape[0] - pad, pad : heat.shape[1] - pad]
+    stride, pad = max(1, min(image.shape[:2]) // 16), model.model_info.get("pad", 0)
+    first, second = (
+        viz.occlusion_map(model, pixels, target=int(label), stride=stride) for label in np.argsort(-probabilities)[:2]
+    )
+    H, W = image.shape[:2]
+    return probabilities, (first - second)[pad : pad + H, pad : pad + W]
 
 
 # 2. Convert a photograph of a digit to an image like MNIST's.
@@ -250,9 +245,7 @@ def draw(name, photograph, image, probabilities, decided, names):
     panels = figure.subplots(1, 4)
     for axes, picture in zip(panels, (photograph, image), strict=False):
         axes.imshow(picture, cmap="gray", vmin=0, vmax=1)
-    shown = panels[2].imshow(decided, cmap=style.SIGNED, norm=style.zero_centred(decided))
-    draw_outline(panels[2], image if image.ndim == 2 else image.mean(2))
-    style.colour_bar(figure, shown, [panels[2]], f"evidence for {first}, less that for the other")
+    draw_decided(figure, panels[2], image, decided)
     titles = "picture", "input of the network", f"in favour of {first} (red)\nor of {second} (blue)"
     for axes, title in zip(panels, titles, strict=False):
         axes.set_title(title, fontsize=style.LABEL)
@@ -261,11 +254,17 @@ def draw(name, photograph, image, probabilities, decided, names):
     return figure
 
 
-def draw_outline(axes, brightness):
-    """Draw the line halfway between the darkest and the brightest pixel."""
-    low, high = brightness.min(), brightness.max()
-    if low < high:
-        axes.contour(brightness, [(low + high) / 2], colors=style.GREY, linewidths=0.8)
+def draw_decided(figure, axes, image, decided):
+    """Draw the contributions of pixels with the outline of grey images, or over a colour image in grey."""
+    norm, alpha = style.zero_centred(decided), None
+    if image.ndim == 3:
+        axes.imshow(image.mean(2), cmap="gray", vmin=0, vmax=1)
+        alpha = 0.9 * np.sqrt(np.abs(decided) / norm.vmax)
+    elif np.ptp(image) > 0:
+        axes.contour(image, [(image.min() + image.max()) / 2], colors=style.GREY, linewidths=0.8)
+    axes.imshow(decided, cmap=style.SIGNED, norm=norm, alpha=alpha)
+    scale = ScalarMappable(norm, style.SIGNED)
+    style.colour_bar(figure, scale, [axes], "contribution to the lead (score)")
 
 
 def draw_probabilities(axes, probabilities, names):
