@@ -43,12 +43,12 @@ from minigrad import data, datasets, models, optim, train, transforms, viz
 from minigrad.viz import style
 from minigrad.viz.formatting import format_name
 
-MODELS = {
-    "resnet8": models.resnet8,
-    "resnet20": models.resnet20,
-    "resnet18": models.resnet18,
-    "mobilenet": models.mobilenet_v2,
-    "lenet": lambda **settings: models.LeNet5(in_channels=3, **settings),  # for --size 28
+MODELS = {  # functions of the number of classes and the size of images
+    "resnet8": lambda K, size: models.resnet8(num_classes=K),
+    "resnet20": lambda K, size: models.resnet20(num_classes=K),
+    "resnet18": lambda K, size: models.resnet18(num_classes=K),
+    "mobilenet": lambda K, size: models.mobilenet_v2(num_classes=K),
+    "lenet": lambda K, size: models.LeNet5(num_classes=K, in_channels=3, image_size=size),
 }
 PARTS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 SHARE = 0.15  # of the images, for each of validation and test
@@ -74,7 +74,7 @@ def main():
 
     # 1. Images.  Each is decoded once, reduced to a square of --size pixels, and kept in memory as bytes.
     parts = find_parts(args)
-    classes = parts["train"].dataset.classes
+    classes = [format_name(name) for name in parts["train"].dataset.classes]
     print(f"{len(classes)} classes; " + ", ".join(f"{name}: {len(part)} images" for name, part in parts.items()))
 
     # 2. Batches.  One kernel makes a batch, and flips, turns, moves and scales training images, differently each time.
@@ -88,11 +88,10 @@ def main():
 
     # 3. Model, optimiser, and a learning rate that rises for a third of the training and then falls almost to 0.
     mg.manual_seed(args.seed)
-    model = MODELS[args.model](num_classes=len(classes), **({"image_size": args.size} if args.model == "lenet" else {}))
-    model = model.to(args.device)
-    optimizer = optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.01)
-    rate = args.lr or (1e-3 if args.resume else search_rate(model, loader, optimizer))  # a checkpoint has its own
-    scheduler = optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=args.epochs * len(loader))
+    model = MODELS[args.model](len(classes), args.size).to(args.device)
+    optimizer = optim.AdamW(model.parameters(), weight_decay=0.01)
+    highest = choose_rate(args, model, loader, optimizer)
+    scheduler = optim.lr_scheduler.OneCycleLR(optimizer, highest, total_steps=args.epochs * len(loader))
 
     # 4. Training.  Ctrl-C ends it with a checkpoint.  The epoch that was best for the validation images is kept.
     run = {name: getattr(args, name) for name in ("model", "size", "lr", "seed", "flip")} | {"files": digest(parts)}
@@ -100,7 +99,7 @@ def main():
         model, loader, F.cross_entropy, optimizer, args.epochs, validation=validation, scheduler=scheduler,
         monitor=args.monitor, folder=args.out, resume=args.resume, settings=run,
     )  # fmt: skip
-    if not history.rows or history.stopped:
+    if history.stopped:
         raise SystemExit(f"\n{history.stopped}; continue with --resume (checkpoint in {args.out})")
     epoch = train.load_best(model, args.out)
     mg.save_model(
@@ -126,10 +125,12 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, metavar="PHOTOS", help="a folder with a folder of images for each class")
     parser.add_argument("--size", type=count, default=64, help="pixels of the side to which images are reduced (64)")
-    parser.add_argument("--model", choices=MODELS, default="resnet8", help="the network (resnet8)")
+    parser.add_argument(
+        "--model", choices=MODELS, default="resnet8", help="the network (resnet8); lenet needs --size 28 or 32"
+    )
     parser.add_argument("--epochs", type=count, default=30, help="passes over the training images (30)")
     parser.add_argument("--batch-size", type=count, default=32, help="images in a step (32)")
-    parser.add_argument("--lr", type=float, help="highest learning rate (found by a search)")
+    parser.add_argument("--lr", type=rate, help="highest learning rate (found by a search)")
     parser.add_argument("--monitor", choices=["val_loss", "val_accuracy"], default="val_loss", help="chooses the epoch")
     parser.add_argument("--no-flip", dest="flip", action="store_false", help="for classes that a mirror would change")
     parser.add_argument("--skip", action="store_true", help="leave out files that cannot be read")
@@ -139,9 +140,10 @@ def arguments():
     parser.add_argument("--out", type=Path, default=Path("runs/folder"), help="folder for model, log and pictures")
     parser.add_argument("--resume", action="store_true", help="continue from the checkpoint in the folder")
     args = parser.parse_args()
+    mg.device(args.device)  # fail now, not after an epoch
     try:
         args.out.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=args.out).close()  # fail now, not after an epoch
+        tempfile.TemporaryFile(dir=args.out).close()
     except OSError as error:
         parser.error(f"--out: {args.out} cannot be written ({error.strerror}); choose another folder")
     return args
@@ -152,6 +154,14 @@ def count(text):
     if not text.isdecimal() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"{text} is no whole number of 1 or more")
     return int(text)
+
+
+def rate(text):
+    """Read a number above 0."""
+    value = float(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is no number above 0")
+    return value
 
 
 # ---- images
@@ -180,14 +190,14 @@ def read_images(folder, args):
     """Decode all images of a folder; refuse or leave out files that cannot be read."""
     images = datasets.ImageFolder(folder, size=args.size, on_error="skip", allow_empty=True, cache=True)
     lines = [reason if path in reason else f"{path}: {reason}" for path, reason in images.skipped]
-    lines = lines[:LISTED] + ["..."] * (len(lines) > LISTED)
+    found = first(lines, "\n  ")
     if lines and not args.skip:
         raise mg.errors.DataError(
-            f"{len(images.skipped)} of {len(images) + len(images.skipped)} files in {folder} cannot be read; remove "
-            "them, or leave them out with --skip:\n  " + "\n  ".join(lines)
+            f"{len(lines)} of {len(images) + len(lines)} files in {folder} cannot be read; remove them, or leave them "
+            f"out with --skip:\n  {found}"
         )
     if lines:
-        print(f"left out {len(images.skipped)} files:\n  " + format_name("\n  ".join(lines)))
+        print(f"left out {len(lines)} files:\n  {format_name(found)}")
     return images
 
 
@@ -202,18 +212,23 @@ def check_classes(images):
     few = [f"{name} ({n})" for name, n in zip(classes, counts, strict=True) if n < LEAST]
     if few:
         raise mg.errors.DataError(
-            f"{root} has fewer than {LEAST} images of {len(few)} of {len(classes)} classes: {', '.join(few[:LISTED])}; "
+            f"{root} has fewer than {LEAST} images of {len(few)} of {len(classes)} classes: {first(few)}; "
             "add images, or remove the folders"
         )
     for part in images.values():
         if part.classes != classes:
             different = sorted(set(part.classes) ^ set(classes))
             raise mg.errors.DataError(
-                f"{part.root} has other classes than {root}: {', '.join(different[:LISTED])} is in one of them only; "
+                f"{part.root} has other classes than {root}: {first(different)} is in one of them only; "
                 "make the folders equal, some of them empty"
             )
         if not len(part):
             raise mg.errors.DataError(f"{part.root} has 0 images, expected 1 or more; add images, or remove it")
+
+
+def first(names, separator=", "):
+    """Return the first names of a list, as text."""
+    return separator.join(names[:LISTED] + ["..."] * (len(names) > LISTED))
 
 
 def augmented(part, normalize, args):
@@ -234,15 +249,28 @@ def augmented(part, normalize, args):
 
 def digest(parts):
     """Return a number that tells whether a run is resumed with the same files."""
-    names = [Path(part.dataset.paths[i]).name for part in parts.values() for i in part.indices]
-    return zlib.crc32("\n".join(names).encode(errors="surrogateescape"))
+    paths = [Path(path_of(part, i)).relative_to(part.dataset.root) for part in parts.values() for i in range(len(part))]
+    return zlib.crc32("\n".join(map(str, paths)).encode(errors="backslashreplace"))
 
 
-def search_rate(model, loader, optimizer):
-    """Return a learning rate for OneCycleLR, which takes about three times as much as a constant one."""
-    rate = 3 * train.find_lr(model, loader, F.cross_entropy, optimizer, SLOWEST, steps=SEARCH_STEPS).suggestion
-    print(f"the highest learning rate is {rate:.2g}, by train.find_lr; give another with --lr")
-    return rate
+def path_of(part, number):
+    return part.dataset.paths[part.indices[number]]
+
+
+def pixels_of(part, number):
+    """Return the bytes of an image, (3, H, W)."""
+    return part.dataset.read_bytes(part.indices[number])
+
+
+def choose_rate(args, model, loader, optimizer):
+    """Return the highest learning rate of OneCycleLR, about three times as much as a good constant one."""
+    if args.lr is not None:
+        return args.lr
+    if args.resume:
+        return 1e-3  # fit puts that of the checkpoint in its place
+    search = train.find_lr(model, loader, F.cross_entropy, optimizer, SLOWEST, steps=SEARCH_STEPS)
+    print(f"the highest learning rate is {3 * search.suggestion:.2g}, by train.find_lr; give another with --lr")
+    return 3 * search.suggestion
 
 
 # ---- how good it is
@@ -261,7 +289,7 @@ def judge(report, parts):
     for counts, least, use in ((trained, FEW_TRAINING, "learned from"), (tested, FEW_TESTED, "tested on")):
         few = [f"{name} ({n})" for name, n in zip(report.classes, counts, strict=True) if n < least]
         if few:
-            yield f"{len(few)} of {len(counts)} classes were {use} fewer than {least} images: {', '.join(few)}"
+            yield f"{len(few)} of {len(counts)} classes were {use} fewer than {least} images: {first(few)}"
     copies = count_copies(parts)
     if copies:
         yield f"{copies} of the test images are also training images, so the accuracy is too high; remove the copies"
@@ -283,10 +311,8 @@ def labels_of(part):
 
 def count_copies(parts):
     """Return the number of test images with the same pixels as a training image."""
-    trained, tested = (
-        [parts[name].dataset.read_bytes(i).tobytes() for i in parts[name].indices] for name in ("train", "test")
-    )
-    return sum(pixels in set(trained) for pixels in tested)
+    trained, test = {pixels_of(parts["train"], i).tobytes() for i in range(len(parts["train"]))}, parts["test"]
+    return sum(pixels_of(test, i).tobytes() in trained for i in range(len(test)))
 
 
 # ---- pictures
@@ -310,10 +336,9 @@ def draw_mistakes(model, part, answers):
     for row, number in zip(figure.subplots(len(order), 3, squeeze=False), order, strict=True):
         likely = np.argsort(-probabilities[number])
         roles = {"true": truth[number], "answer" if is_wrong[number] else "next": likely[likely != truth[number]][0]}
-        sample = part.indices[number]
-        pixels = part.dataset.read_bytes(sample)
+        pixels = pixels_of(part, number)
         row[0].imshow(pixels.transpose(1, 2, 0))
-        row[0].set_title(shorten(Path(part.dataset.paths[sample]).name), fontsize=style.SMALL)
+        row[0].set_title(shorten(Path(path_of(part, number)).name), fontsize=style.SMALL)
         draw_evidence(row[1:], model, pixels, roles)
         for axes, (role, label) in zip(row[1:], roles.items(), strict=True):
             text = f"{shorten(answers.class_names[label])}\n{role}, {probabilities[number, label]:.1%}"
