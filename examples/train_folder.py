@@ -61,11 +61,13 @@ LISTED, SHOWN = 8, 6  # broken files that an error lists, and mistakes that are 
 
 @contextlib.contextmanager
 def messages_for_errors():
-    """Inside, an error of minigrad ends the program with its message, without a traceback."""
+    """Inside, an error of minigrad or Ctrl-C ends the program with a message, without a traceback."""
     try:
         yield
     except mg.errors.MinigradError as error:
         raise SystemExit(f"train_folder.py: {error}") from None
+    except KeyboardInterrupt:
+        raise SystemExit("\nstopped at once; --resume continues from the last checkpoint, if there is one") from None
 
 
 @messages_for_errors()

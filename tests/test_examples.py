@@ -377,7 +377,7 @@ def test_predict_names_the_class_of_a_photograph_and_the_pixels_that_decided(
     flags = tmp_path / "flag.png", "--model", tmp_path / "colours.safetensors", "--out", tmp_path / "seen"
     run(example, monkeypatch, *flags)
     said = capsys.readouterr().out
-    assert "the classes, with their probabilities" in said and "flag.png: red 9" in said
+    assert "the classes, with their probabilities" in said and "flag.png: red " in said
     assert_pictures(tmp_path / "seen" / "1_flag.png")
     model = example.load(tmp_path / "colours.safetensors")
     probabilities, decided = example.read_photograph(
@@ -385,6 +385,18 @@ def test_predict_names_the_class_of_a_photograph_and_the_pixels_that_decided(
     )
     assert probabilities.shape == (2,) and decided.shape == (12, 16)
     assert (decided[:4] > 0).all() and (decided[-2:] < 0).all()  # red pixels are for red, blue ones against it
+
+
+def test_predict_takes_a_grey_model_of_classes_that_are_no_digits_as_it_is(monkeypatch, tmp_path, capsys):
+    mg.save_model(
+        LeNet5(image_size=32), tmp_path / "clothes.safetensors", class_names="abcdefghij", input_size=(1, 28, 28),
+        normalize=(0.3, 0.3), pad=2,
+    )  # fmt: skip
+    photograph(0).save(tmp_path / "photo.png")
+    flags = tmp_path / "photo.png", "--model", tmp_path / "clothes.safetensors", "--out", tmp_path
+    run(load_example("predict"), monkeypatch, *flags)
+    assert re.search(r"photo.png: [a-j] [\d.]+%, [a-j] ", capsys.readouterr().out)
+    assert_pictures(tmp_path / "1_photo.png")
 
 
 def test_predict_refuses_a_model_that_does_not_say_its_classes(monkeypatch, tmp_path, capsys):

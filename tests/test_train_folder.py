@@ -89,12 +89,16 @@ def test_a_run_learns_and_writes_a_model_a_log_and_pictures(straight):
     assert info["class_names"] == CLASSES and info["input_size"] == [3, 16, 16]
 
 
-def test_the_model_file_has_the_best_epoch_and_predicts_files(straight, kept_photographs):
+def test_the_model_file_has_the_best_epoch_and_predicts_files(example, monkeypatch, straight, kept_photographs):
     folder, said = straight
     model = mg.load_model(folder / "model.safetensors")
     files = sorted(kept_photographs.glob("*/*"))
     right = [path.parent.name == name for path, name in zip(files, train.predict(model, files).names, strict=True)]
     assert np.mean(right) > 0.6
+    part = parts_of(example, monkeypatch, kept_photographs)["test"]
+    batches = data.DataLoader(part, 8, normalize=model.model_info["normalize"])
+    outputs = train.predict(model, [example.path_of(part, i) for i in range(len(part))]).outputs
+    np.testing.assert_allclose(outputs.numpy(), train.predict(model, batches).outputs.numpy(), atol=1e-4)
     rows = [line.split(",") for line in (folder / "log.csv").read_text().splitlines()]
     losses = [float(row[rows[0].index("val_loss")]) for row in rows[1:]]
     assert f"weights of epoch {1 + np.argmin(losses)}, which has the best val_loss" in said
