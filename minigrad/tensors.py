@@ -34,6 +34,7 @@ from .methods import (
 from .methods.base import numpy_names
 from .methods.reduction import Extremes
 from .names import unknown_name
+from .notebook import tensor_with_images
 from .ops.arithmetic import add_dispatch
 from .ops.movement import Position, is_basic
 from .ops.op import ArrayOps, ObservedOps, Op, find as find_operation
@@ -241,6 +242,10 @@ class Tensor(
         elif self._leaf:
             notes.append("requires_grad=True")
         return "tensor(" + ", ".join([text, *notes]) + ")"
+
+    def _repr_html_(self) -> str | None:
+        """What a notebook shows: the text and, of images, their pictures; None: the text alone."""
+        return tensor_with_images(repr(self), self.shape, self._host)
 
     def __format__(self, specification: str) -> str:
         return repr(self) if self.ndim and not specification else format(self.item(), specification)

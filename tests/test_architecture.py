@@ -33,6 +33,7 @@ LEVELS = [  # from the lowest level up; the name of a package stands for its mod
         "minigrad.checks",
         "minigrad.dependency",
         "minigrad.names",
+        "minigrad.notebook",
         "minigrad.compiler",
     },
     {"minigrad.ops"},

@@ -271,13 +271,13 @@ def test_cifar_resnets_have_the_parameters_of_the_paper():
     assert sum(isinstance(layer, nn.Conv2d | nn.Linear) for layer in models.resnet20().modules()) == 20
 
 
-def test_mnist_net_has_52810_parameters_and_feature_maps_of_the_sizes_that_it_says():
+def test_mnist_net_has_114162_parameters_and_feature_maps_of_the_sizes_that_it_says():
     model, seen = models.MnistNet(), []
     for layer in (model.bn1, model.bn2, model.bn3):
         layer.register_forward_hook(lambda module, args, output: seen.append(output.shape[1:]))
     assert model(mg.zeros(2, 1, 28, 28)).shape == (2, 10)
-    assert seen == [(32, 14, 14), (48, 6, 6), (64, 4, 4)]
-    assert count_parameters(model) == 52_810
+    assert seen == [(24, 12, 12), (48, 5, 5), (64, 3, 3)]
+    assert count_parameters(model) == 114_162
 
 
 def test_padded_shortcut_keeps_every_second_pixel():
@@ -358,7 +358,7 @@ def test_models_name_what_refuses_wrong_images():
             "^UNet: images have 28x32 pixels, expected multiples of 8",
         ),
         (models.UNet(1, 2, width=2, depth=1), (1, 3, 8, 8), "^down.0.0: conv2d: weight reads 1 channels but x has 3"),
-        (models.MnistNet(), (1, 1, 32, 32), "^fc: Linear expects 1024 features"),
+        (models.MnistNet(), (1, 1, 32, 32), "^fc1: Linear expects 576 features"),
         (SMALL["vit"][0](), (1, 1, 8, 12), "^VisionTransformer: images have 8x12 pixels, expected 8x8; resize them"),
     ]
     for model, shape, message in refused:

@@ -64,10 +64,10 @@ NOT_COMPARED = {
         Tensor accelerator amp autocast backends bfloat16 compile compiler cuda data datasets device channels_last
         contiguous_format errors float16 from_dlpack functional get_default_dtype
         get_float32_matmul_precision get_num_threads get_rng_state graph init jit load models modules onnx optim
-        preserve_format profile save set_default_dtype set_float32_matmul_precision set_flush_denormal
-        set_num_threads set_printoptions set_rng_state testing torch_version transforms use_deterministic_algorithms
-        utils version viz warmup array bfloat16 char half short data node DataParallel Module
-        UninitializedBuffer UninitializedParameter
+        preserve_format profile save save_model load_model train set_default_dtype set_float32_matmul_precision
+        set_flush_denormal set_num_threads set_printoptions set_rng_state testing torch_version transforms
+        use_deterministic_algorithms utils version viz warmup array bfloat16 char half short data node DataParallel
+        Module UninitializedBuffer UninitializedParameter
     """,
     "tested in test_autograd_api.py": """enable_grad inference_mode is_grad_enabled no_grad set_grad_enabled detach_
         grad_fn retains_grad register_post_accumulate_grad_hook""",

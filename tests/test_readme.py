@@ -5,8 +5,9 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
-from minigrad import data
+from minigrad import data, datasets
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -17,9 +18,22 @@ def code_blocks(language):
     return re.findall(rf"^```{language}\n(.*?)^```$", README, flags=re.DOTALL | re.MULTILINE)
 
 
+def save_photos(folder):
+    """Save pictures of three classes in folders, of several sizes, and one more."""
+    shapes = datasets.ColorShapes(60, seed=0)
+    for number, (image, label) in enumerate(zip(shapes.images, shapes.labels, strict=True)):
+        if label < 3:
+            place = folder / "photos" / shapes.classes[label]
+            place.mkdir(parents=True, exist_ok=True)
+            picture = Image.fromarray(image.transpose(1, 2, 0)).resize((40 + number, 80))
+            picture.save(place / f"{number}.png")
+            picture.save(folder / "new.jpg")
+
+
 def test_python_code_runs(tmp_path, monkeypatch):
     """The blocks run one after the other."""
     monkeypatch.chdir(tmp_path)
+    save_photos(tmp_path)
     whole_epoch = data.DataLoader.__iter__
     monkeypatch.setattr(data.DataLoader, "__iter__", lambda loader: islice(whole_epoch(loader), 3))
     scope = {}

@@ -207,10 +207,11 @@ def test_the_log_has_a_line_for_each_epoch(tmp_path):
         lines = list(csv.DictReader(file))
     assert [{name: float(value) for name, value in line.items()} for line in lines] == history.rows
     assert list(lines[0]) == [
-        "epoch", "seconds", "lr", "train_loss", "train_accuracy", "train_top2", "val_loss", "val_accuracy", "val_top2",
+        "epoch", "step", "seconds", "lr",
+        "train_loss", "train_accuracy", "train_top2", "val_loss", "val_accuracy", "val_top2",
     ]  # fmt: skip
     assert history["train_top2"] >= history["train_accuracy"]
-    with pytest.raises(KeyError, match="history has no 'val_f1', but loss, epoch, seconds"):
+    with pytest.raises(KeyError, match="history has no 'val_f1', but loss, epoch, step, seconds"):
         history["val_f1"]
 
 
@@ -239,7 +240,7 @@ def test_progress_prints_a_line_after_each_epoch(capsys):
         ({"checkpoint_every": 5}, "fit: checkpoint_every needs a folder"),
         ({"resume": True}, "fit: resume needs a folder"),
         ({"tensorboard": True}, "fit: tensorboard needs a folder"),
-        ({"monitor": "val_acc"}, "fit: monitor is 'val_acc'; use one of epoch, seconds, lr, train_loss"),
+        ({"monitor": "val_acc"}, "fit: monitor is 'val_acc'; use one of epoch, step, seconds, lr, train_loss"),
     ],
 )
 def test_fit_refuses_settings_out_of_range(settings, message):

@@ -1,4 +1,4 @@
-"""viz.filters, training_curves, confusion_matrix, confusion_counts, save, and names in all figures."""
+"""viz.filters, training_curves, lr_curve, confusion_matrix, confusion_counts, save, and names in all figures."""
 
 import subprocess
 import sys
@@ -16,6 +16,7 @@ from minigrad import viz
 from minigrad.errors import DtypeError, ShapeError, ValidationError
 from minigrad.models import LeNet5
 from minigrad.nn import Conv2d, Flatten, Linear, Sequential
+from minigrad.train import History, RateSearch
 from minigrad.viz import style
 
 RNG = np.random.default_rng(0)
@@ -37,6 +38,35 @@ def history(epochs, steps_per_epoch):
     return {"loss": list(loss), "accuracy": [0.99] * epochs, "steps_per_epoch": steps_per_epoch}
 
 
+def run(epochs, steps, metrics=("accuracy",), validation=True, rest=0):
+    """Return a History as that of train.fit, in which the last epoch is incomplete if `rest` is above 0."""
+    n = epochs * steps + rest
+    loss = (2.3 * np.exp(-np.arange(n) / (0.15 * n)) + 0.05) * RNG.lognormal(0, 0.4, n)
+    rows = []
+    for epoch in range(1, epochs + 1):
+        row = {"epoch": epoch, "step": epoch * steps, "seconds": 2.5, "lr": 0.1, "train_loss": 2 / epoch}
+        row |= {f"train_{metric}": 1 - 0.5 / (epoch + i) for i, metric in enumerate(metrics)}
+        if validation:
+            row["val_loss"] = 0.05 + 2 / epoch
+            row |= {f"val_{metric}": 1 - 0.6 / (epoch + i) for i, metric in enumerate(metrics)}
+        rows.append(row)
+    return History(loss.tolist(), rows)
+
+
+def worsening(epochs, steps):
+    """Return a History whose validation loss rises."""
+    history = run(epochs, steps)
+    for row in history.rows:
+        row["val_loss"] = 0.5 + 0.2 * row["epoch"]
+    return history
+
+
+def search(n=80):
+    rates = np.geomspace(1e-6, 1, n)
+    losses = 2.3 - 1.8 / (1 + np.exp(-3 * (np.log10(rates) + 2.5))) + 9 * rates.clip(0.1) - 0.9
+    return RateSearch(rates.tolist(), losses.tolist(), 0.0032)
+
+
 def guesses(n, classes, right):
     labels = RNG.integers(0, classes, n)
     return labels, np.where(RNG.random(n) < right, labels, RNG.integers(0, classes, n))
@@ -56,6 +86,18 @@ FIGURES = {
     "curves, eight decades": lambda: viz.training_curves({"loss": list(10.0 ** -np.linspace(0, 8, 500))}),
     "curves, all right": lambda: viz.training_curves({"loss": [1.0, 0.0], "accuracy": [1.0, 1.0]}),
     "curves, all NaN": lambda: viz.training_curves({"loss": [np.nan] * 100, "accuracy": [0.0]}),
+    "history, 1 epoch": lambda: viz.training_curves(run(1, 938)),
+    "history, 3 epochs": lambda: viz.training_curves(run(3, 938)),
+    "history, 50 epochs": lambda: viz.training_curves(run(50, 200)),
+    "history, 1 step an epoch": lambda: viz.training_curves(run(4, 1)),
+    "history, an incomplete epoch": lambda: viz.training_curves(run(2, 100, rest=70)),
+    "history, no epoch": lambda: viz.training_curves(run(0, 0, rest=30)),
+    "history, no validation": lambda: viz.training_curves(run(5, 100, validation=False)),
+    "history, no metrics": lambda: viz.training_curves(run(5, 100, metrics=())),
+    "history, rising validation loss": lambda: viz.training_curves(worsening(10, 100)),
+    "history, five metrics": lambda: viz.training_curves(run(9, 50, ("accuracy", "top5", "top3", "mae", "f1"))),
+    "search": lambda: viz.lr_curve(search()),
+    "search, 3 rates": lambda: viz.lr_curve(RateSearch([0.01, 0.1, 1.0], [30.0, 1.5, 1.0], 0.1)),
     "confusion, 99 %": lambda: viz.confusion_matrix(*guesses(10_000, 10, 0.99)),
     "confusion, named": lambda: viz.confusion_matrix(*guesses(10_000, 10, 0.6), CLASSES),
     "confusion, 2 classes": lambda: viz.confusion_matrix([0, 0, 1], [0, 1, 1], ["cat", "dog"]),
@@ -258,9 +300,93 @@ def test_training_curves_leaves_a_gap_for_losses_that_are_not_finite():
     assert axes.get_xlabel() == "step\nNaN or infinite losses: 2, the first at step 41"
 
 
+def test_training_curves_of_a_history_shows_the_validation_loss_at_the_ends_of_epochs():
+    history = run(3, 200, rest=50)
+    figure = viz.training_curves(history)
+    FigureCanvasAgg(figure).draw()
+    axes = figure.axes[0]
+    (line,) = [line for line in axes.lines if line.get_label() == "validation: 0.717"]
+    np.testing.assert_allclose(line.get_xydata(), [[200, 2.05], [400, 1.05], [600, 2 / 3 + 0.05]])
+    assert axes.get_ylabel() == "loss (log scale)" and {"each step", "mean of 13 steps"} <= set(curves(axes))
+    np.testing.assert_allclose(axes.child_axes[0].get_xlim(), np.array(axes.get_xlim()) / 200)
+
+
+def test_training_curves_takes_epochs_for_equal_if_their_ends_are_unknown():
+    line = viz.training_curves({"loss": np.ones(12), "val_loss": [2, 1, 3]}).axes[0].lines[-1]
+    np.testing.assert_array_equal(line.get_xydata(), [[4, 2], [8, 1], [12, 3]])
+    line = viz.training_curves({"loss": np.ones(12), "val_loss": [2, 1], "steps_per_epoch": 5}).axes[0].lines[-1]
+    np.testing.assert_array_equal(line.get_xydata(), [[5, 2], [10, 1]])
+
+
+def test_training_curves_has_no_scale_of_epochs_of_different_lengths():
+    axes = viz.training_curves({"loss": np.ones(12), "val_loss": [2, 1], "step": [4, 10]}).axes[0]
+    np.testing.assert_array_equal(axes.lines[-1].get_xdata(), [4, 10])
+    assert axes.child_axes == []
+
+
+def test_training_curves_of_a_history_shows_both_accuracies_with_a_legend():
+    figure = viz.training_curves(run(4, 100))
+    axes = figure.axes[1]
+    assert axes.get_ylabel() == "accuracy (%)" and axes.get_ylim()[1] == 100
+    np.testing.assert_allclose(curves(axes)["training: 87.50 %"], [50, 75, 100 - 50 / 3, 87.5])
+    np.testing.assert_allclose(curves(axes)["validation: 85.00 %"], [40, 70, 80, 85])
+    colours = [line.get_color() for line in axes.lines]
+    assert colours == [style.BLUE, style.VERMILION] == [figure.axes[0].lines[i].get_color() for i in (1, 2)]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["training: 87.50 %", "validation: 85.00 %"]
+
+
+def test_training_curves_shows_accuracies_in_one_panel_and_each_other_metric_in_its_own():
+    figure = viz.training_curves(run(4, 100, ("accuracy", "top5", "mae")))
+    assert [axes.get_ylabel() for axes in figure.axes[:3]] == ["loss (log scale)", "accuracy, top5 (%)", "mae"]
+    assert list(curves(figure.axes[1])) == [
+        *("training accuracy: 87.50 %", "training top5: 90.00 %"),
+        *("validation accuracy: 85.00 %", "validation top5: 88.00 %"),
+    ]
+    dashes = {line.get_label().split()[1]: line.get_linestyle() for line in figure.axes[1].lines}
+    assert dashes == {"accuracy:": "-", "top5:": "--"}
+    assert list(curves(figure.axes[2])) == ["training: 0.917", "validation: 0.9"]
+
+
+def test_training_curves_draws_measurements_at_their_epochs():
+    history = run(4, 100)
+    for row in history.rows[:2]:  # as if validation data were given when the run was resumed
+        del row["val_loss"], row["val_accuracy"]
+    history.rows[3]["val_accuracy"] = np.nan
+    loss, accuracy = viz.training_curves(history).axes[:2]
+    np.testing.assert_array_equal(loss.lines[-1].get_xdata(), [300, 400])
+    np.testing.assert_array_equal(accuracy.lines[-1].get_xydata(), [[3, 80], [4, np.nan]])
+
+
+def test_training_curves_says_why_a_run_ended_early():
+    history = run(2, 10)
+    history.stopped = "stopped by a signal"
+    assert viz.training_curves(history).get_suptitle() == "Training: 20 steps, 2 epochs\nstopped by a signal"
+
+
+def test_lr_curve_marks_the_suggestion_on_the_curve():
+    found = search()
+    axes = viz.lr_curve(found).axes[0]
+    curve, _, dot = axes.lines
+    np.testing.assert_array_equal(curve.get_xydata(), np.transpose([found.rates, found.losses]))
+    np.testing.assert_allclose(dot.get_xydata(), [[0.0032, np.interp(0.0032, found.rates, found.losses)]])
+    assert axes.get_xscale() == "log" and "0.0032" in drawn_strings(axes.figure)
+
+
+@pytest.mark.parametrize("rates, losses", [([0.1, 1.0], [2.0]), ([], []), ([[0.1]], [[2.0]])])
+def test_lr_curve_refuses_a_bad_search(rates, losses):
+    with pytest.raises(ShapeError, match=r"lr_curve: rates have shape .*, losses .*; pass the result of train.find_lr"):
+        viz.lr_curve(RateSearch(rates, losses, 0.1))
+
+
 @pytest.mark.parametrize(
     "history, error, message",
     [
+        ({"loss": [1], "val_accuracy": [98.7]}, ValidationError, "accuracy 98.7 is not from 0 to 1; pass shares"),
+        (
+            {"loss": [1], "val_loss": [2, 1], "step": [1]},
+            ShapeError,
+            r"history\['step'\] has 1 entries for 2 epochs; add the last step of each",
+        ),
         ({}, ValidationError, r"history has keys \[\], not 'loss'; add the loss of each step"),
         ({"losses": [1]}, ValidationError, r"history has keys \['losses'\], not 'loss'"),
         ({"loss": []}, ShapeError, r"history\['loss'\] has 0 entries, not 1 or more; add the loss"),

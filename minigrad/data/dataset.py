@@ -13,6 +13,7 @@ from PIL import Image
 from ..checks import index_in_range
 from ..errors import DtypeError, ShapeError, ValidationError
 from ..tensors import Tensor
+from .display import show_classes
 from .sampler import choose_seed, draw_order
 
 if TYPE_CHECKING:
@@ -119,6 +120,17 @@ class ImageDataset(Dataset[tuple[Any, Any]]):
             return image.reshape(-1, *image.shape[-2:]) / np.float32(255), target
         return self.transform(as_picture(image)), target
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}: {len(self):,} images {self.images.shape[1:]}"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the number of images of each class, and the first of them."""
+        return show_classes(repr(self), self.labels, getattr(self, "classes", None), self.stored_image)
+
+    def stored_image(self, index: int) -> np.ndarray:
+        """Return the pixels of an image as they are stored, (H, W) or (C, H, W) uint8, without the transform."""
+        return self.images[index]
+
     @property
     def byte_shape(self) -> tuple[int, ...] | None:
         """(C, H, W) of the bytes that a sample is made of; None if a subclass makes samples in another way."""
@@ -207,6 +219,24 @@ class Subset(Dataset[Sample]):
 
     def __getitem__(self, index: int) -> Sample:
         return self.dataset[int(self.indices[index_in_range("Subset", index, len(self), "samples")])]
+
+    def _repr_html_(self) -> str | None:
+        """What a notebook shows of some images: as of all of them; None: the text alone."""
+        source, numbers = find_source(self)
+        if not hasattr(source, "stored_image"):
+            return None
+        labels, heading = labels_of("Subset", source)[numbers], f"Subset: {len(self):,} samples of {source!r}"
+        return show_classes(
+            heading, labels, getattr(source, "classes", None), lambda i: source.stored_image(numbers[i])
+        )
+
+
+def find_source(dataset: Any) -> tuple[Any, np.ndarray]:
+    """Return the data set behind any subsets, and the numbers of the samples in it."""
+    numbers = np.arange(len(dataset))
+    while getattr(type(dataset), "__getitem__", None) is Subset.__getitem__:
+        dataset, numbers = dataset.dataset, dataset.indices[numbers]
+    return dataset, numbers
 
 
 class ConcatDataset(Dataset[Any]):

@@ -8,6 +8,7 @@ import zlib
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from itertools import count, islice
 from typing import Any, Generic, NamedTuple, TypeAlias, TypedDict, Unpack, overload
@@ -17,6 +18,7 @@ from numpy.typing import DTypeLike
 
 from ..checks import whole_number
 from ..errors import LoaderError, ValidationError
+from ..notebook import MOST_IMAGES
 from ..runtime.device import CPU, device as Device
 from ..runtime.threads import local
 from ..streams import derive_seed, mix, sample_seeds, use_stream
@@ -24,6 +26,7 @@ from ..tape import mode
 from ..tensors import Tensor, _known_dtype, float32
 from .collate import default_collate, default_convert
 from .dataset import Batch, IterableDataset, Sample, SampleSource
+from .display import show_loader
 from .readers import Normalize, Reader, choose_reader, unwrap_subsets
 from .sampler import BatchSampler, RandomSampler, SequentialSampler, choose_seed, draw_order
 
@@ -216,6 +219,29 @@ class DataLoader(Generic[Batch]):
         if len(read_from) != len(known) or any(new is not old for new, old in zip(read_from, known, strict=True)):
             self._read, self._read_from = self._choose_reader(source), read_from
         return numbers
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the settings and the first images of the next epoch, which does not begin."""
+        if isinstance(self.dataset, IterableDataset):
+            return show_loader(self, None, "that of the data set", None)
+        given = self._sampler if self.batch_sampler is None else self.batch_sampler
+        order = (
+            "shuffled" if self.shuffle else "that of the data set" if given is None else f"by {type(given).__name__}"
+        )
+        batches = None
+        with suppress(TypeError, NotImplementedError):  # a sampler without a length
+            batches = len(self)
+        return show_loader(self, batches, order, self._preview)
+
+    def _preview(self) -> Any:
+        """Make a batch of the first samples of the next epoch; of the data set, if a sampler or generator must be asked
+        for their order.
+        """
+        numbers = self._update_reader()
+        if self.shuffle and self.generator is None:
+            numbers = numbers[draw_order(len(numbers), self.seed, self.epoch)]
+        most = MOST_IMAGES if self.batch_sampler is not None else min(MOST_IMAGES, self._size)
+        return _make_batch(self._read, self.seed, self.epoch, Job(0, numbers[:most].tolist(), None))
 
     @property
     def sampler(self) -> Any:

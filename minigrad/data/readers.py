@@ -16,7 +16,7 @@ from ..streams import use_stream
 from ..tensors import Tensor, _make, float32, float64
 from ..transforms.batch import plan_batch
 from .collate import UnequalSamplesError, default_collate
-from .dataset import ConcatDataset, ImageDataset, Subset, TensorDataset
+from .dataset import ConcatDataset, ImageDataset, Subset, TensorDataset, find_source
 
 Normalize: TypeAlias = tuple[ArrayLike, ArrayLike] | None
 Seeds: TypeAlias = Callable[[], np.ndarray]  # of the samples of a batch, (N,) uint64
@@ -28,12 +28,9 @@ def unwrap_subsets(dataset: Any) -> tuple[Any, np.ndarray]:
     if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
         kind = type_with_article(dataset)
         raise DtypeError(f"DataLoader: dataset is {kind} without __len__ or __getitem__; give a Dataset or a list")
-    numbers = np.arange(len(dataset))
-    if not numbers.size:
+    if not len(dataset):
         raise ValidationError("DataLoader: the data set has 0 samples, expected 1 or more; check how it was filtered")
-    while getattr(type(dataset), "__getitem__", None) is Subset.__getitem__:
-        dataset, numbers = dataset.dataset, dataset.indices[numbers]
-    return dataset, numbers
+    return find_source(dataset)
 
 
 def choose_reader(

@@ -12,6 +12,7 @@ from PIL import Image, ImageOps
 
 from ..checks import index_in_range, whole_number
 from ..data import Dataset
+from ..data.display import show_classes
 from ..errors import DataError, ValidationError
 from ..runtime.files import printable_path
 from .image_files import MODES, open_image
@@ -221,6 +222,18 @@ class ImageFolder(DatasetFolder):
     def labels_of(self, numbers: np.ndarray) -> np.ndarray:
         """The labels of samples, (N,) int64."""
         return self._labels[numbers]
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the number of images of each class, and the first of them."""
+        return show_classes(repr(self), self.targets, self.classes, self.stored_image)
+
+    def stored_image(self, index: int) -> np.ndarray | None:
+        """Return the pixels of an image, (H, W) or (3, H, W) uint8, without the transform; None if it has none."""
+        image = self._load(self.paths[index])
+        pixels = np.asarray(image.convert(self.mode) if isinstance(image, Image.Image) else image)
+        if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3):
+            return None
+        return pixels if pixels.ndim == 2 else np.moveaxis(pixels, 2, 0)
 
     def _load(self, path: str) -> Any:
         """Return the pixels, (H, W) or (H, W, 3) uint8; or what a loader of the user's returns."""

@@ -5,19 +5,20 @@ from ..tensors import Tensor
 
 
 class MnistNet(nn.Module):
-    """Three convolutions with batch normalisation, and one dense layer.
+    """Three convolutions and two dense layers, with batch normalisation.
 
     num_classes   number of classes
     in_channels   channels of the images
     x, returns    (N, in_channels, 28, 28), (N, num_classes) logits
 
-        conv1 32 filters 5x5  (N, 32, 28, 28)   pool (N, 32, 14, 14)
-        conv2 48 filters 3x3  (N, 48, 12, 12)   pool (N, 48, 6, 6)
-        conv3 64 filters 3x3  (N, 64, 4, 4) = 1024 features
-        fc    num_classes
+        conv1 24 filters 5x5  (N, 24, 24, 24)   pool (N, 24, 12, 12)
+        conv2 48 filters 3x3  (N, 48, 10, 10)   pool (N, 48, 5, 5)
+        conv3 64 filters 3x3  (N, 64, 3, 3) = 576 features
+        fc1 128, fc2 num_classes
 
-    The default has 52,810 parameters and needs 3.1 million multiplications for a digit.  Normalisation and ReLU follow
-    the pooling, which leaves them a quarter of the work.  `examples/mnist_best.py` has the recipe of its training.
+    The default has 114,162 parameters and needs 1.7 million multiplications for a digit.  Normalisation and ReLU follow
+    the pooling, which leaves them a quarter of the work.  `examples/mnist_best.py` has the recipe of its training.  Of
+    nine networks of this kind it was the best on 5,000 training digits that were held out.
 
     Raises   ShapeError   the images have another size or number of channels
     Source   the structure of LeCun et al. 1998, section II-B, with batch normalisation (Ioffe & Szegedy 2015)
@@ -29,13 +30,15 @@ class MnistNet(nn.Module):
 
     def __init__(self, num_classes: int = 10, in_channels: int = 1):
         super().__init__()
-        self.conv1 = nn.Conv2d(in_channels, 32, 5, padding=2, bias=False)
-        self.bn1 = nn.BatchNorm2d(32)
-        self.conv2 = nn.Conv2d(32, 48, 3, bias=False)
+        self.conv1 = nn.Conv2d(in_channels, 24, 5, bias=False)
+        self.bn1 = nn.BatchNorm2d(24)
+        self.conv2 = nn.Conv2d(24, 48, 3, bias=False)
         self.bn2 = nn.BatchNorm2d(48)
         self.conv3 = nn.Conv2d(48, 64, 3, bias=False)
         self.bn3 = nn.BatchNorm2d(64)
-        self.fc = nn.Linear(1024, num_classes)
+        self.fc1 = nn.Linear(576, 128, bias=False)
+        self.bn4 = nn.BatchNorm1d(128)
+        self.fc2 = nn.Linear(128, num_classes)
         self.pool = nn.MaxPool2d(2)
         self.activation = nn.ReLU()
 
@@ -43,4 +46,5 @@ class MnistNet(nn.Module):
         x = self.activation(self.bn1(self.pool(self.conv1(x))))
         x = self.activation(self.bn2(self.pool(self.conv2(x))))
         x = self.activation(self.bn3(self.conv3(x)))
-        return self.fc(x.flatten(1))
+        x = self.activation(self.bn4(self.fc1(x.flatten(1))))
+        return self.fc2(x)

@@ -75,6 +75,9 @@ class Uninitialized(Tensor):
     def __repr__(self) -> str:
         return f"<{type(self).__name__}>"
 
+    def _repr_html_(self) -> None:
+        """It has no values that could be shown."""
+
 
 class UninitializedParameter(Uninitialized, Parameter):
     """A parameter of a lazy layer, whose shape is not known yet."""

@@ -3,12 +3,14 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ..notebook import Html, picture, stack, table
+
 
 class History(Mapping[str, list[float]]):
     """The loss of every step, and a row of measurements for every epoch.
 
-    rows              a dict for each epoch: "epoch" from 1, "seconds", "lr", "train_loss", "train_<metric>", and with
-                      validation data "val_loss", "val_<metric>"
+    rows              a dict for each epoch: "epoch" from 1, "step" at its end, "seconds", "lr", "train_loss",
+                      "train_<metric>", and with validation data "val_loss", "val_<metric>"
     stopped           why the run ended before its last epoch; None if it did not
     history["loss"]   the training loss of each step; history["val_accuracy"] and so on: a column of the rows
 
@@ -51,9 +53,20 @@ class History(Mapping[str, list[float]]):
         return min(self.rows, key=lambda row: badness(monitor, row[monitor]))
 
     def __str__(self) -> str:
-        lines = [self.columns] + [[_cell(row.get(name)) for name in self.columns] for row in self.rows]
+        lines = self._lines()
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         return "\n".join("  ".join(map(str.rjust, line, widths)) for line in lines)
+
+    def _repr_html_(self) -> Html:
+        """What a notebook shows: the curves and the table."""
+        from ..viz.curves import training_curves  # imported here, because matplotlib takes a while
+
+        curves = picture(training_curves(self)) if self.loss else Html("no steps")
+        return stack(curves, table(self._lines()) if self.rows else "")
+
+    def _lines(self) -> list[list[str]]:
+        """Return the cells of the table."""
+        return [self.columns] + [[_cell(row.get(name)) for name in self.columns] for row in self.rows]
 
     def __repr__(self) -> str:
         return f"History({len(self.loss):,} steps, {len(self.rows)} epochs)"

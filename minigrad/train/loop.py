@@ -87,12 +87,15 @@ def fit(
     schedulers = {"scheduler": scheduler, "epoch_scheduler": epoch_scheduler}
     schedulers = {name: value for name, value in schedulers.items() if value is not None}
     settings = {**(settings or {}), "accumulate": accumulate, "clip_norm": clip_norm}
-    run = Run(model, optimizer, schedulers, loader, validation, settings)
+    run = Run(model, optimizer, schedulers, loader, validation, epochs, settings)
     if plan.checkpoints and resume:
         plan.checkpoints.resume(run, None if resume is True else resume)
     step = make_step(model, loss, optimizer, list(measures.values()), clip_norm)
     step = record(step) if graph else step
-    _compile_ahead(run, plan, clip_norm)
+    if run.epoch >= epochs:
+        print(f"nothing is left to train after {run.epoch} epochs")
+    else:
+        _compile_ahead(run, plan, clip_norm)
     with StopRequest() as stop:
         while not (run.epoch >= epochs or stop.requested or _is_over(run.history, plan)):
             if _train_epoch(run, step, plan, stop):

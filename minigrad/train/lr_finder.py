@@ -13,6 +13,7 @@ import numpy as np
 
 from ..checks import number_in_range, whole_number
 from ..errors import ValidationError
+from ..notebook import Html, picture
 from ..random import get_rng_state, set_rng_state
 from .evaluation import device_of, split_batch
 from .loop import make_step
@@ -32,6 +33,12 @@ class RateSearch(NamedTuple):
     rates: list[float]
     losses: list[float]
     suggestion: float
+
+    def _repr_html_(self) -> Html:
+        """What a notebook shows: the curve."""
+        from ..viz.curves import lr_curve  # imported here, because matplotlib takes a while
+
+        return picture(lr_curve(self))
 
 
 def find_lr(

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..checks import whole_number
 from ..errors import DtypeError, ShapeError
+from ..notebook import Html, stack, table
 from ..tensors import Tensor
 
 Metric: TypeAlias = Callable[[Tensor, Tensor], Tensor]
@@ -102,12 +103,29 @@ class ClassReport(NamedTuple):
 
     def __str__(self) -> str:
         width = max(5, *map(len, self.classes))
-        lines = [f"{'class':<{width}}  precision  recall      f1  samples"]
-        counts = self.confusion.sum(1)
-        for row in zip(self.classes, self.precision, self.recall, self.f1, counts, strict=True):
-            lines.append("{:<{width}}  {:>9.1%}  {:>6.1%}  {:>6.1%}  {:>7,}".format(*row, width=width))
-        lines.append(f"{np.trace(self.confusion):,} of {counts.sum():,} right: {self.accuracy:.2%}")
-        return "\n".join(lines).replace("nan%", "   –")
+        lines = ["{:<{width}}  {:>9}  {:>6}  {:>6}  {:>7}".format(*cells, width=width) for cells in self._lines()]
+        return "\n".join([*lines, self._total()])
+
+    def _repr_html_(self) -> Html:
+        """What a notebook shows."""
+        return stack(table(self._lines(), text_columns={0}), self._total())
+
+    def _lines(self) -> list[tuple[str, ...]]:
+        """Return the cells of the table."""
+        lines: list[tuple[str, ...]] = [("class", "precision", "recall", "f1", "samples")]
+        for name, *shares, count in zip(
+            self.classes, self.precision, self.recall, self.f1, self.confusion.sum(1), strict=True
+        ):
+            lines.append((name, *map(_percent, shares), f"{count:,}"))
+        return lines
+
+    def _total(self) -> str:
+        right, total = np.trace(self.confusion), self.confusion.sum()
+        return f"{right:,} of {total:,} right: {_percent(self.accuracy, 2)}"
+
+
+def _percent(share: float, digits: int = 1) -> str:
+    return "–" if np.isnan(share) else f"{share:.{digits}%}"
 
 
 def class_report(labels: Any, predictions: Any, classes: Iterable[Any] | None = None) -> ClassReport:
@@ -125,7 +143,7 @@ def class_report(labels: Any, predictions: Any, classes: Iterable[Any] | None = 
     dog        50.0%  100.0%   66.7%        1
     2 of 3 right: 66.67%
     """
-    from ..viz.training import confusion_counts  # imported here, because matplotlib takes a while
+    from ..viz.confusion import confusion_counts  # imported here, because matplotlib takes a while
 
     labels, predictions = (np.asarray(x.cpu() if isinstance(x, Tensor) else x) for x in (labels, predictions))
     predictions = predictions.argmax(1) if predictions.ndim == 2 else predictions

@@ -7,7 +7,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from ..errors import DataError, MinigradError, StateError
+from ..errors import DataError, MinigradError, StateError, ValidationError
 from ..random import get_rng_state, set_rng_state
 from ..runtime.files import printable_path
 from ..serialization import load, save
@@ -23,17 +23,18 @@ class Run:
 
     model, optimizer, loader, validation   as given to fit
     history                    the History so far
+    epochs                     number of epochs in all
     epoch                      number of finished epochs
     batch                      number of batches of the present epoch that have been learned from
     settings                   what a run that resumes must have in common with this one
     """
 
     def __init__(
-        self, model: Any, optimizer: Any, schedulers: dict[str, Any], loader: Any, validation: Any,
+        self, model: Any, optimizer: Any, schedulers: dict[str, Any], loader: Any, validation: Any, epochs: int,
         settings: dict[str, Any],
     ):  # fmt: skip
         self.model, self.optimizer, self.schedulers = model, optimizer, schedulers
-        self.loader, self.validation = loader, validation
+        self.loader, self.validation, self.epochs = loader, validation, epochs
         self.settings = {**settings, **_describe_loader(loader), "optimizer": type(optimizer).__name__}
         self.history = History()
         self.epoch = self.batch = 0
@@ -78,7 +79,8 @@ class Run:
     def end_epoch(self) -> dict[str, float]:
         """Begin the next epoch; return the means of this one's training metrics."""
         means = {f"train_{name}": total / max(1, self.samples) for name, total in self.totals.items()}
-        row = {"epoch": self.epoch + 1, "seconds": self.seconds, "lr": self.optimizer.param_groups[0]["lr"], **means}
+        rate = self.optimizer.param_groups[0]["lr"]
+        row = {"epoch": self.epoch + 1, "step": self.step, "seconds": self.seconds, "lr": rate, **means}
         self.epoch, self.batch, self.totals, self.samples, self.seconds = self.epoch + 1, 0, {}, 0, 0.0
         return row
 
@@ -87,6 +89,7 @@ class Run:
         return {
             "format": FORMAT,
             "settings": self.settings,
+            "epochs": self.epochs,
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "schedulers": {name: scheduler.state_dict() for name, scheduler in self.schedulers.items()},
@@ -101,9 +104,13 @@ class Run:
     def restore(self, state: dict[str, Any], where: str) -> None:
         """Take over a state, or change nothing.
 
-        Raises   StateError   it is of another model or another kind of run; the message says what differs
+        Raises   StateError        it is of another model or another kind of run; the message says what differs
+                 ValidationError   it has more epochs
         """
         self._compare(state["settings"], where)
+        begun = state["position"]["epoch"] + (state["position"]["batch"] > 0)
+        if self.epochs < begun:
+            raise ValidationError(f"{where} has begun {begun} epochs, but epochs is {self.epochs}; use {begun} or more")
         before = deepcopy(self.model.state_dict())
         try:
             self.model.load_state_dict(state["model"])
@@ -188,8 +195,7 @@ class Checkpoints:
         run.restore(self._read(path), f"checkpoint {printable_path(path)}")
 
     def _read(self, path: Path) -> dict[str, Any]:
-        if not path.exists():
-            raise DataError(f"resume: there is no {printable_path(path)}; train without resume first")
+        _check_exists(path)
         try:
             return read_checkpoint(path)
         except DataError as error:
@@ -205,6 +211,11 @@ class Checkpoints:
         return ".  There is no other checkpoint in its folder; train again without resume"
 
 
+def _check_exists(path: Path) -> None:
+    if not path.exists():
+        raise DataError(f"resume: there is no {printable_path(path)}; train without resume first")
+
+
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """Return the content of a checkpoint.
 
@@ -215,6 +226,17 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         found = state.get("format") if isinstance(state, dict) else type(state).__name__
         raise DataError(f"{printable_path(path)}: is no checkpoint of this version ({found!r}, expected {FORMAT!r})")
     return state
+
+
+def saved_settings(folder: str | Path) -> dict[str, Any]:
+    """Return the settings of the run in a folder, and its "epochs", so that a script can resume it without being told.
+
+    Raises   DataError   there is no checkpoint, or it is damaged
+    """
+    path = Checkpoints(folder).last
+    _check_exists(path)
+    state = read_checkpoint(path)
+    return {**state["settings"], "epochs": state["epochs"]}
 
 
 def load_best(model: Any, folder: str | Path) -> int:

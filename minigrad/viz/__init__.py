@@ -2,6 +2,8 @@
 
 from minigrad.viz.attribution import grad_cam, grad_cam_map, occlusion, occlusion_map, saliency, saliency_map
 from minigrad.viz.autograd import autograd_graph
+from minigrad.viz.confusion import confusion_counts, confusion_matrix
+from minigrad.viz.curves import lr_curve, training_curves
 from minigrad.viz.excitation import (
     activation_images,
     maximize_activation,
@@ -18,7 +20,6 @@ from minigrad.viz.maps import feature_maps
 from minigrad.viz.model_summary import Summary, summary
 from minigrad.viz.pixel import PixelExplanation, explain_pixel
 from minigrad.viz.style import save
-from minigrad.viz.training import confusion_counts, confusion_matrix, training_curves
 from minigrad.viz.volumes import draw
 from minigrad.viz.wrong_answers import mistakes
 
@@ -39,6 +40,7 @@ __all__ = [
     "filters",
     "grad_cam",
     "grad_cam_map",
+    "lr_curve",
     "maximize_activation",
     "mistakes",
     "occlusion",

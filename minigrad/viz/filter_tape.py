@@ -20,6 +20,7 @@ from minigrad.errors import DataError, StateError, ValidationError
 from minigrad.runtime.files import write_whole
 from minigrad.runtime.threads import local
 from minigrad.viz import style
+from minigrad.viz.curves import falls_tenfold
 from minigrad.viz.filter_grid import (
     Sheet,
     add_weight_scale,
@@ -34,7 +35,6 @@ from minigrad.viz.filter_grid import (
 from minigrad.viz.formatting import format_count
 from minigrad.viz.inputs import as_array
 from minigrad.viz.tracing import select_convolutions
-from minigrad.viz.training import falls_tenfold
 
 MOST_MOMENTS, MOST_ROWS = 10, 16  # columns and rows of a contact sheet
 MOST_NAMED = 8  # up to this number, every curve has its own colour; of more filters, half this number is named

@@ -12,6 +12,7 @@ from minigrad.checks import whole_number
 from minigrad.data import DataLoader, Subset
 from minigrad.errors import ShapeError, ValidationError
 from minigrad.nn import Conv2d, Module
+from minigrad.notebook import Html, picture, preformatted, stack, table
 from minigrad.ops import conv2d
 from minigrad.runtime.threads import IDLE, Observer, local
 from minigrad.tape import no_grad
@@ -23,6 +24,8 @@ from minigrad.viz.formatting import format_count, format_number, format_table
 from minigrad.viz.inputs import as_array, as_class_numbers, as_conv_weight, check_scores, uses_model_info
 from minigrad.viz.tracing import Layer, evaluating, is_convolution, select_convolutions, trace, tracing_device
 
+HEAD = ("layer", "filter", "norm", "worth", "resembles", "score", "cosine", "remark")
+TEXT_COLUMNS = {0, 4, 7}  # the others hold numbers
 MOST_ROWS = 16  # filters of a layer in the picture
 ROW = 0.5  # inches
 
@@ -73,12 +76,16 @@ class HealthReport:
         self.chance = {layer: chance_score(weight.shape[1:]) for layer, weight in weights.items()}
 
     def __str__(self) -> str:
-        head = ("layer", "filter", "norm", "worth", "resembles", "score", "cosine", "remark")
-        lines = format_table([head, *map(_format_row, self.rows)], text_columns={0, 4, 7})
+        lines = format_table([HEAD, *map(_format_row, self.rows)], TEXT_COLUMNS)
         return "\n".join([self._heading(), "", *lines, "", self._legend()])
 
     def __repr__(self) -> str:
         return f"HealthReport({format_count(len(self.rows), 'filter')} of {', '.join(self._weights)})"
+
+    def _repr_html_(self) -> Html:
+        """What a notebook shows: the picture and the table."""
+        cells = table([HEAD, *map(_format_row, self.rows)], TEXT_COLUMNS)
+        return stack(picture(self.figure), cells, preformatted(self._legend()))
 
     def _heading(self) -> str:
         dead, duplicates = sum(row.dead for row in self.rows), sum(row.twin is not None for row in self.rows)

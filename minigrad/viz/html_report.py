@@ -1,19 +1,20 @@
 """Write one HTML file with every picture of a trained model; it works offline and on a phone."""
 
-import base64
 import html
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
 
+from minigrad.notebook import inline_image, picture
 from minigrad.runtime.files import write_whole
 from minigrad.viz import probe
 from minigrad.viz.attribution import grad_cam, occlusion, saliency
+from minigrad.viz.confusion import confusion_matrix
+from minigrad.viz.curves import training_curves
 from minigrad.viz.excitation import prototypes, top_patches
 from minigrad.viz.filter_grid import filters
 from minigrad.viz.filter_tape import FilterTape
@@ -24,7 +25,6 @@ from minigrad.viz.maps import feature_maps
 from minigrad.viz.model_summary import summary
 from minigrad.viz.pixel import explain_pixel
 from minigrad.viz.tracing import layer_index, named_convolutions, trace
-from minigrad.viz.training import confusion_matrix, training_curves
 from minigrad.viz.volumes import draw
 from minigrad.viz.wrong_answers import mistakes
 
@@ -273,12 +273,5 @@ def _render_item(item: Figure | Animation | str, title: str) -> str:
     if isinstance(item, str):
         return f"<pre>{html.escape(item)}</pre>"
     if isinstance(item, Animation):
-        return _render_image(item.gif, "gif", title)
-    buffer = BytesIO()
-    item.savefig(buffer, format="png")
-    return _render_image(buffer.getvalue(), "png", item.get_suptitle() or title)
-
-
-def _render_image(data: bytes, kind: str, description: str) -> str:
-    encoded, alt = base64.b64encode(data).decode(), html.escape(" ".join(description.split()))
-    return f'<div class="picture"><img alt="{alt}" src="data:image/{kind};base64,{encoded}"></div>'
+        return f'<div class="picture">{inline_image(item.gif, "gif", title)}</div>'
+    return f'<div class="picture">{picture(item, title, style="")}</div>'

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minigrad.nn import Module, Parameter
+from minigrad.notebook import Html, stack, table
 from minigrad.viz import probe
 from minigrad.viz.formatting import format_count, format_shape, format_table
 from minigrad.viz.inputs import as_image_shape, uses_model_info
@@ -54,14 +55,22 @@ class Summary:
         self.bytes = sum(row.bytes for row in rows)
 
     def __str__(self) -> str:
-        total = ("total", "", "", f"{self.parameters:,}", f"{self.multiply_adds:,}", f"{self.bytes:,}", "")
-        head, *body, last = format_table([HEAD, *map(_format_row, self.rows), total], TEXT_COLUMNS)
+        head, *body, last = format_table(self._lines(), TEXT_COLUMNS)
         rule = "-" * max(map(len, [head, *body, last]))
         return "\n".join([self._title, "", head, rule, *body, rule, last, *self._unused_lines()])
 
     def __repr__(self) -> str:
         layers = format_count(len(self.rows), "layer", form=",")
         return f"Summary({layers}, {format_count(self.parameters, 'parameter', form=',')})"
+
+    def _repr_html_(self) -> Html:
+        """What a notebook shows."""
+        return stack(self._title, table(self._lines(), TEXT_COLUMNS), *self._unused_lines())
+
+    def _lines(self) -> list[tuple[str, ...]]:
+        """Return the cells of the table."""
+        total = ("total", "", "", f"{self.parameters:,}", f"{self.multiply_adds:,}", f"{self.bytes:,}", "")
+        return [HEAD, *map(_format_row, self.rows), total]
 
     def _unused_lines(self) -> list[str]:
         """Return a line about unused parameters, if there are any."""

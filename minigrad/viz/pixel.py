@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from minigrad.errors import ValidationError
+from minigrad.notebook import Html, picture, preformatted, stack
 from minigrad.ops import conv2d
 from minigrad.ops.op import find
 from minigrad.viz import probe, style
@@ -101,6 +102,10 @@ class PixelExplanation:
 
     def __repr__(self) -> str:
         return f"PixelExplanation({self._name}: {self.value:.6g})"
+
+    def _repr_html_(self) -> Html:
+        """What a notebook shows: the figure and the text."""
+        return stack(picture(self.figure), preformatted(self.text))
 
     @property
     def text(self) -> str:
