@@ -1,7 +1,7 @@
 """Train a network on your own photographs, and learn how good it is.
 
     python examples/train_folder.py PHOTOS              images in PHOTOS/cat/, PHOTOS/dog/, ...: a folder for each class
-    python examples/train_folder.py PHOTOS --resume     continue the last run; give the same settings again
+    python examples/train_folder.py PHOTOS --resume     continue the last run; with --epochs 60, for more epochs
     python examples/predict.py NEW.jpg --model runs/folder/model.safetensors
 
 The images are divided at random: 70 % train the network, 15 % choose the best epoch, and 15 % are the test, on which
@@ -101,7 +101,7 @@ def main():
         model, loader, F.cross_entropy, optimizer, args.epochs, validation=validation, scheduler=scheduler,
         monitor=args.monitor, folder=args.out, resume=args.resume, settings=run,
     )  # fmt: skip
-    if history.stopped:
+    if len(history.loss) < args.epochs * len(loader):
         raise SystemExit(f"\n{history.stopped}; continue with --resume (checkpoint in {args.out})")
     epoch = train.load_best(model, args.out)
     mg.save_model(
@@ -116,7 +116,7 @@ def main():
     print("\n".join(judge(report, parts)))
 
     # 6. Pictures.
-    draw_curves(history, len(loader), args.out / "training.png")
+    viz.save(viz.training_curves(history), args.out / "training.png")
     viz.save(viz.confusion_matrix(answers.targets, answers.labels, classes), args.out / "confusion.png")
     viz.save(draw_mistakes(model, parts["test"], answers), args.out / "mistakes.png")
     print(f"\nmodel, log and pictures are in {args.out}/; python examples/predict.py PHOTO --model "
@@ -142,6 +142,9 @@ def arguments():
     parser.add_argument("--out", type=Path, default=Path("runs/folder"), help="folder for model, log and pictures")
     parser.add_argument("--resume", action="store_true", help="continue from the checkpoint in the folder")
     args = parser.parse_args()
+    if args.resume:
+        parser.set_defaults(**train.saved_settings(args.out))
+        args = parser.parse_args()
     mg.device(args.device)  # fail now, not after an epoch
     try:
         args.out.mkdir(parents=True, exist_ok=True)
@@ -222,7 +225,7 @@ def check_classes(images):
             different = sorted(set(part.classes) ^ set(classes))
             raise mg.errors.DataError(
                 f"{part.root} has other classes than {root}: {first(different)} is in one of them only; "
-                "make the folders equal, some of them empty"
+                "rename the folders, or add empty ones for classes without images"
             )
         if not len(part):
             raise mg.errors.DataError(f"{part.root} has 0 images, expected 1 or more; add images, or remove it")
@@ -260,8 +263,8 @@ def path_of(part, number):
 
 
 def pixels_of(part, number):
-    """Return the bytes of an image, (3, H, W)."""
-    return part.dataset.read_bytes(part.indices[number])
+    """Return an image as bytes, (3, H, W)."""
+    return part.dataset.stored_image(part.indices[number])
 
 
 def choose_rate(args, model, loader, optimizer):
@@ -271,6 +274,7 @@ def choose_rate(args, model, loader, optimizer):
     if args.resume:
         return 1e-3  # fit puts that of the checkpoint in its place
     search = train.find_lr(model, loader, F.cross_entropy, optimizer, SLOWEST, steps=SEARCH_STEPS)
+    viz.save(viz.lr_curve(search), args.out / "lr.png")
     print(f"the highest learning rate is {3 * search.suggestion:.2g}, by train.find_lr; give another with --lr")
     return 3 * search.suggestion
 
@@ -318,13 +322,6 @@ def count_copies(parts):
 
 
 # ---- pictures
-
-
-def draw_curves(history, steps_per_epoch, path):
-    curves = {"loss": history.loss, "accuracy": history["val_accuracy"], "steps_per_epoch": steps_per_epoch}
-    figure = viz.training_curves(curves)
-    figure.axes[1].set_ylabel("validation accuracy (%)")
-    viz.save(figure, path)
 
 
 def draw_mistakes(model, part, answers):

@@ -17,7 +17,8 @@ from minigrad import data, datasets, train
 
 CLASSES = ["plain green disc", "plain red square", "striped blue triangle"]
 EACH = 24  # images of a class
-FAST = "--size", "16", "--batch-size", "16", "--lr", "0.01"
+FAST = "--size", "16", "--batch-size", "16"
+RATE = train.RateSearch([1e-4, 3e-3, 1.0], [2.0, 1.0, 3.0], 3e-3)  # in place of a search
 
 
 def write_photographs(folder, each=EACH):
@@ -72,6 +73,7 @@ def straight(kept_photographs, tmp_path_factory):
     folder, example = tmp_path_factory.mktemp("straight"), load_example("train_folder")
     lines = []
     with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(train, "find_lr", lambda *arguments, **settings: RATE)
         monkeypatch.setattr("builtins.print", lambda *words, **settings: lines.append(" ".join(map(str, words))))
         run(example, monkeypatch, kept_photographs, "--out", folder, "--epochs", "3", *FAST)
     return folder, "\n".join(lines)
@@ -82,7 +84,8 @@ def test_a_run_learns_and_writes_a_model_a_log_and_pictures(straight):
     assert "3 classes; train: 51 images, val: 11 images, test: 10 images" in said
     assert float(re.search(r"accuracy: ([\d.]+)%", said)[1]) > 60  # chance is 33
     assert (folder / "log.csv").read_text().count("\n") == 4
-    for name in ("training", "confusion", "mistakes"):
+    assert "the highest learning rate is 0.009, by train.find_lr" in said
+    for name in ("lr", "training", "confusion", "mistakes"):
         with Image.open(folder / f"{name}.png") as picture:
             assert np.asarray(picture.convert("L")).std() > 5
     info = mg.load_model(folder / "model.safetensors").model_info
@@ -111,9 +114,11 @@ def test_the_report_says_what_the_test_is_worth(straight):
     assert "3 of 3 classes were tested on fewer than 20 images: plain green disc (" in said
 
 
-def test_a_stopped_run_resumes_with_the_same_bits(example, monkeypatch, tmp_path, straight, kept_photographs):
-    folder, _ = straight
-    flags = kept_photographs, "--out", tmp_path / "run", "--epochs", "3", *FAST
+def test_a_stopped_run_resumes_with_its_settings_and_the_same_bits(
+    example, monkeypatch, tmp_path, straight, kept_photographs
+):
+    """The learning rate is that of the search in the first part."""
+    flags = kept_photographs, "--out", tmp_path / "run"
     fit = train.fit
 
     def stopped_fit(*arguments, **settings):
@@ -121,26 +126,29 @@ def test_a_stopped_run_resumes_with_the_same_bits(example, monkeypatch, tmp_path
 
     with monkeypatch.context() as patched:
         patched.setattr(train, "fit", stopped_fit)
+        patched.setattr(train, "find_lr", lambda *arguments, **settings: RATE)
         with pytest.raises(SystemExit, match="stopped by a signal; continue with --resume"):
-            run(example, patched, *flags)
+            run(example, patched, *flags, "--epochs", "3", *FAST)
+    monkeypatch.setattr(train, "find_lr", None)
     run(example, monkeypatch, *flags, "--resume")
-    assert (tmp_path / "run/model.safetensors").read_bytes() == (folder / "model.safetensors").read_bytes()
+    assert (tmp_path / "run/model.safetensors").read_bytes() == (straight[0] / "model.safetensors").read_bytes()
 
 
 def test_resume_refuses_other_settings_and_other_files(example, monkeypatch, tmp_path, straight, photographs):
-    folder = shutil.copytree(straight[0], tmp_path / "run")
-    flags = photographs, "--out", folder, "--epochs", "3", "--resume", "--size", "16", "--batch-size", "16"
-    with pytest.raises(SystemExit, match=r"of another run: lr is 0.02, but it was 0.01"):
-        run(example, monkeypatch, *flags, "--lr", "0.02")
+    flags = photographs, "--out", shutil.copytree(straight[0], tmp_path / "run"), "--resume"
+    with pytest.raises(SystemExit, match=r"of another run: lr is 0.02, but it was None; seed is 7, but it was 0"):
+        run(example, monkeypatch, *flags, "--lr", "0.02", "--seed", "7")
     first = next((photographs / CLASSES[0]).iterdir())
     first.rename(first.with_name("a" + first.name))
     with pytest.raises(SystemExit, match=r"of another run: files is \d+, but it was \d+"):
-        run(example, monkeypatch, *flags, "--lr", "0.01")
+        run(example, monkeypatch, *flags)
+    with pytest.raises(SystemExit, match=r"there is no .*none/last.safetensors; train without resume first"):
+        run(example, monkeypatch, photographs, "--resume", "--out", tmp_path / "none")
 
 
 def test_without_a_rate_one_is_searched_and_named(example, monkeypatch, tmp_path, capsys, kept_photographs):
     monkeypatch.setattr(example, "SEARCH_STEPS", 8)
-    run(example, monkeypatch, kept_photographs, "--out", tmp_path, "--epochs", "1", *FAST[:-2], "--model", "resnet8")
+    run(example, monkeypatch, kept_photographs, "--out", tmp_path, "--epochs", "1", *FAST)
     assert re.search(r"the highest learning rate is [\d.e-]+, by train.find_lr", capsys.readouterr().out)
 
 
@@ -245,7 +253,7 @@ def empty_part(folder):
         (keep_one_class, "has 1 class, plain green disc, expected 2 or more"),
         (empty_class, "has fewer than 5 images of 1 of 4 classes: nothing (0); add images, or remove the folders"),
         (keep_few_images, "has fewer than 5 images of 1 of 3 classes: striped blue triangle (4)"),
-        (lose_a_class, "plain red square is in one of them only; make the folders equal"),
+        (lose_a_class, "plain red square is in one of them only; rename the folders"),
         (empty_part, "test has 0 images, expected 1 or more"),
     ],
 )
