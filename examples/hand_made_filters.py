@@ -13,11 +13,11 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageOps
+from PIL import Image, ImageDraw
 
 import minigrad as mg
 import minigrad.nn.functional as F
-from minigrad import data, datasets, optim
+from minigrad import data, datasets, nn, optim
 from minigrad.models import LeNet5
 from minigrad.viz import save, style
 
@@ -29,7 +29,6 @@ from minigrad.viz import save, style
 #    edges.  Only a second layer, which compares the outputs of two filters, can distinguish them.
 MEAN, SLOPE, BEND = np.array([[1, 4, 6, 4, 1], [-1, -2, 0, 2, 1], [1, 0, -2, 0, 1]], np.float32)
 DOT = np.array([0, 0, 1, 0, 0], np.float32)
-MOST_PIXELS = 50_000_000  # of a picture; larger JPEG files are decoded at a reduced size
 FILTERS = {
     "unchanged": np.outer(DOT, DOT),
     "blur": np.outer(MEAN, MEAN) / 256,
@@ -58,7 +57,7 @@ def main():
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("image", nargs="?", type=Path, help="a picture (a drawn scene)")
-    parser.add_argument("--weights", type=Path, help="weights of a LeNet-5 (a new one is trained)")
+    parser.add_argument("--weights", type=Path, help="a LeNet-5, or its weights (a new one is trained)")
     parser.add_argument("--seed", type=int, default=0, help="seed of weights and shuffling (0)")
     parser.add_argument("--out", type=Path, default=Path("runs/hand_made_filters"), help="folder for pictures")
     args = parser.parse_args()
@@ -80,7 +79,8 @@ def arguments():
         )
     if args.weights is not None:
         try:
-            args.weights = mg.load(args.weights)
+            loaded = mg.load(args.weights)
+            args.weights = loaded.state_dict() if isinstance(loaded, nn.Module) else loaded
             LeNet5().load_state_dict(args.weights)
         except (mg.errors.DataError, mg.errors.StateError) as error:
             parser.error(f"--weights: {error}")
@@ -89,19 +89,7 @@ def arguments():
 
 def photograph(path):
     """Return the grey levels of a file, 0 to 1, rotated upright and reduced to fit 320×320 pixels."""
-    if not path.is_file():
-        raise mg.errors.DataError(f"{path} cannot be read: no such file; check the name")
-    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # checked below, after draft
-    try:
-        with Image.open(path) as file:
-            file.draft(None, (640, 640))
-            if file.width * file.height > MOST_PIXELS:
-                raise ValueError(f"{file.width}×{file.height} pixels, at most {MOST_PIXELS:,}")
-            picture = ImageOps.exif_transpose(file).convert("L")
-    except Exception as error:  # Pillow's readers raise errors of almost any kind for damaged files
-        raise mg.errors.DataError(f"{path} cannot be read ({error}); give a PNG or JPEG file") from None
-    finally:
-        Image.MAX_IMAGE_PIXELS = limit
+    picture = datasets.open_image(path, "L", reduce_to=640)
     picture.thumbnail((320, 320))
     return np.asarray(picture, np.float32) / 255
 

@@ -1,9 +1,11 @@
-"""Read a digit in a photograph or a drawing, and show which pixels decided.
+"""Say what a picture shows, and which pixels decided: a digit, or a class of a model of your own.
 
-    python examples/train_mnist.py                  once, for the weights
-    python examples/predict.py PHOTO.jpg ...        one digit in each picture, filling a good part of it
+    python examples/train_mnist.py                                            once, for the model of digits
+    python examples/predict.py PHOTO.jpg ...                                  one digit in each picture
+    python examples/predict.py PHOTO.jpg ... --model runs/folder/model.safetensors      a model of train_folder.py
 
-A network can read only images like those in its training.  MNIST's digits are white on black and 20 pixels high or
+A network can read only images like those in its training.  A model file says which size, channels and normalisation
+these had, so that a photograph is prepared in a line.  MNIST's digits are also white on black and 20 pixels high or
 wide, and their centre of mass is in the middle of 28x28 pixels.  Most of this file converts a photograph to such an
 image; the prediction itself is short.
 """
@@ -11,40 +13,56 @@ image; the prediction itself is short.
 import argparse
 import tempfile
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+from matplotlib.cm import ScalarMappable
 from PIL import Image, ImageFilter, ImageOps
 
 import minigrad as mg
+from minigrad import datasets, nn, train, viz
 from minigrad.models import LeNet5
 from minigrad.viz import save, style
 from minigrad.viz.formatting import format_name
 
-MEAN, STD = 0.1307, 0.3081  # as in train_mnist.py
+DIGITS = {  # what a file of train_mnist.py says; older ones hold weights alone
+    "class_names": [str(digit) for digit in range(10)],
+    "input_size": [1, 28, 28],
+    "normalize": [[0.1307], [0.3081]],
+    "pad": 2,
+}
 SIDE, BOX, STROKE = 28, 20, 2.5  # pixels: the side of MNIST's images, of the digits in them, and the width of strokes
-WORKING_SIDE = 280  # pixels of the longer side to which a photograph is reduced
-MOST_PIXELS = 50_000_000  # that are decoded, at 8 bytes each; larger JPEG files are decoded at a reduced size
+WORKING_SIDE = 280  # pixels of the longer side to which a photograph of a digit is reduced
 LEAST_CONTRAST = 0.08  # difference of ink and paper, where black and white differ by 1
+MOST_BARS, MOST_LETTERS = 10, 28  # classes that are drawn, and letters of their names
+
+
+class Prepared(NamedTuple):
+    """A photograph and the image that the network reads, both from 0 to 1: grey levels (H, W), or colours (H, W, 3)."""
+
+    path: Path
+    photograph: np.ndarray
+    image: np.ndarray
 
 
 def main():
     args = arguments()
-    print("the digits, with their probabilities:")
-    for number, (path, photograph, digit) in enumerate(args.digits, 1):
-        probabilities, decided = read(args.model, digit)
-        order = np.argsort(-probabilities)
-        likely = ", ".join(f"{d} {probabilities[d]:.1%}" for d in order[:3])
-        name = f"{number}_{format_name(path.stem)[:50]}.png"
-        picture = save(draw(path.name, photograph, digit, probabilities, decided), args.out / name)
+    names = args.model.model_info["class_names"]
+    print(f"the {'digits' if is_for_digits(args.model) else 'classes'}, with their probabilities:")
+    for number, (path, photograph, image) in enumerate(args.prepared, 1):
+        probabilities, decided = (read_digit if is_for_digits(args.model) else read_photograph)(args.model, image)
+        likely = ", ".join(f"{names[k]} {probabilities[k]:.1%}" for k in np.argsort(-probabilities)[:3])
+        figure = draw(path.name, photograph, image, probabilities, decided, names)
+        picture = save(figure, args.out / f"{number}_{format_name(path.stem)[:50]}.png")
         print(f"  {format_name(path)}: {likely}; see {format_name(picture)}")
 
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="a photograph or drawing of one digit")
-    weights = Path("runs/mnist/lenet5.safetensors")
+    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="a photograph or drawing")
+    digits = Path("runs/mnist/lenet5.safetensors")
     parser.add_argument(
-        "--weights", type=Path, default=weights, help=f"weights from examples/train_mnist.py ({weights})"
+        "--model", "--weights", type=Path, default=digits, help=f"model of train_folder.py or train_mnist.py ({digits})"
     )
     parser.add_argument("--out", type=Path, default=Path("runs/predict"), help="folder for pictures")
     args = parser.parse_args()
@@ -53,59 +71,74 @@ def arguments():
         tempfile.TemporaryFile(dir=args.out).close()
     except OSError as error:
         parser.error(f"--out: {args.out} cannot be written ({error.strerror}); choose another folder")
-    if not args.weights.is_file():
-        parser.error(f"--weights: there is no {args.weights}; run python examples/train_mnist.py, which writes it")
+    if not args.model.is_file():
+        parser.error(f"--model: there is no {args.model}; run python examples/train_mnist.py, which writes {digits}")
     try:
-        args.model = LeNet5(image_size=32)
-        state = mg.load(args.weights)
-        args.model.load_state_dict(state.get("model", state) if isinstance(state, dict) else state)
-        args.digits = [(path, *prepare(path)) for path in args.images]
+        args.model = load(args.model)
+        prepare = prepare_digit if is_for_digits(args.model) else prepare_photograph
+        args.prepared = [prepare(args.model, path) for path in args.images]
     except mg.errors.MinigradError as error:
         parser.error(str(error))
     return args
 
 
-# 1. Convert a photograph to an image like MNIST's.
+def load(path):
+    """Return the model of a file; weights alone are those of train_mnist.py's LeNet-5."""
+    model = mg.load(path)
+    if not isinstance(model, nn.Module):
+        state, model = model, LeNet5(image_size=32)
+        model.load_state_dict(state.get("model", state) if isinstance(state, dict) else state)
+        model.model_info = DIGITS
+    missing = [name for name in ("class_names", "input_size", "normalize") if name not in model.model_info]
+    if missing:
+        raise mg.errors.DataError(
+            f"{path}: the model does not say its {', '.join(missing)}; write it by mg.save_model(model, file, "
+            "class_names=names, input_size=(C, H, W), normalize=(mean, std))"
+        )
+    return model.eval()
 
 
-def prepare(path):
-    """Return the grey levels of the photograph and its digit, 28x28, white on black; both from 0 to 1."""
-    grey = open_upright(path)
+def is_for_digits(model):
+    return all(model.model_info[name] == DIGITS[name] for name in ("class_names", "input_size"))
+
+
+# 1. Photographs for models that say how their images must be prepared.
+
+
+def prepare_photograph(model, path):
+    """Return the photograph, and the middle of it in the size of the model's images."""
+    C, H, W = model.model_info["input_size"]
+    photograph = datasets.open_image(path, "L" if C == 1 else "RGB", reduce_to=2 * max(H, W))
+    image = ImageOps.fit(photograph, (W, H), Image.Resampling.BILINEAR)
+    return Prepared(path, *(np.asarray(picture, np.float32) / 255 for picture in (photograph, image)))
+
+
+def read_photograph(model, image):
+    """Return the probability of each class, and how far the lead of the first falls when pixels are hidden."""
+    pixels = Image.fromarray(np.uint8(np.rint(255 * image)))
+    probabilities = train.predict(model, pixels).probabilities.numpy()[0]
+    stride, pad = max(1, min(image.shape[:2]) // 16), model.model_info.get("pad", 0)
+    first, second = (
+        viz.occlusion_map(model, pixels, target=int(label), stride=stride) for label in np.argsort(-probabilities)[:2]
+    )
+    H, W = image.shape[:2]
+    return probabilities, (first - second)[pad : pad + H, pad : pad + W]
+
+
+# 2. Convert a photograph of a digit to an image like MNIST's.
+
+
+def prepare_digit(model, path):
+    """Return the grey levels of the photograph, and its digit, 28x28, white on black."""
+    picture = datasets.open_image(path, "L", reduce_to=2 * WORKING_SIDE)
+    picture.thumbnail((WORKING_SIDE, WORKING_SIDE), Image.Resampling.BOX)
+    grey = np.asarray(picture, np.float64) / 255
     if min(grey.shape) < 8:
         raise mg.errors.DataError(
             f"{path}: only {grey.shape[1]}×{grey.shape[0]} pixels when reduced to fit {WORKING_SIDE}×{WORKING_SIDE}; "
             "give a picture with sides of 8 or more"
         )
-    return grey, centred(thicken(crop(extract_ink(grey, path))))
-
-
-def open_upright(path):
-    """Return grey levels, rotated as EXIF says, with white in place of transparent pixels."""
-    if not path.is_file():
-        raise mg.errors.DataError(f"{path}: no such file; check the name")
-    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # checked below, after draft
-    try:
-        with Image.open(path) as file:
-            file.draft(None, (2 * WORKING_SIDE, 2 * WORKING_SIDE))
-            if file.width * file.height > MOST_PIXELS:
-                raise mg.errors.DataError(
-                    f"{path}: has {file.width}×{file.height} pixels, at most {MOST_PIXELS:,} are read; reduce it"
-                )
-            picture = ImageOps.exif_transpose(file)
-            if picture.mode.startswith("I"):  # 16 bits, which convert would clip at 255
-                picture = picture.convert("I").point(lambda level: level / 257).convert("L")
-            picture = picture.convert("RGBA")
-    except mg.errors.DataError:
-        raise
-    except Exception as error:  # Pillow's readers raise errors of almost any kind for damaged files
-        raise mg.errors.DataError(
-            f"{path}: is not an image, or is damaged ({error}); give a PNG or JPEG file"
-        ) from None
-    finally:
-        Image.MAX_IMAGE_PIXELS = limit
-    picture.thumbnail((WORKING_SIDE, WORKING_SIDE), Image.Resampling.BOX)
-    paper = Image.new("RGBA", picture.size, "white")
-    return np.asarray(Image.alpha_composite(paper, picture).convert("L"), np.float64) / 255
+    return Prepared(path, grey, centred(thicken(crop(extract_ink(grey, path)))))
 
 
 def extract_ink(grey, path):
@@ -185,54 +218,73 @@ def centred(ink):
     return np.pad(digit, ((top, SIDE - H - top), (left, SIDE - W - left)))
 
 
-# 2. Predict the digit, and find the pixels that decided.
-
-
-def read(model, digit):
+def read_digit(model, digit):
     """Return the probability of each digit, and each pixel's contribution to the lead of the first over the second.
 
     The gradient is the change of the lead if a pixel becomes a little brighter.  The gradient times the ink of a pixel
     is the pixel's contribution, as far as the network is linear between black and this image.
     Source: Shrikumar et al. 2016, "Not just a black box" (gradient times input)
     """
-    black = np.pad(digit, 2)  # LeNet-5 as trained here takes 32x32 pixels
-    image = mg.tensor((black[None, None] - MEAN) / STD, requires_grad=True)
+    pad, ((mean,), (std,)) = model.model_info.get("pad", 0), model.model_info["normalize"]
+    black = np.pad(digit, pad)
+    image = mg.tensor(np.float32((black[None, None] - mean) / std), requires_grad=True)
     scores = model(image)
     first, second = np.argsort(-scores.detach().numpy()[0])[:2]
     (scores[0, int(first)] - scores[0, int(second)]).backward()
-    decided = image.grad.numpy()[0, 0] * black / STD
-    return scores.detach().softmax(1).numpy()[0], decided[2:-2, 2:-2]
+    decided = image.grad.numpy()[0, 0] * black / std
+    return scores.detach().softmax(1).numpy()[0], decided[pad : pad + SIDE, pad : pad + SIDE]
 
 
-def draw(name, photograph, digit, probabilities, decided):
-    first, second = np.argsort(-probabilities)[:2]
-    figure = style.figure(12, 3.7, f"{name}: a {first}, {probabilities[first]:.1%}")
+# 3. Draw what decided.
+
+
+def draw(name, photograph, image, probabilities, decided, names):
+    """Draw the photograph, the image that the network reads, the pixels that decided, and the probabilities."""
+    first, second = (shorten(names[k]) for k in np.argsort(-probabilities)[:2])
+    figure = style.figure(12, 3.7, f"{name}: {first}, {probabilities.max():.1%}")
     panels = figure.subplots(1, 4)
-    panels[0].imshow(photograph, cmap="gray", vmin=0, vmax=1)
-    panels[1].imshow(digit, cmap="gray", vmin=0, vmax=1)
-    norm = style.zero_centred(decided)
-    shown = panels[2].imshow(decided, cmap=style.SIGNED, norm=norm)
-    panels[2].contour(digit, [0.5], colors=style.GREY, linewidths=0.8)
-    style.colour_bar(figure, shown, [panels[2]], f"contribution to the lead of {first} (score)")
-    titles = "picture, in grey", "input of the network", f"ink in favour of {first} (red)\nor of {second} (blue)"
+    for axes, picture in zip(panels, (photograph, image), strict=False):
+        axes.imshow(picture, cmap="gray", vmin=0, vmax=1)
+    draw_decided(figure, panels[2], image, decided)
+    titles = "picture", "input of the network", f"in favour of {first} (red)\nor of {second} (blue)"
     for axes, title in zip(panels, titles, strict=False):
         axes.set_title(title, fontsize=style.LABEL)
         axes.set(xticks=[], yticks=[])
-    draw_probabilities(panels[3], probabilities)
+    draw_probabilities(panels[3], probabilities, names)
     return figure
 
 
-def draw_probabilities(axes, probabilities):
-    percent = 100 * probabilities
-    colours = [style.BLUE if p == percent.max() else style.GREY for p in percent]
-    axes.barh(range(10), percent, color=colours)
-    for digit, p in enumerate(percent):
-        axes.text(p + 2, digit, f"{p:.1f}", va="center", fontsize=style.SMALL)
-    axes.set(xlim=(0, 122), ylim=(9.6, -0.6), yticks=range(10), xticks=(0, 50, 100))
+def draw_decided(figure, axes, image, decided):
+    """Draw the contributions of pixels with the outline of grey images, or over a colour image in grey."""
+    norm, alpha = style.zero_centred(decided), None
+    if image.ndim == 3:
+        axes.imshow(image.mean(2), cmap="gray", vmin=0, vmax=1)
+        alpha = 0.9 * np.sqrt(np.abs(decided) / norm.vmax)
+    elif np.ptp(image) > 0:
+        axes.contour(image, [(image.min() + image.max()) / 2], colors=style.GREY, linewidths=0.8)
+    axes.imshow(decided, cmap=style.SIGNED, norm=norm, alpha=alpha)
+    scale = ScalarMappable(norm, style.SIGNED)
+    style.colour_bar(figure, scale, [axes], "contribution to the lead (score)")
+
+
+def draw_probabilities(axes, probabilities, names):
+    """Draw a bar for each class; of many, for the most likely ones."""
+    shown = np.sort(np.argsort(-probabilities, kind="stable")[:MOST_BARS])
+    percent = 100 * probabilities[shown]
+    axes.barh(range(len(shown)), percent, color=[style.BLUE if p == percent.max() else style.GREY for p in percent])
+    for row, p in enumerate(percent):
+        axes.text(p + 2, row, f"{p:.1f}", va="center", fontsize=style.SMALL)
+    axes.set(xlim=(0, 122), ylim=(len(shown) - 0.4, -0.6), xticks=(0, 50, 100))
+    axes.set_yticks(range(len(shown)), [shorten(names[k]) for k in shown])
     axes.set_xlabel("probability (%)", fontsize=style.LABEL)
-    axes.set_ylabel("digit", fontsize=style.LABEL)
     axes.tick_params(labelsize=style.SMALL)
     style.tidy(axes)
+
+
+def shorten(name):
+    """Return a name, with its middle left out if it is long."""
+    text, half = format_name(name), MOST_LETTERS // 2
+    return text if len(text) <= MOST_LETTERS else f"{text[: half - 1]}…{text[-half:]}"
 
 
 if __name__ == "__main__":

@@ -15,10 +15,11 @@ from helpers import load_example
 from PIL import Image, ImageFile, features
 
 import minigrad as mg
-from minigrad import data, datasets
+from minigrad import data, datasets, nn
+from minigrad.datasets import image_files
 from minigrad.models import LeNet5
 
-NAMES = ("hand_made_filters", "why_convolution", "rgb_shapes", "predict", "see_filters")
+NAMES = ("hand_made_filters", "why_convolution", "rgb_shapes", "predict", "see_filters", "train_folder")
 
 
 def run(module, monkeypatch, *flags):
@@ -46,7 +47,7 @@ def assert_pictures(*paths):
 @pytest.mark.parametrize("name", NAMES)
 def test_a_folder_that_cannot_be_written_is_refused(name, monkeypatch, tmp_path, capsys):
     (tmp_path / "file").write_text("in the way")
-    images = [tmp_path / "none.png"] if name == "predict" else []
+    images = [tmp_path / "none.png"] if name in ("predict", "train_folder") else []
     said = refusal(load_example(name), monkeypatch, capsys, *images, "--out", tmp_path / "file" / "runs")
     assert "cannot be written (Not a directory); choose another folder" in said
 
@@ -72,6 +73,9 @@ def weights(tmp_path):
 
 def test_hand_made_filters_finds_the_nearest_learned_filters(monkeypatch, tmp_path, capsys, weights):
     Image.new("RGB", (90, 60), "orange").save(tmp_path / "photo.jpg")
+    model = LeNet5()
+    model.load_state_dict(mg.load(weights))
+    mg.save_model(model, weights)  # weights alone are read, too, as other tests do
     run(load_example("hand_made_filters"), monkeypatch, tmp_path / "photo.jpg", "--weights", weights, "--out", tmp_path)
     said = capsys.readouterr().out
     assert "picture of 60×90 pixels" in said
@@ -116,8 +120,8 @@ def test_hand_made_filters_respond_to_the_patterns_they_are_named_after():
 @pytest.mark.parametrize(
     "size, content, message",
     [
-        (None, None, "photo.png cannot be read"),
-        (None, b"no image", "photo.png cannot be read"),
+        (None, None, "photo.png: no such file; check the name"),
+        (None, b"no image", "photo.png: is not an image of a known format"),
         (
             (2000, 40),
             None,
@@ -279,24 +283,24 @@ def test_predict_scales_and_centres_a_digit_as_mnist_does():
 
 def test_predict_attributes_the_lead_to_pixels(digits):
     """A pixel's share is gradient times ink; their sum is the change of the lead if all ink fades a little."""
-    example, model = load_example("predict"), LeNet5(image_size=32)
-    model.load_state_dict(mg.load(digits / "lenet5.safetensors"))
+    example = load_example("predict")
+    model = example.load(digits / "lenet5.safetensors")
     digit = datasets.MNIST(train=False).images[0].astype(np.float32) / 255
 
     def lead(digit):
         """Return the difference of the two largest log probabilities."""
-        log = np.log(np.sort(example.read(model, digit)[0].astype(np.float64)))
+        log = np.log(np.sort(example.read_digit(model, digit)[0].astype(np.float64)))
         return log[-1] - log[-2]
 
     faded = (lead(digit) - lead(0.99 * digit)) / 0.01
-    assert np.isclose(example.read(model, digit)[1].sum(), faded, rtol=0.1)
+    assert np.isclose(example.read_digit(model, digit)[1].sum(), faded, rtol=0.1)
 
 
 @pytest.mark.parametrize(
     "content, message",
     [
         (None, "no such file; check the name"),
-        (b"no image", "is not an image, or is damaged (cannot identify image file"),
+        (b"no image", "is not an image of a known format, or its header is damaged; give a PNG"),
         (
             Image.new("L", (1, 400)),
             "only 1×280 pixels when reduced to fit 280×280; give a picture with sides of 8 or more",
@@ -320,16 +324,94 @@ def test_predict_refuses_a_truncated_picture(monkeypatch, tmp_path, capsys, digi
     (tmp_path / "half.png").write_bytes((tmp_path / "whole.png").read_bytes()[:9000])
     flags = "--weights", digits / "lenet5.safetensors", "--out", tmp_path
     said = refusal(load_example("predict"), monkeypatch, capsys, tmp_path / "half.png", *flags)
-    assert "half.png: is not an image, or is damaged" in said
+    assert "half.png: cannot be read, or is damaged (" in said
 
 
 def test_predict_names_the_command_that_makes_missing_weights(monkeypatch, tmp_path, capsys):
     flags = tmp_path / "photo.png", "--weights", tmp_path / "none.safetensors", "--out", tmp_path
     said = refusal(load_example("predict"), monkeypatch, capsys, *flags)
-    assert f"there is no {tmp_path / 'none.safetensors'}; run python examples/train_mnist.py, which writes it" in said
+    assert f"there is no {tmp_path / 'none.safetensors'}; run python examples/train_mnist.py, which writes runs" in said
+
+
+def test_predict_reads_digits_with_a_model_file_that_says_its_normalisation(digits):
+    """The same probabilities as with weights alone, for which those of train_mnist.py are assumed."""
+    example = load_example("predict")
+    model, digit = example.load(digits / "lenet5.safetensors"), datasets.MNIST(train=False).images[0] / 255
+    info = {"class_names": range(10), "input_size": (1, 28, 28), "normalize": (0.1307, 0.3081), "pad": 2}
+    mg.save_model(model, digits / "model.safetensors", **info)
+    loaded = example.load(digits / "model.safetensors")
+    assert example.is_for_digits(loaded) and not loaded.training
+    for got, expected in zip(example.read_digit(loaded, digit), example.read_digit(model, digit), strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-6)
+
+
+class RedOrBlue(nn.Module):
+    """Scores for red and for blue: the mean of that channel."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(mg.full((1,), 30.0))
+
+    def forward(self, x):
+        return x.mean((2, 3))[:, [0, 2]] * self.scale
+
+
+@pytest.fixture
+def colour_model(monkeypatch):
+    """Return a model of colours, which mg.load can read."""
+    load = mg.load
+    monkeypatch.setattr(mg, "load", lambda path: load(path, classes=[RedOrBlue]))
+    return RedOrBlue()
+
+
+def test_predict_names_the_class_of_a_photograph_and_the_pixels_that_decided(
+    monkeypatch, tmp_path, capsys, colour_model
+):
+    info = {"class_names": ["red", "blue as the sky in May, or of another blue"], "input_size": (3, 12, 16)}
+    mg.save_model(colour_model, tmp_path / "colours.safetensors", normalize=(0.5, 0.5), pad=1, **info)
+    picture = Image.new("RGB", (320, 240), "black")
+    picture.paste("red", (0, 0, 320, 100))
+    picture.paste("blue", (0, 180, 320, 240))
+    picture.save(tmp_path / "flag.png")
+    example = load_example("predict")
+    flags = tmp_path / "flag.png", "--model", tmp_path / "colours.safetensors", "--out", tmp_path / "seen"
+    run(example, monkeypatch, *flags)
+    said = capsys.readouterr().out
+    assert "the classes, with their probabilities" in said and "flag.png: red " in said
+    assert_pictures(tmp_path / "seen" / "1_flag.png")
+    model = example.load(tmp_path / "colours.safetensors")
+    probabilities, decided = example.read_photograph(
+        model, example.prepare_photograph(model, tmp_path / "flag.png").image
+    )
+    assert probabilities.shape == (2,) and decided.shape == (12, 16)
+    assert (decided[:4] > 0).all() and (decided[-2:] < 0).all()  # red pixels are for red, blue ones against it
+
+
+def test_predict_takes_a_grey_model_of_classes_that_are_no_digits_as_it_is(monkeypatch, tmp_path, capsys):
+    mg.save_model(
+        LeNet5(image_size=32), tmp_path / "clothes.safetensors", class_names="abcdefghij", input_size=(1, 28, 28),
+        normalize=(0.3, 0.3), pad=2,
+    )  # fmt: skip
+    photograph(0).save(tmp_path / "photo.png")
+    flags = tmp_path / "photo.png", "--model", tmp_path / "clothes.safetensors", "--out", tmp_path
+    run(load_example("predict"), monkeypatch, *flags)
+    assert re.search(r"photo.png: [a-j] [\d.]+%, [a-j] ", capsys.readouterr().out)
+    assert_pictures(tmp_path / "1_photo.png")
+
+
+def test_predict_refuses_a_model_that_does_not_say_its_classes(monkeypatch, tmp_path, capsys):
+    mg.save_model(LeNet5(), tmp_path / "bare.safetensors")
+    flags = tmp_path / "photo.png", "--model", tmp_path / "bare.safetensors", "--out", tmp_path
+    said = refusal(load_example("predict"), monkeypatch, capsys, *flags)
+    assert "the model does not say its class_names, input_size, normalize; write it by mg.save_model" in said
 
 
 PICTURES = "predict", "hand_made_filters"
+
+
+def grey_levels(example, path):
+    """Return the picture of a file as the example reads it."""
+    return example.photograph(path) if hasattr(example, "photograph") else example.prepare_digit(None, path).photograph
 
 
 def write_huge_png(path, width, height):
@@ -355,10 +437,10 @@ def test_a_picture_with_too_many_pixels_is_refused_before_it_is_decoded(name, mo
 def test_a_large_jpeg_is_decoded_at_a_reduced_size(name, monkeypatch, tmp_path):
     example, sizes, seven = load_example(name), [], photograph(0, noise=0)
     seven.resize((4000, 3000)).save(tmp_path / "large.jpg")
-    monkeypatch.setattr(example, "MOST_PIXELS", 3_000_000)
+    monkeypatch.setattr(image_files, "MOST_PIXELS", 3_000_000)
     decode = ImageFile.ImageFile.load
     monkeypatch.setattr(ImageFile.ImageFile, "load", lambda file: (sizes.append(file.size), decode(file))[1])
-    (example.open_upright if name == "predict" else example.photograph)(tmp_path / "large.jpg")
+    grey_levels(example, tmp_path / "large.jpg")
     assert max(sizes) == (1000, 750)
 
 
@@ -378,7 +460,7 @@ def test_damaged_pictures_of_every_format_are_read_or_refused(name, kind, tmp_pa
         damaged[positions] = random.integers(0, 256, 4)
         path.write_bytes(damaged[: random.integers(1, len(whole)) if random.random() < 0.3 else None].tobytes())
         with contextlib.suppress(mg.errors.DataError):
-            grey = (example.open_upright if name == "predict" else example.photograph)(path)
+            grey = grey_levels(example, path)
             assert grey.min() >= 0 and grey.max() <= 1
 
 
