@@ -268,15 +268,15 @@ def pixels_of(part, number):
 
 
 def choose_rate(args, model, loader, optimizer):
-    """Return the highest learning rate of OneCycleLR, about three times as much as a good constant one."""
+    """Return the highest learning rate: what was given, or the rate at which the loss falls fastest in a search."""
     if args.lr is not None:
         return args.lr
     if args.resume:
         return 1e-3  # fit puts that of the checkpoint in its place
     search = train.find_lr(model, loader, F.cross_entropy, optimizer, SLOWEST, steps=SEARCH_STEPS)
     viz.save(viz.lr_curve(search), args.out / "lr.png")
-    print(f"the highest learning rate is {3 * search.suggestion:.2g}, by train.find_lr; give another with --lr")
-    return 3 * search.suggestion
+    print(f"the highest learning rate is {search.suggestion:.2g}, by train.find_lr; give another with --lr")
+    return search.suggestion
 
 
 # ---- how good it is
