@@ -47,6 +47,8 @@ def save_model(
         raise DtypeError(
             f"save_model: model is a {type(model).__name__}, expected a Module; save other values with save"
         )
+    if isinstance(class_names, str):
+        raise DtypeError(f"save_model: class_names is {class_names!r}; give a list of names")
     info = {
         "class_names": None if class_names is None else [str(name) for name in class_names],
         "input_size": None if input_size is None else _image_size(input_size),
@@ -82,6 +84,8 @@ def _image_size(size: Sequence[int]) -> list[int]:
     sizes = list(size)
     if len(sizes) != 3:
         raise ShapeError(f"save_model: input_size is {tuple(sizes)}, expected (C, H, W)")
+    if sizes[2] in (1, 3, 4) and min(sizes[:2]) > 4:
+        raise ShapeError(f"save_model: input_size {tuple(sizes)} looks like (H, W, C), expected (C, H, W)")
     return [whole_number("save_model", "input_size", part, least=1) for part in sizes]
 
 

@@ -1467,7 +1467,9 @@ def _known_dtype(dtype: Any, where: str) -> np.dtype:
     try:
         found = np.dtype(float32 if dtype is None else dtype)
     except TypeError:
-        raise DtypeError(f"{where}: {dtype!r} is neither a dtype nor a device") from None
+        if dtype != "bfloat16":  # which NumPy knows once another package has been imported
+            raise DtypeError(f"{where}: {dtype!r} is neither a dtype nor a device") from None
+        found = dtype
     if found not in DTYPES:
         raise DtypeError(f"{where}: dtype {found} is not supported; use {', '.join(map(str, DTYPES))}")
     return found

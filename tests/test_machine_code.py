@@ -12,7 +12,7 @@ from minigrad.runtime.kernel import Kernel, Tile
 KERNELS = {  # bits are those of whole numbers, which backend cpu leaves to NumPy
     name: kernel for name, kernel in find_kernels().items() if not name.startswith("mathematics.bitwise")
 }
-WIDE = {"scan.recurrence_kernel"}  # its running total is float64
+WIDE = {"scan.recurrence_kernel", "warp.moved_kernel", "warp.means_kernel"}  # float64 totals, and places as Pillow's
 FLOAT64_ARITHMETIC = re.compile(
     r"\b(fadd|fsub|fmul|fdiv|frem|fneg|fpext|sitofp|uitofp)\b[^\n]*\bdouble\b|call[^\n]*\bdouble\b"
 )

@@ -115,7 +115,7 @@ def test_predict_prepares_images_and_names_classes(small):
         np.testing.assert_allclose(found.outputs[:1].numpy(), expected.numpy(), rtol=1e-5)
         assert found.names == [["cat & co", "dog"][label] for label in found.labels.tolist()]
     np.testing.assert_allclose(found.probabilities.numpy(), expected.softmax(1).numpy(), rtol=1e-5)
-    assert train.predict(Own(), mg.ones(1, 1, 3, 2, 2)).names in (["0"], ["1"])
+    assert train.predict(Own(), mg.ones(1, 3, 2, 2)).names in (["0"], ["1"])
 
 
 IMAGE_FUNCTIONS = {

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import random
 import signal
 import threading
 
@@ -170,14 +171,150 @@ def test_fit_runs_in_another_thread():
     assert len(found[0][1].rows) == 2
 
 
+class Drawn(data.Sampler):
+    """An order that is drawn when the first number is asked for."""
+
+    def __len__(self):
+        return N
+
+    def __iter__(self):
+        yield from mg.randperm(N).tolist()
+
+
+LAZY = {
+    "sampler": lambda: data.DataLoader(Noisy(), BATCH, sampler=Drawn()),
+    "batch_sampler": lambda: data.DataLoader(
+        Noisy(), batch_sampler=data.BatchSampler(data.RandomSampler(Noisy()), BATCH, False)
+    ),
+    "generator": lambda: data.DataLoader(
+        Noisy(),
+        batch_sampler=data.BatchSampler(
+            data.RandomSampler(Noisy(), generator=mg.Generator().manual_seed(5)), BATCH, False
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LAZY)
+def test_orders_that_are_drawn_late_resume_with_the_same_bits(name, tmp_path):
+    make_model()
+    expected = fit(tmp_path / "whole", LAZY[name]())
+    for step in (2, 9):
+        folder = tmp_path / str(step)
+        make_model()
+        with pytest.raises(CrashError):
+            fit(folder, LAZY[name](), checkpoint_every=1, on_step=crash_at(step))
+        mg.rand(step)
+        assert_same_bits(fit(folder, LAZY[name](), resume=True), expected)
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"scheduler": None}, "scheduler is None, but it was CosineAnnealingLR"),
+        ({"validation": None, "epoch_scheduler": None}, "validation is False, but it was True"),
+        ({"metrics": ()}, r"metrics is \[\], but it was \['accuracy'\]"),
+        ({"settings": {"lr": 1}}, "lr is 1, but it was None"),
+    ],
+)
+def test_resume_refuses_another_kind_of_run(settings, message, tmp_path):
+    fit(tmp_path)
+    with pytest.raises(StateError, match=message):
+        fit(tmp_path, resume=True, epochs=3, **settings)
+
+
+def test_a_second_run_with_a_loader_goes_on_with_its_epochs(tmp_path):
+    loader, orders = LOADERS["shuffle"](), []
+    loader.collate_fn = None
+    for _ in range(2):
+        fit(loader=loader, epochs=1, on_step=lambda run: orders.append(run.loader.epoch))
+    assert orders == [1] * 6 + [2] * 6
+
+
+# ---- what is recorded
+
+
+class Depth(nn.Module):
+    """Draws a number of Python's in forward."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(3, 3)
+
+    def forward(self, x):
+        return self.fc(x) if random.random() < 0.5 else self.fc(2 * x)
+
+
+SCALE = {"of": 1.0}
+
+
+class Scaled:
+    scale = 1.0
+
+    def __call__(self, outputs, targets):
+        return F.cross_entropy(outputs, targets) * self.scale
+
+
+def test_what_is_no_formula_is_not_recorded():
+    """The loss of every step is that of a plain loop."""
+
+    def losses(graph, model=linear, loss=F.cross_entropy, on_step=None):
+        random.seed(0)
+        SCALE["of"], Scaled.scale = 1.0, 1.0
+        made = model()
+        optimizer = optim.SGD(made.parameters(), lr=0.1)
+        loader = data.DataLoader(Noisy(), BATCH, seed=1)
+        settings = {"progress": False, "graph": graph, "on_step": on_step}
+        return train.fit(made, loader, loss, optimizer, 2, **settings).loss
+
+    def change(run):
+        SCALE["of"] = Scaled.scale = 1.0 + run.step
+
+    def seeded():
+        mg.manual_seed(0)
+        return Depth()
+
+    for kind in (
+        {"model": seeded},
+        {"loss": lambda x, y: F.cross_entropy(x, y) * SCALE["of"], "on_step": change},
+        {"loss": Scaled(), "on_step": change},
+    ):
+        assert losses(None, **kind) == losses(False, **kind)
+
+
 # ---- the end of a run
 
 
 def test_patience_counts_epochs_without_improvement(tmp_path):
-    history = fit(tmp_path, epochs=50, model=linear(), patience=2, monitor="lr", scheduler=None)[1]
+    settings = {"model": linear(), "patience": 2, "monitor": "lr", "monitor_mode": "max", "scheduler": None}
+    history = fit(tmp_path, epochs=50, **settings)[1]
     assert len(history.rows) == 3 and history.stopped == "lr has not improved for 2 epochs"
-    again = fit(tmp_path, epochs=50, model=linear(), patience=2, monitor="lr", scheduler=None, resume=True)[1]
+    again = fit(tmp_path, epochs=50, resume=True, **settings | {"model": linear()})[1]
     assert len(again.rows) == 3
+
+
+def test_monitor_mode_tells_which_value_is_best():
+    rows = [{"val_loss": 2, "val_accuracy": 1, "val_mae": 3}, {"val_loss": 1, "val_accuracy": 0, "val_mae": 4}]
+    history = train.History(rows=rows)
+    assert [history.best(name) for name in ("val_loss", "val_accuracy")] == [rows[1], rows[0]]
+    assert [history.best("val_mae", mode) for mode in ("min", "max")] == rows
+    with pytest.raises(ValidationError, match="^fit: is a low or a high val_mae better"):
+        history.best("val_mae")
+    with pytest.raises(ValidationError, match="^fit: monitor_mode is 'low'; use 'min' or 'max'"):
+        history.best("val_mae", "low")
+
+
+def test_reduce_lr_on_plateau_gets_the_loss():
+    """Its mode is "min"; the accuracy, which rises, would lower the rate."""
+    model = linear()
+    optimizer = optim.SGD(model.parameters(), lr=0.1)
+    plateau = optim.lr_scheduler.ReduceLROnPlateau(optimizer, patience=1)
+    loader = data.DataLoader(Noisy(), BATCH, seed=1)
+    history = train.fit(
+        model, loader, F.cross_entropy, optimizer, 8, validation=loader, epoch_scheduler=plateau, progress=False
+    )
+    falling = history["val_loss"]
+    assert falling == sorted(falling, reverse=True) and history["lr"] == [0.1] * 8
 
 
 def test_on_epoch_ends_the_run_with_true():
@@ -240,12 +377,46 @@ def test_progress_prints_a_line_after_each_epoch(capsys):
         ({"checkpoint_every": 5}, "fit: checkpoint_every needs a folder"),
         ({"resume": True}, "fit: resume needs a folder"),
         ({"tensorboard": True}, "fit: tensorboard needs a folder"),
-        ({"monitor": "val_acc"}, "fit: monitor is 'val_acc'; use one of epoch, step, seconds, lr, train_loss"),
+        ({"monitor": "val_acc"}, "fit: monitor is 'val_acc'; use one of step, lr, train_loss"),
     ],
 )
 def test_fit_refuses_settings_out_of_range(settings, message):
     with pytest.raises(ValidationError, match=f"^{message}"):
         fit(**settings)
+
+
+def test_fit_refuses_objects_with_which_nothing_is_learned():
+    model = linear()
+    optimizer, other = (optim.SGD(made.parameters(), lr=0.1) for made in (model, linear()))
+    loader = LOADERS["shuffle"]()
+    plateau = optim.lr_scheduler.ReduceLROnPlateau(optimizer)
+    for arguments, settings, error, message in (
+        ((None, loader, F.mse_loss, optimizer, 1), {}, DtypeError, "model is None"),
+        ((model, loader, "mse", optimizer, 1), {}, DtypeError, "loss is 'mse'"),
+        ((model, loader, F.mse_loss, optim.SGD, 1), {}, DtypeError, "optimizer is <class"),
+        ((model, loader, F.mse_loss, other, 1), {}, StateError, "the optimizer has none of the model's parameters"),
+        ((model, loader, F.mse_loss, optimizer, 1), {"scheduler": plateau}, ValidationError, "ReduceLROnPlateau is"),
+        ((model, loader, F.mse_loss, optimizer, 1),
+         {"scheduler": optim.lr_scheduler.StepLR(other, 1)}, StateError, "the schedule changes the learning rate of"),
+        ((model, iter(loader), F.mse_loss, optimizer, 1), {}, ValidationError, "the loader is an iterator"),
+        ((model, data.DataLoader(Noisy(), 99, drop_last=True), F.mse_loss, optimizer, 1), {"progress": False},
+         ValidationError, "the loader has no batches"),
+    ):  # fmt: skip
+        with pytest.raises(error, match=f"^fit: {message}"):
+            train.fit(*arguments, **settings)
+
+
+def test_metrics_need_names_and_sizes_of_their_own():
+    with pytest.raises(ValidationError, match="^metrics: names <lambda>, <lambda>; give each another name, not 'loss'"):
+        fit(metrics=[lambda x, y: x.mean(), lambda x, y: x.sum()])
+    with pytest.raises(ValidationError, match="^metrics: names loss; give each another name"):
+        fit(metrics={"loss": train.accuracy})
+    with pytest.raises(
+        ShapeError, match=r"^metrics: a metric returns shape \(3,\) for 4 samples; return one number, or"
+    ):
+        fit(metrics=lambda x, y: x.mean(0))
+    with pytest.raises(DtypeError, match="^metrics: a metric returns a float, expected a tensor; leave out"):
+        fit(metrics=lambda x, y: x.mean().item(), graph=False)
 
 
 def test_clip_norm_and_metrics_are_checked():
@@ -336,7 +507,10 @@ def test_evaluate_weighs_batches_by_their_samples_and_restores_the_mode():
     predictions = train.predict(model, loader)
     np.testing.assert_array_equal(predictions.outputs.numpy(), outputs.numpy())
     np.testing.assert_array_equal(predictions.targets.numpy(), y.numpy())
-    assert train.predict(model, [x]).targets is None
+    for inputs in ([x], x, x.numpy(), [(x,)]):
+        found = train.predict(model, inputs)
+        assert found.targets is None
+        np.testing.assert_array_equal(found.outputs.numpy(), outputs.numpy())
     for function in (train.evaluate, train.predict):
         with pytest.raises(ValidationError, match=f"^{function.__name__}: the loader has no batches; check its data"):
             function(model, [])

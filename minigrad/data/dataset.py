@@ -350,7 +350,8 @@ def mean_and_std(dataset: SampleSource[Any]) -> tuple[list[float], list[float]]:
     for index in range(len(dataset)):
         sample = dataset[index]
         image = sample[0] if isinstance(sample, tuple | list) else sample
-        array = np.asarray(image.detach().numpy() if isinstance(image, Tensor) else image, np.float64)
+        pixels_of = np.asarray(image.detach().cpu().numpy() if isinstance(image, Tensor) else image)
+        array = pixels_of / (255.0 if pixels_of.dtype == np.uint8 else 1.0)
         if array.ndim != 3 or (index and len(array) != len(total)):
             raise ShapeError(
                 f"mean_and_std: image {index} has shape {array.shape}, expected (C, H, W) with as many channels as "

@@ -42,7 +42,7 @@ from ..runtime.threads import IDLE, local
 from ..streams import use_stream
 from ..tape import Node, OutputNode, StandIn, mode, newest_node, reachable, walk_back
 from ..tensors import Tensor, _array_ops, _make
-from .formula import Guard, NotAFormulaError, read_formula
+from .formula import Guard, NotAFormulaError, hold, read_formula
 
 KEPT_RECORDINGS = 8  # of one module
 KEPT_KEYS = 8  # of calls that were not recorded
@@ -419,7 +419,7 @@ class RecordedCall(Assumptions):
 
     def is_valid(self) -> bool:
         """Whether everything that it depends on is as it was."""
-        return all(space.get(name) is value for space, name, value in self.guards) and super().is_valid()
+        return hold(self.guards) and super().is_valid()
 
     def replay(self, inputs: Sequence[Tensor]) -> Any:
         """The results for other arguments.

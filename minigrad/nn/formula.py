@@ -149,6 +149,28 @@ def read_formula(module: Any) -> list[Guard]:
     return list(reader.guards.values())
 
 
+def read_formulas(model: Any, functions: list[Any]) -> list[Guard]:
+    """The guards of a module and of functions, or modules, that are called beside it, if all are formulas.
+
+    Raises   NotAFormulaError   one is none
+    """
+    reader = _Reader(model)
+    for function in functions:
+        if hasattr(function, "modules"):
+            reader.inside += function.modules()
+    for part in reader.inside:
+        reader.read_module(part)
+    for function in functions:
+        if not (hasattr(function, "modules") or is_ours(function)):
+            reader.read_function(function, None)
+    return list(reader.guards.values())
+
+
+def hold(guards: list[Guard]) -> bool:
+    """Whether the names that formulas read outside hold the same objects as when they were read."""
+    return all(space.get(name) is value for space, name, value in guards)
+
+
 class _Reader:
     """Reads the modules and functions of one formula.
 

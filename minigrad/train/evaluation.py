@@ -4,6 +4,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ..creation import cat
 from ..datasets.preparation import needs_preparation, prepare_images
 from ..errors import DtypeError, ValidationError
@@ -79,9 +81,9 @@ class Predictions(NamedTuple):
 def predict(model: Any, data: Any) -> Predictions:
     """Return the outputs of a model.
 
-    data      batches (inputs, targets), or tensors of inputs alone; or, for a model from mg.load_model, image files,
-              PIL images or bytes (H, W), (C, H, W) or (N, C, H, W) uint8, one or a list of them, which are scaled,
-              cropped and normalised as in its training
+    data      batches (inputs, targets) or of inputs alone, or one tensor of inputs; or, for a model from mg.load_model,
+              image files, PIL images or bytes (H, W), (C, H, W) or (N, C, H, W) uint8, one or a list of them, which
+              are scaled, cropped and normalised as in its training
     returns   Predictions
 
     Raises   ValidationError   there are no batches, or the model does not say how images must be prepared
@@ -93,9 +95,13 @@ def predict(model: Any, data: Any) -> Predictions:
     """
     if needs_preparation(data):
         data = [tensor(prepare_images("predict", model, data))]
+    if isinstance(data, Tensor | np.ndarray):
+        data = [data if isinstance(data, Tensor) else tensor(data)]
     outputs, targets = [], []
     with evaluating(model) as device:
         for batch in data:
+            if isinstance(batch, list | tuple) and len(batch) == 1:
+                (batch,) = batch
             if isinstance(batch, Tensor):
                 outputs.append(model(batch.to(device)).cpu())
             else:

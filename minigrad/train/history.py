@@ -1,8 +1,10 @@
 """What a training run measured, and the table of it."""
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ..errors import ValidationError
 from ..notebook import Html, picture, stack, table
 
 
@@ -45,12 +47,16 @@ class History(Mapping[str, list[float]]):
         """The names of the measurements of an epoch."""
         return list(dict.fromkeys(name for row in self.rows for name in row))
 
-    def best(self, monitor: str) -> dict[str, float]:
+    def best(self, monitor: str, mode: str | None = None) -> dict[str, float]:
         """Return the row of the epoch that was best by one of its columns; the first of equal ones.
 
-        monitor   a column, as "val_accuracy"; of a name that ends in "loss" the lowest is best, of others the highest
+        monitor   a column, as "val_accuracy"
+        mode      "min" or "max": which value is best; None: "min" for a loss, "max" for an accuracy
+
+        Raises   ValidationError   mode is None, and the column is neither a loss nor an accuracy
         """
-        return min(self.rows, key=lambda row: badness(monitor, row[monitor]))
+        sign = 1 if direction(monitor, mode) == "min" else -1
+        return min(self.rows, key=lambda row: math.inf if math.isnan(row[monitor]) else sign * row[monitor])
 
     def __str__(self) -> str:
         lines = self._lines()
@@ -72,10 +78,19 @@ class History(Mapping[str, list[float]]):
         return f"History({len(self.loss):,} steps, {len(self.rows)} epochs)"
 
 
-def badness(monitor: str, value: float) -> float:
-    """Return a number that is smaller for better values; nan is worst."""
-    bad = value if monitor.endswith("loss") else -value
-    return bad if bad == bad else float("inf")
+def direction(monitor: str, mode: str | None = None) -> str:
+    """Return "min" or "max": which value of a column is best.
+
+    Raises   ValidationError   its name does not tell, or mode is something else
+    """
+    if mode not in (None, "min", "max"):
+        raise ValidationError(f"fit: monitor_mode is {mode!r}; use 'min' or 'max'")
+    if mode is not None:
+        return mode
+    measure = monitor.partition("_")[2]
+    if measure == "loss" or measure == "accuracy" or (measure[:3] == "top" and measure[3:].isdecimal()):
+        return "min" if measure == "loss" else "max"
+    raise ValidationError(f"fit: is a low or a high {monitor} better?  Give monitor_mode='min' or 'max'")
 
 
 def _cell(value: Any) -> str:

@@ -10,14 +10,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..checks import number_in_range, whole_number
-from ..errors import DivergenceError, ValidationError
+from ..data import IterableDataset
+from ..errors import DivergenceError, DtypeError, StateError, ValidationError
+from ..nn import Module
+from ..nn.formula import NotAFormulaError, hold, read_formulas
 from ..nn.utils import clip_grad_norm_
+from ..optim import Optimizer
 from ..optim.lr_scheduler import ReduceLROnPlateau
 from ..precompile import warmup
 from ..replay import graph as record
 from ..tensors import Tensor
 from .evaluation import device_of, evaluate, split_batch
-from .history import History
+from .history import History, direction
 from .interruption import StopRequest
 from .log import ProgressBar, TensorBoard, print_row, write_csv
 from .metrics import Metric, accuracy, named, summed
@@ -30,9 +34,10 @@ def fit(
     model: Any, loader: Any, loss: Callable[[Tensor, Tensor], Tensor], optimizer: Any, epochs: int, *,
     validation: Any = None, metrics: Iterable[Metric] | Mapping[str, Metric] = (accuracy,), scheduler: Any = None,
     epoch_scheduler: Any = None, accumulate: int = 1, clip_norm: float | None = None, patience: int | None = None,
-    monitor: str | None = None, folder: str | Path | None = None, resume: bool | str | Path = False,
-    checkpoint_every: int | None = None, settings: Mapping[str, Any] | None = None, on_step: Callback | None = None,
-    on_epoch: Callback | None = None, graph: bool = True, progress: bool = True, tensorboard: bool = False,
+    monitor: str | None = None, monitor_mode: str | None = None, folder: str | Path | None = None,
+    resume: bool | str | Path = False, checkpoint_every: int | None = None, settings: Mapping[str, Any] | None = None,
+    on_step: Callback | None = None, on_epoch: Callback | None = None, graph: bool | None = None,
+    progress: bool = True, tensorboard: bool = False,
 ) -> History:  # fmt: skip
     """Train a model, and return what was measured.
 
@@ -43,18 +48,22 @@ def fit(
     validation         batches to measure after each epoch, which are not learned from
     metrics            functions of (outputs, targets), as train.accuracy and train.top_k(5)
     scheduler          a learning-rate schedule, stepped after each step of the optimiser, as OneCycleLR
-    epoch_scheduler    one stepped after each epoch; ReduceLROnPlateau gets the value of `monitor`
-    accumulate         batches whose mean gradient makes one step of the optimiser
+    epoch_scheduler    one stepped after each epoch; ReduceLROnPlateau gets the loss, or with mode="max" the value of
+                       `monitor`
+    accumulate         number of batches per step of the optimiser; the loss of each is divided by it
     clip_norm          largest norm of all gradients together; None: no limit
     patience           stop after so many epochs without improvement of `monitor`; None: never
     monitor            the column of the history that tells the best epoch; None: the first of "val_accuracy",
                        "val_loss", "train_loss" that there is
+    monitor_mode       "min" or "max": which value of it is best; None: the lowest loss, the highest accuracy
     folder             for checkpoints last.safetensors and best.safetensors, and log.csv; None: nothing is written
     resume             True: continue from last.safetensors in the folder; or the path of another checkpoint
     checkpoint_every   steps between checkpoints within an epoch; None: one after each epoch
-    settings           plain values of your own, as {"lr": 0.1}, which must be equal when the run resumes
+    settings           notes kept in the checkpoint, as {"lr": 0.1}; resume refuses if they differ
     on_step, on_epoch  functions of the Run, called after each step and epoch; if on_epoch returns True, training stops
-    graph              record a step with mg.graph, and replay it
+    graph              record a step with mg.graph, and replay it, which is faster: True always, False never; None:
+                       where the texts of the model, the loss and the metrics only compute tensors.  With True, plain
+                       numbers that they read elsewhere keep the values of the first step
     progress           show a bar in each epoch, and print a line after it
     tensorboard        also write the numbers of each epoch for TensorBoard
 
@@ -63,8 +72,11 @@ def fit(
     optimiser and of schedules, order of samples, random numbers of minigrad.  Numbers that the caller draws from other
     libraries are not restored.  If the last batches of an epoch are fewer than `accumulate`, they are a step too.
 
+    At the end the model has the weights of the last epoch; load_best(model, folder) loads those of the best.
+
     Raises   ValidationError   a setting is out of range; this is raised before training
-             StateError        resume: the checkpoint is of another model or run; the message says what differs
+             StateError        the optimiser has none of the model's parameters; or, in resume, the checkpoint is of
+                               another model or run; the message says what differs
              DataError         resume: there is no checkpoint, or it is damaged; the last good one is named
              DivergenceError   the loss is nan or infinite; the message names the step and the last checkpoint
     Example
@@ -78,20 +90,24 @@ def fit(
     True
     """
     measures = named(metrics)
+    _check_objects(model, loader, loss, optimizer, scheduler, epoch_scheduler)
     _check(epochs, accumulate, clip_norm, patience, folder, resume, checkpoint_every, tensorboard)
+    _check_monitor(monitor, monitor_mode, list(measures), validation is not None)
     plan = _Plan(
-        epochs, loss, measures, scheduler, epoch_scheduler, accumulate, patience, monitor,
+        epochs, loss, measures, scheduler, epoch_scheduler, accumulate, patience, monitor, monitor_mode,
         None if folder is None else Checkpoints(folder), checkpoint_every, on_step, on_epoch, progress,
         TensorBoard(Path(folder)) if folder is not None and tensorboard else None,
     )  # fmt: skip
     schedulers = {"scheduler": scheduler, "epoch_scheduler": epoch_scheduler}
     schedulers = {name: value for name, value in schedulers.items() if value is not None}
-    settings = {**(settings or {}), "accumulate": accumulate, "clip_norm": clip_norm}
+    settings = {"accumulate": accumulate, "clip_norm": clip_norm, "metrics": list(measures), **(settings or {})}
     run = Run(model, optimizer, schedulers, loader, validation, epochs, settings)
     if plan.checkpoints and resume:
         plan.checkpoints.resume(run, None if resume is True else resume)
     step = make_step(model, loss, optimizer, list(measures.values()), clip_norm)
-    step = record(step) if graph else step
+    cycles = getattr(scheduler, "cycle_momentum", False) and "momentum" in optimizer.param_groups[0]
+    if graph or (graph is None and not cycles):  # a recording keeps the momentum of SGD
+        step = record(step) if graph else _record_where_same(step, model, [loss, *measures.values()])
     if run.epoch >= epochs:
         print(f"nothing is left to train after {run.epoch} epochs")
     else:
@@ -118,6 +134,7 @@ class _Plan(NamedTuple):
     accumulate: int
     patience: int | None
     monitor: str | None
+    monitor_mode: str | None
     checkpoints: Checkpoints | None
     checkpoint_every: int | None
     on_step: Callback | None
@@ -151,8 +168,20 @@ def make_step(model: Any, loss: Any, optimizer: Any, metrics: list[Metric], clip
     return step
 
 
+def _record_where_same(step: Any, model: Any, functions: list[Any]) -> Any:
+    """Return the step recorded, if the texts of a model and of functions show that it makes no difference."""
+    try:
+        guards = read_formulas(model, functions)
+    except NotAFormulaError:
+        return step
+    recorded = record(step)
+    return lambda *batch: (recorded if hold(guards) else step)(*batch)
+
+
 def _compile_ahead(run: Run, plan: _Plan, clip_norm: float | None) -> None:
     """Compile the kernels of the run that are not on disk, on all cores, which must happen before threads begin."""
+    if isinstance(getattr(run.loader, "dataset", None), IterableDataset):
+        return  # whose samples may come only once
     random = run.random_states()
     with suppress(Exception):  # a model that cannot be copied, or a function that reads values: compiled when they run
         model, loss, optimizer = deepcopy((run.model, plan.loss, run.optimizer))
@@ -205,6 +234,7 @@ def _as_finite(loss: Tensor, run: Run, plan: _Plan) -> float:
 def _train_epoch(run: Run, step: Any, plan: _Plan, stop: StopRequest) -> bool:
     """Learn from the rest of an epoch; return whether it came to its end."""
     run.model.train()
+    before = run.batch
     with ProgressBar(run, plan.epochs, plan.progress) as bar:
         for group in _in_groups(run.batches(), plan.accumulate):
             if stop.requested:
@@ -216,6 +246,9 @@ def _train_epoch(run: Run, step: Any, plan: _Plan, stop: StopRequest) -> bool:
                 plan.on_step(run)
             if plan.checkpoints and plan.checkpoint_every and run.step % plan.checkpoint_every == 0:
                 plan.checkpoints.save(run)
+    if not (before or run.batch):
+        sizes = {name: run.settings.get(name) for name in ("samples", "batch_size")}
+        raise ValidationError(f"fit: the loader has no batches ({sizes}); with drop_last, a batch must not be larger")
     return True
 
 
@@ -236,35 +269,71 @@ def _end_epoch(run: Run, plan: _Plan) -> None:
     run.history.rows.append(row)
     column = _monitored(run.history, plan)
     if plan.epoch_scheduler is not None:
-        plan.epoch_scheduler.step(*[row[column]] if isinstance(plan.epoch_scheduler, ReduceLROnPlateau) else [])
+        plan.epoch_scheduler.step(*_value_for_plateau(plan.epoch_scheduler, row, column))
     if plan.progress:
         print_row(row, plan.epochs)
-    if plan.on_epoch is not None and plan.on_epoch(run) is True:
+    if plan.on_epoch is not None and str(plan.on_epoch(run)) == "True":  # also NumPy's
         run.history.stopped = "on_epoch returned True"
     if plan.checkpoints:
-        plan.checkpoints.save(run, is_best=row is run.history.best(column))
+        plan.checkpoints.save(run, is_best=row is run.history.best(column, plan.monitor_mode))
         write_csv(plan.checkpoints.folder / "log.csv", run.history)
     if plan.board:
         plan.board.write(row)
 
 
+def _value_for_plateau(scheduler: Any, row: dict[str, float], column: str) -> list[float]:
+    """The argument of a schedule's step: the loss, or with mode "max" the monitored value, for ReduceLROnPlateau."""
+    if not isinstance(scheduler, ReduceLROnPlateau):
+        return []
+    return [row[column] if scheduler.mode == "max" else row.get("val_loss", row["train_loss"])]
+
+
 def _monitored(history: History, plan: _Plan) -> str:
     """The column of the history that tells which epoch is best."""
     wanted = ["val_accuracy", "val_loss", "train_loss"] if plan.monitor is None else [plan.monitor]
-    for column in wanted:
-        if column in history.columns:
-            return column
-    raise ValidationError(f"fit: monitor is {plan.monitor!r}; use one of {', '.join(history.columns)}")
+    return next(column for column in wanted if column in history.columns)
 
 
 def _is_over(history: History, plan: _Plan) -> bool:
     """Whether the run stops before its last epoch."""
     if plan.patience is not None and history.rows:
         column = _monitored(history, plan)
-        since = history.rows[-1]["epoch"] - history.best(column)["epoch"]
+        since = history.rows[-1]["epoch"] - history.best(column, plan.monitor_mode)["epoch"]
         if since >= plan.patience:
             history.stopped = f"{column} has not improved for {since:.0f} epochs"
     return history.stopped is not None
+
+
+def _check_objects(
+    model: Any, loader: Any, loss: Any, optimizer: Any, scheduler: Any, epoch_scheduler: Any
+) -> None:  # fmt: skip
+    """Refuse objects with which nothing would be learned, before anything runs."""
+    for name, value, fits in (
+        ("model", model, isinstance(model, Module)), ("loss", loss, callable(loss)),
+        ("optimizer", optimizer, isinstance(optimizer, Optimizer)),
+    ):  # fmt: skip
+        if not fits:
+            raise DtypeError(
+                f"fit: {name} is {value!r}; give a Module, a function of (outputs, targets), and an Optimizer"
+            )
+    own = {id(parameter) for parameter in model.parameters()}
+    if own.isdisjoint(id(parameter) for group in optimizer.param_groups for parameter in group["params"]):
+        raise StateError("fit: the optimizer has none of the model's parameters; make it of model.parameters()")
+    if isinstance(scheduler, ReduceLROnPlateau):
+        raise ValidationError("fit: ReduceLROnPlateau is stepped after each epoch; give it as epoch_scheduler")
+    for value in (scheduler, epoch_scheduler):
+        if getattr(value, "optimizer", optimizer) is not optimizer:
+            raise StateError("fit: the schedule changes the learning rate of another optimizer; make it of this one")
+    if isinstance(loader, Iterator):
+        raise ValidationError("fit: the loader is an iterator, which ends after one epoch; give the loader itself")
+
+
+def _check_monitor(monitor: str | None, mode: str | None, metrics: list[str], validation: bool) -> None:
+    kinds = ["train", "val"] if validation else ["train"]
+    known = ["step", "lr", *[f"{kind}_{name}" for kind in kinds for name in ["loss", *metrics]]]
+    if monitor is not None and monitor not in known:
+        raise ValidationError(f"fit: monitor is {monitor!r}; use one of {', '.join(known)}")
+    direction(monitor or "val_loss", mode)
 
 
 def _check(

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from ..checks import whole_number
-from ..errors import DtypeError, ShapeError
+from ..errors import DtypeError, ShapeError, ValidationError
 from ..notebook import Html, stack, table
 from ..tensors import Tensor
 
@@ -59,14 +59,22 @@ def _check_classes(where: str, outputs: Tensor, targets: Tensor) -> None:
         )
 
 
-def named(metrics: Iterable[Metric] | Mapping[str, Metric]) -> dict[str, Metric]:
+def named(metrics: Metric | Iterable[Metric] | Mapping[str, Metric]) -> dict[str, Metric]:
     """Return metrics by name.
 
-    Raises   DtypeError   a metric is no function
+    Raises   DtypeError        a metric is no function
+             ValidationError   two have one name, or one is named "loss"
     """
-    pairs = (
-        metrics.items() if isinstance(metrics, Mapping) else [(getattr(m, "__name__", "metric"), m) for m in metrics]
-    )
+    if isinstance(metrics, Mapping):
+        pairs = list(metrics.items())
+    else:
+        given = [metrics] if callable(metrics) else list(metrics)
+        pairs = [(getattr(metric, "__name__", "metric"), metric) for metric in given]
+    names = [name for name, _ in pairs]
+    if len(set(names)) < len(names) or "loss" in names:
+        raise ValidationError(
+            f"metrics: names {', '.join(names)}; give each another name, not 'loss', as a dict {{name: function}}"
+        )
     for name, metric in pairs:
         if not callable(metric):
             raise DtypeError(f"metrics: {name} is {metric!r}; give functions of (outputs, targets), as train.accuracy")
@@ -75,8 +83,14 @@ def named(metrics: Iterable[Metric] | Mapping[str, Metric]) -> dict[str, Metric]
 
 def summed(value: Tensor, samples: int) -> Tensor:
     """Return the sum over the samples of a batch, of one number for each, or of a mean."""
+    if not isinstance(value, Tensor):
+        raise DtypeError(f"metrics: a metric returns a {type(value).__name__}, expected a tensor; leave out .item()")
     if value.ndim == 0:
         return value * samples
+    if len(value) != samples:
+        raise ShapeError(
+            f"metrics: a metric returns shape {value.shape} for {samples} samples; return one number, or one for each"
+        )
     return value.sum() if value.ndim == 1 else value.float().flatten(1).mean(1).sum()
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import suppress
 from copy import copy, deepcopy
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from .evaluation import device_of
 from .history import History
 
 FORMAT = "minigrad.train checkpoint, version 1"
+POSITION = ("epoch", "batch", "seconds", "samples", "first_epoch")  # attributes of a Run that a checkpoint holds
 
 
 class Run:
@@ -35,7 +36,9 @@ class Run:
     ):  # fmt: skip
         self.model, self.optimizer, self.schedulers = model, optimizer, schedulers
         self.loader, self.validation, self.epochs = loader, validation, epochs
-        self.settings = {**settings, **_describe_loader(loader), "optimizer": type(optimizer).__name__}
+        kinds = {name: type(value).__name__ for name, value in {"optimizer": optimizer, **schedulers}.items()}
+        self.settings = {**settings, **_describe_loader(loader), **kinds, "validation": validation is not None}
+        self.first_epoch = getattr(loader, "epoch", 0)  # of the loader, which may have been used before
         self.history = History()
         self.epoch = self.batch = 0
         self.totals: dict[str, float] = {}  # of the present epoch, over its samples
@@ -57,6 +60,8 @@ class Run:
         self.set_random_states(self.random_at_start)  # the order of the samples may be drawn from it
         batches = self._iterate()
         if self.batch:
+            first = list(islice(batches, 1))  # now the order is drawn
+            batches = chain(first, batches)
             self.set_random_states(self.resumed["now"])
         self.resumed = None
         return batches
@@ -64,7 +69,7 @@ class Run:
     def _iterate(self) -> Iterator[Any]:
         if not hasattr(self.loader, "iterate_from"):
             return islice(iter(self.loader), self.batch, None)
-        self.loader.epoch = self.epoch
+        self.loader.epoch = self.first_epoch + self.epoch
         return self.loader.iterate_from(self.batch)
 
     def random_states(self) -> list[Tensor]:
@@ -93,7 +98,7 @@ class Run:
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "schedulers": {name: scheduler.state_dict() for name, scheduler in self.schedulers.items()},
-            "position": {"epoch": self.epoch, "batch": self.batch, "seconds": self.seconds, "samples": self.samples},
+            "position": {name: getattr(self, name) for name in POSITION},
             "totals": self.totals,
             "loss": tensor(self.history.loss, "float64"),
             "rows": self.history.rows,

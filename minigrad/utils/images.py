@@ -31,7 +31,7 @@ def make_grid(
     pad_value     of the pixels between images
     returns       on the CPU; grey images get 3 equal channels
 
-    Raises   DtypeError        tensor is neither a tensor nor a list of tensors
+    Raises   DtypeError        tensor is neither a tensor nor a list of tensors, or to be normalised and not float
              ShapeError        images have another number of axes, or different shapes
              ValidationError   nrow is below 1, or padding below 0
     Example
@@ -42,6 +42,8 @@ def make_grid(
     nrow = whole_number("make_grid", "nrow", nrow, least=1)
     padding = whole_number("make_grid", "padding", padding, least=0)
     images = _as_batch(tensor)
+    if normalize and images.dtype.kind != "f":
+        raise DtypeError(f"make_grid: normalize needs floats, but the images are {images.dtype}; use .float()")
     if normalize:
         images = _scale(images, value_range, scale_each)
     if len(images) == 1:
@@ -102,5 +104,8 @@ def save_image(
     >>> Image.open(file).size
     (22, 12)
     """
-    pixels = make_grid(tensor, **settings).numpy().transpose(1, 2, 0)
+    grid = make_grid(tensor, **settings)
+    if not grid.is_floating_point():
+        raise DtypeError(f"save_image: the images are {grid.dtype}, expected floats from 0 to 1; divide bytes by 255")
+    pixels = grid.numpy().transpose(1, 2, 0)
     Image.fromarray((pixels * 255 + 0.5).clip(0, 255).astype(np.uint8)).save(fp, format=format)
