@@ -12,7 +12,7 @@ from minigrad.transforms import InterpolationMode, functional as F
 from minigrad.transforms.base import OccasionalTransform, RandomTransform, Transform
 from minigrad.transforms.batch import NO_FIELD, NO_PROJECTION
 from minigrad.transforms.v2 import functional as F2
-from minigrad.utils import make_grid
+from minigrad.utils import make_grid, save_image
 
 T = mg.tensor
 grey, one_each = np.zeros((1, 5, 6), np.uint8), np.ones(1)
@@ -23,6 +23,26 @@ MESSAGES = [
         lambda: F.hflip("a"),
         DtypeError,
         "hflip: the image is a str, expected a Pillow image, a tensor or an array (C, H, W)",
+    ),
+    (
+        lambda: F.normalize(Image.new("L", (2, 2)), [0], [1]),
+        DtypeError,
+        "normalize: the image is a Pillow image, expected a tensor; put ToTensor() before",
+    ),
+    (
+        lambda: transforms.Compose([transforms.ToTensor]),
+        DtypeError,
+        "Compose: ToTensor is a class; give an object, ToTensor(...)",
+    ),
+    (
+        lambda: save_image(mg.zeros(1, 2, 2, dtype=mg.uint8), "never.png"),
+        DtypeError,
+        "save_image: the images are uint8, expected floats from 0 to 1; divide bytes by 255",
+    ),
+    (
+        lambda: make_grid(mg.zeros(1, 2, 2, dtype=mg.uint8), normalize=True),
+        DtypeError,
+        "make_grid: normalize needs floats, but the images are uint8; use .float()",
     ),
     (lambda: F.hflip(T(1.0)), ShapeError, "hflip: the image has shape (), expected (..., H, W)"),
     (

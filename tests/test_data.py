@@ -681,6 +681,12 @@ def test_mean_and_std_are_those_of_all_pixels(as_images):
     np.testing.assert_allclose(std, numbers.std((0, 2, 3)), rtol=1e-6)
 
 
+def test_mean_and_std_of_bytes_are_those_of_numbers():
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 1, 4, 4), np.uint8)
+    expected = mean_and_std(ImageDataset(pixels, range(3)))
+    np.testing.assert_allclose(mean_and_std([mg.tensor(image) for image in pixels]), expected, rtol=1e-6)
+
+
 def test_mean_and_std_refuse_images_that_differ():
     with pytest.raises(ShapeError, match=r"^mean_and_std: image 1 has shape \(1, 2, 2\), expected \(C, H, W\) with as"):
         mean_and_std([np.zeros((3, 2, 2)), np.zeros((1, 2, 2))])

@@ -50,6 +50,10 @@ def test_a_model_file_names_what_is_wrong(tmp_path):
         mg.save_model({}, path)
     with pytest.raises(ShapeError, match=r"^save_model: input_size is \(4, 6\), expected \(C, H, W\)"):
         mg.save_model(Own(), path, input_size=(4, 6))
+    with pytest.raises(ShapeError, match=r"^save_model: input_size \(64, 64, 3\) looks like \(H, W, C\), expected"):
+        mg.save_model(Own(), path, input_size=(64, 64, 3))
+    with pytest.raises(DtypeError, match="^save_model: class_names is 'cat'; give a list of names"):
+        mg.save_model(Own(), path, class_names="cat")
     with pytest.raises(ValidationError, match="^save_model: normalize is 3; give"):
         mg.save_model(Own(), path, normalize=3)
     with pytest.raises(

@@ -486,6 +486,12 @@ def test_warp_shows_pixels_only_inside_both_windows():
 # ---- grids
 
 
+@pytest.mark.parametrize("size", [(480, 640), (13, 5), (481, 333)])
+def test_a_quarter_turn_of_a_tensor_exchanges_its_sides(size):
+    for angle, expected in ((90, size[::-1]), (-90, size[::-1]), (270, size[::-1]), (180, size)):
+        assert F.rotate(mg.zeros(1, *size), angle, expand=True).shape == (1, *expected)
+
+
 def test_make_grid_scales_each_image_or_all():
     images = mg.tensor(np.arange(24.0).reshape(2, 3, 2, 2))
     grid = utils.make_grid(images, nrow=1, padding=1, normalize=True, pad_value=0.5)

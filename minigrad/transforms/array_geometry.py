@@ -190,7 +190,8 @@ def rotated_size(matrix: Sequence[float], height: int, width: int) -> tuple[int,
     corners = np.array([[x * width / 2, y * height / 2] for x in (-1, 1) for y in (-1, 1)])
     moved = corners @ np.reshape(matrix, (2, 3))[:, :2].T + np.array([matrix[2], matrix[5]])
     middle = np.array([width, height]) / 2
-    low, high = (np.trunc((end + middle) / 1e-4) * 1e-4 for end in (moved.min(axis=0), moved.max(axis=0)))
+    ends = (moved.min(axis=0) + middle, moved.max(axis=0) + middle)
+    low, high = (np.round(np.trunc(end.astype(np.float32) / 1e-4) * 1e-4, 4) for end in ends)  # 79.9999999 is 80
     across, down = (np.ceil(high) - np.floor(low)).astype(int)
     return int(down), int(across)
 

@@ -167,6 +167,8 @@ class Container(Transform):
         if not isinstance(transforms, Sequence):
             raise DtypeError(f"{where}: transforms is {type_with_article(transforms)}; give a list of transforms")
         for transform in transforms:
+            if isinstance(transform, type):
+                raise DtypeError(f"{where}: {transform.__name__} is a class; give an object, {transform.__name__}(...)")
             if not callable(transform):
                 raise DtypeError(f"{where}: {transform!r} is no transform; give objects that can be called")
         self.transforms = transforms

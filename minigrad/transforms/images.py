@@ -67,6 +67,8 @@ def pixels_of(where: str, image: Any, least: int = 2) -> np.ndarray:
 
     least   number of axes; with 3 or more, the third axis from the end holds channels
     """
+    if is_picture(image):
+        raise DtypeError(f"{where}: the image is a Pillow image, expected a tensor; put ToTensor() before")
     if not isinstance(image, Tensor | np.ndarray):
         raise DtypeError(
             f"{where}: the image is {type_with_article(image)}, expected a Pillow image, a tensor or an array (C, H, W)"
