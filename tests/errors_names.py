@@ -15,7 +15,7 @@ MESSAGES = [
     (
         lambda: mg.zeros(2, dtype=mg.bfloat16),
         DtypeError,
-        "zeros: dtype bfloat16 is not supported; use float32, float64,",
+        "zeros: dtype bfloat16 is not supported; use float32, float64, int64, int32, uint8, bool",
     ),
     (
         lambda: mg.set_printoptions(profile="long"),
