@@ -389,7 +389,7 @@ def test_predict_names_the_class_of_a_photograph_and_the_pixels_that_decided(
 
 def test_predict_takes_a_grey_model_of_classes_that_are_no_digits_as_it_is(monkeypatch, tmp_path, capsys):
     mg.save_model(
-        LeNet5(image_size=32), tmp_path / "clothes.safetensors", class_names="abcdefghij", input_size=(1, 28, 28),
+        LeNet5(image_size=32), tmp_path / "clothes.safetensors", class_names=list("abcdefghij"), input_size=(1, 28, 28),
         normalize=(0.3, 0.3), pad=2,
     )  # fmt: skip
     photograph(0).save(tmp_path / "photo.png")
