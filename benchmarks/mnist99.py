@@ -20,7 +20,7 @@ from minigrad.viz import style
 
 SCRIPT = Path(__file__).parents[1] / "examples" / "train_mnist.py"
 SEEDS = range(5)
-EPOCH = re.compile(r"epoch \d+/\d+: ([\d.]+)% of the test digits right")
+EPOCH = re.compile(r"epoch \d+/\d+: .*; validation .*accuracy ([\d.]+)")
 
 
 def main():
@@ -41,7 +41,7 @@ def run(target, seed):
         command = [sys.executable, str(SCRIPT), *[str(part) for pair in settings.items() for part in pair]]
         start = time.perf_counter()
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8") as process:
-            shares = [(time.perf_counter() - start, float(found[1]) / 100) for found in epochs(process.stdout)]
+            shares = [(time.perf_counter() - start, float(found[1])) for found in epochs(process.stdout)]
             message = process.stderr.read()
         whole = time.perf_counter() - start
     if process.returncode or not shares:
