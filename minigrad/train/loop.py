@@ -9,6 +9,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ..checks import number_in_range, whole_number
 from ..data import IterableDataset
 from ..errors import DivergenceError, DtypeError, StateError, ValidationError
@@ -272,7 +274,8 @@ def _end_epoch(run: Run, plan: _Plan) -> None:
         plan.epoch_scheduler.step(*_value_for_plateau(plan.epoch_scheduler, row, column))
     if plan.progress:
         print_row(row, plan.epochs)
-    if plan.on_epoch is not None and str(plan.on_epoch(run)) == "True":  # also NumPy's
+    answer = None if plan.on_epoch is None else plan.on_epoch(run)
+    if isinstance(answer, bool | np.bool_) and answer:
         run.history.stopped = "on_epoch returned True"
     if plan.checkpoints:
         plan.checkpoints.save(run, is_best=row is run.history.best(column, plan.monitor_mode))
