@@ -1,4 +1,4 @@
-"""About 99.6 % of MNIST's test digits in a few minutes: a small network, and digits that are moved a little in each epoch.
+"""About 99.6 % of MNIST's test digits in minutes: a small network, and digits that are moved a little in each epoch.
 
     python examples/mnist_best.py            one training
     python examples/mnist_best.py --seeds 3  three, with the mean of their accuracies

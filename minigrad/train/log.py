@@ -18,11 +18,11 @@ POSTFIX_EVERY = 50  # steps between two changes of the numbers beside the bar
 class ProgressBar:
     """A bar that counts the samples of an epoch, with the mean loss and metrics so far."""
 
-    def __init__(self, run: Any, epochs: int, shown: bool):
+    def __init__(self, run: Any, shown: bool):
         total = run.settings.get("samples")
         self.bar = tqdm(
             total=total, initial=run.samples, unit=" samples", unit_scale=True, disable=not shown, leave=False,
-            desc=f"epoch {run.epoch + 1}/{epochs}",
+            desc=f"epoch {run.epoch + 1}/{run.epochs}",
         )  # fmt: skip
         self.steps = 0
 

@@ -96,7 +96,7 @@ def fit(
     _check(epochs, accumulate, clip_norm, patience, folder, resume, checkpoint_every, tensorboard)
     _check_monitor(monitor, monitor_mode, list(measures), validation is not None)
     plan = _Plan(
-        epochs, loss, measures, scheduler, epoch_scheduler, accumulate, patience, monitor, monitor_mode,
+        loss, measures, accumulate, patience, monitor, monitor_mode,
         None if folder is None else Checkpoints(folder), checkpoint_every, on_step, on_epoch, progress,
         TensorBoard(Path(folder)) if folder is not None and tensorboard else None,
     )  # fmt: skip
@@ -128,11 +128,8 @@ def fit(
 class _Plan(NamedTuple):
     """What fit was asked for."""
 
-    epochs: int
     loss: Any
     measures: dict[str, Metric]
-    scheduler: Any
-    epoch_scheduler: Any
     accumulate: int
     patience: int | None
     monitor: str | None
@@ -237,13 +234,13 @@ def _train_epoch(run: Run, step: Any, plan: _Plan, stop: StopRequest) -> bool:
     """Learn from the rest of an epoch; return whether it came to its end."""
     run.model.train()
     before = run.batch
-    with ProgressBar(run, plan.epochs, plan.progress) as bar:
+    with ProgressBar(run, plan.progress) as bar:
         for group in _in_groups(run.batches(), plan.accumulate):
             if stop.requested:
                 return False
             bar.update(run, _learn(run, step, group, plan))
-            if plan.scheduler is not None:
-                plan.scheduler.step()
+            if "scheduler" in run.schedulers:
+                run.schedulers["scheduler"].step()
             if plan.on_step is not None:
                 plan.on_step(run)
             if plan.checkpoints and plan.checkpoint_every and run.step % plan.checkpoint_every == 0:
@@ -270,10 +267,11 @@ def _end_epoch(run: Run, plan: _Plan) -> None:
         row |= {f"val_{name}": value for name, value in measured.items()}
     run.history.rows.append(row)
     column = _monitored(run.history, plan)
-    if plan.epoch_scheduler is not None:
-        plan.epoch_scheduler.step(*_value_for_plateau(plan.epoch_scheduler, row, column))
+    if "epoch_scheduler" in run.schedulers:
+        schedule = run.schedulers["epoch_scheduler"]
+        schedule.step(*_value_for_plateau(schedule, row, column))
     if plan.progress:
-        print_row(row, plan.epochs)
+        print_row(row, run.epochs)
     answer = None if plan.on_epoch is None else plan.on_epoch(run)
     if isinstance(answer, bool | np.bool_) and answer:
         run.history.stopped = "on_epoch returned True"
