@@ -92,22 +92,29 @@ class ParamGroup(CountedDict, Dependency):
         local.observer.spoil(f"{name!r} of a parameter group")
 
 
+def is_nonzero(group: dict[str, Any], name: str) -> bool:
+    """Whether a setting is not 0.  A recording depends on this alone: the number may change between its replays."""
+    if local.observer is not IDLE and isinstance(group, ParamGroup):
+        local.observer.uses(_Setting(group, name, bool))
+    return bool(dict.__getitem__(group, name))
+
+
 class _Setting(Dependency):
-    """An entry of a parameter group."""
+    """An entry of a parameter group, or what a function tells of it."""
 
     _replay_counted = False
 
-    def __init__(self, group: ParamGroup, name: str):
-        self.group, self.name = group, name
+    def __init__(self, group: ParamGroup, name: str, function: Callable[[Any], Any] = snapshot):
+        self.group, self.name, self.function = group, name, function
         self.params = list(dict.get(group, "params", ()))  # kept alive so that their ids are not reused
 
     @property
     def _replay_key(self) -> Any:
-        return Identity(self.group), self.name
+        return Identity(self.group), self.name, self.function
 
     def _replay_state(self) -> Any:
         value = dict.get(self.group, self.name)
-        return tuple(map(id, value)) if self.name == "params" and value else snapshot(value)
+        return tuple(map(id, value)) if self.name == "params" and value else self.function(value)
 
     def _replay_name(self, part: str) -> str:
         return f"{self.name!r} of a parameter group"

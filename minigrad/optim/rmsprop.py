@@ -3,7 +3,7 @@
 from typing import Any
 
 from ..ops import optimizer as kernels
-from .optimizer import Optimizer, ParamBatch, Params
+from .optimizer import Optimizer, ParamBatch, Params, is_nonzero
 
 
 class RMSprop(Optimizer):
@@ -36,6 +36,6 @@ class RMSprop(Optimizer):
         return [*self._first_numbers(group), alpha, 1 - alpha, group["eps"], group["momentum"]]
 
     def update(self, group: dict[str, Any], batch: ParamBatch) -> None:
-        centered, has_momentum = bool(group["centered"]), group["momentum"] > 0
+        centered, has_momentum = bool(group["centered"]), is_nonzero(group, "momentum")
         names = ["square_avg", *["grad_avg"] * centered, *["momentum_buffer"] * has_momentum]
         batch.run(kernels.rmsprop[has_momentum, centered], *map(batch.state, names))

@@ -4,7 +4,7 @@ from typing import Any
 
 from ..errors import ValidationError
 from ..ops import optimizer as kernels
-from .optimizer import Optimizer, ParamBatch, Params
+from .optimizer import Optimizer, ParamBatch, Params, is_nonzero
 
 
 class SGD(Optimizer):
@@ -53,7 +53,7 @@ class SGD(Optimizer):
         return [*self._first_numbers(group), group["momentum"], 1.0 if first else 1 - group["dampening"]]
 
     def update(self, group: dict[str, Any], batch: ParamBatch) -> None:
-        if group["momentum"] == 0:
-            batch.run(kernels.sgd)
-        else:
+        if is_nonzero(group, "momentum"):
             batch.run(kernels.nesterov if group["nesterov"] else kernels.momentum, batch.state("momentum_buffer"))
+        else:
+            batch.run(kernels.sgd)
