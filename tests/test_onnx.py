@@ -302,6 +302,25 @@ FUNCTIONS = {
 }
 
 
+WHOLE = 10.0 ** np.arange(-38, 39, 2)  # of many sizes
+EXACT = {
+    "log1p": (np.concatenate([WHOLE, -WHOLE[WHOLE < 1], [np.inf, -1, -2, np.nan]]), lambda m, x: x.log1p()),
+    "expm1": (np.concatenate([WHOLE, -WHOLE, [20, 88, -np.inf, np.inf, np.nan]]), lambda m, x: x.expm1()),
+    "erfc": (np.concatenate([np.linspace(-6, 9, 61), [-np.inf, np.inf, np.nan]]), lambda m, x: x.erfc()),
+    "hypot": (np.concatenate([WHOLE, -WHOLE, [0, np.inf, np.nan]]), lambda m, x: mg.hypot(x, x * 0.75)),
+    "logaddexp": (np.array([-np.inf, np.inf, -80, 0, 80, np.nan]), lambda m, x: mg.logaddexp(x, x)),
+}
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_functions_are_exact_where_their_formulas_cancel(name):
+    """Of small and large numbers too, which the plain formulas lose: log(1 + 1e-20), sqrt(1e38**2)."""
+    numbers, function = EXACT[name]
+    x = mg.tensor(numbers.astype(np.float32)[:, None])
+    (found,), (expected,) = predict(exported(_Function(function), x), x), results_of(_Function(function), x)
+    np.testing.assert_allclose(found, expected, rtol=4e-6, atol=1e-37)
+
+
 def _changed(x, scale):
     y = x * scale
     y += 1
@@ -571,6 +590,11 @@ REFUSED = [  # (forward or model, whole or part of the message, error)
         lambda m, x: x.reshape(4, 4),
         "(4, 4) would need 16; let one size be -1 (export ran the model on a batch of 3; name the axes",
         "Shape",
+    ),
+    (
+        lambda m, x: (x * m.scale).squeeze(),
+        "for a batch of 1, the results have the shapes [(8,)], expected [(1, 8)]; write squeeze(dim)",
+        "Graph",
     ),
     (lambda m, x: None, "export: forward returns 0 tensors, expected 1 or more", "Dtype"),
     (nn.LazyLinear(3), "export: weight has no shape yet; call the model on a batch first", "State"),

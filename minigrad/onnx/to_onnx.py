@@ -9,6 +9,7 @@ Operations on the shapes and dtypes of a Step find them in `graph.step`.
 """
 
 from collections.abc import Callable
+from functools import partial
 from math import inf, log, prod, sqrt
 from typing import Any
 
@@ -146,18 +147,31 @@ def floor_divide(graph, a, b):
 
 @rule
 def hypot(graph, a, b):
-    a, b = graph.cast(a, 0), graph.cast(b, 1)
-    return graph.Sqrt(graph.Add(graph.Mul(a, a), graph.Mul(b, b)))
+    a, b = graph.Abs(graph.cast(a, 0)), graph.Abs(graph.cast(b, 1))
+    larger = graph.Max(a, b)  # the squares are of shares of it, which neither overflow nor vanish
+    unit = graph.Where(graph.Or(_is(graph, larger, 0), _is(graph, larger, inf)), graph.number(1), larger)
+    a, b = graph.Div(a, unit), graph.Div(b, unit)
+    return graph.Mul(unit, graph.Sqrt(graph.Add(graph.Mul(a, a), graph.Mul(b, b))))
 
 
 @rule
 def expm1(graph, x):
-    return graph.Sub(graph.Exp(graph.cast(x, 0)), graph.number(1))
+    x, one = graph.cast(x, 0), graph.number(1)
+    t = graph.Tanh(graph.Mul(x, graph.number(0.5)))
+    near_zero = graph.Div(graph.Add(t, t), graph.Sub(one, t))  # exp(x) - 1, where it would cancel
+    return graph.Where(graph.Less(graph.Abs(x), one), near_zero, graph.Sub(graph.Exp(x), one))
 
 
 @rule
 def log1p(graph, x):
-    return graph.Log(graph.Add(graph.cast(x, 0), graph.number(1)))
+    x = graph.cast(x, 0)
+    near_zero = graph.Mul(graph.number(2), graph.Atanh(graph.Div(x, graph.Add(x, graph.number(2)))))
+    is_near = graph.Less(graph.Abs(x), graph.number(0.5))
+    return graph.Where(is_near, near_zero, graph.Log(graph.Add(x, graph.number(1))))
+
+
+def _is(graph, x, number):
+    return graph.Equal(x, graph.number(number))
 
 
 @rule
@@ -170,15 +184,30 @@ def log10(graph, x):
     return graph.Div(graph.Log(graph.cast(x, 0)), graph.number(log(10)))
 
 
+# exp(x * x) * erfc(x) is u * exp of a polynomial of u = 1 / (1 + x / 2), for x >= 0, to 1.2e-7 of its value
+# (Press et al., Numerical Recipes, 2nd edition, section 6.2)
+ERFC = (
+    -1.26551223, 1.00002368, 0.37409196, 0.09678418, -0.18628806, 0.27886807, -1.13520398, 1.48851587, -0.82215223,
+    0.17087277,
+)  # fmt: skip
+
+
 @rule
 def erfc(graph, x):
-    return graph.Sub(graph.number(1), graph.Erf(graph.cast(x, 0)))
+    x, one = graph.cast(x, 0), graph.number(1)
+    u = graph.Div(one, graph.Add(one, graph.Mul(graph.Abs(x), graph.number(0.5))))
+    power = graph.number(0)
+    for factor in reversed(ERFC):
+        power = graph.Add(graph.Mul(power, u), graph.number(factor))
+    tail = graph.Mul(u, graph.Exp(graph.Sub(power, graph.Mul(x, x))))  # where 1 - erf(x) would cancel
+    return graph.Where(graph.Greater(x, graph.number(0.5)), tail, graph.Sub(one, graph.Erf(x)))
 
 
 @rule
 def logaddexp(graph, a, b):
     a, b = graph.cast(a, 0), graph.cast(b, 1)
-    return graph.Add(graph.Max(a, b), graph.Softplus(graph.Neg(graph.Abs(graph.Sub(a, b)))))
+    more = graph.Softplus(graph.Neg(graph.Abs(graph.Sub(a, b))))
+    return graph.Add(graph.Max(a, b), graph.Where(graph.Equal(a, b), graph.number(log(2)), more))  # inf - inf is nan
 
 
 # ---- activations
@@ -257,29 +286,10 @@ def log_softmax(graph, x, *, axis):
 
 
 def _reduced(kind, graph, x, axes, keepdim):
+    x = graph.cast(x, 0)
     if not axes:
         return graph.Identity(x)
     return graph.add(kind, x, np.array(axes, np.int64), keepdims=int(keepdim))
-
-
-@rule
-def sum_(graph, x, *, axes, keepdim):
-    return _reduced("ReduceSum", graph, graph.cast(x, 0), axes, keepdim)
-
-
-@rule
-def mean(graph, x, *, axes, keepdim):
-    return _reduced("ReduceMean", graph, x, axes, keepdim)
-
-
-@rule
-def amax(graph, x, *, axes, keepdim):
-    return _reduced("ReduceMax", graph, x, axes, keepdim)
-
-
-@rule
-def amin(graph, x, *, axes, keepdim):
-    return _reduced("ReduceMin", graph, x, axes, keepdim)
 
 
 def _place(kind, graph, x, axis, keepdim):
@@ -289,14 +299,10 @@ def _place(kind, graph, x, axis, keepdim):
     return graph.Reshape(found, np.array([1] * len(graph.step.shape), np.int64))
 
 
-@rule
-def argmax(graph, x, *, axis, keepdim):
-    return _place("ArgMax", graph, x, axis, keepdim)
-
-
-@rule
-def argmin(graph, x, *, axis, keepdim):
-    return _place("ArgMin", graph, x, axis, keepdim)
+FOLDS = {"sum": "ReduceSum", "mean": "ReduceMean", "amax": "ReduceMax", "amin": "ReduceMin"}
+PLACES = {"argmax": "ArgMax", "argmin": "ArgMin"}
+RULES |= {name: partial(_reduced, kind) for name, kind in FOLDS.items()}
+RULES |= {name: partial(_place, kind) for name, kind in PLACES.items()}
 
 
 @rule

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..compiler import run_plainly
-from ..errors import GraphError, ShapeError, StateError
+from ..errors import GraphError, MinigradError, ShapeError, StateError
 from ..nn import Module
 from ..nn.parameter import Uninitialized
 from ..ops.op import Op
@@ -110,7 +110,28 @@ def trace(model: Module, arguments: Any, axes: Sequence[int | None], known: Call
     sizes = (None, None) if batch is None else BATCHES
     with _evaluating(model), no_grad():
         runs = [_run_sized(model, _varied(arguments, axes, *run), run[1], known) for run in enumerate(sizes)]
-    return _merge_runs(runs, batch)
+        merged = _merge_runs(runs, batch)
+        if batch is not None:
+            _check_one_sample(model, _varied(arguments, axes, 0, 1), merged)
+    return merged
+
+
+def _check_one_sample(model: Module, arguments: Any, merged: Trace) -> None:
+    """Refuse a forward whose result has another shape for a batch of 1, as after squeeze()."""
+    try:
+        result = run_plainly(model, *arguments[0], **arguments[1])
+    except MinigradError:
+        return  # a batch of 1 is refused, and not predicted wrongly
+    found = [tuple(x.shape) for x in tensors_in(result)]
+    expected = [
+        tuple([size.factor + size.offset if isinstance(size, Size) else size for size in shape])
+        for _, (_, shape) in merged.outputs
+    ]
+    if found != expected:
+        raise GraphError(
+            f"export: for a batch of 1, the results have the shapes {found}, expected {expected}; write squeeze(dim) "
+            "for squeeze(), or export with dynamic_axes={}"
+        )
 
 
 def _check_weights(model: Module) -> None:
