@@ -92,8 +92,8 @@ def main():
     mg.manual_seed(args.seed)
     model = MODELS[args.model](len(classes), args.size).to(args.device)
     optimizer = optim.AdamW(model.parameters(), weight_decay=0.01)
-    highest = choose_rate(args, model, loader, optimizer)
-    scheduler = optim.lr_scheduler.OneCycleLR(optimizer, highest, total_steps=args.epochs * len(loader))
+    args.lr = choose_rate(args, model, loader, optimizer)
+    scheduler = optim.lr_scheduler.OneCycleLR(optimizer, args.lr, total_steps=args.epochs * len(loader))
 
     # 4. Training.  Ctrl-C ends it with a checkpoint.  The epoch that was best for the validation images is kept.
     run = {name: getattr(args, name) for name in ("model", "size", "lr", "seed", "flip")} | {"files": digest(parts)}
@@ -271,8 +271,6 @@ def choose_rate(args, model, loader, optimizer):
     """Return the highest learning rate: what was given, or the rate at which the loss falls fastest in a search."""
     if args.lr is not None:
         return args.lr
-    if args.resume:
-        return 1e-3  # fit puts that of the checkpoint in its place
     search = train.find_lr(model, loader, F.cross_entropy, optimizer, SLOWEST, steps=SEARCH_STEPS)
     viz.save(viz.lr_curve(search), args.out / "lr.png")
     print(f"the highest learning rate is {search.suggestion:.2g}, by train.find_lr; give another with --lr")

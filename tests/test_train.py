@@ -75,6 +75,42 @@ def test_a_recorded_loop_gives_the_bits_of_a_plain_one(settings):
     assert_same_bits(fit(**settings), fit(graph=False, **settings))
 
 
+@pytest.mark.parametrize("settings", [{"accumulate": 4}, {}])
+def test_groups_of_other_sizes_and_changing_momenta_have_one_recording(settings, recwarn):
+    """An epoch of 6 batches ends with a group of 2."""
+    make_optimizer = lambda p: optim.SGD(p, 0.1, momentum=0.9)  # noqa: E731
+    schedule = lambda o: SCHEDULES.OneCycleLR(o, 0.1, total_steps=18)  # noqa: E731
+    plain, recorded = (train_with(None, make_optimizer, schedule, epochs=3, graph=graph, **settings).loss
+                       for graph in (False, True))  # fmt: skip
+    assert plain == recorded and not [warning for warning in recwarn if "graph" in str(warning.message)]
+
+
+def test_outputs_may_be_several_tensors():
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(3, 3)
+
+        def forward(self, x):
+            return {"scores": self.layer(x), "sizes": x.abs().sum(1)}
+
+    def loss(outputs, targets):
+        return F.cross_entropy(outputs["scores"], targets)
+
+    def right(outputs, targets):
+        return train.accuracy(outputs["scores"], targets)
+
+    mg.manual_seed(1)
+    model = Two()
+    history = train.fit(
+        model, LOADERS["shuffle"](), loss, optim.SGD(model.parameters(), 0.5), 30, metrics=[right],
+        validation=LOADERS["list"](), progress=False,
+    )  # fmt: skip
+    assert history["val_right"][-1] > 0.9
+    with pytest.raises(DtypeError, match="^predict: the model returns a dict, expected one tensor; give a model that"):
+        train.predict(model, LOADERS["list"]())
+
+
 def test_fit_is_the_loop_that_one_would_write():
     model = make_model()
     optimizer = optim.Adam(model.parameters(), lr=0.01)
@@ -215,12 +251,90 @@ def test_orders_that_are_drawn_late_resume_with_the_same_bits(name, tmp_path):
         ({"validation": None, "epoch_scheduler": None}, "validation is False, but it was True"),
         ({"metrics": ()}, r"metrics is \[\], but it was \['accuracy'\]"),
         ({"settings": {"lr": 1}}, "lr is 1, but it was None"),
+        ({"loader": data.DataLoader(Noisy(), BATCH)}, "shuffle is False, but it was True"),
     ],
 )
 def test_resume_refuses_another_kind_of_run(settings, message, tmp_path):
     fit(tmp_path)
     with pytest.raises(StateError, match=message):
         fit(tmp_path, resume=True, epochs=3, **settings)
+
+
+def train_with(folder, optimizer, schedule=None, **settings):
+    """Train a small model with an optimiser and a schedule of their own settings."""
+    model = linear()
+    optimizer = optimizer(model.parameters())
+    scheduler = schedule and schedule(optimizer)
+    settings = {"scheduler": scheduler, "folder": folder, "progress": False, **settings}
+    return train.fit(model, LOADERS["shuffle"](), F.cross_entropy, optimizer, settings.pop("epochs", 1), **settings)
+
+
+SCHEDULES = optim.lr_scheduler
+
+
+@pytest.mark.parametrize(
+    "changed, message",
+    [
+        ({"optimizer": lambda p: optim.SGD(p, 0.2, momentum=0.9)}, r"optimizer.lr is \[0.2\], but it was \[0.1\]"),
+        ({"optimizer": lambda p: optim.SGD(p, 0.1, momentum=0.8)}, r"optimizer.momentum is \[0.8\], but it was"),
+        ({"optimizer": lambda p: optim.SGD([{"params": [x], "lr": 0.1} for x in p], momentum=0.9)}, r"\[0.1, 0.1\]"),
+        ({"schedule": lambda o: SCHEDULES.CosineAnnealingLR(o, 50)}, "scheduler.T_max is 50, but it was 40"),
+        ({"schedule": lambda o: SCHEDULES.CosineAnnealingLR(o, 40, 0.01)}, "scheduler.eta_min is 0.01, but it was 0"),
+    ],
+)
+def test_resume_refuses_other_numbers_of_the_rule(changed, message, tmp_path):
+    """Silently, those of the checkpoint would be used."""
+    given = {
+        "optimizer": lambda p: optim.SGD(p, 0.1, momentum=0.9),
+        "schedule": lambda o: SCHEDULES.CosineAnnealingLR(o, 40),
+    }
+    train_with(tmp_path, **given)
+    with pytest.raises(StateError, match=message):
+        train_with(tmp_path, **{**given, **changed}, resume=True, epochs=2)
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        None,
+        lambda o: SCHEDULES.OneCycleLR(o, 0.1, total_steps=18),
+        lambda o: SCHEDULES.SequentialLR(o, [SCHEDULES.ConstantLR(o), SCHEDULES.ExponentialLR(o, 0.9)], [4]),
+        lambda o: SCHEDULES.LambdaLR(o, lambda step: 1 / (1 + step)),
+    ],
+)
+def test_a_run_goes_on_in_the_same_process(schedule, tmp_path):
+    """Rates and momenta that the schedule has changed are no other settings."""
+    model = linear()
+    optimizer = optim.SGD(model.parameters(), 0.1, momentum=0.9)
+    settings = {"scheduler": schedule and schedule(optimizer), "folder": tmp_path, "progress": False}
+    for epochs in (1, 3):
+        history = train.fit(
+            model, LOADERS["shuffle"](), F.cross_entropy, optimizer, epochs, resume=epochs > 1, **settings
+        )  # fmt: skip
+    assert len(history.loss) == 18
+
+
+def test_a_new_run_sets_the_files_of_an_earlier_one_aside(tmp_path, capsys):
+    first = fit(tmp_path)
+    kept = {name: (tmp_path / name).read_bytes() for name in ("last.safetensors", "best.safetensors", "log.csv")}
+    assert not capsys.readouterr().out
+    assert_same_bits(fit(tmp_path), first)
+    assert "had an earlier run; its checkpoints and log are now in earlier-1" in capsys.readouterr().out
+    assert {path.name: path.read_bytes() for path in (tmp_path / "earlier-1").iterdir()} == kept
+    fit(tmp_path, resume=True, epochs=3)
+    fit(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["earlier-1", "earlier-2"]
+    with pytest.raises(CrashError):
+        fit(tmp_path, on_step=crash_at(1))
+    assert (tmp_path / "last.safetensors").exists() and not (tmp_path / "earlier-3").exists()
+
+
+def test_a_schedule_must_last_as_long_as_the_run():
+    optimizer = lambda p: optim.SGD(p, 0.1, momentum=0.9)  # noqa: E731
+    with pytest.raises(ValidationError, match=r"^fit: 3 epochs have 18 steps, but the schedule has total_steps=12; "):
+        train_with(None, optimizer, lambda o: SCHEDULES.OneCycleLR(o, 0.1, total_steps=12), epochs=3)
+    schedule = lambda o: SCHEDULES.OneCycleLR(o, 0.1, total_steps=4)  # noqa: E731
+    assert len(train_with(None, optimizer, schedule, accumulate=3, epochs=2).loss) == 4
 
 
 def test_a_second_run_with_a_loader_goes_on_with_its_epochs(tmp_path):
@@ -434,7 +548,7 @@ def test_resume_names_what_differs_and_changes_nothing(tmp_path):
     ):
         fit(tmp_path, resume=True, accumulate=2)
     with pytest.raises(StateError, match="batch_size is 5, but it was 4; batches is 5, but it was 6"):
-        fit(tmp_path, data.DataLoader(Noisy(), 5), resume=True)
+        fit(tmp_path, data.DataLoader(Noisy(), 5, shuffle=True), resume=True)
     model = linear()
     weights = [p.numpy().copy() for p in model.state_dict().values()]
     with pytest.raises(StateError, match=r"last.safetensors is of another model: load_state_dict: the state"):
@@ -536,6 +650,8 @@ def test_class_report_counts_by_class():
     assert report.accuracy == 0.5 and "c              –    0.0%" in str(report)
     scores = mg.tensor(np.eye(3)[answers])
     assert str(train.class_report(mg.tensor(labels), scores)) == str(train.class_report(labels, answers))
+    with pytest.raises(DtypeError, match="^class_report: labels are <U1, expected numbers of classes; names go to"):
+        train.class_report(["a", "b"], [0, 1])
 
 
 # ---- the search for a learning rate

@@ -225,7 +225,7 @@ class Subset(Dataset[Sample]):
         source, numbers = find_source(self)
         if not hasattr(source, "stored_image"):
             return None
-        labels, heading = labels_of("Subset", source)[numbers], f"Subset: {len(self):,} samples of {source!r}"
+        labels, heading = all_labels("Subset", source)[numbers], f"Subset: {len(self):,} samples of {source!r}"
         return show_classes(
             heading, labels, getattr(source, "classes", None), lambda i: source.stored_image(numbers[i])
         )
@@ -294,7 +294,7 @@ def random_split(
     sizes = _count_samples(list(lengths), len(dataset))
     order = draw_order(len(dataset), choose_seed(seed, "random_split", generator))
     if stratify is not False:
-        order = _spread_classes(order, labels_of("random_split", dataset) if stratify is True else stratify)
+        order = _spread_classes(order, all_labels("random_split", dataset) if stratify is True else stratify)
     return [Subset(dataset, part) for part in np.split(order, np.cumsum(sizes)[:-1])]
 
 
@@ -313,15 +313,15 @@ def _spread_classes(order: np.ndarray, labels: Any) -> np.ndarray:
     return order[np.argsort(place, kind="stable")]
 
 
-def labels_of(where: str, dataset: Any) -> np.ndarray:
+def all_labels(where: str, dataset: Any) -> np.ndarray:
     """Return the label of each sample, (N,) int64, from the `.targets` or `.labels` of a data set or of its subsets.
 
     Raises   ValidationError   the data set has neither
     """
     if isinstance(dataset, Subset):
-        return labels_of(where, dataset.dataset)[dataset.indices]
+        return all_labels(where, dataset.dataset)[dataset.indices]
     if isinstance(dataset, ConcatDataset):
-        return np.concatenate([labels_of(where, part) for part in dataset.datasets])
+        return np.concatenate([all_labels(where, part) for part in dataset.datasets])
     for name in ("targets", "labels"):
         if getattr(dataset, name, None) is not None:
             return np.asarray(getattr(dataset, name)).astype(np.int64)
@@ -339,11 +339,16 @@ def mean_and_std(dataset: SampleSource[Any]) -> tuple[list[float], list[float]]:
     The deviation is that of all pixels, divided by their number.  Use the training images alone: the test images should
     not be known before the test.
 
-    Raises   ShapeError   an image is not (C, H, W), or has another number of channels than the first
+    Raises   ShapeError        an image is not (C, H, W), or has another number of channels than the first
+             DtypeError        dataset is no data set, as a DataLoader
+             ValidationError   it is empty
     Example
     >>> mean_and_std(ImageDataset(np.array([[[0, 255]]], np.uint8), [0]))
     ([0.5], [0.5])
     """
+    if not hasattr(dataset, "__getitem__"):
+        kind = type(dataset).__name__
+        raise DtypeError(f"mean_and_std: {kind} has no samples by number; give a data set, as loader.dataset")
     if not len(dataset):
         raise ValidationError("mean_and_std: the data set has 0 samples, expected 1 or more")
     total, squares, pixels = np.zeros(1), np.zeros(1), 0

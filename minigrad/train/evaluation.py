@@ -6,8 +6,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..checks import type_with_article
 from ..creation import cat
 from ..datasets.preparation import needs_preparation, prepare_images
+from ..dtypes import float32
 from ..errors import DtypeError, ValidationError
 from ..runtime.device import device as Device
 from ..tape import no_grad
@@ -88,13 +90,15 @@ def predict(model: Any, data: Any) -> Predictions:
 
     Raises   ValidationError   there are no batches, or the model does not say how images must be prepared
              DataError         an image file is missing or damaged
+             DtypeError        the model returns no tensor
     Example
     >>> import minigrad as mg
     >>> predict(mg.nn.Flatten(), [mg.tensor([[1.0, 3.0]]), mg.tensor([[2.0, 0.0]])]).labels
     tensor([1, 0])
     """
     if needs_preparation(data):
-        data = [tensor(prepare_images("predict", model, data))]
+        dtype = next((parameter.dtype for parameter in model.parameters()), float32)
+        data = [tensor(prepare_images("predict", model, data), dtype=dtype)]
     if isinstance(data, Tensor | np.ndarray):
         data = [data if isinstance(data, Tensor) else tensor(data)]
     outputs, targets = [], []
@@ -103,15 +107,24 @@ def predict(model: Any, data: Any) -> Predictions:
             if isinstance(batch, list | tuple) and len(batch) == 1:
                 (batch,) = batch
             if isinstance(batch, Tensor):
-                outputs.append(model(batch.to(device)).cpu())
+                outputs.append(_one_tensor(model(batch.to(device))))
             else:
                 inputs, truth = split_batch("predict", batch, device)
-                outputs.append(model(*inputs).cpu())
+                outputs.append(_one_tensor(model(*inputs)))
                 targets.append(truth.cpu())
     if not outputs:
         raise ValidationError("predict: the loader has no batches; check its data set")
     names = getattr(model, "model_info", {}).get("class_names")
     return Predictions(cat(outputs), cat(targets) if targets else None, names)
+
+
+def _one_tensor(output: Any) -> Tensor:
+    if not isinstance(output, Tensor):
+        raise DtypeError(
+            f"predict: the model returns {type_with_article(output)}, expected one tensor; give a model that returns "
+            "the part you need"
+        )
+    return output.cpu()
 
 
 @contextmanager

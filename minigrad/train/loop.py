@@ -20,14 +20,14 @@ from ..nn.utils import clip_grad_norm_
 from ..optim import Optimizer
 from ..optim.lr_scheduler import ReduceLROnPlateau
 from ..precompile import warmup
-from ..replay import graph as record
-from ..tensors import Tensor
+from ..replay import graph as record, map_tensors
+from ..tensors import Tensor, tensor
 from .evaluation import device_of, evaluate, split_batch
 from .history import History, direction
 from .interruption import StopRequest
 from .log import ProgressBar, TensorBoard, print_row, write_csv
 from .metrics import Metric, accuracy, named, summed
-from .run import Checkpoints, Run, first_batch
+from .run import LOG, Checkpoints, Run, first_batch
 
 Callback = Callable[[Run], object]
 
@@ -58,7 +58,8 @@ def fit(
     monitor            the column of the history that tells the best epoch; None: the first of "val_accuracy",
                        "val_loss", "train_loss" that there is
     monitor_mode       "min" or "max": which value of it is best; None: the lowest loss, the highest accuracy
-    folder             for checkpoints last.safetensors and best.safetensors, and log.csv; None: nothing is written
+    folder             for checkpoints last.safetensors and best.safetensors, and log.csv; None: nothing is written.
+                       Those of an earlier run are moved to "earlier-1" in it
     resume             True: continue from last.safetensors in the folder; or the path of another checkpoint
     checkpoint_every   steps between checkpoints within an epoch; None: one after each epoch
     settings           notes kept in the checkpoint, as {"lr": 0.1}; resume refuses if they differ
@@ -95,6 +96,7 @@ def fit(
     _check_objects(model, loader, loss, optimizer, scheduler, epoch_scheduler)
     _check(epochs, accumulate, clip_norm, patience, folder, resume, checkpoint_every, tensorboard)
     _check_monitor(monitor, monitor_mode, list(measures), validation is not None)
+    _check_length(scheduler, loader, epochs, accumulate)
     plan = _Plan(
         loss, measures, accumulate, patience, monitor, monitor_mode,
         None if folder is None else Checkpoints(folder), checkpoint_every, on_step, on_epoch, progress,
@@ -107,8 +109,7 @@ def fit(
     if plan.checkpoints and resume:
         plan.checkpoints.resume(run, None if resume is True else resume)
     step = make_step(model, loss, optimizer, list(measures.values()), clip_norm)
-    cycles = getattr(scheduler, "cycle_momentum", False) and "momentum" in optimizer.param_groups[0]
-    if graph or (graph is None and not cycles):  # a recording keeps the momentum of SGD
+    if graph or graph is None:
         step = record(step) if graph else _record_where_same(step, model, [loss, *measures.values()])
     if run.epoch >= epochs:
         print(f"nothing is left to train after {run.epoch} epochs")
@@ -148,21 +149,22 @@ class _Plan(NamedTuple):
 def make_step(model: Any, loss: Any, optimizer: Any, metrics: list[Metric], clip_norm: float | None) -> Any:
     """Return the function that learns from a batch, which mg.graph can record.
 
-    It takes the batch, the number of batches whose mean gradient makes a step of the optimiser, and whether this is the
-    first and the last of them; it returns the loss and the sum of each metric over the samples.
+    It takes the batch, the number of batches whose mean gradient makes a step of the optimiser, None for one, and
+    whether this is the first and the last of them; it returns the loss and the sum of each metric over the samples.
     """
 
-    def step(inputs: list[Tensor], targets: Tensor, together: int, first: bool, last: bool) -> list[Tensor]:
+    def step(inputs: list[Tensor], targets: Tensor, together: Tensor | None, first: bool, last: bool) -> list[Tensor]:
         outputs = model(*inputs)
         value = loss(outputs, targets)
         if first:
             optimizer.zero_grad()
-        (value / together if together > 1 else value).backward()
+        (value if together is None else value / together).backward()
         if last:
             if clip_norm is not None:
                 clip_grad_norm_(model.parameters(), clip_norm)
             optimizer.step()
-        return [value.detach(), *[summed(metric(outputs.detach(), targets), len(targets)) for metric in metrics]]
+        outputs = map_tensors(Tensor.detach, outputs)
+        return [value.detach(), *[summed(metric(outputs, targets), len(targets)) for metric in metrics]]
 
     return step
 
@@ -189,7 +191,7 @@ def _compile_ahead(run: Run, plan: _Plan, clip_norm: float | None) -> None:
         def rehearse() -> None:
             device = device_of(model)
             batch = split_batch("fit", first_batch(run.loader), device)
-            make_step(model, loss, optimizer, metrics, clip_norm)(*batch, plan.accumulate, True, True)
+            make_step(model, loss, optimizer, metrics, clip_norm)(*batch, _together(plan, plan.accumulate), True, True)
             if run.validation is not None:
                 evaluate(model, [first_batch(run.validation)], loss, plan.measures)
 
@@ -202,7 +204,7 @@ def _learn(run: Run, step: Any, group: list[Any], plan: _Plan) -> int:
     start, device, losses, before = time.perf_counter(), device_of(run.model), [], run.samples
     for number, batch in enumerate(group):
         inputs, targets = split_batch("fit", batch, device)
-        value, *sums = step(inputs, targets, len(group), number == 0, number + 1 == len(group))
+        value, *sums = step(inputs, targets, _together(plan, len(group)), number == 0, number + 1 == len(group))
         losses.append(_as_finite(value, run, plan))
         run.samples += len(targets)
         for name, total in zip(["loss", *plan.measures], [losses[-1] * len(targets), *sums], strict=True):
@@ -211,6 +213,11 @@ def _learn(run: Run, step: Any, group: list[Any], plan: _Plan) -> int:
     run.batch += len(group)
     run.seconds += time.perf_counter() - start
     return run.samples - before
+
+
+def _together(plan: _Plan, batches: int) -> Tensor | None:
+    """The number of batches of a step, as a tensor, which a recording reads anew in each replay."""
+    return None if plan.accumulate == 1 else tensor(float(batches))
 
 
 def _as_finite(loss: Tensor, run: Run, plan: _Plan) -> float:
@@ -277,7 +284,7 @@ def _end_epoch(run: Run, plan: _Plan) -> None:
         run.history.stopped = "on_epoch returned True"
     if plan.checkpoints:
         plan.checkpoints.save(run, is_best=row is run.history.best(column, plan.monitor_mode))
-        write_csv(plan.checkpoints.folder / "log.csv", run.history)
+        write_csv(plan.checkpoints.folder / LOG, run.history)
     if plan.board:
         plan.board.write(row)
 
@@ -327,6 +334,17 @@ def _check_objects(
             raise StateError("fit: the schedule changes the learning rate of another optimizer; make it of this one")
     if isinstance(loader, Iterator):
         raise ValidationError("fit: the loader is an iterator, which ends after one epoch; give the loader itself")
+
+
+def _check_length(scheduler: Any, loader: Any, epochs: int, accumulate: int) -> None:
+    """Refuse a schedule that ends before the run."""
+    with suppress(TypeError, NotImplementedError):  # a loader without a length
+        steps = epochs * -(-len(loader) // accumulate)
+        if steps > getattr(scheduler, "total_steps", steps):
+            raise ValidationError(
+                f"fit: {epochs} epochs have {steps} steps, but the schedule has total_steps={scheduler.total_steps}; "
+                f"make it with total_steps={steps}"
+            )
 
 
 def _check_monitor(monitor: str | None, mode: str | None, metrics: list[str], validation: bool) -> None:

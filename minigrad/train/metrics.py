@@ -149,7 +149,7 @@ def class_report(labels: Any, predictions: Any, classes: Iterable[Any] | None = 
     predictions  (N,)   predicted class numbers, or scores (N, K)
     classes      a name for each class; None: numbers
 
-    Raises   as viz.confusion_counts
+    Raises   as viz.confusion_counts, and DtypeError if labels or predictions are no numbers
     Example
     >>> print(class_report([0, 0, 1], [0, 1, 1], ["cat", "dog"]))
     class  precision  recall      f1  samples
@@ -161,6 +161,11 @@ def class_report(labels: Any, predictions: Any, classes: Iterable[Any] | None = 
 
     labels, predictions = (np.asarray(x.cpu() if isinstance(x, Tensor) else x) for x in (labels, predictions))
     predictions = predictions.argmax(1) if predictions.ndim == 2 else predictions
+    for name, numbers in {"labels": labels, "predictions": predictions}.items():
+        if numbers.dtype.kind not in "biuf":
+            raise DtypeError(
+                f"class_report: {name} are {numbers.dtype}, expected numbers of classes; names go to `classes`"
+            )
     highest = max(labels.max(initial=0), predictions.max(initial=0))
     names = [str(number) for number in range(highest + 1)] if classes is None else [str(name) for name in classes]
     confusion = confusion_counts(labels, predictions, len(names))

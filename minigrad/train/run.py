@@ -1,9 +1,10 @@
 """The state of a training run: everything on which its next step depends, and its checkpoints."""
 
+import inspect
 from collections.abc import Iterator
 from contextlib import suppress
 from copy import copy, deepcopy
-from itertools import chain, islice
+from itertools import chain, count, islice
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from .evaluation import device_of
 from .history import History
 
 FORMAT = "minigrad.train checkpoint, version 1"
+LOG = "log.csv"
 POSITION = ("epoch", "batch", "seconds", "samples", "first_epoch")  # attributes of a Run that a checkpoint holds
 
 
@@ -36,8 +38,8 @@ class Run:
     ):  # fmt: skip
         self.model, self.optimizer, self.schedulers = model, optimizer, schedulers
         self.loader, self.validation, self.epochs = loader, validation, epochs
-        kinds = {name: type(value).__name__ for name, value in {"optimizer": optimizer, **schedulers}.items()}
-        self.settings = {**settings, **_describe_loader(loader), **kinds, "validation": validation is not None}
+        rules = _describe_optimizer(optimizer, schedulers)
+        self.settings = {**settings, **_describe_loader(loader), **rules, "validation": validation is not None}
         self.first_epoch = getattr(loader, "epoch", 0)  # of the loader, which may have been used before
         self.history = History()
         self.epoch = self.batch = 0
@@ -146,12 +148,40 @@ class Run:
 
 
 def _describe_loader(loader: Any) -> dict[str, Any]:
-    """The sizes that decide which samples a batch has."""
-    found: dict[str, Any] = {"batch_size": getattr(loader, "batch_size", None)}
+    """What decides which samples a batch has."""
+    found: dict[str, Any] = {name: getattr(loader, name, None) for name in ("batch_size", "shuffle", "drop_last")}
     for name, part in (("samples", getattr(loader, "dataset", None)), ("batches", loader)):
         with suppress(TypeError, NotImplementedError):  # no length
             found[name] = len(part)  # type: ignore[arg-type]
     return found
+
+
+def _describe_optimizer(optimizer: Any, schedulers: dict[str, Any]) -> dict[str, Any]:
+    """The rule of the optimiser and of its schedules: their names, and the numbers that training does not change."""
+    found: dict[str, Any] = {"optimizer": type(optimizer).__name__}
+    groups = [{**group, "lr": group.get("initial_lr", group["lr"])} for group in map(dict, optimizer.param_groups)]
+    changing = {"params", "initial_lr"}
+    if any("initial_lr" not in group for group in optimizer.param_groups) and schedulers:
+        changing |= {"lr"}  # as ReduceLROnPlateau does
+    if any(getattr(scheduler, "cycle_momentum", False) for scheduler in schedulers.values()):
+        changing |= {"momentum", "betas"}
+    for setting in groups[0].keys() - changing:
+        found[f"optimizer.{setting}"] = [_plain(group.get(setting)) for group in groups]
+    for name, scheduler in schedulers.items():
+        found[name] = type(scheduler).__name__
+        settings = inspect.signature(type(scheduler)).parameters.keys() & vars(scheduler).keys() - NOT_COMPARED
+        found |= {f"{name}.{setting}": _plain(vars(scheduler)[setting]) for setting in settings}
+    return found
+
+
+NOT_COMPARED = {"optimizer", "last_epoch", "total_steps"}  # total_steps: a run may get more epochs
+
+
+def _plain(value: Any) -> Any:
+    """A setting as a checkpoint keeps it: numbers and texts, in lists; of everything else its class."""
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    return value if isinstance(value, bool | int | float | str | None) else type(value).__name__
 
 
 def first_batch(loader: Any) -> Any:
@@ -181,14 +211,28 @@ class Checkpoints:
         self.folder = Path(folder)
         self.last, self.best = self.folder / "last.safetensors", self.folder / "best.safetensors"
         self.written = ""  # the moment of the last checkpoint, in words
+        self.resumes = False
 
     def save(self, run: Run, is_best: bool = False) -> None:
         """Write the state of a run; an interrupted save leaves the file before it."""
         state = run.state()
+        if not (self.written or self.resumes):
+            self._set_aside()
         save(state, self.last)
         if is_best:
             save(state, self.best)
         self.written = f"after step {run.batch} of epoch {run.epoch + 1}" if run.batch else f"after epoch {run.epoch}"
+
+    def _set_aside(self) -> None:
+        """Move the files of an earlier run into a folder of their own."""
+        files = [path for path in (self.best, self.folder / LOG, self.last) if path.exists()]
+        if not files:
+            return
+        place = next(path for n in count(1) if not (path := self.folder / f"earlier-{n}").exists())
+        place.mkdir()
+        for path in files:
+            path.rename(place / path.name)
+        print(f"{printable_path(self.folder)} had an earlier run; its checkpoints and log are now in {place.name}")
 
     def resume(self, run: Run, path: str | Path | None = None) -> None:
         """Continue from last.safetensors, or from another checkpoint.
@@ -197,6 +241,7 @@ class Checkpoints:
                  StateError   as Run.restore
         """
         path = self.last if path is None else Path(path)
+        self.resumes = True
         run.restore(self._read(path), f"checkpoint {printable_path(path)}")
 
     def _read(self, path: Path) -> dict[str, Any]:
