@@ -11,7 +11,7 @@ from hypothesis import given, settings, strategies as st
 from PIL import Image
 
 import minigrad as mg
-from minigrad import transforms as T, utils
+from minigrad import data, datasets, transforms as T, utils
 from minigrad.errors import DtypeError, ShapeError
 from minigrad.ops.noise import uniform_noise
 from minigrad.ops.warp import warp_images
@@ -401,6 +401,15 @@ def test_random_chains_of_batches_equal_the_transforms_one_by_one(chain_and_mean
     chain, has_means = chain_and_means
     worst, share = worst_levels(chain, C, on)
     assert worst < (GREY_LEVEL if has_means else 0.01) and share < 0.01
+
+
+def test_a_changed_setting_of_a_transform_counts_from_the_next_epoch_on():
+    digits = datasets.MNIST(transform=T.Compose([T.RandomAffine(0, translate=(0, 0)), T.ToTensor()]))
+    loader = data.DataLoader(data.Subset(digits, range(8)), 8)
+    before, _ = next(iter(loader))
+    digits.transform.transforms[0].degrees = (90, 90)
+    after, _ = next(iter(loader))
+    np.testing.assert_array_equal(after.numpy(), np.rot90(before.numpy(), -1, (2, 3)))
 
 
 def test_batches_do_not_depend_on_their_size_or_order():

@@ -211,10 +211,12 @@ class DataLoader(Generic[Batch]):
             yield batch
 
     def _update_reader(self) -> np.ndarray:
-        """Return the numbers of all samples; choose a new reader if the data set, its images or transform changed."""
+        """Return the numbers of all samples; choose a new reader if the data set, its images or transforms changed."""
         source, numbers = unwrap_subsets(self.dataset)
         transform = getattr(source, "transform", None)
-        read_from = [source, getattr(source, "images", None), transform, *getattr(transform, "transforms", ())]
+        parts = [transform, *getattr(transform, "transforms", ())]
+        settings = [value for part in parts for value in getattr(part, "__dict__", {}).values()]
+        read_from = [source, getattr(source, "images", None), *parts, *settings]
         known = self._read_from
         if len(read_from) != len(known) or any(new is not old for new, old in zip(read_from, known, strict=True)):
             self._read, self._read_from = self._choose_reader(source), read_from

@@ -1,7 +1,7 @@
 """Transforms that move pixels: sizes, crops, flips, rotations and other changes of shape."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from numbers import Real
 from typing import Any
 
@@ -291,9 +291,7 @@ def draw_part(
     height, width = sides
     h, w = (np.full(len(draws.seeds), side) for side in _middle_part(height, width, ratio))
     found = np.zeros(len(draws.seeds), bool)
-    for _ in range(10):
-        area, shape = height * width * draws.uniform(scale[0], scale[1]), np.exp(draws.uniform(*np.log(ratio)))
-        tall, wide = (np.rint(np.sqrt(part)).astype(np.int64) for part in (area / shape, area * shape))
+    for tall, wide in _ten_sizes(draws, height * width, scale, ratio):
         fits = ~found & (tall > 0) & (tall <= height) & (wide > 0) & (wide <= width)
         h, w, found = np.where(fits, tall, h), np.where(fits, wide, w), found | fits
     top, left = draws.integers(0, height - h + 1), draws.integers(0, width - w + 1)
@@ -303,6 +301,15 @@ def draw_part(
         "height": h,
         "width": w,
     }
+
+
+def _ten_sizes(
+    draws: Draws, pixels: int, scale: Sequence[float], ratio: Sequence[float]
+) -> Iterator[list[np.ndarray]]:  # fmt: skip
+    """Yield ten random (heights, widths), which are a share of the pixels, with a ratio width / height."""
+    for _ in range(10):
+        area, shape = pixels * draws.uniform(scale[0], scale[1]), np.exp(draws.uniform(*np.log(ratio)))
+        yield [np.rint(np.sqrt(part)).astype(np.int64) for part in (area / shape, area * shape)]
 
 
 def _middle_part(height: int, width: int, ratio: Sequence[float]) -> tuple[int, int]:
@@ -611,9 +618,7 @@ def draw_rectangle(
     """Random rectangles smaller than an image: the first of ten that fits, otherwise height and width 0."""
     height, width = sides
     h = w = np.zeros(len(draws.seeds), np.int64)
-    for _ in range(10):
-        area, shape = height * width * draws.uniform(scale[0], scale[1]), np.exp(draws.uniform(*np.log(ratio)))
-        tall, wide = (np.rint(np.sqrt(part)).astype(np.int64) for part in (area * shape, area / shape))
+    for wide, tall in _ten_sizes(draws, height * width, scale, ratio):  # here the ratio is height / width
         fits = (h == 0) & (tall > 0) & (tall < height) & (wide > 0) & (wide < width)
         h, w = np.where(fits, tall, h), np.where(fits, wide, w)
     return {"top": draws.integers(0, height - h + 1), "left": draws.integers(0, width - w + 1), "height": h, "width": w}

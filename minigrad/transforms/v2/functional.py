@@ -1,94 +1,13 @@
 """The functions of transforms.functional under the names of torchvision's second version."""
 
-from ..conversion import to_dtype, to_image
-from ..functional import (
-    InterpolationMode,
-    adjust_brightness,
-    adjust_contrast,
-    adjust_gamma,
-    adjust_hue,
-    adjust_saturation,
-    adjust_sharpness,
-    affine,
-    autocontrast,
-    center_crop,
-    convert_image_dtype,
-    crop,
-    elastic_transform,
-    equalize,
-    erase,
-    five_crop,
-    gaussian_blur,
-    get_dimensions,
-    get_image_num_channels,
-    get_image_size,
-    hflip,
-    invert,
-    normalize,
-    pad,
-    perspective,
-    pil_to_tensor,
-    posterize,
-    resize,
-    resized_crop,
-    rgb_to_grayscale,
-    rotate,
-    solarize,
-    ten_crop,
-    to_grayscale,
-    to_pil_image,
-    to_tensor,
-    vflip,
-)
-from ..images import get_size
+from .. import functional as v1
+from ..conversion import to_dtype as to_dtype, to_image as to_image
+from ..functional import *  # noqa: F403
+from ..images import get_size as get_size
 
-horizontal_flip, vertical_flip, elastic = hflip, vflip, elastic_transform
-get_num_channels = get_image_num_channels
+horizontal_flip, vertical_flip, elastic = v1.hflip, v1.vflip, v1.elastic_transform
+get_num_channels = v1.get_image_num_channels
 
-__all__ = [
-    "InterpolationMode",
-    "adjust_brightness",
-    "adjust_contrast",
-    "adjust_gamma",
-    "adjust_hue",
-    "adjust_saturation",
-    "adjust_sharpness",
-    "affine",
-    "autocontrast",
-    "center_crop",
-    "convert_image_dtype",
-    "crop",
-    "elastic",
-    "elastic_transform",
-    "equalize",
-    "erase",
-    "five_crop",
-    "gaussian_blur",
-    "get_dimensions",
-    "get_image_num_channels",
-    "get_image_size",
-    "get_num_channels",
-    "get_size",
-    "hflip",
-    "horizontal_flip",
-    "invert",
-    "normalize",
-    "pad",
-    "perspective",
-    "pil_to_tensor",
-    "posterize",
-    "resize",
-    "resized_crop",
-    "rgb_to_grayscale",
-    "rotate",
-    "solarize",
-    "ten_crop",
-    "to_dtype",
-    "to_grayscale",
-    "to_image",
-    "to_pil_image",
-    "to_tensor",
-    "vertical_flip",
-    "vflip",
-]
+NEW = ["elastic", "get_num_channels", "get_size", "horizontal_flip", "to_dtype", "to_image", "vertical_flip"]
+__all__ = sorted([*v1.__all__, *NEW])
 __dir__ = __all__.copy
