@@ -132,7 +132,7 @@ def load(
     tensors = {name: tensor(array, device=cpu) for name, array in arrays.items()}
     for key, text in metadata.items():
         if key == METADATA_KEY or text.startswith(METADATA_START):
-            return _restore(text, tensors, arrays, where, list(classes))
+            return _restore(text, tensors, arrays, where, [classes] if callable(classes) else list(classes))
     return tensors
 
 

@@ -24,7 +24,8 @@ MESSAGES = [
     (
         lambda: F.batch_norm(mg.zeros(1, 3), None, None, training=True),
         ValidationError,
-        "batch_norm: training needs more than 1 value in each channel, x (1, 3) has 1; use more images, or eval()",
+        "batch_norm: training needs more than 1 value in each channel, x (1, 3) has 1; use more images, drop_last=True "
+        "in the DataLoader, or eval()",
     ),
     (
         lambda: F.batch_norm(one, one, one),

@@ -507,10 +507,12 @@ def out_shape(where, x, w, b, stride, pads, dilation, groups):
 def _check_channels(where, x, w, b, read, made, groups):
     """Refuse shapes of a convolution that reads `read` channels and makes `made`."""
     if x[1] != read:
+        last = (0, len(x) - 1, *range(1, len(x) - 1))
         raise ShapeError(
-            f"{where}: weight reads {read} channels but x has {x[1]} (x {x}, weight {w}, groups "
-            f"{groups}); build the layer with in_channels={x[1]}"
-        )
+            f"{where}: weight reads {read} channels but x has {x[1]} (x {x}, weight {w}, groups {groups}); "
+            + (f"if its last axis is that of the channels, give x.permute{last}" if x[-1] == read else
+               f"build the layer with in_channels={x[1]}")
+        )  # fmt: skip
     if w[0] % groups:
         raise ShapeError(f"{where}: {w[0]} filters do not divide into {groups} groups; use a divisor")
     if b is not None and b != (made,):

@@ -55,7 +55,7 @@ def batch_norm(
         if prod(x.shape) == x.shape[1]:
             raise ValidationError(
                 f"batch_norm: training needs more than 1 value in each channel, x {x.shape} has 1; "
-                "use more images, or eval()"
+                "use more images, drop_last=True in the DataLoader, or eval()"
             )
         if isinstance(momentum, Tensor):
             _move_statistics(x, axes, running_mean, running_var, momentum)
