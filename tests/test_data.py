@@ -21,6 +21,7 @@ from minigrad.data import (
     DataLoader,
     Dataset,
     ImageDataset,
+    IterableDataset,
     Subset,
     TensorDataset,
     default_collate,
@@ -909,3 +910,48 @@ def test_image_folder_of_one_size_is_read_as_bytes(tmp_path, transform, mode):
         expected = (np.pad(expected.numpy(), ((0, 0), (0, 0), (1, 1), (1, 1))) - 0.5) / 0.25
     np.testing.assert_allclose(images.numpy(), np.asarray(expected), rtol=0, atol=1e-5)
     assert labels.tolist() == same.tolist() == [0, 0, 0, 1, 1, 1]
+
+
+# ---- parts of batches, for ranks that train together
+
+
+@pytest.mark.parametrize("ranks", [2, 3, 4])
+@pytest.mark.parametrize(
+    "settings", [{"shuffle": True}, {"sampler": [0, 1, 1, 1, 5, 5, 9, 3, 2, 2]}, {"num_workers": 2}]
+)
+def test_parts_have_the_samples_and_random_numbers_of_the_whole_batch(ranks, settings):
+    class Noisy(Dataset):
+        def __len__(self):
+            return 10
+
+        def __getitem__(self, index):
+            return index + mg.rand(())
+
+    whole = list(DataLoader(Noisy(), 4, seed=3, **settings).iterate_from(1))
+    parts = [list(DataLoader(Noisy(), 4, seed=3, **settings).iterate_part(1, rank, ranks)) for rank in range(ranks)]
+    for batch, row in zip(whole, zip(*parts, strict=True), strict=True):
+        kept = [part.numpy() for part, share in row if share]
+        np.testing.assert_array_equal(np.concatenate(kept), batch.numpy())
+        for part, share in row:
+            assert share == pytest.approx(len(part) * ranks / len(batch) if share else 0)
+            assert share or part.tolist() == batch[:1].tolist()
+        assert sum(share for _, share in row) == pytest.approx(ranks)
+
+
+def test_parts_of_images_in_memory_are_those_of_the_whole_batch():
+    digits = Subset(MNIST(train=False), range(9))
+    loaders = [DataLoader(digits, 4, shuffle=True, seed=1, normalize=(0.5, 0.5)) for _ in range(3)]
+    whole, *parts = list(loaders[0]), *(list(loaders[1 + rank].iterate_part(0, rank, 2)) for rank in range(2))
+    for (images, labels), *row in zip(whole, *parts, strict=True):
+        kept = [(part, share) for part, share in row if share]
+        np.testing.assert_array_equal(np.concatenate([x.numpy() for (x, _), _ in kept]), images.numpy())
+        np.testing.assert_array_equal(np.concatenate([y.numpy() for (_, y), _ in kept]), labels.numpy())
+
+
+def test_a_stream_has_no_parts():
+    class Numbers(IterableDataset):
+        def __iter__(self):
+            return iter([mg.zeros(2)])
+
+    with pytest.raises(ValidationError, match="^DataLoader: an IterableDataset has no parts; make one for each rank"):
+        DataLoader(Numbers(), 1).iterate_part(0, 0, 2)

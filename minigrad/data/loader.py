@@ -182,6 +182,28 @@ class DataLoader(Generic[Batch]):
         >>> [x.tolist() for x in DataLoader(mg.arange(6), 2).iterate_from(1)]
         [[2, 3], [4, 5]]
         """
+        return self._iterate(batch, _make_batch, 0, 1)
+
+    def iterate_part(self, batch: int, rank: int, ranks: int) -> Iterator[tuple[Batch, float]]:
+        """Iterate over one of several equal parts of each batch, as of the ranks that train together.
+
+        rank, ranks   the number of the part, and how many there are
+        yields        the part, and its share: its samples * ranks / those of the whole batch; parts of one batch differ
+                      by one sample at most.  If there are fewer samples than parts, some get the first, with share 0
+
+        The parts have the samples of an ordinary epoch, with the same random numbers; only those of the part are read.
+
+        Example
+        >>> import minigrad as mg
+        >>> loader = DataLoader(mg.arange(5), 3)
+        >>> [[(x.tolist(), round(share, 2)) for x, share in loader.iterate_part(0, rank, 2)] for rank in range(2)]
+        [[([0], 0.67), ([3], 1.0)], [([1, 2], 1.33), ([4], 1.0)]]
+        """
+        if isinstance(self.dataset, IterableDataset):
+            raise ValidationError("DataLoader: an IterableDataset has no parts; make one for each rank, or a Dataset")
+        return self._iterate(batch, _make_part, rank, ranks)
+
+    def _iterate(self, batch: int, make: Callable[..., Any], rank: int, ranks: int) -> Iterator[Any]:
         _refuse_recording()
         whole_number("DataLoader", "batch", batch, least=0)
         seed = self.seed if self.generator is None else choose_seed(None, "DataLoader", self.generator)
@@ -194,7 +216,8 @@ class DataLoader(Generic[Batch]):
         if self._read_from[0] is not self.dataset:  # a Subset, whose samples have other numbers in the data set
             groups = (numbers[list(group)].tolist() for group in groups)
         once = self._sampler is None and self.batch_sampler is None
-        make, jobs = partial(_make_batch, self._read, seed, epoch), islice(_plan_jobs(groups, once), batch, None)
+        jobs = (job.part(rank, ranks) for job in islice(_plan_jobs(groups, once), batch, None))
+        make = partial(make, self._read, seed, epoch)
         return _Prefetcher(make, jobs, self) if self.prefetch else map(make, jobs)
 
     def _group(self, order: Iterable[Any]) -> Any:
@@ -262,11 +285,28 @@ class DataLoader(Generic[Batch]):
 
 
 class Job(NamedTuple):
-    """A batch to make: its number in the epoch, the numbers of its samples, and how often each came before."""
+    """A batch to make, or a part of one.
+
+    number    in the epoch
+    samples   their numbers
+    repeats   how often each came before; None: no sample comes twice
+    share     how many samples there are, for each that an equal part of the batch would have
+    """
 
     number: int
     samples: list[Any]
-    repeats: list[int] | None  # None: no sample comes twice
+    repeats: list[int] | None
+    share: float = 1.0
+
+    def part(self, rank: int, ranks: int) -> "Job":
+        """One of several parts of equal size, with the first sample if it would be empty."""
+        if ranks == 1:
+            return self
+        whole = len(self.samples)
+        start, end = rank * whole // ranks, (rank + 1) * whole // ranks
+        mine = slice(start, end) if end > start else slice(1)
+        repeats = None if self.repeats is None else self.repeats[mine]
+        return self._replace(samples=self.samples[mine], repeats=repeats, share=(end - start) * ranks / whole)
 
 
 def _plan_jobs(groups: Iterable[Iterable[Any]], once: bool) -> Iterator[Job]:
@@ -310,6 +350,11 @@ def _make_batch(read: Reader, seed: int, epoch: int, job: Job) -> Any:
             f"DataLoader: __getitem__ or collate_fn raised StopIteration in batch {job.number}, which would end the "
             "epoch; catch it there, as in next(iterator, None)"
         ) from error
+
+
+def _make_part(read: Reader, seed: int, epoch: int, job: Job) -> tuple[Any, float]:
+    """Read the samples of a part of a batch, and return them with its share."""
+    return _make_batch(read, seed, epoch, job), job.share
 
 
 def _refuse_recording() -> None:
