@@ -1,7 +1,7 @@
 """minigrad: a small tensor and autograd engine whose kernels are written in Python and compiled by Numba.
 
-Import it as `mg`: `import minigrad as mg`.  The packages mg.nn, mg.optim, mg.data, mg.datasets, mg.models,
-mg.onnx, mg.train, mg.transforms, mg.utils and mg.viz are imported on first use.
+Import it as `mg`: `import minigrad as mg`.  The packages mg.nn, mg.optim, mg.data, mg.datasets, mg.distributed,
+mg.models, mg.onnx, mg.train, mg.transforms, mg.utils and mg.viz are imported on first use.
 """
 
 import importlib
@@ -41,7 +41,7 @@ contiguous_format, channels_last, preserve_format = (
 )  # no effect, see Tensor.to
 float16, bfloat16 = np.dtype("float16"), "bfloat16"  # for the arguments of autocast; tensors refuse them by name
 
-LATER = ("data", "datasets", "models", "nn", "onnx", "optim", "train", "transforms", "utils", "viz")
+LATER = ("data", "datasets", "distributed", "models", "nn", "onnx", "optim", "train", "transforms", "utils", "viz")
 
 __all__ = [
     "Generator",
@@ -63,6 +63,7 @@ __all__ = [
     "datasets",
     "default_generator",
     "device",
+    "distributed",
     "dtype",
     "enable_grad",
     "errors",
@@ -120,7 +121,7 @@ __all__ += dtypes.__all__
 __all__ += functions.__all__
 
 if TYPE_CHECKING:
-    from . import data, datasets, models, nn, onnx, optim, train, transforms, utils, viz
+    from . import data, datasets, distributed, models, nn, onnx, optim, train, transforms, utils, viz
 else:
 
     def __getattr__(name):

@@ -44,6 +44,10 @@ class DivergenceError(MinigradError, ArithmeticError):
     """The loss of a training run is nan or infinite."""
 
 
+class RankError(MinigradError, RuntimeError):
+    """The ranks of a distributed job differ, or one of them does not arrive."""
+
+
 class DataError(MinigradError, ValueError):
     """A data file is missing, damaged or of another format."""
 

@@ -33,10 +33,12 @@ class _Mode(threading.local):
     grad_enabled   whether operations are recorded
     entered        the blocks of no_grad and enable_grad that it is in, each with `grad_enabled` before it
     anomaly        what looks at every result and gradient, see autograd/anomaly.py; None if nothing does
+    at_end         functions to be called when the backward pass that is running has ended; None if none is running
     """
 
     grad_enabled = True
     anomaly: Any = None
+    at_end: list[Callable[[], object]] | None = None
 
     def __init__(self) -> None:
         self.entered: list[tuple[no_grad, bool]] = []
@@ -417,9 +419,30 @@ def reachable(*roots: Any, after: int = 0, expand: bool = False) -> list[Node]:
     return sorted(found.values(), key=lambda node: node.number, reverse=True)
 
 
+class run_at_end:
+    """Inside, a backward pass is running; at the end of the outermost one the functions of when_backward_ends run."""
+
+    def __enter__(self) -> None:
+        self.outer = mode.at_end
+        mode.at_end = [] if self.outer is None else self.outer
+
+    def __exit__(self, kind: Any, *_: object) -> None:
+        functions, mode.at_end = mode.at_end or [], self.outer
+        if self.outer is None and kind is None:
+            for function in functions:
+                function()
+
+
+def when_backward_ends(function: Callable[[], object]) -> None:
+    """Call a function when all gradients of the running backward pass are accumulated; once, if it is given often."""
+    if mode.at_end is not None and function not in mode.at_end:
+        mode.at_end.append(function)
+
+
 def walk_back(
-    seeds: Any, operations: Any, keep: bool, tensors: Any = None, wanted: Any = None, hooked: Any = None, after: int = 0
-) -> list[tuple[Any, Any]]:
+    seeds: Any, operations: Any, keep: bool, tensors: Any = None, wanted: Any = None, hooked: Any = None,
+    after: int = 0, give: Any = None,
+) -> list[tuple[Any, Any]]:  # fmt: skip
     """The backward pass: pairs (leaf, gradient) for every leaf that the results were computed from.
 
     seeds        pairs: the node or leaf of a result, and the gradient with respect to it
@@ -429,6 +452,8 @@ def walk_back(
     wanted       the nodes and leaves whose gradients are returned, instead of those of all leaves
     hooked       hooked(hooks, gradient, device): the gradient after the hooks; hooks do not run if it is None
     after        nodes with this number and older ones count as leaves, whose hooks wait for a later walk
+    give         give(leaf, gradient) takes the gradient of a leaf with hooks after accumulation as soon as it is
+                 complete, if the walk then goes on; such a leaf is not returned
     """
     expand = tensors is not None
     seeds = [(expanded(edge, expand), gradient) for edge, gradient in seeds]
@@ -439,14 +464,21 @@ def walk_back(
     pending: dict[int, Any] = {}
     reached: dict[int, Any] = {}
     found, anomaly = [], mode.anomaly
+    complete = {} if give is None else _complete_before(nodes)
 
     def add(sums: dict[int, Any], key: int, part: Any, do: Any) -> None:
         sums[key] = do.add(sums[key], part) if key in sums else part
+
+    def gradient_of(leaf: Any, g: Any) -> Any:
+        return hooked(leaf._hooks["before"], g, leaf.device) if hooked is not None and not after and leaf._hooks else g
 
     for edge, gradient in seeds:
         reached[id(edge)] = edge
         add(pending, id(edge), gradient, operations(edge.device))
     for node in nodes:
+        for leaf in complete.get(id(node), ()):
+            if id(leaf) in pending:
+                give(leaf, gradient_of(leaf, pending.pop(id(leaf))))
         g = pending.pop(id(node), None)
         if g is None:
             continue
@@ -488,11 +520,24 @@ def walk_back(
     for key, g in pending.items():
         leaf = reached[key]
         if targets is None or key in targets:
-            if hooked is not None and not after and leaf._hooks:
-                g = hooked(leaf._hooks["before"], g, leaf.device)
-            found.append((leaf, g))
+            found.append((leaf, gradient_of(leaf, g)))
     if blocked and targets and len(found) < len(targets):
         raise GraphError(FREED)
+    return found
+
+
+def _complete_before(nodes: list[Node]) -> dict[int, list[Any]]:
+    """The leaves with hooks after accumulation, by the id of the first node in a walk to which none of them leads."""
+    found: dict[int, list[Any]] = {}
+    seen: set[int] = set()
+    following: Any = None
+    for node in reversed(nodes):
+        for edge in node.edges or ():
+            is_leaf = edge is not None and not isinstance(edge, Node) and id(edge) not in seen
+            if is_leaf and edge._hooks and edge._hooks["after"]:
+                seen.add(id(edge))
+                found.setdefault(id(following), []).append(edge)
+        following = node
     return found
 
 

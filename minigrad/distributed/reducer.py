@@ -1,0 +1,216 @@
+"""The reducer: it averages the gradients of a model over all ranks, while backward() still computes others.
+
+A hook on each parameter notes that its gradient is complete.  When all gradients of a bucket are, their exchange
+starts.  When the backward pass has ended, the other buckets start, and all means are awaited and written to .grad.
+
+All this is done by host calls, see runtime/threads.py.  A recording of mg.graph has them between its kernels, and its
+replays make them again: the recorded program is cut where buckets are complete.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+from weakref import ref
+
+import numpy as np
+
+from ..creation import zeros_like
+from ..errors import RankError
+from ..runtime.threads import call_on_host, local
+from ..tape import when_backward_ends
+from .exchange import Bucket, SharedBuffers
+from .group import Group
+
+SMALLEST_BUCKET, LARGEST_BUCKET = 2**16, 25 * 2**20  # bytes
+WANTED_BUCKETS = 8  # more would start earlier, and cost more messages
+
+
+class Reducer:
+    """The gradients of a model, in buckets.
+
+    model          the DistributedDataParallel
+    buckets        in the order in which backward() is expected to complete them
+    places         for each parameter, by id: its bucket, and its number there
+    complete       for each bucket the numbers of the parameters whose gradients the running backward pass has completed
+    started        for each bucket whether it has started in the running backward pass
+    accumulated    for each bucket the numbers of parameters that got gradients inside no_sync()
+    """
+
+    def __init__(self, group: Group, model: Any, names: list[str], params: list[Any], bucket_bytes: int | None):
+        self.group, self.model, comm = group, ref(model), group.comm.Dup()
+        groups = split_into_buckets(params, bucket_bytes)
+        self.buckets = [
+            Bucket(group, comm, tag, [names[i] for i in numbers], [params[i] for i in numbers])
+            for tag, numbers in enumerate(groups)
+        ]
+        self.places = {id(p): (b, i) for b, bucket in enumerate(self.buckets) for i, p in enumerate(bucket.params)}
+        self.shared = SharedBuffers(group, comm, model.shared_buffers())
+        self.complete: list[set[int]] = [set() for _ in self.buckets]
+        self.accumulated: list[set[int]] = [set() for _ in self.buckets]
+        self.started = [False] * len(self.buckets)
+        self.order = np.zeros(1)  # an argument of all host calls, so that a recording keeps them in order
+        for p in params:
+            p.register_post_accumulate_grad_hook(self.note_gradient)
+
+    # ---- during a backward pass
+
+    def note_gradient(self, param: Any) -> None:
+        """The gradient of a parameter is complete."""
+        model: Any = self.model()
+        local.observer.uses(model)
+        b, i = self.places[id(param)]
+        self.complete[b].add(i)
+        if not model.require_backward_grad_sync:
+            when_backward_ends(self.note_accumulated)
+            return
+        when_backward_ends(self.finish)
+        if len(self.complete[b]) == len(self.buckets[b].params):
+            self._start(b)
+
+    def note_accumulated(self) -> None:
+        """A backward pass inside no_sync() has ended."""
+        reached, self.complete = self.complete, [set() for _ in self.buckets]
+        call_on_host(self._add_to_accumulated, reached, self.order, self._gradients())
+
+    def _add_to_accumulated(self, reached: list[set[int]], *_: Any) -> None:
+        for known, more in zip(self.accumulated, reached, strict=True):
+            known |= more
+
+    def _start(self, b: int) -> None:
+        if not any(self.started):
+            self._start_buffers()
+        self.started[b] = True
+        params = self.buckets[b].params
+        for p in params:
+            local.observer.read_grad(p)
+        call_on_host(self._send, b, frozenset(self.complete[b]), self.order, [_array(p._grad) for p in params])
+
+    def _send(self, b: int, complete: frozenset[int], order: Any, gradients: list[Any]) -> None:
+        for other in self.buckets[:b]:
+            other.go_on()
+        bucket, reached = self.buckets[b], complete | self.accumulated[b]
+        if bucket.round:
+            raise RankError(
+                "DistributedDataParallel: a backward pass starts after one that failed while it exchanged gradients; "
+                "start the job again"
+            )
+        hosts = [_on_host(p.device, g) for p, g in zip(bucket.params, gradients, strict=True)]
+        bucket.start(hosts, [i in reached for i in range(len(hosts))])
+        self.accumulated[b] = set()
+
+    def _start_buffers(self) -> None:
+        if self.shared.buffers:
+            arrays = [b.array for b in self.shared.buffers]
+            call_on_host(self._send_buffers, self.order, arrays)
+
+    def _send_buffers(self, order: Any, arrays: list[Any]) -> None:
+        devices = [b.device for b in self.shared.buffers]
+        self.shared.start([_on_host(device, x) for device, x in zip(devices, arrays, strict=True)])
+
+    # ---- at its end
+
+    def finish(self) -> None:
+        """Start what has not started, wait for all means, and write them to the gradients."""
+        for b, started in enumerate(self.started):
+            if not started:
+                self._start(b)
+        complete, self.complete = self.complete, [set() for _ in self.buckets]
+        self.started = [False] * len(self.buckets)
+        call_on_host(self._wait, self.order, self._gradients())
+        used = [self._used(b, complete[b]) for b in range(len(self.buckets))]
+        for bucket, numbers in zip(self.buckets, used, strict=True):
+            for i in numbers:
+                self._expect_gradient(bucket.params[i])
+        call_on_host(self._write_means, used, self.order, self._gradients())
+        self._take_buffers()
+
+    def _wait(self, *_: Any) -> None:
+        limit = self.group.timeout if self.group.step >= 2 else self.group.first_timeout
+        for bucket in self.buckets:
+            bucket.finish_first(limit)
+        for bucket in self.buckets:
+            bucket.finish(limit)
+        self.group.step += 1
+
+    def _used(self, b: int, complete: set[int]) -> list[int]:
+        """The numbers of the parameters of a bucket that some rank's backward pass reached."""
+        if not local.observer.computes:
+            return sorted(complete)
+        return np.flatnonzero(self.buckets[b].used).tolist()
+
+    def _expect_gradient(self, param: Any) -> None:
+        """Make a gradient for a parameter that only other ranks reached, and count a write to it."""
+        local.observer.read_grad(param)
+        if param._grad is None:
+            param.grad = zeros_like(param).detach()
+        param._grad._storage.version += 1
+
+    def _write_means(self, expected: list[list[int]], order: Any, gradients: list[list[Any]]) -> None:
+        used = [self._used(b, set()) for b in range(len(self.buckets))]
+        if used != expected:
+            raise RankError(
+                "DistributedDataParallel: other parameters get gradients than when mg.graph recorded this step; call "
+                "the step without mg.graph, or let every rank use the same layers"
+            )
+        for bucket, numbers, arrays in zip(self.buckets, used, gradients, strict=True):
+            for i in numbers:
+                _overwrite(bucket.params[i].device, arrays[i], bucket.views[i])
+
+    def _take_buffers(self) -> None:
+        buffers = self.shared.buffers
+        if not buffers:
+            return
+        for b in buffers:
+            local.observer.uses(b)
+            local.observer.writes(b)
+        call_on_host(self._write_buffers, self.order, [b.array for b in buffers])
+        for b in buffers:
+            b._storage.version += 1
+
+    def _write_buffers(self, order: Any, arrays: list[Any]) -> None:
+        values = self.shared.finish(self.group.timeout)
+        for buffer, array, value in zip(self.shared.buffers, arrays, values, strict=True):
+            if self.group.rank:
+                _overwrite(buffer.device, array, value)
+
+    def _gradients(self) -> list[list[Any]]:
+        return [[_array(p._grad) for p in bucket.params] for bucket in self.buckets]
+
+
+def split_into_buckets(params: Sequence[Any], bucket_bytes: int | None = None) -> list[list[int]]:
+    """The numbers of the parameters of each bucket, the last parameters first.
+
+    bucket_bytes   a bucket is full when it has so many; None for a share of all bytes
+    """
+    total = sum(map(_bytes, params))
+    full = min(max(total // WANTED_BUCKETS, SMALLEST_BUCKET), LARGEST_BUCKET) if bucket_bytes is None else bucket_bytes
+    buckets: list[list[int]] = []
+    open_buckets: dict[Any, list[int]] = {}  # by device and dtype
+    for i in reversed(range(len(params))):
+        kind = params[i].device, params[i].dtype
+        if kind not in open_buckets:
+            open_buckets[kind] = []
+            buckets.append(open_buckets[kind])
+        open_buckets[kind].append(i)
+        if sum(_bytes(params[k]) for k in open_buckets[kind]) >= full:
+            del open_buckets[kind]
+    return buckets
+
+
+def _bytes(param: Any) -> int:
+    return param.numel() * param.dtype.itemsize
+
+
+def _array(gradient: Any) -> Any:
+    return None if gradient is None else gradient.array
+
+
+def _on_host(device: Any, array: Any) -> Any:
+    return array if array is None or isinstance(array, np.ndarray) else device.to_host(array)
+
+
+def _overwrite(device: Any, array: Any, values: np.ndarray) -> None:
+    """Write host values to an array of any device."""
+    if isinstance(array, np.ndarray):
+        np.copyto(array, values)
+    else:
+        array.assign(device.from_host(values))
