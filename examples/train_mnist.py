@@ -4,6 +4,7 @@
     python examples/train_mnist.py --device numpy   the same in plain NumPy, to compare the speed
     python examples/train_mnist.py --resume         continue the last run; with --epochs 5, for more epochs
     python examples/train_mnist.py --target 0.99    stop after the first epoch with this accuracy
+    mpiexec -n 2 python examples/train_mnist.py --distributed       on two processes, each with half of every batch
 
 This file has everything that a training script needs, in the order in which it happens.  The loop itself is
 minigrad/train/loop.py.
@@ -12,11 +13,12 @@ minigrad/train/loop.py.
 import argparse
 import math
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import minigrad as mg
 import minigrad.nn.functional as F
-from minigrad import data, datasets, optim, train, viz
+from minigrad import data, datasets, distributed, optim, train, viz
 from minigrad.models import LeNet5
 
 MEAN, STD = 0.1307, 0.3081  # of all training pixels, scaled to 0..1
@@ -32,10 +34,9 @@ def main():
     #    memory as bytes.  One kernel selects the images of a batch, normalises them, and pads them from 28x28 to 32x32
     #    pixels, the input size of LeNet-5.  The incomplete last batch is left out; it has other images in each epoch.
     settings = {"normalize": (MEAN, STD), "pad": 2, "device": args.device}
-    batches = data.DataLoader(
-        datasets.MNIST(train=True), args.batch_size, shuffle=True, seed=args.seed, drop_last=True, **settings
-    )
-    test = data.DataLoader(datasets.MNIST(train=False), TEST_BATCH, **settings)
+    digits, test_digits = (load(args, partial(datasets.MNIST, train=train)) for train in (True, False))
+    batches = data.DataLoader(digits, args.batch_size, shuffle=True, seed=args.seed, drop_last=True, **settings)
+    test = data.DataLoader(test_digits, TEST_BATCH, **settings)
 
     # 2. Model and optimiser, from random numbers that follow from the seed.  The learning rate rises for a third of the
     #    training and then falls almost to 0: large steps first, small steps at the end (Smith & Topin,
@@ -53,22 +54,25 @@ def main():
             model, batches, F.cross_entropy, optimizer, args.epochs, validation=test, scheduler=scheduler,
             folder=args.out, resume=args.resume, checkpoint_every=args.checkpoint_every,
             settings={"lr": args.lr, "seed": args.seed}, on_epoch=lambda run: has_reached(args.target, run.history),
+            distributed=args.distributed,
         )  # fmt: skip
     except mg.errors.MinigradError as error:
         raise SystemExit(f"train_mnist.py: {error}") from None
+    if distributed.get_rank() > 0:
+        return  # the first rank alone writes
     if len(history.loss) < steps and not has_reached(args.target, history):
         raise SystemExit(f"continue with --resume (checkpoint in {args.out})")
     if args.target is not None and not has_reached(args.target, history):
         print(f"{args.target:.2%} was not reached in {args.epochs} epochs; train for more epochs")
 
     # 4. The trained model, in a file that any program reads, and pictures of what it has learned.
-    digits = [str(digit) for digit in range(10)]
+    names = [str(digit) for digit in range(10)]
     weights = args.out / "lenet5.safetensors"
-    mg.save_model(model, weights, class_names=digits, input_size=(1, 28, 28), normalize=(MEAN, STD), pad=2)
+    mg.save_model(model, weights, class_names=names, input_size=(1, 28, 28), normalize=(MEAN, STD), pad=2)
     answers = train.predict(model, test)
     viz.save(viz.filters(model.conv1, init=before, title="LeNet-5, first layer"), args.out / "filters.png")
     viz.save(viz.training_curves(history), args.out / "training.png")
-    viz.save(viz.confusion_matrix(answers.targets, answers.labels, digits), args.out / "confusion.png")
+    viz.save(viz.confusion_matrix(answers.targets, answers.labels, names), args.out / "confusion.png")
     print(f"{history['val_accuracy'][-1]:.2%} of the test digits are right; weights and pictures are in {args.out}/")
 
 
@@ -83,8 +87,12 @@ def arguments():
     parser.add_argument("--resume", action="store_true", help="continue from the checkpoint in the folder")
     parser.add_argument("--checkpoint-every", type=int, metavar="STEPS", help="also write checkpoints within an epoch")
     parser.add_argument("--target", type=float, help="stop after the first epoch with this accuracy, from 0 to 1")
+    parser.add_argument("--distributed", action="store_true", help="train on all processes that mpiexec started")
+    parser.add_argument("--shard", action="store_true", help="one copy of the digits for all processes of a machine")
     args = parser.parse_args()
     try:
+        if args.distributed:
+            distributed.init(required=True)
         known = train.saved_settings(args.out) if args.resume else DEFAULTS
         for name in DEFAULTS:
             if getattr(args, name) is None:
@@ -98,6 +106,11 @@ def arguments():
     except OSError as error:
         parser.error(f"--out: {args.out} cannot be written ({error.strerror}); choose another folder")
     return args
+
+
+def load(args, make):
+    """Make a data set, with --shard once for all processes of a machine."""
+    return distributed.load_once(make) if args.shard else make()
 
 
 def check(args):

@@ -929,7 +929,9 @@ def test_parts_have_the_samples_and_random_numbers_of_the_whole_batch(ranks, set
 
     whole = list(DataLoader(Noisy(), 4, seed=3, **settings).iterate_from(1))
     parts = [list(DataLoader(Noisy(), 4, seed=3, **settings).iterate_part(1, rank, ranks)) for rank in range(ranks)]
-    for batch, row in zip(whole, zip(*parts, strict=True), strict=True):
+    for batch, found in zip(whole, zip(*parts, strict=True), strict=True):
+        assert len({check for _, _, check in found}) == 1
+        row = [part[:2] for part in found]
         kept = [part.numpy() for part, share in row if share]
         np.testing.assert_array_equal(np.concatenate(kept), batch.numpy())
         for part, share in row:
@@ -943,7 +945,7 @@ def test_parts_of_images_in_memory_are_those_of_the_whole_batch():
     loaders = [DataLoader(digits, 4, shuffle=True, seed=1, normalize=(0.5, 0.5)) for _ in range(3)]
     whole, *parts = list(loaders[0]), *(list(loaders[1 + rank].iterate_part(0, rank, 2)) for rank in range(2))
     for (images, labels), *row in zip(whole, *parts, strict=True):
-        kept = [(part, share) for part, share in row if share]
+        kept = [(part, share) for part, share, _ in row if share]
         np.testing.assert_array_equal(np.concatenate([x.numpy() for (x, _), _ in kept]), images.numpy())
         np.testing.assert_array_equal(np.concatenate([y.numpy() for (_, y), _ in kept]), labels.numpy())
 

@@ -184,19 +184,22 @@ class DataLoader(Generic[Batch]):
         """
         return self._iterate(batch, _make_batch, 0, 1)
 
-    def iterate_part(self, batch: int, rank: int, ranks: int) -> Iterator[tuple[Batch, float]]:
+    def iterate_part(self, batch: int, rank: int, ranks: int) -> Iterator[tuple[Batch, float, int]]:
         """Iterate over one of several equal parts of each batch, as of the ranks that train together.
 
         rank, ranks   the number of the part, and how many there are
-        yields        the part, and its share: its samples * ranks / those of the whole batch; parts of one batch differ
-                      by one sample at most.  If there are fewer samples than parts, some get the first, with share 0
+        yields        the part; its share: its samples * ranks / those of the whole batch; and a check sum of the
+                      numbers of the samples of the whole batch
 
-        The parts have the samples of an ordinary epoch, with the same random numbers; only those of the part are read.
+        Parts of one batch differ by one sample at most.  If there are fewer samples than parts, some get the first one,
+        with share 0.  The parts have the samples of an ordinary epoch, with the same random numbers; only those of the
+        part are read.
 
+        Raises   ValidationError   the data set is an IterableDataset
         Example
         >>> import minigrad as mg
         >>> loader = DataLoader(mg.arange(5), 3)
-        >>> [[(x.tolist(), round(share, 2)) for x, share in loader.iterate_part(0, rank, 2)] for rank in range(2)]
+        >>> [[(x.tolist(), round(share, 2)) for x, share, _ in loader.iterate_part(0, rank, 2)] for rank in range(2)]
         [[([0], 0.67), ([3], 1.0)], [([1, 2], 1.33), ([4], 1.0)]]
         """
         if isinstance(self.dataset, IterableDataset):
@@ -291,12 +294,14 @@ class Job(NamedTuple):
     samples   their numbers
     repeats   how often each came before; None: no sample comes twice
     share     how many samples there are, for each that an equal part of the batch would have
+    check     a check sum of the numbers of all samples of the batch
     """
 
     number: int
     samples: list[Any]
     repeats: list[int] | None
     share: float = 1.0
+    check: int = 0
 
     def part(self, rank: int, ranks: int) -> "Job":
         """One of several parts of equal size, with the first sample if it would be empty."""
@@ -306,7 +311,9 @@ class Job(NamedTuple):
         start, end = rank * whole // ranks, (rank + 1) * whole // ranks
         mine = slice(start, end) if end > start else slice(1)
         repeats = None if self.repeats is None else self.repeats[mine]
-        return self._replace(samples=self.samples[mine], repeats=repeats, share=(end - start) * ranks / whole)
+        check = zlib.crc32(repr(self.samples).encode())
+        share = (end - start) * ranks / whole
+        return self._replace(samples=self.samples[mine], repeats=repeats, share=share, check=check)
 
 
 def _plan_jobs(groups: Iterable[Iterable[Any]], once: bool) -> Iterator[Job]:
@@ -352,9 +359,9 @@ def _make_batch(read: Reader, seed: int, epoch: int, job: Job) -> Any:
         ) from error
 
 
-def _make_part(read: Reader, seed: int, epoch: int, job: Job) -> tuple[Any, float]:
-    """Read the samples of a part of a batch, and return them with its share."""
-    return _make_batch(read, seed, epoch, job), job.share
+def _make_part(read: Reader, seed: int, epoch: int, job: Job) -> tuple[Any, float, int]:
+    """Read the samples of a part of a batch, and return them with its share and the check sum of the batch."""
+    return _make_batch(read, seed, epoch, job), job.share, job.check
 
 
 def _refuse_recording() -> None:

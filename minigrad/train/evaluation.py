@@ -15,20 +15,25 @@ from ..runtime.device import device as Device
 from ..tape import no_grad
 from ..tensors import Tensor, tensor
 from .metrics import Metric, accuracy, named, summed
+from .ranks import join
 
 
 def evaluate(
-    model: Any, loader: Iterable[Any], loss: Any = None, metrics: Iterable[Metric] | Mapping[str, Metric] = (accuracy,)
-) -> dict[str, float]:
+    model: Any, loader: Iterable[Any], loss: Any = None, metrics: Iterable[Metric] | Mapping[str, Metric] = (accuracy,),
+    distributed: bool = False,
+) -> dict[str, float]:  # fmt: skip
     """Return the mean loss and metrics of a model over all samples, without changing it.
 
-    model     in eval() mode meanwhile; without gradients
-    loader    batches (inputs, targets); the model's device gets them
-    loss      a function of (outputs, targets), or None
-    metrics   functions of (outputs, targets); see minigrad.train.metrics
-    returns   {"loss": ..., "accuracy": ...}
+    model         in eval() mode meanwhile; without gradients
+    loader        batches (inputs, targets); the model's device gets them
+    loss          a function of (outputs, targets), or None
+    metrics       functions of (outputs, targets); see minigrad.train.metrics
+    distributed   True: all ranks of an MPI job call this, and each takes a part of every batch
+    returns       {"loss": ..., "accuracy": ...}
 
     Raises   ValidationError   there are no batches
+             DeviceError       distributed: no MPI launcher started this program
+             RankError         the ranks have other batches
     Example
     >>> import minigrad as mg
     >>> from minigrad.nn import functional as F
@@ -38,17 +43,21 @@ def evaluate(
     """
     measures = {} if loss is None else {"loss": loss}
     measures |= named(metrics)
-    totals, samples = dict.fromkeys(measures, 0.0), 0
+    ranks, check = join("evaluate", distributed, loader), 0
+    totals, samples = dict.fromkeys(measures, 0.0), 0.0
     with evaluating(model) as device:
-        for batch in loader:
-            inputs, targets = split_batch("evaluate", batch, device)
-            outputs, N = model(*inputs), len(targets)
-            for name, measure in measures.items():
-                totals[name] += summed(measure(outputs, targets), N).item()
+        for part in ranks.parts(loader, 0):
+            inputs, targets = split_batch("evaluate", part.batch, device)
+            N, check = len(targets) * (part.share > 0), check ^ part.check
+            if N:
+                outputs = model(*inputs)
+                for name, measure in measures.items():
+                    totals[name] += summed(measure(outputs, targets), N).item()
             samples += N
+    *sums, samples = ranks.add([*totals.values(), samples], check) if ranks.size > 1 else [*totals.values(), samples]
     if not samples:
         raise ValidationError("evaluate: the loader has no batches; check its data set")
-    return {name: total / samples for name, total in totals.items()}
+    return {name: total / samples for name, total in zip(totals, sums, strict=True)}
 
 
 class Predictions(NamedTuple):

@@ -12,10 +12,19 @@ class StopRequest:
     """Inside, the first Ctrl-C or SIGTERM sets `requested`, and the second stops the program as usual.
 
     Only the main thread of Python receives signals; in another thread nothing is changed.
+
+    is_alone   whether this is the only rank.  Several ranks stop when all know that one of them was asked to: `agreed`
     """
 
+    def __init__(self, is_alone: bool = True):
+        self.is_alone, self.agreed, self.requested = is_alone, False, False
+
+    @property
+    def is_due(self) -> bool:
+        """Whether to stop before the next step."""
+        return self.requested if self.is_alone else self.agreed
+
     def __enter__(self) -> "StopRequest":
-        self.requested = False
         self.handlers: dict[int, Any] = {}
         if threading.current_thread() is threading.main_thread():
             self.handlers = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from copy import deepcopy
 from itertools import islice
 from pathlib import Path
@@ -13,6 +13,7 @@ import numpy as np
 
 from ..checks import number_in_range, whole_number
 from ..data import IterableDataset
+from ..distributed import DistributedDataParallel, expect_agreement, get_local_rank
 from ..errors import DivergenceError, DtypeError, StateError, ValidationError
 from ..nn import Module
 from ..nn.formula import NotAFormulaError, hold, read_formulas
@@ -21,12 +22,14 @@ from ..optim import Optimizer
 from ..optim.lr_scheduler import ReduceLROnPlateau
 from ..precompile import warmup
 from ..replay import graph as record, map_tensors
+from ..tape import no_grad
 from ..tensors import Tensor, tensor
 from .evaluation import device_of, evaluate, split_batch
 from .history import History, direction
 from .interruption import StopRequest
 from .log import ProgressBar, TensorBoard, print_row, write_csv
 from .metrics import Metric, accuracy, named, summed
+from .ranks import Part, as_share, join
 from .run import LOG, Checkpoints, Run, first_batch
 
 Callback = Callable[[Run], object]
@@ -39,7 +42,7 @@ def fit(
     monitor: str | None = None, monitor_mode: str | None = None, folder: str | Path | None = None,
     resume: bool | str | Path = False, checkpoint_every: int | None = None, settings: Mapping[str, Any] | None = None,
     on_step: Callback | None = None, on_epoch: Callback | None = None, graph: bool | None = None,
-    progress: bool = True, tensorboard: bool = False,
+    progress: bool = True, tensorboard: bool = False, distributed: bool = False,
 ) -> History:  # fmt: skip
     """Train a model, and return what was measured.
 
@@ -52,7 +55,7 @@ def fit(
     scheduler          a learning-rate schedule, stepped after each step of the optimiser, as OneCycleLR
     epoch_scheduler    one stepped after each epoch; ReduceLROnPlateau gets the loss, or with mode="max" the value of
                        `monitor`
-    accumulate         number of batches per step of the optimiser; the loss of each is divided by it
+    accumulate         number of batches per step of the optimiser, which gets the mean of their gradients
     clip_norm          largest norm of all gradients together; None: no limit
     patience           stop after so many epochs without improvement of `monitor`; None: never
     monitor            the column of the history that tells the best epoch; None: the first of "val_accuracy",
@@ -69,6 +72,8 @@ def fit(
                        numbers that they read elsewhere keep the values of the first step
     progress           show a bar in each epoch, and print a line after it
     tensorboard        also write the numbers of each epoch for TensorBoard
+    distributed        True: train on all ranks of an MPI job, which `mpiexec -n 4 python script.py` starts.  Each rank
+                       calls fit, and learns from a part of every batch; the first one prints and writes
 
     Ctrl-C ends the run after the present step, with a checkpoint.  A run that resumes, after that or after any crash,
     continues from its last checkpoint with the same bits as one that was never stopped: weights, state of the
@@ -77,11 +82,17 @@ def fit(
 
     At the end the model has the weights of the last epoch; load_best(model, folder) loads those of the best.
 
+    With `distributed`, N ranks get the weights, to the last bit, of one process with batches of 1/N of the size and
+    accumulate=N, if N divides the size of all batches.  A run can be resumed with another number of ranks.  Functions
+    given here are called on every rank; run.ranks tells them which one this is.
+
     Raises   ValidationError   a setting is out of range; this is raised before training
              StateError        the optimiser has none of the model's parameters; or, in resume, the checkpoint is of
                                another model or run; the message says what differs
              DataError         resume: there is no checkpoint, or it is damaged; the last good one is named
              DivergenceError   the loss is nan or infinite; the message names the step and the last checkpoint
+             DeviceError       distributed: no MPI launcher started this program
+             RankError         distributed: the ranks differ in what must be equal, or a rank does not come in time
     Example
     >>> import minigrad as mg
     >>> from minigrad.nn import functional as F
@@ -97,29 +108,34 @@ def fit(
     _check(epochs, accumulate, clip_norm, patience, folder, resume, checkpoint_every, tensorboard)
     _check_monitor(monitor, monitor_mode, list(measures), validation is not None)
     _check_length(scheduler, loader, epochs, accumulate)
+    ranks = join("fit", distributed, loader, validation)
     plan = _Plan(
         loss, measures, accumulate, patience, monitor, monitor_mode,
-        None if folder is None else Checkpoints(folder), checkpoint_every, on_step, on_epoch, progress,
-        TensorBoard(Path(folder)) if folder is not None and tensorboard else None,
+        None if folder is None else Checkpoints(folder), checkpoint_every, on_step, on_epoch,
+        progress and ranks.is_first,
+        TensorBoard(Path(folder)) if folder is not None and tensorboard and ranks.is_first else None,
     )  # fmt: skip
     schedulers = {"scheduler": scheduler, "epoch_scheduler": epoch_scheduler}
     schedulers = {name: value for name, value in schedulers.items() if value is not None}
     settings = {"accumulate": accumulate, "clip_norm": clip_norm, "metrics": list(measures), **(settings or {})}
-    run = Run(model, optimizer, schedulers, loader, validation, epochs, settings)
+    run = Run(model, optimizer, schedulers, loader, validation, epochs, settings, ranks)
+    if ranks.size > 1:
+        expect_agreement("fit", epochs=epochs, setting=run.settings)
+    shared = DistributedDataParallel(model) if ranks.size > 1 else model
     if plan.checkpoints and resume:
         plan.checkpoints.resume(run, None if resume is True else resume)
-    step = make_step(model, loss, optimizer, list(measures.values()), clip_norm)
+    step = make_step(model, shared, loss, optimizer, list(measures.values()), clip_norm)
     if graph or graph is None:
         step = record(step) if graph else _record_where_same(step, model, [loss, *measures.values()])
-    if run.epoch >= epochs:
+    if run.epoch < epochs:
+        _compile_in_turn(run, plan, clip_norm)
+    elif ranks.is_first:
         print(f"nothing is left to train after {run.epoch} epochs")
-    else:
-        _compile_ahead(run, plan, clip_norm)
-    with StopRequest() as stop:
-        while not (run.epoch >= epochs or stop.requested or _is_over(run.history, plan)):
+    with StopRequest(is_alone=ranks.size == 1) as stop:
+        while not (run.epoch >= epochs or stop.is_due or _is_over(run.history, plan)):
             if _train_epoch(run, step, plan, stop):
                 _end_epoch(run, plan)
-    if stop.requested:
+    if stop.is_due:
         run.history.stopped = "stopped by a signal"
     if plan.checkpoints and run.batch:
         plan.checkpoints.save(run)
@@ -146,20 +162,30 @@ class _Plan(NamedTuple):
 # ---- one step
 
 
-def make_step(model: Any, loss: Any, optimizer: Any, metrics: list[Metric], clip_norm: float | None) -> Any:
+def make_step(
+    model: Any, shared: Any, loss: Any, optimizer: Any, metrics: list[Metric], clip_norm: float | None
+) -> Any:  # fmt: skip
     """Return the function that learns from a batch, which mg.graph can record.
 
-    It takes the batch, the number of batches whose mean gradient makes a step of the optimiser, None for one, and
-    whether this is the first and the last of them; it returns the loss and the sum of each metric over the samples.
+    shared   the model, or the DistributedDataParallel of it
+
+    The function takes the batch; the share that the loss is multiplied by, None for 1; the number of batches whose mean
+    gradient makes a step of the optimiser, None for one; and whether this is the first and the last of them.  It
+    returns the loss and the sum of each metric over the samples.
     """
 
-    def step(inputs: list[Tensor], targets: Tensor, together: Tensor | None, first: bool, last: bool) -> list[Tensor]:
-        outputs = model(*inputs)
-        value = loss(outputs, targets)
-        if first:
-            optimizer.zero_grad()
-        (value if together is None else value / together).backward()
+    def step(
+        inputs: list[Tensor], targets: Tensor, share: Tensor | None, together: Tensor | None, first: bool, last: bool
+    ) -> list[Tensor]:
+        with nullcontext() if last or shared is model else shared.no_sync():
+            outputs = shared(*inputs)
+            value = loss(outputs, targets)
+            if first:
+                optimizer.zero_grad()
+            (value if share is None else value * share).backward()
         if last:
+            if together is not None:
+                _divide_gradients(model, together)
             if clip_norm is not None:
                 clip_grad_norm_(model.parameters(), clip_norm)
             optimizer.step()
@@ -167,6 +193,13 @@ def make_step(model: Any, loss: Any, optimizer: Any, metrics: list[Metric], clip
         return [value.detach(), *[summed(metric(outputs, targets), len(targets)) for metric in metrics]]
 
     return step
+
+
+@no_grad()
+def _divide_gradients(model: Any, number: Tensor) -> None:
+    for p in model.parameters():
+        if p.grad is not None:
+            p.grad.div_(number)
 
 
 def _record_where_same(step: Any, model: Any, functions: list[Any]) -> Any:
@@ -177,6 +210,15 @@ def _record_where_same(step: Any, model: Any, functions: list[Any]) -> Any:
         return step
     recorded = record(step)
     return lambda *batch: (recorded if hold(guards) else step)(*batch)
+
+
+def _compile_in_turn(run: Run, plan: _Plan, clip_norm: float | None) -> None:
+    """Let the first rank of each machine compile, and then the others, which find the kernels on disk."""
+    is_first = run.ranks.size == 1 or get_local_rank() == 0
+    for is_mine in (is_first, not is_first):
+        if is_mine:
+            _compile_ahead(run, plan, clip_norm)
+        run.ranks.wait()
 
 
 def _compile_ahead(run: Run, plan: _Plan, clip_norm: float | None) -> None:
@@ -191,7 +233,8 @@ def _compile_ahead(run: Run, plan: _Plan, clip_norm: float | None) -> None:
         def rehearse() -> None:
             device = device_of(model)
             batch = split_batch("fit", first_batch(run.loader), device)
-            make_step(model, loss, optimizer, metrics, clip_norm)(*batch, _together(plan, plan.accumulate), True, True)
+            step = make_step(model, model, loss, optimizer, metrics, clip_norm)
+            step(*batch, None, _together(plan, plan.accumulate), True, True)
             if run.validation is not None:
                 evaluate(model, [first_batch(run.validation)], loss, plan.measures)
 
@@ -199,20 +242,31 @@ def _compile_ahead(run: Run, plan: _Plan, clip_norm: float | None) -> None:
     run.set_random_states(random)
 
 
-def _learn(run: Run, step: Any, group: list[Any], plan: _Plan) -> int:
+def _learn(run: Run, step: Any, group: list[Part], plan: _Plan, stop: StopRequest) -> int:
     """Take one step of the optimiser on a group of batches, and note what it measured; return the samples."""
-    start, device, losses, before = time.perf_counter(), device_of(run.model), [], run.samples
-    for number, batch in enumerate(group):
-        inputs, targets = split_batch("fit", batch, device)
-        value, *sums = step(inputs, targets, _together(plan, len(group)), number == 0, number + 1 == len(group))
+    start, device, together = time.perf_counter(), device_of(run.model), _together(plan, len(group))
+    losses, totals, samples, check = [], [0.0] * (1 + len(plan.measures)), 0.0, 0
+    for number, part in enumerate(group):
+        inputs, targets = split_batch("fit", part.batch, device)
+        share = as_share(part.share)
+        value, *sums = step(inputs, targets, share, together, number == 0, number + 1 == len(group))
         losses.append(_as_finite(value, run, plan))
-        run.samples += len(targets)
-        for name, total in zip(["loss", *plan.measures], [losses[-1] * len(targets), *sums], strict=True):
-            run.totals[name] = run.totals.get(name, 0.0) + (total if isinstance(total, float) else total.item())
-    run.history.loss.append(sum(losses) / len(losses))
+        N = len(targets) * (part.share > 0)
+        if N:
+            totals = [total + _number(new) for total, new in zip(totals, [losses[-1] * N, *sums], strict=True)]
+        samples, check = samples + N, check ^ part.check
+    mean = sum(losses) / len(losses)
+    if run.ranks.size > 1:
+        *totals, samples, stops = run.ranks.add([*totals, samples, stop.requested], check)
+        mean, stop.agreed = totals[0] / samples, stops > 0
+    run.note(mean, int(samples), dict(zip(["loss", *plan.measures], totals, strict=True)))
     run.batch += len(group)
     run.seconds += time.perf_counter() - start
-    return run.samples - before
+    return int(samples)
+
+
+def _number(value: Tensor | float) -> float:
+    return value if isinstance(value, float) else value.item()
 
 
 def _together(plan: _Plan, batches: int) -> Tensor | None:
@@ -243,9 +297,9 @@ def _train_epoch(run: Run, step: Any, plan: _Plan, stop: StopRequest) -> bool:
     before = run.batch
     with ProgressBar(run, plan.progress) as bar:
         for group in _in_groups(run.batches(), plan.accumulate):
-            if stop.requested:
+            if stop.is_due:
                 return False
-            bar.update(run, _learn(run, step, group, plan))
+            bar.update(run, _learn(run, step, group, plan, stop))
             if "scheduler" in run.schedulers:
                 run.schedulers["scheduler"].step()
             if plan.on_step is not None:
@@ -258,7 +312,7 @@ def _train_epoch(run: Run, step: Any, plan: _Plan, stop: StopRequest) -> bool:
     return True
 
 
-def _in_groups(batches: Iterator[Any], size: int) -> Iterator[list[Any]]:
+def _in_groups(batches: Iterator[Part], size: int) -> Iterator[list[Part]]:
     """Yield lists of `size` batches; the last list has the rest."""
     while group := list(islice(batches, size)):
         yield group
@@ -270,7 +324,7 @@ def _end_epoch(run: Run, plan: _Plan) -> None:
     if run.validation is not None:
         if hasattr(run.validation, "epoch"):
             run.validation.epoch = run.epoch  # for random numbers that its samples draw
-        measured = evaluate(run.model, run.validation, plan.loss, plan.measures)
+        measured = evaluate(run.model, run.validation, plan.loss, plan.measures, run.ranks.size > 1)
         row |= {f"val_{name}": value for name, value in measured.items()}
     run.history.rows.append(row)
     column = _monitored(run.history, plan)
@@ -280,11 +334,12 @@ def _end_epoch(run: Run, plan: _Plan) -> None:
     if plan.progress:
         print_row(row, run.epochs)
     answer = None if plan.on_epoch is None else plan.on_epoch(run)
-    if isinstance(answer, bool | np.bool_) and answer:
+    if run.ranks.gather([isinstance(answer, bool | np.bool_) and bool(answer)]).any():
         run.history.stopped = "on_epoch returned True"
     if plan.checkpoints:
         plan.checkpoints.save(run, is_best=row is run.history.best(column, plan.monitor_mode))
-        write_csv(plan.checkpoints.folder / LOG, run.history)
+        if run.ranks.is_first:
+            write_csv(plan.checkpoints.folder / LOG, run.history)
     if plan.board:
         plan.board.write(row)
 

@@ -86,13 +86,13 @@ def _try_rates(
     model: Any, loader: Any, loss: Any, optimizer: Any, rates: list[float]
 ) -> tuple[list[float], list[float]]:
     """Take a step with each rate until the loss explodes; return the rates and the smooth losses."""
-    step, device, losses = make_step(model, loss, optimizer, [], None), device_of(model), list[float]()
+    step, device, losses = make_step(model, model, loss, optimizer, [], None), device_of(model), list[float]()
     batches = chain.from_iterable(repeat(loader))
     mean = 0.0
     for number, (rate, batch) in enumerate(zip(rates, islice(batches, len(rates)), strict=False), 1):
         for group in optimizer.param_groups:
             group["lr"] = rate
-        value = step(*split_batch("find_lr", batch, device), 1, True, True)[0].item()
+        value = step(*split_batch("find_lr", batch, device), None, None, True, True)[0].item()
         mean = SMOOTHING * mean + (1 - SMOOTHING) * value
         smooth = mean / (1 - SMOOTHING**number)
         if not math.isfinite(smooth) or (losses and smooth > TOO_LARGE * min(losses)):

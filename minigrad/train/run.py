@@ -15,6 +15,7 @@ from ..serialization import load, save
 from ..tensors import Tensor, tensor
 from .evaluation import device_of
 from .history import History
+from .ranks import ALONE, Part, Ranks
 
 FORMAT = "minigrad.train checkpoint, version 1"
 LOG = "log.csv"
@@ -30,14 +31,15 @@ class Run:
     epoch                      number of finished epochs
     batch                      number of batches of the present epoch that have been learned from
     settings                   what a run that resumes must have in common with this one
+    ranks                      the number of this rank, and how many train together: (0, 1) without MPI
     """
 
     def __init__(
         self, model: Any, optimizer: Any, schedulers: dict[str, Any], loader: Any, validation: Any, epochs: int,
-        settings: dict[str, Any],
+        settings: dict[str, Any], ranks: Ranks = ALONE,
     ):  # fmt: skip
         self.model, self.optimizer, self.schedulers = model, optimizer, schedulers
-        self.loader, self.validation, self.epochs = loader, validation, epochs
+        self.loader, self.validation, self.epochs, self.ranks = loader, validation, epochs, ranks
         rules = _describe_optimizer(optimizer, schedulers)
         self.settings = {**settings, **_describe_loader(loader), **rules, "validation": validation is not None}
         self.first_epoch = getattr(loader, "epoch", 0)  # of the loader, which may have been used before
@@ -53,8 +55,8 @@ class Run:
         """The number of steps of the optimiser so far."""
         return len(self.history.loss)
 
-    def batches(self) -> Iterator[Any]:
-        """Iterate over the rest of the present epoch, as if it had not been interrupted."""
+    def batches(self) -> Iterator[Part]:
+        """Iterate over this rank's parts of the rest of the present epoch, as if it had not been interrupted."""
         if self.resumed is None:
             self.random_at_start = self.random_states()
             return self._iterate()
@@ -68,11 +70,10 @@ class Run:
         self.resumed = None
         return batches
 
-    def _iterate(self) -> Iterator[Any]:
-        if not hasattr(self.loader, "iterate_from"):
-            return islice(iter(self.loader), self.batch, None)
-        self.loader.epoch = self.first_epoch + self.epoch
-        return self.loader.iterate_from(self.batch)
+    def _iterate(self) -> Iterator[Part]:
+        if hasattr(self.loader, "iterate_from"):
+            self.loader.epoch = self.first_epoch + self.epoch
+        return self.ranks.parts(self.loader, self.batch)
 
     def random_states(self) -> list[Tensor]:
         """The states of the program's random numbers, and of the generators that the loader draws from."""
@@ -83,6 +84,13 @@ class Run:
         for source, state in zip(_generators_of(self.loader), states[1:], strict=True):
             source.set_state(state)
 
+    def note(self, loss: float, samples: int, totals: dict[str, float]) -> None:
+        """Note what a step measured: its loss, and sums over its samples."""
+        self.history.loss.append(loss)
+        self.samples += samples
+        for name, total in totals.items():
+            self.totals[name] = self.totals.get(name, 0.0) + total
+
     def end_epoch(self) -> dict[str, float]:
         """Begin the next epoch; return the means of this one's training metrics."""
         means = {f"train_{name}": total / max(1, self.samples) for name, total in self.totals.items()}
@@ -92,7 +100,8 @@ class Run:
         return row
 
     def state(self) -> dict[str, Any]:
-        """Everything that another process needs to continue with the same bits."""
+        """Everything that another process needs to continue with the same bits; all ranks call this together."""
+        random = {"at_start": self.random_at_start, "now": self.random_states()}
         return {
             "format": FORMAT,
             "settings": self.settings,
@@ -105,8 +114,22 @@ class Run:
             "loss": tensor(self.history.loss, "float64"),
             "rows": self.history.rows,
             "seeds": [getattr(loader, "seed", None) for loader in (self.loader, self.validation)],
-            "random": {"at_start": self.random_at_start, "now": self.random_states()},
+            "random": [random] if self.ranks.size == 1 else self._random_of_all(random),
         }
+
+    def _random_of_all(self, own: dict[str, list[Tensor]]) -> list[dict[str, list[Tensor]]]:
+        """The states of the random numbers of all ranks."""
+        arrays = {moment: [state.numpy() for state in states] for moment, states in own.items()}
+        return [
+            {moment: [tensor(state) for state in states] for moment, states in of_rank.items()}
+            for of_rank in self.ranks.gather_objects(arrays)
+        ]
+
+    def _own_random(self, saved: list[dict[str, list[Tensor]]]) -> dict[str, list[Tensor]]:
+        """The states for this rank; one that was not there keeps its own random numbers, with the loader's order."""
+        if self.ranks.rank < len(saved):
+            return saved[self.ranks.rank]
+        return {moment: [get_rng_state(), *states[1:]] for moment, states in saved[0].items()}
 
     def restore(self, state: dict[str, Any], where: str) -> None:
         """Take over a state, or change nothing.
@@ -135,7 +158,7 @@ class Run:
         for loader, seed in zip((self.loader, self.validation), state["seeds"], strict=True):
             if seed is not None:
                 loader.seed = seed
-        self.resumed = state["random"]
+        self.resumed = self._own_random(state["random"])
 
     def _compare(self, saved: dict[str, Any], where: str) -> None:
         names = dict.fromkeys([*saved, *self.settings])
@@ -220,14 +243,19 @@ class Checkpoints:
         self.resumes = False
 
     def save(self, run: Run, is_best: bool = False) -> None:
-        """Write the state of a run; an interrupted save leaves the file before it."""
+        """Write the state of a run, by its first rank; an interrupted save leaves the file before it."""
         state = run.state()
+        if run.ranks.is_first:
+            self._write(state, is_best)
+        run.ranks.wait()
+        self.written = f"after step {run.batch} of epoch {run.epoch + 1}" if run.batch else f"after epoch {run.epoch}"
+
+    def _write(self, state: dict[str, Any], is_best: bool) -> None:
         if not (self.written or self.resumes):
             self._set_aside()
         save(state, self.last)
         if is_best:
             save(state, self.best)
-        self.written = f"after step {run.batch} of epoch {run.epoch + 1}" if run.batch else f"after epoch {run.epoch}"
 
     def _set_aside(self) -> None:
         """Move the files of an earlier run into a folder of their own."""
