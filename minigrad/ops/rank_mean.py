@@ -6,7 +6,6 @@ These are the additions of one process that adds up the gradients of the ranks o
 equal.  Memory: (R, N), one row for each rank.
 """
 
-
 from ..runtime.kernel import Array1, Array2, kernel
 from ..runtime.math import smaller
 from .op import Dispatch
