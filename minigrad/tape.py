@@ -473,7 +473,7 @@ def walk_back(
 
     def collect(leaf: Any, g: Any) -> None:
         if hooked is not None and not after and leaf._hooks:
-            g = hooked(leaf._hooks["before"], g, leaf.device)
+            g = hooked(leaf._hooks["before"], g, leaf.device) if leaf._hooks["before"] else g
             for hook in in_order(leaf._hooks["complete"]) if announces else ():
                 hook(leaf, g)
         found.append((leaf, g))
