@@ -19,7 +19,6 @@ from typing import Any
 from .collectives import barrier
 from .group import Group, current_group
 
-
 LONGEST_DEATH = 1.0  # seconds from the launcher's notice until a process has left the table
 
 
