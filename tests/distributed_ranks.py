@@ -32,7 +32,7 @@ def main():
     mg.set_num_threads(1)
     dist.init(required=True, timeout=60)
     for name in sys.argv[1:]:
-        error = error_of(CHECKS[name])
+        error = error_of(CHECKS.get(name, staged_through_the_host))
         found = [None] * dist.get_world_size()
         dist.all_gather_object(found, error)
         if dist.get_rank() == 0:
@@ -347,6 +347,27 @@ def sampler(rank, ranks):
     assert {len(part) for part in found} == {-(-23 // ranks)}
     assert {number for part in found for number in part} == set(range(23))
     expect_error(mg.errors.ValidationError, f"{ranks} ranks share 1 samples", mg.data.DistributedSampler, [0])
+
+
+def staged_through_the_host(rank, ranks):
+    """Gradients, buffers and tensors on the GPU are exchanged; a recording is refused."""
+    net = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.ReLU(), nn.Linear(4, 2)).to("cuda")
+    model = dist.DistributedDataParallel(net)
+    reference = copy.deepcopy(net)
+    inputs = [mg.tensor(np.random.default_rng(r).normal(size=(4, 3)), mg.float32, device="cuda") for r in range(ranks)]
+    (model(inputs[rank]) ** 2).sum().backward()
+    for x in inputs:
+        (reference(x) ** 2).sum().backward()
+    for p, q in zip(net.parameters(), reference.parameters(), strict=True):
+        np.testing.assert_allclose(p.grad.cpu().numpy(), q.grad.cpu().numpy() / ranks, rtol=1e-5, atol=1e-6)
+    all_equal_on_all_ranks([b.cpu() for b in net.buffers()])
+    x = mg.ones(3, device="cuda") * rank
+    dist.all_reduce(x)
+    assert x.cpu().tolist() == [sum(range(ranks))] * 3
+    expect_error(
+        mg.errors.GraphError, "averaging gradients on 'cuda'", mg.graph(lambda x: model(x).sum().backward()), inputs[0]
+    )
+    expect_error(mg.errors.GraphError, "all_reduce of a tensor on 'cuda'", mg.graph(dist.all_reduce), x * 1)
 
 
 # ---- seeds, and differences

@@ -41,13 +41,12 @@ VARIABLES = {  # Open MPI refuses more ranks than cores, and root, without them
 }
 
 
-def run_ranks(ranks, script, *arguments, options=()):
+def run_ranks(ranks, script, *arguments, options=(), **variables):
     """Run a script of this folder on several ranks; return the finished process, with its seconds."""
     command = [MPIEXEC, *options, "-n", str(ranks), sys.executable, str(HERE / script), *arguments]
     start = time.monotonic()
-    done = subprocess.run(
-        command, env=process_environment(**VARIABLES), capture_output=True, text=True, timeout=300, check=False
-    )
+    environment = process_environment(**VARIABLES, **variables)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
     done.seconds = time.monotonic() - start
     return done
 
@@ -69,6 +68,13 @@ def found(request):
 def test_on_several_ranks(found, name):
     for rank, error in enumerate(found[name]):
         assert not error, f"rank {rank}: {error}"
+
+
+@needs_mpi
+@pytest.mark.simulator
+def test_a_model_on_cuda_is_exchanged_through_the_host():
+    done = run_ranks(2, "distributed_ranks.py", "staged_through_the_host", NUMBA_ENABLE_CUDASIM="1")
+    assert json.loads(done.stdout)["errors"] == ["", ""], done.stdout + done.stderr
 
 
 def processes(done):

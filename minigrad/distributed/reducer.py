@@ -56,6 +56,8 @@ class Reducer:
     def note_gradient(self, param: Any, gradient: Any) -> None:
         """The gradient of a parameter, an array, is complete; it is not yet in .grad."""
         model: Any = self.model()
+        if model is None:  # the parameters live on without the DistributedDataParallel
+            return
         local.observer.uses(model)
         b, i = self.places[id(param)]
         self.complete[b][i] = gradient
@@ -84,6 +86,9 @@ class Reducer:
         if not any(self.started):
             self._start_buffers()
         self.started[b] = True
+        device = self.buckets[b].params[0].device
+        if device.type == "cuda":
+            local.observer.refuse("averaging gradients on 'cuda'", "call the step without mg.graph")
         call_on_host(self._send, b, frozenset(self.complete[b]), self.order, gradients)
 
     def _send(self, b: int, complete: frozenset[int], order: Any, gradients: list[Any]) -> None:
