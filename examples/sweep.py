@@ -99,12 +99,17 @@ def print_table(args, means):
 
 def draw(args, means):
     """Draw a line of accuracies for each batch size."""
-    figure = style.figure(7, 4.2, "Accuracy on held-out digits")
+    times = "once" if args.epochs == 1 else f"{args.epochs} times"
+    figure = style.figure(7, 4.2, f"LeNet-5 after seeing {args.digits:,} digits {times}")
     axes = figure.subplots()
     for column, size in enumerate(args.batch_size):
         axes.semilogx(args.lr, means[:, column], "o-", label=f"batch {size}")
+    axes.set_xticks(args.lr, [f"{lr:g}" for lr in args.lr])
+    axes.minorticks_off()
+    axes.set_ylim(0, 1)
+    axes.yaxis.set_major_formatter("{x:.0%}")
     axes.set_xlabel("learning rate")
-    axes.set_ylabel(f"share recognised, after {args.epochs} epochs of {args.digits:,} digits")
+    axes.set_ylabel("held-out digits recognised")
     axes.legend()
     style.tidy(axes)
     return figure

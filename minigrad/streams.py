@@ -83,7 +83,7 @@ class _ThreadLocal(threading.local):
 
 
 _thread = _ThreadLocal()
-_program = Stream(int(np.random.SeedSequence().generate_state(1, np.uint64)[0]))
+_program = _unseeded = Stream(int(np.random.SeedSequence().generate_state(1, np.uint64)[0]))
 fork.wait_for(lambda: _program.generator.bit_generator.lock)  # NumPy holds it while it draws
 
 
@@ -171,6 +171,11 @@ def next_seed() -> int:
     """Return the seed of the next random transform of this stream: a hash of its seed and of their number so far."""
     stream = current_stream()
     return int(mix(stream.seed, next(stream.calls)))
+
+
+def is_seeded() -> bool:
+    """Whether the program has chosen a seed."""
+    return _program is not _unseeded
 
 
 def replace_stream(source: Stream) -> None:

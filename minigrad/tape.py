@@ -246,12 +246,16 @@ def run_hooks(hooks: dict[Any, Callable[..., Any]], gradient: Any) -> Any:
 
 
 def gradient_hooks(tensor: Any, place: str = "before") -> dict[Any, Any]:
-    """The hooks of a tensor, which are kept by its node; those of a leaf run before or after .grad changes."""
+    """The hooks of a tensor, which are kept by its node.
+
+    place   of a leaf: "before" or "after" its .grad changes; "complete": hook(leaf, array) is called while backward()
+            goes on, as soon as no more is added to this gradient, which the hook must not change
+    """
     if tensor.node is not None:
         tensor.node.hooks = tensor.node.hooks or {}
         return tensor.node.hooks
     if tensor._hooks is None:
-        tensor._hooks = {"before": CountedDict(), "after": CountedDict()}
+        tensor._hooks = {"before": CountedDict(), "after": CountedDict(), "complete": CountedDict()}
     return tensor._hooks[place]
 
 
@@ -440,9 +444,8 @@ def when_backward_ends(function: Callable[[], object]) -> None:
 
 
 def walk_back(
-    seeds: Any, operations: Any, keep: bool, tensors: Any = None, wanted: Any = None, hooked: Any = None,
-    after: int = 0, give: Any = None,
-) -> list[tuple[Any, Any]]:  # fmt: skip
+    seeds: Any, operations: Any, keep: bool, tensors: Any = None, wanted: Any = None, hooked: Any = None, after: int = 0
+) -> list[tuple[Any, Any]]:
     """The backward pass: pairs (leaf, gradient) for every leaf that the results were computed from.
 
     seeds        pairs: the node or leaf of a result, and the gradient with respect to it
@@ -452,8 +455,6 @@ def walk_back(
     wanted       the nodes and leaves whose gradients are returned, instead of those of all leaves
     hooked       hooked(hooks, gradient, device): the gradient after the hooks; hooks do not run if it is None
     after        nodes with this number and older ones count as leaves, whose hooks wait for a later walk
-    give         give(leaf, gradient) takes the gradient of a leaf with hooks after accumulation as soon as it is
-                 complete, if the walk then goes on; such a leaf is not returned
     """
     expand = tensors is not None
     seeds = [(expanded(edge, expand), gradient) for edge, gradient in seeds]
@@ -464,13 +465,18 @@ def walk_back(
     pending: dict[int, Any] = {}
     reached: dict[int, Any] = {}
     found, anomaly = [], mode.anomaly
-    complete = {} if give is None else _complete_before(nodes)
+    announces = targets is None and tensors is None and hooked is not None and not after
+    complete = _complete_before(nodes) if announces else {}
 
     def add(sums: dict[int, Any], key: int, part: Any, do: Any) -> None:
         sums[key] = do.add(sums[key], part) if key in sums else part
 
-    def gradient_of(leaf: Any, g: Any) -> Any:
-        return hooked(leaf._hooks["before"], g, leaf.device) if hooked is not None and not after and leaf._hooks else g
+    def collect(leaf: Any, g: Any) -> None:
+        if hooked is not None and not after and leaf._hooks:
+            g = hooked(leaf._hooks["before"], g, leaf.device) if leaf._hooks["before"] else g
+            for hook in in_order(leaf._hooks["complete"]) if announces else ():
+                hook(leaf, g)
+        found.append((leaf, g))
 
     for edge, gradient in seeds:
         reached[id(edge)] = edge
@@ -478,7 +484,7 @@ def walk_back(
     for node in nodes:
         for leaf in complete.get(id(node), ()):
             if id(leaf) in pending:
-                give(leaf, gradient_of(leaf, pending.pop(id(leaf))))
+                collect(leaf, pending.pop(id(leaf)))
         g = pending.pop(id(node), None)
         if g is None:
             continue
@@ -520,21 +526,21 @@ def walk_back(
     for key, g in pending.items():
         leaf = reached[key]
         if targets is None or key in targets:
-            found.append((leaf, gradient_of(leaf, g)))
+            collect(leaf, g)
     if blocked and targets and len(found) < len(targets):
         raise GraphError(FREED)
     return found
 
 
 def _complete_before(nodes: list[Node]) -> dict[int, list[Any]]:
-    """The leaves with hooks after accumulation, by the id of the first node in a walk to which none of them leads."""
+    """For each node, by id, the leaves with hooks of the kind "complete" to which it and later ones do not lead."""
     found: dict[int, list[Any]] = {}
     seen: set[int] = set()
     following: Any = None
     for node in reversed(nodes):
         for edge in node.edges or ():
-            is_leaf = edge is not None and not isinstance(edge, Node) and id(edge) not in seen
-            if is_leaf and edge._hooks and edge._hooks["after"]:
+            is_new_leaf = edge is not None and not isinstance(edge, Node) and id(edge) not in seen
+            if is_new_leaf and edge._hooks and edge._hooks["complete"]:
                 seen.add(id(edge))
                 found.setdefault(id(following), []).append(edge)
         following = node

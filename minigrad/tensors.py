@@ -1305,36 +1305,40 @@ def backward(
     """
     if isinstance(inputs, list | tuple) and not inputs:
         raise ValidationError("backward: inputs is empty; leave it out for all leaves")
-    add = partial(_add_gradient, create_graph)
     with run_at_end():
-        early = None if create_graph or inputs is not None else add
-        parts = differentiate("backward", tensors, grad_tensors, retain_graph, create_graph, inputs, early)
-        for x, part in parts:
-            if part is not None and (x._leaf or not x.retains_grad):  # retain_grad has kept it
-                add(x, part)
+        parts = differentiate("backward", tensors, grad_tensors, retain_graph, create_graph, inputs)
+        if create_graph or inputs is not None:
+            _refuse_exchange(parts)
+        _add_gradients(parts, create_graph)
 
 
-def _add_gradient(create_graph: Bool, x: Tensor, part: Tensor) -> None:
-    """Add to .grad, and call the hooks that wait for that."""
+def _refuse_exchange(parts: list[tuple[Tensor, Any]]) -> None:
+    if any(x._hooks and x._hooks.get("complete") for x, _ in parts):
+        raise GraphError(
+            "backward: create_graph=True and inputs= do not average gradients over ranks; leave them out, or use the "
+            "`module` of the DistributedDataParallel"
+        )
+
+
+def _add_gradients(parts: list[tuple[Tensor, Any]], create_graph: Bool) -> None:
     with _adding:  # other threads may add to the same leaf
-        local.observer.read_grad(x)
-        if x._grad is None and not create_graph:
-            x._grad = part
-        else:
-            _accumulate(x, part, create_graph)
-        for hook in list(x._hooks["after"].values()) if x._hooks else ():
-            hook(x)
+        for x, part in parts:
+            if part is None or (not x._leaf and x.retains_grad):  # retain_grad has kept it
+                continue
+            local.observer.read_grad(x)
+            if x._grad is None and not create_graph:
+                x._grad = part
+            else:
+                _accumulate(x, part, create_graph)
+            for hook in list(x._hooks["after"].values()) if x._hooks else ():
+                hook(x)
 
 
 def differentiate(
-    where: str, outputs: Any, gradients: Any, retain_graph: Bool | None, create_graph: Bool, inputs: Any,
-    early: Any = None,
-) -> list[tuple[Tensor, Any]]:  # fmt: skip
+    where: str, outputs: Any, gradients: Any, retain_graph: Bool | None, create_graph: Bool, inputs: Any
+) -> list[tuple[Tensor, Any]]:
     """Pairs (input, its gradient), None where the sum of the outputs does not depend on it; of all leaves if inputs is
-    None.
-
-    early   early(leaf, gradient) takes gradients that are complete while the backward pass goes on; see walk_back
-    """
+    None."""
     if create_graph and retain_graph is False:
         raise GraphError(f"{where}: create_graph=True needs the graph; leave out retain_graph=False")
     outputs = as_list(where, "an output", outputs)
@@ -1356,24 +1360,17 @@ def differentiate(
         x._expand()
     seeds = [(output._edge, output._seed(gradient)) for output, gradient in zip(outputs, gradients, strict=True)]
     taken = {id(_base(seed.array)) for _, seed in seeds}
-
-    def give(leaf: Tensor, part: Any) -> None:
-        taken.add(id(_base(part)))  # so that it is copied: the rest of the walk may use it, and hooks may change it
-        early(leaf, _own(part, leaf, taken))
-
-    edges = wanted and [x._edge for x in wanted]
-    reached = walk(seeds, Bool(retain_graph), create_graph, taken, edges, give=None if early is None else give)
+    reached = walk(seeds, Bool(retain_graph), create_graph, taken, wanted and [x._edge for x in wanted])
     if wanted is not None:
         found = {id(edge): part for edge, part in reached}
         reached = [(x, found.get(id(x._edge))) for x in wanted]
     return [(x, part if create_graph or part is None else _own(part, x, taken)) for x, part in reached]
 
 
-def walk(seeds, keep, create_graph, taken, wanted=None, after=0, give=None):
+def walk(seeds, keep, create_graph, taken, wanted=None, after=0):
     """walk_back from pairs (edge, tensor), with hooks; it returns tensors with create_graph, else arrays.
 
     taken   gets the ids of arrays that hooks have returned, and may keep
-    give    without create_graph, takes gradients early; see walk_back
     """
     if create_graph:
         with enable_grad():
@@ -1388,7 +1385,7 @@ def walk(seeds, keep, create_graph, taken, wanted=None, after=0, give=None):
 
     operations = _array_ops.__getitem__ if local.observer is IDLE else ObservedOps
     with no_grad():
-        return walk_back([(edge, x.array) for edge, x in seeds], operations, keep, None, wanted, hooked, after, give)
+        return walk_back([(edge, x.array) for edge, x in seeds], operations, keep, None, wanted, hooked, after)
 
 
 def _own(array, leaf: Tensor, taken: set[int]) -> Tensor:

@@ -52,7 +52,7 @@ LEVELS = [  # from the lowest level up; the name of a package stands for its mod
     },
     {
         *("minigrad.nn", "minigrad.optim", "minigrad.data", "minigrad.datasets", "minigrad.viz", "minigrad.models"),
-        *("minigrad.utils", "minigrad.transforms"),
+        *("minigrad.utils", "minigrad.transforms", "minigrad.distributed"),
     },
     {
         "minigrad.serialization",

@@ -702,6 +702,7 @@ def test_index_out_of_range_is_an_index_error():
         (errors.StateError, RuntimeError),
         (errors.DataError, ValueError),
         (errors.FileError, OSError),
+        (errors.RankError, RuntimeError),
     ],
 )
 def test_every_error_class_is_a_minigrad_error_and_a_builtin_error(kind, builtin):

@@ -13,6 +13,7 @@ from minigrad import nn
 from minigrad.errors import DeviceError
 
 NAMES = """
+nn.parallel.DistributedDataParallel distributed.get_rank utils.data.DistributedSampler
 nn.functional nn.init nn.utils.clip_grad_norm_ nn.parameter.Parameter nn.modules.Linear
 nn.modules.loss.MSELoss nn.modules.batchnorm._BatchNorm nn.modules.conv._ConvNd nn.modules.loss._Loss
 optim.lr_scheduler.StepLR optim.swa_utils.AveragedModel utils.data.DataLoader

@@ -62,7 +62,7 @@ def test_other_inputs_give_pytorchs_numbers(theme, expression):
 NOT_COMPARED = {
     "ours alone, or settings": """
         Tensor accelerator amp autocast backends bfloat16 compile compiler cuda data datasets device channels_last
-        contiguous_format errors float16 from_dlpack functional get_default_dtype
+        contiguous_format distributed parallel SyncBatchNorm errors float16 from_dlpack functional get_default_dtype
         get_float32_matmul_precision get_num_threads get_rng_state graph init jit load models modules onnx optim
         preserve_format profile save save_model load_model train set_default_dtype set_float32_matmul_precision
         set_flush_denormal set_num_threads set_printoptions set_rng_state testing torch_version transforms

@@ -15,9 +15,18 @@ from .dataset import (
     random_split,
 )
 from .loader import DataLoader, get_worker_info
-from .sampler import BatchSampler, RandomSampler, Sampler, SequentialSampler, SubsetRandomSampler, WeightedRandomSampler
+from .sampler import (
+    BatchSampler,
+    DistributedSampler,
+    RandomSampler,
+    Sampler,
+    SequentialSampler,
+    SubsetRandomSampler,
+    WeightedRandomSampler,
+)
 
-__all__ = ["BatchSampler", "ConcatDataset", "DataLoader", "Dataset", "ImageDataset", "IterableDataset"]
+__all__ = ["BatchSampler", "ConcatDataset", "DataLoader", "Dataset", "DistributedSampler", "ImageDataset"]
+__all__ += ["IterableDataset"]
 __all__ += ["RandomSampler", "Sampler", "SequentialSampler", "Subset", "SubsetRandomSampler", "TensorDataset"]
 __all__ += ["WeightedRandomSampler", "default_collate", "default_convert", "get_worker_info", "mean_and_std"]
 __all__ += ["random_split"]

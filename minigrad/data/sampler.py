@@ -7,6 +7,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from ..checks import LARGEST_SEED, whole_number
+from ..distributed.group import get_rank, get_world_size
 from ..errors import ValidationError
 from ..streams import generator as numpy_generator
 
@@ -107,6 +108,58 @@ class WeightedRandomSampler(_Counted):
         share = self.weights / self.weights.sum()
         drawn = numpy_generator(self.generator).choice(len(share), self.num_samples, self.replacement, share)
         return iter(drawn.tolist())
+
+
+class DistributedSampler(Sampler[int]):
+    """The samples of one rank: of an order that all ranks share, every num_replicas-th one.
+
+    num_replicas   the number of ranks; None for all of the job
+    rank           0 to num_replicas - 1; None for this one
+    shuffle        whether each epoch has a random order, which follows from the seed and the number of set_epoch
+    seed           the same on all ranks
+    drop_last      samples that do not fill a round are left out, so that all ranks have as many; False: the first
+                   samples come again
+
+    Call set_epoch before each epoch: without it, all epochs have the same order.
+    Raises   ValidationError   there are more ranks than samples, or no such rank
+    Source   PyTorch's class of this name; the random order is another one
+    Example
+    >>> list(DistributedSampler(range(5), num_replicas=2, rank=1, shuffle=False))
+    [1, 3, 0]
+    """
+
+    def __init__(
+        self, dataset: Sized, num_replicas: int | None = None, rank: int | None = None, shuffle: bool = True,
+        seed: int = 0, drop_last: bool = False,
+    ):  # fmt: skip
+        replicas, where = get_world_size() if num_replicas is None else num_replicas, "DistributedSampler"
+        self.dataset, self.shuffle, self.drop_last, self.epoch = dataset, shuffle, drop_last, 0
+        self.num_replicas = whole_number(where, "num_replicas", replicas, least=1)
+        self.rank = whole_number(where, "rank", get_rank() if rank is None else rank, least=0, most=replicas - 1)
+        self.seed = whole_number(where, "seed", seed, least=0, most=LARGEST_SEED)
+        if len(dataset) < self.num_replicas:
+            raise ValidationError(
+                f"DistributedSampler: {self.num_replicas} ranks share {len(dataset)} samples, so some have none; start "
+                "fewer ranks, or use more samples"
+            )
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order of an epoch, 0 or more."""
+        self.epoch = whole_number("DistributedSampler", "epoch", epoch, least=0)
+
+    @property
+    def num_samples(self) -> int:
+        """The number of samples of this rank."""
+        whole, rest = divmod(len(self.dataset), self.num_replicas)
+        return whole + (rest > 0 and not self.drop_last)
+
+    def __len__(self) -> int:
+        return self.num_samples
+
+    def __iter__(self) -> Iterator[int]:
+        n, total = len(self.dataset), self.num_samples * self.num_replicas
+        order = draw_order(n, self.seed, self.epoch) if self.shuffle else np.arange(n)
+        return iter(np.resize(order, total)[self.rank :: self.num_replicas].tolist())
 
 
 class BatchSampler(Sampler[list[int]]):

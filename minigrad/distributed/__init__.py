@@ -15,7 +15,8 @@ from ..names import explain_unknown_names
 from .agreement import expect_agreement
 from .collectives import ReduceOp, all_gather_object, all_reduce, barrier, broadcast, broadcast_object_list
 from .data_parallel import DistributedDataParallel
-from .group import get_local_rank, get_rank, get_world_size, init, is_initialized, launch_command, launched_size
+from .group import get_local_rank, get_rank, get_world_size, is_initialized
+from .launch import init, launch_command, launched_size
 from .sharing import load_once
 
 __all__ = ["DistributedDataParallel", "ReduceOp", "all_gather_object", "all_reduce", "barrier", "broadcast"]

@@ -16,7 +16,7 @@ import numpy as np
 from ..creation import zeros_like
 from ..errors import RankError
 from ..runtime.threads import call_on_host, local
-from ..tape import when_backward_ends
+from ..tape import HookHandle, gradient_hooks, when_backward_ends
 from .exchange import Bucket, SharedBuffers
 from .group import Group
 
@@ -30,7 +30,7 @@ class Reducer:
     model          the DistributedDataParallel
     buckets        in the order in which backward() is expected to complete them
     places         for each parameter, by id: its bucket, and its number there
-    complete       for each bucket the numbers of the parameters whose gradients the running backward pass has completed
+    complete       for each bucket the gradients that the running backward pass has completed, by number
     started        for each bucket whether it has started in the running backward pass
     accumulated    for each bucket the numbers of parameters that got gradients inside no_sync()
     """
@@ -44,45 +44,52 @@ class Reducer:
         ]
         self.places = {id(p): (b, i) for b, bucket in enumerate(self.buckets) for i, p in enumerate(bucket.params)}
         self.shared = SharedBuffers(group, comm, model.shared_buffers())
-        self.complete: list[set[int]] = [set() for _ in self.buckets]
+        self.complete: list[dict[int, Any]] = [{} for _ in self.buckets]
         self.accumulated: list[set[int]] = [set() for _ in self.buckets]
         self.started = [False] * len(self.buckets)
         self.order = np.zeros(1)  # an argument of all host calls, so that a recording keeps them in order
         for p in params:
-            p.register_post_accumulate_grad_hook(self.note_gradient)
+            HookHandle(gradient_hooks(p, "complete"), self.note_gradient)
 
     # ---- during a backward pass
 
-    def note_gradient(self, param: Any) -> None:
-        """The gradient of a parameter is complete."""
+    def note_gradient(self, param: Any, gradient: Any) -> None:
+        """The gradient of a parameter, an array, is complete; it is not yet in .grad."""
         model: Any = self.model()
+        if model is None:  # the parameters live on without the DistributedDataParallel
+            return
         local.observer.uses(model)
         b, i = self.places[id(param)]
-        self.complete[b].add(i)
+        self.complete[b][i] = gradient
         if not model.require_backward_grad_sync:
             when_backward_ends(self.note_accumulated)
             return
         when_backward_ends(self.finish)
-        if len(self.complete[b]) == len(self.buckets[b].params):
-            self._start(b)
+        params = self.buckets[b].params
+        if len(self.complete[b]) == len(params) and not any(map(_has_gradient, params)):
+            self._start(b, [self.complete[b][i] for i in range(len(params))])
 
     def note_accumulated(self) -> None:
         """A backward pass inside no_sync() has ended."""
-        reached, self.complete = self.complete, [set() for _ in self.buckets]
-        call_on_host(self._add_to_accumulated, reached, self.order, self._gradients())
+        call_on_host(self._add_to_accumulated, self._forget_complete(), self.order, self._gradients())
+
+    def _forget_complete(self) -> list[set[int]]:
+        """The numbers of the parameters that the backward pass has reached, which has ended."""
+        reached, self.complete = [set(found) for found in self.complete], [{} for _ in self.buckets]
+        return reached
 
     def _add_to_accumulated(self, reached: list[set[int]], *_: Any) -> None:
         for known, more in zip(self.accumulated, reached, strict=True):
             known |= more
 
-    def _start(self, b: int) -> None:
+    def _start(self, b: int, gradients: list[Any]) -> None:
         if not any(self.started):
             self._start_buffers()
         self.started[b] = True
-        params = self.buckets[b].params
-        for p in params:
-            local.observer.read_grad(p)
-        call_on_host(self._send, b, frozenset(self.complete[b]), self.order, [_array(p._grad) for p in params])
+        device = self.buckets[b].params[0].device
+        if device.type == "cuda":
+            local.observer.refuse("averaging gradients on 'cuda'", "call the step without mg.graph")
+        call_on_host(self._send, b, frozenset(self.complete[b]), self.order, gradients)
 
     def _send(self, b: int, complete: frozenset[int], order: Any, gradients: list[Any]) -> None:
         for other in self.buckets[:b]:
@@ -110,13 +117,13 @@ class Reducer:
 
     def finish(self) -> None:
         """Start what has not started, wait for all means, and write them to the gradients."""
-        for b, started in enumerate(self.started):
-            if not started:
-                self._start(b)
-        complete, self.complete = self.complete, [set() for _ in self.buckets]
+        for b, bucket in enumerate(self.buckets):
+            if not self.started[b]:
+                self._start(b, [p._grad.array if _has_gradient(p) else None for p in bucket.params])
+        reached = self._forget_complete()
         self.started = [False] * len(self.buckets)
         call_on_host(self._wait, self.order, self._gradients())
-        used = [self._used(b, complete[b]) for b in range(len(self.buckets))]
+        used = [self._used(b, reached[b]) for b in range(len(self.buckets))]
         for bucket, numbers in zip(self.buckets, used, strict=True):
             for i in numbers:
                 self._expect_gradient(bucket.params[i])
@@ -131,16 +138,15 @@ class Reducer:
             bucket.finish(limit)
         self.group.step += 1
 
-    def _used(self, b: int, complete: set[int]) -> list[int]:
+    def _used(self, b: int, reached: set[int]) -> list[int]:
         """The numbers of the parameters of a bucket that some rank's backward pass reached."""
         if not local.observer.computes:
-            return sorted(complete)
+            return sorted(reached)
         return np.flatnonzero(self.buckets[b].used).tolist()
 
     def _expect_gradient(self, param: Any) -> None:
         """Make a gradient for a parameter that only other ranks reached, and count a write to it."""
-        local.observer.read_grad(param)
-        if param._grad is None:
+        if not _has_gradient(param):
             param.grad = zeros_like(param).detach()
         param._grad._storage.version += 1
 
@@ -198,6 +204,11 @@ def split_into_buckets(params: Sequence[Any], bucket_bytes: int | None = None) -
 
 def _bytes(param: Any) -> int:
     return param.numel() * param.dtype.itemsize
+
+
+def _has_gradient(param: Any) -> bool:
+    local.observer.read_grad(param)
+    return param._grad is not None
 
 
 def _array(gradient: Any) -> Any:

@@ -44,6 +44,6 @@ def _message(group: Group, requests: Sequence[Any], ranks: Sequence[int | None],
     named = ", ".join(str(rank) for rank in sorted(rank for rank in missing if rank is not None))
     who = f"rank {named} did not arrive" if named else "another rank did not arrive"
     return (
-        f"rank {group.rank} of {group.size} waited {waited:.0f} s for {what} in step {group.step}: {who}; look for an "
+        f"distributed: {group.name()}: waited {waited:.0f} s for {what}: {who}; look for an "
         "error or an endless loop there, or give init() a longer timeout"
     )

@@ -17,10 +17,12 @@ from . import (
     modules,
     normalization,
     padding,
+    parallel,
     pooling,
     regularization,
     resampling,
     shaping,
+    sync_norm,
     transformer,
     utils,
     windows,
@@ -41,10 +43,11 @@ from .pooling import *  # noqa: F403
 from .regularization import *  # noqa: F403
 from .resampling import *  # noqa: F403
 from .shaping import *  # noqa: F403
+from .sync_norm import *  # noqa: F403
 from .transformer import *  # noqa: F403
 from .windows import *  # noqa: F403
 
-__all__ = ["Module", "Parameter", "functional", "init", "modules", "utils"]
+__all__ = ["Module", "Parameter", "functional", "init", "modules", "parallel", "utils"]
 __all__ += activation.__all__
 __all__ += attention.__all__
 __all__ += container.__all__
@@ -59,6 +62,7 @@ __all__ += pooling.__all__
 __all__ += regularization.__all__
 __all__ += resampling.__all__
 __all__ += shaping.__all__
+__all__ += sync_norm.__all__
 __all__ += transformer.__all__
 __all__ += windows.__all__
 __dir__ = __all__.copy

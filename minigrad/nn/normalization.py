@@ -96,14 +96,18 @@ class _RunningNorm(_Norm):
 
 
 class _BatchNorm(_RunningNorm):
-    def forward(self, x: Tensor) -> Tensor:
-        self._check(x, 1)
+    def _share_of_batch(self, x: Tensor) -> Any:
+        """Count a batch, and return its share in the running statistics."""
         share: Any = self.momentum
         if self.training and self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
             if share is None:  # a tensor, so that a replay of mg.graph computes it again
                 share = 1.0 / self.num_batches_tracked.to(x.dtype)
-        training = self.training or self.running_mean is None
+        return share
+
+    def forward(self, x: Tensor) -> Tensor:
+        self._check(x, 1)
+        share, training = self._share_of_batch(x), self.training or self.running_mean is None
         return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, training, share, self.eps)
 
 

@@ -1,0 +1,20 @@
+"""torch.nn.parallel's names; one is imported at its first use, because minigrad.distributed imports minigrad.nn."""
+
+from typing import TYPE_CHECKING, Any
+
+from ..names import unknown_name
+from .container import DataParallel
+
+if TYPE_CHECKING:
+    from ..distributed import DistributedDataParallel
+
+__all__ = ["DataParallel", "DistributedDataParallel"]
+__dir__ = __all__.copy
+
+
+def __getattr__(name: str) -> Any:
+    if name != "DistributedDataParallel":
+        raise unknown_name("mg.nn.parallel", name, __all__)
+    from ..distributed import DistributedDataParallel
+
+    return DistributedDataParallel
