@@ -43,7 +43,7 @@ def init(required: bool = False, timeout: float = 20.0, first_timeout: float = 6
     group.timeout, group.first_timeout = timeout, first_timeout
     if group.is_initialized:
         return
-    launched = _launched_size()
+    launched = launched_size()
     if launched is None and required:
         raise DeviceError(f"init: no MPI launcher started this program; {_advice()}")
     if launched is not None:
@@ -51,8 +51,8 @@ def init(required: bool = False, timeout: float = 20.0, first_timeout: float = 6
     group.is_initialized = True
 
 
-def _launched_size() -> int | None:
-    """The number of ranks that the launcher says it has started; None without a launcher."""
+def launched_size() -> int | None:
+    """Return the number of ranks that an MPI launcher says it has started; None without a launcher."""
     return next((int(os.environ[name]) for name in SIZES if os.environ.get(name, "").isdigit()), None)
 
 
