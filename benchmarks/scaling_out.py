@@ -47,8 +47,8 @@ class Network(NamedTuple):
 
 NETWORKS = {
     "LeNet-5": Network(models.LeNet5, 128, (1, 28, 28)),
-    "ResNet-20": Network(lambda: models.resnet20(10), 64, (3, 32, 32)),
-    "ResNet-50": Network(lambda: models.resnet50(), 4, (3, 64, 64)),  # 25.6 million parameters
+    "ResNet-20": Network(models.resnet20, 64, (3, 32, 32)),
+    "ResNet-50": Network(models.resnet50, 4, (3, 64, 64)),  # 25.6 million parameters
 }
 LINKS = {  # time of an empty message, s; bytes in a second
     "1 Gbit/s Ethernet, TCP": (25e-6, 0.117e9),  # OSU benchmarks with MPICH, gist of J. Grimm, 2021
