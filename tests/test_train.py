@@ -171,6 +171,25 @@ def test_a_run_that_crashes_at_any_step_resumes_with_the_same_bits(name, setting
         assert_same_bits(fit(folder, name, resume=True, **settings), expected)
 
 
+@pytest.mark.parametrize("call", [1, 2])
+def test_a_crash_between_the_files_of_an_epoch_loses_none(call, tmp_path, monkeypatch):
+    save, calls = train.run.save, []
+
+    def save_or_crash(state, path):
+        calls.append(path)
+        if len(calls) == call:
+            raise CrashError
+        save(state, path)
+
+    monkeypatch.setattr(train.run, "save", save_or_crash)
+    with pytest.raises(CrashError):
+        fit(tmp_path, epochs=1)
+    fit(tmp_path, epochs=1, resume=(tmp_path / "last.safetensors").exists())
+    files = ("last.safetensors", "best.safetensors", "log.csv")
+    assert all((tmp_path / name).exists() for name in files)
+    assert mg.load(tmp_path / "best.safetensors")["position"]["epoch"] == 1
+
+
 def test_a_finished_run_continues_with_more_epochs(tmp_path):
     expected = fit(epochs=3)
     fit(tmp_path, epochs=2)

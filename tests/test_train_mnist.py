@@ -159,7 +159,10 @@ def test_resume_of_a_finished_run_trains_for_more_epochs(short, monkeypatch, tmp
 @pytest.mark.parametrize(
     "flags, message",
     [
-        (("--lr", "0.1"), "is of another run: lr is 0.1, but it was 0.005.  Use the same, or train in another folder"),
+        (
+            ("--lr", "0.1"),
+            "is of another run: lr is 0.1, but it was 0.005; .*  Use the same, or train in another folder",
+        ),
         (("--seed", "7", "--lr", "1"), "lr is 1.0, but it was 0.005; seed is 7, but it was 0"),
     ],
 )

@@ -27,10 +27,10 @@ from ..tensors import Tensor, tensor
 from .evaluation import device_of, evaluate, split_batch
 from .history import History, direction
 from .interruption import StopRequest
-from .log import ProgressBar, TensorBoard, print_row, write_csv
+from .log import ProgressBar, TensorBoard, print_row
 from .metrics import Metric, accuracy, named, summed
 from .ranks import Part, as_share, join
-from .run import LOG, Checkpoints, Run, first_batch
+from .run import Checkpoints, Run, first_batch
 
 Callback = Callable[[Run], object]
 
@@ -338,8 +338,6 @@ def _end_epoch(run: Run, plan: _Plan) -> None:
         run.history.stopped = "on_epoch returned True"
     if plan.checkpoints:
         plan.checkpoints.save(run, is_best=row is run.history.best(column, plan.monitor_mode))
-        if run.ranks.is_first:
-            write_csv(plan.checkpoints.folder / LOG, run.history)
     if plan.board:
         plan.board.write(row)
 

@@ -15,6 +15,7 @@ from ..serialization import load, save
 from ..tensors import Tensor, tensor
 from .evaluation import device_of
 from .history import History
+from .log import write_csv
 from .ranks import ALONE, Part, Ranks
 
 FORMAT = "minigrad.train checkpoint, version 1"
@@ -234,7 +235,7 @@ def _generators_of(loader: Any) -> list[Any]:
 
 
 class Checkpoints:
-    """The files of a run in a folder: last.safetensors to resume from, and best.safetensors after the best epoch."""
+    """The files of a run: last.safetensors to resume from, best.safetensors after the best epoch, and log.csv."""
 
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
@@ -243,19 +244,22 @@ class Checkpoints:
         self.resumes = False
 
     def save(self, run: Run, is_best: bool = False) -> None:
-        """Write the state of a run, by its first rank; an interrupted save leaves the file before it."""
+        """Write the state and the log of a run, by its first rank; an interrupted save leaves the file before it."""
         state = run.state()
         if run.ranks.is_first:
-            self._write(state, is_best)
+            self._write(state, run.history, is_best)
         run.ranks.wait()
         self.written = f"after step {run.batch} of epoch {run.epoch + 1}" if run.batch else f"after epoch {run.epoch}"
 
-    def _write(self, state: dict[str, Any], is_best: bool) -> None:
+    def _write(self, state: dict[str, Any], history: History, is_best: bool) -> None:
+        """Write the file from which a run resumes at the end: after a crash the others are written again."""
         if not (self.written or self.resumes):
             self._set_aside()
-        save(state, self.last)
         if is_best:
             save(state, self.best)
+        if history.rows:
+            write_csv(self.folder / LOG, history)
+        save(state, self.last)
 
     def _set_aside(self) -> None:
         """Move the files of an earlier run into a folder of their own."""
