@@ -225,6 +225,26 @@ def unused_parameters(rank, ranks):
 
 
 @check
+def parameters_that_only_no_sync_reaches(rank, ranks):
+    """Their gradients are averaged by the next backward pass, which does not reach them; plain and recorded."""
+    for recorded in (False, True):
+        model = dist.DistributedDataParallel(Branches(), bucket_cap_mb=1e-5)
+
+        def learn(x, which, first, model=model):
+            if first:
+                model.zero_grad()
+            model(x, which).sum().backward()
+
+        run = mg.graph(learn) if recorded else learn
+        for _ in range(4):
+            with model.no_sync():
+                run(mg.ones(2, 3), [0] if rank == 0 else [1], True)
+            run(mg.ones(2, 3), [1], False)
+            equal(model.module.layers[0].bias.grad, mg.full((2,), 2 / ranks))
+            assert model.module.layers[2].bias.grad is None
+
+
+@check
 def unused_parameters_in_a_recording(rank, ranks):
     """Each rank may record its own branch; an exchange that a replay does not expect is an error."""
     model = dist.DistributedDataParallel(Branches(), bucket_cap_mb=1e-5)
