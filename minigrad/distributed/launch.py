@@ -11,6 +11,7 @@ from typing import Any
 
 from ..checks import number_in_range
 from ..errors import DeviceError
+from ..runtime.threads import get_num_threads, set_num_threads
 from ..streams import Stream, current_stream, is_seeded, replace_stream
 from .collectives import gather
 from .faults import watch
@@ -26,8 +27,9 @@ def init(required: bool = False, timeout: float = 20.0, first_timeout: float = 6
     timeout         seconds   a rank that waits longer for another one ends the job and names it
     first_timeout   seconds   the same for the first two steps, in which kernels are compiled, and at the end
 
-    Ranks that have not called manual_seed continue with the seed of rank 0.  An error that a rank does not catch is
-    printed with the rank and the step, and ends all ranks.  A second call only changes the times.
+    The ranks of a machine divide its cores: kernels run on at most cores / ranks threads, until set_num_threads says
+    otherwise.  Ranks that have not called manual_seed continue with the seed of rank 0.  An error that a rank does not
+    catch is printed with the rank and the step, and ends all ranks.  A second call only changes the times.
     Raises   DeviceError       mpi4py or its MPI library is missing; the launcher belongs to another MPI; or, if
                                required, there is no launcher.  The message has the commands that help
              ValidationError   a time is not above 0
@@ -85,9 +87,19 @@ def _join(group: Group, mpi: Any, launched: int) -> None:
     if launched == 1:
         return
     group.mpi, group.comm, group.rank, group.size = mpi, world.Dup(), world.rank, world.size
-    group.local_rank = world.Split_type(mpi.COMM_TYPE_SHARED).rank
+    machine = world.Split_type(mpi.COMM_TYPE_SHARED)
+    group.local_rank = machine.rank
+    set_num_threads(min(get_num_threads(), _share_of_cores(machine)))
+    machine.Free()
     watch(group)
     facts = gather(group, (platform.node(), os.getpid(), current_stream().seed))
     group.processes = tuple((host, pid) for host, pid, _ in facts)
     if not is_seeded():
         replace_stream(Stream(facts[0][2]))
+
+
+def _share_of_cores(machine: Any) -> int:
+    """The number of cores for each rank of this machine, 1 or more."""
+    own = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
+    cores = set().union(*machine.allgather(own))
+    return max(1, len(cores) // machine.size)
