@@ -26,8 +26,9 @@ def init(required: bool = False, timeout: float = 20.0, first_timeout: float = 6
     timeout         seconds   a rank that waits longer for another one ends the job and names it
     first_timeout   seconds   the same for the first two steps, in which kernels are compiled, and at the end
 
-    Ranks that have not called manual_seed continue with the seed of rank 0.  An error that a rank does not catch is
-    printed with the rank and the step, and ends all ranks.  A second call only changes the times.
+    Rank 0 prints a line with the processes of all ranks, because MPICH's launcher names only the process of a rank that
+    was killed.  Ranks that have not called manual_seed continue with the seed of rank 0.  An error that a rank does not
+    catch is printed with the rank and the step, and ends all ranks.  A second call only changes the times.
     Raises   DeviceError       mpi4py or its MPI library is missing; the launcher belongs to another MPI; or, if
                                required, there is no launcher.  The message has the commands that help
              ValidationError   a time is not above 0
@@ -87,7 +88,9 @@ def _join(group: Group, mpi: Any, launched: int) -> None:
     group.mpi, group.comm, group.rank, group.size = mpi, world.Dup(), world.rank, world.size
     group.local_rank = world.Split_type(mpi.COMM_TYPE_SHARED).rank
     watch(group)
-    facts = gather(group, (platform.node(), os.getpid(), current_stream().seed))
-    group.processes = tuple((host, pid) for host, pid, _ in facts)
+    facts = gather(group, (os.getpid(), platform.node(), current_stream().seed))
+    if group.rank == 0:
+        listed = ", ".join(f"{rank}: {pid} on {machine}" for rank, (pid, machine, _) in enumerate(facts))
+        print(f"minigrad: {group.size} ranks, with their processes: {listed}", file=sys.stderr, flush=True)
     if not is_seeded():
         replace_stream(Stream(facts[0][2]))
