@@ -16,12 +16,12 @@ import traceback
 from typing import Any
 
 from .collectives import barrier
-from .group import Group, current_group
+from .group import current_group
 
 FORWARDING = 0.3  # seconds in which the launcher passes on what a rank has printed; it drops the rest at the end
 
 
-def watch(group: Group) -> None:
+def watch() -> None:
     """Let errors and signals of this rank end all ranks."""
     sys.excepthook = _end_after_error
     atexit.register(_wait_for_all)

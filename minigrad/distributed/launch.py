@@ -87,7 +87,7 @@ def _join(group: Group, mpi: Any, launched: int) -> None:
         return
     group.mpi, group.comm, group.rank, group.size = mpi, world.Dup(), world.rank, world.size
     group.local_rank = world.Split_type(mpi.COMM_TYPE_SHARED).rank
-    watch(group)
+    watch()
     facts = gather(group, (os.getpid(), platform.node(), current_stream().seed))
     if group.rank == 0:
         listed = ", ".join(f"{rank}: {pid} on {machine}" for rank, (pid, machine, _) in enumerate(facts))
