@@ -23,7 +23,7 @@ from minigrad import data, datasets, distributed as dist, nn, optim, train, tran
 from minigrad.errors import RankError, ValidationError
 from minigrad.nn import functional as F
 
-CHECKS, FOLDER = {}, Path()
+CHECKS, FOLDER = {}, Path()  # filled by `check` and main
 DIGITS, BATCH = 240, 48
 
 

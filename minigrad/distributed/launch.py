@@ -27,8 +27,15 @@ def init(required: bool = False, timeout: float = 20.0, first_timeout: float = 6
     timeout         seconds   a rank that waits longer for another one ends the job and names it
     first_timeout   seconds   the same for the first two steps, in which kernels are compiled, and at the end
 
-    The ranks of a machine divide its cores: kernels run on at most cores / ranks threads, until set_num_threads says
-    otherwise.  Ranks that have not called manual_seed continue with the seed of rank 0.  An error that a rank does not
+    machine = world.Split_type(mpi.COMM_TYPE_SHARED)
+    group.local_rank = machine.rank
+    set_num_threads(min(get_num_threads(), _share_of_cores(machine)))
+    machine.Free()
+    watch()
+    facts = gather(group, (os.getpid(), platform.node(), current_stream().seed))
+    if group.rank == 0:
+        listed = ", ".join(f"{rank}: {pid} on {machine}" for rank, (pid, machine, _) in enumerate(facts))
+        print(f"minigrad: {group.size} ranks, with their processes: {listed}", file=sys.stderr, flush=True)
     catch is printed with the rank and the step, and ends all ranks.  A second call only changes the times.
     Raises   DeviceError       mpi4py or its MPI library is missing; the launcher belongs to another MPI; or, if
                                required, there is no launcher.  The message has the commands that help
@@ -43,12 +50,10 @@ def init(required: bool = False, timeout: float = 20.0, first_timeout: float = 6
     number_in_range("init", "first_timeout", first_timeout, 1e-3)
     group = current_group()
     group.timeout, group.first_timeout = timeout, first_timeout
-    if group.is_initialized:
-        return
     launched = launched_size()
     if launched is None and required:
         raise DeviceError(f"init: no MPI launcher started this program; {_advice()}")
-    if launched is not None:
+    if launched is not None and not group.is_initialized:
         _join(group, _import_mpi(), launched)
     group.is_initialized = True
 
@@ -91,9 +96,11 @@ def _join(group: Group, mpi: Any, launched: int) -> None:
     group.local_rank = machine.rank
     set_num_threads(min(get_num_threads(), _share_of_cores(machine)))
     machine.Free()
-    watch(group)
-    facts = gather(group, (platform.node(), os.getpid(), current_stream().seed))
-    group.processes = tuple((host, pid) for host, pid, _ in facts)
+    watch()
+    facts = gather(group, (os.getpid(), platform.node(), current_stream().seed))
+    if group.rank == 0:
+        listed = ", ".join(f"{rank}: {pid} on {name}" for rank, (pid, name, _) in enumerate(facts))
+        print(f"minigrad: {group.size} ranks, with their processes: {listed}", file=sys.stderr, flush=True)
     if not is_seeded():
         replace_stream(Stream(facts[0][2]))
 

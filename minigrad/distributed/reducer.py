@@ -86,8 +86,8 @@ class Reducer:
         if not any(self.started):
             self._start_buffers()
         self.started[b] = True
-        device = self.buckets[b].params[0].device
-        if device.type == "cuda":
+        self.buckets[b].check_params()
+        if self.buckets[b].device.type == "cuda":
             local.observer.refuse("averaging gradients on 'cuda'", "call the step without mg.graph")
         call_on_host(self._send, b, frozenset(self.complete[b]), self.order, gradients)
 
