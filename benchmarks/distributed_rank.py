@@ -17,7 +17,7 @@ from layers import resnet20
 from rivals import torch_lenet
 
 NETWORKS = {"LeNet-5": (torch_lenet, (128, 1, 32, 32)), "ResNet-20": (resnet20, (64, 3, 32, 32))}
-TURNS, FIRST_STEPS = 5, 5
+TURNS, FIRST_STEPS = 5, 4  # of a job of some seconds; of a shorter one, two turns
 
 
 def main():
@@ -26,9 +26,10 @@ def main():
     for step in (rank.alone, rank.together):
         for _ in range(FIRST_STEPS):
             step()
-    steps = rank.agree(max(3, int(seconds / (3 * TURNS) / max(time_of(rank.alone), 1e-4))))
+    turns = TURNS if seconds > TURNS else 2
+    steps = rank.agree(max(1, int(seconds / (3 * turns) / time_of(rank.alone))))
     times = {name: [] for name in ("one rank", "side by side", "together", "exchange alone")}
-    for _ in range(TURNS):
+    for _ in range(turns):
         rank.wait_for_all()
         if rank.number == 0:
             times["one rank"] += [time_of(rank.alone) for _ in range(steps)]
