@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-SCRIPTS = ("lenet", "kernels", "layers", "scaling", "mnist99")
+SCRIPTS = ("lenet", "kernels", "layers", "scaling", "mnist99", "distributed", "scaling_out")
 
 
 def main():

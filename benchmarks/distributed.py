@@ -13,13 +13,11 @@ the same cores.  The jobs of the two libraries run in turns; see distributed_ran
 import argparse
 import json
 import os
-import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
-from harness import introduce, table, write
+from harness import introduce, mpiexec, table, write
 
 HERE = Path(__file__).parent
 RANKS = 2
@@ -62,11 +60,7 @@ def measure(network, args):
 
 
 def start_minigrad(network, seconds, _):
-    beside = Path(sys.executable).with_name("mpiexec")
-    mpiexec = str(beside) if beside.exists() else shutil.which("mpiexec")
-    if mpiexec is None:
-        sys.exit("there is no mpiexec; pip install mpi4py mpich")
-    command = [mpiexec, "-n", str(RANKS), sys.executable, str(HERE / "distributed_rank.py"), "minigrad"]
+    command = [*mpiexec(RANKS), str(HERE / "distributed_rank.py"), "minigrad"]
     done = subprocess.run([*command, network, str(seconds)], env=environment(), stdout=subprocess.PIPE, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 

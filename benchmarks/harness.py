@@ -8,6 +8,7 @@ import argparse
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import time
@@ -47,6 +48,15 @@ def arguments(docstring, seconds):
     if args.quick:
         args.seconds = 0.3
     return args
+
+
+def mpiexec(ranks):
+    """Return the beginning of a command that starts ranks by the MPI beside this Python, or by that of the system."""
+    beside = Path(sys.executable).with_name("mpiexec")
+    found = str(beside) if beside.exists() else shutil.which("mpiexec")
+    if found is None:
+        sys.exit("there is no mpiexec; pip install mpi4py mpich")
+    return [found, "-n", str(ranks), sys.executable]
 
 
 # ---- the machine

@@ -17,14 +17,13 @@ are shared and that the slowest of many ranks decides.  Everything beyond the ra
 import argparse
 import json
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from harness import cores, draw, introduce, table, write
+from harness import cores, draw, introduce, mpiexec, table, write
 
 import minigrad as mg
 from minigrad import distributed, models, nn, optim
@@ -34,7 +33,7 @@ from minigrad.viz import style
 MEASURED, SHARED = (1, 2), (4, 8)  # numbers of ranks: with a core each, and with less
 SIZES = tuple(4**k for k in range(5, 13))  # bytes of an exchange
 RANKS = tuple(2**k for k in range(11))  # 1 to 1,024
-SECONDS, LEAST = 3.0, 5  # of one measurement, and its repetitions at least
+LEAST = 5  # repetitions of a measurement
 
 
 class Network(NamedTuple):
@@ -59,6 +58,7 @@ LINKS = {  # time of an empty message, s; bytes in a second
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=3, help="seconds of a measurement (3)")
     parser.add_argument("--quick", action="store_true", help="check everything, but time only a few cases, briefly")
     parser.add_argument("--rank-of", type=Path, help=argparse.SUPPRESS)  # this process is a rank, and writes to a file
     args = parser.parse_args()
@@ -66,8 +66,8 @@ def main():
         return measure_as_rank(args)
     here = introduce("Data-parallel training")
     counts = MEASURED if args.quick else MEASURED + SHARED
-    found = {ranks: run_ranks(ranks, args.quick) for ranks in counts}
-    link = fit_link(found[2]["exchange"])
+    found = {ranks: run_ranks(ranks, args) for ranks in counts}
+    link = fit_link(*(found[ranks]["exchange"] for ranks in MEASURED))
     report(found, link)
     rows = [{"ranks": ranks, **result} for ranks, result in found.items()]
     write("scaling_out", {**here, "message_s": link[0], "bytes_per_s": link[1]}, rows, args.quick)
@@ -77,12 +77,12 @@ def main():
 # ---- what a rank measures
 
 
-def run_ranks(ranks, quick):
+def run_ranks(ranks, args):
     """Start ranks of this script; return what they measured."""
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder) / "result.json"
-        command = ["mpiexec", "-n", str(ranks), sys.executable, __file__, "--rank-of", str(result)]
-        subprocess.run(command + ["--quick"] * quick, check=True)
+        command = [*mpiexec(ranks), __file__, "--rank-of", str(result), "--seconds", str(args.seconds)]
+        subprocess.run(command + ["--quick"] * args.quick, check=True)
         return json.loads(result.read_text())
 
 
@@ -91,7 +91,7 @@ def measure_as_rank(args):
     distributed.init(timeout=120)
     mg.set_num_threads(1)
     networks = list(NETWORKS)[:2] if args.quick else list(NETWORKS)
-    seconds = 0.2 if args.quick else SECONDS
+    seconds = 0.2 if args.quick else args.seconds
     found = {
         "exchange": {size: median_time(exchange_of(size), seconds / 4) for size in SIZES[: 4 if args.quick else None]},
         "step": {name: median_time(step_of(NETWORKS[name]), seconds) for name in networks},
@@ -149,9 +149,13 @@ def median_time(function, seconds):
 # ---- the model
 
 
-def fit_link(times):
-    """The time of an empty message, and the bytes in a second, that explain the exchanges of two ranks best."""
-    sizes, seconds = np.array([int(size) for size in times], float), np.array(list(times.values()))
+def fit_link(alone, together):
+    """The time of an empty message, and the bytes in a second, that explain the exchanges of two ranks best.
+
+    alone, together   times by size, of one rank, which has nothing to exchange, and of two
+    """
+    sizes = np.array([int(size) for size in together], float)
+    seconds = np.maximum(np.array(list(together.values())) - list(alone.values()), 1e-6)
     design = np.stack([2 * np.ones_like(sizes), sizes], 1)  # 2 (P - 1) and 2 (P - 1) / P n, of P = 2
     message, byte = np.linalg.lstsq(design / seconds[:, None], np.ones_like(seconds), rcond=None)[0]
     return max(float(message), 0.0), 1 / max(float(byte), 1e-15)
