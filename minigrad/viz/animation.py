@@ -1,14 +1,41 @@
-"""Animated GIF files: their speed is checked before anything is drawn."""
+"""Animated GIF files: their speed is checked before anything is drawn, and only what changes is drawn again."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from PIL import Image
 
 from minigrad.errors import ValidationError
 
 MOST_FRAMES_PER_SECOND = 50  # browsers slow down a faster GIF
+
+
+class Stage:
+    """A figure whose layout and background are drawn once.
+
+    figure   as it looks in the frame that needs most room
+    moving   artists that are no part of the background
+    """
+
+    def __init__(self, figure: Figure, moving: Iterable[Artist]):
+        self._figure, self._canvas = figure, FigureCanvasAgg(figure)
+        self._canvas.draw()
+        figure.set_layout_engine("none")
+        for artist in moving:
+            artist.set_animated(True)
+        self._canvas.draw()
+        self._background = self._canvas.copy_from_bbox(figure.bbox)
+
+    def render(self, artists: Iterable[Artist]) -> Image.Image:
+        """Return a frame: the background with artists on it, in their order."""
+        self._canvas.restore_region(self._background)
+        for artist in artists:
+            self._figure.draw_artist(artist)
+        return Image.fromarray(np.asarray(self._canvas.buffer_rgba())[..., :3].copy())
 
 
 def check_speed(where: str, frames_per_second: float, hold: float) -> None:

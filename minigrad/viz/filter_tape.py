@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -20,7 +19,7 @@ from minigrad.errors import DataError, StateError, ValidationError
 from minigrad.runtime.files import write_whole
 from minigrad.runtime.threads import local
 from minigrad.viz import style
-from minigrad.viz.animation import check_speed, write_gif
+from minigrad.viz.animation import Stage, check_speed, write_gif
 from minigrad.viz.curves import falls_tenfold
 from minigrad.viz.filter_grid import (
     Sheet,
@@ -465,16 +464,14 @@ def _render_frames(film: _Film, losses: np.ndarray, title: str | None) -> Iterat
     add_weight_scale(figure, [left], norm)
     note_omissions(figure, last.shape, sheet)
     past, marker = _draw_loss(right, film, losses)
-    canvas = FigureCanvasAgg(figure)
     _show_moment(right, past, marker, film.steps, losses, len(losses) - 1)
-    canvas.draw()
-    figure.set_layout_engine("none")
+    moving = [*left.images, *left.patches, past, marker, right.title]
+    stage = Stage(figure, moving)
     for t, weight in enumerate(film.weights):
         for image, cell in zip(left.images, _make_cells(weight, sheet, norm), strict=True):
             image.set_data(cell)  # faster than drawing every cell again
         _show_moment(right, past, marker, film.steps, losses, t)
-        canvas.draw()
-        yield Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])
+        yield stage.render(moving)
 
 
 def _plan_gif_sheet(film: _Film) -> tuple[Any, Sheet]:

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
@@ -14,7 +13,7 @@ from PIL import Image
 from minigrad.checks import whole_number
 from minigrad.errors import ShapeError
 from minigrad.viz import style
-from minigrad.viz.animation import check_speed, write_gif
+from minigrad.viz.animation import Stage, check_speed, write_gif
 from minigrad.viz.formatting import format_count, format_number
 from minigrad.viz.inputs import as_array, check_finite
 
@@ -220,11 +219,7 @@ def _render_frames(slide: _Slide) -> Iterator[Image.Image]:
     pixels = right.images[0]
     shown = np.full(slide.output.shape, np.nan)
     line = figure.supxlabel("pixel × weight = product, added to the sum\n ", fontsize=style.LABEL)
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    figure.set_layout_engine("none")
-    for text in sums.values():
-        text.set_visible(False)
+    stage = Stage(figure, [pixels, *sums.values(), line])
     for number, place in enumerate(np.ndindex(*slide.output.shape)):
         terms = [value for _, _, value in _products(slide, place)]
         counts = range(1, len(terms) + 1) if number < SLOW_WINDOWS else [len(terms)]
@@ -233,10 +228,9 @@ def _render_frames(slide: _Slide) -> Iterator[Image.Image]:
             line.set_text(_describe_sum(slide, place, count))
             shown[place] = sum(terms[:count])
             pixels.set_data(np.ma.masked_invalid(shown))
-            sums[place].set_visible(True)
             sums[place].set_text(_short(float(shown[place])))
-            canvas.draw()
-            yield Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])
+            done = [text for text, value in zip(sums.values(), shown.ravel(), strict=True) if np.isfinite(value)]
+            yield stage.render([pixels, *done, line, *frames])
             for frame in frames:
                 frame.remove()
 
