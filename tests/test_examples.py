@@ -494,6 +494,15 @@ def test_weights_that_are_no_dict_are_refused(name, monkeypatch, tmp_path, capsy
     assert "expected a dict of tensors, got a list" in refusal(load_example(name), monkeypatch, capsys, *flags)
 
 
+def test_predict_warns_of_a_square_and_not_of_digits():
+    example = load_example("predict")
+    square = np.pad(np.ones((20, 20), np.float32), 4)
+    square[6:22, 6:22] = 0
+    assert "resembles no training digit: the cosine to the nearest is 0.46" in example.warn_of_no_digit(square)
+    digits = datasets.MNIST(train=False).images[:20].astype(np.float32) / 255
+    assert not any(map(example.warn_of_no_digit, digits))
+
+
 # ---- see_filters.py
 
 

@@ -31,7 +31,7 @@ from minigrad.viz.wrong_answers import mistakes
 
 MOST_IMAGES = 1000  # images searched for patches, and used for filter health
 MOST_LAYERS = 4  # convolutions whose patches are shown
-MOST_PROTOTYPES, STEPS = 20, 100  # classes, and steps of gradient ascent
+MOST_PROTOTYPES, STEPS = 20, 80  # classes, and steps of gradient ascent
 PIXELS_PER_INCH = 96  # of a browser: small letters of pictures are 12 pixels high
 MOST_TRIED = 200  # pixels tried for one whose window is not uniform
 

@@ -46,7 +46,7 @@ def shared_weights(
 
     >>> from minigrad.models import LeNet5
     >>> shared_weights(LeNet5(), np.eye(28), "conv1", 0).get_suptitle()
-    'conv1, filter 0: the same 25 weights at 576 places'
+    'conv1, filter 0: the same 25 weights at 784 places'
     """
     where = "shared_weights"
     values = _convolution(where, model, image, layer, channel)
