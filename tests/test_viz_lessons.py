@@ -140,7 +140,9 @@ def test_feature_maps_explains_a_background_that_is_not_zero_and_the_frame_of_pa
     digit[8:20, 12:16] = 2.8
     conv = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.ReLU())
     text = viz.feature_maps(conv, digit, normalize=(0.1307, 0.3081))._supxlabel.get_text()
-    assert "The background is −0.42 (black, normalised), not 0" in text and "0 pads with 0" in text
+    assert "The background, shown black, is −0.42, not 0" in text and "0 pads with 0" in text
+    second = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Conv2d(2, 2, 3, padding=1))
+    assert "pads" not in viz.feature_maps(second, digit)._supxlabel.get_text()  # it pads maps, not the image
     assert "pads" not in viz.feature_maps(nn.Sequential(nn.Conv2d(1, 2, 3)), digit)._supxlabel.get_text()
     assert viz.feature_maps(conv, np.maximum(digit, 0))._supxlabel.get_text() == ""
 

@@ -250,18 +250,16 @@ def _choose_pixel(subject: _Subject, layer: Layer) -> PixelExplanation:
 def _excitation_section(subject: _Subject) -> Section:
     images, names = subject.images[:MOST_IMAGES], subject.convolutions
     shown = [names[i] for i in np.unique(np.linspace(0, len(names) - 1, MOST_LAYERS).round().astype(int))]
-    patches = patch_grid(subject.model, images, shown, normalize=subject.normalize)
-    classes = {"classes": subject.classes} if subject.probabilities.shape[1] <= MOST_PROTOTYPES else None
-    items = [patches]
-    if classes is not None:
-        items += [prototypes(subject.model, images=images, normalize=subject.normalize, steps=STEPS, **classes)]
-    return Section(
-        "What excites a filter, and a class",
-        f"First, the patches of {format_count(len(images), 'real image')} to which each filter responds most; then "
-        "inputs that were changed step by step to raise the score of each class, above the real image with the highest "
-        "score. Such an input may look like nothing: the model was trained on real images only.",
-        items,
-    )
+    items = [patch_grid(subject.model, images, shown, normalize=subject.normalize)]
+    text = f"The patches of {format_count(len(images), 'real image')} to which each filter responds most."
+    if len(subject.names) <= MOST_PROTOTYPES:
+        settings: dict[str, Any] = {"classes": subject.classes, "normalize": subject.normalize, "steps": STEPS}
+        items.append(prototypes(subject.model, images=images, **settings))
+        text += (
+            " Then inputs that were changed step by step to raise the score of each class, above the real image with "
+            "the highest score. Such an input may look like nothing: the model was trained on real images only."
+        )
+    return Section("What excites a filter, and a class", text, items)
 
 
 def _attribution_section(subject: _Subject) -> Section:

@@ -198,20 +198,17 @@ def _explain_zero(image: np.ndarray, layers: list[Layer], display: Display) -> l
     level = np.median(edge, 1)
     if len(image) != 1 or (edge != level[:, None]).mean() > MOST_EDGE or not level[0]:
         return []
-    black = (
-        "black, normalised"
-        if display.to_pixels(image).min() < NEARLY_BLACK and level[0] == image.min()
-        else "the background"
-    )
+    value = format_number(float(level[0]), ".2f")
+    black = ", shown black," if display.to_pixels(level[:, None, None])[0, 0] < NEARLY_BLACK else ""
     lines = [
-        f"The background is {format_number(float(level[0]), '.2f')} ({black}), not 0: a filter answers it with "
-        f"{format_number(float(level[0]), '.2f')} × the sum of its weights + its bias."
+        f"The background{black} is {value}, not 0: the first filters answer it with {value} × the sum of their weights "
+        "+ their bias."
     ]
-    padded = [layer.name for layer in layers if any(np.any(step.settings.get("pads", 0)) for step in layer.steps)]
-    if padded and is_convolution(next(layer for layer in layers if layer.name == padded[0])):
-        lines.append(
-            f"{padded[0]} pads with 0, which is not the background: maps have a frame that is not in the image."
-        )
+    for layer in layers:
+        if is_convolution(layer) and np.array_equal(layer.input[0], image) and np.any(layer.steps[0].settings["pads"]):
+            lines.append(
+                f"{layer.name} pads with 0, not with the background: its maps have a frame that the image lacks."
+            )
     return lines
 
 
