@@ -19,14 +19,15 @@ import minigrad as mg
 import minigrad.nn.functional as F
 from minigrad import data, datasets, nn, optim
 from minigrad.models import LeNet5
-from minigrad.viz import save, style
+from minigrad.viz import save, slide_window, style, window_positions
 
 # 1. Five weights in a row can compute a mean, a difference (where does it become brighter?), or a difference of
 #    differences (where is it brighter than on both sides?).  The product of a column and a row is a 5x5 window.  A
 #    column MEAN and a row SLOPE form Sobel's edge detector: the pixels on the right minus those on the left, averaged
 #    along the edge.  MEAN and BEND, in both orders, form Laplace's.  The weights of the last four filters add up to 0,
-#    so that a uniform area gives 0.  The corner filter responds to corners and ends of lines, but also to slanted
-#    edges.  Only a second layer, which compares the outputs of two filters, can distinguish them.
+#    so that a uniform area gives 0.  The last filter, SLOPE in both directions, responds to corners and ends of lines,
+#    but also to slanted edges, such as those of a roof: it is no detector of corners.  Only a second layer, which
+#    compares the outputs of two filters, can distinguish them.
 MEAN, SLOPE, BEND = np.array([[1, 4, 6, 4, 1], [-1, -2, 0, 2, 1], [1, 0, -2, 0, 1]], np.float32)
 DOT = np.array([0, 0, 1, 0, 0], np.float32)
 FILTERS = {
@@ -35,14 +36,14 @@ FILTERS = {
     "outlines": (np.outer(MEAN, BEND) + np.outer(BEND, MEAN)) / 64,
     "vertical edges": np.outer(MEAN, SLOPE) / 48,
     "horizontal edges": np.outer(SLOPE, MEAN) / 48,
-    "corners": np.outer(SLOPE, SLOPE) / 18,
+    "corners, slopes": np.outer(SLOPE, SLOPE) / 18,
 }
 
 
 def main():
     args = arguments()
     save(draw_outputs(args.picture), args.out / "answers.png")
-    save(draw_sizes(), args.out / "stride_and_padding.png")
+    draw_windows(args.out)
     mg.manual_seed(args.seed)
     model = LeNet5()
     random = model.conv1.weight.detach().clone().numpy()
@@ -61,8 +62,8 @@ def arguments():
     parser.add_argument("--seed", type=int, default=0, help="seed of weights and shuffling (0)")
     parser.add_argument("--out", type=Path, default=Path("runs/hand_made_filters"), help="folder for pictures")
     args = parser.parse_args()
-    if args.seed < 0:
-        parser.error(f"--seed is {args.seed}; use 0 or more")
+    if not 0 <= args.seed < 2**64:
+        parser.error(f"--seed is {args.seed}; use 0 to 2**64 - 1")
     try:
         args.out.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=args.out).close()  # fail now, not after the training
@@ -148,36 +149,21 @@ def draw_output(axes, weight, output, is_picture):
 
 
 # 3. The stride is the distance between two positions of the window.  The padding is the number of rows of zeros around
-#    the image.  A window of K pixels has (H + 2*padding - K) // stride + 1 positions along H pixels.
+#    the image.  The dilation is the distance between the pixels of a window.  A window of K pixels has
+#    (H + 2*padding - K) // stride + 1 positions along H pixels.
 
 
-def draw_sizes():
-    """Draw the output of a 3x3 edge detector for a bright square on 9x9 pixels, with four settings."""
+def draw_windows(folder):
+    """Draw the windows of a 3x3 edge detector on a bright square of 9x9 pixels, and an animation of its sums."""
     image, edge = np.zeros((9, 9), np.float32), np.outer([1, 2, 1], [-1, 0, 1]).astype(np.float32)
-    image[3:7, 2:6] = 1
-    figure = style.figure(12.5, 3.3, "Stride and padding: a 3×3 window for vertical edges on 9×9 pixels")
-    panels = figure.subplots(1, 5)
-    draw_grid(panels[0], image, "image: 9×9 pixels", "gray", 0, 1)
+    image[1:7, 2:6] = 1
     print("9×9 pixels and a 3×3 window:")
-    for axes, (stride, padding) in zip(panels[1:], ((1, 0), (1, 1), (2, 0), (2, 1)), strict=True):
-        output = convolve(image, edge, stride=stride, padding=padding)
-        S = len(output)
+    for stride, padding in ((1, 0), (1, 1), (2, 0), (2, 1)):
+        S = len(convolve(image, edge, stride=stride, padding=padding))
         print(f"  stride {stride}, padding {padding}: {S}×{S}, since (9 + 2*{padding} - 3) // {stride} + 1 = {S}")
-        draw_grid(axes, output, f"stride {stride}, padding {padding}: {S}×{S}", style.SIGNED, -4, 4)
-    return figure
-
-
-def draw_grid(axes, values, title, colours, low, high):
-    """Draw cells of the same size in all grids, each with its value."""
-    axes.imshow(values, cmap=colours, vmin=low, vmax=high)
-    axes.set_title(title, fontsize=style.LABEL)
-    middle = (len(values) - 1) / 2
-    axes.set(xlim=(middle - 4.6, middle + 4.6), ylim=(middle + 4.6, middle - 4.6))
-    axes.set_axis_off()
-    for (y, x), value in np.ndenumerate(values):
-        dark = value == 0 if low == 0 else abs(value) > 2
-        number = f"{value:.0f}".replace("-", "−")
-        axes.text(x, y, number, ha="center", va="center", fontsize=8, color="white" if dark else "black")
+    save(window_positions(image, edge, stride=2, padding=1), folder / "stride_and_padding.png")
+    save(window_positions(image, edge, dilation=2), folder / "dilation.png")
+    slide_window(image, edge, folder / "sliding.gif", stride=2, padding=1)
 
 
 # 4. Nobody tells a network which patterns to find.  After three epochs, are the hand-made filters among its filters?

@@ -35,6 +35,9 @@ SIDE, BOX, STROKE = 28, 20, 2.5  # pixels: the side of MNIST's images, of the di
 WORKING_SIDE = 280  # pixels of the longer side to which a photograph of a digit is reduced
 LEAST_CONTRAST = 0.08  # difference of ink and paper, where black and white differ by 1
 MOST_BARS, MOST_LETTERS = 10, 28  # classes that are drawn, and letters of their names
+COMPARED = 10_000  # training digits with which a picture is compared
+LEAST_RESEMBLANCE = 0.69  # cosine to the nearest of them that 99 % of the test digits reach
+NO_OTHER = "The network has no answer 'none of these': a picture of anything else gets one of its classes, too."
 
 
 class Prepared(NamedTuple):
@@ -52,9 +55,11 @@ def main():
     for number, (path, photograph, image) in enumerate(args.prepared, 1):
         probabilities, decided = (read_digit if is_for_digits(args.model) else read_photograph)(args.model, image)
         likely = ", ".join(f"{names[k]} {probabilities[k]:.1%}" for k in np.argsort(-probabilities)[:3])
-        figure = draw(path.name, photograph, image, probabilities, decided, names)
+        warning = warn_of_no_digit(image) if is_for_digits(args.model) else ""
+        figure = draw(path.name, photograph, image, probabilities, decided, names, warning)
         picture = save(figure, args.out / f"{number}_{format_name(path.stem)[:50]}.png")
         print(f"  {format_name(path)}: {likely}; see {format_name(picture)}")
+        print(f"    {warning}\n" if warning else "", end="")
 
 
 def arguments():
@@ -218,6 +223,21 @@ def centred(ink):
     return np.pad(digit, ((top, SIDE - H - top), (left, SIDE - W - left)))
 
 
+def warn_of_no_digit(digit):
+    """Return a warning if an image resembles no digit of the training; a probability of 100 % does not tell that.
+
+    Shapes that do resemble one, such as a disc, get no warning.
+    """
+    digits = datasets.MNIST().images[:COMPARED].reshape(COMPARED, -1).astype(np.float32)
+    cosines = digits @ digit.ravel() / np.linalg.norm(digits, axis=1) / np.linalg.norm(digit)
+    if cosines.max() >= LEAST_RESEMBLANCE:
+        return ""
+    return (
+        f"Is this a digit?  It resembles no training digit: the cosine to the nearest is {cosines.max():.2f}, "
+        f"and 99 % of the test digits reach {LEAST_RESEMBLANCE}"
+    )
+
+
 def read_digit(model, digit):
     """Return the probability of each digit, and each pixel's contribution to the lead of the first over the second.
 
@@ -238,10 +258,11 @@ def read_digit(model, digit):
 # 3. Draw what decided.
 
 
-def draw(name, photograph, image, probabilities, decided, names):
+def draw(name, photograph, image, probabilities, decided, names, warning=""):
     """Draw the photograph, the image that the network reads, the pixels that decided, and the probabilities."""
     first, second = (shorten(names[k]) for k in np.argsort(-probabilities)[:2])
-    figure = style.figure(12, 3.7, f"{name}: {first}, {probabilities.max():.1%}")
+    figure = style.figure(12, 4.1, f"{name}: {first}, {probabilities.max():.1%}")
+    figure.supxlabel(warning or NO_OTHER, fontsize=style.SMALL, color=style.VERMILION if warning else "black")
     panels = figure.subplots(1, 4)
     for axes, picture in zip(panels, (photograph, image), strict=False):
         axes.imshow(picture, cmap="gray", vmin=0, vmax=1)

@@ -4,7 +4,8 @@
     python examples/rgb_shapes.py --quick  1,500 pictures and fewer epochs
 
 A grey image has one channel and a colour image has three, and each filter has a slice of weights for each channel.  The
-three slices of a filter form a small colour picture: the pattern to which the filter responds most.
+three slices of a filter form a small colour picture: of all patches of the same contrast, the filter responds most to
+the one that looks like it.
 """
 
 import argparse
@@ -16,7 +17,7 @@ import numpy as np
 import minigrad as mg
 import minigrad.nn.functional as F
 from minigrad import data, datasets, nn, optim, viz
-from minigrad.datasets.shapes import CLASSES, SIDE
+from minigrad.datasets.shapes import CLASSES
 from minigrad.viz import style
 
 NORMALIZE = (0.5, 0.25)
@@ -96,7 +97,10 @@ def main():
     viz.save(
         viz.filters(model.conv1, init=before, title="16 filters for red, green and blue"), args.out / "filters.png"
     )
-    viz.save(draw_prototypes(model), args.out / "prototypes.png")
+    images = next(iter(data.DataLoader(test, len(test), normalize=NORMALIZE)))[0]
+    shown = {"images": images, "classes": CLASSES, "normalize": NORMALIZE}
+    viz.save(viz.prototypes(model, **shown), args.out / "prototypes.png")
+    viz.save(viz.patch_grid(model, images, normalize=NORMALIZE), args.out / "patches.png")
     print(f"pictures are in {args.out}/")
 
 
@@ -106,8 +110,8 @@ def arguments():
     parser.add_argument("--quick", action="store_true", help="1,500 pictures and 6 epochs instead of 6,000 and 15")
     parser.add_argument("--out", type=Path, default=Path("runs/rgb_shapes"), help="folder for pictures")
     args = parser.parse_args()
-    if args.seed < 0:
-        parser.error(f"--seed is {args.seed}; use 0 or more")
+    if not 0 <= args.seed < 2**64:
+        parser.error(f"--seed is {args.seed}; use 0 to 2**64 - 1")
     try:
         args.out.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=args.out).close()  # fail now, not after the training
@@ -133,18 +137,9 @@ def draw_examples(train):
     return figure
 
 
-# 4. Prototypes.  A picture starts as weak noise and is changed step by step to raise the score of a class.  Colours and
-#    round outlines are clear.  Stripes, which have two directions, become a chequerboard, and rotated
-#    triangles become points in all directions.
-
-
-def draw_prototypes(model):
-    mean, std = NORMALIZE
-    images = viz.prototype_images(model, (3, SIDE, SIDE), limits=(-mean / std, (1 - mean) / std))
-    figure, cells = class_grid("The picture with the highest score of each class")
-    for axes, image in zip(cells, images, strict=True):
-        axes.imshow((image * std + mean).clip(0, 1).transpose(1, 2, 0))
-    return figure
+# 4. What excites filters and classes.  `prototypes` changes a picture step by step to raise the score of a class, and
+#    shows the best real picture below the result.  The results look like no shape: the network was trained on shapes
+#    only.  `patch_grid` looks for the parts of real pictures that excite each filter.
 
 
 if __name__ == "__main__":

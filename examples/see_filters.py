@@ -20,7 +20,7 @@ import minigrad.nn.functional as F
 from minigrad import data, datasets, optim, viz
 from minigrad.models import LeNet5
 
-MEAN, STD = 0.1307, 0.3081  # of all training pixels, scaled to 0..1
+NORMALIZE = 0.1307, 0.3081  # mean and standard deviation of all training pixels, scaled to 0..1
 REPORT_DIGITS = 2000  # number of test digits in the report
 
 
@@ -28,7 +28,7 @@ def main():
     args = arguments()
 
     # 1. A network of two convolutions.  The 6 filters of conv1 read pixels.  The 16 filters of conv2 read the output of
-    #    those 6, and therefore respond to combinations, for example to a corner, where two edges meet.
+    #    those 6, and therefore respond to combinations of what those find.
     mg.manual_seed(args.seed)
     model = LeNet5()
     init = {name: value.clone() for name, value in model.state_dict().items()}
@@ -42,18 +42,26 @@ def main():
         moved = tape.distance(name)[-1]
         print(f"{name}: filters moved by {moved.min():.2f} to {moved.max():.2f} of their initial length")
 
-    # 4. Pictures.  Early filters are edges and blobs.  A deep filter has a slice for every map that it reads, and only
-    #    the slices together have a meaning.
+    # 4. Pictures.  An early filter is a pattern of bright and dark pixels.  A deep filter has a slice for every map
+    #    that it reads, and only all of them have a meaning: patches of digits that excite it tell more.  One step of
+    #    learning changes a filter against the gradient of the loss.
     images, labels = load_digits(REPORT_DIGITS)
     viz.save(viz.filters(model.conv1, init["conv1.weight"], "conv1: early filters"), args.out / "early_filters.png")
     viz.save(viz.filters(model.conv2, init["conv2.weight"], "conv2: deep filters"), args.out / "deep_filters.png")
     viz.save(tape.contact_sheet("conv1"), args.out / "contact_sheet.png")
-    viz.save(viz.feature_maps(model, images[0]), args.out / "feature_maps.png")
-    viz.save(viz.explain_pixel(model, images[0], "conv1", 0, 14, 14).figure, args.out / "one_pixel.png")
+    viz.save(viz.feature_maps(model, images[0], classes=range(10), normalize=NORMALIZE), args.out / "feature_maps.png")
+    pixel = viz.explain_pixel(model, images[0], "conv1", 0, 14, 14, normalize=NORMALIZE)
+    viz.save(pixel.figure, args.out / "one_pixel.png")
+    viz.save(viz.patch_grid(model, images, normalize=NORMALIZE), args.out / "patches.png")
+    viz.save(viz.shared_weights(model, images[0], "conv1", 0, normalize=NORMALIZE), args.out / "shared_weights.png")
+    viz.save(viz.shifted_maps(model, images[0], "conv1", 0, normalize=NORMALIZE), args.out / "shifted_maps.png")
+    viz.save(viz.filter_step(model, images[:128], labels[:128], "conv1", 0), args.out / "one_step.png")
     tape.gif(args.out / "evolution.gif", "conv1")
 
     # 5. Everything else in one HTML file, which needs no network.
-    report = viz.report(model, images, labels, args.out / "report.html", init, history, tape)
+    report = viz.report(
+        model, images, labels, args.out / "report.html", init, history, tape, classes=range(10), normalize=NORMALIZE
+    )
     print(f"pictures are in {args.out}/; open {report} in a browser")
 
 
@@ -65,6 +73,8 @@ def arguments():
     args = parser.parse_args()
     if args.epochs < 1:
         parser.error(f"--epochs is {args.epochs}; use 1 or more")
+    if not 0 <= args.seed < 2**64:
+        parser.error(f"--seed is {args.seed}; use 0 to 2**64 - 1")
     try:
         args.out.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=args.out).close()  # fail now, not after the training
@@ -75,7 +85,7 @@ def arguments():
 
 def train(model, tape, args):
     """Train the model while the tape records; return the history that viz.training_curves draws."""
-    loader = data.DataLoader(datasets.MNIST(), 128, shuffle=True, seed=args.seed, drop_last=True, normalize=(MEAN, STD))
+    loader = data.DataLoader(datasets.MNIST(), 128, shuffle=True, seed=args.seed, drop_last=True, normalize=NORMALIZE)
     optimizer = optim.Adam(model.parameters(), lr=0.002)
 
     @mg.graph
@@ -98,14 +108,14 @@ def train(model, tape, args):
 
 
 def measure_accuracy(model):
-    test = data.DataLoader(datasets.MNIST(train=False), 1000, normalize=(MEAN, STD))
+    test = data.DataLoader(datasets.MNIST(train=False), 1000, normalize=NORMALIZE)
     with mg.no_grad():
         return float(np.mean([(model(images).argmax(1) == labels).numpy() for images, labels in test]))
 
 
 def load_digits(count):
     """Return the first test digits as the network reads them, (count, 1, 28, 28), and their labels."""
-    return next(iter(data.DataLoader(datasets.MNIST(train=False), count, normalize=(MEAN, STD))))
+    return next(iter(data.DataLoader(datasets.MNIST(train=False), count, normalize=NORMALIZE)))
 
 
 if __name__ == "__main__":

@@ -145,6 +145,8 @@ def arguments():
     if args.resume:
         parser.set_defaults(**train.saved_settings(args.out))
         args = parser.parse_args()
+    if not 0 <= args.seed < 2**64:
+        parser.error(f"--seed is {args.seed}; use 0 to 2**64 - 1")
     mg.device(args.device)  # fail now, not after an epoch
     try:
         args.out.mkdir(parents=True, exist_ok=True)

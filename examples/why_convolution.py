@@ -156,7 +156,7 @@ def shuffled(digits, order):
 
 def draw(rows, moved, unordered, test, order, seeds):
     each = f"mean of {seeds} trainings" if seeds > 1 else "one training of each network"
-    figure = style.figure(13, 5.2, f"Why convolution: accuracy on the test digits, {each}")
+    figure = style.figure(13, 5.2, f"Why convolution: answers to the test digits, {each}")
     panels = figure.subplots(2, 3, height_ratios=[1, 3.2])
     draw_table(figure, panels, rows)
     show(panels[0, 1], np.hstack([shifted(test, s)[0].images[0] for s in (0, 3, 6)]), "shifted by 0, 3, 6 pixels")
@@ -176,20 +176,19 @@ def show(axes, pixels, title):
 
 
 def draw_table(figure, panels, rows):
-    """Draw bars of the accuracy, with names and numbers of parameters, in both rows of the first column."""
+    """Draw bars of the wrong answers, with names and numbers of parameters, in both rows of the first column."""
     grid = panels[0, 0].get_gridspec()
     panels[0, 0].remove()
     panels[1, 0].remove()
     axes = figure.add_subplot(grid[:, 0])
-    shares = [100 * share for _, share in rows.values()]
+    wrong = [100 - 100 * share for _, share in rows.values()]
     colours = [style.VERMILION if "full" in name else style.BLUE for name in rows]
-    axes.barh(range(len(rows)), shares, color=colours, height=0.45)
-    low = 5 * np.floor((min(shares) - 1) / 5)
+    axes.barh(range(len(rows)), wrong, color=colours, height=0.45)
     for y, (name, (count, share)) in enumerate(rows.items()):
-        axes.text(low, y - 0.3, f"{name}: {count:,} parameters", va="bottom", fontsize=style.LABEL)
-        axes.text(100 * share - 0.06, y, f"{share:.2%} ", va="center", ha="right", fontsize=style.LABEL, color="white")
-    axes.set(xlim=(low, 100), ylim=(len(rows) - 0.6, -0.65), yticks=[])
-    chart(axes, "test digits right (%)", "", "parameters and accuracy")
+        axes.text(0, y - 0.3, f" {name}: {count:,} parameters", va="bottom", fontsize=style.LABEL)
+        axes.text(100 - 100 * share, y, f" {1 - share:.2%}", va="center", fontsize=style.LABEL)
+    axes.set(xlim=(0, 1.3 * max(wrong)), ylim=(len(rows) - 0.6, -0.65), yticks=[])
+    chart(axes, "test digits wrong (%)", "", "parameters and errors")
 
 
 def draw_shifts(axes, moved):
@@ -201,15 +200,14 @@ def draw_shifts(axes, moved):
 
 
 def draw_shuffled(axes, pairs):
-    low = 5 * np.floor((100 * min(map(min, pairs.values())) - 1) / 5)
     for x, (shares, colour) in enumerate(zip(pairs.values(), (style.BLUE, style.VERMILION), strict=True)):
-        axes.bar((x - 0.2, x + 0.2), np.multiply(shares, 100), 0.36, color=colour)
-        for dx, share, what in zip((-0.2, 0.2), shares, ("in order", "shuffled"), strict=True):
-            axes.text(x + dx, 100 * share, f"{what}\n{share:.2%}", ha="center", va="bottom", fontsize=style.SMALL)
+        wrong = 100 - np.multiply(shares, 100)
+        axes.bar((x - 0.2, x + 0.2), wrong, 0.36, color=colour)
+        for dx, share, what in zip((-0.2, 0.2), wrong, ("in order", "shuffled"), strict=True):
+            axes.text(x + dx, share, f"{what}\n{share:.2f} %", ha="center", va="bottom", fontsize=style.SMALL)
     axes.set_xticks(range(len(pairs)), pairs)
-    axes.set_ylim(low, 100 + 0.22 * (100 - low))
-    axes.set_yticks(np.linspace(low, 100, 6))
-    chart(axes, "trained and tested on the same order", "test digits right (%)", "")
+    axes.set_ylim(0, 125 - 125 * min(map(min, pairs.values())))
+    chart(axes, "trained and tested on the same order", "test digits wrong (%)", "")
 
 
 def chart(axes, x, y, title):

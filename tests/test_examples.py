@@ -52,10 +52,11 @@ def test_a_folder_that_cannot_be_written_is_refused(name, monkeypatch, tmp_path,
     assert "cannot be written (Not a directory); choose another folder" in said
 
 
-@pytest.mark.parametrize("name", ["hand_made_filters", "rgb_shapes"])
+@pytest.mark.parametrize("name", ["hand_made_filters", "rgb_shapes", "see_filters", "train_folder", "train_mnist"])
 def test_a_negative_seed_is_refused(name, monkeypatch, tmp_path, capsys):
-    said = refusal(load_example(name), monkeypatch, capsys, "--seed", "-1", "--out", tmp_path)
-    assert "--seed is -1; use 0 or more" in said
+    folder = [tmp_path] if name == "train_folder" else []
+    said = refusal(load_example(name), monkeypatch, capsys, *folder, "--seed", "-1", "--out", tmp_path)
+    assert "--seed is -1; use 0 to 2**64 - 1" in said
 
 
 # ---- hand_made_filters.py
@@ -80,7 +81,7 @@ def test_hand_made_filters_finds_the_nearest_learned_filters(monkeypatch, tmp_pa
     said = capsys.readouterr().out
     assert "picture of 60×90 pixels" in said
     assert "stride 2, padding 1: 5×5" in said
-    for name, correlation in (("blur", "+1.00"), ("vertical edges", "+1.00"), ("corners", "-1.00")):
+    for name, correlation in (("blur", "+1.00"), ("vertical edges", "+1.00"), ("corners, slopes", "-1.00")):
         assert f"  {name:17} {correlation}" in said
     assert_pictures(*(tmp_path / f"{name}.png" for name in ("answers", "stride_and_padding", "learned")))
 
@@ -110,11 +111,13 @@ def test_hand_made_filters_respond_to_the_patterns_they_are_named_after():
         return np.abs(example.convolve(image, example.FILTERS[name])).max()
 
     corner = np.minimum(steps, steps.T)
-    for name in ("vertical edges", "horizontal edges", "corners", "outlines"):
+    for name in ("vertical edges", "horizontal edges", "corners, slopes", "outlines"):
         assert strongest(name, np.ones((20, 20), np.float32)) < 1e-5
     assert strongest("vertical edges", steps) > 0.9 and strongest("vertical edges", steps.T) < 1e-5
     assert strongest("horizontal edges", steps.T) > 0.9 and strongest("horizontal edges", steps) < 1e-5
-    assert strongest("corners", corner) > 0.4 and strongest("corners", steps) < 1e-5
+    assert strongest("corners, slopes", corner) > 0.4 and strongest("corners, slopes", steps) < 1e-5
+    slope = np.tri(20, dtype=np.float32)  # why it is not called a detector of corners
+    assert strongest("corners, slopes", slope) > 0.4
 
 
 @pytest.mark.parametrize(
@@ -489,6 +492,15 @@ def test_weights_that_are_no_dict_are_refused(name, monkeypatch, tmp_path, capsy
     mg.save([1, 2], tmp_path / "list.safetensors")
     flags = tmp_path / "photo.png", "--weights", tmp_path / "list.safetensors", "--out", tmp_path
     assert "expected a dict of tensors, got a list" in refusal(load_example(name), monkeypatch, capsys, *flags)
+
+
+def test_predict_warns_of_a_square_and_not_of_digits():
+    example = load_example("predict")
+    square = np.pad(np.ones((20, 20), np.float32), 4)
+    square[6:22, 6:22] = 0
+    assert "resembles no training digit: the cosine to the nearest is 0.46" in example.warn_of_no_digit(square)
+    digits = datasets.MNIST(train=False).images[:20].astype(np.float32) / 255
+    assert not any(map(example.warn_of_no_digit, digits))
 
 
 # ---- see_filters.py

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections import OrderedDict
+from itertools import combinations
 from types import SimpleNamespace
 
 import matplotlib
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from figures import CLASSES, check_readable, drawn_strings, drawn_texts, image_arrays
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
 
 import minigrad as mg
 from minigrad import viz
@@ -124,9 +126,49 @@ def test_filters_shows_one_input_channel_as_maps_in_order():
 def test_filters_shows_three_input_channels_as_colour_images_with_grey_at_zero():
     w = weight(8, 3, 3, 5)
     w[0, :, 0, 0] = 0
-    shown = np.stack(image_arrays(viz.filters(w)))
+    arrays = image_arrays(viz.filters(w))
+    shown = np.stack(arrays[::4])
     np.testing.assert_allclose(shown, np.moveaxis(0.5 + w / (2 * np.abs(w).max()), 1, -1))
     np.testing.assert_array_equal(shown[0, 0, 0], 0.5)
+    for c in range(3):  # the slices, for those who cannot tell red from green
+        np.testing.assert_array_equal(arrays[1 + c :: 4], w[:, c])
+
+
+def test_filters_of_a_convolution_with_groups_stand_below_the_channels_that_they_read():
+    layer = Conv2d(6, 6, 3, groups=3)
+    figure = viz.filters(layer)
+    assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == list("012345")
+    positions = [tuple(np.floor(image.get_extent())[[2, 0]]) for image in figure.axes[0].images]
+    assert positions == [(f, 2 * (f // 2) + c) for f in range(6) for c in range(2)]
+    np.testing.assert_array_equal(image_arrays(figure), layer.weight.detach().numpy().reshape(12, 3, 3))
+    names = drawn_strings(viz.filters(Conv2d(4, 8, 3, groups=4)))
+    assert "5, reads 2" in names and "7, reads 3" in names
+
+
+def test_filters_draws_three_channels_in_colours_only_where_they_are_red_green_and_blue():
+    model = Sequential(Conv2d(1, 3, 3), Conv2d(3, 6, 3))
+    shapes = [np.shape(array) for axes in viz.filters(model).axes for array in [i.get_array() for i in axes.images]]
+    assert (3, 3, 3) not in shapes
+    assert [i.get_array().shape for i in viz.filters(Conv2d(3, 1, 3)).axes[0].images] == [(3, 3, 3)] + 3 * [(3, 3)]
+
+
+def as_seen_with_deuteranopia(colour):
+    """Return the linear RGB that a person without green cones sees.  Source: Machado et al. 2009, table 1."""
+    matrix = [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]]
+    rgb = np.array(to_rgb(colour))
+    return matrix @ np.where(rgb > 0.04045, ((rgb + 0.055) / 1.055) ** 2.4, rgb / 12.92)
+
+
+def test_colours_of_the_palette_differ_with_deuteranopia():
+    seen = {colour: as_seen_with_deuteranopia(colour) for colour in style.PALETTE}
+    ends = {
+        f"{name} {x}": as_seen_with_deuteranopia(style.SIGNED(x)[:3]) for name in ["signed"] for x in (0.1, 0.5, 0.9)
+    }
+    for colours in (seen, ends):
+        for (one, a), (other, b) in combinations(colours.items(), 2):
+            assert np.linalg.norm(a - b) > 0.05, f"{one} and {other} look alike"
+    red, green = as_seen_with_deuteranopia("#c00000"), as_seen_with_deuteranopia("#945800")
+    assert np.linalg.norm(red - green) < 0.05  # the simulation does make colours look alike
 
 
 def test_filters_shows_other_filters_as_rows_of_input_channels():

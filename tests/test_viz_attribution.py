@@ -12,14 +12,8 @@ from minigrad.errors import MinigradError, ShapeError, ValidationError
 from minigrad.models import LeNet5
 from minigrad.viz import style
 from minigrad.viz.attribution import grad_cam, grad_cam_map, occlusion, occlusion_map, saliency, saliency_map
-from minigrad.viz.excitation import (
-    activation_images,
-    maximize_activation,
-    patch_places,
-    prototype_images,
-    prototypes,
-    top_patches,
-)
+from minigrad.viz.excitation import activation_images, maximize_activation, prototype_images, prototypes
+from minigrad.viz.patches import patch_places, top_patches
 from minigrad.viz.tracing import trace
 
 RNG = np.random.default_rng(0)
@@ -64,6 +58,10 @@ def scores(model, images):
     model.eval()
     with mg.no_grad():
         return model(mg.tensor(images.reshape(-1, *images.shape[-3:]))).numpy()
+
+
+def overlay(figure):
+    return np.asarray(figure.axes[1].images[1].get_array())
 
 
 def shown(figure, panel):
@@ -156,15 +154,28 @@ def test_saliency_map_equals_finite_differences(target):
         assert slopes[pixel] == pytest.approx(difference, rel=1e-5, abs=1e-9)
 
 
-def test_saliency_shows_the_sum_of_channels_on_a_scale_around_zero_beside_the_image():
+def test_saliency_shows_the_largest_gradient_of_the_channels_beside_the_image():
     model, image = Small(), photo()
     figure = saliency(model, image, target=2)
-    total = saliency_map(model, image, target=2).sum(0)
-    np.testing.assert_allclose(shown(figure, 1), total, rtol=1e-6)
-    low, high = figure.axes[1].images[0].get_clim()
-    assert high == -low == pytest.approx(abs(total).max())
+    largest = abs(saliency_map(model, image, target=2)).max(0)
+    np.testing.assert_allclose(shown(figure, 1), largest, rtol=1e-6)
+    assert figure.axes[1].images[0].get_clim() == (0, pytest.approx(largest.max()))
     np.testing.assert_allclose(shown(figure, 0), np.moveaxis((image - image.min()) / np.ptp(image), 0, -1), atol=1e-6)
-    assert figure.axes[2].get_ylabel() == "change of the score\nper 1 of pixel value,\nsum of channels"
+    assert figure.axes[2].get_ylabel().endswith("largest of 3 channels,\nwithout sign")
+    assert figure.axes[0].get_xlabel().startswith("colours are not true")
+
+
+def test_saliency_of_one_channel_has_a_sign_on_a_scale_around_zero():
+    model, image = Small(1), photo()[:1]
+    figure, gradient = saliency(model, image, target=2), saliency_map(model, image, target=2)[0]
+    np.testing.assert_allclose(shown(figure, 1), gradient, rtol=1e-6)
+    low, high = figure.axes[1].images[0].get_clim()
+    assert high == -low == pytest.approx(abs(gradient).max())
+
+
+def test_saliency_does_not_cancel_a_pixel_that_should_become_redder_and_less_green():
+    opponent = Mean([[[[1.0]], [[-1.0]], [[0.0]]]])
+    assert (shown(saliency(opponent, np.ones((3, 4, 4))), 1) > 0).all()
 
 
 def test_saliency_and_occlusion_titles_name_target_probability_and_predicted_class():
@@ -223,12 +234,25 @@ def test_grad_cam_equals_the_formula_in_a_deep_model():
 
     def hats(length, count):
         """Interpolation weights: output i depends on 8 pixels from -3 + 4 i on, so pixel p is output (p - 0.5) / 4."""
-        along = ((np.arange(length) - 0.5) / 4).clip(0, count - 1)
+        along = (np.arange(length) - 0.5) / 4
         return np.maximum(1 - abs(along[:, None] - np.arange(count)), 0)
 
-    np.testing.assert_allclose(shown(figure, 1), hats(12, 3) @ heat @ hats(16, 4).T, atol=1e-12)
+    np.testing.assert_allclose(overlay(figure), hats(12, 3) @ heat @ hats(16, 4).T, atol=1e-12)
     assert figure.axes[1].get_title() == "evidence in relu"
-    assert figure.axes[1].images[0].get_clim() == (0, shown(figure, 1).max())
+    assert figure.axes[1].images[1].get_clim() == (0, overlay(figure).max())
+    np.testing.assert_allclose(shown(figure, 1), shown(figure, 0).mean(2))  # the image, in grey, below the heat
+    x, y = figure.axes[1].lines[0].get_data()
+    assert sorted(set(x)) == [0.5, 4.5, 8.5, 12.5] and sorted(set(y)) == [0.5, 4.5, 8.5]
+
+
+def test_grad_cam_heat_falls_to_zero_beyond_the_outermost_units():
+    """The units of LeNet-5's second convolution are centred on pixels 7.5 to 20.5, 2 apart."""
+    model = LeNet5()
+    with mg.no_grad():
+        for parameter in model.parameters():
+            parameter.fill_(0.1)
+    heat = grad_cam_map(model, np.ones((28, 28)), "conv2")
+    assert heat[14, 14] > 0 and heat[0, 14] == heat[-1, 14] == heat[14, 0] == 0
 
 
 def test_grad_cam_title_says_if_there_is_no_evidence():
@@ -349,9 +373,11 @@ def test_maximize_activation_finds_the_filter_of_a_linear_unit():
     weight = RNG.normal(size=(1, 1, 5, 5))
     image = activation_images(Mean(weight), "conv", 0, (1, 15, 15), smooth=0, shrink=1, limits=(-9, 9))
     figure = maximize_activation(Mean(weight), "conv", 0, (1, 15, 15), smooth=0, shrink=1, limits=(-9, 9))
-    np.testing.assert_allclose(shown(figure, 0), weight[0, 0] / np.sqrt(np.square(weight).mean()), atol=1e-3)
+    found = weight[0, 0] / np.sqrt(np.square(weight).mean())
+    scale = np.ptp(image)
+    np.testing.assert_allclose(shown(figure, 0)[..., 0], (found - image.min()) / scale, atol=1e-3)
     assert np.count_nonzero(abs(image) > 1e-3) == 25
-    activation = float((shown(figure, 0) * weight[0, 0]).sum())
+    activation = float((found * weight[0, 0]).sum())
     assert figure.axes[0].get_title() == f"channel 0\nactivation {activation:.3g}"
 
 
@@ -365,10 +391,10 @@ def test_prototype_images_score_higher_than_digits():
         loss.backward()
         optimizer.step()
     images = next(iter(data.DataLoader(digits, 300, normalize=normal)))[0].numpy()
-    found = prototype_images(model, (1, 28, 28), limits=(-0.42, 2.82))
+    found = prototype_images(model, images=images)
+    assert found.dtype == np.float32 and found.min() >= images.min() and found.max() <= images.max()
     assert (scores(model, found).argmax(1) == np.arange(10)).all()
     assert (scores(model, found).diagonal() > scores(model, images).max(0)).all()
-    assert found.min() >= -0.42 and found.max() <= 2.82
     units = activation_images(model, "conv2", range(16), (1, 28, 28), limits=(-2.82, 2.82))
     assert (activations(model, "conv2", units).diagonal() > 1.2 * activations(model, "conv2", images).max(0)).all()
 
@@ -398,21 +424,66 @@ def test_activation_images_respect_smooth_and_limits():
     assert variation(smooth) < 0.5 * variation(rough)
 
 
-@pytest.mark.parametrize("channels, meaning", [(1, "pixel value"), (3, "red, green, blue"), (5, "5 channels")])
-def test_prototypes_share_one_scale_around_zero_and_show_score_and_probability(channels, meaning):
+@pytest.mark.parametrize("channels", [1, 3, 5])
+def test_prototypes_show_score_and_probability(channels):
     model = Small(channels)
     figure = prototypes(model, (channels, 12, 16), **QUICK)
     images = prototype_images(model, (channels, 12, 16), **QUICK)
     reached = scores(model, images)
-    limit = abs(images if channels in (1, 3) else images.mean(1)).max()
     for k in range(4):
-        expected = np.moveaxis(images[k] / (2 * limit) + 0.5, 0, -1) if channels == 3 else images[k].mean(0)
+        pixels = (images[k] - images.min()) / np.ptp(images)
+        expected = np.moveaxis(pixels, 0, -1) if channels == 3 else np.repeat(pixels.mean(0)[..., None], 3, 2)
         np.testing.assert_allclose(shown(figure, k), expected, atol=1e-6)
         chance = 100 * np.exp(reached[k, k]) / np.exp(reached[k]).sum()
         assert figure.axes[k].get_title() == f"class {k}\nscore {reached[k, k]:.3g}, {chance:.1f} %"
-        if channels != 3:
-            assert figure.axes[k].images[0].get_clim() == (-limit, limit)
-    assert figure.axes[-1].get_ylabel().endswith(meaning)
+
+
+def test_prototypes_mark_classes_for_which_the_ascent_failed():
+    """Without a step, the result is the noise or the real image from which the ascent started."""
+    model, images = Small(), RNG.normal(size=(20, 3, 12, 16)).astype(np.float32)
+    names = ["cat", "dog", "owl", "yak"]
+    figure = prototypes(model, images=images, classes=names, steps=0, normalize=([0.5, 0.4, 0.3], 0.25))
+    found, real = prototype_images(model, images=images, steps=0), scores(model, images)
+    taken = scores(model, found).argmax(1)
+    assert (taken != np.arange(4)).any()
+    for k, axes in enumerate(figure.axes[:4]):
+        assert axes.get_title().startswith(f"{names[k]}\nscore {scores(model, found)[k, k]:.3g}")
+        assert (f"taken for {names[taken[k]]}" in axes.get_xlabel()) == (taken[k] != k)
+        best = real[:, k].argmax()
+        assert figure.axes[4 + k].get_title().startswith(f"best real image\nscore {real[best, k]:.3g}")
+        pixels = np.moveaxis(images[best], 0, -1) * 0.25 + [0.5, 0.4, 0.3]
+        np.testing.assert_allclose(shown(figure, 4 + k), pixels.clip(0, 1), atol=1e-6)
+    assert f"failed for {(taken != np.arange(4)).sum()} of 4" in figure.get_suptitle()
+
+
+def test_prototypes_say_if_a_real_image_has_a_higher_score():
+    model, images = Small(1), RNG.normal(size=(50, 1, 12, 16)).astype(np.float32)
+    figure = prototypes(model, images=100 * images, steps=0, limits=(-0.1, 0.1))
+    best = scores(model, 100 * images).max(0)
+    for k, axes in enumerate(figure.axes[:4]):
+        assert f"a real image has {best[k]:.3g}" in axes.get_xlabel()
+
+
+def test_activation_images_take_their_limits_from_images_or_normalisation():
+    model, images = Small(), RNG.uniform(-1, [[[[0.5]], [[1]], [[2]]]], (9, 3, 12, 16)).astype(np.float32)
+    settings = {"steps": 60, "rate": 1, "smooth": 0, "shrink": 0}
+    found = activation_images(model, "first", 0, images=images, **settings)
+    assert (found.max((0, 2, 3)) <= images.max((0, 2, 3)) + 1e-6).all() and found[:, 2].max() > 1.5
+    found = activation_images(model, "first", 0, (3, 12, 16), normalize=([0.5, 0.4, 0.3], 0.1), **settings)
+    np.testing.assert_allclose(found.max((0, 2, 3)), [5, 6, 7], rtol=1e-5)
+    np.testing.assert_allclose(found.min((0, 2, 3)), [-5, -4, -3], rtol=1e-5)
+    with pytest.raises(ValidationError, match="activation_images: starts is 0"):
+        activation_images(model, "first", 0, (3, 12, 16), starts=0)
+
+
+def test_activation_images_return_the_best_of_several_starts():
+    model, shape = Small(), (3, 12, 16)
+    best = lambda starts: scores_of(model, activation_images(model, "second", 1, shape, starts=starts, steps=20))  # noqa: E731
+    assert best(4) >= best(1)
+
+
+def scores_of(model, image):
+    return next(layer for layer in trace("test", model, image) if layer.name == "second").output[0, 1].max()
 
 
 def test_maximize_activation_and_prototypes_refuse_bad_arguments():

@@ -13,7 +13,8 @@ import minigrad.nn.functional as F
 from minigrad import nn, optim
 from minigrad.errors import DataError, GraphError, StateError, ValidationError
 from minigrad.viz import style
-from minigrad.viz.filter_tape import MOST_FRAMES_PER_SECOND, MOST_MOMENTS, FilterTape, _make_cells, _plan_gif_sheet
+from minigrad.viz.animation import MOST_FRAMES_PER_SECOND
+from minigrad.viz.filter_tape import MOST_MOMENTS, FilterTape, _Film, _make_cells, _plan_gif_sheet
 
 
 class Net(nn.Module):
@@ -369,14 +370,27 @@ def test_gif_shows_weights_in_the_colours_of_their_scale(tmp_path):
     assert blue[2] > blue[0] + 50 and red[0] > red[2] + 50 and white.min() > 235
 
 
-@pytest.mark.parametrize("shape", [(6, 1, 5, 5), (5, 3, 3, 3), (4, 5, 3, 2), (80, 20, 3, 3)])
-def test_gif_cells_have_the_order_in_which_they_are_drawn(shape):
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("shape", [(6, 1, 5, 5), (6, 3, 3, 3), (4, 5, 3, 2), (80, 20, 3, 3)])
+def test_gif_cells_have_the_order_in_which_they_are_drawn(shape, groups):
     weight = np.random.default_rng(0).normal(size=shape)
-    draw, sheet = _plan_gif_sheet(weight)
+    draw, sheet = _plan_gif_sheet(_Film("conv", np.zeros(1), weight[None], "", groups))
     axes, norm = style.figure(4, 4).subplots(), style.zero_centred(weight)
     draw(axes, weight, sheet, norm)
     shown = [np.asarray(image.get_array()) for image in axes.images]
-    np.testing.assert_array_equal(shown, _make_cells(weight, sheet, norm))
+    cells = _make_cells(weight, sheet, norm)
+    assert len(shown) == len(cells)
+    for one, other in zip(shown, cells, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_tape_keeps_the_groups_of_a_convolution_in_its_file(tmp_path):
+    tape = FilterTape(nn.Sequential(nn.Conv2d(4, 6, 3, groups=2), nn.ReLU()), every=1)
+    tape.step(1.0)
+    for kept in (tape, FilterTape.load(tape.save(tmp_path / "tape.npz"))):
+        labels = [label.get_text() for label in kept.contact_sheet().axes[0].get_yticklabels()]
+        channels = [int(label.split("channel ")[1]) for label in labels]
+        assert all(channel // 2 == f // 3 for f, channel in enumerate(channels))
 
 
 @pytest.mark.parametrize(

@@ -96,6 +96,33 @@ def test_report_has_all_sections_with_their_pictures(path):
             assert len(np.unique(np.asarray(image.convert("L")))) > 10
 
 
+def test_report_says_only_what_is_true_of_the_model(subject, path, tmp_path):
+    text = path.read_text()
+    moved = np.linalg.norm(subject["model"][0].weight.detach().numpy() - subject["init"]["0.weight"].numpy())
+    share = moved / np.linalg.norm(subject["init"]["0.weight"].numpy())
+    assert f"as a share of their length: 0 {share:.0%}." in text
+    assert "the first maps are 3×6×6, the last 3×3×3" in text and "On the 60 images given to this report" in text
+    for claim in ("edges", "corners", "test images", "Maps become smaller"):
+        assert claim not in text
+    untrained = {**subject, "init": subject["model"].state_dict(), "tape": None, "history": None}
+    text = viz.report(**untrained, path=tmp_path / "a.html").read_text()
+    assert "No weight differs from before training: the model is untrained." in text
+
+
+def test_report_explains_a_pixel_that_the_activation_keeps(path):
+    (value,) = re.findall(r"is one pixel of one map: ([^,]+), and relu makes", path.read_text())
+    assert float(value) > 0
+
+
+def test_report_keeps_the_size_of_pictures_so_that_a_phone_shows_readable_text(path):
+    report = Report(path.read_text())
+    widths = [
+        float(re.search(r"width:(\d+)px", picture["style"])[1]) for picture in report.pictures if picture["style"]
+    ]
+    assert len(widths) > 10 and min(widths) > 400
+    assert "@media (max-width: 60rem) { .picture img { max-width: none }" in path.read_text()
+
+
 def test_report_loads_nothing_from_the_network(path):
     report = Report(path.read_text())
     assert all(address.startswith(("data:", "#s")) for address in report.addresses)

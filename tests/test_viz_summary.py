@@ -15,7 +15,8 @@ from minigrad.errors import DtypeError, GraphError, ShapeError, ValidationError
 from minigrad.models import LeNet5
 from minigrad.viz.autograd import autograd_graph
 from minigrad.viz.model_summary import summary
-from minigrad.viz.volumes import draw
+from minigrad.viz.tracing import trace
+from minigrad.viz.volumes import _make_volumes, _Volume, draw
 from minigrad.viz.wrong_answers import mistakes
 
 RNG = np.random.default_rng(0)
@@ -90,6 +91,11 @@ FIGURES = {
     "mistakes, many": lambda: mistakes(Scores(), *half_wrong(80, 10), n=64),
     "mistakes, named": lambda: mistakes(Scores(), *half_wrong(20, 10), classes=CLASSES),
     "mistakes, one": lambda: mistakes(Scores(), *half_wrong(1, 10)),
+    "mistakes, long names": lambda: mistakes(Scores(), *half_wrong(20, 3), classes=[40 * c for c in "abc"]),
+    "mistakes, names of three words": lambda: mistakes(
+        Scores(), *half_wrong(20, 3), classes=3 * ["striped blue triangle"]
+    ),
+    "draw ResNet-8": lambda: draw(mg.models.resnet8(), (3, 32, 32)),
     "mistakes, tall": lambda: mistakes(LeNet5(), np.zeros((9, 28, 28)), np.arange(9), n=3),
     "mistakes, none": lambda: mistakes(Scores(), np.eye(3).reshape(3, 1, 1, 3), [0, 1, 2]),
 }
@@ -307,6 +313,35 @@ def test_autograd_graph_refuses_bad_tensors_models_and_sizes():
 # --- mistakes
 
 
+def test_draw_shows_connections_that_skip_layers():
+    class Block(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Conv2d(1, 1, 3, padding=1), nn.Conv2d(1, 1, 3, padding=1)
+
+        def forward(self, x):
+            return F.relu(self.b(F.relu(self.a(x))) + x)
+
+    volumes = _make_volumes(
+        _Volume(("image",), (), (1, 8, 8), "image"), trace("test", Block(), np.zeros((8, 8), np.float32))
+    )
+    assert [volume.caption[0] for volume in volumes] == ["image", "a", "b", "add"]
+    assert [volume.sources for volume in volumes] == [(), (0,), (1,), (0, 2)]
+    figure = draw(Block(), (1, 8, 8))
+    assert "connections that skip layers" in figure._supxlabel.get_text()
+    assert len(figure.axes[0].lines) == 1
+    assert "skip" not in draw(LeNet5(), (1, 28, 28))._supxlabel.get_text()
+
+
+def test_draw_follows_the_two_branches_of_a_residual_block():
+    layers = trace("test", mg.models.resnet8(), np.zeros((3, 32, 32), np.float32))
+    volumes = _make_volumes(_Volume(("image",), (), (3, 32, 32), "image"), layers)
+    names = [volume.caption[0] for volume in volumes]
+    read = {volume.caption[0]: {names[source] for source in volume.sources} for volume in volumes}
+    assert read["layer2.0.conv1"] == read["layer2.0.downsample"] == {"layer1.0.add"}
+    assert read["layer2.0.add"] == {"layer2.0.downsample", "layer2.0.conv2"}
+
+
 def test_mistakes_shows_the_most_certain_errors_first_with_their_probabilities():
     scores = np.log(np.array([[0.7, 0.2, 0.1], [0.1, 0.9, 0.0001], [0.25, 0.25, 0.5], [0.1, 0.1, 0.8]]))
     figure = mistakes(Scores(), scores.reshape(4, 1, 1, 3), [1, 0, 0, 2], n=2, classes=["cat", "dog", "owl"])
@@ -314,12 +349,13 @@ def test_mistakes_shows_the_most_certain_errors_first_with_their_probabilities()
     assert [axes.get_title() for axes in figure.axes] == ["image 1", "image 0"]
     assert figure.axes[0].get_xlabel() == "true: cat\nanswer: dog\n90.0 % sure"
     assert figure.axes[1].get_xlabel() == "true: dog\nanswer: cat\n70.0 % sure"
-    np.testing.assert_allclose(image_arrays(figure, 1)[0], scores[:1], rtol=1e-6)
+    pixels = (scores[:1] - scores[:2].min()) / np.ptp(scores[:2])
+    np.testing.assert_allclose(image_arrays(figure, 1)[0][..., 0], pixels, rtol=1e-5)
 
 
 def test_mistakes_takes_scores_of_a_softmax_as_probabilities():
     figure = mistakes(Scores(nn.Softmax(1)), np.log([[[0.6, 0.4]]]), [1])
-    assert figure.axes[0].get_xlabel() == "true: 1\nanswer: 0\n60.0 % sure"
+    assert figure.axes[0].get_xlabel() == "true: class 1\nanswer: class 0\n60.0 % sure"
 
 
 def test_mistakes_shows_the_least_certain_answers_if_all_are_right():

@@ -1,33 +1,47 @@
 """Pictures of a decision: which pixels speak for a class, by gradients, by the maps of a layer, or by occlusion."""
 
+from collections.abc import Iterable
 from itertools import product
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
 
 from minigrad.checks import whole_number
 from minigrad.errors import ValidationError
 from minigrad.viz import probe, style
-from minigrad.viz.inputs import as_image_batch, as_single_image, uses_model_info
+from minigrad.viz.display import choose_display, show_image
+from minigrad.viz.inputs import as_image_batch, as_single_image, name_classes, uses_model_info
 from minigrad.viz.probe import Prediction, Run
-from minigrad.viz.tracing import Field, Fields, layer_index, named_convolutions
+from minigrad.viz.tracing import Field, layer_index, named_convolutions
 
 PANEL = 3.6  # inches, longer side of a picture
 
 
 @uses_model_info
-def saliency(model: Any, image: Any, target: int | None = None) -> Figure:
+def saliency(
+    model: Any,
+    image: Any,
+    target: int | None = None,
+    *,
+    classes: Iterable[Any] | None = None,
+    normalize: tuple[Any, Any] | None = None,
+) -> Figure:
     """Show how the score of a class would change if a pixel became brighter, beside the image.
 
-    model    a Module that scores classes, (N, C, H, W) -> (N, classes)
-    image    (H, W), (C, H, W) or (1, C, H, W)
-    target   class number; the predicted class if None
-    returns  Figure
+    model      a Module that scores classes, (N, C, H, W) -> (N, classes)
+    image      (H, W), (C, H, W) or (1, C, H, W)
+    target     class number; the predicted class if None
+    classes    a name for each class; "class 0", ... if None
+    normalize  (mean, std) of the image's pixels, to show it in true colours
+    returns    Figure
 
-    Red pixels speak for the class, blue pixels against it.  In an image of several channels, all become brighter.
+    If the image has one channel, brighter red pixels raise the score and brighter blue pixels lower it.  If it has
+    more, the picture shows the largest absolute gradient of the channels: their sum would hide a pixel that should
+    become redder and less green.
 
     Raises   ShapeError        not one image, an image that does not fit the model, or a model without scores
              ValidationError   model is no Module, or target is no class
@@ -39,8 +53,13 @@ def saliency(model: Any, image: Any, target: int | None = None) -> Figure:
     ['image', 'gradient of the score']
     """
     gradient, prediction = _compute_saliency("saliency", model, image, target)
-    label = "change of the score\nper 1 of pixel value" + (",\nsum of channels" if len(gradient) > 1 else "")
-    return _draw_signed("Saliency", image, gradient.sum(0), "gradient of the score", label, prediction)
+    labels = "gradient of the score", "change of the score\nper 1 of pixel value"
+    heading = _title("Saliency", prediction, classes)
+    if len(gradient) == 1:
+        return _draw_signed(heading, image, normalize, gradient[0], *labels)
+    largest = np.abs(gradient).max(0)
+    labels = labels[0], f"{labels[1]},\nlargest of {len(gradient)} channels,\nwithout sign"
+    return _draw(heading, image, normalize, largest, *labels, Normalize(0, largest.max() or 1.0), style.AMOUNT)
 
 
 @uses_model_info
@@ -62,16 +81,27 @@ def saliency_map(model: Any, image: Any, target: int | None = None) -> np.ndarra
 
 
 @uses_model_info
-def grad_cam(model: Any, image: Any, layer: str | None = None, target: int | None = None) -> Figure:
-    """Show where a layer found evidence for a class, beside the image.
+def grad_cam(
+    model: Any,
+    image: Any,
+    layer: str | None = None,
+    target: int | None = None,
+    *,
+    classes: Iterable[Any] | None = None,
+    normalize: tuple[Any, Any] | None = None,
+) -> Figure:
+    """Show where a layer found evidence for a class, beside the image and over it.
 
-    model    a Module that scores classes, (N, C, H, W) -> (N, classes)
-    image    (H, W), (C, H, W) or (1, C, H, W)
-    layer    name of a layer that makes maps; the last one with maps of more than one pixel if None
-    target   class number; the predicted class if None
-    returns  Figure
+    model      a Module that scores classes, (N, C, H, W) -> (N, classes)
+    image      (H, W), (C, H, W) or (1, C, H, W)
+    layer      name of a layer that makes maps; the last one with maps of more than one pixel if None
+    target     class number; the predicted class if None
+    classes    a name for each class; "class 0", ... if None
+    normalize  (mean, std) of the image's pixels, to show it in true colours
+    returns    Figure
 
     The heat is the sum of the layer's maps, each weighted by its mean gradient of the score; negative sums become 0.
+    A dot marks the centre of each unit's receptive field; beyond the outermost dots nothing was measured.
 
     Raises   ShapeError        not one image, an image that does not fit the model, or a model without scores
              ValidationError   model is no Module or has no convolution, layer makes no maps, or target is no class
@@ -82,11 +112,15 @@ def grad_cam(model: Any, image: Any, layer: str | None = None, target: int | Non
     >>> [axes.get_title() for axes in figure.axes[:2]]
     ['image', 'evidence in conv1']
     """
-    heat, prediction, layer = _compute_grad_cam("grad_cam", model, image, layer, target)
-    norm = Normalize(0, heat.max() or 1.0)
+    evidence = _compute_grad_cam("grad_cam", model, image, layer, target)
+    norm = Normalize(0, evidence.heat.max() or 1.0)
     label = "sum of its maps ×\ntheir mean gradients"
-    title = f"evidence in {layer}" + ("" if heat.any() else ": none for this class")
-    return _draw(_title("Grad-CAM", prediction), image, heat, title, label, norm, style.AMOUNT)
+    title = f"evidence in {evidence.layer}" + ("" if evidence.heat.any() else ": none for this class")
+    heading = _title("Grad-CAM", evidence.prediction, classes)
+    figure = _draw(heading, image, normalize, evidence.heat, title, label, norm, style.AMOUNT, overlay=True)
+    x, y = np.meshgrid(*evidence.centres[::-1])
+    figure.axes[1].plot(x.ravel(), y.ravel(), ".", color="black", markersize=2, scalex=False, scaley=False)
+    return figure
 
 
 @uses_model_info
@@ -94,7 +128,8 @@ def grad_cam_map(model: Any, image: Any, layer: str | None = None, target: int |
     """Compute the weighted sum of a layer's maps, with negative sums set to 0, at every pixel of the image.
 
     model, image, layer, target   as for grad_cam
-    returns   (H, W)   0 and above; interpolated between the centres of the layer's receptive fields
+    returns   (H, W)   0 and above; interpolated between the centres of the layer's receptive fields; beyond the
+                       outermost centres it falls to 0 within one step of the layer
 
     Raises   as grad_cam
 
@@ -102,7 +137,7 @@ def grad_cam_map(model: Any, image: Any, layer: str | None = None, target: int |
     >>> grad_cam_map(LeNet5(), np.zeros((28, 28)), "conv1").shape
     (28, 28)
     """
-    return _compute_grad_cam("grad_cam_map", model, image, layer, target)[0]
+    return _compute_grad_cam("grad_cam_map", model, image, layer, target).heat
 
 
 @uses_model_info
@@ -113,6 +148,9 @@ def occlusion(
     size: int | None = None,
     stride: int | None = None,
     fill: float = 0.0,
+    *,
+    classes: Iterable[Any] | None = None,
+    normalize: tuple[Any, Any] | None = None,
 ) -> Figure:
     """Show how much the score of a class falls when a part of the image is hidden, beside the image.
 
@@ -122,6 +160,8 @@ def occlusion(
     size     pixels   side of the square that hides; a sixth of the shorter side of the image if None
     stride   pixels   step between positions of the square, at most its size; a quarter of its size if None
     fill              pixel value of the square; 0 is the mean of normalised images
+    classes           a name for each class; "class 0", ... if None
+    normalize         (mean, std) of the image's pixels, to show it in true colours
     returns  Figure
 
     Hiding red pixels makes the score fall; hiding blue pixels makes it rise.
@@ -137,7 +177,7 @@ def occlusion(
     """
     falls, prediction, size = _compute_occlusion("occlusion", model, image, target, size, stride, fill)
     title, label = f"hidden by {size}×{size} pixels", "fall of the score\nwhen hidden"
-    return _draw_signed("Occlusion", image, falls, title, label, prediction)
+    return _draw_signed(_title("Occlusion", prediction, classes), image, normalize, falls, title, label)
 
 
 @uses_model_info
@@ -181,10 +221,16 @@ def _target_weights(run: Run, prediction: Prediction) -> np.ndarray:
     return weights
 
 
-def _compute_grad_cam(
-    where: str, model: Any, image: Any, layer: str | None, target: int | None
-) -> tuple[np.ndarray, Prediction, str]:
-    """Return the heat (H, W), the prediction and the name of the layer."""
+class _Evidence(NamedTuple):
+    """The heat (H, W) of Grad-CAM, the rows and columns of the centres of receptive fields, and the layer's name."""
+
+    heat: np.ndarray
+    centres: list[np.ndarray]
+    prediction: Prediction
+    layer: str
+
+
+def _compute_grad_cam(where: str, model: Any, image: Any, layer: str | None, target: int | None) -> _Evidence:
     named_convolutions(where, model)
     run = probe.run_recorded(where, model, as_single_image(where, image))
     layer = _last_layer_with_maps(run) if layer is None else layer
@@ -199,7 +245,13 @@ def _compute_grad_cam(
     node = probe.layer_node(where, run, index)
     gradient = probe.compute_gradient(where, run.root, _target_weights(run, prediction), by=node)
     heat = np.maximum(np.einsum("c,chw->hw", gradient[0].mean((1, 2)), maps[0]), 0)
-    return _interpolate(heat, run.layers[index].fields, run.image.shape[2:]), prediction, layer
+    fields, sizes = run.layers[index].fields, run.image.shape[2:]
+    centres = [
+        _field_centres(None if fields is None else fields[axis], heat.shape[axis], sizes[axis]) for axis in (0, 1)
+    ]
+    for where_known, length in zip(centres, sizes, strict=True):
+        heat = np.array([_interpolate(line, where_known, length) for line in heat.T])
+    return _Evidence(heat, centres, prediction, layer)
 
 
 def _last_layer_with_maps(run: Run) -> str:
@@ -214,12 +266,11 @@ def _layers_with_maps(run: Run) -> list[str]:
     return [layer.name for layer, node in pairs if layer.output.ndim == 4 and node is not None]
 
 
-def _interpolate(heat: np.ndarray, fields: Fields, sizes: tuple[int, ...]) -> np.ndarray:
-    """Interpolate a map between the centres of its receptive fields; it is constant beyond the outermost centres."""
-    for axis, length in enumerate(sizes):
-        centres = _field_centres(None if fields is None else fields[axis], len(heat), length)
-        heat = np.array([np.interp(np.arange(length), centres, line) for line in heat.T])
-    return heat
+def _interpolate(line: np.ndarray, centres: np.ndarray, length: int) -> np.ndarray:
+    """Return `length` pixels, interpolated between the centres; beyond the outermost they fall to 0 in one step."""
+    step = centres[1] - centres[0] if len(centres) > 1 else length / 2
+    positions = np.concatenate([[centres[0] - step], centres, [centres[-1] + step]])
+    return np.interp(np.arange(length), positions, np.pad(line, 1))
 
 
 def _field_centres(field: Field | None, count: int, length: int) -> np.ndarray:
@@ -269,25 +320,34 @@ def _square_starts(length: int, size: int, stride: int) -> list[int]:
 # ---- drawing
 
 
-def _draw_signed(method: str, image: Any, values: np.ndarray, title: str, label: str, prediction: Prediction) -> Figure:
-    return _draw(_title(method, prediction), image, values, title, label, style.zero_centred(values), style.SIGNED)
+def _draw_signed(
+    heading: str, image: Any, normalize: tuple[Any, Any] | None, values: np.ndarray, title: str, label: str
+) -> Figure:
+    return _draw(heading, image, normalize, values, title, label, style.zero_centred(values), style.SIGNED)
 
 
 def _draw(
-    heading: str, image: Any, values: np.ndarray, title: str, label: str, norm: Normalize, colours: Colormap
-) -> Figure:
-    """Draw the image, and beside it a map (H, W) with its colour scale."""
+    heading: str, image: Any, normalize: tuple[Any, Any] | None, values: np.ndarray, title: str, label: str,
+    norm: Normalize, colours: Colormap, overlay: bool = False,
+) -> Figure:  # fmt: skip
+    """Draw the image, and beside it a map (H, W) with its colour scale, and the image's outline or itself below it."""
     original = as_image_batch("attribution", image)[0]
     height, width = np.array(values.shape) * PANEL / max(values.shape)
     figure = style.figure(2 * max(width, 2.0) + 1.8, max(height, 2.0) + 1.1, heading)
     left, right = figure.subplots(1, 2)
-    style.show_image(left, original)
+    display = choose_display("attribution", original, normalize)
+    show_image(left, original, display)
     left.set_title("image", fontsize=style.LABEL)
-    shown = right.imshow(values, cmap=colours, norm=norm, interpolation="nearest")
+    if overlay:
+        pixels = display.to_pixels(original)
+        right.imshow(pixels if pixels.ndim == 2 else pixels.mean(2), cmap="gray", vmin=0, vmax=1)
+    alpha = 0.85 * np.sqrt(norm(values).data) if overlay else None
+    right.imshow(values, cmap=colours, norm=norm, interpolation="nearest", alpha=alpha)
     right.set_title(title, fontsize=style.LABEL)
     style.draw_thin_frame(right)
-    _draw_outline(right, original.mean(0))
-    style.colour_bar(figure, shown, [right], label)
+    if not overlay and len(original) == 1:  # of colours, the mean of channels may hide every edge
+        _draw_outline(right, original[0])
+    style.colour_bar(figure, ScalarMappable(norm, colours), [right], label)
     return figure
 
 
@@ -298,10 +358,11 @@ def _draw_outline(axes: Axes, brightness: np.ndarray) -> None:
         axes.contour(brightness, levels=[(low + high) / 2], colors="black", linewidths=0.9, alpha=0.7)
 
 
-def _title(method: str, prediction: Prediction) -> str:
+def _title(method: str, prediction: Prediction, classes: Iterable[Any] | None) -> str:
     """Return a title as in `Saliency: class 7, probability 99.9 %`, with the predicted class if that is another."""
     target, predicted, _, probabilities = prediction
-    title = f"{method}: class {target}, probability {100 * probabilities[target]:.1f} %"
+    names = name_classes(method.lower(), classes, len(probabilities))
+    title = f"{method}: {names[target]}, probability {100 * probabilities[target]:.1f} %"
     if target == predicted:
         return title
-    return f"{title}\nPredicted: class {predicted}, {100 * probabilities[predicted]:.1f} %"
+    return f"{title}\nPredicted: {names[predicted]}, {100 * probabilities[predicted]:.1f} %"

@@ -7,7 +7,7 @@ import numpy as np
 
 from minigrad.viz.filter_grid import strongest_indices
 
-RANDOM_FILTERS = 200  # random filters whose median score is the chance score
+RANDOM_FILTERS = 200  # random filters whose scores give the chance score
 ANGLES = (
     "angles: 0° right, 90° up; the direction in which brightness rises (Sobel, Gabor, corner), or of a line; "
     "− is the opposite"
@@ -17,12 +17,15 @@ ANGLES = (
 def match_classic_filters(weight: np.ndarray) -> tuple[list[str], np.ndarray]:
     """Return the name of the classic filter most similar to each filter (F, C, KH, KW), and the scores (F,), 0 to 1.
 
-    The name is "none" and the score NaN where the window is smaller than 3 x 3.
+    The name is "none" and the score NaN where the window is smaller than 3 x 3.  A filter of several channels may
+    contain the pattern with another sign in each, so its name has none.
     """
     names, bank = _make_bank(weight.shape[2], weight.shape[3])
     if not names:
         return ["none"] * len(weight), np.full(len(weight), np.nan)
     matches = [_best_match(w, bank) for w in weight]
+    if weight.shape[1] > 1:
+        names = [name.removeprefix("−") for name in names]
     return [names[i] if score > 0 else "none" for i, score in matches], np.array([score for _, score in matches])
 
 
@@ -37,9 +40,9 @@ def best_pattern(w: np.ndarray) -> np.ndarray | None:
 
 @cache
 def chance_score(shape: tuple[int, int, int]) -> float:
-    """Return the score that half of all filters (C, KH, KW) with random weights reach."""
+    """Return the score that 5 % of filters (C, KH, KW) with random weights reach."""
     random = np.random.default_rng(0).normal(size=(RANDOM_FILTERS, *shape))
-    return float(np.median(match_classic_filters(random)[1]))
+    return float(np.quantile(match_classic_filters(random)[1], 0.95))
 
 
 def _best_match(w: np.ndarray, bank: np.ndarray) -> tuple[int, float]:

@@ -1,68 +1,50 @@
-"""Pictures of what excites a unit: inputs found by gradient ascent, and patches of real images."""
+"""Inputs that excite a unit or raise the score of a class, found by gradient ascent."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize, to_rgb
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 
 from minigrad.checks import whole_number
-from minigrad.data import DataLoader, Dataset
-from minigrad.errors import ShapeError, ValidationError
+from minigrad.errors import ValidationError
 from minigrad.viz import probe, style
-from minigrad.viz.inputs import as_array, as_image_shape, check_index, check_scores, uses_model_info
-from minigrad.viz.tracing import Layer, layer_index, trace
+from minigrad.viz.display import Display, choose_display, show_image, to_numbers
+from minigrad.viz.inputs import as_image_shape, check_index, check_scores, name_classes, uses_model_info
+from minigrad.viz.patches import MOST_PICTURES, best_patch, split_array, trace_layer
+from minigrad.viz.tracing import layer_index, trace
 
 ACROSS = 8  # pictures in a row
 CELL = 1.4  # inches across
-MOST_PICTURES = 20  # in a figure
-GREYS = colormaps["gray"]
 NOISE = 0.01  # standard deviation of the initial pixels
-
-
-class Patch(NamedTuple):
-    """A part of an image that excites a unit.
-
-    image       number of the image
-    activation  of the unit
-    rows        rows of the image in the unit's receptive field; those below 0 and from H on are padding
-    columns     likewise
-    pixels      (C, H, W)  the whole image
-    """
-
-    image: int
-    activation: float
-    rows: range
-    columns: range
-    pixels: np.ndarray
-
-    def cut(self) -> np.ndarray:
-        """Return the pixels in the unit's receptive field, (C, rows, columns); NaN in the padding."""
-        H, W = self.pixels.shape[1:]
-        rows, columns = np.array(self.rows)[:, None], np.array(self.columns)
-        inside = (rows >= 0) & (rows < H) & (columns >= 0) & (columns < W)
-        return np.where(inside, self.pixels[:, rows.clip(0, H - 1), columns.clip(0, W - 1)], np.nan)
+UNKNOWN_LIMITS = (-2.0, 2.0)  # of pixels, where neither images nor normalisation are known
 
 
 @uses_model_info
 def maximize_activation(
-    model: Any, layer: str, channel: int | Sequence[int], input_shape: Sequence[int] | None = None, **settings: Any
+    model: Any,
+    layer: str,
+    channel: int | Sequence[int],
+    input_shape: Sequence[int] | None = None,
+    *,
+    images: Any = None,
+    normalize: tuple[Any, Any] | None = None,
+    **settings: Any,
 ) -> Figure:
-    """Show the input that excites a unit most, found by gradient ascent from noise.
+    """Show inputs that excite units, found by gradient ascent.
 
     model        a Module
     layer        name of a layer, or of a function called in a forward: "conv2", "relu"
     channel      number of a map or of a feature, or a list of numbers
-    input_shape  (C, H, W)  of one image
-    settings     steps, limits, rate, smooth, shrink, jitter and seed, as for activation_images
+    input_shape  (C, H, W)  of one image; that of `images` if None
+    images       (N, C, H, W)  real images, as for activation_images
+    normalize    (mean, std) of pixels from 0 to 1, to show the inputs in true colours
+    settings     steps, limits, rate, smooth, shrink, jitter, starts and seed, as for activation_images
     returns      Figure: for each channel the part of the input in the unit's receptive field, with the activation
 
-    The unit of a map is the one with the largest activation.  Padding in its receptive field is pale.
+    The unit of a map is the one with the largest activation.  Padding in its receptive field is pale.  If a real image
+    excites the unit more, the picture says so: the ascent is local, and keeps pixels smooth.
 
     Raises   as activation_images, and ValidationError for more than 20 channels
 
@@ -72,77 +54,70 @@ def maximize_activation(
     ['channel 0', 'channel 3']
     """
     where = "maximize_activation"
-    images = activation_images(model, layer, channel, input_shape, **settings)
-    traced = _trace_layer(where, model, images, layer)
     channels = np.atleast_1d(channel).tolist()
-    patches = [_best_patch(k, image, traced, k, c) for k, (image, c) in enumerate(zip(images, channels, strict=True))]
-    names = [f"channel {c}\nactivation {patch.activation:.3g}" for c, patch in zip(channels, patches, strict=True)]
-    title = f"Inputs that excite {layer} most"
-    return _draw_inputs(where, title, np.stack([patch.cut() for patch in patches]), names)
+    _check_count(where, len(channels))
+    found = activation_images(model, layer, channel, input_shape, images=images, normalize=normalize, **settings)
+    traced = trace_layer(where, model, found, layer)
+    patches = [best_patch(k, image, traced, k, c) for k, (image, c) in enumerate(zip(found, channels, strict=True))]
+    real = _best_real(where, model, layer, channels, images)
+    cells = [
+        _Cell(patch.cut(), f"channel {c}\nactivation {patch.activation:.3g}", _compare(patch.activation, best))
+        for patch, c, best in zip(patches, channels, real.values, strict=True)
+    ]
+    display = choose_display(where, found if images is None else real.images, normalize)
+    return _draw_cells(f"Inputs made by gradient ascent to excite {layer}", [cells], display)
 
 
 @uses_model_info
-def prototypes(model: Any, input_shape: Sequence[int] | None = None, **settings: Any) -> Figure:
-    """Show for each class the input with the largest score, found by gradient ascent from noise.
+def prototypes(
+    model: Any,
+    input_shape: Sequence[int] | None = None,
+    *,
+    images: Any = None,
+    classes: Iterable[Any] | None = None,
+    normalize: tuple[Any, Any] | None = None,
+    **settings: Any,
+) -> Figure:
+    """Show for each class an input made by gradient ascent to raise its score, above the best real image.
 
     model        a Module that scores classes, (N, C, H, W) -> (N, classes)
-    input_shape  (C, H, W)  of one image
+    input_shape  (C, H, W)  of one image; that of `images` if None
+    images       (N, C, H, W)  real images, for limits, starts and comparison; None to show computed inputs alone
+    classes      a name for each class; "class 0", ... if None
+    normalize    (mean, std) of pixels from 0 to 1, to show the inputs in true colours
     settings     as for prototype_images
     returns      Figure: a picture for each class, with its score and probability
+
+    Where the ascent failed, because the model takes its result for another class or gives a real image a higher score,
+    the text is red and says so.
 
     Raises   as prototype_images, and ValidationError for more than 20 classes
     Source   Simonyan, Vedaldi & Zisserman 2014, "Deep inside convolutional networks", section 2
 
     >>> from minigrad.models import LeNet5
-    >>> figure = prototypes(LeNet5(num_classes=3), (1, 28, 28), steps=2)
+    >>> figure = prototypes(LeNet5(num_classes=3), (1, 28, 28), steps=2, classes=["cat", "dog", "owl"])
     >>> [axes.get_title().splitlines()[0] for axes in figure.axes[:3]]
-    ['class 0', 'class 1', 'class 2']
+    ['cat', 'dog', 'owl']
     """
     where = "prototypes"
-    images = prototype_images(model, input_shape, **settings)
-    predictions = [probe.predict(where, probe.run_recorded(where, model, image), k) for k, image in enumerate(images)]
-    names = [
-        f"class {k}\nscore {prediction.scores[k]:.3g}, {100 * prediction.probabilities[k]:.1f} %"
-        for k, prediction in enumerate(predictions)
-    ]
-    return _draw_inputs(where, "Inputs that raise the score of each class most", images, names)
-
-
-@uses_model_info
-def top_patches(
-    model: Any, images: Any, layer: str, channel: int, n: int = 9, normalize: tuple[Any, Any] | None = None
-) -> Figure:
-    """Show the parts of real images that excite a unit most, and their positions in the images.
-
-    model      a Module
-    images     (N, C, H, W) or (N, H, W), or a Dataset of images
-    layer      name of a layer, or of a function called in a forward: "conv2", "relu"
-    channel    number of a map or of a feature
-    n          number of patches, 1 to 20, each from another image
-    normalize  (mean, std) of the pixels of a Dataset, as for DataLoader
-    returns    Figure: in the first row the patches, as large as the unit's receptive field; in the second row the
-               images, with the patches framed
-
-    Padding in the receptive field is pale.
-
-    Raises   as patch_places, and ValidationError for more than 20 patches
-
-    >>> from minigrad.models import LeNet5
-    >>> figure = top_patches(LeNet5(), np.eye(28)[None], "conv1", 2, n=1)
-    >>> figure.get_suptitle()
-    'Patches that excite conv1, channel 2 most'
-    """
-    whole_number("top_patches", "n", n, 1, MOST_PICTURES)
-    patches = patch_places(model, images, layer, channel, n, normalize)
-    figure = style.figure(max(5.0, 1.3 * len(patches)), 3.9, f"Patches that excite {layer}, channel {channel} most")
-    cells = figure.subplots(2, len(patches), squeeze=False)
-    low, high = min(patch.pixels.min() for patch in patches), max(patch.pixels.max() for patch in patches)
-    for (above, below), patch in zip(cells.T, patches, strict=True):
-        _draw_patch(above, patch, Normalize(low, high))
-        _draw_position(below, patch, Normalize(low, high))
-    cells[0, 0].set_ylabel("patch", fontsize=style.LABEL)
-    cells[1, 0].set_ylabel("position", fontsize=style.LABEL)
-    return figure
+    found = prototype_images(model, input_shape, images=images, normalize=normalize, **settings)
+    _check_count(where, len(found))
+    names = name_classes(where, classes, len(found))
+    probabilities = probe.compute_probabilities(where, model, found)
+    scores, taken = probe.compute_scores(where, model, found), probabilities.argmax(1)
+    last = trace(where, model, found[:1])[-1].name
+    real = _best_real(where, model, last, range(len(found)), images)
+    cells = []
+    for k, name in enumerate(names):
+        failures = [f"taken for {names[taken[k]]}"] if taken[k] != k else []
+        failures += [_compare(scores[k, k], real.values[k])]
+        text = f"{name}\nscore {scores[k, k]:.3g}, {100 * probabilities[k, k]:.1f} %"
+        cells.append(_Cell(found[k], text, "\n".join(filter(None, failures))))
+    rows = [cells] if images is None else [cells, _describe_real(where, model, real)]
+    failed = sum(bool(cell.failure) for cell in cells)
+    title = "Inputs made by gradient ascent to raise the score of each class"
+    note = f"\n(failed for {failed} of {len(cells)}: red)" if failed else ""
+    return _draw_cells(title + note, rows, choose_display(where, found if images is None else real.images, normalize))
 
 
 @uses_model_info
@@ -152,26 +127,32 @@ def activation_images(
     channel: int | Sequence[int],
     input_shape: Sequence[int] | None = None,
     *,
+    images: Any = None,
+    normalize: tuple[Any, Any] | None = None,
     steps: int = 200,
-    limits: tuple[float, float] = (-2.0, 2.0),
+    limits: tuple[Any, Any] | None = None,
     rate: float = 0.1,
     smooth: float = 0.2,
     shrink: float = 0.1,
     jitter: int = 2,
+    starts: int = 2,
     seed: int = 0,
 ) -> np.ndarray:
-    """Compute inputs that excite units most.
+    """Compute inputs that excite units more than their neighbours do: a local maximum, not the largest of all.
 
     model, layer, channel, input_shape   as for maximize_activation
+    images   (N, C, H, W) or (N, H, W)   real images; the ascent also starts from the one that excites the unit most
+    normalize  (mean, std) of pixels from 0 to 1
     steps    number of gradient steps
-    limits   lowest and highest pixel value; results look most natural with the limits of real images, such as
-             (-0.42, 2.82) for MNIST normalised by mean and standard deviation
+    limits   lowest and highest pixel value, each a number or one for each channel.  If None, those of `images`; without
+             images, black and white by `normalize`; without it, -2 and 2
     rate     pixel value   length of one step
     smooth   weight of the total variation, the squared differences of neighbouring pixels; 0 for none
     shrink   weight of the squared pixel values, which moves irrelevant pixels to 0
     jitter   pixels   largest shift of the image in each step; it keeps single pixels from growing alone
+    starts   count    ascents from noise; of all results, that with the largest activation is returned
     seed     of the initial noise and of the jitter
-    returns  (K, C, H, W)   an input for each channel
+    returns  (K, C, H, W)   an input for each channel, with the dtype of the model's parameters
 
     The gradient is that of the activation; for a map, that of its central unit in the first step and of its largest
     activation in later steps.  It is divided by its root mean square over the receptive field, so the settings do not
@@ -187,23 +168,36 @@ def activation_images(
     (1, 1, 28, 28)
     """
     where = "activation_images"
-    ascent = _Ascent(steps, limits, rate, smooth, shrink, jitter, seed)
+    shape = as_image_shape(where, _shape_of(input_shape, images))
+    limits = _choose_limits(where, shape, images, normalize) if limits is None else limits
+    ascent = _Ascent(steps, _as_limits(where, limits, shape[0]), rate, smooth, shrink, jitter, starts, seed)
     _check_ascent(where, ascent)
     channels = np.atleast_1d(channel).tolist()
-    shape = as_image_shape(where, input_shape)
-    output = _trace_layer(where, model, np.zeros(shape), layer).output
+    output = trace_layer(where, model, np.zeros(shape), layer).output
     for c in channels:
         check_index(where, "channel", c, output.shape[1], f"layer {layer!r}")
-    return _ascend(where, model, layer, channels, shape, ascent)
+    begin = _make_starts(where, model, layer, channels, shape, images, ascent)
+    found = _ascend(where, model, layer, channels * len(begin), begin.reshape(-1, *shape), ascent)
+    found = probe.prepare_images(where, model, found).reshape(begin.shape)
+    best = np.stack([_excitements(where, model, layer, row) for row in found])[:, range(len(channels)), channels]
+    return found[best.argmax(0), range(len(channels))]
 
 
 @uses_model_info
-def prototype_images(model: Any, input_shape: Sequence[int] | None = None, **settings: Any) -> np.ndarray:
-    """Compute for each class the input with the largest score.
+def prototype_images(
+    model: Any,
+    input_shape: Sequence[int] | None = None,
+    *,
+    images: Any = None,
+    normalize: tuple[Any, Any] | None = None,
+    **settings: Any,
+) -> np.ndarray:
+    """Compute for each class an input with a large score.
 
-    model, input_shape   as for prototypes
-    settings             steps, limits, rate, smooth, shrink, jitter and seed, as for activation_images
-    returns  (classes, C, H, W)
+    model, input_shape, images   as for prototypes
+    normalize  (mean, std) of pixels from 0 to 1
+    settings   steps, limits, rate, smooth, shrink, jitter, starts and seed, as for activation_images
+    returns    (classes, C, H, W), with the dtype of the model's parameters
 
     Raises   as activation_images, and ShapeError for a model without scores
 
@@ -212,39 +206,12 @@ def prototype_images(model: Any, input_shape: Sequence[int] | None = None, **set
     (10, 1, 28, 28)
     """
     where = "prototype_images"
-    blank = np.zeros(as_image_shape(where, input_shape))
+    blank = np.zeros(as_image_shape(where, _shape_of(input_shape, images)))
     last = trace(where, model, probe.prepare_images(where, model, blank))[-1]
     check_scores(where, last.output.shape, 1)
-    return activation_images(model, last.name, range(last.output.shape[1]), input_shape, **settings)
-
-
-@uses_model_info
-def patch_places(
-    model: Any, images: Any, layer: str, channel: int, n: int = 9, normalize: tuple[Any, Any] | None = None
-) -> list[Patch]:
-    """Find the parts of real images that excite a unit most: the best patch of every image, and of these the best n.
-
-    model, images, layer, channel, normalize   as for top_patches
-    n        number of patches
-    returns  at most n Patches, sorted by descending activation
-
-    Raises   ShapeError        images have another number of axes, or do not fit the model
-             ValidationError   model is no Module, no images, no such layer or channel, or n is below 1
-
-    >>> from minigrad.nn import Conv2d, Sequential
-    >>> patch = patch_places(Sequential(Conv2d(1, 2, 3)), np.zeros((4, 8, 8)), "0", 1, n=1)[0]
-    >>> patch.image, patch.rows, patch.columns, patch.cut().shape
-    (0, range(0, 3), range(0, 3), (1, 3, 3))
-    """
-    where = "patch_places"
-    whole_number(where, "n", n, 1)
-    best: list[Patch] = []
-    for first, batch in _load_batches(where, model, images, normalize):
-        traced = _trace_layer(where, model, batch, layer)
-        check_index(where, "channel", channel, traced.output.shape[1], f"layer {layer!r}")
-        best += [_best_patch(first + k, image, traced, k, channel) for k, image in enumerate(batch)]
-        best = sorted(best, key=lambda patch: -patch.activation)[:n]
-    return best
+    return activation_images(
+        model, last.name, range(last.output.shape[1]), blank.shape, images=images, normalize=normalize, **settings
+    )
 
 
 # ---- gradient ascent
@@ -254,30 +221,68 @@ class _Ascent(NamedTuple):
     """Settings of the gradient ascent; see activation_images."""
 
     steps: int
-    limits: tuple[float, float]
+    limits: tuple[np.ndarray, np.ndarray]
     rate: float
     smooth: float
     shrink: float
     jitter: int
+    starts: int
     seed: int
+
+
+def _shape_of(input_shape: Any, images: Any) -> Any:
+    """Return the shape of one image: `input_shape`, or that of the images if it is None."""
+    if input_shape is not None or images is None:
+        return input_shape
+    shape = tuple(images.shape[1:])
+    return shape if len(shape) == 3 else (1, *shape)
+
+
+def _choose_limits(
+    where: str, shape: tuple[int, ...], images: Any, normalize: tuple[Any, Any] | None
+) -> tuple[Any, Any]:
+    """Return the lowest and the highest pixel value of each channel."""
+    if images is not None:
+        pixels = np.concatenate(list(split_array(where, images)))
+        return pixels.min((0, 2, 3)), pixels.max((0, 2, 3))
+    if normalize is not None:
+        display = choose_display(where, np.zeros(shape), normalize)
+        return to_numbers(display, 0.0), to_numbers(display, 1.0)
+    return UNKNOWN_LIMITS
+
+
+def _as_limits(where: str, limits: tuple[Any, Any], C: int) -> tuple[np.ndarray, np.ndarray]:
+    low, high = (np.asarray(limit, np.float64).reshape(-1, 1, 1) for limit in limits)
+    if not {low.size, high.size} <= {1, C} or not (low < high).all():
+        raise ValidationError(
+            f"{where}: limits are {limits}; put the lower one first, each a number or an array of {C}"
+        )
+    return low, high
 
 
 def _check_ascent(where: str, ascent: _Ascent) -> None:
     for name in "steps", "jitter", "seed":
         whole_number(where, name, getattr(ascent, name), 0)
+    whole_number(where, "starts", ascent.starts, 1)
     for name in "rate", "smooth", "shrink":
         if not getattr(ascent, name) >= 0:
             raise ValidationError(f"{where}: {name} is {getattr(ascent, name)}; use 0 or more")
-    if not ascent.limits[0] < ascent.limits[1]:
-        raise ValidationError(f"{where}: limits are {ascent.limits}; put the lower one first")
 
 
-def _ascend(
-    where: str, model: Any, layer: str, channels: list[int], shape: tuple[int, ...], ascent: _Ascent
+def _make_starts(
+    where: str, model: Any, layer: str, channels: list[int], shape: tuple[int, ...], images: Any, ascent: _Ascent
 ) -> np.ndarray:
+    """Return the images from which the ascents start, (starts, K, C, H, W): noise, and the best real images."""
+    random = np.random.default_rng(ascent.seed)
+    noise = random.normal(0, NOISE, (ascent.starts, len(channels), *shape))
+    if images is None:
+        return noise
+    return np.concatenate([noise, _best_real(where, model, layer, channels, images).images[None]])
+
+
+def _ascend(where: str, model: Any, layer: str, channels: list[int], images: np.ndarray, ascent: _Ascent) -> np.ndarray:
     """Return images, each of which excites one channel of a layer."""
     random = np.random.default_rng(ascent.seed)
-    images = random.normal(0, NOISE, (len(channels), *shape))
     rate = min(ascent.rate, 1 / max(8 * ascent.smooth + ascent.shrink, 1))  # a longer step would overshoot the penalty
     for step in range(ascent.steps):
         shift = random.integers(-ascent.jitter, ascent.jitter, 2, endpoint=True)
@@ -285,7 +290,7 @@ def _ascend(
         gradient = _normalized_gradient(where, model, layer, channels, shifted, central=step == 0)
         penalty = ascent.smooth * _variation_gradient(images) + ascent.shrink * images
         images = (images + rate * (np.roll(gradient, -shift, (2, 3)) - penalty)).clip(*ascent.limits)
-    return images
+    return images.clip(*ascent.limits)
 
 
 def _normalized_gradient(
@@ -324,112 +329,77 @@ def _variation_gradient(images: np.ndarray) -> np.ndarray:
     return gradient
 
 
-# ---- search in real images
+# ---- real images
 
 
-def _load_batches(
-    where: str, model: Any, images: Any, normalize: tuple[Any, Any] | None
-) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield the number of the first image, and images (N, C, H, W), for each batch."""
-    if len(images) == 0:
-        raise ValidationError(f"{where}: there are 0 images; pass 1 or more")
-    first = 0
-    for batch in _read_dataset(images, normalize) if isinstance(images, Dataset) else _split_array(where, images):
-        yield first, probe.prepare_images(where, model, batch)
-        first += len(batch)
+class _Real(NamedTuple):
+    """For each of K channels, the real image that excites it most, (K, C, H, W), and its activation (K,)."""
+
+    images: np.ndarray
+    values: np.ndarray
 
 
-def _read_dataset(dataset: Dataset, normalize: tuple[Any, Any] | None) -> Iterator[np.ndarray]:
-    for sample in DataLoader(dataset, probe.BATCH, normalize=normalize):
-        yield as_array(sample[0] if isinstance(sample, tuple) else sample)
+def _best_real(where: str, model: Any, layer: str, channels: Sequence[int], images: Any) -> _Real:
+    """Return the best real images; without images, activations of minus infinity."""
+    if images is None:
+        return _Real(np.zeros(0), np.full(len(channels), -np.inf))
+    batches = [probe.prepare_images(where, model, batch) for batch in split_array(where, images)]
+    values = np.concatenate([_excitements(where, model, layer, batch) for batch in batches])[:, channels]
+    return _Real(np.concatenate(batches)[values.argmax(0)], values.max(0))
 
 
-def _split_array(where: str, images: Any) -> Iterator[np.ndarray]:
-    images = as_array(images)
-    if images.ndim not in (3, 4):
-        raise ShapeError(f"{where}: images have shape {images.shape}; pass (N, C, H, W), (N, H, W) or a Dataset")
-    images = images if images.ndim == 4 else images[:, None]
-    for first in range(0, len(images), probe.BATCH):
-        yield images[first : first + probe.BATCH]
+def _excitements(where: str, model: Any, layer: str, images: np.ndarray) -> np.ndarray:
+    """Return the largest activation of each channel for each image, (N, channels)."""
+    output = np.asarray(trace_layer(where, model, images, layer).output)
+    return output.reshape(*output.shape[:2], -1).max(2)
 
 
-def _best_patch(number: int, image: np.ndarray, traced: Layer, k: int, channel: int) -> Patch:
-    """Return the patch of the largest activation in image k of a traced batch."""
-    values = np.array(traced.output[k, channel])
-    rows, columns = _receptive_field(traced, int(values.argmax()), image.shape[1:])
-    return Patch(number, float(values.max()), rows, columns, image)
+def _compare(made: float, real: float) -> str:
+    return f"a real image has {real:.3g}" if real > made else ""
 
 
-def _receptive_field(traced: Layer, unit: int, sizes: tuple[int, ...]) -> tuple[range, range]:
-    """Return rows and columns of a unit's receptive field, including padding; the image if the field is unknown."""
-    if traced.fields is None:
-        return range(sizes[0]), range(sizes[1])
-    position = np.unravel_index(unit, traced.output.shape[2:])
-    starts = [field.start + int(i) * field.jump for field, i in zip(traced.fields, position, strict=True)]
-    rows, columns = (range(start, start + field.size) for field, start in zip(traced.fields, starts, strict=True))
-    return rows, columns
-
-
-def _trace_layer(where: str, model: Any, images: np.ndarray, name: str) -> Layer:
-    layers = trace(where, model, probe.prepare_images(where, model, images))
-    layer = layers[layer_index(where, layers, name)]
-    if layer.output.ndim < 2:
-        raise ShapeError(f"{where}: layer {name!r} makes {layer.output.shape}, without channels; choose another layer")
-    return layer
+def _describe_real(where: str, model: Any, real: _Real) -> list["_Cell"]:
+    """Return cells of the best real images, with the score and the probability of the class they are best for."""
+    chances = np.diag(probe.compute_probabilities(where, model, real.images))
+    texts = [
+        f"best real image\nscore {score:.3g}, {chance:.1%}" for score, chance in zip(real.values, chances, strict=True)
+    ]
+    return [_Cell(image, text, "") for image, text in zip(real.images, texts, strict=True)]
 
 
 # ---- drawing
 
 
-def _draw_inputs(where: str, title: str, images: np.ndarray, names: list[str]) -> Figure:
-    """Draw computed images below their names, on one colour scale with zero in its middle."""
-    if len(images) > MOST_PICTURES:
-        raise ValidationError(f"{where}: {len(images)} pictures are too many; choose at most {MOST_PICTURES}")
-    in_colour = images.shape[1] == 3
-    shown = images if in_colour else images.mean(1, keepdims=True)
-    norm = style.zero_centred(shown[np.isfinite(shown)])
-    colours = GREYS if in_colour else style.SIGNED.with_extremes(bad=style.PALE)
-    down, across = style.grid_shape(len(images), ACROSS)
-    figure = style.figure(max(5.0, CELL * across + 1.4), (CELL + 0.55) * down + 0.6, title)
-    panels = style.add_panels(figure, down, across, len(images))
-    for axes, image, name in zip(panels, shown, names, strict=True):
-        pixels = _to_colours(image, norm) if in_colour else image[0]
-        axes.imshow(pixels, cmap=colours, norm=norm, interpolation="nearest")
-        axes.set_title(name, fontsize=style.SMALL)
-        style.draw_thin_frame(axes)
-    style.colour_bar(figure, ScalarMappable(norm, colours), panels, _scale_label(images.shape[1]))
+class _Cell(NamedTuple):
+    """An image (C, H, W), the text above it, and what failed; empty if nothing did."""
+
+    image: np.ndarray
+    text: str
+    failure: str
+
+
+def _check_count(where: str, count: int) -> None:
+    if count > MOST_PICTURES:
+        raise ValidationError(f"{where}: {count} pictures are too many; choose at most {MOST_PICTURES}")
+
+
+def _draw_cells(title: str, rows: list[list[_Cell]], display: Display) -> Figure:
+    """Draw images below their text, in rows of which all cells at one position belong together."""
+    cells = [cell for row in rows for cell in row]
+    C, H, W = cells[0].image.shape
+    lines = [f"{cell.text}\n{cell.failure}" for cell in cells]
+    figure, panels = style.gallery(title, lines, len(rows[0]), ACROSS, CELL, H / W, rows=len(rows))
+    for line, row in zip(panels, rows, strict=True):
+        for axes, cell in zip(line, row, strict=True):
+            _draw_cell(axes, cell, display)
+    what = "mean of the channels" if C not in (1, 3) else display.note.replace("\n", " ")
+    figure.supxlabel(what, fontsize=style.SMALL)
     return figure
 
 
-def _scale_label(channels: int) -> str:
-    """Return the label of the colour scale of inputs."""
-    if channels == 3:
-        return "pixel value of each of\nred, green, blue"
-    return "pixel value" if channels == 1 else f"pixel value, mean of\n{channels} channels"
-
-
-def _draw_patch(axes: Axes, patch: Patch, norm: Normalize) -> None:
-    axes.imshow(_to_colours(patch.cut(), norm), interpolation="nearest")
-    axes.set_title(f"activation {patch.activation:.3g}", fontsize=style.SMALL)
-    style.draw_thin_frame(axes)
-
-
-def _draw_position(axes: Axes, patch: Patch, norm: Normalize) -> None:
-    """Draw the whole image with a frame around the patch, and its number and position below it."""
-    axes.imshow(_to_colours(patch.pixels, norm), interpolation="nearest")
-    H, W = patch.pixels.shape[1:]
-    top, left = max(patch.rows.start, 0), max(patch.columns.start, 0)
-    height, width = min(patch.rows.stop, H) - top, min(patch.columns.stop, W) - left
-    axes.add_patch(
-        Rectangle((left - 0.5, top - 0.5), width, height, fill=False, edgecolor=style.ORANGE, lw=1.8, clip_on=False)
-    )
-    style.draw_thin_frame(axes)
-    position = f"image {patch.image}\nrow {patch.rows.start}\ncolumn {patch.columns.start}"
-    axes.set_xlabel(position, fontsize=style.SMALL)
-
-
-def _to_colours(pixels: np.ndarray, norm: Normalize) -> np.ndarray:
-    """Return pixels (C, H, W) as colours (H, W, 3): grey unless C is 3, pale where they are NaN."""
-    levels = norm(pixels if len(pixels) == 3 else pixels.mean(0, keepdims=True)).data
-    colours = np.moveaxis(np.broadcast_to(levels, (3, *levels.shape[1:])), 0, -1)
-    return np.where(np.isnan(colours), to_rgb(style.PALE), colours)
+def _draw_cell(axes: Axes, cell: _Cell, display: Display) -> None:
+    show_image(axes, cell.image, display._replace(note=""))
+    axes.set_title(cell.text, fontsize=style.SMALL)
+    if cell.failure:
+        axes.set_xlabel(cell.failure, fontsize=style.SMALL, color=style.VERMILION)
+        axes.spines[:].set(color=style.VERMILION, linewidth=1.6)

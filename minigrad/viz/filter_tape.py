@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -20,21 +19,24 @@ from minigrad.errors import DataError, StateError, ValidationError
 from minigrad.runtime.files import write_whole
 from minigrad.runtime.threads import local
 from minigrad.viz import style
+from minigrad.viz.animation import Stage, check_speed, write_gif
 from minigrad.viz.curves import falls_tenfold
 from minigrad.viz.filter_grid import (
     Sheet,
     add_weight_scale,
     draw_cell,
+    is_colour,
     label_slots,
     note_omissions,
     plan_sheet,
     set_slots,
+    spread_groups,
     strongest_indices,
-    to_cell,
+    to_colours,
 )
 from minigrad.viz.formatting import format_count
 from minigrad.viz.inputs import as_array
-from minigrad.viz.tracing import select_convolutions
+from minigrad.viz.tracing import named_convolutions, select_convolutions
 
 MOST_MOMENTS, MOST_ROWS = 10, 16  # columns and rows of a contact sheet
 MOST_NAMED = 8  # up to this number, every curve has its own colour; of more filters, half this number is named
@@ -44,7 +46,6 @@ SLOT = 0.8  # inches for one filter at one moment
 NEARLY_WHITE = 248  # of 255, in the darkest of red, green and blue
 TEXT_COLOURS, CURVE_COLOURS = 32, 16  # GIF colours for black on white, and for each of the two colours of the chart
 GIF_DOTS_PER_INCH = 90  # lower than in other pictures, because a GIF stores every frame
-MOST_FRAMES_PER_SECOND = 50  # browsers slow down a faster GIF
 
 
 class FilterTape:
@@ -88,6 +89,8 @@ class FilterTape:
         self.limit = whole_number("FilterTape", "limit", limit, 2)
         self.path = None if path is None else Path(path)
         self._modules = select_convolutions("FilterTape", model, layers)
+        first = named_convolutions("FilterTape", model)[0][1]
+        self._kinds = {name: (module.groups, module is first) for name, module in self._modules.items()}
         self._count = 0  # training steps so far
         self._steps: list[int] = []
         self._losses: list[float] = []
@@ -174,7 +177,9 @@ class FilterTape:
         returns  Path of the file
         """
         path = Path(path)
-        about = json.dumps({"layers": self.layers, "every": self.every, "limit": self.limit, "count": self._count})
+        kinds = [self._kinds[name] for name in self.layers]
+        settings = {"layers": self.layers, "every": self.every, "limit": self.limit, "count": self._count}
+        about = json.dumps(settings | {"kinds": kinds})
         buffer = io.BytesIO()
         arrays = {f"weights{i}": frames for i, frames in enumerate(self.weights.values())}
         np.savez(buffer, about=np.array(about), steps=self.steps, losses=self.losses, **arrays)  # type: ignore[arg-type]
@@ -199,6 +204,7 @@ class FilterTape:
         tape = cls.__new__(cls)
         tape.every, tape.limit, tape._count = about["every"], about["limit"], about["count"]
         tape.path, tape._modules = None, {}
+        tape._kinds = dict(zip(about["layers"], about["kinds"], strict=True))
         tape._steps, tape._losses = arrays["steps"].tolist(), arrays["losses"].tolist()
         tape._weights = {name: list(arrays[f"weights{i}"]) for i, name in enumerate(about["layers"])}
         return tape
@@ -258,21 +264,25 @@ class FilterTape:
         last = film.weights[-1]
         shown = strongest_indices(last, 0, MOST_ROWS)
         channels = np.square(last, dtype=np.float64).sum(axis=(2, 3)).argmax(axis=1)
-        down, across, deep = len(shown), len(film.steps), last.shape[1] not in (1, 3)
+        colour = is_colour(last, film.groups, film.reads_image)
+        down, across, deep = len(shown), len(film.steps), not colour and last.shape[1] * film.groups > 1
         title = f"{film.layer}: {format_count(len(last), 'filter')} during training"
         figure = style.figure(max(5.0, SLOT * across + 2.2), SLOT * down + 1.5, title)
         axes, norm = figure.subplots(), style.zero_centred(film.weights)
         set_slots(axes, down, across)
         for row, column in np.ndindex(down, across):
             f = shown[row]
-            draw_cell(axes, row, column, to_cell(film.weights[column, f], norm, channels[f]), norm)
-        names = [f"filter {f},\nchannel {channels[f]}" if deep else f"filter {f}" for f in shown]
+            w = film.weights[column, f]
+            draw_cell(axes, row, column, to_colours(w, norm) if colour else w[channels[f]], norm)
+        first_channels = np.arange(len(last)) // (len(last) // film.groups) * last.shape[1]
+        names = [f"filter {f},\nchannel {first_channels[f] + channels[f]}" if deep else f"filter {f}" for f in shown]
         label_slots(axes, names, [f"{step:,}" for step in film.steps])
         axes.set_xlabel("training step", fontsize=style.LABEL)
-        add_weight_scale(figure, [axes], norm, colour=last.shape[1] == 3)
+        add_weight_scale(figure, [axes], norm)
         notes = [
             f"shown: the {down} strongest of {len(last)} filters" if down < len(last) else "",
             "of each filter, the input channel with the largest final weights" if deep else "",
+            "colours: weights on red, green and blue; grey is 0" if colour else "",
             film.note,
         ]
         figure.supxlabel("\n".join(filter(None, notes)), fontsize=style.SMALL)
@@ -298,22 +308,10 @@ class FilterTape:
         Raises   ValidationError   no such layer on the tape, or frames_per_second or hold is out of range
                  StateError        the tape has only its first frame, or weights that are not finite from there on
         """
-        if not 0 < frames_per_second <= MOST_FRAMES_PER_SECOND:
-            raise ValidationError(
-                f"FilterTape.gif: frames_per_second is {frames_per_second}; use a number above 0 and at most "
-                f"{MOST_FRAMES_PER_SECOND}"
-            )
-        if not 0 <= hold < np.inf:
-            raise ValidationError(f"FilterTape.gif: hold is {hold}; use a number of seconds of 0 or more")
+        check_speed("FilterTape.gif", frames_per_second, hold)
         film = self._finite_film("gif", layer)
         images = list(_render_gif_frames(film, self.losses[: len(film.steps)], title))
-        centiseconds = max(2, round(100 / frames_per_second))
-        durations = [10 * centiseconds] * len(images)  # milliseconds
-        durations[-1] += 10 * round(100 * hold)
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        images[0].save(path, "GIF", save_all=True, append_images=images[1:], duration=durations, loop=0, optimize=False)
-        return path
+        return write_gif(path, images, frames_per_second, hold)
 
     def _stack_frames(self, method: str, layer: str | None) -> np.ndarray:
         """Return all frames of a layer, (T, F, C, KH, KW)."""
@@ -335,7 +333,7 @@ class FilterTape:
         weights = self._stack_frames(method, layer)
         broken = np.flatnonzero(~np.isfinite(weights).all(axis=(1, 2, 3, 4)))
         if not broken.size:
-            return _Film(layer, self.steps, weights, "")
+            return _Film(layer, self.steps, weights, "", *self._kinds[layer])
         end = broken[0]
         if end == 0:
             raise StateError(
@@ -343,7 +341,7 @@ class FilterTape:
                 "initialise the model again"
             )
         note = f"from step {self._steps[end]:,} on, weights are NaN or infinite"
-        return _Film(layer, self.steps[:end], weights[:end], note)
+        return _Film(layer, self.steps[:end], weights[:end], note, *self._kinds[layer])
 
 
 class _Film(NamedTuple):
@@ -353,12 +351,15 @@ class _Film(NamedTuple):
     steps    (T,)
     weights  (T, F, C, KH, KW)
     note     text about frames that are left out; empty if there are none
+    groups, reads_image   of the convolution; whether it is the first of the model
     """
 
     layer: str
     steps: np.ndarray
     weights: np.ndarray
     note: str
+    groups: int = 1
+    reads_image: bool = True
 
 
 def _read_tape(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -371,7 +372,8 @@ def _read_tape(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         lengths = {len(arrays[name]) for name in names}
         if len(lengths) != 1:
             raise ValueError(f"arrays of {sorted(lengths)} frames")
-        return {name: about[name] for name in ("layers", "every", "limit", "count")}, arrays
+        about.setdefault("kinds", [(1, i == 0) for i in range(len(about["layers"]))])  # files of older versions
+        return {name: about[name] for name in ("layers", "every", "limit", "count", "kinds")}, arrays
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; check the folder and the name") from None
     except Exception as error:  # for damaged files, the readers of zip and npy raise errors of almost any type
@@ -429,7 +431,8 @@ def _render_gif_frames(film: _Film, losses: np.ndarray, title: str | None) -> It
     """Render the frames of the GIF, all with the same 256 colours so that nothing flickers."""
     frames = list(_render_frames(film, losses, title))
     palette = Image.new("P", (1, 1))
-    palette.putpalette(_make_palette(frames[:: max(1, len(frames) // 6)], film.weights.shape[2] == 3).tobytes())
+    colour = is_colour(film.weights[0], film.groups, film.reads_image)
+    palette.putpalette(_make_palette(frames[:: max(1, len(frames) // 6)], colour).tobytes())
     for frame in frames:
         yield frame.quantize(palette=palette, dither=Image.Dither.NONE)
 
@@ -455,28 +458,27 @@ def _ramp_from_white(hue: str, n: int) -> np.ndarray:
 def _render_frames(film: _Film, losses: np.ndarray, title: str | None) -> Iterator[Image.Image]:
     """Lay out one figure, then render it with the filters and the marker of each frame."""
     last, norm = film.weights[-1], style.zero_centred(film.weights)
-    draw, sheet = _plan_gif_sheet(last)
+    draw, sheet = _plan_gif_sheet(film)
     figure, left, right = _make_gif_figure(film, sheet, title)
     draw(left, last, sheet, norm)
-    add_weight_scale(figure, [left], norm, colour=last.shape[1] == 3)
+    add_weight_scale(figure, [left], norm)
     note_omissions(figure, last.shape, sheet)
     past, marker = _draw_loss(right, film, losses)
-    canvas = FigureCanvasAgg(figure)
     _show_moment(right, past, marker, film.steps, losses, len(losses) - 1)
-    canvas.draw()
-    figure.set_layout_engine("none")
+    moving = [*left.images, *left.patches, past, marker, right.title]
+    stage = Stage(figure, moving)
     for t, weight in enumerate(film.weights):
         for image, cell in zip(left.images, _make_cells(weight, sheet, norm), strict=True):
             image.set_data(cell)  # faster than drawing every cell again
         _show_moment(right, past, marker, film.steps, losses, t)
-        canvas.draw()
-        yield Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])
+        yield stage.render(moving)
 
 
-def _plan_gif_sheet(weight: np.ndarray) -> tuple[Any, Sheet]:
+def _plan_gif_sheet(film: _Film) -> tuple[Any, Sheet]:
     """Return the drawing function and the layout of the filters: thumbnails form a square, so the chart is not flat."""
-    draw, sheet = plan_sheet(weight)
-    if weight.shape[1] in (1, 3):
+    weight = film.weights[-1]
+    draw, sheet = plan_sheet(weight, film.groups, film.reads_image)
+    if sheet.slot == 1:
         columns = math.ceil(math.sqrt(len(sheet.filters)))
         rows = -(-len(sheet.filters) // columns)
         sheet = sheet._replace(rows=rows, columns=columns, slot=max(0.85, 2.4 / rows))
@@ -485,15 +487,18 @@ def _plan_gif_sheet(weight: np.ndarray) -> tuple[Any, Sheet]:
 
 def _make_cells(weight: np.ndarray, sheet: Sheet, norm: Any) -> list[np.ndarray]:
     """Return the cells of a sheet of (F, C, KH, KW) weights in the order in which they are drawn."""
-    if weight.shape[1] in (1, 3):
-        return [to_cell(weight[f], norm) for f in sheet.filters]
-    return [weight[f, c] for f in sheet.filters for c in sheet.channels]
+    if sheet.height > 1:
+        return [cell for f in sheet.filters for cell in (to_colours(weight[f], norm), *weight[f])]
+    if weight.shape[1] == 1:
+        return [weight[f, 0] for f in sheet.filters]
+    spread = spread_groups(weight, sheet.groups)[np.ix_(sheet.filters, sheet.channels)]
+    return [w for w in spread.reshape(-1, *spread.shape[2:]) if not np.isnan(w).any()]
 
 
 def _make_gif_figure(film: _Film, sheet: Sheet, title: str | None) -> tuple[Figure, Axes, Axes]:
     """Make a figure with axes for the filters on the left and for the loss chart on the right."""
     _, F, _, KH, KW = film.weights.shape
-    width, height = sheet.columns * sheet.slot + sheet.labels, sheet.rows * sheet.slot + sheet.labels
+    width, height = sheet.columns * sheet.slot + sheet.labels, sheet.rows * sheet.height * sheet.slot + sheet.labels
     title = title or f"{film.layer}: {format_count(F, 'filter')} of {KH}×{KW} weights"
     figure = style.figure(width + 5.6, max(3.4, height + 1.2), title)
     figure.set_dpi(GIF_DOTS_PER_INCH)

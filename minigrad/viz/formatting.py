@@ -13,6 +13,16 @@ def format_name(name: Any) -> str:
     return str(name).encode("utf-8", "backslashreplace").decode()
 
 
+def shorten(text: str, letters: int) -> str:
+    """Return text of at most so many letters, with its middle left out if it is longer.
+
+    >>> shorten("a very long name of a class", 11)
+    'a ver…class'
+    """
+    half = letters // 2
+    return text if len(text) <= letters else f"{text[: letters - half - 1]}…{text[-half:]}"
+
+
 def format_number(value: float, form: str = ".4g") -> str:
     """Return a number with a true minus sign; zero has none.
 

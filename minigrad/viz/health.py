@@ -40,7 +40,8 @@ class FilterHealth(NamedTuple):
     similarity  cosine to the most similar filter of the layer, -1 to 1; NaN if there is none, or if it is zero
     norm        root of the sum of its squared weights
     worth       accuracy of the model minus its accuracy with the filter's output set to zero, -1 to 1
-    classic     name of the most similar classic filter; "none" if the window is smaller than 3 x 3
+    classic     name of the most similar classic filter; "none" if the window is smaller than 3 x 3, or the score is one
+                that 5 % of random filters reach
     score       similarity to the classic filter, 0 to 1; NaN if the window is smaller than 3 x 3
     """
 
@@ -67,7 +68,7 @@ class HealthReport:
     rows      a FilterHealth for each filter, layer by layer
     accuracy  of the whole model on the images, 0 to 1
     images    number of images
-    chance    layer -> score that half of all random filters reach
+    chance    layer -> score that 5 % of random filters reach
     figure    matplotlib Figure
     """
 
@@ -98,7 +99,7 @@ class HealthReport:
         chance = ", ".join(f"{score:.2f} ({layer})" for layer, score in self.chance.items())
         return (
             "worth: percentage points of accuracy lost without the filter\n"
-            f"score: similarity to the classic filter, 0 to 1; half of all random filters reach {chance}\n"
+            f"score: similarity to the classic filter, 0 to 1; 5 % of random filters reach {chance}\n"
             "cosine: to the most similar filter of the layer, -1 to 1"
         )
 
@@ -178,6 +179,8 @@ def filter_health(
 def _make_rows(layer: str, weight: np.ndarray, counts: "_Counts", similar: float) -> Iterator[FilterHealth]:
     norms = np.linalg.norm(weight.reshape(len(weight), -1).astype(np.float64), axis=1)
     names, scores = match_classic_filters(weight)
+    chance = chance_score(weight.shape[1:])
+    names = [name if score > chance else "none" for name, score in zip(names, scores, strict=True)]
     for f, (other, cosine) in enumerate(_find_most_similar(weight)):
         worth = (counts.right - counts.right_without[layer][f]) / counts.images
         twin = other if cosine >= similar else None
@@ -379,7 +382,7 @@ def _draw_layer(panels: np.ndarray, rows: list[FilterHealth], weight: np.ndarray
     scores.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "0.25", "0.5", "0.75", "1"])
     if not np.isnan(chance):
         scores.axvline(chance, color="black", linestyle="--", linewidth=1)
-        scores.set_title("dashed: half of all random filters reach this", fontsize=style.SMALL)
+        scores.set_title("dashed: 5 % of random filters reach this", fontsize=style.SMALL)
     points = [100 * row.worth for row in rows]
     _draw_bars(worth, points, colours, "+.2f")
     _label_bars(worth, [f"filter {row.filter}" for row in rows], "accuracy lost without it (points)", _limits(points))
@@ -399,7 +402,7 @@ def _draw_pairs(axes: Axes, rows: list[FilterHealth], weight: np.ndarray) -> Non
         w = weight[row.filter]
         draw_cell(axes, i, 0, w[strongest_indices(w, 0, 1)[0]], norm)
         pattern = best_pattern(w)
-        if pattern is not None:
+        if pattern is not None and row.classic != "none":
             draw_cell(axes, i, 1, pattern / np.abs(pattern).max(), pattern_norm)
     label_slots(axes, [f"filter {row.filter}" for row in rows], ["filter", "like"])
     deep = "\nof each filter its strongest channel" if weight.shape[1] > 1 else ""

@@ -1,7 +1,7 @@
 """Check and convert what callers pass: arrays, tensors, layers, images, labels and numbers."""
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
@@ -11,7 +11,9 @@ from minigrad.data import Dataset
 from minigrad.datasets.preparation import needs_preparation, prepare_images
 from minigrad.errors import DtypeError, ShapeError, ValidationError
 from minigrad.nn import Module
-from minigrad.viz.formatting import format_count
+from minigrad.viz.formatting import format_count, format_name, shorten
+
+MOST_LETTERS = 28  # of the name of a class in a picture
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -23,7 +25,7 @@ def uses_model_info(function: Callable[P, R]) -> Callable[P, R]:
     image, images   files, PIL images and bytes become numbers as in the model's training
     input_shape     (C, H, W) of these numbers
     classes         the names of the classes
-    normalize       of data sets of bytes
+    normalize       (mean, std), by which bytes become numbers and numbers become colours
     """
     signature = inspect.signature(function)
 
@@ -57,7 +59,7 @@ def _defaults(model: Any, given: dict[str, Any]) -> dict[str, Any]:
     if "input_size" in info:
         C, H, W = info["input_size"]
         found["input_shape"] = (C, H + 2 * info.get("pad", 0), W + 2 * info.get("pad", 0))
-    if "normalize" in info and isinstance(given.get("data", given.get("images")), Dataset):
+    if "normalize" in info and isinstance(given.get("data"), Dataset | None):  # other data is normalised already
         found["normalize"] = info["normalize"]
     return found
 
@@ -171,6 +173,14 @@ def check_scores(where: str, shape: tuple[int, ...], N: int) -> None:
             f"{where}: the model returns shape {shape} for {format_count(N, 'image')}, not (N, classes); "
             "pass a model that scores classes"
         )
+
+
+def name_classes(where: str, classes: Iterable[Any] | None, K: int) -> list[str]:
+    """Return a name for each of K classes, shortened if it is long: "class 0", "class 1", ... if `classes` is None."""
+    names = [f"class {k}" for k in range(K)] if classes is None else [format_name(name) for name in classes]
+    if len(names) != K:
+        raise ValidationError(f"{where}: {len(names)} names in classes but the model scores {K}; name each one")
+    return [shorten(name, MOST_LETTERS) for name in names]
 
 
 def check_labels(where: str, labels: np.ndarray, classes: int) -> None:

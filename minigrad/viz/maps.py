@@ -1,6 +1,6 @@
 """A picture of what every layer of a model makes of one image."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,10 +14,11 @@ from matplotlib.patches import Rectangle
 
 from minigrad.errors import ValidationError
 from minigrad.viz import probe, style
+from minigrad.viz.display import Display, choose_display, to_numbers
 from minigrad.viz.filter_grid import CELL_SHARE, strongest_indices
-from minigrad.viz.formatting import format_count, format_number
-from minigrad.viz.inputs import check_finite, uses_model_info
-from minigrad.viz.tracing import Layer, layer_index, trace
+from minigrad.viz.formatting import format_count, format_number, shorten
+from minigrad.viz.inputs import check_finite, name_classes, uses_model_info
+from minigrad.viz.tracing import Layer, is_convolution, layer_index, trace
 
 MOST_MAPS, MAPS_ACROSS = 16, 8
 MOST_UNITS, MOST_CLASSES = 128, 12
@@ -25,6 +26,9 @@ SLOT, NAME = 1.1, 0.28  # inches across for a map; share of that for the number 
 STRIP, BARS = 0.5, 1.3  # inches, heights of a dense layer and of the scores
 ABOVE, BELOW = 0.4, 0.3  # inches for the heading of a panel, and for the numbers below units
 LEAST_ASPECT, MOST_ASPECT = 0.25, 2.0  # height by width of a map as it is drawn
+NEARLY_BLACK = 0.01  # of brightness from 0 to 1
+MOST_EDGE = 0.1  # share of the pixels at the edge of an image that differ from its background
+LETTERS_OF_SCORE = 9  # in a line below the bar of a class
 ADVICE = "pass finite pixels, and train with a lower learning rate"
 
 
@@ -35,6 +39,7 @@ class _Panel(NamedTuple):
     values         (C, H, W) maps, or (C, 1, 1) units
     shown          indices of maps or units
     probabilities  (C,) where the values are scores of classes; None otherwise
+    names          of the classes
     """
 
     name: str
@@ -42,6 +47,7 @@ class _Panel(NamedTuple):
     values: np.ndarray
     shown: np.ndarray
     probabilities: np.ndarray | None = None
+    names: Sequence[str] = ()
 
     @property
     def is_flat(self) -> bool:
@@ -81,18 +87,28 @@ class _Panel(NamedTuple):
 
 
 @uses_model_info
-def feature_maps(model: Any, image: Any, layers: str | Sequence[str] | None = None) -> Figure:
+def feature_maps(
+    model: Any,
+    image: Any,
+    layers: str | Sequence[str] | None = None,
+    *,
+    classes: Iterable[Any] | None = None,
+    normalize: tuple[Any, Any] | None = None,
+) -> Figure:
     """Show what each layer of a model makes of one image, in order, from the image to the scores.
 
     model    a Module; it does not change
     image    (H, W), (C, H, W) or (1, C, H, W)
     layers   name of a layer, or several names; all except those that only reshape if None
+    classes  a name for each class; "class 0", ... if None
+    normalize  (mean, std) of the image's pixels, to show it in true colours
     returns  Figure
 
     The maps of a layer share a colour scale: blue below zero, white at zero and red above, or from pale to brown if
-    none is negative.  A layer without height and width is a strip with a cell for each unit.  Scores at the end are
-    bars with the probability of each class.  If there are too many maps or units, those with the largest sum of squares
-    are shown; if there are too many classes, the most probable ones; the heading of the layer says so.
+    none is negative.  Layers that keep the channels of the one before, such as an activation or pooling, show the same
+    channels, so that each can be followed.  A layer without height and width is a strip with a cell for each unit.
+    Scores at the end are bars with the probability of each class.  If there are too many maps or units, those with the
+    largest sum of squares are shown; if there are too many classes, the most probable ones; the heading says so.
 
     Raises   ShapeError        not one image, or an image that does not fit the model
              ValidationError   model is no Module, no such layer, or NaN or infinite values in the image or a layer
@@ -107,6 +123,10 @@ def feature_maps(model: Any, image: Any, layers: str | Sequence[str] | None = No
     ran = trace(where, model, image)
     selected = _select_layers(where, ran, layers)
     panels = [_image_panel(where, image[0]), *(_layer_panel(where, layer, layer is ran[-1]) for layer in selected)]
+    panels = _share_channels(panels, selected)
+    if panels[-1].probabilities is not None:
+        panels[-1] = panels[-1]._replace(names=name_classes(where, classes, len(panels[-1].values)))
+    display = choose_display(where, image[0], normalize)
     heights = [panel.height for panel in panels]
     title = f"What the layers of {type(model).__name__} make of one image"
     total = sum(heights) + sum(ABOVE + BELOW * panel.is_flat for panel in panels) + 0.5
@@ -114,7 +134,8 @@ def feature_maps(model: Any, image: Any, layers: str | Sequence[str] | None = No
     widths = [MAPS_ACROSS * SLOT, 0.2]
     rows = figure.subplots(len(panels), 2, width_ratios=widths, height_ratios=heights, squeeze=False)
     for (axes, beside), panel in zip(rows, panels, strict=True):
-        _draw_panel(figure, axes, beside, panel)
+        _draw_panel(figure, axes, beside, panel, display)
+    figure.supxlabel("\n".join(_explain_zero(image[0], selected, display)), fontsize=style.SMALL)
     return figure
 
 
@@ -154,6 +175,43 @@ def _layer_panel(where: str, layer: Layer, last: bool) -> _Panel:
     return _Panel(layer.name, layer.kind, values, strongest_indices(values, 0, most))
 
 
+def _share_channels(panels: list[_Panel], layers: list[Layer]) -> list[_Panel]:
+    """Show the same channels in a layer and in those after it that keep its channels: the strongest of the last."""
+    shared = list(panels)
+    for i in range(len(layers) - 1, 0, -1):
+        panel, before = shared[i + 1], shared[i]
+        kept = _keeps_channels(layers[i], layers[i - 1]) and len(panel.values) == len(before.values)
+        if kept and panel.probabilities is None and not before.is_flat and not panel.is_flat:
+            shared[i] = before._replace(shown=panel.shown)
+    return shared
+
+
+def _keeps_channels(layer: Layer, before: Layer) -> bool:
+    """Whether channel c of a layer is made from channel c of the layer before it: an activation, pooling and so on."""
+    reads = any(array is before.output for step in layer.steps for array in step.inputs)
+    return reads and all(step.op.flops is None and not is_convolution(layer) for step in layer.steps)
+
+
+def _explain_zero(image: np.ndarray, layers: list[Layer], display: Display) -> list[str]:
+    """Return lines about a uniform background that is not 0, and about padding, which is 0."""
+    edge = np.concatenate([image[:, [0, -1]].reshape(len(image), -1), image[:, :, [0, -1]].reshape(len(image), -1)], 1)
+    level = np.median(edge, 1)
+    if len(image) != 1 or (edge != level[:, None]).mean() > MOST_EDGE or not level[0]:
+        return []
+    value = format_number(float(level[0]), ".2f")
+    black = ", shown black," if display.to_pixels(level[:, None, None])[0, 0] < NEARLY_BLACK else ""
+    lines = [
+        f"The background{black} is {value}, not 0: the first filters answer it with {value} × the sum of their weights "
+        "+ their bias."
+    ]
+    for layer in layers:
+        if is_convolution(layer) and np.array_equal(layer.input[0], image) and np.any(layer.steps[0].settings["pads"]):
+            lines.append(
+                f"{layer.name} pads with 0, not with the background: its maps have a frame that the image lacks."
+            )
+    return lines
+
+
 # ---- colour scales, also for other pictures
 
 
@@ -176,28 +234,29 @@ def imshow_settings(scale: ScalarMappable) -> dict[str, Any]:
     return {"cmap": scale.cmap, "norm": scale.norm, "interpolation": "nearest"}
 
 
-def _image_scale(image: np.ndarray) -> ScalarMappable:
-    """Return a grey scale from the darkest to the brightest pixel."""
-    low, high = float(image.min()), float(image.max())
+def _image_scale(display: Display) -> ScalarMappable:
+    """Return a grey scale from the number that is shown black to the number that is shown white."""
+    low, high = (float(to_numbers(display, brightness)[0]) for brightness in (0, 1))
     grey: Colormap = colormaps["gray"]
-    return ScalarMappable(Normalize(low, high if high > low else low + 1), grey)
+    return ScalarMappable(Normalize(low, high), grey)
 
 
 # ---- drawing
 
 
-def _draw_panel(figure: Figure, axes: Axes, beside: Axes, panel: _Panel) -> None:
+def _draw_panel(figure: Figure, axes: Axes, beside: Axes, panel: _Panel, display: Display) -> None:
     """Draw a panel, and its colour bar beside it."""
     axes.set_title(panel.heading, fontsize=style.LABEL, fontweight="bold", loc="left")
     if panel.probabilities is not None:
         _draw_scores(axes, panel, panel.probabilities)
         beside.set_axis_off()
     elif panel.is_colour_image:
-        _draw_cells(axes, panel, {"in colours": style.to_rgb_or_grey(panel.values)}, {"interpolation": "nearest"})
+        name = "in colours" + (f" ({display.note})" if display.note else "").replace("\n", " ")
+        _draw_cells(axes, panel, {name: display.to_pixels(panel.values)}, {"interpolation": "nearest"})
         beside.set_axis_off()
     else:
         is_grey_image = not panel.kind and len(panel.values) == 1
-        scale = _image_scale(panel.values) if is_grey_image else choose_scale(panel.values)
+        scale = _image_scale(display) if is_grey_image else choose_scale(panel.values)
         if panel.is_flat:
             _draw_units(axes, panel, scale)
         else:
@@ -235,7 +294,17 @@ def _draw_scores(axes: Axes, panel: _Panel, probabilities: np.ndarray) -> None:
     best = panel.shown == probabilities.argmax()
     axes.bar(positions, scores, 0.6, color=np.where(best, style.VERMILION, style.BLUE))
     axes.axhline(0, color=style.GREY, linewidth=0.8)
-    axes.set_xticks(positions, [f"class {c}\n{100 * probabilities[c]:.1f} %" for c in panel.shown])
+    axes.set_xticks(positions, [_name_score(panel, c) for c in panel.shown])
     axes.set_ylabel("score", fontsize=style.SMALL)
     axes.tick_params(labelsize=style.SMALL, length=2)
     style.tidy(axes)
+
+
+def _name_score(panel: _Panel, c: int) -> str:
+    """Return the name of a class, a word a line, and its probability."""
+    assert panel.probabilities is not None
+    name = panel.names[c] if panel.names else f"class {c}"
+    words = name.replace(" ", "\n") if len(name) > LETTERS_OF_SCORE else name
+    return "\n".join(
+        [*(shorten(word, LETTERS_OF_SCORE) for word in words.split("\n")), f"{100 * panel.probabilities[c]:.1f} %"]
+    )

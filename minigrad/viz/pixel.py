@@ -16,6 +16,7 @@ from minigrad.notebook import Html, picture, preformatted, stack
 from minigrad.ops import conv2d
 from minigrad.ops.op import find
 from minigrad.viz import probe, style
+from minigrad.viz.display import Display, choose_display, show_image
 from minigrad.viz.filter_grid import strongest_indices
 from minigrad.viz.formatting import format_count, format_number
 from minigrad.viz.inputs import check_finite, check_index, uses_model_info
@@ -86,6 +87,7 @@ class PixelExplanation:
     _input: np.ndarray
     _output: np.ndarray
     _window: _Window
+    _display: Display
 
     @cached_property
     def sum(self) -> float:
@@ -139,7 +141,9 @@ class PixelExplanation:
 
 
 @uses_model_info
-def explain_pixel(model: Any, image: Any, layer: str, channel: int, row: int, col: int) -> PixelExplanation:
+def explain_pixel(
+    model: Any, image: Any, layer: str, channel: int, row: int, col: int, *, normalize: tuple[Any, Any] | None = None
+) -> PixelExplanation:
     """Calculate one output pixel of a convolution by hand, from its window to its activation.
 
     model      a Module; it does not change
@@ -147,6 +151,7 @@ def explain_pixel(model: Any, image: Any, layer: str, channel: int, row: int, co
     layer      name of a convolution: its path, or the name of a function called in a forward
     channel    map of its output, from 0
     row, col   pixel of that map, from 0
+    normalize  (mean, std) of the image's pixels, to show it in true colours
     returns    PixelExplanation
 
     Raises   ShapeError        not one image, or an image that does not fit the model
@@ -172,7 +177,8 @@ def explain_pixel(model: Any, image: Any, layer: str, channel: int, row: int, co
             ("channel", "row", "col"), (channel, row, col), step.output.shape[1:], strict=True
         )
     ]
-    return _explain(layers, found, step, image[0], *position)
+    display = choose_display(where, image[0], normalize)
+    return _explain(layers, found, step, image[0], display, *position)
 
 
 # ---- numbers
@@ -190,7 +196,7 @@ def _find_convolution(where: str, layers: list[Layer], name: str) -> Layer:
 
 
 def _explain(
-    layers: list[Layer], layer: Layer, step: Step, image: np.ndarray, channel: int, row: int, col: int
+    layers: list[Layer], layer: Layer, step: Step, image: np.ndarray, display: Display, channel: int, row: int, col: int
 ) -> PixelExplanation:
     x, weight, bias = step.inputs
     check_finite("explain_pixel", f"values that {layer.name} reads", np.asarray(x), ADVICE)
@@ -210,6 +216,7 @@ def _explain(
         activated=None if activation is None else float(activation.output[0, channel, row, col]),
         following=following, channels=window.channels, rows=rows, cols=cols,
         _image=image, _input=np.array(x[0]), _output=np.array(step.output[0, channel]), _window=window,
+        _display=display,
     )  # fmt: skip
 
 
@@ -345,6 +352,16 @@ def _describe_next(pixel: PixelExplanation) -> str:
     return f"No activation reads it; the next layer is {pixel.following}" if pixel.following else "No layer reads it"
 
 
+def _describe_padding(pixel: PixelExplanation) -> str:
+    """Return what the hatched pixels are; where the layer reads a normalised grey image, also how bright 0 is."""
+    text = "hatched: zero padding around the input of the layer"
+    brightness = float(pixel._display.shift.ravel()[0])
+    reads_image = pixel._input.shape == pixel._image.shape and np.array_equal(pixel._input, pixel._image)
+    if not reads_image or pixel._display.note or len(pixel._image) != 1 or not brightness:
+        return text
+    return f"{text};\n0 is the grey {brightness:.2f} of 0 (black) to 1 (white), so a black background ends in a frame"
+
+
 def _describe_sum(pixel: PixelExplanation) -> str:
     """Return the sum of all products as a sum over input channels."""
     first, *others = [pixel.products[c].sum() for c in pixel._shown]
@@ -374,7 +391,7 @@ def _draw(pixel: PixelExplanation) -> Figure:
         bar = figure.colorbar(scale, ax=list(panels[1:, column]), location="bottom", aspect=16, shrink=0.7)
         label_scale(bar, scale)
         bar.set_label(label, fontsize=style.SMALL)
-    padding = "" if pixel.inside.all() else "hatched: zero padding around the input of the layer"
+    padding = "" if pixel.inside.all() else _describe_padding(pixel)
     lines = (padding, _describe_sum(pixel), _describe_bias(pixel), _describe_next(pixel))
     figure.supxlabel("\n".join(filter(None, lines)), fontsize=style.LABEL)
     return figure
@@ -397,9 +414,11 @@ def _choose_scales(pixel: PixelExplanation) -> list[ScalarMappable]:
 
 def _draw_image(axes: Axes, pixel: PixelExplanation) -> None:
     """Draw the image with a frame around the pixels that the value depends on."""
-    style.show_image(axes, pixel._image)
+    show_image(axes, pixel._image, pixel._display)
     of = "" if len(pixel._image) in (1, 3) else f", mean of {len(pixel._image)} channels"
     _caption(axes, f"the image{of}, framed:\nwhat the value depends on", pixel.rows, pixel.cols)
+    if pixel._display.note:
+        axes.set_xlabel(f"{axes.get_xlabel()}\n{pixel._display.note}", fontsize=style.SMALL)
 
 
 def _draw_input(axes: Axes, pixel: PixelExplanation, scale: ScalarMappable) -> None:

@@ -1,6 +1,7 @@
 """The style of all pictures: palette, colour maps, font sizes, and functions to make, label and save figures."""
 
 import textwrap
+from collections.abc import Iterable
 from io import BytesIO
 from pathlib import Path
 
@@ -29,6 +30,7 @@ SIGNED = colormaps["RdBu_r"]  # blue below zero, white at zero, red above
 AMOUNT = colormaps["YlOrBr"]  # pale for small values, dark brown for large ones
 
 TITLE, LABEL, SMALL = 13, 11, 9  # font sizes in points
+LETTER, LINE = 0.085, 0.16  # inches, width and height of a small letter
 DOTS_PER_INCH = 120
 
 
@@ -137,18 +139,31 @@ def add_panels(figure: Figure, rows: int, columns: int, n: int) -> list[Axes]:
     return list(panels[:n])
 
 
-def to_rgb_or_grey(image: np.ndarray) -> np.ndarray:
-    """Return an image (C, H, W) for imshow: (H, W, 3) from 0 to 1 if C is 3, otherwise (H, W), the mean of channels."""
-    if len(image) != 3:
-        return image.mean(0)
-    low, high = image.min(), image.max()
-    return np.moveaxis((image - low) / ((high - low) or 1), 0, -1)
+def gallery(
+    title: str, lines: Iterable[str], n: int, most_columns: int, cell: float, aspect: float, rows: int = 1
+) -> tuple[Picture, np.ndarray]:
+    """Make a figure with panels for n images of one size, wide enough for the longest line of text above or below one.
 
-
-def show_image(axes: Axes, image: np.ndarray) -> None:
-    """Draw an image (C, H, W) in its own brightness range, in colours if C is 3."""
-    axes.imshow(to_rgb_or_grey(image), cmap="gray", interpolation="nearest")
-    draw_thin_frame(axes)
+    lines         text of all panels
+    most_columns  panels beside each other
+    cell          inches, least width of an image
+    aspect        height by width of the images
+    rows          panels above each other that belong to one image
+    returns       Picture, and panels (rows, n)
+    """
+    texts = [text for text in lines if text]
+    longest = max((len(line) for text in texts for line in text.splitlines()), default=0)
+    height = max((len(text.splitlines()) for text in texts), default=0)
+    width = max(cell, LETTER * longest)
+    down, across = grid_shape(n, most_columns)
+    side = min(width, 1.4 * cell)
+    each = side * min(max(aspect, 0.3), 2.0) + LINE * height + 0.4
+    picture = figure(max(6.0, (width + 0.2) * across + 0.4), each * rows * down + 0.7, title, compress=False)
+    cells = picture.subplots(down * rows, across, squeeze=False)
+    panels = cells.reshape(down, rows, across).transpose(1, 0, 2).reshape(rows, down * across)
+    for panel in panels[:, n:].ravel():
+        panel.set_axis_off()
+    return picture, panels[:, :n]
 
 
 def draw_thin_frame(axes: Axes) -> None:

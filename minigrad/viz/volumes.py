@@ -31,6 +31,8 @@ KEY = (
     "blue: convolution, green: pooling, orange: dense\n"
     "height and depth: size of the maps, width: number of channels; not to scale"
 )
+SKIP_KEY = "\nred arrows: connections that skip layers"
+LANE = 0.14  # inches between skip connections above each other
 
 
 class _Volume(NamedTuple):
@@ -40,12 +42,14 @@ class _Volume(NamedTuple):
     arrow    lines above the arrow that points to it
     shape    (C, H, W), or (n,) for a bar
     kind     key of COLOURS
+    sources  numbers of the volumes that it reads
     """
 
     caption: tuple[str, ...]
     arrow: tuple[str, ...]
     shape: tuple[int, ...]
     kind: str
+    sources: tuple[int, ...] = ()
 
 
 class _Body(NamedTuple):
@@ -71,7 +75,8 @@ def draw(model: Any, input_shape: Sequence[int] | None = None) -> Figure:
 
     Maps are boxes: height and depth show their size, width their number, on compressed scales so that the smallest are
     visible.  Layers without height and width are bars.  Windows, strides and padding stand above the arrows.  A layer
-    that does not change the shape, such as an activation, is named below the volume.  Branches are not drawn.
+    that does not change the shape, such as an activation, is named below the volume.  Connections that skip layers are
+    arrows above them.
 
     Raises   ShapeError        input_shape is not three whole numbers of 1 or more, or does not fit the model
              ValidationError   model is no Module, runs no operation on the image, or has more than 60 volumes
@@ -83,7 +88,7 @@ def draw(model: Any, input_shape: Sequence[int] | None = None) -> Figure:
     """
     layers, shape = trace_blank_image("draw", model, input_shape), as_image_shape("draw", input_shape)
     image = _Volume(("image", format_shape(shape)), (), shape, "image")
-    volumes = [image, *_make_volumes(layers)]
+    volumes = _make_volumes(image, layers)
     if len(volumes) > MOST_VOLUMES:
         raise ValidationError(
             f"draw: {len(volumes)} volumes, more than {MOST_VOLUMES}; draw a part of the model, such as model.features"
@@ -96,20 +101,29 @@ def draw(model: Any, input_shape: Sequence[int] | None = None) -> Figure:
 # ---- what to draw
 
 
-def _make_volumes(layers: list[Layer]) -> list[_Volume]:
-    """Return a volume for each layer that slides a window, is dense, or changes the shape.
+def _make_volumes(image: _Volume, layers: list[Layer]) -> list[_Volume]:
+    """Return the image, and a volume for each layer that slides a window, is dense, changes the shape or joins volumes.
 
     The other layers are named below the volume before them.
     """
-    volumes: list[_Volume] = []
+    volumes, owners = [image], {id(layers[0].input): 0}  # owners: array -> number of its volume
     for layer in layers:
         kind, shape = _kind(layer), tuple(layer.output.shape[1:])
-        if volumes and kind == "other" and shape == volumes[-1].shape:
+        sources = _find_sources(layer, owners) or (len(volumes) - 1,)
+        if len(volumes) > 1 and kind == "other" and shape == volumes[-1].shape and sources == (len(volumes) - 1,):
             volumes[-1] = volumes[-1]._replace(caption=(*volumes[-1].caption, f"+ {layer.kind}"))
         else:
             names = (layer.name,) if layer.name == layer.kind else (layer.name, layer.kind)
-            volumes.append(_Volume((*names, format_shape(shape)), _describe_windows(layer), shape, kind))
+            volumes.append(_Volume((*names, format_shape(shape)), _describe_windows(layer), shape, kind, sources))
+        owners |= {id(step.output): len(volumes) - 1 for step in layer.steps}
     return volumes
+
+
+def _find_sources(layer: Layer, owners: dict[int, int]) -> tuple[int, ...]:
+    """Return the numbers of the volumes that a layer reads, in order; none where a view hides them."""
+    own = {id(step.output) for step in layer.steps}
+    arrays = [id(step.inputs[i]) for step in layer.steps for i in step.sources]
+    return tuple(sorted({owners[array] for array in arrays if array in owners and array not in own}))
 
 
 def _kind(layer: Layer) -> str:
@@ -186,7 +200,10 @@ def _place_in_rows(volumes: list[_Volume], bodies: list[_Body]) -> list[dict[int
 def _draw(title: str, volumes: list[_Volume], bodies: list[_Body]) -> Figure:
     rows = _place_in_rows(volumes, bodies)
     widths = [max(body.total_width, _text_width(volume.caption)) for volume, body in zip(volumes, bodies, strict=True)]
-    heights = [_measure_row([volumes[i] for i in row], [bodies[i] for i in row]) for row in rows]
+    heights = [
+        _measure_row([volumes[i] for i in row], [bodies[i] for i in row], sum(len(_skips(volumes, i)) for i in row))
+        for row in rows
+    ]
     width = max(centre + widths[i] / 2 for row in rows for i, centre in row.items()) + 0.1
     height = sum(above + below for above, below in heights)
     figure = style.figure(max(width + 0.2, 6.0), height + 1.0, title)
@@ -196,17 +213,24 @@ def _draw(title: str, volumes: list[_Volume], bodies: list[_Body]) -> Figure:
     top = 0.0
     for row, (above, below) in zip(rows, heights, strict=True):
         _draw_row(axes, row, top - above, volumes, bodies)
+        _draw_skips(axes, row, top - 0.2, top - above, volumes, bodies)
         top -= above + below
-    figure.supxlabel(KEY, fontsize=style.SMALL)
+    skips = any(_skips(volumes, i) for i in range(len(volumes)))
+    figure.supxlabel(KEY + SKIP_KEY * skips, fontsize=style.SMALL)
     return figure
 
 
-def _measure_row(volumes: list[_Volume], bodies: list[_Body]) -> tuple[float, float]:
+def _skips(volumes: list[_Volume], i: int) -> list[int]:
+    """Return the volumes that volume i reads, except the one before it."""
+    return [source for source in volumes[i].sources if source != i - 1]
+
+
+def _measure_row(volumes: list[_Volume], bodies: list[_Body], skips: int) -> tuple[float, float]:
     """Return the inches of a row above its centre line and below it."""
     above = max(body.height / 2 + float(body.depth[1]) for body in bodies)
     text = max(LINE * len(volume.arrow) for volume in volumes) + 0.1
     below = max(body.height / 2 for body in bodies) + LINE * max(len(volume.caption) for volume in volumes)
-    return max(above, text) + 0.1, below + 0.3
+    return max(above, text) + 0.1 + (LANE * skips + 0.25) * (skips > 0), below + 0.3
 
 
 def _draw_row(axes: Axes, row: dict[int, float], y: float, volumes: list[_Volume], bodies: list[_Body]) -> None:
@@ -218,7 +242,7 @@ def _draw_row(axes: Axes, row: dict[int, float], y: float, volumes: list[_Volume
         _draw_body(axes, left, y, bodies[i], COLOURS[volumes[i].kind])
         _write_caption(axes, centre, caption_y, volumes[i].caption)
         if i:
-            _draw_arrow(axes, end + 0.05, left - 0.05, y, volumes[i].arrow)
+            _draw_arrow(axes, end + 0.05, left - 0.05, y, volumes[i].arrow, visible=i - 1 in volumes[i].sources)
         end = left + bodies[i].total_width
 
 
@@ -248,7 +272,27 @@ def _write_caption(axes: Axes, x: float, y: float, caption: Sequence[str]) -> No
         axes.text(x, y - i * LINE, line, ha="center", va="top", fontsize=style.SMALL, fontweight=weight)
 
 
-def _draw_arrow(axes: Axes, start: float, end: float, y: float, lines: Sequence[str]) -> None:
-    arrow = {"arrowstyle": "-|>", "color": "black", "shrinkA": 0, "shrinkB": 0}
-    axes.annotate("", (end, y), (start, y), arrowprops=arrow)
+def _draw_skips(
+    axes: Axes, row: dict[int, float], lane: float, y: float, volumes: list[_Volume], bodies: list[_Body]
+) -> None:
+    """Draw the connections that skip layers: up from a volume, across above the row, and down to a later one."""
+    for i, centre in row.items():
+        for source in _skips(volumes, i):
+            tops = [y + bodies[k].height / 2 + float(bodies[k].depth[1]) for k in (source, i)]
+            start = row.get(source)  # None in an earlier row
+            path = [(0.0, lane)] if start is None else [(start, tops[0]), (start, lane)]
+            axes.plot(*zip(*path, (centre, lane), strict=True), color=style.VERMILION, linewidth=1.2)
+            arrow = {"arrowstyle": "-|>", "color": style.VERMILION, "shrinkA": 0, "shrinkB": 0}
+            axes.annotate("", (centre, tops[1]), (centre, lane), arrowprops=arrow)
+            if start is None:
+                name = volumes[source].caption[0]
+                place: dict[str, Any] = {"va": "bottom", "fontsize": style.SMALL, "color": style.VERMILION}
+                axes.text(centre + 0.06, lane + 0.01, f"from {name}", **place)
+            lane -= LANE
+
+
+def _draw_arrow(axes: Axes, start: float, end: float, y: float, lines: Sequence[str], visible: bool) -> None:
+    if visible:
+        arrow = {"arrowstyle": "-|>", "color": "black", "shrinkA": 0, "shrinkB": 0}
+        axes.annotate("", (end, y), (start, y), arrowprops=arrow)
     axes.text((start + end) / 2, y + 0.06, "\n".join(lines), ha="center", va="bottom", fontsize=style.SMALL)

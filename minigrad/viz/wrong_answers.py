@@ -4,17 +4,14 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from minigrad.checks import whole_number
-from minigrad.errors import ValidationError
 from minigrad.viz import probe, style
-from minigrad.viz.formatting import format_name
-from minigrad.viz.inputs import as_labelled_images, check_labels, uses_model_info
+from minigrad.viz.display import Display, choose_display, show_image
+from minigrad.viz.inputs import as_labelled_images, check_labels, name_classes, uses_model_info
 
 ACROSS, MOST_IMAGES = 8, 64
-LETTER = 0.085  # inches, width of a small letter
 CELL = 1.15  # inches across
 
 
@@ -34,15 +31,23 @@ class _Answer(NamedTuple):
 
 
 @uses_model_info
-def mistakes(model: Any, images: Any, labels: Any, n: int = 16, classes: Iterable[Any] | None = None) -> Figure:
+def mistakes(
+    model: Any,
+    images: Any,
+    labels: Any,
+    n: int = 16,
+    classes: Iterable[Any] | None = None,
+    normalize: tuple[Any, Any] | None = None,
+) -> Figure:
     """Show the images that a model classifies wrongly, with its answers, the most confident first.
 
-    model    a Module that scores classes, (N, C, H, W) -> (N, K); it does not change
-    images   (N, C, H, W) or (N, H, W)
-    labels   (N,)    true class numbers, 0 to K-1
-    n                number of images to show, 1 to 64
-    classes          a name for each of the K classes, of any type that has a str(); 0, 1, ... if None
-    returns  Figure
+    model      a Module that scores classes, (N, C, H, W) -> (N, K); it does not change
+    images     (N, C, H, W) or (N, H, W)
+    labels     (N,)    true class numbers, 0 to K-1
+    n                  number of images to show, 1 to 64
+    classes            a name for each of the K classes, of any type that has a str(); "class 0", ... if None
+    normalize          (mean, std) of the images' pixels, to show them in true colours
+    returns    Figure
 
     If the model makes no mistake, its least confident right answers are shown.
 
@@ -60,7 +65,7 @@ def mistakes(model: Any, images: Any, labels: Any, n: int = 16, classes: Iterabl
     whole_number("mistakes", "n", n, 1, MOST_IMAGES)
     probabilities = probe.compute_probabilities("mistakes", model, images)
     check_labels("mistakes", labels, probabilities.shape[1])
-    names = _name_classes(classes, probabilities.shape[1])
+    names = name_classes("mistakes", classes, probabilities.shape[1])
     answers = probabilities.argmax(1)
     confidence = probabilities[np.arange(len(answers)), answers]
     wrong = np.flatnonzero(answers != labels)
@@ -68,15 +73,8 @@ def mistakes(model: Any, images: Any, labels: Any, n: int = 16, classes: Iterabl
         wrong[np.argsort(-confidence[wrong], kind="stable")] if wrong.size else np.argsort(confidence, kind="stable")
     )
     shown = [_Answer(int(i), images[i], names[labels[i]], names[answers[i]], confidence[i]) for i in order[:n]]
-    return _draw(_heading(len(images), wrong.size, len(shown)), shown)
-
-
-def _name_classes(classes: Iterable[Any] | None, K: int) -> list[str]:
-    """Return a name for each of K classes."""
-    names = [format_name(name) for name in (range(K) if classes is None else classes)]
-    if len(names) != K:
-        raise ValidationError(f"mistakes: {len(names)} names in classes but the model scores {K}; name each one")
-    return names
+    display = choose_display("mistakes", images[order[:n]], normalize)
+    return _draw(_heading(len(images), wrong.size, len(shown)), shown, display)
 
 
 def _heading(images: int, wrong: int, shown: int) -> str:
@@ -86,19 +84,15 @@ def _heading(images: int, wrong: int, shown: int) -> str:
     return f"Mistakes: {wrong:,} of {images:,} images ({100 * wrong / images:.2f} %){omitted}"
 
 
-def _draw(heading: str, shown: list[_Answer]) -> Figure:
+def _draw(heading: str, shown: list[_Answer], display: Display) -> Figure:
     """Draw the images in rows, each with its text."""
-    down, across = style.grid_shape(len(shown), ACROSS)
-    longest = max(len(line) for answer in shown for line in answer.text.splitlines())
-    width, (H, W) = max(CELL, LETTER * longest), shown[0].image.shape[1:]
-    height = CELL * min(max(H / W, 0.3), 2.0) + 0.85
-    figure = style.figure(max(6.0, (width + 0.15) * across + 0.2), height * down + 0.6, heading)
-    for axes, answer in zip(style.add_panels(figure, down, across, len(shown)), shown, strict=True):
-        _draw_answer(axes, answer)
+    H, W = shown[0].image.shape[1:]
+    figure, panels = style.gallery(
+        heading, [f"image\n{answer.text}" for answer in shown], len(shown), ACROSS, CELL, H / W
+    )
+    for axes, answer in zip(panels[0], shown, strict=True):
+        show_image(axes, answer.image, display._replace(note=""))
+        axes.set_title(f"image {answer.number}", fontsize=style.SMALL)
+        axes.set_xlabel(answer.text, fontsize=style.SMALL)
+    figure.supxlabel(display.note.replace("\n", " "), fontsize=style.SMALL)
     return figure
-
-
-def _draw_answer(axes: Axes, answer: _Answer) -> None:
-    style.show_image(axes, answer.image)
-    axes.set_title(f"image {answer.number}", fontsize=style.SMALL)
-    axes.set_xlabel(answer.text, fontsize=style.SMALL)
