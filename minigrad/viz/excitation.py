@@ -116,7 +116,7 @@ def prototypes(
     rows = [cells] if images is None else [cells, _describe_real(where, model, real)]
     failed = sum(bool(cell.failure) for cell in cells)
     title = "Inputs made by gradient ascent to raise the score of each class"
-    note = f"\n(failed for {failed} of {len(cells)}: red)" if failed else ""
+    note = f"\n(failed for {failed} of {len(cells)}: orange)" if failed else ""
     return _draw_cells(title + note, rows, choose_display(where, found if images is None else real.images, normalize))
 
 

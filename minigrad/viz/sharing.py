@@ -299,7 +299,7 @@ def dense_or_convolution(sizes: Sequence[Sequence[int]] = SIZES, filters: int = 
     window = format_shape((kernel_size, kernel_size))
     figure.supxlabel(
         f"blue: a convolution of {window} weights for each channel, the same at all places\n"
-        "red: a fully connected layer that makes the same maps, a weight for each pixel and each output",
+        "orange: a fully connected layer that makes the same maps, a weight for each pixel and each output",
         fontsize=style.SMALL,
     )
     return figure

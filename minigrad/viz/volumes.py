@@ -31,7 +31,7 @@ KEY = (
     "blue: convolution, green: pooling, orange: dense\n"
     "height and depth: size of the maps, width: number of channels; not to scale"
 )
-SKIP_KEY = "\nred arrows: connections that skip layers"
+SKIP_KEY = "\ndark orange arrows: connections that skip layers"
 LANE = 0.14  # inches between skip connections above each other
 
 
