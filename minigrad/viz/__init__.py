@@ -18,6 +18,7 @@ from minigrad.viz.health import FilterHealth, HealthReport, filter_health
 from minigrad.viz.html_report import report
 from minigrad.viz.maps import feature_maps
 from minigrad.viz.model_summary import Summary, summary
+from minigrad.viz.page import page
 from minigrad.viz.pixel import PixelExplanation, explain_pixel
 from minigrad.viz.style import save
 from minigrad.viz.volumes import draw
@@ -45,6 +46,7 @@ __all__ = [
     "mistakes",
     "occlusion",
     "occlusion_map",
+    "page",
     "patch_places",
     "prototype_images",
     "prototypes",
