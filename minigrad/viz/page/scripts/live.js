@@ -27,18 +27,23 @@ export class Live {
     source.onerror = () => this.say("The connection to Python is lost; the page shows the last weights.");
   }
 
-  receive({ step, loss, paused, lr, weights, gradients, finished }) {
-    this.paused = paused;
+  receive({ step, loss, paused, lr, weights, gradients, finished, whole }) {
+    this.paused = paused || finished;
     if (loss !== null) this.addPoint(step, loss);
     for (const [name, text] of Object.entries(weights)) this.lab.network.weights.get(name)?.data.set(floats(text));
-    this.drawFilters(gradients);
-    this.curve.setData(this.steps, this.losses);
-    this.curve.mark(this.steps.length - 1);
+    if (!document.hidden) this.draw(gradients);
     this.play.textContent = paused ? "▶ Play" : "⏸ Pause";
     this.play.disabled = this.one.disabled = finished;
     if (lr !== null && document.activeElement !== this.rate) this.rate.value = lr;
     this.say(`Step ${step.toLocaleString("en")}, loss ${number(loss)}. ${finished ? "The training is finished." : paused ? "Paused." : "Training."}`);
-    this.lab.request("weights");
+    // most messages hold the first convolution only; the network is computed again when all weights have come
+    if (whole) this.lab.request("weights");
+  }
+
+  draw(gradients) {
+    this.drawFilters(gradients);
+    this.curve.setData(this.steps, this.losses);
+    this.curve.mark(this.steps.length - 1);
   }
 
   addPoint(step, loss) {
@@ -59,9 +64,18 @@ export class Live {
     const gradient = gradients[layer.convolution.weight] ? floats(gradients[layer.convolution.weight]) : null;
     const change = this.before ? data.map((x, i) => x - this.before[i]) : null;
     this.before = data.slice();
-    const pictures = (f) => [["weights", data], ["gradient", gradient], ["change", change]].map(([name, values]) =>
-      paintSlice(name, values, f, C * KH * KW, KH, KW));
-    replace(this.filters, ...Array.from({ length: Math.min(F, MOST_FILTERS) }, (_, f) => figure(`filter ${f}`, ...pictures(f))));
+    const slice = (values, f) => values?.subarray(f * C * KH * KW, f * C * KH * KW + KH * KW) ?? new Float32Array(KH * KW);
+    this.pictures ??= this.makePictures(Math.min(F, MOST_FILTERS));
+    this.pictures.forEach((canvases, f) => [data, gradient, change].forEach((values, i) =>
+      paintMap(canvases[i], slice(values, f), KW, KH, largest(slice(values, f)) || 1)));
+  }
+
+  makePictures(filters) {
+    const names = ["weights", "gradient", "change"];
+    const made = Array.from({ length: filters }, (_, f) => names.map((name) =>
+      element("canvas", { class: "map filter", role: "img", "aria-label": `${name} of filter ${f}`, title: name })));
+    replace(this.filters, ...made.map((canvases, f) => figure(`filter ${f}`, ...canvases)));
+    return made;
   }
 
   say(text) {
@@ -93,11 +107,4 @@ export class Live {
       element("div", { class: "training" }, this.curve.node, this.filters), this.told,
       element("p", { class: "note" }, "Left: the filter of the first convolution. Middle: its gradient. Right: what changed since the last picture."));
   }
-}
-
-function paintSlice(name, values, f, each, KH, KW) {
-  const canvas = element("canvas", { class: "map filter", role: "img", "aria-label": `${name} of filter ${f}`, title: name });
-  const slice = values ? values.subarray(f * each, f * each + KH * KW) : new Float32Array(KH * KW);
-  paintMap(canvas, slice, KW, KH, values ? largest(values) || 1 : 1);
-  return canvas;
 }

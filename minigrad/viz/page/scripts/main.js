@@ -9,7 +9,7 @@ import { Live } from "./live.js";
 import { makeAnswerPanel } from "./panels/answer.js";
 import { makeConvolutionPanel } from "./panels/convolution.js";
 import { makeEditorPanel } from "./panels/editor.js";
-import { makeInputPanel } from "./panels/input.js";
+import { makeChangesPanel, makeInputPanel } from "./panels/input.js";
 import { makeLessonsPanel } from "./panels/lessons.js";
 import { makeMapsPanel } from "./panels/maps.js";
 import { makePixelPanel } from "./panels/pixel.js";
@@ -17,7 +17,7 @@ import { makeTrainingPanel } from "./panels/training.js";
 import { makeWhyPanel } from "./panels/why.js";
 import { count, number } from "./words.js";
 
-const SIDE = [makeInputPanel, makeAnswerPanel];
+const SIDE = [makeInputPanel, makeAnswerPanel, makeChangesPanel];
 const MAIN = [makeLessonsPanel, makeMapsPanel, makePixelPanel, makeEditorPanel, makeTrainingPanel, makeWhyPanel, makeConvolutionPanel];
 
 function start() {
@@ -41,8 +41,15 @@ function fillHeader(lab) {
   replace(document.getElementById("title"), named(lab.data.title));
   replace(document.getElementById("subtitle"), named(lab.data.model), `, ${count(parameters, "number")} learned by minigrad. It runs here, in your browser, and sends nothing.`);
   document.getElementById("sections").append(...[...document.querySelectorAll("main section")].map((section) =>
-    element("a", { href: `#${section.id}`, onclick: (event) => goTo(event, section) }, section.querySelector("h2").textContent)));
+    element("a", { href: `#${section.id}`, onclick: (event) => goTo(event, section) }, shortName(section))));
+  const longest = Math.max(...lab.data.classes.map((name) => name.length));
+  document.documentElement.style.setProperty("--name", `${Math.min(longest + 1, 12)}ch`);
   showAgreement(compareWithPython(lab.learned, lab.data));
+}
+
+// The heading up to the first comma or colon.
+function shortName(section) {
+  return section.querySelector("h2").textContent.split(/[,:]/)[0];
 }
 
 // A link to a section must not replace the state in the fragment.

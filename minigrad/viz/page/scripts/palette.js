@@ -26,7 +26,7 @@ const TABLE = Uint32Array.from({ length: 2 * STEPS + 1 }, (_, i) => {
 export function colourOf(value, scale) {
   const share = Math.max(-1, Math.min(1, value / (scale || 1))) || 0;
   const rgb = blend(share < 0 ? BLUE : ORANGE, Math.abs(share));
-  return { background: `rgb(${rgb.join(" ")})`, dark: 0.3 * rgb[0] + 0.6 * rgb[1] + 0.1 * rgb[2] < 140 };
+  return { background: `rgb(${rgb.join(" ")})`, dark: 0.3 * rgb[0] + 0.6 * rgb[1] + 0.1 * rgb[2] < 150 };
 }
 
 function draw(canvas, W, H, fill) {

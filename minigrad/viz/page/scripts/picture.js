@@ -117,7 +117,8 @@ function resample(source, part, target, [C, H, W]) {
 }
 
 // The pixels of a drawing as the network reads them.  With centring, as MNIST was made: the digit is scaled into a box
-// of 20 pixels, and its centre of mass is moved to the middle.
+// of 20 pixels, and its centre of mass is moved to the middle, as far as the
+// picture reaches.
 export function readDrawing(surface, shape, centring) {
   const whole = { x: 0, y: 0, width: surface.width, height: surface.height };
   const [, H, W] = shape;
@@ -127,7 +128,8 @@ export function readDrawing(surface, shape, centring) {
   const target = { width: box.width * scale, height: box.height * scale };
   Object.assign(target, { x: (W - target.width) / 2, y: (H - target.height) / 2 });
   const { y, x } = centreOfMass(resample(surface, box, target, shape), shape);
-  target.x += Math.round((W - 1) / 2 - x);
-  target.y += Math.round((H - 1) / 2 - y);
+  const inside = (place, most) => Math.max(0, Math.min(most, place));
+  target.x = inside(target.x + Math.round((W - 1) / 2 - x), W - target.width);
+  target.y = inside(target.y + Math.round((H - 1) / 2 - y), H - target.height);
   return resample(surface, box, target, shape);
 }

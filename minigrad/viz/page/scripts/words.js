@@ -46,6 +46,7 @@ const MEANINGS = {
   sigmoid: () => "squeezes values into 0 to 1",
   norm: () => "shifts and scales every map (normalisation)",
   add: () => "adds two maps, pixel by pixel",
+  reshape: () => "puts all maps into one row of numbers",
   cat: () => "puts maps beside each other",
   mean: () => "takes the mean of every map",
   softmax: () => "turns scores into probabilities",

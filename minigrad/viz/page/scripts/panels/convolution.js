@@ -87,9 +87,10 @@ function drawShift(lab, layer, dx, [picture, shifted, map, shiftedMap], told) {
   paintMap(map, plane(before, channel), OW, OH, scale);
   paintMap(shiftedMap, plane(after, channel), OW, OH, scale);
   const stride = layer.convolution.step.settings.stride[1];
-  told.textContent = dx % stride
+  if (dx === 0) told.textContent = "Move the slider: the map moves along.";
+  else told.textContent = dx % stride
     ? `${layer.name} has stride ${stride}: only a shift by a multiple of ${stride} gives a shifted map.`
-    : `${layer.name}, map ${channel}: ${percent(agreement(before, after, channel, dx / stride))} of the map's pixels moved along by ${Math.abs(dx / stride)}. The others are near the edge, where the picture ends.`;
+    : `${layer.name}, map ${channel}: ${percent(agreement(before, after, channel, dx / stride))} of the map's pixels moved along by ${Math.abs(dx / stride)}. Others are near the edge, where the picture ends.`;
 }
 
 // The share of pixels of a map that equal the pixel `by` columns further right in the other map.

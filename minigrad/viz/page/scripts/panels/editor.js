@@ -158,7 +158,8 @@ class Editor {
   async count(turn) {
     const { lab } = this;
     const stopped = () => this.turn !== turn;
-    if (lab.live) this.base = null; // the learned filters go on changing
+    if (lab.live && !lab.live.paused) return; // counting would slow the training
+    if (lab.live) this.base = null; // the learned filters have changed
     this.base ??= await countRight(lab.learned, lab.data, stopped);
     const found = this.base && (lab.isChanged ? await countRight(lab.network, lab.data, stopped) : this.base);
     if (!found || stopped()) return;

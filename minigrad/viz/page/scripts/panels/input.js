@@ -1,4 +1,4 @@
-// Panel "Your picture": draw, load or pick an image, and change it.
+// Panels "Your picture": draw, load or pick an image; and "Change the picture".
 
 import { button, checkbox, element, figure, panel, slider } from "../dom.js";
 import { placeFrame, receptiveField } from "../fields.js";
@@ -18,8 +18,7 @@ export function makeInputPanel(lab) {
       figure(words, surface.node), makeSeen(lab)),
     element("div", { class: "buttons" }, button("Clear", surface.clear, { id: "clear" }), surface.colours, fileButton(surface)),
     centre.node,
-    makeThumbnails(lab),
-    makeChanges(lab));
+    makeThumbnails(lab));
 }
 
 // What the network reads, with the frame of what the pointed-at pixel sees.
@@ -62,7 +61,7 @@ function describeSeen(lab, canvas, cross, caption) {
   cross.hidden = !(sum > 0) || C !== 1;
   cross.style.top = `${(100 * (y / sum + 0.5)) / H}%`;
   cross.style.left = `${(100 * (x / sum + 0.5)) / W}%`;
-  caption.textContent = `What the network reads: ${H}×${W} pixels${C > 1 ? `, ${C} channels` : ""}`;
+  caption.textContent = `What the network reads: ${H}×${W} pixels${C > 1 ? `, ${C} channels` : ". Cross: centre of mass. Dashed: the box of MNIST"}`;
   const middle = sum > 0 ? `, centre of mass at row ${decimals(y / sum, 1)}, column ${decimals(x / sum, 1)}` : ", empty";
   canvas.setAttribute("aria-label", caption.textContent + middle);
 }
@@ -98,8 +97,8 @@ function makeThumbnails(lab) {
   return row;
 }
 
-// Sliders that shift, turn and spoil the picture.
-function makeChanges(lab) {
+// Panel "Change the picture": sliders that shift, turn and spoil it.
+export function makeChangesPanel(lab) {
   const [, H, W] = lab.shape;
   const pixels = (n) => `${n > 0 ? "+" : n < 0 ? "−" : ""}${Math.abs(n)} px`;
   const wanted = {
@@ -115,6 +114,6 @@ function makeChanges(lab) {
   });
   const shuffled = checkbox("Shuffle the pixels", lab.state.shuffled, (value) => lab.set({ shuffled: value }), { id: "shuffle" });
   lab.on("picture", () => (shuffled.input.checked = lab.state.shuffled));
-  return element("details", { class: "changes", open: true }, element("summary", {}, "Change the picture"),
-    ...sliders, shuffled.node, button("Undo these changes", () => lab.resetChanges(), { id: "undo-changes" }));
+  return panel("changes", "Change the picture", null, ...sliders, shuffled.node,
+    button("Undo these changes", () => lab.resetChanges(), { id: "undo-changes" }));
 }

@@ -4,9 +4,10 @@ import { button, element, named, panel, replace, whenVisible } from "../dom.js";
 import { pixelUnder, receptiveField } from "../fields.js";
 import { paintMap } from "../palette.js";
 import { largest, plane } from "../tensors.js";
-import { count, meaning, number, sizes, span } from "../words.js";
+import { count, decimals, meaning, number, sizes, span } from "../words.js";
 
 const MOST_CHANNELS = 64; // channels of a block that are drawn at first
+const MOST_NAMES = 12; // classes whose names stand below their scores
 
 export function makeMapsPanel(lab) {
   const told = element("p", { class: "told", "aria-live": "polite" }, "Point at a map to see what one pixel sees.");
@@ -14,7 +15,7 @@ export function makeMapsPanel(lab) {
   lab.on("pointed", () => (told.textContent = lab.pointed ? describePixel(lab, lab.pointed) : told.textContent));
   const node = panel("maps", "Feature maps",
     "Each row is a layer, each column a channel. Orange is positive, blue is negative, white is zero.",
-    legend(), ...blocks, told);
+    legend(), blackNote(lab), ...blocks, told);
   node.addEventListener("keydown", (event) => moveFocus(event, node));
   node.querySelector(".tile")?.setAttribute("tabindex", 0);
   return node;
@@ -37,6 +38,13 @@ function legend() {
   const canvas = element("canvas", { class: "legend", role: "img", "aria-label": "Colours: blue below zero, white zero, orange above" });
   paintMap(canvas, Float32Array.from({ length: 101 }, (_, i) => i - 50), 101, 1, 50);
   return element("p", { class: "scale" }, "negative", canvas, "positive. Each layer has its own scale.");
+}
+
+// After normalisation black is not zero, which surprises everyone who looks at the maps.
+function blackNote(lab) {
+  const black = -lab.data.mean[0] / lab.data.std[0];
+  if (Math.abs(black) < 0.01) return null;
+  return element("p", { class: "note" }, `Pictures are normalised: black is ${decimals(black, 2)}, not 0. So black areas give an answer too, and where zeros pad the picture, a frame appears.`);
 }
 
 // ---- blocks of maps
@@ -99,7 +107,7 @@ function makeRow(lab, layer, shown) {
   const step = lab.data.steps[layer.value - 1];
   const told = layer.convolution ? meaning(layer.convolution.step, lab.data.weights) : meaning(step, lab.data.weights);
   const label = element("span", { class: "label", title: told, role: "rowheader" },
-    element("b", {}, named(layer.name)), ` ${H}×${W}`, element("small", {}, told));
+    element("b", {}, named(layer.name)), kindOf(layer), ` ${H}×${W}`, element("small", {}, told));
   const tiles = Array.from({ length: shown }, (_, channel) => makeTile(lab, layer, channel));
   const draw = () => {
     const value = lab.valueOf(layer);
@@ -107,6 +115,11 @@ function makeRow(lab, layer, shown) {
     tiles.forEach((tile, channel) => drawTile(lab, layer, channel, tile, value, scale));
   };
   return { node: element("div", { class: "line", role: "row" }, label, tiles), draw };
+}
+
+// The class of the module, where its name does not say it already.
+function kindOf(layer) {
+  return layer.kind === layer.name ? null : element("span", { class: "kind" }, ` ${layer.kind}`);
 }
 
 function makeTile(lab, layer, channel) {
@@ -176,6 +189,12 @@ function moveFocus(event, node) {
 
 // ---- layers of plain numbers
 
+function classNames(lab) {
+  const row = element("div", { class: "class-names", "aria-hidden": "true" }, lab.data.classes.map((name) => element("span", {}, named(name))));
+  row.style.setProperty("--channels", lab.data.classes.length);
+  return row;
+}
+
 function makeStrips(lab, layers) {
   const strips = layers.map((layer) => makeStrip(lab, layer));
   const node = element("div", { class: "strips" }, element("h3", {}, ...joinNames(layers)), strips.map((strip) => strip.node));
@@ -195,7 +214,8 @@ function makeStrip(lab, layer) {
     const most = value ? value.data.reduce((best, x, i, all) => (x > all[best] ? i : best), 0) : 0;
     canvas.setAttribute("aria-label", `${layer.name}: ${count(n, "value")}, the largest is number ${most}`);
   };
-  const label = element("span", { class: "label" }, element("b", {}, named(layer.name)), ` ${count(n, "value")}`,
+  const label = element("span", { class: "label" }, element("b", {}, named(layer.name)), kindOf(layer), ` ${count(n, "value")}`,
     element("small", {}, meaning(step, lab.data.weights)));
-  return { node: element("div", { class: "strip-line" }, label, canvas), draw };
+  const names = layer.value === lab.network.result && n <= MOST_NAMES ? classNames(lab) : null;
+  return { node: element("div", { class: "strip-line" }, label, element("div", {}, canvas, names)), draw };
 }

@@ -84,7 +84,8 @@ class PixelView {
     const frame = element("div", { class: "frame" });
     const text = element("figcaption", {}, caption);
     const layers = element("div", { class: "layers" }, canvas, frame);
-    return { canvas, frame, text, caption, node: element("figure", {}, element("div", { class: "paddable" }, layers), text) };
+    const padding = element("div", { class: "padding" }, layers);
+    return { canvas, frame, text, padding, node: element("figure", {}, padding, text) };
   }
 
   key(event) {
@@ -172,9 +173,17 @@ class PixelView {
     const { canvas, frame, text } = this.input;
     paintMap(canvas, plane(input, channels[shown].channel), W, H, largest(input.data));
     placeFrame(frame, [rows[0], rows.at(-1) + 1], [cols[0], cols.at(-1) + 1], H, W);
+    this.drawPadding(H, W);
     const name = explained.readsPicture ? "the normalised picture" : "the layer before";
-    text.textContent = `reads: ${name}, channel ${channels[shown].channel}, ${H}×${W}. Framed: the window`;
+    text.textContent = `reads: ${name}, channel ${channels[shown].channel}, ${H}×${W}. Framed: the window${this.layer.convolution.step.settings.pads.some(Boolean) ? ". Hatched: zero padding" : ""}`;
     canvas.setAttribute("aria-label", `${text.textContent}, rows ${rows[0]} to ${rows.at(-1)}, columns ${cols[0]} to ${cols.at(-1)}`);
+  }
+
+  // The hatched margin has the size of the padding.
+  drawPadding(H, W) {
+    const [top, bottom, left, right] = this.layer.convolution.step.settings.pads;
+    const share = (n) => `${(100 * n) / (W + left + right)}%`;
+    this.input.padding.style.padding = [top, right, bottom, left].map(share).join(" ");
   }
 
   drawOutput(output, channel, row, col) {
@@ -216,7 +225,7 @@ class PixelView {
     list.push(line(explained.silent ? "The filter is silenced: the pixel is" : "Together: the pixel is", explained.value, "total"));
     const { chain, next, step } = followPixel(this.lab, where.layer, where.channel, where.row, where.col);
     for (const { layer, value } of chain) list.push(line(["then ", named(layer.name), " makes it"], value));
-    if (next) list.push(element("li", {}, "then ", named(next.name), ` (${next.kind}) reads it`, step.op === "max_pool2d" ? " and keeps the largest of each window" : ""));
+    if (next) list.push(element("li", {}, element("span", {}, "then ", named(next.name), ` (${next.kind}) reads it`, step.op === "max_pool2d" ? " and keeps the largest of each window" : "")));
     return list;
   }
 }

@@ -4,7 +4,7 @@ import { button, choice, element, figure, panel, replace, slider } from "../dom.
 import { item } from "../data.js";
 import { paintMap } from "../palette.js";
 import { largest } from "../tensors.js";
-import { number } from "../words.js";
+import { decimals, number } from "../words.js";
 import { makeCurve } from "./curve.js";
 
 const MOST_FILTERS = 32;
@@ -108,7 +108,7 @@ class TapeView {
     paintMap(weight, slice(now), KW, KH, scale);
     paintMap(change, slice(update), KW, KH, largest(update) || 1);
     const moved = Math.hypot(...part(now).map((x, i) => x - part(start)[i])) / (Math.hypot(...part(start)) || 1);
-    return figure(`${f}: moved ${number(moved, 2)}`, weight, change);
+    return figure(`${f}: moved ${decimals(moved, 2)}`, weight, change);
   }
 
   describe(frame, F, shown, C) {

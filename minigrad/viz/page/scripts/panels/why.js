@@ -104,7 +104,7 @@ class WhyView {
     this.heat = element("canvas", { class: "map large", role: "img" });
     this.button = button("Where does it matter?", () => this.scan(), { id: "scan" });
     return element("div", {}, element("div", { class: "controls" }, this.first.node, this.second.node), this.margin,
-      figure("Orange: hiding this place hurts the first class. Blue: it helps it.", this.heat), this.button);
+      this.button, figure("Orange: hiding this place hurts the first class. Blue: it helps it.", this.heat));
   }
 
   // The two classes that the reader chose, or the two strongest.
@@ -129,7 +129,7 @@ class WhyView {
     const gap = lab.scores[a] - lab.scores[b];
     this.margin.textContent = `Score ${decimals(lab.scores[a])} against ${decimals(lab.scores[b])}: ` +
       `${lab.className(gap >= 0 ? a : b)} leads by ${decimals(Math.abs(gap))}.`;
-    paintMap(this.heat, new Float32Array(lab.shape[1] * lab.shape[2]), lab.shape[2], lab.shape[1], 1);
+    paintImage(this.heat, lab.pixels, lab.shape);
     this.heat.setAttribute("aria-label", "Not computed yet for this picture");
   }
 
