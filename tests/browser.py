@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 from itertools import count
 from select import select
@@ -16,6 +17,14 @@ FLAGS = [
     *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"),
     *("--no-first-run", "--disable-component-update", "--disable-dev-shm-usage", "--remote-debugging-pipe"),
 ]
+# Chromium reads from descriptor 3 and writes to descriptor 4.
+LAUNCH = """
+import fcntl, os, sys
+ends = [fcntl.fcntl(int(number), fcntl.F_DUPFD, 10) for number in sys.argv[1:3]]
+for number, end in zip((3, 4), ends):
+    os.dup2(end, number)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
 PATIENCE = 120  # seconds until an answer must have come; the machines of CI are slow
 KEYS = {"Enter": 13, " ": 32, "Tab": 9, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40}
 
@@ -28,7 +37,7 @@ class Browser:
         (their_in, self.out), (self.into, their_out) = os.pipe(), os.pipe()
         command = [BROWSER, *FLAGS, f"--user-data-dir={self.folder}"]
         self.process = subprocess.Popen(
-            ["sh", "-c", 'exec "$@" 3<&%d 4>&%d' % (their_in, their_out), "sh", *command],
+            [sys.executable, "-c", LAUNCH, str(their_in), str(their_out), *command],
             pass_fds=(their_in, their_out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
         os.close(their_in)
@@ -76,6 +85,7 @@ class Browser:
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=touch
         )
         page.send("Emulation.setTouchEmulationEnabled", enabled=touch)
+        page.send("Emulation.setEmulatedMedia", features=[{"name": "prefers-reduced-motion", "value": "reduce"}])
         page.send("Page.navigate", url=url)
         page.wait("document.readyState === 'complete'")
         return page

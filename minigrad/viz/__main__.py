@@ -112,11 +112,10 @@ def _train_step(model: Any, optimizer: Any, x: Any, y: Any) -> Any:
 def _load_digits(normalized: bool = True) -> tuple[np.ndarray, np.ndarray]:
     """Return test digits as the model reads them, or as bytes, and their labels."""
     digits = datasets.MNIST(train=False)
-    images, labels = as_array(digits.data[:SHOWN]), as_array(digits.targets[:SHOWN])
-    if not normalized:
-        return images, labels
+    images, labels = as_array(digits.data[:SHOWN])[:, None], as_array(digits.targets[:SHOWN])
     mean, std = MEAN_STD
-    return ((images.reshape(-1, 1, 28, 28) / 255 - mean) / std).astype(np.float32), labels
+    numbers = ((images / 255 - mean) / std).astype(np.float32)
+    return numbers if normalized else images, labels
 
 
 if __name__ == "__main__":

@@ -66,14 +66,23 @@ function readBytes(parts, name, n) {
   return bytes?.length === n ? bytes : null;
 }
 
+function decodeName(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return "";
+  }
+}
+
 function readEdits(parts, lab) {
   for (const text of parts.getAll("edit")) {
-    const [name, filter, weights] = text.split(",");
-    const known = lab.network.weights.get(decodeURIComponent(name ?? ""));
+    const [code, filter, weights] = text.split(",");
+    const name = decodeName(code);
+    const known = lab.network.weights.get(name);
     const bytes = fromText(weights ?? "");
     const each = known && known.data.length / known.shape[0];
     if (known && index(filter, known.shape[0]) !== undefined && bytes?.length === 4 * each) {
-      lab.edits.set(`${decodeURIComponent(name)}:${filter}`, { name: decodeURIComponent(name), filter: Number(filter), weights: floats(toBase64(weights)) });
+      lab.edits.set(`${name}:${filter}`, { name, filter: Number(filter), weights: floats(toBase64(weights)) });
     }
   }
 }

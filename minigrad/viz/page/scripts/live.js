@@ -23,7 +23,11 @@ export class Live {
 
   connect() {
     const source = new EventSource("events");
-    source.onmessage = (event) => this.receive(JSON.parse(event.data));
+    source.onmessage = (event) => {
+      const message = JSON.parse(event.data);
+      this.receive(message);
+      if (message.finished) source.close();
+    };
     source.onerror = () => this.say("The connection to Python is lost; the page shows the last weights.");
   }
 

@@ -49,17 +49,28 @@ class WhyView {
     });
     this.spot = element("div", { class: "frame", hidden: true });
     this.cursor = { row: Math.floor(lab.shape[1] / 2), col: Math.floor(lab.shape[2] / 2) };
-    const paint = (event) => event.buttons && this.hide(pixelUnder(event, this.sheet, lab.shape[1], lab.shape[2]));
+    const under = (event) => pixelUnder(event, this.sheet, lab.shape[1], lab.shape[2]);
     this.sheet.addEventListener("pointerdown", (event) => {
       this.sheet.setPointerCapture(event.pointerId);
-      paint(event);
+      this.sweep((this.last = under(event)));
     });
-    this.sheet.addEventListener("pointermove", paint);
+    this.sheet.addEventListener("pointermove", (event) => event.buttons && this.last && this.sweep(under(event)));
     this.sheet.addEventListener("keydown", (event) => this.key(event));
     this.sheet.addEventListener("blur", () => (this.spot.hidden = true));
     const size = slider("Brush", { min: 1, max: Math.max(2, Math.floor(lab.shape[1] / 5)), value: this.radius, format: (r) => `${2 * r + 1} px` }, (r) => (this.radius = r));
     return element("div", {}, element("div", { class: "layers" }, this.sheet, this.spot), size.node,
       button("Show everything again", () => lab.set({ hidden: null }), { id: "unhide" }));
+  }
+
+  // Hide everything between the last place of the brush and this one.
+  sweep(to) {
+    const from = this.last;
+    const steps = Math.max(Math.abs(to.row - from.row), Math.abs(to.col - from.col), 1);
+    for (let i = 0; i <= steps; i++) {
+      const between = (a, b) => Math.round(a + ((b - a) * i) / steps);
+      this.hide({ row: between(from.row, to.row), col: between(from.col, to.col) });
+    }
+    this.last = to;
   }
 
   hide({ row, col }) {
