@@ -427,7 +427,7 @@ def test_a_model_that_is_not_trained_is_said_to_be_so(browser, tmp_path):
     wrong = (model(mg.tensor(x)).detach().numpy().argmax(1) + 1) % 10
     page = browser.open(viz.page(model, x, tmp_path / "lab.html", labels=wrong).as_uri())
     page.wait("lab?.accuracy")
-    assert "It is not trained" in page.run("document.querySelector('#notes').textContent")
+    assert "It may not be trained" in page.run("document.querySelector('#notes').textContent")
 
 
 # ---- live

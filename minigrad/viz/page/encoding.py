@@ -23,15 +23,15 @@ def encode_array(array: Any) -> dict[str, Any]:
 
 
 def encode_images(images: np.ndarray) -> dict[str, Any]:
-    """Return images as encode_array does, or as numbered values where there are at most 256, which loses nothing."""
-    values, numbers = np.unique(images.astype("<f4"), return_inverse=True)
-    if len(values) > MOST_COLOURS:
+    """Return images (N, C, H, W) as encode_array does, or as bytes that number the values of their channel, where no
+    channel has more than 256 values; both lose nothing."""
+    channels = [np.unique(channel, return_inverse=True) for channel in images.astype("<f4").swapaxes(0, 1)]
+    if any(len(values) > MOST_COLOURS for values, _ in channels):
         return encode_array(images)
-    return {
-        "shape": list(images.shape),
-        "values": to_base64(values),
-        "bytes": to_base64(numbers.reshape(images.shape).astype(np.uint8)),
-    }
+    N, _, H, W = images.shape
+    values = np.stack([np.resize(values, MOST_COLOURS) for values, _ in channels])
+    numbers = np.stack([numbers.reshape(N, H, W) for _, numbers in channels], axis=1)
+    return {"shape": list(images.shape), "values": to_base64(values), "bytes": to_base64(numbers.astype(np.uint8))}
 
 
 def to_base64(array: np.ndarray) -> str:

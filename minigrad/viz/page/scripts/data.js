@@ -12,11 +12,13 @@ export function floats(base64) {
   return Float32Array.from({ length: buffer.byteLength / 4 }, (_, i) => view.getFloat32(4 * i, true));
 }
 
-// An array as encoding.py writes it: numbers, or bytes that number a list of values.
+// An array as encoding.py writes it: numbers, or images as bytes that number the values of their channel.
 export function decodeArray(encoded) {
   if ("float32" in encoded) return makeTensor(encoded.shape, floats(encoded.float32));
   const values = floats(encoded.values);
-  return makeTensor(encoded.shape, Float32Array.from(bytesOf(encoded.bytes), (number) => values[number]));
+  const [, C, H, W] = encoded.shape;
+  const channel = (i) => Math.floor(i / (H * W)) % C;
+  return makeTensor(encoded.shape, Float32Array.from(bytesOf(encoded.bytes), (number, i) => values[256 * channel(i) + number]));
 }
 
 function decodeAll(arrays) {

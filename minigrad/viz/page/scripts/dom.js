@@ -15,7 +15,8 @@ function setAttribute(node, name, value) {
 
 // A name that the user chose.  It is isolated, so that right-to-left text does not reorder its surroundings.
 export function named(text) {
-  return element("bdi", {}, text);
+  const parts = String(text).split(/(?<=[._])/); // a long path may break after a dot
+  return element("bdi", {}, parts.flatMap((part, i) => (i ? [element("wbr"), part] : [part])));
 }
 
 export function replace(node, ...children) {

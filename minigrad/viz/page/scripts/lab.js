@@ -4,7 +4,7 @@ import { storedOutputs } from "./check.js";
 import { item } from "./data.js";
 import { Network } from "./network.js";
 import { softmaxOf } from "./operations/sums.js";
-import { addNoise, move, shuffle } from "./picture.js";
+import { addNoise, findBackground, move, shuffle } from "./picture.js";
 import { largest, makeTensor } from "./tensors.js";
 
 const NO_CHANGE = { dx: 0, dy: 0, angle: 0, noise: 0, shuffled: false };
@@ -13,6 +13,7 @@ export class Lab {
   constructor(data) {
     this.data = data;
     this.shape = data.shape;
+    this.background = findBackground(data.images, (x, c) => x * data.std[c] + data.mean[c]);
     this.network = new Network(data, data.weights);
     this.learned = new Network(data, data.weights);
     this.layers = data.layers.map((layer, number) => ({ ...layer, number, ...this.describe(layer) }));
@@ -114,14 +115,14 @@ export class Lab {
   }
 
   changePixels(pixels) {
-    const moved = addNoise(move(pixels, this.shape, this.state), this.state.noise);
+    const moved = addNoise(move(pixels, this.shape, this.state, this.background), this.state.noise);
     return this.state.shuffled ? shuffle(moved, this.shape) : moved;
   }
 
   hide(pixels) {
     const { hidden } = this.state;
     const plane = this.shape[1] * this.shape[2];
-    return hidden ? pixels.map((pixel, i) => (hidden[i % plane] ? 0 : pixel)) : pixels;
+    return hidden ? pixels.map((pixel, i) => (hidden[i % plane] ? this.background[Math.floor(i / plane)] : pixel)) : pixels;
   }
 
   resetChanges() {

@@ -4,6 +4,7 @@
 //   reveal    what is true, and where to look
 //   section   id of the panel that shows it
 //   act       what the page does when the answer is revealed
+//   undo      the opposite, when the reader goes on
 
 import { CLASSIC, withLength } from "./classic.js";
 import { receptiveField } from "./fields.js";
@@ -38,7 +39,7 @@ function numbers({ lab }) {
 function placing({ lab }) {
   const by = Math.round(lab.shape[2] / 4);
   const before = lab.probabilities;
-  const after = lab.toProbabilities(lab.scoresOf(move(lab.pixels, lab.shape, { dx: by, dy: 0, angle: 0 })) ?? [NaN]);
+  const after = lab.toProbabilities(lab.scoresOf(move(lab.pixels, lab.shape, { dx: by, dy: 0, angle: 0 }, lab.background)) ?? [NaN]);
   const best = before ? argmax(before) : 0;
   const change = before ? before[best] - after[best] : NaN;
   const options = ["It stays about as sure", "It becomes less sure by more than 5 points"];
@@ -51,6 +52,7 @@ function placing({ lab }) {
       "The filters follow the shape, but the dense layers at the end know places." : "This model's answer is not computed here.",
     section: "input",
     act: () => lab.set({ dx: by }),
+    undo: () => lab.set({ dx: 0 }),
   };
 }
 
@@ -124,6 +126,7 @@ function edge({ lab, layer, weight }) {
       const length = Math.hypot(...weight.data.subarray(0, each)) || 1;
       lab.edit(name, 0, withLength(Float32Array.from({ length: each }, (_, i) => one[i % (KH * KW)]), length));
     },
+    undo: () => lab.resetFilter(name, 0, layer.convolution.number),
   };
 }
 
@@ -193,6 +196,7 @@ function origin({ lab }) {
     reveal: lab.data.tape ? "Random. The page shows that moment now; move the slider to watch the training." : "Random. With a tape of the training, this page shows every moment of it.",
     section: "training",
     act: () => lab.data.tape && lab.set({ frame: 0 }, "weights"),
+    undo: () => lab.set({ frame: null }, "weights"),
   };
 }
 

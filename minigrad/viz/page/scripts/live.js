@@ -36,7 +36,7 @@ export class Live {
     if (loss !== null) this.addPoint(step, loss);
     for (const [name, text] of Object.entries(weights)) this.lab.network.weights.get(name)?.data.set(floats(text));
     if (!document.hidden) this.draw(gradients);
-    this.play.textContent = paused ? "▶ Play" : "⏸ Pause";
+    this.play.textContent = paused ? "▶ Play" : "Pause";
     this.play.disabled = this.one.disabled = finished;
     if (lr !== null && document.activeElement !== this.rate) this.rate.value = lr;
     this.say(`Step ${step.toLocaleString("en")}, loss ${number(loss)}. ${finished ? "The training is finished." : paused ? "Paused." : "Training."}`);

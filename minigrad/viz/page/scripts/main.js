@@ -83,7 +83,7 @@ function doubtTraining(lab) {
   if (!labels || live || images.shape[0] < 20) return [];
   const [right, chance] = [lab.accuracy.base.right / images.shape[0], 1 / classes.length];
   if (right > 2 * chance) return [];
-  return [`This model is right on ${Math.round(100 * right)} % of the images in this page; guessing gives ${Math.round(100 * chance)} %. It is not trained, or the images do not fit it.`];
+  return [`This model is right on ${Math.round(100 * right)} % of the images in this page; guessing gives ${Math.round(100 * chance)} %. It may not be trained, or it was trained on other images.`];
 }
 
 start();

@@ -15,15 +15,30 @@ export function randomNumbers(seed) {
 
 function eachPlane(pixels, [C, H, W], change) {
   const out = new Float32Array(pixels.length);
-  for (let c = 0; c < C; c++) change(pixels.subarray(c * H * W, (c + 1) * H * W), out.subarray(c * H * W, (c + 1) * H * W));
+  for (let c = 0; c < C; c++) change(pixels.subarray(c * H * W, (c + 1) * H * W), out.subarray(c * H * W, (c + 1) * H * W), c);
   return out;
 }
 
-// The value between four pixels; 0 outside of the picture.
-function between(plane, H, W, y, x) {
+// The background of pictures: for each channel the median of the corners of images (N, C, H, W).
+export function findBackground({ shape: [N, C, H, W], data }, toPixel) {
+  return Array.from({ length: C }, (_, c) => {
+    const corners = Array.from({ length: N }, (_, n) => (n * C + c) * H * W).flatMap((first) =>
+      [0, W - 1, (H - 1) * W, H * W - 1].map((place) => toPixel(data[first + place], c)));
+    return Math.max(0, Math.min(1, corners.sort((a, b) => a - b)[Math.floor(corners.length / 2)])) || 0;
+  });
+}
+
+// A CSS colour of pixels from 0 to 1, one number or three.
+export function cssColour(values) {
+  const [red, green, blue] = values.length === 3 ? values : new Array(3).fill(values[0]);
+  return `rgb(${[red, green, blue].map((value) => Math.round(255 * value)).join(" ")})`;
+}
+
+// The value between four pixels; outside of the picture lies the background.
+function between(plane, H, W, y, x, background) {
   const top = Math.floor(y);
   const left = Math.floor(x);
-  const at = (h, w) => (h >= 0 && h < H && w >= 0 && w < W ? plane[h * W + w] : 0);
+  const at = (h, w) => (h >= 0 && h < H && w >= 0 && w < W ? plane[h * W + w]  : background);
   const down = y - top;
   const right = x - left;
   const upper = at(top, left) * (1 - right) + at(top, left + 1) * right;
@@ -32,15 +47,15 @@ function between(plane, H, W, y, x) {
 }
 
 // Rotate about the middle by degrees clockwise, then shift by dx to the right and dy downwards.
-export function move(pixels, shape, { dx, dy, angle }) {
+export function move(pixels, shape, { dx, dy, angle }, background) {
   if (!dx && !dy && !angle) return pixels;
   const [, H, W] = shape;
   const [sin, cos] = [Math.sin((angle * Math.PI) / 180), Math.cos((angle * Math.PI) / 180)];
-  return eachPlane(pixels, shape, (from, to) => {
+  return eachPlane(pixels, shape, (from, to, c) => {
     for (let h = 0, i = 0; h < H; h++) {
       for (let w = 0; w < W; w++, i++) {
         const [y, x] = [h - dy - (H - 1) / 2, w - dx - (W - 1) / 2];
-        to[i] = between(from, H, W, y * cos - x * sin + (H - 1) / 2, y * sin + x * cos + (W - 1) / 2);
+        to[i] = between(from, H, W, y * cos - x * sin + (H - 1) / 2, y * sin + x * cos + (W - 1) / 2, background[c]);
       }
     }
   });
@@ -83,28 +98,31 @@ function boundingBox(ink, side) {
   return bottom < 0 ? null : { x: left, y: top, width: right - left + 1, height: bottom - top + 1 };
 }
 
-function inkOf(surface) {
+// How far each pixel of a canvas is from the background.
+function inkOf(surface, background) {
   const { data } = surface.getContext("2d").getImageData(0, 0, surface.width, surface.height);
-  return Uint8Array.from({ length: data.length / 4 }, (_, i) =>
-    Math.max(data[4 * i], data[4 * i + 1], data[4 * i + 2]));
+  const ground = [0, 1, 2].map((c) => 255 * (background[c] ?? background[0]));
+  return Uint8Array.from({ length: data.length / 4 }, (_, i) => Math.max(...ground.map((level, c) => Math.abs(data[4 * i + c] - level))));
 }
 
-function centreOfMass(pixels, [C, H, W]) {
+export function centreOfMass(pixels, [, H, W], background) {
   let [sum, y, x] = [0, 0, 0];
   pixels.forEach((value, i) => {
     const place = i % (H * W);
-    sum += value;
-    y += value * Math.floor(place / W);
-    x += value * (place % W);
+    const ink = Math.abs(value - background[Math.floor(i / (H * W))]);
+    sum += ink;
+    y += ink * Math.floor(place / W);
+    x += ink * (place % W);
   });
-  return sum ? { y: y / sum, x: x / sum } : { y: (H - 1) / 2, x: (W - 1) / 2 };
+  return sum ? { sum, y: y / sum, x: x / sum } : { sum, y: (H - 1) / 2, x: (W - 1) / 2 };
 }
 
 // Draw a part of a canvas onto a new one of the size of the picture, and return its pixels.
-function resample(source, part, target, [C, H, W]) {
+function resample(source, part, target, [C, H, W], background) {
   const canvas = document.createElement("canvas");
   [canvas.width, canvas.height] = [W, H];
   const context = canvas.getContext("2d", { willReadFrequently: true });
+  context.fillStyle = cssColour(background);
   context.fillRect(0, 0, W, H);
   context.imageSmoothingQuality = "high";
   context.drawImage(source, part.x, part.y, part.width, part.height, target.x, target.y, target.width, target.height);
@@ -119,17 +137,17 @@ function resample(source, part, target, [C, H, W]) {
 // The pixels of a drawing as the network reads them.  With centring, as MNIST was made: the digit is scaled into a box
 // of 20 pixels, and its centre of mass is moved to the middle, as far as the
 // picture reaches.
-export function readDrawing(surface, shape, centring) {
+export function readDrawing(surface, shape, centring, background) {
   const whole = { x: 0, y: 0, width: surface.width, height: surface.height };
   const [, H, W] = shape;
-  const box = centring ? boundingBox(inkOf(surface), surface.width) : null;
-  if (!box) return resample(surface, whole, { x: 0, y: 0, width: W, height: H }, shape);
+  const box = centring ? boundingBox(inkOf(surface, background), surface.width) : null;
+  if (!box) return resample(surface, whole, { x: 0, y: 0, width: W, height: H }, shape, background);
   const scale = (BOX * Math.min(28, H, W)) / Math.max(box.width, box.height);
   const target = { width: box.width * scale, height: box.height * scale };
   Object.assign(target, { x: (W - target.width) / 2, y: (H - target.height) / 2 });
-  const { y, x } = centreOfMass(resample(surface, box, target, shape), shape);
+  const { y, x } = centreOfMass(resample(surface, box, target, shape, background), shape, background);
   const inside = (place, most) => Math.max(0, Math.min(most, place));
   target.x = inside(target.x + Math.round((W - 1) / 2 - x), W - target.width);
   target.y = inside(target.y + Math.round((H - 1) / 2 - y), H - target.height);
-  return resample(surface, box, target, shape);
+  return resample(surface, box, target, shape, background);
 }

@@ -75,7 +75,7 @@ function makeShift(lab, layer) {
 }
 
 function drawShift(lab, layer, dx, [picture, shifted, map, shiftedMap], told) {
-  const moved = move(lab.pixels, lab.shape, { dx, dy: 0, angle: 0 });
+  const moved = move(lab.pixels, lab.shape, { dx, dy: 0, angle: 0 }, lab.background);
   const values = lab.network.run(lab.network.asImage(lab.toNumbers(moved)));
   const [before, after] = [lab.valueOf(layer), values[layer.value]];
   if (!before || !after) return;

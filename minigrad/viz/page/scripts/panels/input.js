@@ -3,14 +3,14 @@
 import { button, checkbox, element, figure, panel, slider } from "../dom.js";
 import { placeFrame, receptiveField } from "../fields.js";
 import { paintImage } from "../palette.js";
-import { readDrawing } from "../picture.js";
+import { centreOfMass, readDrawing } from "../picture.js";
 import { makeSurface } from "./surface.js";
 import { decimals, span } from "../words.js";
 
 const THUMBNAILS = 24;
 
 export function makeInputPanel(lab) {
-  const surface = makeSurface(lab, (canvas) => lab.set({ drawing: readDrawing(canvas, lab.shape, centre.input.checked) }));
+  const surface = makeSurface(lab, (canvas) => lab.set({ drawing: readDrawing(canvas, lab.shape, centre.input.checked, lab.background) }));
   const centre = checkbox("Centre it as MNIST does", lab.shape[0] === 1, () => surface.read(), { id: "centre" });
   const words = lab.shape[0] === 1 ? "Draw a digit here with mouse or finger" : "Draw here with mouse or finger";
   return panel("input", "Your picture", "Draw, pick an image or load a file. Everything on this page follows.",
@@ -52,17 +52,12 @@ function centralBox(H, W) {
 
 function describeSeen(lab, canvas, cross, caption) {
   const [C, H, W] = lab.shape;
-  let [sum, y, x] = [0, 0, 0];
-  lab.pixels.forEach((value, i) => {
-    sum += value;
-    y += value * Math.floor((i % (H * W)) / W);
-    x += value * (i % W);
-  });
+  const { sum, y, x } = centreOfMass(lab.pixels, lab.shape, lab.background);
   cross.hidden = !(sum > 0) || C !== 1;
-  cross.style.top = `${(100 * (y / sum + 0.5)) / H}%`;
-  cross.style.left = `${(100 * (x / sum + 0.5)) / W}%`;
+  cross.style.top = `${(100 * (y + 0.5)) / H}%`;
+  cross.style.left = `${(100 * (x + 0.5)) / W}%`;
   caption.textContent = `What the network reads: ${H}×${W} pixels${C > 1 ? `, ${C} channels` : ". Cross: centre of mass. Dashed: the box of MNIST"}`;
-  const middle = sum > 0 ? `, centre of mass at row ${decimals(y / sum, 1)}, column ${decimals(x / sum, 1)}` : ", empty";
+  const middle = sum > 0 ? `, centre of mass at row ${decimals(y, 1)}, column ${decimals(x, 1)}` : ", empty";
   canvas.setAttribute("aria-label", caption.textContent + middle);
 }
 

@@ -59,6 +59,7 @@ class Track {
     if (right && !this.done.has(this.shown)) this.right++;
     this.done.add(this.shown);
     lesson.act?.();
+    this.undo = lesson.undo;
     this.reveal(lesson, chosen, right);
   }
 
@@ -76,13 +77,21 @@ class Track {
     next.focus({ preventScroll: true });
   }
 
+  // Take back what the page did to show the last answer.
+  leave() {
+    this.undo?.();
+    this.undo = null;
+  }
+
   go(number) {
+    this.leave();
     this.show(number);
     this.lab.set({ lesson: number }, "lesson");
     this.body.querySelector("h3").focus({ preventScroll: true });
   }
 
   finish() {
+    this.leave();
     replace(this.body,
       element("h3", { tabindex: -1, id: "finished" }, "You finished the lessons"),
       element("p", {}, `${this.right} of ${LESSONS} predictions were right. Now draw something that the network gets wrong, and find out why.`),

@@ -102,7 +102,7 @@ class PixelView {
   start() {
     const [, , H, W] = this.layer.shape;
     this.shown = 0;
-    this.play.textContent = "⏸ Stop";
+    this.play.textContent = "Stop";
     this.timer = setInterval(() => {
       this.moveTo(this.shown);
       if (++this.shown >= H * W) this.stop();

@@ -2,6 +2,7 @@
 
 import { button, element } from "../dom.js";
 import { paintImage } from "../palette.js";
+import { cssColour } from "../picture.js";
 
 const SIDE = 280; // pixels of the sheet
 const PEN = 24; // pixels
@@ -24,7 +25,7 @@ class Surface {
   constructor(lab, changed) {
     this.lab = lab;
     this.changed = changed;
-    this.colour = COLOURS[0];
+    this.colour = lab.background[0] > 0.5 ? COLOURS.at(-1) : COLOURS[0];
     this.cursor = { x: SIDE / 2, y: SIDE / 2, down: false };
     this.canvas = element("canvas", {
       width: SIDE, height: SIDE, tabindex: 0, id: "sheet", class: "sheet", role: "application",
@@ -51,7 +52,7 @@ class Surface {
   }
 
   fill() {
-    this.context.fillStyle = "#000";
+    this.context.fillStyle = cssColour(this.lab.background);
     this.context.fillRect(0, 0, SIDE, SIDE);
   }
 

@@ -63,7 +63,7 @@ class TapeView {
 
   start() {
     let next = this.frame === this.last ? 0 : this.frame;
-    this.play.textContent = "⏸ Pause";
+    this.play.textContent = "Pause";
     this.timer = setInterval(() => {
       this.show(next);
       if (next++ >= this.last) this.stop();

@@ -155,7 +155,7 @@ class WhyView {
     const heat = new Float32Array(H * W);
     for (let row = 0; row < H; row += stride) {
       for (let col = 0; col < W; col += stride) {
-        const drop = whole - lead(lab.scoresOf(withoutSquare(lab.pixels, lab.shape, row, col, stride)));
+        const drop = whole - lead(lab.scoresOf(withoutSquare(lab, row, col, stride)));
         for (let h = row; h < Math.min(H, row + stride); h++) heat.fill(drop, h * W + col, h * W + Math.min(W, col + stride));
       }
     }
@@ -165,12 +165,12 @@ class WhyView {
   }
 }
 
-// The pixels with a square of 0 around a cell of the grid.
-function withoutSquare(pixels, [C, H, W], row, col, stride) {
+// The pixels with a square of the background around a cell of the grid.
+function withoutSquare({ pixels, shape: [C, H, W], background }, row, col, stride) {
   const copy = pixels.slice();
   for (let c = 0; c < C; c++) {
     for (let h = Math.max(0, row - stride); h < Math.min(H, row + 2 * stride); h++) {
-      copy.fill(0, (c * H + h) * W + Math.max(0, col - stride), (c * H + h) * W + Math.min(W, col + 2 * stride));
+      copy.fill(background[c], (c * H + h) * W + Math.max(0, col - stride), (c * H + h) * W + Math.min(W, col + 2 * stride));
     }
   }
   return copy;
