@@ -38,7 +38,8 @@ class Browser:
         command = [BROWSER, *FLAGS, f"--user-data-dir={self.folder}"]
         self.process = subprocess.Popen(
             [sys.executable, "-c", LAUNCH, str(their_in), str(their_out), *command],
-            pass_fds=(their_in, their_out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+            pass_fds=(their_in, their_out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            start_new_session=True,
         )  # fmt: skip
         os.close(their_in)
         os.close(their_out)
@@ -81,9 +82,7 @@ class Browser:
         page = Page(self, session)
         for domain in ("Page", "Runtime", "Network", "Log"):
             page.send(f"{domain}.enable")
-        page.send(
-            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=touch
-        )
+        page.send("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=touch)
         page.send("Emulation.setTouchEmulationEnabled", enabled=touch)
         page.send("Emulation.setEmulatedMedia", features=[{"name": "prefers-reduced-motion", "value": "reduce"}])
         page.send("Page.navigate", url=url)
@@ -118,7 +117,9 @@ class Page:
 
     def place(self, selector, x=0.5, y=0.5):
         """Return a point of an element in the window, given as shares of its width and height."""
-        self.run(f"document.querySelector({json.dumps(selector)}).scrollIntoView({{block: 'center', behavior: 'instant'}})")
+        self.run(
+            f"document.querySelector({json.dumps(selector)}).scrollIntoView({{block: 'center', behavior: 'instant'}})"
+        )
         box = self.run(f"document.querySelector({json.dumps(selector)}).getBoundingClientRect().toJSON()")
         return box["x"] + x * box["width"], box["y"] + y * box["height"]
 
@@ -136,6 +137,13 @@ class Page:
         for name, (x, y) in zip(["touchStart", *["touchMove"] * len(places)], [places[0], *places], strict=True):
             self.send("Input.dispatchTouchEvent", type=name, touchPoints=[{"x": x, "y": y}])
         self.send("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
+        self.next_frame()
+
+    def fill(self, selector, value):
+        """Type a value into a field."""
+        fill = "field.focus(); field.value = value; field.dispatchEvent(new Event('change'))"
+        field = f"document.querySelector({json.dumps(selector)})"
+        self.run(f"((field, value) => {{ {fill} }})({field}, {json.dumps(value)})")
         self.next_frame()
 
     def click(self, selector, x=0.5, y=0.5):
@@ -165,7 +173,7 @@ class Page:
         path.write_bytes(base64.b64decode(data["data"]))
 
     def problems(self):
-        """Return the messages of the console, the errors, and the addresses that were requested, other than the page."""
+        """Return the messages and errors of the console, and the addresses that were requested after the page."""
         self.run("1")
         mine = [event for event in self.browser.events if event.get("sessionId") == self.session]
         console = [e["params"] for e in mine if e["method"] in ("Runtime.consoleAPICalled", "Runtime.exceptionThrown")]

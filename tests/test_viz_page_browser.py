@@ -241,9 +241,7 @@ def test_a_filter_is_edited_silenced_and_reset(browser, lab, lesson_model):
     page = browser.open(lab)
     page.wait("lab?.accuracy")
     before = values_of(page)
-    page.run("document.querySelector('.weights input').focus()")
-    page.run("const field = document.querySelector('.weights input'); field.value = 3; field.dispatchEvent(new Event('change'))")
-    page.next_frame()
+    page.fill(".weights input", 3)
     changed = LeNet5()
     changed.load_state_dict(lesson_model.state_dict())
     with mg.no_grad():
@@ -287,7 +285,9 @@ def test_the_lessons_are_finished_by_keyboard_alone(browser, lab, width, height)
         assert page.run("document.querySelector('.lesson h3').textContent").startswith(f"{number + 1} of 12: ")
         assert page.run("document.querySelectorAll('.lesson input').length") >= 2
         page.press("Tab", " ", "Tab", "Enter")
-        assert page.run("document.querySelector('.verdict').textContent").startswith(("✓ Right: ", "Not quite. It is: "))
+        assert page.run("document.querySelector('.verdict').textContent").startswith(
+            ("✓ Right: ", "Not quite. It is: ")
+        )
         page.press("Enter")  # "Next" has the focus
     assert page.run("document.activeElement.id") == "finished"
     check_quiet(page)
@@ -343,7 +343,9 @@ def test_hiding_a_part_changes_the_answer_as_in_python(browser, lab, lesson_mode
     assert (values_of(page)[0][0, 0, 14, 7:21] == np.float32(-0.1307 / 0.3081)).all()
     check_values(page, lesson_model)
     page.click("#scan")
-    assert "The lead depends most on row" in page.run("document.querySelector('#why figure canvas').getAttribute('aria-label')")
+    assert "The lead depends most on row" in page.run(
+        "document.querySelector('#why figure canvas').getAttribute('aria-label')"
+    )
     page.click("#unhide")
     assert page.run("lab.state.hidden") is None
     check_quiet(page)
@@ -368,7 +370,11 @@ def test_a_link_restores_the_state(browser, lab):
 
 @pytest.mark.parametrize(
     "fragment",
-    ["image=999&lesson=77&frame=-1", "drawing=%%%&edit=a,b,c&silent=x", "pixel=9,9,9,9&rivals=1&dx=1e9&edit=%25E0,0,AA"],
+    [
+        "image=999&lesson=77&frame=-1",
+        "drawing=%%%&edit=a,b,c&silent=x",
+        "pixel=9,9,9,9&rivals=1&dx=1e9&edit=%25E0,0,AA",
+    ],
 )
 def test_a_damaged_link_is_no_error(browser, lab, fragment):
     page = browser.open(f"{lab}#{fragment}")
@@ -462,7 +468,7 @@ def test_live_shows_the_weights_and_pauses_the_training(browser):
         page.wait(f"document.querySelector('#training .told').textContent.includes('Step {count + 1},')")
         page.next_frame()
         check_values(page, model)
-        page.run("const rate = document.querySelector('#live-rate'); rate.value = 0.01; rate.dispatchEvent(new Event('change'))")
+        page.fill("#live-rate", 0.01)
         page.click("#live-play")
         page.wait(f"lab.live.steps.at(-1) > {count + 5}")
         assert optimizer.param_groups[0]["lr"] == 0.01

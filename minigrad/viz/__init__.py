@@ -18,7 +18,7 @@ from minigrad.viz.health import FilterHealth, HealthReport, filter_health
 from minigrad.viz.html_report import report
 from minigrad.viz.maps import feature_maps
 from minigrad.viz.model_summary import Summary, summary
-from minigrad.viz.page import page
+from minigrad.viz.page import Live, live, page
 from minigrad.viz.pixel import PixelExplanation, explain_pixel
 from minigrad.viz.style import save
 from minigrad.viz.volumes import draw
@@ -28,6 +28,7 @@ __all__ = [
     "FilterHealth",
     "FilterTape",
     "HealthReport",
+    "Live",
     "PixelExplanation",
     "Summary",
     "activation_images",
@@ -41,6 +42,7 @@ __all__ = [
     "filters",
     "grad_cam",
     "grad_cam_map",
+    "live",
     "lr_curve",
     "maximize_activation",
     "mistakes",

@@ -94,9 +94,7 @@ def _prepare(args: argparse.Namespace) -> tuple[Any, Any, Any]:
     """Return a new model, its optimiser, and the batches of all epochs."""
     manual_seed(args.seed)
     model = LeNet5()
-    loader = data.DataLoader(
-        datasets.MNIST(), 128, shuffle=True, seed=args.seed, drop_last=True, normalize=MEAN_STD
-    )
+    loader = data.DataLoader(datasets.MNIST(), 128, shuffle=True, seed=args.seed, drop_last=True, normalize=MEAN_STD)
     optimizer = optim.SGD(model.parameters(), lr=args.lr, momentum=0.9)
     return model, optimizer, (batch for _ in range(args.epochs) for batch in loader)
 

@@ -1,4 +1,4 @@
-"""Everything that the page knows of a model, as JSON: operations, weights, images, tape, and values to check against."""
+"""All that the page knows of a model, as JSON: operations, weights, images, tape, and values to compare with."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -184,7 +184,9 @@ def _axis_matrix(x: Any, call: Call, settings: dict[str, Any]) -> np.ndarray:
     """Return the matrix (out, in) by which axis_sums multiplies along its axis."""
     terms, transposed = settings.pop("terms"), settings.pop("transposed")
     n = terms[1] if isinstance(terms[1], int) else call.output.shape[settings["axis"]]
-    return np.array(OPS["axis_sums"].forward(CPU, np.eye(n, dtype=np.float32), axis=0, terms=terms, transposed=transposed))
+    return np.array(
+        OPS["axis_sums"].forward(CPU, np.eye(n, dtype=np.float32), axis=0, terms=terms, transposed=transposed)
+    )
 
 
 def _encode_input(program: Program, x: Any, weights: dict[str, Any]) -> Any:
