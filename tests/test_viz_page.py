@@ -19,6 +19,7 @@ import minigrad.nn.functional as F
 from minigrad import data, nn, optim, train, viz
 from minigrad.errors import GraphError, ShapeError, ValidationError
 from minigrad.models import LeNet5
+from minigrad.ops.op import OPS
 from minigrad.viz import page as write_page
 from minigrad.viz.page import payload as limits
 from minigrad.viz.page.bundle import known_operations, read_scripts
@@ -132,7 +133,22 @@ def test_page_names_a_layer_that_it_does_not_know_and_stores_what_python_compute
     assert [step["op"] for step in unknown] == ["argsort", "gather"]
     stored = floats(unknown[-1]["stored"]["float32"]).reshape(unknown[-1]["stored"]["shape"])
     assert np.allclose(stored, model(mg.tensor(x)).detach().numpy(), rtol=1e-5)
-    assert "argsort" not in known_operations() and {"conv2d", "norm", "relu", "cat"} <= known_operations()
+
+
+def test_every_operation_of_the_page_is_one_of_python():
+    assert known_operations() <= set(OPS) and "argsort" not in known_operations()
+    assert {
+        "conv2d",
+        "max_pool2d",
+        "linear",
+        "norm",
+        "relu",
+        "elu",
+        "add",
+        "mean",
+        "softmax",
+        "cat",
+    } <= known_operations()
 
 
 def test_page_says_that_weights_are_nan(tmp_path):

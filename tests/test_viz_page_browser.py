@@ -477,3 +477,20 @@ def test_live_shows_the_weights_and_pauses_the_training(browser):
     page.wait("document.querySelector('#training .told').textContent.includes('finished')")
     console, requests = page.problems()
     assert all(request.startswith(session.url) for request in requests)
+
+
+def test_the_parts_that_excite_a_filter_are_the_largest_of_all_images(browser, lab, lesson_model):
+    page = browser.open(lab)
+    page.wait("window.lab?.values")
+    page.run("document.querySelector('#excitation').scrollIntoView()")
+    page.wait("document.querySelectorAll('button.part').length === 36")
+    x, _ = digits(30)
+    maps = lesson_model.conv1(mg.tensor(x)).detach().numpy()[:, 2]
+    expected = np.sort(maps.max((1, 2)))[::-1][:6]
+    shown = page.run(
+        "[...document.querySelectorAll('.excited')[2].querySelectorAll('.part span')].map(e => e.textContent)"
+    )
+    assert np.allclose([float(text.replace("−", "-")) for text in shown], expected, rtol=0.05, atol=0.01)
+    page.click("button.part")
+    assert page.run("lab.state.drawing === null && lab.state.selection.layer === 0")
+    check_quiet(page)

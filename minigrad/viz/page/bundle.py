@@ -83,7 +83,7 @@ def _wrap_module(name: str, folder: str, text: str) -> str:
 def known_operations() -> frozenset[str]:
     """Return the names of the operations that the page computes, from the scripts that define them."""
     texts = [path.read_text("utf-8") for path in sorted((HERE / "scripts" / "operations").glob("*.js"))]
-    return frozenset(re.findall(r'^operation\("(\w+)"', "\n".join(texts), re.MULTILINE))
+    return frozenset(re.findall(r'^operation\(\s*"(\w+)"', "\n".join(texts), re.MULTILINE))
 
 
 def _hash(text: str) -> str:

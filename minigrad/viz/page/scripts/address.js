@@ -7,7 +7,10 @@ const LONGEST = 6000; // pixels of a drawing that fit into a link
 const DELAY = 300; // milliseconds
 
 function toText(bytes) {
-  return btoa(String.fromCharCode(...bytes)).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
+  return btoa(String.fromCharCode(...bytes))
+    .replaceAll("+", "-")
+    .replaceAll("/", "_")
+    .replaceAll("=", "");
 }
 
 function toBase64(text) {
@@ -27,7 +30,8 @@ export function writeState(lab) {
   const { state } = lab;
   const parts = new URLSearchParams();
   for (const name of PLAIN) if (state[name]) parts.set(name, state[name]);
-  if (state.drawing && state.drawing.length <= LONGEST) parts.set("drawing", toText(state.drawing.map((x) => Math.round(255 * x))));
+  if (state.drawing && state.drawing.length <= LONGEST)
+    parts.set("drawing", toText(state.drawing.map((x) => Math.round(255 * x))));
   if (state.hidden) parts.set("hidden", toText(state.hidden));
   if (state.shuffled) parts.set("shuffled", 1);
   if (state.inPixels) parts.set("pixels", 1);
@@ -38,7 +42,8 @@ export function writeState(lab) {
   for (const { name, filter, weights } of lab.edits.values()) {
     parts.append("edit", [encodeURIComponent(name), filter, toText(new Uint8Array(weights.slice().buffer))]);
   }
-  for (const [number, channels] of lab.network.silenced) for (const channel of channels) parts.append("silent", [number, channel]);
+  for (const [number, channels] of lab.network.silenced)
+    for (const channel of channels) parts.append("silent", [number, channel]);
   return parts.toString();
 }
 

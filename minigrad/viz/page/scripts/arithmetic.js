@@ -37,7 +37,17 @@ export function explainPixel(lab, layer, f, row, col) {
   const sum = channels.reduce((total, channel) => total + channel.sum, 0);
   const bias = biasName ? lab.network.weight(biasName).data[f] : null;
   const silent = lab.isSilent(number, f);
-  return { window: [KH, KW], rows, cols, channels, sum, bias, silent, value: silent ? 0 : sum + (bias ?? 0), readsPicture: layer.convolution.input === 0 };
+  return {
+    window: [KH, KW],
+    rows,
+    cols,
+    channels,
+    sum,
+    bias,
+    silent,
+    value: silent ? 0 : sum + (bias ?? 0),
+    readsPicture: layer.convolution.input === 0,
+  };
 }
 
 // The same sum in pixel values: w * (p - mean) / std = (w / std) * p - w * mean / std.  The last terms together are a
@@ -61,7 +71,9 @@ export function followPixel(lab, layer, channel, row, col) {
   let value = layer.value;
   for (const next of lab.layers.slice(layer.number + 1)) {
     const step = lab.data.steps[next.value - 1];
-    const reads = lab.data.steps.slice(next.first, next.value).some((each) => each.inputs?.some((x) => x?.value === value));
+    const reads = lab.data.steps
+      .slice(next.first, next.value)
+      .some((each) => each.inputs?.some((x) => x?.value === value));
     if (!reads) continue;
     const same = String(next.shape) === String(layer.shape);
     const found = lab.valueOf(next);

@@ -9,7 +9,9 @@ function binomial(n) {
 
 function grid(KH, KW, formula) {
   const at = (i, n) => i - (n - 1) / 2;
-  return Float32Array.from({ length: KH * KW }, (_, i) => formula(at(i % KW, KW), at(Math.floor(i / KW), KH), i % KW, Math.floor(i / KW)));
+  return Float32Array.from({ length: KH * KW }, (_, i) =>
+    formula(at(i % KW, KW), at(Math.floor(i / KW), KH), i % KW, Math.floor(i / KW)),
+  );
 }
 
 // The values minus their mean, so that a flat area gives 0.
@@ -23,8 +25,8 @@ export const CLASSIC = {
   "Edge: bright below": (KH, KW) => grid(KH, KW, (x, y, w) => Math.sign(y) * binomial(KW)[w]),
   "Corner: bright above left": (KH, KW) => balanced(grid(KH, KW, (x, y) => (x <= 0 && y <= 0 ? 1 : 0))),
   "Line, level": (KH, KW) => balanced(grid(KH, KW, (x, y) => (Math.abs(y) < 1 ? 1 : 0))),
-  "Spot": (KH, KW) => balanced(grid(KH, KW, (x, y) => Math.exp(-x * x - y * y))),
-  "Blur": (KH, KW) => grid(KH, KW, (x, y, w, h) => binomial(KH)[h] * binomial(KW)[w]),
+  Spot: (KH, KW) => balanced(grid(KH, KW, (x, y) => Math.exp(-x * x - y * y))),
+  Blur: (KH, KW) => grid(KH, KW, (x, y, w, h) => binomial(KH)[h] * binomial(KW)[w]),
   "All zero": (KH, KW) => grid(KH, KW, () => 0),
 };
 

@@ -18,7 +18,10 @@ export function decodeArray(encoded) {
   const values = floats(encoded.values);
   const [, C, H, W] = encoded.shape;
   const channel = (i) => Math.floor(i / (H * W)) % C;
-  return makeTensor(encoded.shape, Float32Array.from(bytesOf(encoded.bytes), (number, i) => values[256 * channel(i) + number]));
+  return makeTensor(
+    encoded.shape,
+    Float32Array.from(bytesOf(encoded.bytes), (number, i) => values[256 * channel(i) + number]),
+  );
 }
 
 function decodeAll(arrays) {

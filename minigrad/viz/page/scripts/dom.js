@@ -16,7 +16,11 @@ function setAttribute(node, name, value) {
 // A name that the user chose.  It is isolated, so that right-to-left text does not reorder its surroundings.
 export function named(text) {
   const parts = String(text).split(/(?<=[._])/); // a long path may break after a dot
-  return element("bdi", {}, parts.flatMap((part, i) => (i ? [element("wbr"), part] : [part])));
+  return element(
+    "bdi",
+    {},
+    parts.flatMap((part, i) => (i ? [element("wbr"), part] : [part])),
+  );
 }
 
 export function replace(node, ...children) {
@@ -74,9 +78,12 @@ export function figure(caption, ...children) {
 
 // Call a function whenever an element comes near the visible part of the page.
 export function whenVisible(node, callback) {
-  const observer = new IntersectionObserver((entries) => {
-    node.seen = entries[entries.length - 1].isIntersecting;
-    if (node.seen) callback();
-  }, { rootMargin: "200px" });
+  const observer = new IntersectionObserver(
+    (entries) => {
+      node.seen = entries[entries.length - 1].isIntersecting;
+      if (node.seen) callback();
+    },
+    { rootMargin: "200px" },
+  );
   observer.observe(node);
 }

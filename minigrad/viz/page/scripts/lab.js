@@ -20,8 +20,16 @@ export class Lab {
     this.convolutions = this.layers.filter((layer) => layer.convolution);
     this.listeners = new Map();
     this.state = {
-      image: 0, drawing: null, ...NO_CHANGE, hidden: null, frame: null, lesson: 0,
-      selection: this.firstSelection(), inPixels: false, rivals: null, editing: null,
+      image: 0,
+      drawing: null,
+      ...NO_CHANGE,
+      hidden: null,
+      frame: null,
+      lesson: 0,
+      selection: this.firstSelection(),
+      inPixels: false,
+      rivals: null,
+      editing: null,
     };
     this.edits = new Map(); // "name:filter" -> {name, filter, weights}
     this.changed = new Set();
@@ -37,7 +45,13 @@ export class Lab {
   }
 
   describeConvolution(step, number) {
-    return { step, number, weight: step.inputs[1].weight, bias: step.inputs[2]?.weight ?? null, input: step.inputs[0].value };
+    return {
+      step,
+      number,
+      weight: step.inputs[1].weight,
+      bias: step.inputs[2]?.weight ?? null,
+      input: step.inputs[0].value,
+    };
   }
 
   firstSelection() {
@@ -122,7 +136,9 @@ export class Lab {
   hide(pixels) {
     const { hidden } = this.state;
     const plane = this.shape[1] * this.shape[2];
-    return hidden ? pixels.map((pixel, i) => (hidden[i % plane] ? this.background[Math.floor(i / plane)] : pixel)) : pixels;
+    return hidden
+      ? pixels.map((pixel, i) => (hidden[i % plane] ? this.background[Math.floor(i / plane)] : pixel))
+      : pixels;
   }
 
   resetChanges() {

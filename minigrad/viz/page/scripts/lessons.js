@@ -21,7 +21,9 @@ const EDGE = "Edge: bright on the right";
 export function makeLessons(lab) {
   const layer = lab.convolutions[0];
   const parts = { lab, layer, step: layer.convolution.step, weight: lab.network.weight(layer.convolution.weight) };
-  return [numbers, placing, filter, positions, bias, activation, edge, shift, pooling, field, origin, dense].map((lesson) => lesson(parts));
+  return [numbers, placing, filter, positions, bias, activation, edge, shift, pooling, field, origin, dense].map(
+    (lesson) => lesson(parts),
+  );
 }
 
 function numbers({ lab }) {
@@ -39,7 +41,9 @@ function numbers({ lab }) {
 function placing({ lab }) {
   const by = Math.round(lab.shape[2] / 4);
   const before = lab.probabilities;
-  const after = lab.toProbabilities(lab.scoresOf(move(lab.pixels, lab.shape, { dx: by, dy: 0, angle: 0 }, lab.background)) ?? [NaN]);
+  const after = lab.toProbabilities(
+    lab.scoresOf(move(lab.pixels, lab.shape, { dx: by, dy: 0, angle: 0 }, lab.background)) ?? [NaN],
+  );
   const best = before ? argmax(before) : 0;
   const change = before ? before[best] - after[best] : NaN;
   const options = ["It stays about as sure", "It becomes less sure by more than 5 points"];
@@ -48,8 +52,10 @@ function placing({ lab }) {
     text: "The pictures of the training were all centred. You recognise a shape anywhere. Does the network?",
     question: `Your picture moves ${by} pixels to the right. How sure is the network then?`,
     options: change > 0.05 ? options.reverse() : options,
-    reveal: before ? `It gave ${percent(before[best])} to ${lab.className(best)}; now it gives ${percent(after[best])}. ` +
-      "The filters follow the shape, but the dense layers at the end know places." : "This model's answer is not computed here.",
+    reveal: before
+      ? `It gave ${percent(before[best])} to ${lab.className(best)}; now it gives ${percent(after[best])}. ` +
+        "The filters follow the shape, but the dense layers at the end know places."
+      : "This model's answer is not computed here.",
     section: "input",
     act: () => lab.set({ dx: by }),
     undo: () => lab.set({ dx: 0 }),
@@ -76,7 +82,12 @@ function positions({ lab, layer, step, weight }) {
     title: "The window slides",
     text: `The filter stops at every place, with stride ${stride[0]} and padding ${pads[0]}, and writes one number each time. These numbers are the feature map.`,
     question: `The input has ${H}×${W} pixels, the filter ${sizes(weight.shape.slice(2))}. How large is the map?`,
-    options: [sizes([OH, OW]), sizes([Math.floor(OH / 2), Math.floor(OW / 2)]), sizes(weight.shape.slice(2)), sizes([OH + 4, OW + 4])],
+    options: [
+      sizes([OH, OW]),
+      sizes([Math.floor(OH / 2), Math.floor(OW / 2)]),
+      sizes(weight.shape.slice(2)),
+      sizes([OH + 4, OW + 4]),
+    ],
     reveal: `${OH} = (${H} + ${pads[0]} + ${pads[1]} − ${step.settings.dilation[0] * (weight.shape[2] - 1) + 1}) ÷ ${stride[0]} + 1, rounded down. Press "Slide the window" to watch it.`,
     section: "pixel",
   };
@@ -90,8 +101,12 @@ function bias({ lab, layer }) {
     title: "Multiply, add up, add the bias",
     text: "Each pixel of the window is multiplied by its weight. All products are added, then the bias.",
     question: "All numbers under the window are 0. What does the filter write?",
-    options: name ? ["Its bias", "Always 0", "The sum of its weights"] : ["0, because this layer has no bias", "1", "The sum of its weights"],
-    reveal: name ? `Every product is 0, so only the bias is left: ${number(found)} for filter ${channel}. Note that a black pixel is not 0 if pictures are normalised.` : "Every product is 0, and this layer adds no bias.",
+    options: name
+      ? ["Its bias", "Always 0", "The sum of its weights"]
+      : ["0, because this layer has no bias", "1", "The sum of its weights"],
+    reveal: name
+      ? `Every product is 0, so only the bias is left: ${number(found)} for filter ${channel}. Note that a black pixel is not 0 if pictures are normalised.`
+      : "Every product is 0, and this layer adds no bias.",
     section: "pixel",
   };
 }
@@ -102,7 +117,9 @@ function activation({ lab }) {
   const out = step ? findOperation(step.op)([makeTensor([1], Float32Array.of(x))], step.settings).data[0] : x;
   return {
     title: "The activation",
-    text: step ? `After a convolution comes an activation, here ${step.op}. It works on each pixel alone.` : "This model has no activation: it passes values on.",
+    text: step
+      ? `After a convolution comes an activation, here ${step.op}. It works on each pixel alone.`
+      : "This model has no activation: it passes values on.",
     question: "A pixel is −1.5. What does the activation make of it?",
     options: [decimals(out, 2), "1.50", out === x ? "0.00" : "−1.50", "0.50"],
     reveal: `${decimals(out, 2)}. Without activations, many layers together could do no more than a single one.`,
@@ -117,14 +134,26 @@ function edge({ lab, layer, weight }) {
     title: "A filter for edges",
     text: "Now filter 0 gets weights that people designed: negative on the left, positive on the right.",
     question: "Where is its map most orange?",
-    options: ["At the left rim of bright strokes", "At the right rim of bright strokes", "In the middle of wide bright areas"],
-    reveal: "Going to the right, it is dark and then bright there, exactly as in the filter. Learned filters often look alike.",
+    options: [
+      "At the left rim of bright strokes",
+      "At the right rim of bright strokes",
+      "In the middle of wide bright areas",
+    ],
+    reveal:
+      "Going to the right, it is dark and then bright there, exactly as in the filter. Learned filters often look alike.",
     section: "editor",
     act: () => {
       const each = C * KH * KW;
       const one = CLASSIC[EDGE](KH, KW);
       const length = Math.hypot(...weight.data.subarray(0, each)) || 1;
-      lab.edit(name, 0, withLength(Float32Array.from({ length: each }, (_, i) => one[i % (KH * KW)]), length));
+      lab.edit(
+        name,
+        0,
+        withLength(
+          Float32Array.from({ length: each }, (_, i) => one[i % (KH * KW)]),
+          length,
+        ),
+      );
     },
     undo: () => lab.resetFilter(name, 0, layer.convolution.number),
   };
@@ -143,8 +172,11 @@ function shift({ lab, layer, step }) {
 }
 
 function pooling({ lab }) {
-  const layer = lab.layers.find((each) => ["max_pool2d", "avg_pool2d"].includes(lab.data.steps[each.value - 1].op)
-    || lab.data.steps[each.first].op === "avg_pool2d");
+  const layer = lab.layers.find(
+    (each) =>
+      ["max_pool2d", "avg_pool2d"].includes(lab.data.steps[each.value - 1].op) ||
+      lab.data.steps[each.first].op === "avg_pool2d",
+  );
   if (!layer) return lastMap(lab);
   const step = lab.data.steps[layer.first];
   const before = lab.data.steps[step.inputs[0].value - 1]?.shape.slice(2) ?? lab.shape.slice(1);
@@ -193,7 +225,9 @@ function origin({ lab }) {
     text: "Nobody writes the weights of a network. The training changes them, step by step, so that the loss falls.",
     question: "What do the filters look like before the first step?",
     options: ["Random numbers", "All zero", "Edges and corners"],
-    reveal: lab.data.tape ? "Random. The page shows that moment now; move the slider to watch the training." : "Random. With a tape of the training, this page shows every moment of it.",
+    reveal: lab.data.tape
+      ? "Random. The page shows that moment now; move the slider to watch the training."
+      : "Random. With a tape of the training, this page shows every moment of it.",
     section: "training",
     act: () => lab.data.tape && lab.set({ frame: 0 }, "weights"),
     undo: () => lab.set({ frame: null }, "weights"),
@@ -208,7 +242,11 @@ function dense({ lab, layer, weight }) {
     title: "Why not a dense layer?",
     text: "In a dense layer every output has a weight of its own for every pixel.",
     question: `How many times more weights would a dense layer need in place of ${layer.name}, for as many outputs?`,
-    options: [`about ${times.toLocaleString("en")} times`, "about twice as many", `about ${Math.max(10, Math.round(Math.sqrt(times))).toLocaleString("en")} times`],
+    options: [
+      `about ${times.toLocaleString("en")} times`,
+      "about twice as many",
+      `about ${Math.max(10, Math.round(Math.sqrt(times))).toLocaleString("en")} times`,
+    ],
     reveal: `${same.toLocaleString("en")} against ${convolution.toLocaleString("en")}. And it would have to learn every pattern again at every place.`,
     section: "convolution",
   };

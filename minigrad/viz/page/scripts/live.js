@@ -39,7 +39,9 @@ export class Live {
     this.play.textContent = paused ? "▶ Play" : "Pause";
     this.play.disabled = this.one.disabled = finished;
     if (lr !== null && document.activeElement !== this.rate) this.rate.value = lr;
-    this.say(`Step ${step.toLocaleString("en")}, loss ${number(loss)}. ${finished ? "The training is finished." : paused ? "Paused." : "Training."}`);
+    this.say(
+      `Step ${step.toLocaleString("en")}, loss ${number(loss)}. ${finished ? "The training is finished." : paused ? "Paused." : "Training."}`,
+    );
     // most messages hold the first convolution only; the network is computed again when all weights have come
     if (whole) this.lab.request("weights");
   }
@@ -68,16 +70,23 @@ export class Live {
     const gradient = gradients[layer.convolution.weight] ? floats(gradients[layer.convolution.weight]) : null;
     const change = this.before ? data.map((x, i) => x - this.before[i]) : null;
     this.before = data.slice();
-    const slice = (values, f) => values?.subarray(f * C * KH * KW, f * C * KH * KW + KH * KW) ?? new Float32Array(KH * KW);
+    const slice = (values, f) =>
+      values?.subarray(f * C * KH * KW, f * C * KH * KW + KH * KW) ?? new Float32Array(KH * KW);
     this.pictures ??= this.makePictures(Math.min(F, MOST_FILTERS));
-    this.pictures.forEach((canvases, f) => [data, gradient, change].forEach((values, i) =>
-      paintMap(canvases[i], slice(values, f), KW, KH, largest(slice(values, f)) || 1)));
+    this.pictures.forEach((canvases, f) =>
+      [data, gradient, change].forEach((values, i) =>
+        paintMap(canvases[i], slice(values, f), KW, KH, largest(slice(values, f)) || 1),
+      ),
+    );
   }
 
   makePictures(filters) {
     const names = ["weights", "gradient", "change"];
-    const made = Array.from({ length: filters }, (_, f) => names.map((name) =>
-      element("canvas", { class: "map filter", role: "img", "aria-label": `${name} of filter ${f}`, title: name })));
+    const made = Array.from({ length: filters }, (_, f) =>
+      names.map((name) =>
+        element("canvas", { class: "map filter", role: "img", "aria-label": `${name} of filter ${f}`, title: name }),
+      ),
+    );
     replace(this.filters, ...made.map((canvases, f) => figure(`filter ${f}`, ...canvases)));
     return made;
   }
@@ -90,7 +99,11 @@ export class Live {
 
   async send(command) {
     try {
-      const answer = await fetch("control", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(command) });
+      const answer = await fetch("control", {
+        method: "POST",
+        headers: { "Content-Type": "application/json" },
+        body: JSON.stringify(command),
+      });
       if (!answer.ok) this.say(await answer.text());
     } catch {
       this.say("Python does not answer: the program has ended.");
@@ -102,13 +115,26 @@ export class Live {
     this.one = button("One step", () => this.send({ command: "step" }), { id: "live-step" });
     this.rate = element("input", { type: "number", min: 0, step: "any", id: "live-rate" });
     this.rate.addEventListener("change", () => this.send({ command: "rate", value: Number(this.rate.value) }));
-    this.rateLabel = element("label", { class: "choice", hidden: !this.lab.data.live.rate }, element("span", {}, "Learning rate"), this.rate);
+    this.rateLabel = element(
+      "label",
+      { class: "choice", hidden: !this.lab.data.live.rate },
+      element("span", {}, "Learning rate"),
+      this.rate,
+    );
     this.curve = makeCurve("Loss while Python trains", [], []);
     this.filters = element("div", { class: "film" });
     this.told = element("p", { class: "told", "aria-live": "polite" }, "Waiting for Python.");
-    return element("div", {},
+    return element(
+      "div",
+      {},
       element("div", { class: "controls" }, this.play, this.one, this.rateLabel),
-      element("div", { class: "training" }, this.curve.node, this.filters), this.told,
-      element("p", { class: "note" }, "Left: the filter of the first convolution. Middle: its gradient. Right: what changed since the last picture."));
+      element("div", { class: "training" }, this.curve.node, this.filters),
+      this.told,
+      element(
+        "p",
+        { class: "note" },
+        "Left: the filter of the first convolution. Middle: its gradient. Right: what changed since the last picture.",
+      ),
+    );
   }
 }

@@ -9,6 +9,7 @@ import { Live } from "./live.js";
 import { makeAnswerPanel } from "./panels/answer.js";
 import { makeConvolutionPanel } from "./panels/convolution.js";
 import { makeEditorPanel } from "./panels/editor.js";
+import { makeExcitationPanel } from "./panels/excitation.js";
 import { makeChangesPanel, makeInputPanel } from "./panels/input.js";
 import { makeLessonsPanel } from "./panels/lessons.js";
 import { makeMapsPanel } from "./panels/maps.js";
@@ -18,13 +19,22 @@ import { makeWhyPanel } from "./panels/why.js";
 import { count, number } from "./words.js";
 
 const SIDE = [makeInputPanel, makeAnswerPanel, makeChangesPanel];
-const MAIN = [makeLessonsPanel, makeMapsPanel, makePixelPanel, makeEditorPanel, makeTrainingPanel, makeWhyPanel, makeConvolutionPanel];
+const MAIN = [
+  makeLessonsPanel,
+  makeMapsPanel,
+  makePixelPanel,
+  makeEditorPanel,
+  makeTrainingPanel,
+  makeExcitationPanel,
+  makeWhyPanel,
+  makeConvolutionPanel,
+];
 
 function start() {
   const lab = new Lab(readData());
   if (lab.data.live) lab.live = new Live(lab);
   replace(document.getElementById("side"), ...SIDE.map((make) => make(lab)));
-  replace(document.getElementById("main"), ...MAIN.map((make) => make(lab)));
+  replace(document.getElementById("main"), ...MAIN.map((make) => make(lab)).filter(Boolean));
   fillHeader(lab);
   showNotes(lab);
   readState(lab, location.hash);
@@ -39,9 +49,18 @@ function start() {
 function fillHeader(lab) {
   const parameters = [...lab.data.weights.values()].reduce((sum, { data }) => sum + data.length, 0);
   replace(document.getElementById("title"), named(lab.data.title));
-  replace(document.getElementById("subtitle"), named(lab.data.model), `, ${count(parameters, "number")} learned by minigrad. It runs here, in your browser, and sends nothing.`);
-  document.getElementById("sections").append(...[...document.querySelectorAll("main section")].map((section) =>
-    element("a", { href: `#${section.id}`, onclick: (event) => goTo(event, section) }, shortName(section))));
+  replace(
+    document.getElementById("subtitle"),
+    named(lab.data.model),
+    `, ${count(parameters, "number")} learned by minigrad. It runs here, in your browser, and sends nothing.`,
+  );
+  document
+    .getElementById("sections")
+    .append(
+      ...[...document.querySelectorAll("main section")].map((section) =>
+        element("a", { href: `#${section.id}`, onclick: (event) => goTo(event, section) }, shortName(section)),
+      ),
+    );
   const longest = Math.max(...lab.data.classes.map((name) => name.length));
   document.documentElement.style.setProperty("--name", `${Math.min(longest + 1, 12)}ch`);
   showAgreement(compareWithPython(lab.learned, lab.data));
@@ -73,7 +92,11 @@ function showAgreement(found) {
 // What must be known before trusting the pictures.
 function showNotes(lab) {
   const notes = document.getElementById("notes");
-  const show = (texts) => replace(notes, texts.map((text) => element("p", {}, named(text))));
+  const show = (texts) =>
+    replace(
+      notes,
+      texts.map((text) => element("p", {}, named(text))),
+    );
   show(lab.data.notes);
   lab.on("accuracy", () => show([...lab.data.notes, ...doubtTraining(lab)]));
 }
@@ -83,7 +106,9 @@ function doubtTraining(lab) {
   if (!labels || live || images.shape[0] < 20) return [];
   const [right, chance] = [lab.accuracy.base.right / images.shape[0], 1 / classes.length];
   if (right > 2 * chance) return [];
-  return [`This model is right on ${Math.round(100 * right)} % of the images in this page; guessing gives ${Math.round(100 * chance)} %. It may not be trained, or it was trained on other images.`];
+  return [
+    `This model is right on ${Math.round(100 * right)} % of the images in this page; guessing gives ${Math.round(100 * chance)} %. It may not be trained, or it was trained on other images.`,
+  ];
 }
 
 start();

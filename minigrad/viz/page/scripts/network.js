@@ -7,7 +7,6 @@ import "./operations/sums.js";
 import "./operations/windows.js";
 import { makeTensor } from "./tensors.js";
 
-
 export class Network {
   // data     what Python wrote: shape, steps, layers, result
   // weights  name -> tensor
@@ -44,7 +43,7 @@ export class Network {
   // undefined where the operand depends on a step that was not computed
   operand(input, values) {
     if (input === null || typeof input !== "object") return input;
-    return "value" in input ? values[input.value] ?? undefined : this.weight(input.weight);
+    return "value" in input ? (values[input.value] ?? undefined) : this.weight(input.weight);
   }
 
   silence(out, channels) {

@@ -3,8 +3,16 @@
 import { largest } from "./tensors.js";
 
 const STEPS = 256;
-const BLUE = [[255, 255, 255], [146, 188, 226], [24, 90, 169]];
-const ORANGE = [[255, 255, 255], [253, 184, 99], [166, 75, 0]];
+const BLUE = [
+  [255, 255, 255],
+  [146, 188, 226],
+  [24, 90, 169],
+];
+const ORANGE = [
+  [255, 255, 255],
+  [253, 184, 99],
+  [166, 75, 0],
+];
 const MISSING = 0xff999999; // NaN, as little-endian ABGR
 
 function blend(stops, share) {

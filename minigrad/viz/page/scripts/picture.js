@@ -15,7 +15,8 @@ export function randomNumbers(seed) {
 
 function eachPlane(pixels, [C, H, W], change) {
   const out = new Float32Array(pixels.length);
-  for (let c = 0; c < C; c++) change(pixels.subarray(c * H * W, (c + 1) * H * W), out.subarray(c * H * W, (c + 1) * H * W), c);
+  for (let c = 0; c < C; c++)
+    change(pixels.subarray(c * H * W, (c + 1) * H * W), out.subarray(c * H * W, (c + 1) * H * W), c);
   return out;
 }
 
@@ -23,7 +24,8 @@ function eachPlane(pixels, [C, H, W], change) {
 export function findBackground({ shape: [N, C, H, W], data }, toPixel) {
   return Array.from({ length: C }, (_, c) => {
     const corners = Array.from({ length: N }, (_, n) => (n * C + c) * H * W).flatMap((first) =>
-      [0, W - 1, (H - 1) * W, H * W - 1].map((place) => toPixel(data[first + place], c)));
+      [0, W - 1, (H - 1) * W, H * W - 1].map((place) => toPixel(data[first + place], c)),
+    );
     return Math.max(0, Math.min(1, corners.sort((a, b) => a - b)[Math.floor(corners.length / 2)])) || 0;
   });
 }
@@ -38,7 +40,7 @@ export function cssColour(values) {
 function between(plane, H, W, y, x, background) {
   const top = Math.floor(y);
   const left = Math.floor(x);
-  const at = (h, w) => (h >= 0 && h < H && w >= 0 && w < W ? plane[h * W + w]  : background);
+  const at = (h, w) => (h >= 0 && h < H && w >= 0 && w < W ? plane[h * W + w] : background);
   const down = y - top;
   const right = x - left;
   const upper = at(top, left) * (1 - right) + at(top, left + 1) * right;
@@ -102,7 +104,9 @@ function boundingBox(ink, side) {
 function inkOf(surface, background) {
   const { data } = surface.getContext("2d").getImageData(0, 0, surface.width, surface.height);
   const ground = [0, 1, 2].map((c) => 255 * (background[c] ?? background[0]));
-  return Uint8Array.from({ length: data.length / 4 }, (_, i) => Math.max(...ground.map((level, c) => Math.abs(data[4 * i + c] - level))));
+  return Uint8Array.from({ length: data.length / 4 }, (_, i) =>
+    Math.max(...ground.map((level, c) => Math.abs(data[4 * i + c] - level))),
+  );
 }
 
 export function centreOfMass(pixels, [, H, W], background) {

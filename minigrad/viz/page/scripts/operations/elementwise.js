@@ -54,37 +54,95 @@ function erfcFraction(z) {
   return Math.exp(-z * z) / (Math.sqrt(Math.PI) * rest);
 }
 
-operation("relu", unary((x) => (x > 0 || x !== x ? x : 0)));
-operation("leaky_relu", unary((x, { negative_slope }) => (x > 0 ? x : negative_slope * x)));
-operation("hardtanh", unary((x, { low, high }) => clamp(x, low, high)));
+operation(
+  "relu",
+  unary((x) => (x > 0 || x !== x ? x : 0)),
+);
+operation(
+  "leaky_relu",
+  unary((x, { negative_slope }) => (x > 0 ? x : negative_slope * x)),
+);
+operation(
+  "hardtanh",
+  unary((x, { low, high }) => clamp(x, low, high)),
+);
 operation("sigmoid", unary(sigmoid));
 operation("tanh", unary(Math.tanh));
-operation("silu", unary((x) => x * sigmoid(x)));
-operation("hardswish", unary((x) => (x * clamp(x + 3, 0, 6)) / 6));
-operation("mish", unary((x) => x * Math.tanh(softplus(x))));
-operation("gelu", unary((x) => (x / 2) * (1 + erf(x / Math.SQRT2))));
-operation("gelu_tanh", unary((x) => (x / 2) * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3)))));
-operation("softsign", unary((x) => x / (1 + Math.abs(x))));
-operation("softplus", unary((x, { beta, threshold }) => (x * beta > threshold ? x : softplus(x * beta) / beta)));
-operation("elu", unary((x, { alpha, scale, steepness }) =>
-  x < 0 ? alpha * scale * Math.expm1(x * steepness) : x * scale));
+operation(
+  "silu",
+  unary((x) => x * sigmoid(x)),
+);
+operation(
+  "hardswish",
+  unary((x) => (x * clamp(x + 3, 0, 6)) / 6),
+);
+operation(
+  "mish",
+  unary((x) => x * Math.tanh(softplus(x))),
+);
+operation(
+  "gelu",
+  unary((x) => (x / 2) * (1 + erf(x / Math.SQRT2))),
+);
+operation(
+  "gelu_tanh",
+  unary((x) => (x / 2) * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3)))),
+);
+operation(
+  "softsign",
+  unary((x) => x / (1 + Math.abs(x))),
+);
+operation(
+  "softplus",
+  unary((x, { beta, threshold }) => (x * beta > threshold ? x : softplus(x * beta) / beta)),
+);
+operation(
+  "elu",
+  unary((x, { alpha, scale, steepness }) => (x < 0 ? alpha * scale * Math.expm1(x * steepness) : x * scale)),
+);
 operation("erf", unary(erf));
 operation("exp", unary(Math.exp));
 operation("log", unary(Math.log));
 operation("sqrt", unary(Math.sqrt));
 operation("abs", unary(Math.abs));
-operation("neg", unary((x) => -x));
+operation(
+  "neg",
+  unary((x) => -x),
+);
 operation("sin", unary(Math.sin));
 operation("cos", unary(Math.cos));
 
-operation("add", binary((a, b) => a + b));
-operation("sub", binary((a, b) => a - b));
-operation("mul", binary((a, b) => a * b));
-operation("div", binary((a, b) => a / b));
-operation("pow", binary((a, b) => a ** b));
-operation("maximum", binary((a, b) => Math.max(a, b)));
-operation("minimum", binary((a, b) => Math.min(a, b)));
-operation("prelu", binary((x, slope) => (x > 0 ? x : slope * x)));
+operation(
+  "add",
+  binary((a, b) => a + b),
+);
+operation(
+  "sub",
+  binary((a, b) => a - b),
+);
+operation(
+  "mul",
+  binary((a, b) => a * b),
+);
+operation(
+  "div",
+  binary((a, b) => a / b),
+);
+operation(
+  "pow",
+  binary((a, b) => a ** b),
+);
+operation(
+  "maximum",
+  binary((a, b) => Math.max(a, b)),
+);
+operation(
+  "minimum",
+  binary((a, b) => Math.min(a, b)),
+);
+operation(
+  "prelu",
+  binary((x, slope) => (x > 0 ? x : slope * x)),
+);
 
-operation("clip", ([x, low, high]) =>
-  unary((value) => clamp(value, low ?? -Infinity, high ?? Infinity))([x], {}));
+operation("clip", ([x, low, high]) => unary((value) => clamp(value, low ?? -Infinity, high ?? Infinity))([x], {}));

@@ -5,7 +5,14 @@ import { asNumber, operation } from "./registry.js";
 
 function permute([x], { axes }, shape) {
   const steps = strides(x.shape);
-  return gather(x, shape, places(shape, axes.map((axis) => steps[axis])));
+  return gather(
+    x,
+    shape,
+    places(
+      shape,
+      axes.map((axis) => steps[axis]),
+    ),
+  );
 }
 
 // The start, step and length of one axis of a basic index; an integer takes one element and removes the axis.
@@ -13,7 +20,8 @@ function takeAxis(part, n) {
   if (typeof part === "number") return { start: part < 0 ? part + n : part, step: 1, length: 1 };
   const [start, stop, step] = part.slice;
   const by = step ?? 1;
-  const bound = (value, missing) => (value === null ? missing : Math.min(Math.max(value < 0 ? value + n : value, 0), n));
+  const bound = (value, missing) =>
+    value === null ? missing : Math.min(Math.max(value < 0 ? value + n : value, 0), n);
   const first = bound(start, 0);
   return { start: first, step: by, length: Math.max(0, Math.ceil((bound(stop, n) - first) / by)) };
 }
@@ -23,7 +31,15 @@ function index([x], { key }, shape) {
   const whole = { slice: [null, null, null] };
   const taken = x.shape.map((n, axis) => takeAxis(key[axis] ?? whole, n));
   const first = taken.reduce((sum, { start }, axis) => sum + start * steps[axis], 0);
-  return gather(x, shape, places(taken.map((t) => t.length), taken.map((t, axis) => t.step * steps[axis]), first));
+  return gather(
+    x,
+    shape,
+    places(
+      taken.map((t) => t.length),
+      taken.map((t, axis) => t.step * steps[axis]),
+      first,
+    ),
+  );
 }
 
 function pad([x], { widths, value }, shape) {

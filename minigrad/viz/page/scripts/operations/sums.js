@@ -49,7 +49,11 @@ function multiply(a, fromA, b, fromB, out, to, [M, K, N]) {
 function split(shape, axes) {
   const steps = strides(shape);
   const kept = shape.map((_, axis) => axis).filter((axis) => !axes.includes(axis));
-  const select = (chosen) => places(chosen.map((axis) => shape[axis]), chosen.map((axis) => steps[axis]));
+  const select = (chosen) =>
+    places(
+      chosen.map((axis) => shape[axis]),
+      chosen.map((axis) => steps[axis]),
+    );
   return { outer: select(kept), inner: select(axes) };
 }
 
@@ -148,9 +152,32 @@ operation("linear", linear);
 operation("matmul", matmul);
 operation("norm", norm);
 operation("axis_sums", axisSums);
-operation("mean", reduction(0, (a, b) => a + b, (sum, n) => sum / n));
-operation("sum", reduction(0, (a, b) => a + b, (sum) => sum));
-operation("amax", reduction(-Infinity, Math.max, (most) => most));
-operation("amin", reduction(Infinity, Math.min, (least) => least));
+operation(
+  "mean",
+  reduction(
+    0,
+    (a, b) => a + b,
+    (sum, n) => sum / n,
+  ),
+);
+operation(
+  "sum",
+  reduction(
+    0,
+    (a, b) => a + b,
+    (sum) => sum,
+  ),
+);
+operation(
+  "amax",
+  reduction(-Infinity, Math.max, (most) => most),
+);
+operation(
+  "amin",
+  reduction(Infinity, Math.min, (least) => least),
+);
 operation("softmax", alongAxis(softmaxOf));
-operation("log_softmax", alongAxis((scores) => softmaxOf(scores).map(Math.log)));
+operation(
+  "log_softmax",
+  alongAxis((scores) => softmaxOf(scores).map(Math.log)),
+);

@@ -35,15 +35,19 @@ export function bar(lab, i, probability, before = null) {
   fill.style.width = `${100 * (probability || 0)}%`;
   const mark = before === null ? null : element("span", { class: "mark", title: `before: ${percent(before)}` });
   if (mark) mark.style.left = `${100 * before}%`;
-  return element("div", { class: "bar" },
+  return element(
+    "div",
+    { class: "bar" },
     element("span", { class: "name" }, named(lab.className(i))),
     element("span", { class: "track" }, fill, mark),
-    element("span", { class: "value" }, percent(probability)));
+    element("span", { class: "value" }, percent(probability)),
+  );
 }
 
 function remark(lab) {
   const { image, drawing, frame } = lab.state;
-  if (frame !== null) return "The filters are those of an earlier moment, the dense layers are trained: read the maps, not this answer.";
+  if (frame !== null)
+    return "The filters are those of an earlier moment, the dense layers are trained: read the maps, not this answer.";
   if (lab.isChanged) return "With filters that you changed.";
   if (!drawing && lab.data.labels) return `The label of this image is ${lab.className(lab.data.labels[image])}.`;
   return "";

@@ -12,11 +12,17 @@ const DENSE_OUTPUTS = 100;
 export function makeConvolutionPanel(lab) {
   const layer = lab.convolutions[0];
   if (!layer) return panel("convolution", "Why convolution?", "This model has no convolution to compare.");
-  return panel("convolution", "Why convolution?",
+  return panel(
+    "convolution",
+    "Why convolution?",
     "A convolution uses the same few weights at every place. So it needs few of them, and finds a pattern wherever it is.",
-    element("div", { class: "columns" },
+    element(
+      "div",
+      { class: "columns" },
       element("div", {}, element("h3", {}, "How many weights?"), makeCount(lab, layer)),
-      element("div", {}, element("h3", {}, "Shift the picture"), makeShift(lab, layer))));
+      element("div", {}, element("h3", {}, "Shift the picture"), makeShift(lab, layer)),
+    ),
+  );
 }
 
 // ---- weights of dense layers and of the convolution
@@ -37,13 +43,23 @@ function makeCount(lab, layer) {
   const draw = (i) => {
     const S = SIDES[i];
     const { convolution, dense, same } = weightCounts(C, S, F, KH, KW);
-    replace(bars,
+    replace(
+      bars,
       countBar(`${layer.name}: ${F} filters of ${C > 1 ? `${C}×` : ""}${KH}×${KW}`, convolution, same),
       countBar(`a dense layer with ${DENSE_OUTPUTS} outputs`, dense, same),
       countBar(`a dense layer with as many outputs as ${layer.name}`, same, same),
-      element("p", { class: "note" }, `For a picture of ${S}×${S}${C > 1 ? `×${C}` : ""}. The bars grow with the number of digits (logarithmic scale).`));
+      element(
+        "p",
+        { class: "note" },
+        `For a picture of ${S}×${S}${C > 1 ? `×${C}` : ""}. The bars grow with the number of digits (logarithmic scale).`,
+      ),
+    );
   };
-  const size = slider("Side of the picture", { min: 0, max: SIDES.length - 1, value: 0, format: (i) => `${SIDES[i]} px`, id: "side" }, draw);
+  const size = slider(
+    "Side of the picture",
+    { min: 0, max: SIDES.length - 1, value: 0, format: (i) => `${SIDES[i]} px`, id: "side" },
+    draw,
+  );
   draw(0);
   return element("div", {}, size.node, bars);
 }
@@ -51,7 +67,13 @@ function makeCount(lab, layer) {
 function countBar(label, n, most) {
   const fill = element("span", { class: "fill" });
   fill.style.width = `${(100 * Math.log10(n)) / Math.log10(most)}%`;
-  return element("div", { class: "count" }, element("span", {}, label), element("span", { class: "track" }, fill), element("b", {}, count(n, "weight")));
+  return element(
+    "div",
+    { class: "count" },
+    element("span", {}, label),
+    element("span", { class: "track" }, fill),
+    element("b", {}, count(n, "weight")),
+  );
 }
 
 // ---- a shifted picture, a shifted map
@@ -64,14 +86,35 @@ function makeShift(lab, layer) {
   });
   const told = element("p", { class: "told", "aria-live": "polite" });
   let dx = 0;
-  const draw = () => drawShift(lab, layer, dx, canvases.map(({ canvas }) => canvas), told);
+  const draw = () =>
+    drawShift(
+      lab,
+      layer,
+      dx,
+      canvases.map(({ canvas }) => canvas),
+      told,
+    );
   const limit = Math.floor(W / 3);
-  const steps = slider("Shift right", { min: -limit, max: limit, value: 0, format: (n) => `${n} px`.replace("-", "−"), id: "equivariance" }, (value) => {
-    dx = value;
-    draw();
-  });
+  const steps = slider(
+    "Shift right",
+    { min: -limit, max: limit, value: 0, format: (n) => `${n} px`.replace("-", "−"), id: "equivariance" },
+    (value) => {
+      dx = value;
+      draw();
+    },
+  );
   lab.on("values selection", draw);
-  return element("div", {}, steps.node, element("div", { class: "four" }, canvases.map(({ node }) => node)), told);
+  return element(
+    "div",
+    {},
+    steps.node,
+    element(
+      "div",
+      { class: "four" },
+      canvases.map(({ node }) => node),
+    ),
+    told,
+  );
 }
 
 function drawShift(lab, layer, dx, [picture, shifted, map, shiftedMap], told) {
@@ -88,9 +131,11 @@ function drawShift(lab, layer, dx, [picture, shifted, map, shiftedMap], told) {
   paintMap(shiftedMap, plane(after, channel), OW, OH, scale);
   const stride = layer.convolution.step.settings.stride[1];
   if (dx === 0) told.textContent = "Move the slider: the map moves along.";
-  else told.textContent = dx % stride
-    ? `${layer.name} has stride ${stride}: only a shift by a multiple of ${stride} gives a shifted map.`
-    : `${layer.name}, map ${channel}: ${percent(agreement(before, after, channel, dx / stride))} of the map's pixels moved along by ${Math.abs(dx / stride)}. Others are near the edge, where the picture ends.`;
+  else
+    told.textContent =
+      dx % stride
+        ? `${layer.name} has stride ${stride}: only a shift by a multiple of ${stride} gives a shifted map.`
+        : `${layer.name}, map ${channel}: ${percent(agreement(before, after, channel, dx / stride))} of the map's pixels moved along by ${Math.abs(dx / stride)}. Others are near the edge, where the picture ends.`;
 }
 
 // The share of pixels of a map that equal the pixel `by` columns further right in the other map.

@@ -47,7 +47,10 @@ function drawAxes(svg, title, steps, losses) {
   const x = (step) => LEFT + ((right - LEFT) * step) / end;
   const y = (loss) => bottom - ((bottom - 22) * loss) / most;
   const places = steps.map((step, i) => (Number.isFinite(losses[i]) ? { x: x(step), y: y(losses[i]) } : null));
-  const line = places.filter(Boolean).map((place) => `${place.x.toFixed(1)},${place.y.toFixed(1)}`).join(" ");
+  const line = places
+    .filter(Boolean)
+    .map((place) => `${place.x.toFixed(1)},${place.y.toFixed(1)}`)
+    .join(" ");
   svg.replaceChildren(
     shape("path", { d: `M${LEFT} 22V${bottom}H${right}`, class: "axis" }),
     shape("polyline", { points: line, class: "line" }),

@@ -13,13 +13,24 @@ export function makeEditorPanel(lab) {
   const lead = "Put a filter of your own into the network, or silence one. See what its map and the answers become.";
   if (!lab.convolutions.length) return panel("editor", "Change a filter", "This model has no convolution.");
   const editor = new Editor(lab);
-  return panel("editor", "Change a filter", lead, editor.controls,
-    element("div", { class: "workbench" },
+  return panel(
+    "editor",
+    "Change a filter",
+    lead,
+    editor.controls,
+    element(
+      "div",
+      { class: "workbench" },
       element("div", {}, editor.grid, editor.presets),
-      element("div", {}, editor.pictures, editor.score)),
-    element("div", { class: "buttons" },
+      element("div", {}, editor.pictures, editor.score),
+    ),
+    element(
+      "div",
+      { class: "buttons" },
       button("Reset this filter", () => editor.reset(), { id: "reset-filter" }),
-      button("Reset everything", () => lab.resetWeights(), { id: "reset-all" })));
+      button("Reset everything", () => lab.resetWeights(), { id: "reset-all" }),
+    ),
+  );
 }
 
 class Editor {
@@ -41,15 +52,35 @@ class Editor {
 
   makeControls() {
     const { lab } = this;
-    this.layers = choice("Layer", lab.convolutions.map((layer) => [String(layer.number), layer.name]), null, (value) => {
-      this.layer = lab.layers[Number(value)];
-      this.filter = this.channel = 0;
-      this.build();
-    }, { id: "edit-layer" });
+    this.layers = choice(
+      "Layer",
+      lab.convolutions.map((layer) => [String(layer.number), layer.name]),
+      null,
+      (value) => {
+        this.layer = lab.layers[Number(value)];
+        this.filter = this.channel = 0;
+        this.build();
+      },
+      { id: "edit-layer" },
+    );
     this.filters = choice("Filter", [], null, (value) => this.choose({ filter: Number(value) }), { id: "edit-filter" });
-    this.channels = choice("Input channel", [], null, (value) => this.choose({ channel: Number(value) }), { id: "edit-channel" });
-    this.silent = checkbox("Silence it (its map is 0)", false, (quiet) => lab.silence(this.layer.convolution.number, this.filter, quiet), { id: "silence" });
-    return element("div", { class: "controls" }, this.layers.node, this.filters.node, this.channels.node, this.silent.node);
+    this.channels = choice("Input channel", [], null, (value) => this.choose({ channel: Number(value) }), {
+      id: "edit-channel",
+    });
+    this.silent = checkbox(
+      "Silence it (its map is 0)",
+      false,
+      (quiet) => lab.silence(this.layer.convolution.number, this.filter, quiet),
+      { id: "silence" },
+    );
+    return element(
+      "div",
+      { class: "controls" },
+      this.layers.node,
+      this.filters.node,
+      this.channels.node,
+      this.silent.node,
+    );
   }
 
   choose(changes) {
@@ -69,7 +100,8 @@ class Editor {
   // Make the fields and options for the chosen filter.
   build() {
     const [F, C, KH, KW] = this.shape;
-    const options = (n, chosen) => Array.from({ length: n }, (_, i) => element("option", { value: i, selected: i === chosen }, i));
+    const options = (n, chosen) =>
+      Array.from({ length: n }, (_, i) => element("option", { value: i, selected: i === chosen }, i));
     replace(this.filters.input, ...options(F, this.filter));
     replace(this.channels.input, ...options(C, this.channel));
     this.channels.node.hidden = C === 1;
@@ -81,7 +113,12 @@ class Editor {
 
   makeField(i, KW) {
     const label = `row ${Math.floor(i / KW)}, column ${i % KW}`;
-    return element("input", { type: "number", step: 0.1, "aria-label": `Weight at ${label}`, onchange: () => this.type(i) });
+    return element("input", {
+      type: "number",
+      step: 0.1,
+      "aria-label": `Weight at ${label}`,
+      onchange: () => this.type(i),
+    });
   }
 
   type(i) {
@@ -94,8 +131,11 @@ class Editor {
   }
 
   makePresets() {
-    return element("div", { class: "buttons presets" }, Object.keys(CLASSIC).map((name) =>
-      button(name, () => this.put(name), { "data-preset": name })));
+    return element(
+      "div",
+      { class: "buttons presets" },
+      Object.keys(CLASSIC).map((name) => button(name, () => this.put(name), { "data-preset": name })),
+    );
   }
 
   // Replace every channel of the filter by a known one with the length of the learned filter.
@@ -116,8 +156,13 @@ class Editor {
   makePictures() {
     this.before = element("canvas", { class: "map large", role: "img", "aria-label": "Map of the learned filter" });
     this.after = element("canvas", { class: "map large", role: "img", "aria-label": "Map of the filter as it is now" });
-    return element("div", { class: "pair" }, figure("its map, as learned", this.before),
-      element("span", { class: "arrow", "aria-hidden": "true" }, "→"), figure("its map now", this.after));
+    return element(
+      "div",
+      { class: "pair" },
+      figure("its map, as learned", this.before),
+      element("span", { class: "arrow", "aria-hidden": "true" }, "→"),
+      figure("its map now", this.after),
+    );
   }
 
   refresh() {

@@ -10,15 +10,26 @@ import { decimals, span } from "../words.js";
 const THUMBNAILS = 24;
 
 export function makeInputPanel(lab) {
-  const surface = makeSurface(lab, (canvas) => lab.set({ drawing: readDrawing(canvas, lab.shape, centre.input.checked, lab.background) }));
+  const surface = makeSurface(lab, (canvas) =>
+    lab.set({ drawing: readDrawing(canvas, lab.shape, centre.input.checked, lab.background) }),
+  );
   const centre = checkbox("Centre it as MNIST does", lab.shape[0] === 1, () => surface.read(), { id: "centre" });
   const words = lab.shape[0] === 1 ? "Draw a digit here with mouse or finger" : "Draw here with mouse or finger";
-  return panel("input", "Your picture", "Draw, pick an image or load a file. Everything on this page follows.",
-    element("div", { class: "pictures" },
-      figure(words, surface.node), makeSeen(lab)),
-    element("div", { class: "buttons" }, button("Clear", surface.clear, { id: "clear" }), surface.colours, fileButton(surface)),
+  return panel(
+    "input",
+    "Your picture",
+    "Draw, pick an image or load a file. Everything on this page follows.",
+    element("div", { class: "pictures" }, figure(words, surface.node), makeSeen(lab)),
+    element(
+      "div",
+      { class: "buttons" },
+      button("Clear", surface.clear, { id: "clear" }),
+      surface.colours,
+      fileButton(surface),
+    ),
     centre.node,
-    makeThumbnails(lab));
+    makeThumbnails(lab),
+  );
 }
 
 // What the network reads, with the frame of what the pointed-at pixel sees.
@@ -47,7 +58,10 @@ function makeSeen(lab) {
 
 function centralBox(H, W) {
   const side = (20 / 28) * Math.min(28, H, W);
-  return [[(H - side) / 2, (H + side) / 2], [(W - side) / 2, (W + side) / 2]];
+  return [
+    [(H - side) / 2, (H + side) / 2],
+    [(W - side) / 2, (W + side) / 2],
+  ];
 }
 
 function describeSeen(lab, canvas, cross, caption) {
@@ -82,13 +96,25 @@ function makeThumbnails(lab) {
     const canvas = element("canvas", { class: "map" });
     paintImage(canvas, lab.imagePixels(i), lab.shape);
     const label = lab.data.labels ? `, ${lab.className(lab.data.labels[i])}` : "";
-    row.append(element("button", {
-      type: "button", class: "thumbnail", "aria-label": `Image ${i}${label}`, title: `image ${i}${label}`,
-      onclick: () => lab.set({ image: i, drawing: null }),
-    }, canvas));
+    row.append(
+      element(
+        "button",
+        {
+          type: "button",
+          class: "thumbnail",
+          "aria-label": `Image ${i}${label}`,
+          title: `image ${i}${label}`,
+          onclick: () => lab.set({ image: i, drawing: null }),
+        },
+        canvas,
+      ),
+    );
   }
-  lab.on("picture", () => [...row.children].forEach((thumbnail, i) =>
-    thumbnail.setAttribute("aria-pressed", !lab.state.drawing && lab.state.image === i)));
+  lab.on("picture", () =>
+    [...row.children].forEach((thumbnail, i) =>
+      thumbnail.setAttribute("aria-pressed", !lab.state.drawing && lab.state.image === i),
+    ),
+  );
   return row;
 }
 
@@ -103,12 +129,22 @@ export function makeChangesPanel(lab) {
     noise: ["Noise", { min: 0, max: 0.6, step: 0.05, format: (n) => decimals(n, 2) }],
   };
   const sliders = Object.entries(wanted).map(([name, [label, settings]]) => {
-    const made = slider(label, { ...settings, value: lab.state[name], id: `change-${name}` }, (value) => lab.set({ [name]: value }));
+    const made = slider(label, { ...settings, value: lab.state[name], id: `change-${name}` }, (value) =>
+      lab.set({ [name]: value }),
+    );
     lab.on("picture", () => made.set(lab.state[name]));
     return made.node;
   });
-  const shuffled = checkbox("Shuffle the pixels", lab.state.shuffled, (value) => lab.set({ shuffled: value }), { id: "shuffle" });
+  const shuffled = checkbox("Shuffle the pixels", lab.state.shuffled, (value) => lab.set({ shuffled: value }), {
+    id: "shuffle",
+  });
   lab.on("picture", () => (shuffled.input.checked = lab.state.shuffled));
-  return panel("changes", "Change the picture", null, ...sliders, shuffled.node,
-    button("Undo these changes", () => lab.resetChanges(), { id: "undo-changes" }));
+  return panel(
+    "changes",
+    "Change the picture",
+    null,
+    ...sliders,
+    shuffled.node,
+    button("Undo these changes", () => lab.resetChanges(), { id: "undo-changes" }),
+  );
 }

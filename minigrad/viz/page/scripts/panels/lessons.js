@@ -28,13 +28,25 @@ class Track {
     this.shown = number;
     const lesson = makeLessons(this.lab)[number];
     const answers = arrange(lesson.options, number);
-    const form = element("form", { onsubmit: (event) => this.answer(event, lesson, form) },
+    const form = element(
+      "form",
+      { onsubmit: (event) => this.answer(event, lesson, form) },
       element("h3", { tabindex: -1 }, `${number + 1} of ${LESSONS}: ${lesson.title}`),
       element("p", {}, lesson.text),
-      element("fieldset", {}, element("legend", {}, lesson.question),
-        answers.map((text, i) => makeOption(text, i, number))),
+      element(
+        "fieldset",
+        {},
+        element("legend", {}, lesson.question),
+        answers.map((text, i) => makeOption(text, i, number)),
+      ),
       element("p", { class: "warning", role: "alert" }),
-      element("div", { class: "buttons" }, element("button", { type: "submit", class: "primary", id: "reveal" }, "Reveal"), this.backButton(number)));
+      element(
+        "div",
+        { class: "buttons" },
+        element("button", { type: "submit", class: "primary", id: "reveal" }, "Reveal"),
+        this.backButton(number),
+      ),
+    );
     replace(this.body, form);
     this.drawDots(number);
   }
@@ -44,8 +56,12 @@ class Track {
   }
 
   drawDots(number) {
-    replace(this.dots, ...Array.from({ length: LESSONS }, (_, i) =>
-      element("li", { class: [i === number ? "now" : "", this.done.has(i) ? "done" : ""].join(" ") })));
+    replace(
+      this.dots,
+      ...Array.from({ length: LESSONS }, (_, i) =>
+        element("li", { class: [i === number ? "now" : "", this.done.has(i) ? "done" : ""].join(" ") }),
+      ),
+    );
   }
 
   answer(event, lesson, form) {
@@ -66,13 +82,29 @@ class Track {
   reveal(lesson, chosen, right) {
     const number = this.shown;
     const last = number === LESSONS - 1;
-    const next = button(last ? "Finish" : "Next →", () => (last ? this.finish() : this.go(number + 1)), { class: "primary", id: "next" });
+    const next = button(last ? "Finish" : "Next →", () => (last ? this.finish() : this.go(number + 1)), {
+      class: "primary",
+      id: "next",
+    });
     const see = button("Show me", () => document.getElementById(lesson.section).scrollIntoView(), { id: "show-me" });
-    replace(this.body,
+    replace(
+      this.body,
       element("h3", {}, `${number + 1} of ${LESSONS}: ${lesson.title}`),
-      element("p", { class: right ? "verdict good" : "verdict" }, right ? "✓ Right: " : "Not quite. It is: ", element("strong", {}, named(lesson.options[0]))),
+      element(
+        "p",
+        { class: right ? "verdict good" : "verdict" },
+        right ? "✓ Right: " : "Not quite. It is: ",
+        element("strong", {}, named(lesson.options[0])),
+      ),
       element("p", {}, named(lesson.reveal)),
-      element("div", { class: "buttons" }, next, see, button("Ask again", () => this.show(number))));
+      element(
+        "div",
+        { class: "buttons" },
+        next,
+        see,
+        button("Ask again", () => this.show(number)),
+      ),
+    );
     this.drawDots(number);
     next.focus({ preventScroll: true });
   }
@@ -92,10 +124,16 @@ class Track {
 
   finish() {
     this.leave();
-    replace(this.body,
+    replace(
+      this.body,
       element("h3", { tabindex: -1, id: "finished" }, "You finished the lessons"),
-      element("p", {}, `${this.right} of ${LESSONS} predictions were right. Now draw something that the network gets wrong, and find out why.`),
-      button("Start again", () => this.restart()));
+      element(
+        "p",
+        {},
+        `${this.right} of ${LESSONS} predictions were right. Now draw something that the network gets wrong, and find out why.`,
+      ),
+      button("Start again", () => this.restart()),
+    );
     this.body.querySelector("h3").focus({ preventScroll: true });
   }
 
@@ -116,6 +154,10 @@ function arrange(options, number) {
 }
 
 function makeOption(text, i, number) {
-  return element("label", { class: "option" },
-    element("input", { type: "radio", name: "answer", value: text, id: `option-${number}-${i}` }), element("span", {}, named(text)));
+  return element(
+    "label",
+    { class: "option" },
+    element("input", { type: "radio", name: "answer", value: text, id: `option-${number}-${i}` }),
+    element("span", {}, named(text)),
+  );
 }

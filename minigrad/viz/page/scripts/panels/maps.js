@@ -13,9 +13,15 @@ export function makeMapsPanel(lab) {
   const told = element("p", { class: "told", "aria-live": "polite" }, "Point at a map to see what one pixel sees.");
   const blocks = groupLayers(lab).map((layers) => (layers[0].isMap ? makeBlock(lab, layers) : makeStrips(lab, layers)));
   lab.on("pointed", () => (told.textContent = lab.pointed ? describePixel(lab, lab.pointed) : told.textContent));
-  const node = panel("maps", "Feature maps",
+  const node = panel(
+    "maps",
+    "Feature maps",
     "Each row is a layer, each column a channel. Orange is positive, blue is negative, white is zero.",
-    legend(), blackNote(lab), ...blocks, told);
+    legend(),
+    blackNote(lab),
+    ...blocks,
+    told,
+  );
   node.addEventListener("keydown", (event) => moveFocus(event, node));
   node.querySelector(".tile")?.setAttribute("tabindex", 0);
   return node;
@@ -26,8 +32,8 @@ function groupLayers(lab) {
   const blocks = [];
   for (const layer of lab.layers) {
     const last = blocks[blocks.length - 1]?.at(-1);
-    const joins = last && last.isMap === layer.isMap && !layer.convolution
-      && (!layer.isMap || last.shape[1] === layer.shape[1]);
+    const joins =
+      last && last.isMap === layer.isMap && !layer.convolution && (!layer.isMap || last.shape[1] === layer.shape[1]);
     if (joins) blocks[blocks.length - 1].push(layer);
     else blocks.push([layer]);
   }
@@ -35,8 +41,18 @@ function groupLayers(lab) {
 }
 
 function legend() {
-  const canvas = element("canvas", { class: "legend", role: "img", "aria-label": "Colours: blue below zero, white zero, orange above" });
-  paintMap(canvas, Float32Array.from({ length: 101 }, (_, i) => i - 50), 101, 1, 50);
+  const canvas = element("canvas", {
+    class: "legend",
+    role: "img",
+    "aria-label": "Colours: blue below zero, white zero, orange above",
+  });
+  paintMap(
+    canvas,
+    Float32Array.from({ length: 101 }, (_, i) => i - 50),
+    101,
+    1,
+    50,
+  );
   return element("p", { class: "scale" }, "negative", canvas, "positive. Each layer has its own scale.");
 }
 
@@ -44,7 +60,11 @@ function legend() {
 function blackNote(lab) {
   const black = -lab.data.mean[0] / lab.data.std[0];
   if (Math.abs(black) < 0.01) return null;
-  return element("p", { class: "note" }, `Pictures are normalised: black is ${decimals(black, 2)}, not 0. So black areas give an answer too, and where zeros pad the picture, a frame appears.`);
+  return element(
+    "p",
+    { class: "note" },
+    `Pictures are normalised: black is ${decimals(black, 2)}, not 0. So black areas give an answer too, and where zeros pad the picture, a frame appears.`,
+  );
 }
 
 // ---- blocks of maps
@@ -64,12 +84,14 @@ function makeBlock(lab, layers) {
   const draw = () => node.seen !== false && rows.forEach((row) => row.draw());
   build();
   if (shown < layers[0].shape[1]) {
-    block.append(button(`Show all ${layers[0].shape[1]} channels`, (event) => {
-      shown = layers[0].shape[1];
-      build();
-      draw();
-      event.target.remove();
-    }));
+    block.append(
+      button(`Show all ${layers[0].shape[1]} channels`, (event) => {
+        shown = layers[0].shape[1];
+        build();
+        draw();
+        event.target.remove();
+      }),
+    );
   }
   lab.on("values selection", draw);
   whenVisible(node, () => lab.values && draw());
@@ -90,11 +112,15 @@ function filterRow(lab, layer, shown) {
   const weight = layer.convolution && lab.network.weight(layer.convolution.weight);
   if (!weight || weight.shape[1] !== 1) return null;
   const [, , KH, KW] = weight.shape;
-  const canvases = Array.from({ length: shown }, () => element("canvas", { class: "map filter", "aria-hidden": "true" }));
+  const canvases = Array.from({ length: shown }, () =>
+    element("canvas", { class: "map filter", "aria-hidden": "true" }),
+  );
   const draw = () => {
     const current = lab.network.weight(layer.convolution.weight);
     const scale = largest(current.data);
-    canvases.forEach((canvas, f) => paintMap(canvas, current.data.subarray(f * KH * KW, (f + 1) * KH * KW), KW, KH, scale));
+    canvases.forEach((canvas, f) =>
+      paintMap(canvas, current.data.subarray(f * KH * KW, (f + 1) * KH * KW), KW, KH, scale),
+    );
   };
   lab.on("weights", draw);
   draw();
@@ -106,8 +132,14 @@ function makeRow(lab, layer, shown) {
   const [, , H, W] = layer.shape;
   const step = lab.data.steps[layer.value - 1];
   const told = layer.convolution ? meaning(layer.convolution.step, lab.data.weights) : meaning(step, lab.data.weights);
-  const label = element("span", { class: "label", title: told, role: "rowheader" },
-    element("b", {}, named(layer.name)), kindOf(layer), ` ${H}×${W}`, element("small", {}, told));
+  const label = element(
+    "span",
+    { class: "label", title: told, role: "rowheader" },
+    element("b", {}, named(layer.name)),
+    kindOf(layer),
+    ` ${H}×${W}`,
+    element("small", {}, told),
+  );
   const tiles = Array.from({ length: shown }, (_, channel) => makeTile(lab, layer, channel));
   const draw = () => {
     const value = lab.valueOf(layer);
@@ -126,14 +158,21 @@ function makeTile(lab, layer, channel) {
   const [, , H, W] = layer.shape;
   const canvas = element("canvas", { class: "map" });
   const at = (event) => ({ layer: layer.number, channel, ...pixelUnder(event, canvas, H, W) });
-  const tile = element("button", {
-    type: "button", class: "tile", tabindex: -1, role: "gridcell",
-    "aria-label": `${layer.name}, channel ${channel}, ${H} by ${W}`,
-    onpointermove: (event) => point(lab, at(event)),
-    onpointerleave: () => point(lab, null),
-    onfocus: () => point(lab, strongestPixel(lab, layer, channel)),
-    onclick: (event) => lab.select(event.detail ? at(event) : strongestPixel(lab, layer, channel)),
-  }, canvas);
+  const tile = element(
+    "button",
+    {
+      type: "button",
+      class: "tile",
+      tabindex: -1,
+      role: "gridcell",
+      "aria-label": `${layer.name}, channel ${channel}, ${H} by ${W}`,
+      onpointermove: (event) => point(lab, at(event)),
+      onpointerleave: () => point(lab, null),
+      onfocus: () => point(lab, strongestPixel(lab, layer, channel)),
+      onclick: (event) => lab.select(event.detail ? at(event) : strongestPixel(lab, layer, channel)),
+    },
+    canvas,
+  );
   return tile;
 }
 
@@ -177,7 +216,9 @@ function moveFocus(event, node) {
   const steps = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
   if (!tile || !(event.key in steps)) return;
   event.preventDefault();
-  const lines = [...node.querySelectorAll(".line")].map((line) => [...line.querySelectorAll(".tile")]).filter((line) => line.length);
+  const lines = [...node.querySelectorAll(".line")]
+    .map((line) => [...line.querySelectorAll(".tile")])
+    .filter((line) => line.length);
   const row = lines.findIndex((line) => line.includes(tile));
   const [down, right] = steps[event.key];
   const line = lines[Math.max(0, Math.min(lines.length - 1, row + down))];
@@ -190,14 +231,23 @@ function moveFocus(event, node) {
 // ---- layers of plain numbers
 
 function classNames(lab) {
-  const row = element("div", { class: "class-names", "aria-hidden": "true" }, lab.data.classes.map((name) => element("span", {}, named(name))));
+  const row = element(
+    "div",
+    { class: "class-names", "aria-hidden": "true" },
+    lab.data.classes.map((name) => element("span", {}, named(name))),
+  );
   row.style.setProperty("--channels", lab.data.classes.length);
   return row;
 }
 
 function makeStrips(lab, layers) {
   const strips = layers.map((layer) => makeStrip(lab, layer));
-  const node = element("div", { class: "strips" }, element("h3", {}, ...joinNames(layers)), strips.map((strip) => strip.node));
+  const node = element(
+    "div",
+    { class: "strips" },
+    element("h3", {}, ...joinNames(layers)),
+    strips.map((strip) => strip.node),
+  );
   const draw = () => node.seen !== false && strips.forEach((strip) => strip.draw());
   lab.on("values", draw);
   whenVisible(node, () => lab.values && draw());
@@ -214,8 +264,14 @@ function makeStrip(lab, layer) {
     const most = value ? value.data.reduce((best, x, i, all) => (x > all[best] ? i : best), 0) : 0;
     canvas.setAttribute("aria-label", `${layer.name}: ${count(n, "value")}, the largest is number ${most}`);
   };
-  const label = element("span", { class: "label" }, element("b", {}, named(layer.name)), kindOf(layer), ` ${count(n, "value")}`,
-    element("small", {}, meaning(step, lab.data.weights)));
+  const label = element(
+    "span",
+    { class: "label" },
+    element("b", {}, named(layer.name)),
+    kindOf(layer),
+    ` ${count(n, "value")}`,
+    element("small", {}, meaning(step, lab.data.weights)),
+  );
   const names = layer.value === lab.network.result && n <= MOST_NAMES ? classNames(lab) : null;
   return { node: element("div", { class: "strip-line" }, label, element("div", {}, canvas, names)), draw };
 }

@@ -15,9 +15,14 @@ export function makePixelPanel(lab) {
     return panel("pixel", "One pixel, step by step", "This model has no convolution, so there is no window to slide.");
   }
   const view = new PixelView(lab);
-  return panel("pixel", "One pixel, step by step",
+  return panel(
+    "pixel",
+    "One pixel, step by step",
     "Click a pixel of a map. The window on the left times the filter, added up, is the pixel on the right.",
-    view.controls, view.maps, view.body);
+    view.controls,
+    view.maps,
+    view.body,
+  );
 }
 
 class PixelView {
@@ -52,31 +57,73 @@ class PixelView {
   makeControls() {
     const { lab } = this;
     const options = lab.convolutions.map((layer) => [String(layer.number), layer.name]);
-    this.layerChoice = choice("Layer", options, null, (value) => {
-      this.channel = null;
-      lab.select({ layer: Number(value) });
-    }, { id: "pixel-layer" });
-    this.filterChoice = choice("Filter", [], null, (value) => lab.select({ layer: this.layer.number, ...this.pixel, channel: Number(value) }), { id: "pixel-filter" });
-    this.inputChoice = choice("Input channel", [], null, (value) => {
-      this.channel = value === "" ? null : Number(value);
-      this.draw();
-    }, { id: "pixel-input" });
-    this.units = checkbox("in pixel values 0 to 255", lab.state.inPixels, (value) => lab.set({ inPixels: value }, "selection"), { id: "pixel-units" });
+    this.layerChoice = choice(
+      "Layer",
+      options,
+      null,
+      (value) => {
+        this.channel = null;
+        lab.select({ layer: Number(value) });
+      },
+      { id: "pixel-layer" },
+    );
+    this.filterChoice = choice(
+      "Filter",
+      [],
+      null,
+      (value) => lab.select({ layer: this.layer.number, ...this.pixel, channel: Number(value) }),
+      { id: "pixel-filter" },
+    );
+    this.inputChoice = choice(
+      "Input channel",
+      [],
+      null,
+      (value) => {
+        this.channel = value === "" ? null : Number(value);
+        this.draw();
+      },
+      { id: "pixel-input" },
+    );
+    this.units = checkbox(
+      "in pixel values 0 to 255",
+      lab.state.inPixels,
+      (value) => lab.set({ inPixels: value }, "selection"),
+      { id: "pixel-units" },
+    );
     this.play = button("▶ Slide the window", () => (this.timer ? this.stop() : this.start()), { id: "slide" });
-    return element("div", { class: "controls" }, this.layerChoice.node, this.filterChoice.node, this.inputChoice.node, this.units.node,
-      this.play, button("← Step back", () => this.step(-1)), button("Step →", () => this.step(1), { id: "step" }));
+    return element(
+      "div",
+      { class: "controls" },
+      this.layerChoice.node,
+      this.filterChoice.node,
+      this.inputChoice.node,
+      this.units.node,
+      this.play,
+      button("← Step back", () => this.step(-1)),
+      button("Step →", () => this.step(1), { id: "step" }),
+    );
   }
 
   makeMaps() {
     this.input = this.makeMap("what the layer reads", () => {});
     this.output = this.makeMap("what it writes; click or use the arrow keys", (event) => {
       const [, , H, W] = this.layer.shape;
-      this.lab.select({ layer: this.layer.number, channel: this.pixel.channel, ...pixelUnder(event, this.output.canvas, H, W) });
+      this.lab.select({
+        layer: this.layer.number,
+        channel: this.pixel.channel,
+        ...pixelUnder(event, this.output.canvas, H, W),
+      });
     });
     this.output.canvas.tabIndex = 0;
     this.output.canvas.id = "pixel-output";
     this.output.canvas.addEventListener("keydown", (event) => this.key(event));
-    return element("div", { class: "pair" }, this.input.node, element("span", { class: "arrow", "aria-hidden": "true" }, "→"), this.output.node);
+    return element(
+      "div",
+      { class: "pair" },
+      this.input.node,
+      element("span", { class: "arrow", "aria-hidden": "true" }, "→"),
+      this.output.node,
+    );
   }
 
   makeMap(caption, onclick) {
@@ -125,7 +172,12 @@ class PixelView {
   moveTo(place) {
     const [, , H, W] = this.layer.shape;
     const next = (place + H * W) % (H * W);
-    this.lab.select({ layer: this.layer.number, channel: this.pixel.channel, row: Math.floor(next / W), col: next % W });
+    this.lab.select({
+      layer: this.layer.number,
+      channel: this.pixel.channel,
+      row: Math.floor(next / W),
+      col: next % W,
+    });
   }
 
   // ---- drawing
@@ -150,15 +202,22 @@ class PixelView {
   }
 
   shownChannel(explained) {
-    const strongest = explained.channels.reduce((best, c, i, all) => (Math.abs(c.sum) > Math.abs(all[best].sum) ? i : best), 0);
+    const strongest = explained.channels.reduce(
+      (best, c, i, all) => (Math.abs(c.sum) > Math.abs(all[best].sum) ? i : best),
+      0,
+    );
     return this.channel !== null && this.channel < explained.channels.length ? this.channel : strongest;
   }
 
   fillChoices(explained, channel) {
     const { layer } = this;
-    const filters = Array.from({ length: layer.shape[1] }, (_, f) => element("option", { value: f, selected: f === channel }, f));
+    const filters = Array.from({ length: layer.shape[1] }, (_, f) =>
+      element("option", { value: f, selected: f === channel }, f),
+    );
     const strongest = element("option", { value: "", selected: this.channel === null }, "strongest");
-    const inputs = explained.channels.map((c, i) => element("option", { value: i, selected: i === this.channel }, c.channel));
+    const inputs = explained.channels.map((c, i) =>
+      element("option", { value: i, selected: i === this.channel }, c.channel),
+    );
     this.layerChoice.input.value = String(layer.number);
     replace(this.filterChoice.input, ...filters);
     replace(this.inputChoice.input, strongest, ...inputs);
@@ -176,7 +235,10 @@ class PixelView {
     this.drawPadding(H, W);
     const name = explained.readsPicture ? "the normalised picture" : "the layer before";
     text.textContent = `reads: ${name}, channel ${channels[shown].channel}, ${H}×${W}. Framed: the window${this.layer.convolution.step.settings.pads.some(Boolean) ? ". Hatched: zero padding" : ""}`;
-    canvas.setAttribute("aria-label", `${text.textContent}, rows ${rows[0]} to ${rows.at(-1)}, columns ${cols[0]} to ${cols.at(-1)}`);
+    canvas.setAttribute(
+      "aria-label",
+      `${text.textContent}, rows ${rows[0]} to ${rows.at(-1)}, columns ${cols[0]} to ${cols.at(-1)}`,
+    );
   }
 
   // The hatched margin has the size of the padding.
@@ -205,12 +267,23 @@ class PixelView {
     const places = where.inPixels ? [0, 4, 2] : [2, 2, 2];
     const read = where.inPixels ? "pixels" : "window";
     return [
-      element("div", { class: "tables" },
-        makeTable(`${read}${many ? `, channel ${one.channel}` : ""}`, one.patch, one.inside, KH, KW, scales[0], places[0]),
+      element(
+        "div",
+        { class: "tables" },
+        makeTable(
+          `${read}${many ? `, channel ${one.channel}` : ""}`,
+          one.patch,
+          one.inside,
+          KH,
+          KW,
+          scales[0],
+          places[0],
+        ),
         element("span", { class: "sign" }, "×"),
         makeTable("filter", one.filter, null, KH, KW, scales[1], places[1]),
         element("span", { class: "sign" }, "="),
-        makeTable("products", one.products, null, KH, KW, scales[2], places[2])),
+        makeTable("products", one.products, null, KH, KW, scales[2], places[2]),
+      ),
       element("ol", { class: "sums" }, this.lines(explained, one, many, where)),
     ];
   }
@@ -220,12 +293,33 @@ class PixelView {
     const KK = explained.window[0] * explained.window[1];
     list.push(line(`Sum of the ${KK} products${many ? ` of channel ${one.channel}` : ""}`, one.sum));
     if (many) list.push(line(`Sum over all ${explained.channels.length} input channels`, explained.sum));
-    if (explained.constant !== undefined) list.push(line("Constant, because pixels are normalised: −(filter × mean ÷ std)", explained.constant));
+    if (explained.constant !== undefined)
+      list.push(line("Constant, because pixels are normalised: −(filter × mean ÷ std)", explained.constant));
     if (explained.bias !== null) list.push(line("Bias", explained.bias));
-    list.push(line(explained.silent ? "The filter is silenced: the pixel is" : "Together: the pixel is", explained.value, "total"));
+    list.push(
+      line(
+        explained.silent ? "The filter is silenced: the pixel is" : "Together: the pixel is",
+        explained.value,
+        "total",
+      ),
+    );
     const { chain, next, step } = followPixel(this.lab, where.layer, where.channel, where.row, where.col);
     for (const { layer, value } of chain) list.push(line(["then ", named(layer.name), " makes it"], value));
-    if (next) list.push(element("li", {}, element("span", {}, "then ", named(next.name), ` (${next.kind}) reads it`, step.op === "max_pool2d" ? " and keeps the largest of each window" : "")));
+    if (next)
+      list.push(
+        element(
+          "li",
+          {},
+          element(
+            "span",
+            {},
+            "then ",
+            named(next.name),
+            ` (${next.kind}) reads it`,
+            step.op === "max_pool2d" ? " and keeps the largest of each window" : "",
+          ),
+        ),
+      );
     return list;
   }
 }
@@ -237,8 +331,20 @@ function line(text, value, kind = "") {
 // A grid of coloured numbers; places outside of the input are padding.
 function makeTable(caption, values, inside, KH, KW, scale, places) {
   const rows = Array.from({ length: KH }, (_, h) =>
-    element("tr", {}, Array.from({ length: KW }, (_, w) => makeCell(values[h * KW + w], inside?.[h * KW + w] ?? true, scale, KH * KW <= MOST_NUMBERS ? places : null))));
-  return element("table", { class: "numbers" }, element("caption", {}, `${caption}, ${sizes([KH, KW])}`), element("tbody", {}, rows));
+    element(
+      "tr",
+      {},
+      Array.from({ length: KW }, (_, w) =>
+        makeCell(values[h * KW + w], inside?.[h * KW + w] ?? true, scale, KH * KW <= MOST_NUMBERS ? places : null),
+      ),
+    ),
+  );
+  return element(
+    "table",
+    { class: "numbers" },
+    element("caption", {}, `${caption}, ${sizes([KH, KW])}`),
+    element("tbody", {}, rows),
+  );
 }
 
 function makeCell(value, inside, scale, places) {

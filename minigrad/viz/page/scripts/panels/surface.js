@@ -28,7 +28,12 @@ class Surface {
     this.colour = lab.background[0] > 0.5 ? COLOURS.at(-1) : COLOURS[0];
     this.cursor = { x: SIDE / 2, y: SIDE / 2, down: false };
     this.canvas = element("canvas", {
-      width: SIDE, height: SIDE, tabindex: 0, id: "sheet", class: "sheet", role: "application",
+      width: SIDE,
+      height: SIDE,
+      tabindex: 0,
+      id: "sheet",
+      class: "sheet",
+      role: "application",
       "aria-label": "Sheet to draw on. Arrow keys move the pen, space lowers and lifts it, Delete clears the sheet.",
     });
     this.context = this.canvas.getContext("2d", { willReadFrequently: true });
@@ -150,10 +155,14 @@ class Surface {
   }
 
   makeColours() {
-    return element("span", { class: "colours" }, COLOURS.map((colour) => {
-      const made = button("", () => (this.colour = colour), { "aria-label": `Pen ${colour}`, class: "colour" });
-      made.style.background = colour;
-      return made;
-    }));
+    return element(
+      "span",
+      { class: "colours" },
+      COLOURS.map((colour) => {
+        const made = button("", () => (this.colour = colour), { "aria-label": `Pen ${colour}`, class: "colour" });
+        made.style.background = colour;
+        return made;
+      }),
+    );
   }
 }

@@ -11,7 +11,8 @@ const MOST_FILTERS = 32;
 const PAUSE = 250; // milliseconds between two frames
 
 export function makeTrainingPanel(lab) {
-  const lead = "Filters start as random numbers. After every batch of images, each weight moves a little in the direction that lowers the loss.";
+  const lead =
+    "Filters start as random numbers. After every batch of images, each weight moves a little in the direction that lowers the loss.";
   const parts = [];
   if (lab.live) parts.push(lab.live.makeControls());
   parts.push(lab.data.tape ? new TapeView(lab).node : noTape(lab));
@@ -20,9 +21,16 @@ export function makeTrainingPanel(lab) {
 
 function noTape(lab) {
   if (lab.live) return null;
-  return element("div", { class: "hint" },
+  return element(
+    "div",
+    { class: "hint" },
     element("p", {}, "This page has no recording of the training. Make one in Python:"),
-    element("pre", {}, 'tape = viz.FilterTape(model)   # before the training\ntape.step(loss)                # after every step\nviz.page(model, images, "lab.html", tape=tape)'));
+    element(
+      "pre",
+      {},
+      'tape = viz.FilterTape(model)   # before the training\ntape.step(loss)                # after every step\nviz.page(model, images, "lab.html", tape=tape)',
+    ),
+  );
 }
 
 class TapeView {
@@ -42,18 +50,29 @@ class TapeView {
 
   build() {
     const format = (i) => `step ${this.tape.steps[i].toLocaleString("en")}`;
-    this.scrubber = slider("Moment", { min: 0, max: this.last, value: this.frame, format, id: "scrub" }, (i) => this.show(i));
-    this.layers = choice("Layer", [...this.tape.weights.keys()].map((name) => [name, name]), this.layerName, (name) => {
-      this.layerName = name;
-      this.draw();
-    });
+    this.scrubber = slider("Moment", { min: 0, max: this.last, value: this.frame, format, id: "scrub" }, (i) =>
+      this.show(i),
+    );
+    this.layers = choice(
+      "Layer",
+      [...this.tape.weights.keys()].map((name) => [name, name]),
+      this.layerName,
+      (name) => {
+        this.layerName = name;
+        this.draw();
+      },
+    );
     this.play = button("▶ Play", () => (this.timer ? this.stop() : this.start()), { id: "play-tape" });
     this.curve = makeCurve("Loss during training", this.tape.steps, this.tape.losses, (i) => this.show(i));
     this.filters = element("div", { class: "film" });
     this.told = element("p", { class: "told", "aria-live": "polite" });
-    return element("div", {},
+    return element(
+      "div",
+      {},
       element("div", { class: "controls" }, this.play, this.scrubber.node, this.layers.node),
-      element("div", { class: "training" }, this.curve.node, this.filters), this.told);
+      element("div", { class: "training" }, this.curve.node, this.filters),
+      this.told,
+    );
   }
 
   // The last frame is the trained network, unless the tape ended before the training did.
@@ -92,7 +111,9 @@ class TapeView {
     const scale = largest(tape.weights.get(this.layerName).data);
     const update = now.map((x, i) => x - before[i]);
     const shown = Math.min(F, MOST_FILTERS);
-    const cells = Array.from({ length: shown }, (_, f) => this.makeCell(f, { now, update, start, scale, shape: [C, KH, KW] }));
+    const cells = Array.from({ length: shown }, (_, f) =>
+      this.makeCell(f, { now, update, start, scale, shape: [C, KH, KW] }),
+    );
     replace(this.filters, ...cells);
     this.told.textContent = this.describe(frame, F, shown, C);
   }
@@ -115,8 +136,10 @@ class TapeView {
     const loss = this.tape.losses[frame];
     const channel = C > 1 ? " Of each filter, the strongest input channel is shown." : "";
     const some = shown < F ? ` The first ${shown} of ${F} filters are shown.` : "";
-    return `Step ${this.tape.steps[frame].toLocaleString("en")}, loss ${number(loss)}. Left: the filter. Right: what changed since the moment before. ` +
-      `"Moved" is the distance from its random start, divided by its length at the start.${channel}${some}`;
+    return (
+      `Step ${this.tape.steps[frame].toLocaleString("en")}, loss ${number(loss)}. Left: the filter. Right: what changed since the moment before. ` +
+      `"Moved" is the distance from its random start, divided by its length at the start.${channel}${some}`
+    );
   }
 }
 

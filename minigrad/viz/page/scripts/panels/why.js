@@ -11,12 +11,18 @@ const MOST_BARS = 20;
 
 export function makeWhyPanel(lab) {
   const view = new WhyView(lab);
-  return panel("why", "Why this answer?",
+  return panel(
+    "why",
+    "Why this answer?",
     "Hide a part of the picture: if the answer drops, the network needed that part.",
-    element("div", { class: "why" },
+    element(
+      "div",
+      { class: "why" },
       element("div", {}, element("h3", {}, "All classes"), view.bars),
       element("div", {}, element("h3", {}, "Hide with a brush"), view.makeBrush()),
-      element("div", {}, element("h3", {}, "One class against another"), view.makeDuel())));
+      element("div", {}, element("h3", {}, "One class against another"), view.makeDuel()),
+    ),
+  );
 }
 
 class WhyView {
@@ -32,9 +38,14 @@ class WhyView {
     const now = lab.probabilities;
     const before = lab.state.hidden ? lab.toProbabilities(lab.scoresOf(lab.seen) ?? [NaN]) : null;
     const shown = (now ?? []).map((_, i) => i).slice(0, MOST_BARS);
-    replace(this.bars, ...shown.map((i) => bar(lab, i, now[i], before && before[i])),
+    replace(
+      this.bars,
+      ...shown.map((i) => bar(lab, i, now[i], before && before[i])),
       before ? element("p", { class: "note" }, "The dark line is the probability before hiding.") : null,
-      now && now.length > MOST_BARS ? element("p", { class: "note" }, `The first ${MOST_BARS} of ${now.length} classes.`) : null);
+      now && now.length > MOST_BARS
+        ? element("p", { class: "note" }, `The first ${MOST_BARS} of ${now.length} classes.`)
+        : null,
+    );
     paintImage(this.sheet, lab.pixels, lab.shape);
     this.drawDuel();
   }
@@ -44,7 +55,10 @@ class WhyView {
   makeBrush() {
     const { lab } = this;
     this.sheet = element("canvas", {
-      class: "map large brush", tabindex: 0, role: "application", id: "brush",
+      class: "map large brush",
+      tabindex: 0,
+      role: "application",
+      id: "brush",
       "aria-label": "The picture. Arrow keys move the brush, space hides what is under it.",
     });
     this.spot = element("div", { class: "frame", hidden: true });
@@ -57,9 +71,18 @@ class WhyView {
     this.sheet.addEventListener("pointermove", (event) => event.buttons && this.last && this.sweep(under(event)));
     this.sheet.addEventListener("keydown", (event) => this.key(event));
     this.sheet.addEventListener("blur", () => (this.spot.hidden = true));
-    const size = slider("Brush", { min: 1, max: Math.max(2, Math.floor(lab.shape[1] / 5)), value: this.radius, format: (r) => `${2 * r + 1} px` }, (r) => (this.radius = r));
-    return element("div", {}, element("div", { class: "layers" }, this.sheet, this.spot), size.node,
-      button("Show everything again", () => lab.set({ hidden: null }), { id: "unhide" }));
+    const size = slider(
+      "Brush",
+      { min: 1, max: Math.max(2, Math.floor(lab.shape[1] / 5)), value: this.radius, format: (r) => `${2 * r + 1} px` },
+      (r) => (this.radius = r),
+    );
+    return element(
+      "div",
+      {},
+      element("div", { class: "layers" }, this.sheet, this.spot),
+      size.node,
+      button("Show everything again", () => lab.set({ hidden: null }), { id: "unhide" }),
+    );
   }
 
   // Hide everything between the last place of the brush and this one.
@@ -88,10 +111,11 @@ class WhyView {
     event.preventDefault();
     const [, H, W] = this.lab.shape;
     if (event.key === " ") this.hide(this.cursor);
-    else this.cursor = {
-      row: Math.max(0, Math.min(H - 1, this.cursor.row + moves[event.key][0])),
-      col: Math.max(0, Math.min(W - 1, this.cursor.col + moves[event.key][1])),
-    };
+    else
+      this.cursor = {
+        row: Math.max(0, Math.min(H - 1, this.cursor.row + moves[event.key][0])),
+        col: Math.max(0, Math.min(W - 1, this.cursor.col + moves[event.key][1])),
+      };
     this.showSpot(H, W);
   }
 
@@ -99,8 +123,10 @@ class WhyView {
     const side = 2 * this.radius + 1;
     this.spot.hidden = false;
     Object.assign(this.spot.style, {
-      top: `${(100 * (this.cursor.row - this.radius)) / H}%`, left: `${(100 * (this.cursor.col - this.radius)) / W}%`,
-      height: `${(100 * side) / H}%`, width: `${(100 * side) / W}%`,
+      top: `${(100 * (this.cursor.row - this.radius)) / H}%`,
+      left: `${(100 * (this.cursor.col - this.radius)) / W}%`,
+      height: `${(100 * side) / H}%`,
+      width: `${(100 * side) / W}%`,
     });
   }
 
@@ -114,8 +140,14 @@ class WhyView {
     this.margin = element("p", { class: "told" });
     this.heat = element("canvas", { class: "map large", role: "img" });
     this.button = button("Where does it matter?", () => this.scan(), { id: "scan" });
-    return element("div", {}, element("div", { class: "controls" }, this.first.node, this.second.node), this.margin,
-      this.button, figure("Orange: hiding this place hurts the first class. Blue: it helps it.", this.heat));
+    return element(
+      "div",
+      {},
+      element("div", { class: "controls" }, this.first.node, this.second.node),
+      this.margin,
+      this.button,
+      figure("Orange: hiding this place hurts the first class. Blue: it helps it.", this.heat),
+    );
   }
 
   // The two classes that the reader chose, or the two strongest.
@@ -138,7 +170,8 @@ class WhyView {
     [this.first.input.value, this.second.input.value] = [String(a), String(b)];
     if (!lab.scores) return;
     const gap = lab.scores[a] - lab.scores[b];
-    this.margin.textContent = `Score ${decimals(lab.scores[a])} against ${decimals(lab.scores[b])}: ` +
+    this.margin.textContent =
+      `Score ${decimals(lab.scores[a])} against ${decimals(lab.scores[b])}: ` +
       `${lab.className(gap >= 0 ? a : b)} leads by ${decimals(Math.abs(gap))}.`;
     paintImage(this.heat, lab.pixels, lab.shape);
     this.heat.setAttribute("aria-label", "Not computed yet for this picture");
@@ -156,12 +189,16 @@ class WhyView {
     for (let row = 0; row < H; row += stride) {
       for (let col = 0; col < W; col += stride) {
         const drop = whole - lead(lab.scoresOf(withoutSquare(lab, row, col, stride)));
-        for (let h = row; h < Math.min(H, row + stride); h++) heat.fill(drop, h * W + col, h * W + Math.min(W, col + stride));
+        for (let h = row; h < Math.min(H, row + stride); h++)
+          heat.fill(drop, h * W + col, h * W + Math.min(W, col + stride));
       }
     }
     paintMap(this.heat, heat, W, H, largest(heat));
     const most = argmax(heat);
-    this.heat.setAttribute("aria-label", `The lead depends most on row ${Math.floor(most / W)}, column ${most % W}: it falls by ${decimals(heat[most])}`);
+    this.heat.setAttribute(
+      "aria-label",
+      `The lead depends most on row ${Math.floor(most / W)}, column ${most % W}: it falls by ${decimals(heat[most])}`,
+    );
   }
 }
 
@@ -170,7 +207,11 @@ function withoutSquare({ pixels, shape: [C, H, W], background }, row, col, strid
   const copy = pixels.slice();
   for (let c = 0; c < C; c++) {
     for (let h = Math.max(0, row - stride); h < Math.min(H, row + 2 * stride); h++) {
-      copy.fill(background[c], (c * H + h) * W + Math.max(0, col - stride), (c * H + h) * W + Math.min(W, col + 2 * stride));
+      copy.fill(
+        background[c],
+        (c * H + h) * W + Math.max(0, col - stride),
+        (c * H + h) * W + Math.min(W, col + 2 * stride),
+      );
     }
   }
   return copy;
