@@ -366,6 +366,16 @@ def test_live_sends_the_weights_and_their_gradient(session):
     assert json.loads(lines[-1].decode().removeprefix("data: "))["finished"]
 
 
+def test_live_serves_a_finished_training_until_it_is_closed(session):
+    session.step(1.0)
+    session.finish()
+    assert json.loads(session._server._whole)["finished"]
+    assert ask(session, "/TOKEN/")[0] == 200
+    session.close()
+    with pytest.raises(ConnectionRefusedError):
+        ask(session, "/TOKEN/")
+
+
 def test_live_sends_no_loss_that_json_cannot_hold(session):
     session.step(float("nan"))
     assert json.loads(session._server._whole)["loss"] is None

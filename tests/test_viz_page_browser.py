@@ -43,6 +43,35 @@ class Windows(nn.Module):
         return F.softmax(self.head(self.grown(x).amax((2, 3))), 1)
 
 
+class Resampled(nn.Module):
+    """Layers that resize, pad, normalise and move, on images that are not square."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(2, 6, 3, bias=False)
+        self.norms = nn.ModuleList([nn.GroupNorm(2, 6), nn.InstanceNorm2d(6), nn.BatchNorm2d(6)])
+        self.activations = nn.ModuleList([nn.PReLU(6), nn.ELU(), nn.Softplus(), nn.Mish(), nn.Softsign(), nn.ReLU6()])
+        self.up = nn.Upsample(scale_factor=1.5, mode="bilinear")
+        self.adaptive = nn.ModuleList([nn.AdaptiveAvgPool2d((7, 5)), nn.AdaptiveMaxPool2d((4, 3))])
+        self.order = nn.LayerNorm(12)
+        self.head = nn.Linear(12, 3)
+
+    def forward(self, x):
+        x = F.pad(self.conv(x), (1, 2, 0, 1), value=0.5)
+        for norm, activation in zip(self.norms, self.activations, strict=False):
+            x = activation(norm(x))
+        x = sum(activation(x - 1) for activation in self.activations)
+        x = self.adaptive[1](self.adaptive[0](self.up(x)))
+        tokens = self.order(x.flatten(2))  # (N, 6, 12)
+        weights = F.softmax(tokens @ tokens.transpose(1, 2) / 3, -1)
+        return F.log_softmax(self.head(summarise(weights @ tokens)), 1)
+
+
+def summarise(x):
+    """The mean of the even channels, minus a clipped maximum."""
+    return x[:, ::2].mean(1) - x.amax(1).clamp(-1, 2) ** 2 / 4
+
+
 class Residual(nn.Module):
     """Two residual blocks."""
 
@@ -86,6 +115,7 @@ MODELS = {
     "lenet5": (LeNet5, (1, 28, 28)),
     "classic lenet5": (lambda: LeNet5(classic=True), (1, 28, 28)),
     "windows": (Windows, (3, 17, 22)),
+    "resampled": (Resampled, (2, 11, 14)),
     "residual": (Residual, (1, 12, 12)),
 }
 

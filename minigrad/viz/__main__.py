@@ -8,6 +8,7 @@ python -m minigrad.viz model.safetensors --write lab.html    writes a page of a 
 
 import argparse
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -86,7 +87,9 @@ def _serve_training(args: argparse.Namespace) -> int:
         session.wait()
         for x, y in batches:
             session.step(_train_step(model, optimizer, x, y))
-        input("The training is finished.  Press Enter to close the page's server. ")
+        session.finish()
+        print("the training is finished; the page stays until Ctrl-C", flush=True)
+        threading.Event().wait()
     return 0
 
 

@@ -82,7 +82,7 @@ class Live:
         self._first = next((n for n, p in self._parameters.items() if p.ndim == 4), None)  # of the first convolution
         self._optimizer = optimizer
         self._changed = threading.Condition()
-        self._paused, self._single, self._closed = paused, False, False
+        self._paused, self._single, self._finished, self._closed = paused, False, False, False
         self._rate: float | None = None  # that the page asked for
         self._count, self._loss = 0, None
         self._next, self._next_whole = 0.0, 0.0
@@ -138,10 +138,16 @@ class Live:
         self._apply_rate()
         self._next = 0.0
 
+    def finish(self) -> None:
+        """Tell the page that the training is finished.  The server goes on until close()."""
+        if not self._finished:
+            self._finished = True
+            self._publish()
+
     def close(self) -> None:
         """Tell the page that the training is finished, and stop the server."""
+        self.finish()
         if self._server is not None and not self._closed:
-            self._publish(finished=True)
             self._server.close()
         with self._changed:
             self._closed = True
@@ -153,27 +159,27 @@ class Live:
             for group in self._optimizer.param_groups:
                 group["lr"] = rate
 
-    def _publish(self, finished: bool = False) -> None:
+    def _publish(self) -> None:
         """Give the server what it sends to those who watch, and to those who come while nothing changes."""
         now = time.monotonic()
         self._next = now + INTERVAL
-        rests = self._paused or finished
+        rests = self._paused or self._finished
         if self._server is None or not (self._server.watchers or rests or not self._server.has_message):
             return
         whole = rests or now >= self._next_whole or not self._server.has_message
         if whole:
             self._next_whole = now + WHOLE_INTERVAL
         names = list(self._parameters) if whole else [self._first] if self._first else []
-        self._server.publish(json.dumps(self._describe(names, finished) | {"whole": whole}), keep=whole)
+        self._server.publish(json.dumps(self._describe(names) | {"whole": whole}), keep=whole)
 
-    def _describe(self, names: list[str], finished: bool) -> dict[str, Any]:
+    def _describe(self, names: list[str]) -> dict[str, Any]:
         loss = None if self._loss is None else float(self._loss)
         gradient = None if self._first is None else self._parameters[self._first].grad
         return {
             "step": self._count,
             "loss": loss if loss is not None and np.isfinite(loss) else None,
             "paused": self._paused,
-            "finished": finished,
+            "finished": self._finished,
             "lr": None if self._optimizer is None else float(self._optimizer.param_groups[0]["lr"]),
             "weights": {name: _encode(self._parameters[name]) for name in names},
             "gradients": {} if gradient is None else {self._first: _encode(gradient)},

@@ -55,7 +55,7 @@ def make_subject(where: str, model: Any, images: Any, labels: Any, classes: Any,
     batch = prepare_images(where, model, batch)
     program = record_program(where, model, batch[:1])
     check_size(where, model, program)
-    count = program.calls[program.result - 1].output.shape[1]
+    count = program.value(program.result).shape[1]
     mean, std = _normalization(where, model, batch, normalize)
     return Subject(
         model, batch, _labels(where, labels, batch, count), _class_names(where, classes, count), mean, std, program
@@ -171,7 +171,7 @@ def _encode_call(program: Program, call: Call, weights: dict[str, Any]) -> dict[
         return {**step, "unknown": True}
     settings, extra = dict(call.settings), []
     if call.op == "axis_sums":
-        extra = [_axis_matrix(call.inputs[0], call, settings)]
+        extra = [_axis_matrix(program.value(call.inputs[0].number), settings)]
     try:
         encoded = encode_setting(settings)
         inputs = [_encode_input(program, x, weights) for x in (*call.inputs, *extra)]
@@ -180,13 +180,11 @@ def _encode_call(program: Program, call: Call, weights: dict[str, Any]) -> dict[
     return {**step, "inputs": inputs, "settings": encoded}
 
 
-def _axis_matrix(x: Any, call: Call, settings: dict[str, Any]) -> np.ndarray:
-    """Return the matrix (out, in) by which axis_sums multiplies along its axis."""
-    terms, transposed = settings.pop("terms"), settings.pop("transposed")
-    n = terms[1] if isinstance(terms[1], int) else call.output.shape[settings["axis"]]
-    return np.array(
-        OPS["axis_sums"].forward(CPU, np.eye(n, dtype=np.float32), axis=0, terms=terms, transposed=transposed)
-    )
+def _axis_matrix(x: np.ndarray, settings: dict[str, Any]) -> np.ndarray:
+    """Return the matrix (out, in) by which axis_sums multiplies along an axis; its terms leave the settings."""
+    identity = np.eye(x.shape[settings["axis"]], dtype=np.float32)
+    terms = {name: settings.pop(name) for name in ("terms", "transposed")}
+    return np.array(OPS["axis_sums"].forward(CPU, identity, axis=0, **terms))
 
 
 def _encode_input(program: Program, x: Any, weights: dict[str, Any]) -> Any:

@@ -47,11 +47,17 @@ class Program(NamedTuple):
     calls    in the order in which they ran
     result   number of the value that the model returns
     names    id of the array of a parameter or buffer -> its name in state_dict
+    image    (1, C, H, W)
     """
 
     calls: tuple[Call, ...]
     result: int
     names: dict[int, str]
+    image: np.ndarray
+
+    def value(self, number: int) -> np.ndarray:
+        """Return the image (0), or the output of a call."""
+        return self.image if number == 0 else self.calls[number - 1].output
 
 
 def record_program(where: str, model: Any, image: np.ndarray) -> Program:
@@ -113,7 +119,7 @@ class ProgramObserver(LayerObserver):
                 values[id(out)] = Value(len(calls))
         if id(scores) not in values or not calls:
             raise ValidationError(f"{where}: what the model returns does not depend on the image; compute scores of it")
-        return Program(tuple(calls), values[id(scores)].number, names)
+        return Program(tuple(calls), values[id(scores)].number, names, _on_host(image))
 
 
 def _on_host(array: Any) -> np.ndarray:

@@ -15,6 +15,7 @@ import { move } from "./picture.js";
 import { weightCounts } from "./panels/convolution.js";
 
 const ACTIVATIONS = ["relu", "tanh", "sigmoid", "leaky_relu", "silu", "gelu", "elu", "hardswish", "hardtanh", "mish"];
+const POOLING = ["max_pool2d", "avg_pool2d"];
 const EDGE = "Edge: bright on the right";
 
 // The lessons for a lab whose model has a convolution.
@@ -49,12 +50,12 @@ function placing({ lab }) {
   const options = ["It stays about as sure", "It becomes less sure by more than 5 points"];
   return {
     title: "Where the digit lies",
-    text: "The pictures of the training were all centred. You recognise a shape anywhere. Does the network?",
+    text: "You recognise a shape wherever it lies. Does the network?",
     question: `Your picture moves ${by} pixels to the right. How sure is the network then?`,
     options: change > 0.05 ? options.reverse() : options,
     reveal: before
       ? `It gave ${percent(before[best])} to ${lab.className(best)}; now it gives ${percent(after[best])}. ` +
-        "The filters follow the shape, but the dense layers at the end know places."
+        "The maps follow the shape, but the layers after them may depend on the place."
       : "This model's answer is not computed here.",
     section: "input",
     act: () => lab.set({ dx: by }),
@@ -172,18 +173,13 @@ function shift({ lab, layer, step }) {
 }
 
 function pooling({ lab }) {
-  const layer = lab.layers.find(
-    (each) =>
-      ["max_pool2d", "avg_pool2d"].includes(lab.data.steps[each.value - 1].op) ||
-      lab.data.steps[each.first].op === "avg_pool2d",
-  );
-  if (!layer) return lastMap(lab);
-  const step = lab.data.steps[layer.first];
+  const step = lab.data.steps.find(({ op, unknown }) => !unknown && POOLING.includes(op));
+  if (!step) return lastMap(lab);
   const before = lab.data.steps[step.inputs[0].value - 1]?.shape.slice(2) ?? lab.shape.slice(1);
   const word = step.op === "max_pool2d" ? "the largest value" : "the mean";
   return {
     title: "Pooling",
-    text: `${layer.name} keeps only ${word} of each ${sizes(step.settings.window)} window.`,
+    text: `${step.layer} keeps only ${word} of each ${sizes(step.settings.window)} window.`,
     question: `It reads maps of ${sizes(before)}. How large are those it writes?`,
     options: [sizes(step.shape.slice(2)), sizes(before), sizes(before.map((n) => 2 * n)), sizes(step.settings.window)],
     reveal: `${sizes(step.shape.slice(2))}. The maps become smaller, and later filters see more of the picture.`,

@@ -14,6 +14,11 @@ function reach(offset, stride, size, outputs) {
 function addShifted(sums, x, base, sizes, place, weight) {
   const { W, OW, SH, SW } = sizes;
   const { row, col, rows, cols } = place;
+  if (place.isRun) {
+    const shift = base + row * W + col;
+    for (let to = rows[0] * OW, end = rows[1] * OW; to < end; to++) sums[to] += weight * x[shift + to];
+    return;
+  }
   for (let oh = rows[0]; oh < rows[1]; oh++) {
     let from = base + (oh * SH + row) * W + cols[0] * SW + col;
     const end = oh * OW + cols[1];
@@ -21,7 +26,8 @@ function addShifted(sums, x, base, sizes, place, weight) {
   }
 }
 
-// For each place of the window: its offset on the input, and the outputs for which it lies inside the image.
+// For each place of the window: its offset on the input, and the outputs for which it lies inside the image; and whether
+// these outputs, and what they read, are one run in memory, as for windows of 1x1.
 function windowPlaces(KH, KW, sizes, pads, dilation) {
   const { H, W, OH, OW, SH, SW } = sizes;
   const found = [];
@@ -29,7 +35,9 @@ function windowPlaces(KH, KW, sizes, pads, dilation) {
     for (let kw = 0; kw < KW; kw++) {
       const row = kh * dilation[0] - pads[0];
       const col = kw * dilation[1] - pads[2];
-      found.push({ row, col, rows: reach(row, SH, H, OH), cols: reach(col, SW, W, OW) });
+      const [rows, cols] = [reach(row, SH, H, OH), reach(col, SW, W, OW)];
+      const isRun = SH === 1 && SW === 1 && W === OW && cols[0] === 0 && cols[1] === OW;
+      found.push({ row, col, rows, cols, isRun });
     }
   }
   return found;

@@ -203,7 +203,10 @@ class Editor {
   async count(turn) {
     const { lab } = this;
     const stopped = () => this.turn !== turn;
-    if (lab.live && !lab.live.paused) return; // counting would slow the training
+    if (lab.live && !lab.live.paused) {
+      this.score.textContent = "The accuracy is counted when the training pauses."; // counting would slow it
+      return;
+    }
     if (lab.live) this.base = null; // the learned filters have changed
     this.base ??= await countRight(lab.learned, lab.data, stopped);
     const found = this.base && (lab.isChanged ? await countRight(lab.network, lab.data, stopped) : this.base);

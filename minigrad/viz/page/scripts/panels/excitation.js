@@ -12,8 +12,8 @@ export function makeExcitationPanel(lab) {
   if (!lab.convolutions.length) return null;
   const view = new ExcitationView(lab);
   const lead =
-    "For each filter, the parts of the images in this page that give its largest values. Early filters find edges, " +
-    "later ones larger parts.";
+    "For each filter, the parts of the images in this page that give its largest values. Compare an early layer with " +
+    "a later one.";
   return panel("excitation", "What excites a filter?", lead, view.controls, view.grid, view.told);
 }
 

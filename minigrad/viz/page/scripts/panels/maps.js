@@ -12,6 +12,7 @@ const MOST_NAMES = 12; // classes whose names stand below their scores
 export function makeMapsPanel(lab) {
   const told = element("p", { class: "told", "aria-live": "polite" }, "Point at a map to see what one pixel sees.");
   const blocks = groupLayers(lab).map((layers) => (layers[0].isMap ? makeBlock(lab, layers) : makeStrips(lab, layers)));
+  lab.on("selection", () => (told.textContent = describePixel(lab, lab.state.selection)));
   lab.on("pointed", () => (told.textContent = lab.pointed ? describePixel(lab, lab.pointed) : told.textContent));
   const node = panel(
     "maps",
