@@ -1,6 +1,6 @@
 // Operations on each element: activations, and arithmetic of tensors that broadcast.
 
-import { broadcastShape, broadcastStrides, makeTensor, places } from "../tensors.js";
+import { broadcastShape, broadcastStrides, makeTensor, places, size } from "../tensors.js";
 import { asNumber, operation } from "./registry.js";
 
 function unary(formula) {
@@ -19,12 +19,21 @@ function binary(formula) {
   return (inputs) => {
     const [a, b] = inputs.map(asTensor);
     const shape = broadcastShape(a.shape, b.shape);
+    if (size(shape) === a.data.length && b.data.length === 1) return combine(shape, a.data, () => b.data[0], formula);
+    if (String(a.shape) === String(b.shape)) return combine(shape, a.data, (i) => b.data[i], formula);
     const fromA = places(shape, broadcastStrides(a.shape, shape));
     const fromB = places(shape, broadcastStrides(b.shape, shape));
     const out = makeTensor(shape);
     for (let i = 0; i < out.data.length; i++) out.data[i] = formula(a.data[fromA[i]], b.data[fromB[i]]);
     return out;
   };
+}
+
+// The quick way for operands of one shape, and for a number.
+function combine(shape, a, second, formula) {
+  const out = makeTensor(shape);
+  for (let i = 0; i < a.length; i++) out.data[i] = formula(a[i], second(i));
+  return out;
 }
 
 const sigmoid = (x) => 1 / (1 + Math.exp(-x));

@@ -93,8 +93,24 @@ function weightIndices(shape, axes) {
   return places(shape, steps);
 }
 
+// A trained batch norm: one factor and one term for each channel.
+function normChannels([x, mean, variance, weight, bias], { eps }) {
+  const [, C] = x.shape;
+  const each = x.data.length / C;
+  const out = makeTensor(x.shape);
+  for (let c = 0; c < C; c++) {
+    const factor = (weight ? weight.data[c] : 1) / Math.sqrt(variance.data[c] + eps);
+    const term = (bias ? bias.data[c] : 0) - mean.data[c] * factor;
+    for (let i = c * each; i < (c + 1) * each; i++) out.data[i] = x.data[i] * factor + term;
+  }
+  return out;
+}
+
 // (x - mean) / sqrt(variance + eps) * weight + bias; the statistics are given, as in a trained batch norm, or those of x.
-export function norm([x, mean, variance, weight, bias], settings) {
+export function norm(inputs, settings) {
+  const [x, mean, variance, weight, bias] = inputs;
+  const ofChannels = settings.statistics === "given" && String(settings.weight_axes) === "1" && x.shape[0] === 1;
+  if (ofChannels) return normChannels(inputs, settings);
   const { outer, inner } = split(x.shape, settings.axes);
   const index = weightIndices(x.shape, settings.weight_axes);
   const out = makeTensor(x.shape);

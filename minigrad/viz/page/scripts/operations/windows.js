@@ -3,6 +3,8 @@
 import { makeTensor } from "../tensors.js";
 import { operation } from "./registry.js";
 
+const MOST_COLUMNS = 1e6; // numbers of an unfolded input; more are unfolded in parts
+
 // The outputs o with 0 <= o * stride + offset < size, as [first, end].
 function reach(offset, stride, size, outputs) {
   const first = Math.max(0, Math.ceil(-offset / stride));
@@ -10,61 +12,65 @@ function reach(offset, stride, size, outputs) {
   return [first, Math.max(first, end)];
 }
 
-// Add weight * (one channel, seen through one place of the window) to a plane of sums.
-function addShifted(sums, x, base, sizes, place, weight) {
-  const { W, OW, SH, SW } = sizes;
-  const { row, col, rows, cols } = place;
-  if (place.isRun) {
-    const shift = base + row * W + col;
-    for (let to = rows[0] * OW, end = rows[1] * OW; to < end; to++) sums[to] += weight * x[shift + to];
-    return;
-  }
-  for (let oh = rows[0]; oh < rows[1]; oh++) {
-    let from = base + (oh * SH + row) * W + cols[0] * SW + col;
-    const end = oh * OW + cols[1];
-    for (let to = oh * OW + cols[0]; to < end; to++, from += SW) sums[to] += weight * x[from];
+// What every place of the window reads of one channel: a row of OH * OW pixels for each place, 0 in the padding.
+function unfold(x, base, [H, W], [KH, KW], [OH, OW], { stride, pads, dilation }, columns) {
+  columns.fill(0);
+  for (let kh = 0, k = 0; kh < KH; kh++) {
+    for (let kw = 0; kw < KW; kw++, k++) {
+      const row = kh * dilation[0] - pads[0];
+      const col = kw * dilation[1] - pads[2];
+      const rows = reach(row, stride[0], H, OH);
+      const cols = reach(col, stride[1], W, OW);
+      for (let oh = rows[0]; oh < rows[1]; oh++) {
+        let from = base + (oh * stride[0] + row) * W + cols[0] * stride[1] + col;
+        const first = (k * OH + oh) * OW;
+        for (let ow = cols[0]; ow < cols[1]; ow++, from += stride[1]) columns[first + ow] = x[from];
+      }
+    }
   }
 }
 
-// For each place of the window: its offset on the input, and the outputs for which it lies inside the image; and whether
-// these outputs, and what they read, are one run in memory, as for windows of 1x1.
-function windowPlaces(KH, KW, sizes, pads, dilation) {
-  const { H, W, OH, OW, SH, SW } = sizes;
-  const found = [];
-  for (let kh = 0; kh < KH; kh++) {
-    for (let kw = 0; kw < KW; kw++) {
-      const row = kh * dilation[0] - pads[0];
-      const col = kw * dilation[1] - pads[2];
-      const [rows, cols] = [reach(row, SH, H, OH), reach(col, SW, W, OW)];
-      const isRun = SH === 1 && SW === 1 && W === OW && cols[0] === 0 && cols[1] === OW;
-      found.push({ row, col, rows, cols, isRun });
+// sums += weights @ columns, for K rows of n numbers; four rows at once, because reading and writing sums is slow.
+function addRows(sums, to, columns, n, weights, first, K) {
+  let k = 0;
+  for (; k + 4 <= K; k += 4) {
+    const [w0, w1, w2, w3] = [
+      weights[first + k],
+      weights[first + k + 1],
+      weights[first + k + 2],
+      weights[first + k + 3],
+    ];
+    for (let i = 0, a = k * n, b = a + n, c = b + n, d = c + n; i < n; i++) {
+      sums[to + i] += w0 * columns[a + i] + w1 * columns[b + i] + w2 * columns[c + i] + w3 * columns[d + i];
     }
   }
-  return found;
+  for (; k < K; k++) {
+    const w = weights[first + k];
+    for (let i = 0, a = k * n; i < n; i++) sums[to + i] += w * columns[a + i];
+  }
 }
 
 export function conv2d([x, weight, bias], settings, shape) {
   const [F, C, KH, KW] = weight.shape;
-  const [, , H, W] = x.shape;
-  const [, , OH, OW] = shape;
-  const sizes = { H, W, OH, OW, SH: settings.stride[0], SW: settings.stride[1] };
-  const places = windowPlaces(KH, KW, sizes, settings.pads, settings.dilation);
-  const out = makeTensor(shape);
-  const sums = new Float64Array(OH * OW);
-  for (let f = 0; f < F; f++) {
-    sums.fill(bias ? bias.data[f] : 0);
-    const firstChannel = Math.floor(f / (F / settings.groups)) * C;
-    for (let c = 0; c < C; c++) {
-      const base = (firstChannel + c) * H * W;
-      const first = (f * C + c) * KH * KW;
-      for (let k = 0; k < places.length; k++) {
-        const w = weight.data[first + k];
-        if (w !== 0) addShifted(sums, x.data, base, sizes, places[k], w);
+  const [H, W, OH, OW] = [...x.shape.slice(2), ...shape.slice(2)];
+  const [K, n, filters] = [KH * KW, OH * OW, F / settings.groups];
+  const together = Math.max(1, Math.min(C, Math.floor(MOST_COLUMNS / (K * n)))); // channels that are unfolded at once
+  const columns = new Float32Array(together * K * n);
+  const sums = new Float64Array(F * n);
+  for (let f = 0; bias && f < F; f++) sums.fill(bias.data[f], f * n, (f + 1) * n);
+  for (let group = 0; group < settings.groups; group++) {
+    for (let c = 0; c < C; c += together) {
+      const channels = Math.min(together, C - c);
+      for (let i = 0; i < channels; i++) {
+        const part = columns.subarray(i * K * n, (i + 1) * K * n);
+        unfold(x.data, (group * C + c + i) * H * W, [H, W], [KH, KW], [OH, OW], settings, part);
+      }
+      for (let f = group * filters; f < (group + 1) * filters; f++) {
+        addRows(sums, f * n, columns, n, weight.data, (f * C + c) * K, channels * K);
       }
     }
-    out.data.set(sums, f * OH * OW);
   }
-  return out;
+  return makeTensor(shape, Float32Array.from(sums));
 }
 
 // Call visit(plane, oh, ow, output index) for every window of every channel.
