@@ -35,9 +35,10 @@ def as_parameter(data: Any, requires_grad: bool) -> Any:
 
 
 def name_of(value: Any) -> str | None:
-    """Return the name of a class or function, as 'package.file:Class'; None if it has none."""
+    """Return the name of a class or function, as 'package.file:Class'; None if it has none, as a lambda."""
     module, name = getattr(value, "__module__", None), getattr(value, "__qualname__", "<>")
-    return None if module is None or "<" in name else f"{module}:{name}"
+    nameless = "<" in name and not isinstance(value, type)
+    return None if module is None or nameless else f"{module}:{name}"
 
 
 def find_name(name: str, classes: Iterable[Any]) -> Any:
@@ -60,5 +61,5 @@ def find_name(name: str, classes: Iterable[Any]) -> Any:
                 return found
     raise DataError(
         f"load: the file has a module that uses {name.replace(':', '.')}; if you trust its author, load it with "
-        f"classes=[{own}]"
+        f"classes=[{own.rpartition('.')[2]}]"
     )

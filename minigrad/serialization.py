@@ -113,7 +113,8 @@ def load(
     Raises   DataError     the file is missing or damaged, holds tensors of an unsupported dtype, or names a class or
                            function that is not in `classes`, or, in a file of PyTorch, is not a tensor or container
     """
-    if not weights_only and not classes:
+    known = _check_classes(classes)
+    if not weights_only and not known:
         warn_once("load: weights_only=False runs no code either; name the classes of saved modules by classes=[...]")
     place = partial(_place, device if map_location is None else map_location)
     cpu = place("cpu")
@@ -132,7 +133,7 @@ def load(
     tensors = {name: tensor(array, device=cpu) for name, array in arrays.items()}
     for key, text in metadata.items():
         if key == METADATA_KEY or text.startswith(METADATA_START):
-            return _restore(text, tensors, arrays, where, [classes] if callable(classes) else list(classes))
+            return _restore(text, tensors, arrays, where, known)
     return tensors
 
 
@@ -183,6 +184,18 @@ def _checksum(arrays: dict[str, np.ndarray], description: Any) -> int:
         total = zlib.crc32(f"{name}:{array.dtype}{array.shape}".encode(), total)
         total = zlib.crc32(array.reshape(-1).view(np.uint8).data, total)
     return total
+
+
+def _check_classes(classes: Any) -> list[Any]:
+    """Return classes and functions as a list, of one too.
+
+    Raises   DtypeError   there is something else among them
+    """
+    known = [classes] if isinstance(classes, type | str) or not isinstance(classes, Iterable) else list(classes)
+    for value in known:
+        if not hasattr(value, "__qualname__"):
+            raise DtypeError(f"load: classes has {value!r}; give classes and functions themselves, as classes=[MyNet]")
+    return known
 
 
 def _restore(text: str, tensors: dict[str, Tensor], arrays: dict[str, np.ndarray], where: str, classes: Any) -> Any:

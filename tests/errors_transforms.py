@@ -213,6 +213,11 @@ MESSAGES = [
         "pad: padding_mode is 'circular'; use constant, edge, reflect, symmetric",
     ),
     (
+        lambda: F.pad(grey, [0, -3, 0, -2]),
+        ValidationError,
+        "pad: padding (0, -3, 0, -2) cuts off all of an image of (5, 6); use smaller numbers",
+    ),
+    (
         lambda: F.five_crop(grey, 7),
         ValidationError,
         "five_crop: size is (7, 7) for an image of (5, 6); use a smaller size",

@@ -68,6 +68,34 @@ def test_a_model_file_names_what_is_wrong(tmp_path):
         mg.load_model(path)
 
 
+@pytest.mark.parametrize("wrong", ["Own", ["Own"], 3])
+def test_classes_are_classes(wrong, tmp_path):
+    mg.save_model(Own(), tmp_path / "own.safetensors")
+    with pytest.raises(DtypeError, match="^load: classes has ('Own'|3); give classes and functions themselves"):
+        mg.load_model(tmp_path / "own.safetensors", classes=wrong)
+
+
+def test_a_class_that_is_defined_in_a_function_is_found_by_classes(tmp_path):
+    class Inner(Own):
+        """Another class."""
+
+    path = tmp_path / "inner.safetensors"
+    mg.save_model(Inner(), path)
+    assert type(mg.load_model(path, classes=Inner)) is Inner
+    with pytest.raises(DataError, match=r"load it with classes=\[Inner\]"):
+        mg.load_model(path)
+
+
+def test_a_model_of_doubles_predicts_images_from_files(tmp_path):
+    model = nn.Sequential(nn.Flatten(), nn.Linear(12, 2)).double()
+    mg.save_model(model, tmp_path / "m.safetensors", input_size=(3, 2, 2), normalize=(0.5, 0.25))
+    Image.new("RGB", (2, 2)).save(tmp_path / "a.png")
+    outputs = mg.train.predict(mg.load_model(tmp_path / "m.safetensors"), tmp_path / "a.png").outputs
+    np.testing.assert_allclose(
+        outputs.numpy(), model(mg.full((1, 3, 2, 2), -2.0).double()).detach().numpy(), rtol=1e-12
+    )
+
+
 def test_images_are_prepared_as_the_model_says(tmp_path):
     model = Own()
     mg.save_model(model, tmp_path / "m.safetensors", pad=1, **INFO)

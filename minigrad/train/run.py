@@ -165,13 +165,19 @@ def _describe_optimizer(optimizer: Any, schedulers: dict[str, Any]) -> dict[str,
         changing |= {"lr"}  # as ReduceLROnPlateau does
     if any(getattr(scheduler, "cycle_momentum", False) for scheduler in schedulers.values()):
         changing |= {"momentum", "betas"}
-    for setting in groups[0].keys() - changing:
-        found[f"optimizer.{setting}"] = [_plain(group.get(setting)) for group in groups]
+    for setting in groups[0]:
+        if setting not in changing:
+            found[f"optimizer.{setting}"] = [_plain(group.get(setting)) for group in groups]
     for name, scheduler in schedulers.items():
-        found[name] = type(scheduler).__name__
-        settings = inspect.signature(type(scheduler)).parameters.keys() & vars(scheduler).keys() - NOT_COMPARED
-        found |= {f"{name}.{setting}": _plain(vars(scheduler)[setting]) for setting in settings}
+        found |= {name: type(scheduler).__name__, **_describe_schedule(name, scheduler)}
     return found
+
+
+def _describe_schedule(name: str, scheduler: Any) -> dict[str, Any]:
+    """The settings of a schedule: the attributes that its class takes as arguments."""
+    known = vars(scheduler)
+    names = [key for key in inspect.signature(type(scheduler)).parameters if key in known and key not in NOT_COMPARED]
+    return {f"{name}.{key}": _plain(known[key]) for key in names}
 
 
 NOT_COMPARED = {"optimizer", "last_epoch", "total_steps"}  # total_steps: a run may get more epochs

@@ -179,7 +179,8 @@ def pad(img: Any, padding: Any, fill: Any = 0, padding_mode: str = "constant") -
                    'symmetric'  the image reflected at its edges
 
     Negative numbers cut pixels off.
-    Raises   ValidationError   padding or padding_mode is not one of these, or a reflection needs a larger image
+    Raises   ValidationError   padding or padding_mode is not one of these, a reflection needs a larger image, or
+                               nothing would be left of the image
     Example
     >>> pad(np.array([[1, 2]]), [1, 0], padding_mode="symmetric")
     array([[1, 1, 2, 2]])
@@ -187,6 +188,11 @@ def pad(img: Any, padding: Any, fill: Any = 0, padding_mode: str = "constant") -
     sides = four_sides("pad", padding)
     if padding_mode not in array_geometry.PAD_MODES:
         raise ValidationError(f"pad: padding_mode is {padding_mode!r}; use {', '.join(array_geometry.PAD_MODES)}")
+    height, width = get_size(img)
+    if height + sides[1] + sides[3] < 1 or width + sides[0] + sides[2] < 1:
+        raise ValidationError(
+            f"pad: padding {sides} cuts off all of an image of {(height, width)}; use smaller numbers"
+        )
     return apply("pad", img, pictures.pad, array_geometry.pad, sides, 0 if fill is None else fill, padding_mode)
 
 
