@@ -115,6 +115,11 @@ class Page:
         """Wait until the page has drawn what changed."""
         self.run("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(1))))")
 
+    def show(self, selector):
+        """Scroll to an element, and wait until it is drawn."""
+        self.place(selector)
+        self.next_frame()
+
     def place(self, selector, x=0.5, y=0.5):
         """Return a point of an element in the window, given as shares of its width and height."""
         self.run(

@@ -334,6 +334,7 @@ def test_a_lesson_asks_for_a_prediction_first(browser, lab):
 def test_the_arithmetic_of_a_pixel_is_that_of_python(browser, lab, lesson_model):
     page = browser.open(lab)
     page.wait("window.lab?.values")
+    page.show("#pixel")
     page.run("lab.select({layer: 3, channel: 5, row: 4, col: 7})")
     page.next_frame()
     x = mg.tensor(values_of(page)[0].astype(np.float32))
@@ -512,7 +513,7 @@ def test_live_shows_the_weights_and_pauses_the_training(browser):
 def test_the_parts_that_excite_a_filter_are_the_largest_of_all_images(browser, lab, lesson_model):
     page = browser.open(lab)
     page.wait("window.lab?.values")
-    page.run("document.querySelector('#excitation').scrollIntoView()")
+    page.show("#excitation")
     page.wait("document.querySelectorAll('button.part').length === 36")
     x, _ = digits(30)
     maps = lesson_model.conv1(mg.tensor(x)).detach().numpy()[:, 2]

@@ -76,6 +76,17 @@ export function figure(caption, ...children) {
   return element("figure", {}, ...children, element("figcaption", {}, caption));
 }
 
+// Draw at these events of the lab while an element is near the visible part of the page, otherwise when it comes there.
+export function drawWhenSeen(node, lab, events, draw) {
+  let due = true;
+  const update = () => {
+    due = node.seen === false;
+    if (!due) draw();
+  };
+  lab.on(events, update);
+  whenVisible(node, () => due && lab.values && update());
+}
+
 // Call a function whenever an element comes near the visible part of the page.
 export function whenVisible(node, callback) {
   const observer = new IntersectionObserver(

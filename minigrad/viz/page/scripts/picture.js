@@ -1,6 +1,7 @@
 // Change pictures: centre as MNIST does, shift, rotate, add noise, shuffle.  Pixels are (C, H, W) from 0 to 1.
 
 const BOX = 20 / 28; // MNIST scales a digit into 20 of 28 pixels
+const INK = 20; // of 255: how far a pixel of a drawing must be from the background
 
 // The same random numbers on every page and every call: a small generator (mulberry32).
 export function randomNumbers(seed) {
@@ -88,25 +89,24 @@ export function shuffle(pixels, shape) {
 
 // ---- drawings
 
-// The smallest rectangle around everything drawn, or null.  ink is a value from 0 to 255 for each pixel.
-function boundingBox(ink, side) {
+// The smallest rectangle around everything drawn on a square canvas, or null.
+function boundingBox(surface, background) {
+  const side = surface.width;
+  const { data } = surface.getContext("2d").getImageData(0, 0, side, side);
+  const [red, green, blue] = [0, 1, 2].map((c) => 255 * (background[c] ?? background[0]));
   let [top, left, bottom, right] = [side, side, -1, -1];
-  for (let y = 0; y < side; y++) {
-    for (let x = 0; x < side; x++) {
-      if (ink[y * side + x] < 20) continue;
-      [top, left, bottom, right] = [Math.min(top, y), Math.min(left, x), Math.max(bottom, y), Math.max(right, x)];
+  for (let y = 0, i = 0; y < side; y++) {
+    for (let x = 0; x < side; x++, i += 4) {
+      const isGround =
+        Math.abs(data[i] - red) < INK && Math.abs(data[i + 1] - green) < INK && Math.abs(data[i + 2] - blue) < INK;
+      if (isGround) continue;
+      if (y < top) top = y;
+      if (x < left) left = x;
+      if (x > right) right = x;
+      bottom = y;
     }
   }
   return bottom < 0 ? null : { x: left, y: top, width: right - left + 1, height: bottom - top + 1 };
-}
-
-// How far each pixel of a canvas is from the background.
-function inkOf(surface, background) {
-  const { data } = surface.getContext("2d").getImageData(0, 0, surface.width, surface.height);
-  const ground = [0, 1, 2].map((c) => 255 * (background[c] ?? background[0]));
-  return Uint8Array.from({ length: data.length / 4 }, (_, i) =>
-    Math.max(...ground.map((level, c) => Math.abs(data[4 * i + c] - level))),
-  );
 }
 
 export function centreOfMass(pixels, [, H, W], background) {
@@ -144,7 +144,7 @@ function resample(source, part, target, [C, H, W], background) {
 export function readDrawing(surface, shape, centring, background) {
   const whole = { x: 0, y: 0, width: surface.width, height: surface.height };
   const [, H, W] = shape;
-  const box = centring ? boundingBox(inkOf(surface, background), surface.width) : null;
+  const box = centring ? boundingBox(surface, background) : null;
   if (!box) return resample(surface, whole, { x: 0, y: 0, width: W, height: H }, shape, background);
   const scale = (BOX * Math.min(28, H, W)) / Math.max(box.width, box.height);
   const target = { width: box.width * scale, height: box.height * scale };

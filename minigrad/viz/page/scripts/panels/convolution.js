@@ -1,6 +1,6 @@
 // Panel "Why convolution?": how many weights it saves, and that a shifted picture gives a shifted map.
 
-import { element, figure, panel, replace, slider } from "../dom.js";
+import { drawWhenSeen, element, figure, panel, replace, slider } from "../dom.js";
 import { paintImage, paintMap } from "../palette.js";
 import { move } from "../picture.js";
 import { largest, plane } from "../tensors.js";
@@ -103,7 +103,7 @@ function makeShift(lab, layer) {
       draw();
     },
   );
-  lab.on("values selection", draw);
+  drawWhenSeen(told, lab, "values selection", draw);
   return element(
     "div",
     {},

@@ -2,7 +2,7 @@
 
 import { countRight } from "../accuracy.js";
 import { CLASSIC, withLength } from "../classic.js";
-import { button, checkbox, choice, element, figure, panel, replace } from "../dom.js";
+import { button, checkbox, choice, drawWhenSeen, element, figure, panel, replace } from "../dom.js";
 import { colourOf, paintMap } from "../palette.js";
 import { largest, plane } from "../tensors.js";
 import { count, decimals, percent } from "../words.js";
@@ -45,7 +45,7 @@ class Editor {
     this.pictures = this.makePictures();
     this.score = element("p", { class: "score", "aria-live": "polite" });
     this.build();
-    lab.on("values", () => this.draw());
+    drawWhenSeen(this.grid, lab, "values", () => this.draw());
     lab.on("weights", () => this.refresh());
     this.countLater();
   }

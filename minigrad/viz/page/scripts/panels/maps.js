@@ -1,6 +1,6 @@
 // Panel "Feature maps": every map of every layer.  A row is a layer, a column is a channel.
 
-import { button, element, named, panel, replace, whenVisible } from "../dom.js";
+import { button, drawWhenSeen, element, named, panel, replace } from "../dom.js";
 import { pixelUnder, receptiveField } from "../fields.js";
 import { paintMap } from "../palette.js";
 import { largest, plane } from "../tensors.js";
@@ -82,7 +82,7 @@ function makeBlock(lab, layers) {
     rows = layers.map((layer) => makeRow(lab, layer, shown));
     replace(grid, headRow(shown), filterRow(lab, layers[0], shown), ...rows.map((row) => row.node));
   };
-  const draw = () => node.seen !== false && rows.forEach((row) => row.draw());
+  const draw = () => rows.forEach((row) => row.draw());
   build();
   if (shown < layers[0].shape[1]) {
     block.append(
@@ -94,8 +94,7 @@ function makeBlock(lab, layers) {
       }),
     );
   }
-  lab.on("values selection", draw);
-  whenVisible(node, () => lab.values && draw());
+  drawWhenSeen(node, lab, "values selection", draw);
   return node;
 }
 
@@ -249,9 +248,7 @@ function makeStrips(lab, layers) {
     element("h3", {}, ...joinNames(layers)),
     strips.map((strip) => strip.node),
   );
-  const draw = () => node.seen !== false && strips.forEach((strip) => strip.draw());
-  lab.on("values", draw);
-  whenVisible(node, () => lab.values && draw());
+  drawWhenSeen(node, lab, "values", () => strips.forEach((strip) => strip.draw()));
   return node;
 }
 

@@ -1,7 +1,7 @@
 // Panel "One pixel": the arithmetic of the selected pixel, with the window on the input and the pixel on the output.
 
 import { explainPixel, followPixel, inPixelValues } from "../arithmetic.js";
-import { button, checkbox, choice, element, named, panel, replace } from "../dom.js";
+import { button, checkbox, choice, drawWhenSeen, element, named, panel, replace } from "../dom.js";
 import { pixelUnder, placeFrame } from "../fields.js";
 import { colourOf, paintMap } from "../palette.js";
 import { largest, plane } from "../tensors.js";
@@ -34,7 +34,7 @@ class PixelView {
     this.controls = this.makeControls();
     this.maps = this.makeMaps();
     this.body = element("div", { class: "arithmetic", "aria-live": "off" });
-    lab.on("values selection pointed-end", () => this.draw());
+    drawWhenSeen(this.controls, lab, "values selection", () => this.draw());
   }
 
   // The selected layer if it is a convolution, else the last one before it.
