@@ -116,9 +116,11 @@ class Page:
         self.run("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(1))))")
 
     def show(self, selector):
-        """Scroll to an element, and wait until it is drawn."""
-        self.place(selector)
-        self.next_frame()
+        """Scroll to an element, and wait until what comes into sight is drawn, which may move the element."""
+        before = None
+        while before != (before := self.place(selector)):
+            self.next_frame()
+            self.next_frame()
 
     def place(self, selector, x=0.5, y=0.5):
         """Return a point of an element in the window, given as shares of its width and height."""
@@ -130,6 +132,7 @@ class Page:
 
     def stroke(self, selector, points):
         """Draw a line through points by mouse."""
+        self.show(selector)
         places = [self.place(selector, *point) for point in points]
         for name, (x, y) in zip(["mousePressed", *["mouseMoved"] * len(places)], [places[0], *places], strict=True):
             self.send("Input.dispatchMouseEvent", type=name, x=x, y=y, button="left", buttons=1, clickCount=1)
@@ -138,6 +141,7 @@ class Page:
 
     def swipe(self, selector, points):
         """Draw a line through points by finger."""
+        self.show(selector)
         places = [self.place(selector, *point) for point in points]
         for name, (x, y) in zip(["touchStart", *["touchMove"] * len(places)], [places[0], *places], strict=True):
             self.send("Input.dispatchTouchEvent", type=name, touchPoints=[{"x": x, "y": y}])
@@ -153,6 +157,7 @@ class Page:
 
     def click(self, selector, x=0.5, y=0.5):
         """Click an element."""
+        self.show(selector)
         left, top = self.place(selector, x, y)
         for name in ("mousePressed", "mouseReleased"):
             self.send("Input.dispatchMouseEvent", type=name, x=left, y=top, button="left", clickCount=1)

@@ -231,8 +231,7 @@ function origin({ lab }) {
 }
 
 function dense({ lab, layer, weight }) {
-  const [F, C, KH, KW] = weight.shape;
-  const { convolution, same } = weightCounts(C, lab.shape[1], F, KH, KW);
+  const { convolution, same } = weightCounts(weight.shape, layer.convolution.step.settings, lab.shape[1]);
   const times = Math.round(same / convolution);
   return {
     title: "Why not a dense layer?",

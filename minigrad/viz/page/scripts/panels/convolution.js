@@ -27,13 +27,16 @@ export function makeConvolutionPanel(lab) {
 
 // ---- weights of dense layers and of the convolution
 
-// The number of weights and biases for a picture of side S.
-export function weightCounts(C, S, F, KH, KW) {
+// The number of weights and biases for a picture of side S: of a convolution, of a dense layer with DENSE_OUTPUTS, and of
+// one with as many outputs as the convolution.
+export function weightCounts([F, C, KH, KW], { stride, pads, dilation }, S) {
+  const length = (K, axis) =>
+    Math.floor((S + pads[2 * axis] + pads[2 * axis + 1] - dilation[axis] * (K - 1) - 1) / stride[axis]) + 1;
   const pixels = C * S * S;
   return {
     convolution: F * (C * KH * KW + 1),
     dense: DENSE_OUTPUTS * (pixels + 1),
-    same: F * S * S * (pixels + 1),
+    same: F * length(KH, 0) * length(KW, 1) * (pixels + 1),
   };
 }
 
@@ -42,7 +45,7 @@ function makeCount(lab, layer) {
   const bars = element("div", { class: "counts" });
   const draw = (i) => {
     const S = SIDES[i];
-    const { convolution, dense, same } = weightCounts(C, S, F, KH, KW);
+    const { convolution, dense, same } = weightCounts([F, C, KH, KW], layer.convolution.step.settings, S);
     replace(
       bars,
       countBar(`${layer.name}: ${F} filters of ${C > 1 ? `${C}×` : ""}${KH}×${KW}`, convolution, same),

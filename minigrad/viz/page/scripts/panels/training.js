@@ -39,6 +39,7 @@ class TapeView {
     this.tape = lab.data.tape;
     this.layerName = [...this.tape.weights.keys()][0];
     this.last = this.tape.steps.length - 1;
+    this.endsTrained = this.endsWithModel();
     this.node = this.build();
     lab.on("weights", () => this.draw());
     this.draw();
@@ -75,9 +76,16 @@ class TapeView {
     );
   }
 
-  // The last frame is the trained network, unless the tape ended before the training did.
+  // Whether the last frame holds the weights of the model, and not those of a moment before.
+  endsWithModel() {
+    return [...this.tape.weights].every(([name, frames]) => {
+      const learned = this.lab.learned.weight(`${name}.weight`);
+      return !learned || item(frames, this.last).every((x, i) => Object.is(x, learned.data[i]));
+    });
+  }
+
   show(i) {
-    this.lab.set({ frame: i === this.last ? null : i }, "weights");
+    this.lab.set({ frame: i === this.last && this.endsTrained ? null : i }, "weights");
   }
 
   start() {
