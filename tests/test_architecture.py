@@ -67,7 +67,7 @@ LEVELS = [  # from the lowest level up; the name of a package stands for its mod
         "minigrad.npz_files",
         "minigrad.onnx",
     },
-    {"minigrad"},
+    {"minigrad", "minigrad.viz.__main__"},
 ]
 
 

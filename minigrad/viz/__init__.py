@@ -12,6 +12,7 @@ from minigrad.viz.html_report import report
 from minigrad.viz.learning import filter_step
 from minigrad.viz.maps import feature_maps
 from minigrad.viz.model_summary import Summary, summary
+from minigrad.viz.page import Live, live, page
 from minigrad.viz.patches import patch_grid, patch_places, top_patches
 from minigrad.viz.pixel import PixelExplanation, explain_pixel
 from minigrad.viz.sharing import LayerSize, dense_or_convolution, layer_sizes, shared_weights, shifted_maps
@@ -25,6 +26,7 @@ __all__ = [
     "FilterTape",
     "HealthReport",
     "LayerSize",
+    "Live",
     "PixelExplanation",
     "Summary",
     "activation_images",
@@ -41,11 +43,13 @@ __all__ = [
     "grad_cam",
     "grad_cam_map",
     "layer_sizes",
+    "live",
     "lr_curve",
     "maximize_activation",
     "mistakes",
     "occlusion",
     "occlusion_map",
+    "page",
     "patch_grid",
     "patch_places",
     "prototype_images",

@@ -1,0 +1,123 @@
+"""Watch a network learn in the browser, or write a page of a trained model.
+
+python -m minigrad.viz                           trains LeNet-5 on MNIST and serves the page
+python -m minigrad.viz --paused --lr 0.01        waits for "play"
+python -m minigrad.viz --write lab.html          trains for one pass and writes a page of the result
+python -m minigrad.viz model.safetensors --write lab.html    writes a page of a model saved by mg.save_model
+"""
+
+import argparse
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import minigrad.nn.functional as F
+from minigrad import data, datasets, optim
+from minigrad.errors import MinigradError
+from minigrad.models import LeNet5
+from minigrad.random import manual_seed
+from minigrad.viz.filter_tape import FilterTape
+from minigrad.viz.inputs import as_array
+from minigrad.viz.page import live, page
+
+MEAN_STD = 0.1307, 0.3081  # of all training pixels of MNIST, scaled to 0..1
+SHOWN = 200  # digits of the test set in the page
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the program; return its exit status."""
+    args = _parse(arguments)
+    try:
+        if args.model is not None:
+            return _write_model(args)
+        return _write_training(args) if args.write else _serve_training(args)
+    except (MinigradError, OSError) as error:
+        print(f"minigrad.viz: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m minigrad.viz", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("model", nargs="?", type=Path, help="a file of mg.save_model that reads MNIST digits")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="write a page in place of serving one")
+    parser.add_argument("--epochs", type=int, default=1, help="passes over the training digits (1)")
+    parser.add_argument("--lr", type=float, default=0.05, help="learning rate (0.05)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of weights and shuffling (0)")
+    parser.add_argument("--port", type=int, default=0, help="port of the server (any free one)")
+    parser.add_argument("--paused", action="store_true", help='wait until the page says "play"')
+    parser.add_argument("--no-browser", action="store_true", help="do not open a browser")
+    args = parser.parse_args(arguments)
+    if args.model is not None and args.write is None:
+        parser.error("a model needs --write FILE")
+    if args.epochs < 1 or args.seed < 0 or not args.lr > 0 or not 0 <= args.port <= 65535:
+        parser.error("use --epochs of 1 or more, --seed of 0 or more, --lr above 0, and --port from 0 to 65535")
+    return args
+
+
+def _write_model(args: argparse.Namespace) -> int:
+    from minigrad.model_files import load_model
+
+    images, labels = _load_digits(normalized=False)
+    print(page(load_model(args.model), images, args.write, labels=labels))
+    return 0
+
+
+def _write_training(args: argparse.Namespace) -> int:
+    model, optimizer, batches = _prepare(args)
+    tape = FilterTape(model, every=10)
+    for x, y in batches:
+        tape.step(_train_step(model, optimizer, x, y))
+    images, labels = _load_digits()
+    print(page(model, images, args.write, labels=labels, tape=tape, normalize=MEAN_STD))
+    return 0
+
+
+def _serve_training(args: argparse.Namespace) -> int:
+    model, optimizer, batches = _prepare(args)
+    images, labels = _load_digits()
+    settings = {"labels": labels, "optimizer": optimizer, "normalize": MEAN_STD, "paused": args.paused}
+    with live(model, images, port=args.port, open_browser=not args.no_browser, **settings) as session:
+        print(f"open {session.url}\nCtrl-C ends the training", flush=True)
+        session.wait()
+        for x, y in batches:
+            session.step(_train_step(model, optimizer, x, y))
+        session.finish()
+        print("the training is finished; the page stays until Ctrl-C", flush=True)
+        threading.Event().wait()
+    return 0
+
+
+def _prepare(args: argparse.Namespace) -> tuple[Any, Any, Any]:
+    """Return a new model, its optimiser, and the batches of all epochs."""
+    manual_seed(args.seed)
+    model = LeNet5()
+    loader = data.DataLoader(datasets.MNIST(), 128, shuffle=True, seed=args.seed, drop_last=True, normalize=MEAN_STD)
+    optimizer = optim.SGD(model.parameters(), lr=args.lr, momentum=0.9)
+    return model, optimizer, (batch for _ in range(args.epochs) for batch in loader)
+
+
+def _train_step(model: Any, optimizer: Any, x: Any, y: Any) -> Any:
+    loss = F.cross_entropy(model(x), y)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return loss
+
+
+def _load_digits(normalized: bool = True) -> tuple[np.ndarray, np.ndarray]:
+    """Return test digits as the model reads them, or as bytes, and their labels."""
+    digits = datasets.MNIST(train=False)
+    images, labels = as_array(digits.data[:SHOWN])[:, None], as_array(digits.targets[:SHOWN])
+    mean, std = MEAN_STD
+    numbers = ((images / 255 - mean) / std).astype(np.float32)
+    return numbers if normalized else images, labels
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,54 @@
+// Panel "The answer": what the network says about the picture, in one line and a few bars.
+
+import { element, named, panel, replace } from "../dom.js";
+import { argmax } from "../tensors.js";
+import { percent } from "../words.js";
+
+const SHOWN = 4;
+
+export function makeAnswerPanel(lab) {
+  const said = element("p", { class: "said", "aria-live": "polite" });
+  const bars = element("div", { class: "bars" });
+  const note = element("p", { class: "note" });
+  lab.on("values", () => {
+    const found = lab.probabilities;
+    replace(said, ...(found ? sentence(lab, found) : ["No answer: a layer is unknown to this page."]));
+    replace(bars, ...(found ? strongest(found).map((i) => bar(lab, i, found[i])) : []));
+    note.textContent = remark(lab);
+  });
+  return panel("answer", "The answer", null, said, bars, note);
+}
+
+function sentence(lab, probabilities) {
+  if (probabilities.some((p) => p !== p)) return ["The scores are NaN: there is no answer."];
+  const best = argmax(probabilities);
+  return [element("strong", {}, named(lab.className(best))), ` with ${percent(probabilities[best])}`];
+}
+
+function strongest(probabilities) {
+  const order = probabilities.map((_, i) => i).sort((a, b) => probabilities[b] - probabilities[a]);
+  return order.slice(0, SHOWN);
+}
+
+export function bar(lab, i, probability, before = null) {
+  const fill = element("span", { class: "fill" });
+  fill.style.width = `${100 * (probability || 0)}%`;
+  const mark = before === null ? null : element("span", { class: "mark", title: `before: ${percent(before)}` });
+  if (mark) mark.style.left = `${100 * before}%`;
+  return element(
+    "div",
+    { class: "bar" },
+    element("span", { class: "name" }, named(lab.className(i))),
+    element("span", { class: "track" }, fill, mark),
+    element("span", { class: "value" }, percent(probability)),
+  );
+}
+
+function remark(lab) {
+  const { image, drawing, frame } = lab.state;
+  if (frame !== null)
+    return "The filters are those of an earlier moment, the dense layers are trained: read the maps, not this answer.";
+  if (lab.isChanged) return "With filters that you changed.";
+  if (!drawing && lab.data.labels) return `The label of this image is ${lab.className(lab.data.labels[image])}.`;
+  return "";
+}

@@ -1,0 +1,150 @@
+// Panels "Your picture": draw, load or pick an image; and "Change the picture".
+
+import { button, checkbox, element, figure, panel, slider } from "../dom.js";
+import { placeFrame, receptiveField } from "../fields.js";
+import { paintImage } from "../palette.js";
+import { centreOfMass, readDrawing } from "../picture.js";
+import { makeSurface } from "./surface.js";
+import { decimals, span } from "../words.js";
+
+const THUMBNAILS = 24;
+
+export function makeInputPanel(lab) {
+  const surface = makeSurface(lab, (canvas) =>
+    lab.set({ drawing: readDrawing(canvas, lab.shape, centre.input.checked, lab.background) }),
+  );
+  const centre = checkbox("Centre it as MNIST does", lab.shape[0] === 1, () => surface.read(), { id: "centre" });
+  const words = lab.shape[0] === 1 ? "Draw a digit here with mouse or finger" : "Draw here with mouse or finger";
+  return panel(
+    "input",
+    "Your picture",
+    "Draw, pick an image or load a file. Everything on this page follows.",
+    element("div", { class: "pictures" }, figure(words, surface.node), makeSeen(lab)),
+    element(
+      "div",
+      { class: "buttons" },
+      button("Clear", surface.clear, { id: "clear" }),
+      surface.colours,
+      fileButton(surface),
+    ),
+    centre.node,
+    makeThumbnails(lab),
+  );
+}
+
+// What the network reads, with the frame of what the pointed-at pixel sees.
+function makeSeen(lab) {
+  const [, H, W] = lab.shape;
+  const canvas = element("canvas", { role: "img", id: "seen", class: "map" });
+  const frame = element("div", { class: "frame", hidden: true });
+  const cross = element("div", { class: "cross", title: "centre of mass" });
+  const box = element("div", { class: "box", title: "MNIST scales digits into this box" });
+  const caption = element("figcaption", {});
+  lab.on("values", () => {
+    paintImage(canvas, lab.pixels, lab.shape);
+    describeSeen(lab, canvas, cross, caption);
+  });
+  const point = () => {
+    const { layer, channel, row, col } = lab.pointed ?? lab.state.selection;
+    const field = receptiveField(lab.layers[layer], row, col, lab.shape);
+    placeFrame(frame, field.rows, field.cols, H, W);
+    frame.title = `what channel ${channel} sees: ${span("row", ...field.rows)}`;
+  };
+  lab.on("pointed selection values", point);
+  placeFrame(box, ...centralBox(H, W), H, W);
+  box.hidden = lab.shape[0] !== 1;
+  return element("figure", {}, element("div", { class: "layers" }, canvas, box, cross, frame), caption);
+}
+
+function centralBox(H, W) {
+  const side = (20 / 28) * Math.min(28, H, W);
+  return [
+    [(H - side) / 2, (H + side) / 2],
+    [(W - side) / 2, (W + side) / 2],
+  ];
+}
+
+function describeSeen(lab, canvas, cross, caption) {
+  const [C, H, W] = lab.shape;
+  const { sum, y, x } = centreOfMass(lab.pixels, lab.shape, lab.background);
+  cross.hidden = !(sum > 0) || C !== 1;
+  cross.style.top = `${(100 * (y + 0.5)) / H}%`;
+  cross.style.left = `${(100 * (x + 0.5)) / W}%`;
+  caption.textContent = `What the network reads: ${H}×${W} pixels${C > 1 ? `, ${C} channels` : ". Cross: centre of mass. Dashed: the box of MNIST"}`;
+  const middle = sum > 0 ? `, centre of mass at row ${decimals(y, 1)}, column ${decimals(x, 1)}` : ", empty";
+  canvas.setAttribute("aria-label", caption.textContent + middle);
+}
+
+function fileButton(surface) {
+  const input = element("input", { type: "file", accept: "image/*", class: "hidden-input", id: "file" });
+  input.addEventListener("change", async () => {
+    if (!input.files.length) return;
+    try {
+      surface.show(await createImageBitmap(input.files[0]));
+      surface.message("");
+    } catch {
+      surface.message(`${input.files[0].name} is not an image that this browser can read.`);
+    }
+  });
+  return element("label", { class: "button", for: "file" }, "Load a file", input);
+}
+
+function makeThumbnails(lab) {
+  const total = lab.data.images.shape[0];
+  const row = element("div", { class: "thumbnails", role: "group", "aria-label": "Images in this page" });
+  for (let i = 0; i < Math.min(total, THUMBNAILS); i++) {
+    const canvas = element("canvas", { class: "map" });
+    paintImage(canvas, lab.imagePixels(i), lab.shape);
+    const label = lab.data.labels ? `, ${lab.className(lab.data.labels[i])}` : "";
+    row.append(
+      element(
+        "button",
+        {
+          type: "button",
+          class: "thumbnail",
+          "aria-label": `Image ${i}${label}`,
+          title: `image ${i}${label}`,
+          onclick: () => lab.set({ image: i, drawing: null }),
+        },
+        canvas,
+      ),
+    );
+  }
+  lab.on("picture", () =>
+    [...row.children].forEach((thumbnail, i) =>
+      thumbnail.setAttribute("aria-pressed", !lab.state.drawing && lab.state.image === i),
+    ),
+  );
+  return row;
+}
+
+// Panel "Change the picture": sliders that shift, turn and spoil it.
+export function makeChangesPanel(lab) {
+  const [, H, W] = lab.shape;
+  const pixels = (n) => `${n > 0 ? "+" : n < 0 ? "−" : ""}${Math.abs(n)} px`;
+  const wanted = {
+    dx: ["Shift right", { min: -Math.floor(W / 3), max: Math.floor(W / 3), format: pixels }],
+    dy: ["Shift down", { min: -Math.floor(H / 3), max: Math.floor(H / 3), format: pixels }],
+    angle: ["Rotate", { min: -180, max: 180, step: 5, format: (n) => `${n}°`.replace("-", "−") }],
+    noise: ["Noise", { min: 0, max: 0.6, step: 0.05, format: (n) => decimals(n, 2) }],
+  };
+  const sliders = Object.entries(wanted).map(([name, [label, settings]]) => {
+    const made = slider(label, { ...settings, value: lab.state[name], id: `change-${name}` }, (value) =>
+      lab.set({ [name]: value }),
+    );
+    lab.on("picture", () => made.set(lab.state[name]));
+    return made.node;
+  });
+  const shuffled = checkbox("Shuffle the pixels", lab.state.shuffled, (value) => lab.set({ shuffled: value }), {
+    id: "shuffle",
+  });
+  lab.on("picture", () => (shuffled.input.checked = lab.state.shuffled));
+  return panel(
+    "changes",
+    "Change the picture",
+    null,
+    ...sliders,
+    shuffled.node,
+    button("Undo these changes", () => lab.resetChanges(), { id: "undo-changes" }),
+  );
+}

@@ -1,0 +1,527 @@
+"""viz.page and viz.live in Chromium: the numbers are Python's, and every panel works by mouse, finger and keyboard."""
+
+import json
+import threading
+import time
+
+import numpy as np
+import pytest
+from browser import BROWSER, Browser
+
+import minigrad as mg
+import minigrad.nn.functional as F
+from minigrad import nn, optim, viz
+from minigrad.models import LeNet5
+from minigrad.models.resnet import BasicBlock
+from minigrad.viz.page.live import live as serve
+from minigrad.viz.page.program import record_program
+
+pytestmark = pytest.mark.skipif(BROWSER is None, reason="there is no Chromium here (apt-get install chromium)")
+
+SIZES = [(390, 844), (768, 1024), (1280, 900)]
+SEVEN = [(0.25, 0.2), (0.75, 0.2), (0.6, 0.5), (0.45, 0.85)]
+STRANGE = ["<img src=x onerror=alert(1)>", "$x^2$ \"a\" & 'b'", "שלום", "</script>", *"abcdef"]
+
+
+class Windows(nn.Module):
+    """Stride, padding, dilation and groups, different for rows and columns, on colour images that are not square."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 6, (3, 5), stride=(2, 1), padding=(1, 3), dilation=(2, 1))
+        self.conv2 = nn.Conv2d(6, 8, 3, stride=2, padding=2, dilation=2, groups=2, bias=False)
+        self.norm = nn.BatchNorm2d(8)
+        self.pool1 = nn.MaxPool2d(3, 2, 1)
+        self.pool2 = nn.AvgPool2d(2, 1, padding=1, ceil_mode=True, count_include_pad=False)
+        self.grown = nn.Upsample(scale_factor=2)
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, x):
+        x = F.leaky_relu(self.conv1(x), 0.2)
+        x = self.pool2(self.pool1(F.gelu(self.norm(self.conv2(x)))))
+        x = mg.cat([F.silu(x), F.hardswish(x)], 1)[:, 4:12]
+        return F.softmax(self.head(self.grown(x).amax((2, 3))), 1)
+
+
+class Resampled(nn.Module):
+    """Layers that resize, pad, normalise and move, on images that are not square."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(2, 6, 3, bias=False)
+        self.norms = nn.ModuleList([nn.GroupNorm(2, 6), nn.InstanceNorm2d(6), nn.BatchNorm2d(6)])
+        self.activations = nn.ModuleList([nn.PReLU(6), nn.ELU(), nn.Softplus(), nn.Mish(), nn.Softsign(), nn.ReLU6()])
+        self.up = nn.Upsample(scale_factor=1.5, mode="bilinear")
+        self.adaptive = nn.ModuleList([nn.AdaptiveAvgPool2d((7, 5)), nn.AdaptiveMaxPool2d((4, 3))])
+        self.order = nn.LayerNorm(12)
+        self.head = nn.Linear(12, 3)
+
+    def forward(self, x):
+        x = F.pad(self.conv(x), (1, 2, 0, 1), value=0.5)
+        for norm, activation in zip(self.norms, self.activations, strict=False):
+            x = activation(norm(x))
+        x = sum(activation(x - 1) for activation in self.activations)
+        x = self.adaptive[1](self.adaptive[0](self.up(x)))
+        tokens = self.order(x.flatten(2))  # (N, 6, 12)
+        weights = F.softmax(tokens @ tokens.transpose(1, 2) / 3, -1)
+        return F.log_softmax(self.head(summarise(weights @ tokens)), 1)
+
+
+def summarise(x):
+    """The mean of the even channels, minus a clipped maximum."""
+    return x[:, ::2].mean(1) - x.amax(1).clamp(-1, 2) ** 2 / 4
+
+
+class Residual(nn.Module):
+    """Two residual blocks."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(1, 4, 3, padding=1)
+        self.block1 = BasicBlock(4, 4)
+        self.block2 = BasicBlock(4, 8, 2, nn.Sequential(nn.Conv2d(4, 8, 1, 2, bias=False), nn.BatchNorm2d(8)))
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.head = nn.Linear(8, 5)
+
+    def forward(self, x):
+        x = self.block2(self.block1(F.relu(self.stem(x))))
+        return self.head(self.pool(x).flatten(1))
+
+
+class Unknown(nn.Module):
+    """A convolution, an operation that the page does not know, and a dense layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(1, 2, 3)
+        self.head = nn.Linear(72, 3)
+
+    def forward(self, x):
+        return self.head(mg.sort(self.conv(x).flatten(1), dim=1)[0])
+
+
+class Dense(nn.Module):
+    """A model without a convolution."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(64, 3)
+
+    def forward(self, x):
+        return self.head(x.flatten(1))
+
+
+MODELS = {
+    "lenet5": (LeNet5, (1, 28, 28)),
+    "classic lenet5": (lambda: LeNet5(classic=True), (1, 28, 28)),
+    "windows": (Windows, (3, 17, 22)),
+    "resampled": (Resampled, (2, 11, 14)),
+    "residual": (Residual, (1, 12, 12)),
+}
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with Browser() as opened:
+        yield opened
+
+
+def images(n, shape, seed=0):
+    return np.random.default_rng(seed).normal(size=(n, *shape)).astype(np.float32)
+
+
+def settled(model):
+    """Give batch normalisation statistics other than 0 and 1."""
+    random = np.random.default_rng(1)
+    with mg.no_grad():
+        for name, buffer in model.named_buffers():
+            if "running" in name:
+                buffer.copy_(mg.tensor(random.uniform(0.5, 1.5, buffer.shape).astype(np.float32)))
+    return model
+
+
+def digits(n):
+    """Bright strokes on a black ground, normalised, with a label each."""
+    random = np.random.default_rng(0)
+    pixels = np.zeros((n, 1, 28, 28), np.float32)
+    for image in pixels:
+        row, col = random.integers(6, 18, 2)
+        image[0, row : row + 3, 5:22] = 1
+        image[0, 6:22, col : col + 3] = 0.8
+    return (pixels - np.float32(0.1307)) / np.float32(0.3081), random.integers(0, 10, n)
+
+
+@pytest.fixture(scope="module")
+def lesson_model():
+    mg.manual_seed(0)
+    return LeNet5()
+
+
+@pytest.fixture(scope="module")
+def lab(lesson_model, tmp_path_factory):
+    """The address of a page of LeNet-5 with a tape, and its model."""
+    model, (x, labels) = lesson_model, digits(30)
+    optimizer, tape = optim.SGD(model.parameters(), lr=0.05), viz.FilterTape(model, every=2)
+    for _ in range(10):
+        loss = F.cross_entropy(model(mg.tensor(x)), mg.tensor(labels))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        tape.step(loss)
+    path = tmp_path_factory.mktemp("lab") / "lab.html"
+    viz.page(model, x, path, labels=labels, tape=tape, normalize=(0.1307, 0.3081), title="A lab")
+    return path.as_uri()
+
+
+def values_of(page):
+    """Return what the page computed: a list of arrays, the image first."""
+    text = page.run("JSON.stringify(lab.values.map(v => v && {shape: v.shape, data: Array.from(v.data)}))")
+    return [value and np.array(value["data"]).reshape(value["shape"]) for value in json.loads(text)]
+
+
+def check_values(page, model):
+    """All values of the page must be those that Python computes for the page's input."""
+    image, *found = values_of(page)
+    expected = record_program("test", model, image.astype(np.float32)).calls
+    assert len(found) == len(expected)
+    for value, call in zip(found, expected, strict=True):
+        largest = max(1, np.abs(call.output).max())
+        assert np.abs(value - call.output).max() <= 1e-4 * largest, call.layer
+
+
+def check_quiet(page):
+    """No message in the console, no request after the page itself."""
+    assert page.problems() == ([], [])
+
+
+# ---- numbers
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_page_computes_what_python_computes(browser, tmp_path, name):
+    make, shape = MODELS[name]
+    model = settled(make())
+    page = browser.open(viz.page(model, images(3, shape), tmp_path / "lab.html").as_uri())
+    page.wait("window.lab?.values")
+    assert page.run("document.querySelector('#agreement').textContent").startswith("✓ browser and Python agree")
+    for picture in range(3):
+        page.run(f"lab.set({{image: {picture}}})")
+        page.next_frame()
+        assert (values_of(page)[0] == images(3, shape)[picture]).all()
+        check_values(page, model)
+    page.run("lab.set({dx: 2, angle: 30, noise: 0.1, shuffled: true})")
+    page.next_frame()
+    check_values(page, model)
+    check_quiet(page)
+
+
+def test_page_shows_a_difference_to_python(browser, tmp_path):
+    path = viz.page(LeNet5(), images(1, (1, 28, 28)), tmp_path / "lab.html")
+    text = path.read_text("utf-8")
+    path.write_text(text.replace('"op":"relu"', '"op":"tanh"', 1), "utf-8")
+    page = browser.open(path.as_uri())
+    page.wait("window.lab?.values")
+    told = page.run("document.querySelector('#agreement').textContent")
+    assert told.startswith("✗ browser and Python differ by") and "activation" in told
+
+
+# ---- panels
+
+
+@pytest.mark.parametrize(("width", "height"), SIZES)
+def test_drawing_by_mouse_and_finger_gives_the_maps_of_python(browser, lab, lesson_model, width, height):
+    page = browser.open(lab, width, height, touch=width == 390)
+    page.wait("window.lab?.values")
+    assert page.run("document.documentElement.scrollWidth <= innerWidth")
+    draw = page.swipe if width == 390 else page.stroke
+    draw("#sheet", SEVEN)
+    assert page.run("lab.state.drawing !== null")
+    image = values_of(page)[0]
+    pixels = image * 0.3081 + 0.1307
+    assert pixels.max() > 0.9 and 20 < (pixels > 0.5).sum() < 200
+    rows, cols = np.nonzero(pixels[0, 0] > 0.1)
+    assert max(np.ptp(rows), np.ptp(cols)) in (18, 19, 20)  # MNIST's box of 20 pixels
+    check_values(page, lesson_model)
+    page.click("#clear")
+    assert page.run("Math.max(...lab.pixels)") == 0
+    check_quiet(page)
+
+
+def test_a_drawing_is_answered_at_once(browser, lab):
+    page = browser.open(lab)
+    page.wait("window.lab?.values")
+    page.stroke("#sheet", SEVEN)
+    seconds = page.run(
+        "(() => { const times = []; for (let i = 0; i < 9; i++) { const t = performance.now(); lab.compute(); "
+        "times.push(performance.now() - t); } return times.sort((a, b) => a - b)[4] / 1000; })()"
+    )
+    assert seconds < 1, "a hundred times the usual, for slow machines"
+
+
+def test_drawing_by_keyboard(browser, lab, lesson_model):
+    page = browser.open(lab)
+    page.wait("window.lab?.values")
+    page.run("document.querySelector('#sheet').focus()")
+    page.press(" ", *["ArrowRight"] * 5, *["ArrowDown"] * 5, " ")
+    assert page.run("lab.state.drawing !== null && Math.max(...lab.pixels) > 0.9")
+    check_values(page, lesson_model)
+
+
+def test_a_filter_is_edited_silenced_and_reset(browser, lab, lesson_model):
+    page = browser.open(lab)
+    page.wait("lab?.accuracy")
+    before = values_of(page)
+    page.fill(".weights input", 3)
+    changed = LeNet5()
+    changed.load_state_dict(lesson_model.state_dict())
+    with mg.no_grad():
+        changed.conv1.weight[0, 0, 0, 0] = 3.0
+    check_values(page, changed)
+    page.click("[data-preset='Blur']")
+    weights = np.array(page.run("Array.from(lab.filterWeights('conv1.weight', 0))"))
+    assert (weights > 0).all() and weights.argmax() == 12
+    learned = lesson_model.conv1.weight.detach().numpy()
+    assert np.isclose(np.linalg.norm(weights), np.linalg.norm(learned[0]), rtol=1e-4)
+    page.click("#silence")
+    assert (values_of(page)[1][0, 0] == 0).all() and (values_of(page)[1][0, 1] == before[1][0, 1]).all()
+    page.wait("document.querySelector('.score').textContent.includes('now')")
+    page.click("#reset-all")
+    assert all((a == b).all() for a, b in zip(values_of(page), before, strict=True))
+    check_quiet(page)
+
+
+def test_the_tape_is_scrubbed(browser, lab, lesson_model):
+    page = browser.open(lab)
+    page.wait("window.lab?.values")
+    page.run("document.querySelector('#scrub').focus()")
+    page.press(*["ArrowLeft"] * 5)
+    assert page.run("lab.state.frame") == 0
+    first = np.array(page.run("Array.from(lab.network.weight('conv1.weight').data)"))
+    mg.manual_seed(0)
+    assert (first == LeNet5().conv1.weight.detach().numpy().ravel()).all()
+    assert "dense layers are trained" in page.run("document.querySelector('#answer .note').textContent")
+    page.press(*["ArrowRight"] * 5)
+    assert page.run("lab.state.frame") is None
+    check_values(page, lesson_model)
+    check_quiet(page)
+
+
+@pytest.mark.parametrize(("width", "height"), SIZES)
+def test_the_lessons_are_finished_by_keyboard_alone(browser, lab, width, height):
+    page = browser.open(lab, width, height)
+    page.wait("window.lab?.values")
+    page.run("document.querySelector('#lessons h3').focus()")
+    for number in range(12):
+        assert page.run("document.querySelector('.lesson h3').textContent").startswith(f"{number + 1} of 12: ")
+        assert page.run("document.querySelectorAll('.lesson input').length") >= 2
+        page.press("Tab", " ", "Tab", "Enter")
+        assert page.run("document.querySelector('.verdict').textContent").startswith(
+            ("✓ Right: ", "Not quite. It is: ")
+        )
+        page.press("Enter")  # "Next" has the focus
+    assert page.run("document.activeElement.id") == "finished"
+    check_quiet(page)
+
+
+def test_a_lesson_asks_for_a_prediction_first(browser, lab):
+    page = browser.open(lab)
+    page.wait("window.lab?.values")
+    page.click("#reveal")
+    assert "Predict first" in page.run("document.querySelector('.warning').textContent")
+    assert page.run("document.querySelector('.verdict')") is None
+
+
+def test_the_arithmetic_of_a_pixel_is_that_of_python(browser, lab, lesson_model):
+    page = browser.open(lab)
+    page.wait("window.lab?.values")
+    page.show("#pixel")
+    page.run("lab.select({layer: 3, channel: 5, row: 4, col: 7})")
+    page.next_frame()
+    x = mg.tensor(values_of(page)[0].astype(np.float32))
+    expected = viz.explain_pixel(lesson_model, x.numpy()[0], "conv2", 5, 4, 7)
+    shown = page.run("document.querySelector('.sums .total b').textContent").replace("−", "-")
+    assert abs(float(shown) - expected.computed) <= 1e-3 * max(1, abs(expected.computed))
+    page.run("lab.select({layer: 0, channel: 1, row: 0, col: 0})")
+    page.next_frame()
+    assert page.run("document.querySelectorAll('.numbers .padding').length") == 25 - 9
+    normal = page.run("document.querySelector('.sums .total b').textContent")
+    page.click("#pixel-units")
+    assert page.run("document.querySelector('.sums .total b').textContent") == normal
+    page.run("document.querySelector('#pixel-output').focus()")
+    page.press("ArrowRight", "ArrowDown")
+    assert page.run("[lab.state.selection.row, lab.state.selection.col]") == [1, 1]
+    page.click("#step")
+    assert page.run("[lab.state.selection.row, lab.state.selection.col]") == [1, 2]
+    check_quiet(page)
+
+
+def test_maps_are_reached_by_arrow_keys_and_show_their_receptive_field(browser, lab):
+    page = browser.open(lab)
+    page.wait("window.lab?.values")
+    page.run("document.querySelector('.tile').focus()")
+    page.press("ArrowDown", "ArrowRight", "ArrowRight")
+    assert page.run("document.activeElement.getAttribute('aria-label')") == "pool1, channel 2, 14 by 14"
+    assert "of the picture (its receptive field)" in page.run("document.querySelector('#maps .told').textContent")
+    page.press("Enter")
+    assert page.run("[lab.state.selection.layer, lab.state.selection.channel]") == [1, 2]
+
+
+def test_hiding_a_part_changes_the_answer_as_in_python(browser, lab, lesson_model):
+    page = browser.open(lab)
+    page.wait("window.lab?.values")
+    page.stroke("#brush", [(0.2, 0.5), (0.8, 0.5)])
+    assert page.run("lab.state.hidden.some(Boolean)")
+    assert (values_of(page)[0][0, 0, 14, 7:21] == np.float32(-0.1307 / 0.3081)).all()
+    check_values(page, lesson_model)
+    page.click("#scan")
+    assert "The lead depends most on row" in page.run(
+        "document.querySelector('#why figure canvas').getAttribute('aria-label')"
+    )
+    page.click("#unhide")
+    assert page.run("lab.state.hidden") is None
+    check_quiet(page)
+
+
+def test_a_link_restores_the_state(browser, lab):
+    page = browser.open(lab)
+    page.wait("window.lab?.values")
+    page.stroke("#sheet", SEVEN)
+    page.click("[data-preset='Blur']")
+    page.run("lab.select({layer: 3, channel: 4, row: 2, col: 1}); lab.set({dx: 3, angle: -20, shuffled: true})")
+    page.next_frame()
+    page.wait("location.hash.includes('angle=-20')")
+    before, link = values_of(page), page.run("location.href")
+    other = browser.open(link)
+    other.wait("window.lab?.values")
+    other.next_frame()
+    assert all(np.allclose(a, b, atol=1e-5) for a, b in zip(values_of(other), before, strict=True))
+    assert other.run("lab.state.selection") == {"layer": 3, "channel": 4, "row": 2, "col": 1}
+    check_quiet(other)
+
+
+@pytest.mark.parametrize(
+    "fragment",
+    [
+        "image=999&lesson=77&frame=-1",
+        "drawing=%%%&edit=a,b,c&silent=x",
+        "pixel=9,9,9,9&rivals=1&dx=1e9&edit=%25E0,0,AA",
+    ],
+)
+def test_a_damaged_link_is_no_error(browser, lab, fragment):
+    page = browser.open(f"{lab}#{fragment}")
+    page.wait("window.lab?.values")
+    page.next_frame()
+    assert page.run("lab.state.image") == 0
+    check_quiet(page)
+
+
+# ---- unusual models
+
+
+def test_names_are_shown_as_text(browser, tmp_path):
+    model = LeNet5()
+    path = viz.page(model, images(2, (1, 28, 28)), tmp_path / "lab.html", classes=STRANGE, title=STRANGE[0])
+    page = browser.open(path.as_uri())
+    page.wait("window.lab?.values")
+    assert page.run("document.querySelector('#title').textContent") == STRANGE[0]
+    assert page.run("[...document.querySelectorAll('#all-bars bdi')].map(e => e.textContent)") == STRANGE
+    assert page.run("document.querySelectorAll('img, body script:not([id])').length") == 1
+    check_quiet(page)
+
+
+def test_a_layer_that_the_page_does_not_know_is_named(browser, tmp_path):
+    model, x = Unknown(), images(2, (1, 8, 8))
+    page = browser.open(viz.page(model, x, tmp_path / "lab.html").as_uri())
+    page.wait("window.lab?.values")
+    assert "cannot compute" in page.run("document.querySelector('#notes').textContent")
+    scores = np.array(page.run("Array.from(lab.scores)"))
+    assert np.allclose(scores, model(mg.tensor(x[:1])).detach().numpy()[0], atol=1e-5)
+    page.stroke("#sheet", SEVEN)
+    assert page.run("lab.scores") is None
+    assert "No answer" in page.run("document.querySelector('.said').textContent")
+    assert page.run("lab.values[1] !== null")
+    check_quiet(page)
+
+
+@pytest.mark.parametrize("model", [Dense(), LeNet5()], ids=["no convolution", "nan"])
+def test_a_model_without_convolutions_or_with_nan_has_a_page(browser, tmp_path, model):
+    shape = (1, 8, 8) if isinstance(model, Dense) else (1, 28, 28)
+    with mg.no_grad():
+        if shape[1] == 28:
+            model.conv1.weight[1] = np.nan
+    page = browser.open(viz.page(model, images(2, shape), tmp_path / "lab.html").as_uri())
+    page.wait("window.lab?.values")
+    page.next_frame()
+    told = page.run("document.body.textContent")
+    assert ("NaN or infinite" in told) if shape[1] == 28 else ("no convolution" in told)
+    check_quiet(page)
+
+
+def test_a_model_that_is_not_trained_is_said_to_be_so(browser, tmp_path):
+    x, _ = digits(30)
+    mg.manual_seed(0)
+    model = LeNet5()
+    wrong = (model(mg.tensor(x)).detach().numpy().argmax(1) + 1) % 10
+    page = browser.open(viz.page(model, x, tmp_path / "lab.html", labels=wrong).as_uri())
+    page.wait("lab?.accuracy")
+    assert "It may not be trained" in page.run("document.querySelector('#notes').textContent")
+
+
+# ---- live
+
+
+def test_live_shows_the_weights_and_pauses_the_training(browser):
+    mg.manual_seed(0)
+    model, (x, labels) = LeNet5(), digits(20)
+    optimizer = optim.SGD(model.parameters(), lr=0.05)
+    stop = threading.Event()
+
+    def train(session):
+        while not stop.is_set():
+            loss = F.cross_entropy(model(mg.tensor(x)), mg.tensor(labels))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            session.step(loss)
+            time.sleep(0.02)
+
+    with serve(model, x, labels=labels, optimizer=optimizer, normalize=(0.1307, 0.3081)) as session:
+        page = browser.open(session.url)
+        thread = threading.Thread(target=train, args=(session,), daemon=True)
+        thread.start()
+        page.wait("lab?.live?.steps.length > 3")
+        page.click("#live-play")
+        page.wait("document.querySelector('#training .told').textContent.includes('Paused')")
+        page.next_frame()
+        check_values(page, model)
+        count = session._count
+        page.click("#live-step")
+        page.wait(f"document.querySelector('#training .told').textContent.includes('Step {count + 1},')")
+        page.next_frame()
+        check_values(page, model)
+        page.fill("#live-rate", 0.01)
+        page.click("#live-play")
+        page.wait(f"lab.live.steps.at(-1) > {count + 5}")
+        assert optimizer.param_groups[0]["lr"] == 0.01
+        stop.set()
+        thread.join(60)
+    page.wait("document.querySelector('#training .told').textContent.includes('finished')")
+    console, requests = page.problems()
+    assert all(request.startswith(session.url) for request in requests)
+
+
+def test_the_parts_that_excite_a_filter_are_the_largest_of_all_images(browser, lab, lesson_model):
+    page = browser.open(lab)
+    page.wait("window.lab?.values")
+    page.show("#excitation")
+    page.wait("document.querySelectorAll('button.part').length === 36")
+    x, _ = digits(30)
+    maps = lesson_model.conv1(mg.tensor(x)).detach().numpy()[:, 2]
+    expected = np.sort(maps.max((1, 2)))[::-1][:6]
+    shown = page.run(
+        "[...document.querySelectorAll('.excited')[2].querySelectorAll('.part span')].map(e => e.textContent)"
+    )
+    assert np.allclose([float(text.replace("−", "-")) for text in shown], expected, rtol=0.05, atol=0.01)
+    page.click("button.part")
+    assert page.run("lab.state.drawing === null && lab.state.selection.layer === 0")
+    check_quiet(page)
