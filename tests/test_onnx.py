@@ -70,6 +70,7 @@ LAYERS = {
     "BatchNorm1d": (lambda: nn.BatchNorm1d(4), line),
     "BatchNorm2d": (lambda: nn.BatchNorm2d(4, momentum=0.3), image),
     "BatchNorm3d": (lambda: nn.BatchNorm3d(4, affine=False), (2, 4, 3, 2, 2)),
+    "SyncBatchNorm": (lambda: nn.SyncBatchNorm(4), image),
     "GroupNorm": (lambda: nn.GroupNorm(2, 4), image),
     "InstanceNorm1d": (lambda: nn.InstanceNorm1d(4, affine=True), line),
     "InstanceNorm2d": (lambda: nn.InstanceNorm2d(4), image),
