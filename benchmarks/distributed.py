@@ -6,8 +6,8 @@ It needs mpi4py and mpiexec.  `--torch` is a Python that has torch, minigrad's r
 the same cores.  The jobs of the two libraries run in turns; see distributed_rank.py for what a job times.
 
     speedup   images/s of all ranks together, divided by those of rank 0 alone on the machine
-    exposed   ms that a step takes longer than one of the same ranks side by side without an exchange
-    hidden    the share of the time of an exchange alone that a step does not show
+    exposed   ms from the end of the last rank's backward pass until all ranks have the means
+    hidden    the share of the time of an exchange alone that lies before
 """
 
 import argparse
@@ -83,8 +83,7 @@ def environment(**variables):
 def row(network, library, times):
     """Return the results of a network, in ms and images/s."""
     ms = {work: float(np.median(values)) * 1e3 for work, values in times.items() if values}
-    exposed = max(0.0, ms["together"] - ms["side by side"])
-    exchange = ms.get("exchange alone")
+    exposed, exchange = ms.get("exposed"), ms.get("exchange alone")
     return {
         "network": network,
         "library": library,
@@ -93,20 +92,18 @@ def row(network, library, times):
         "images per second": RANKS * BATCHES[network] / ms["together"] * 1e3,
         "speedup": RANKS * ms["one rank"] / ms["together"],
         "exposed ms": exposed,
-        "hidden": None if not exchange else max(0.0, 1 - exposed / exchange),
+        "hidden": None if exposed is None else max(0.0, 1 - exposed / exchange),
         "steps": len(times["together"]),
     }
 
 
 def cells(row):
     ms, hidden = row["ms"], row["hidden"]
-    exchange = f"{ms['exchange alone']:.2f}" if "exchange alone" in ms else "-"
     return [
         f"{row['network']}, {row['library']}",
         *[f"{ms[work]:.2f}" for work in ("one rank", "side by side", "together")],
         f"{row['speedup']:.2f}",
-        exchange,
-        f"{row['exposed ms']:.2f}",
+        *[f"{ms[work]:.2f}" if work in ms else "-" for work in ("exchange alone", "exposed")],
         "-" if hidden is None else f"{hidden:.0%}",
     ]
 

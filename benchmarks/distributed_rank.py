@@ -28,7 +28,7 @@ def main():
             step()
     turns = TURNS if seconds > TURNS else 2
     steps = rank.agree(max(1, int(seconds / (3 * turns) / time_of(rank.alone))))
-    times = {name: [] for name in ("one rank", "side by side", "together", "exchange alone")}
+    times = {name: [] for name in ("one rank", "side by side", "together", "exposed", "exchange alone")}
     for _ in range(turns):
         rank.wait_for_all()
         if rank.number == 0:
@@ -40,6 +40,8 @@ def main():
         ):
             rank.wait_for_all()
             times[name] += [time_of(step) for _ in range(steps)] if step else []
+            if name == "together":
+                times["exposed"] += rank.exposed(steps)
     if rank.number == 0:
         print(json.dumps(times))
     rank.end()
@@ -88,7 +90,26 @@ class Minigrad:
         self.alone = make_step(mg, build(mg.nn), *batch)
         model = distributed.DistributedDataParallel(build(mg.nn))
         self.together = make_step(mg, model, *batch)
-        self.reducer = model._reducer
+        self.reducer, self.waits = model._reducer, []
+        if self.reducer:
+            self.reducer._wait = self.note_wait(self.reducer._wait)
+
+    def note_wait(self, wait):
+        """Note when backward has ended, and when the means are there."""
+
+        def noted(*arguments):
+            start = time.perf_counter()
+            wait(*arguments)
+            self.waits.append((start, time.perf_counter()))
+
+        return noted
+
+    def exposed(self, steps):
+        """The seconds in each of the last steps from the end of the last rank's backward until all have the means."""
+        found = [None] * self.distributed.get_world_size()
+        self.distributed.all_gather_object(found, self.waits[-steps:])
+        ended, complete = np.array(found).max(0).T
+        return (complete - ended).tolist()
 
     def exchange(self):
         """Exchange the gradients while nothing else runs."""
@@ -113,6 +134,10 @@ class Torch:
     """A rank of PyTorch over gloo."""
 
     exchange = None
+
+    def exposed(self, steps):
+        """Not known."""
+        return []
 
     def __init__(self, network):
         import torch
