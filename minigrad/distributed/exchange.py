@@ -85,8 +85,8 @@ class Bucket:
         self.group.mpi.Prequest.Startall(self.rounds[number])
 
     def go_on(self) -> None:
-        """If the first round is complete, compute the means of this rank's slice and start the second one."""
-        if self.round == 1 and self.group.mpi.Request.Testall(self.rounds[1]):
+        """Let MPI send what it can.  If the first round is complete, compute the means and start the second one."""
+        if self.round and self.group.mpi.Request.Testall(self.rounds[self.round]) and self.round == 1:
             self._average()
 
     def _average(self) -> None:

@@ -21,6 +21,7 @@ from .exchange import Bucket, SharedBuffers
 from .group import Group
 
 SMALLEST_BUCKET, LARGEST_BUCKET = 2**16, 25 * 2**20  # bytes
+SMALLEST_LAST = 2**13  # bytes; the last buckets may be smaller, because nothing hides their exchange
 WANTED_BUCKETS = 8  # more would start earlier, and cost more messages
 
 
@@ -68,6 +69,13 @@ class Reducer:
         params = self.buckets[b].params
         if len(self.complete[b]) == len(params) and not any(map(_has_gradient, params)):
             self._start(b, [self.complete[b][i] for i in range(len(params))])
+        elif param.ndim > 1 and any(self.started):  # after a kernel that takes long enough for messages to arrive
+            call_on_host(self._go_on, self.order)
+
+    def _go_on(self, *_: Any) -> None:
+        """Let the exchanges that are going on take their next step, if messages have arrived."""
+        for bucket in self.buckets:
+            bucket.go_on()
 
     def note_accumulated(self) -> None:
         """A backward pass inside no_sync() has ended."""
@@ -92,14 +100,13 @@ class Reducer:
         call_on_host(self._send, b, frozenset(self.complete[b]), self.order, gradients)
 
     def _send(self, b: int, complete: frozenset[int], order: Any, gradients: list[Any]) -> None:
-        for other in self.buckets[:b]:
-            other.go_on()
         bucket, reached = self.buckets[b], complete | self.accumulated[b]
         if bucket.round:
             raise RankError(
                 "DistributedDataParallel: a backward pass starts after one that failed while it exchanged gradients; "
                 "start the job again"
             )
+        self._go_on()
         hosts = [_on_host(p.device, g) for p, g in zip(bucket.params, gradients, strict=True)]
         bucket.start(hosts, [i in reached for i in range(len(hosts))])
         self.accumulated[b] = set()
@@ -185,10 +192,10 @@ class Reducer:
 def split_into_buckets(params: Sequence[Any], bucket_bytes: int | None = None) -> list[list[int]]:
     """The numbers of the parameters of each bucket, the last parameters first.
 
-    bucket_bytes   a bucket is full when it has so many; None for a share of all bytes
+    bucket_bytes   a bucket is full when it has so many; None for a share of all bytes, at the end for half of the rest
     """
-    total = sum(map(_bytes, params))
-    full = min(max(total // WANTED_BUCKETS, SMALLEST_BUCKET), LARGEST_BUCKET) if bucket_bytes is None else bucket_bytes
+    rest = sum(map(_bytes, params))
+    most = min(max(rest // WANTED_BUCKETS, SMALLEST_BUCKET), LARGEST_BUCKET)
     buckets: list[list[int]] = []
     open_buckets: dict[Any, list[int]] = {}  # by device and dtype
     for i in reversed(range(len(params))):
@@ -197,8 +204,11 @@ def split_into_buckets(params: Sequence[Any], bucket_bytes: int | None = None) -
             open_buckets[kind] = []
             buckets.append(open_buckets[kind])
         open_buckets[kind].append(i)
-        if sum(_bytes(params[k]) for k in open_buckets[kind]) >= full:
+        size = sum(_bytes(params[k]) for k in open_buckets[kind])
+        full = min(most, rest // 2) if bucket_bytes is None else bucket_bytes
+        if size >= full and (bucket_bytes is not None or rest - size >= SMALLEST_LAST):
             del open_buckets[kind]
+            rest -= size
     return buckets
 
 
