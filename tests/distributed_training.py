@@ -132,6 +132,20 @@ def a_run_resumes_with_the_same_bits_and_on_one_rank(rank, ranks):
 
 
 @check
+def two_runs_in_one_job_work(rank, ranks):
+    fit(layers=5)
+    model, batches = nn.Linear(4, 2), [(mg.ones(8, 4), mg.arange(8) % 2)] * 2
+    optimizer = optim.SGD(model.parameters(), 0.1)
+    history = train.fit(model, batches, F.cross_entropy, optimizer, 1, distributed=True, progress=False)
+    assert len(history.loss) == 2
+    wrapped = dist.DistributedDataParallel(model)
+    with pytest.raises(ValidationError, match="^fit: model is a DistributedDataParallel; give model.module, and"):
+        train.fit(wrapped, batches, F.cross_entropy, optimizer, 1)
+    rows = train.ranks.Ranks(rank, ranks).gather(mg.rand(4).numpy())
+    assert len({row.tobytes() for row in rows}) == ranks
+
+
+@check
 def dropout_differs_between_ranks(rank, ranks):
     model = dist.DistributedDataParallel(nn.Linear(2, 2))
     own = F.dropout(mg.ones(64), 0.5).numpy()
@@ -153,6 +167,13 @@ def what_differs_between_ranks_is_named(rank, ranks):
         fit(accumulate=1 + (rank > 0))
     with pytest.raises(RankError, match="^fit: the ranks differ: setting samples is 240 on rank"):
         fit(digits=DIGITS + (rank == 1))
+    with pytest.raises(RankError, match="^fit: the ranks differ: setting patience is 2 on rank 0, 3 on rank"):
+        fit(patience=2 + (rank > 0))
+    with pytest.raises(RankError, match="^fit: the ranks differ: setting validation is True on rank 0, False on rank"):
+        fit(**({"validation": None} if rank else {}))
+    batches = [(mg.full((8, 1, 28, 28), float(rank)), mg.arange(8))]
+    with pytest.raises(RankError, match="^fit: the ranks have parts of different batches; give the loader shuffle"):
+        fit(loader=batches)
     mg.manual_seed(rank)
     order = data.RandomSampler(range(DIGITS), generator=mg.Generator().manual_seed(rank))
     dataset = data.Subset(datasets.MNIST(transform=transforms.ToTensor()), range(DIGITS))

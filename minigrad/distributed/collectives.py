@@ -44,9 +44,15 @@ def barrier(timeout: float | None = None) -> None:
         call_on_host(_meet, group, timeout)
 
 
-def _meet(group: Group, timeout: float | None = None, what: str = "a barrier") -> None:
-    others, nothing = group.others(), bytearray(0)
-    requests = [group.comm.Irecv(nothing, rank) for rank in others] + [group.comm.Isend(nothing, r) for r in others]
+def wait_for_the_end(group: Group) -> None:
+    """Wait until all ranks have come to the end of the program."""
+    if group.size > 1:
+        _meet(group, group.first_timeout, "the end of the program", group.end_comm)
+
+
+def _meet(group: Group, timeout: float | None = None, what: str = "a barrier", comm: Any = None) -> None:
+    others, nothing, comm = group.others(), bytearray(0), group.comm if comm is None else comm
+    requests = [comm.Irecv(nothing, rank) for rank in others] + [comm.Isend(nothing, rank) for rank in others]
     wait(group, requests, others * 2, what, timeout)
 
 

@@ -118,16 +118,20 @@ def _is_ready(param: Any) -> bool:
     return True
 
 
+def _has_own_stream(group: Group) -> bool:
+    """Whether the random numbers already follow from the rank, also after their state was set back."""
+    return group.own_stream is not None and streams.current_stream().seed == group.own_stream.seed
+
+
 def _compare(group: Group, module: Module) -> None:
     """Refuse ranks with other versions, models or seeds."""
-    seeded = streams.current_stream() is not group.own_stream
     tensors = {name: (x.shape, str(x.dtype), x.requires_grad) for name, x in module._named_tensors()}
     expect_agreement(
         "DistributedDataParallel",
         versions={"minigrad": _hash_sources(), "numpy": np.__version__},
         model=type(module).__name__,
         tensor=tensors,
-        seed=streams.current_stream().seed if seeded else None,
+        seed=None if _has_own_stream(group) else streams.current_stream().seed,
     )
 
 
@@ -140,6 +144,6 @@ def _hash_sources() -> str:
 
 def _take_own_stream(group: Group) -> None:
     """Let random numbers follow from the seed and the rank, unless they already do."""
-    if streams.current_stream() is not group.own_stream:
+    if not _has_own_stream(group):
         group.own_stream = streams.Stream(streams.derive_seed(), group.rank)
         streams.replace_stream(group.own_stream)

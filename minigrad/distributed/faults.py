@@ -15,7 +15,7 @@ import time
 import traceback
 from typing import Any
 
-from .collectives import barrier
+from .collectives import wait_for_the_end
 from .group import current_group
 
 FORWARDING = 0.3  # seconds in which the launcher passes on what a rank has printed; it drops the rest at the end
@@ -56,6 +56,6 @@ def _end_quietly(number: int, frame: Any) -> None:
 def _wait_for_all() -> None:
     """At the end of the program, wait without using a core: MPI's own end would not sleep, nor give up."""
     try:
-        barrier(current_group().first_timeout)
+        wait_for_the_end(current_group())
     except BaseException as error:
         _end_after_error(type(error), error, error.__traceback__)

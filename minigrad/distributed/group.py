@@ -10,6 +10,7 @@ class Group:
     local_rank      the number of this process among those of its machine
     mpi             mpi4py's module MPI; None for one process
     comm            the communicator of functions that all ranks call in the same order; None for one process
+    end_comm        another one, for the wait at the end of the program, which must not answer a barrier elsewhere
     timeout         seconds that a rank waits for others
     first_timeout   seconds that it waits where kernels may be compiled, and at the end
     step            the number of backward passes after which gradients were averaged
@@ -19,6 +20,7 @@ class Group:
 
     mpi: Any = None
     comm: Any = None
+    end_comm: Any = None
     own_stream: Any = None
     rank, size, local_rank, step = 0, 1, 0, 0
     timeout, first_timeout = 20.0, 600.0

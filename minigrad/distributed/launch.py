@@ -20,23 +20,17 @@ from .group import Group, current_group
 SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")  # set by mpiexec of MPICH and Open MPI, and srun
 
 
-def init(required: bool = False, timeout: float = 20.0, first_timeout: float = 600.0) -> None:
+def init(required: bool = False, timeout: float | None = None, first_timeout: float | None = None) -> None:
     """Join the ranks of a job that `mpiexec` or `srun` started.  A program started without them is one rank.
 
     required        whether it is an error that no launcher started this program
     timeout         seconds   a rank that waits longer for another one ends the job and names it
     first_timeout   seconds   the same for the first two steps, in which kernels are compiled, and at the end
 
-    machine = world.Split_type(mpi.COMM_TYPE_SHARED)
-    group.local_rank = machine.rank
-    set_num_threads(min(get_num_threads(), _share_of_cores(machine)))
-    machine.Free()
-    watch()
-    facts = gather(group, (os.getpid(), platform.node(), current_stream().seed))
-    if group.rank == 0:
-        listed = ", ".join(f"{rank}: {pid} on {machine}" for rank, (pid, machine, _) in enumerate(facts))
-        print(f"minigrad: {group.size} ranks, with their processes: {listed}", file=sys.stderr, flush=True)
-    catch is printed with the rank and the step, and ends all ranks.  A second call only changes the times.
+    What is None keeps its value, at first 20 and 600 seconds.  The ranks of a machine divide its cores: kernels run on
+    at most cores / ranks threads, until set_num_threads says otherwise.  Ranks that have not called manual_seed
+    continue with the seed of rank 0.  An error that a rank does not catch is printed with the rank and the step, and
+    ends all ranks.  A second call only changes the times.
     Raises   DeviceError       mpi4py or its MPI library is missing; the launcher belongs to another MPI; or, if
                                required, there is no launcher.  The message has the commands that help
              ValidationError   a time is not above 0
@@ -46,10 +40,11 @@ def init(required: bool = False, timeout: float = 20.0, first_timeout: float = 6
     >>> distributed.get_rank(), distributed.get_world_size()
     (0, 1)
     """
-    number_in_range("init", "timeout", timeout, 1e-3)
-    number_in_range("init", "first_timeout", first_timeout, 1e-3)
     group = current_group()
-    group.timeout, group.first_timeout = timeout, first_timeout
+    for name, seconds in {"timeout": timeout, "first_timeout": first_timeout}.items():
+        if seconds is not None:
+            number_in_range("init", name, seconds, 1e-3)
+            setattr(group, name, seconds)
     launched = launched_size()
     if launched is None and required:
         raise DeviceError(f"init: no MPI launcher started this program; {_advice()}")
@@ -92,6 +87,7 @@ def _join(group: Group, mpi: Any, launched: int) -> None:
     if launched == 1:
         return
     group.mpi, group.comm, group.rank, group.size = mpi, world.Dup(), world.rank, world.size
+    group.end_comm = world.Dup()
     machine = world.Split_type(mpi.COMM_TYPE_SHARED)
     group.local_rank = machine.rank
     set_num_threads(min(get_num_threads(), _share_of_cores(machine)))

@@ -82,9 +82,12 @@ def fit(
 
     At the end the model has the weights of the last epoch; load_best(model, folder) loads those of the best.
 
-    With `distributed`, N ranks get the weights, to the last bit, of one process with batches of 1/N of the size and
-    accumulate=N, if N divides the size of all batches.  A run can be resumed with another number of ranks.  Functions
-    given here are called on every rank; run.ranks tells them which one this is.
+    With `distributed`, batches are divided among N ranks.  They get the weights, to the last bit, of one process whose
+    batches are as small as the parts and which has accumulate=N, if N divides the size of all batches.  Dropout draws
+    other numbers on each rank, and running statistics of batch normalisation are those of the first rank.  The loss
+    must be a mean over samples.  With batch normalisation, use drop_last=True, so that no part has one sample.  A run
+    can be resumed with another number of ranks.  Functions given here are called on every rank; run.ranks tells them
+    which one this is.
 
     Raises   ValidationError   a setting is out of range; this is raised before training
              StateError        the optimiser has none of the model's parameters; or, in resume, the checkpoint is of
@@ -120,7 +123,8 @@ def fit(
     settings = {"accumulate": accumulate, "clip_norm": clip_norm, "metrics": list(measures), **(settings or {})}
     run = Run(model, optimizer, schedulers, loader, validation, epochs, settings, ranks)
     if ranks.size > 1:
-        expect_agreement("fit", epochs=epochs, setting=run.settings)
+        own = {"patience": patience, "checkpoint_every": checkpoint_every, "folder": folder and str(folder)}
+        expect_agreement("fit", epochs=epochs, setting=run.settings | own)
     shared = DistributedDataParallel(model) if ranks.size > 1 else model
     if plan.checkpoints and resume:
         plan.checkpoints.resume(run, None if resume is True else resume)
@@ -377,6 +381,8 @@ def _check_objects(
             raise DtypeError(
                 f"fit: {name} is {value!r}; give a Module, a function of (outputs, targets), and an Optimizer"
             )
+    if isinstance(model, DistributedDataParallel):
+        raise ValidationError("fit: model is a DistributedDataParallel; give model.module, and distributed=True")
     own = {id(parameter) for parameter in model.parameters()}
     if own.isdisjoint(id(parameter) for group in optimizer.param_groups for parameter in group["params"]):
         raise StateError("fit: the optimizer has none of the model's parameters; make it of model.parameters()")

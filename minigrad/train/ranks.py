@@ -55,7 +55,9 @@ class Ranks(NamedTuple):
         samples = len(whole[-1])
         start, end = (rank * samples // self.size for rank in (self.rank, self.rank + 1))
         mine = slice(start, end) if end > start else slice(1)
-        check = zlib.crc32(np.ascontiguousarray(whole[-1].detach().cpu().numpy()).tobytes())
+        check = 0
+        for part in whole:
+            check = zlib.crc32(np.ascontiguousarray(part.detach().cpu().numpy()).tobytes(), check)
         return Part([part[mine] for part in whole], (end - start) * self.size / samples, check)
 
     def gather(self, numbers: Iterable[float]) -> np.ndarray:
@@ -108,8 +110,9 @@ def join(where: str, is_distributed: bool, *loaders: Any) -> Ranks:
     distributed.init(required=True)
     ranks = Ranks(distributed.get_rank(), distributed.get_world_size())
     for loader in loaders:
-        if isinstance(getattr(loader, "seed", None), int):
-            loader.seed = ranks.gather_objects(loader.seed)[0]
+        first = ranks.gather_objects(getattr(loader, "seed", None))[0]
+        if isinstance(getattr(loader, "seed", None), int) and first is not None:
+            loader.seed = first
         _expect_parts(where, loader, ranks.size)
     return ranks
 
