@@ -6,15 +6,16 @@ from ..names import unknown_name
 from .container import DataParallel
 
 if TYPE_CHECKING:
-    from ..distributed import DistributedDataParallel
+    from ..distributed import DistributedDataParallel as DistributedDataParallel
 
-__all__ = ["DataParallel", "DistributedDataParallel"]
-__dir__ = __all__.copy
+__all__ = ["DataParallel"]  # the other one is documented in minigrad.distributed
+NAMES = [*__all__, "DistributedDataParallel"]
+__dir__ = NAMES.copy
 
 
 def __getattr__(name: str) -> Any:
     if name != "DistributedDataParallel":
-        raise unknown_name("mg.nn.parallel", name, __all__)
+        raise unknown_name("mg.nn.parallel", name, NAMES)
     from ..distributed import DistributedDataParallel
 
     return DistributedDataParallel
