@@ -5,6 +5,7 @@ import os
 import pickle
 import tempfile
 from collections.abc import Callable
+from itertools import accumulate
 from typing import Any, TypeVar
 
 from .collectives import barrier, gather
@@ -39,7 +40,7 @@ def load_once(make: Callable[[], T]) -> T:
     path, text, sizes = gather(group, note)[root]
     with open(path, "rb") as file:
         shared = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-    starts = [0, *_ends(sizes)]
+    starts = [0, *accumulate(size + -size % ALIGNMENT for size in sizes)]
     value: T = pickle.loads(text, buffers=[shared[start:][:size] for start, size in zip(starts, sizes, strict=False)])
     barrier()
     if group.rank == root:
@@ -66,12 +67,3 @@ def _write(value: Any) -> tuple[str, bytes, list[int]]:
             file.write(bytes(-part.nbytes % ALIGNMENT))
         file.write(bytes(1))  # an empty file cannot be mapped
     return file.name, text, [part.nbytes for part in parts]
-
-
-def _ends(sizes: list[int]) -> list[int]:
-    """Where each array ends in the file, with the bytes that fill its last cache line."""
-    ends, end = [], 0
-    for size in sizes:
-        end += size + -size % ALIGNMENT
-        ends.append(end)
-    return ends

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import distributed
+from ..distributed.group import current_group
 from ..errors import RankError, ValidationError
 from ..tensors import Tensor, tensor
 
@@ -93,7 +94,7 @@ class Ranks(NamedTuple):
     def wait(self) -> None:
         """Wait until the first rank has written its files, however long that takes."""
         if self.size > 1:
-            distributed.barrier(timeout=600)
+            distributed.barrier(timeout=current_group().first_timeout)
 
 
 ALONE = Ranks()
