@@ -55,3 +55,8 @@ def _range(least: float | None, most: float | None) -> str:
     if most is None:
         return "" if least is None else f" of {least} or more"
     return f" from {least} to {'2**64 - 1' if most == LARGEST_SEED else most}"
+
+
+def failed_check(_: int, message: str) -> ValidationError:
+    """Return the error of a check whose wrong value says nothing, for `device.expect_range`."""
+    return ValidationError(message)

@@ -5,7 +5,9 @@ import copy
 import gc
 import os
 import pickle
-import threading
+import re
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -22,10 +24,11 @@ from minigrad.models import LeNet5
 from minigrad.nn import functional as F
 from minigrad.ops.cuda.reduction import split_reduction
 from minigrad.ops.cuda.softmax import softmax_kernel
-from minigrad.runtime.cuda import driver, mma
+from minigrad.runtime.cuda import device_error, driver, mma
 from minigrad.runtime.cuda.driver import cuda
-from minigrad.runtime.cuda.gpu import Gpu, current_gpu
+from minigrad.runtime.cuda.gpu import STAGING_BYTES, Gpu, current_gpu
 from minigrad.runtime.cuda.kernel import kernel
+from minigrad.runtime.cuda.pool import round_up
 from minigrad.transforms.batch import plan_batch
 
 SLACK = 4  # times the tolerance of the CPU: a GPU adds in another order, and its exponentials differ in the last digit
@@ -260,12 +263,170 @@ def test_copies_to_the_gpu_of_small_and_large_arrays_in_turn():
         np.testing.assert_array_equal(tensor.numpy(), array)
 
 
-def test_a_thread_that_never_used_the_gpu_copies_to_it():
-    found = []
-    thread = threading.Thread(target=lambda: found.append(mg.tensor([1.0, 2.0]).to("cuda")))
-    thread.start()
-    thread.join()
-    assert found[0].tolist() == [1, 2]
+# ---- threads
+
+
+def in_new_thread(function):
+    """Call a function in a thread that has never used the GPU; return its result, or raise its error."""
+    with ThreadPoolExecutor(1) as executor:
+        return executor.submit(function).result()
+
+
+def drop_a_graph():
+    step = mg.graph(lambda x: x + 1)
+    step(mg.ones(4, device="cuda"))
+    graphs = [step]
+    del step
+    in_new_thread(graphs.clear)
+    gc.collect()
+
+
+class Interface:
+    """An object of another library with a CUDA array interface."""
+
+    def __init__(self, tensor):
+        self.tensor, self.__cuda_array_interface__ = tensor, tensor.__cuda_array_interface__
+
+
+IN_A_NEW_THREAD = {
+    "to": lambda x: mg.tensor([1.0, 2.0]).to("cuda").tolist() == [1, 2],
+    "item": lambda x: x.sum().item() == 6,
+    "numpy": lambda x: x.numpy().tolist() == [1, 2, 3],
+    "a kernel that was never compiled": lambda x: (x**3 - x * 2).tolist() == [-1, 4, 21],
+    "from_dlpack": lambda x: mg.from_dlpack(x).tolist() == [1, 2, 3],
+    "as_tensor": lambda x: mg.as_tensor(Interface(x)).tolist() == [1, 2, 3],
+    "report": lambda x: mg.cuda.report()["memory"],
+    "synchronize": lambda x: mg.cuda.synchronize() is None,
+    "memory_stats": lambda x: mg.cuda.memory_stats()["in_use"] > 0,
+    "empty_cache": lambda x: mg.cuda.empty_cache() is None,
+    "graph": lambda x: mg.graph(lambda y: y * 2)(x).tolist() == [2, 4, 6],
+    "the end of a graph": lambda x: drop_a_graph() is None,
+    "seconds": lambda x: current_gpu().measure_seconds(lambda: x + 1) >= 0,
+}
+
+
+@pytest.mark.parametrize("name", IN_A_NEW_THREAD)
+def test_the_gpu_can_be_used_in_a_thread_that_never_used_it(name):
+    x = mg.tensor([1.0, 2.0, 3.0]).to("cuda")
+    mg.zeros(1000, device="cuda")  # freed, so that empty_cache has something to return
+    assert in_new_thread(lambda: IN_A_NEW_THREAD[name](x))
+
+
+def test_a_graph_is_replayed_in_another_thread():
+    step = mg.graph(lambda x: x * 2)
+    x = mg.ones(3, device="cuda")
+    assert step(x).tolist() == [2, 2, 2]
+    assert in_new_thread(lambda: step(x + 2).tolist()) == [6, 6, 6]
+
+
+def test_no_failed_check_is_lost_or_mixed_with_another():
+    """Two checks fail before Python waits; each raises its own error, with its own value, once."""
+    x = mg.ones(2, 3, device="cuda")
+    F.cross_entropy(x, mg.tensor([0, 7]).to("cuda"))
+    F.nll_loss(x, mg.tensor([9, 0]).to("cuda"))
+    found = set()
+    for _ in range(2):
+        with pytest.raises(ValidationError) as raised:
+            mg.cuda.synchronize()
+        found.add(str(raised.value).partition(" is out")[0])
+    assert found == {"cross_entropy: label 7", "nll_loss: label 9"}
+    mg.cuda.synchronize()
+
+
+def test_a_failed_check_of_another_thread_is_raised():
+    x, labels = mg.ones(2, 3, device="cuda"), mg.tensor([0, 5]).to("cuda")
+    in_new_thread(lambda: F.cross_entropy(x, labels))
+    with pytest.raises(ValidationError, match="^cross_entropy: label 5 is out of range"):
+        mg.cuda.synchronize()
+    mg.cuda.synchronize()
+
+
+def test_a_check_that_is_repeated_needs_no_more_memory():
+    p = mg.full((4,), 0.5, device="cuda")
+    before = len(device_error._arrays)
+    for _ in range(5):
+        F.binary_cross_entropy(p, p)
+        mg.bernoulli(p)
+    assert len(device_error._arrays) <= before + 2
+
+
+def test_more_checks_than_one_page_holds():
+    x = mg.ones(device_error.CHECKS + 2, 1, device="cuda")
+    for rows in range(1, device_error.CHECKS + 3):
+        F.embedding(mg.tensor([0]).to("cuda"), x[:rows])
+    F.embedding(mg.tensor([5]).to("cuda"), x[:3])
+    with pytest.raises(IndexError, match="5"):
+        mg.cuda.synchronize()
+    mg.cuda.synchronize()
+
+
+# ---- failures of the driver
+
+
+def test_memory_that_the_driver_does_not_take_back_stays_in_the_pool(monkeypatch):
+    mg.cuda.empty_cache()
+    mg.zeros(100_000, device="cuda")  # freed
+    before = mg.cuda.memory_stats()
+    with monkeypatch.context() as patch:
+        replace_driver_function(patch, "cuCtxSynchronize", lambda: (700,))
+        with pytest.raises(DeviceError, match="^CUDA: cuCtxSynchronize returned error 700; a kernel accessed memory"):
+            mg.cuda.empty_cache()
+    assert mg.cuda.memory_stats() == before
+    mg.cuda.empty_cache()
+    assert mg.cuda.memory_stats()["held"] == before["held"] - round_up(400_000)
+
+
+def test_large_arrays_are_copied_through_little_pinned_memory():
+    numbers = np.arange(2 * STAGING_BYTES // 4 + 5, dtype=np.float32)
+    np.testing.assert_array_equal(mg.from_numpy(numbers).to("cuda").numpy(), numbers)
+    assert all(buffer.size <= STAGING_BYTES for buffer in current_gpu()._staging)
+
+
+def test_a_capture_that_fails_raises_its_cause_and_ends(monkeypatch):
+    def fail(stream):
+        streams.append(stream)
+        raise ZeroDivisionError("in the capture")
+
+    streams, destroyed, destroy = [], [], driver.api.cuStreamDestroy
+    with monkeypatch.context() as patch:
+        replace_driver_function(patch, "cuStreamDestroy", lambda stream: (destroyed.append(stream), destroy(stream))[1])
+        with pytest.raises(ZeroDivisionError, match="^in the capture"):
+            current_gpu().capture_graph(fail)
+    assert streams == destroyed
+    assert mg.graph(lambda x: x + 1)(mg.ones(2, device="cuda")).tolist() == [2, 2]
+
+
+@pytest.mark.parametrize(("bindings", "supported", "fits"), [("13.0.1", 12090, False), ("12.9.1", 12020, True)])
+def test_a_driver_older_than_the_packages_is_refused(bindings, supported, fits, monkeypatch):
+    monkeypatch.setattr(driver, "SIMULATED", False)
+    monkeypatch.setattr(driver, "versions", lambda: {"cuda-bindings": bindings})
+    replace_driver_function(monkeypatch, "cuDriverGetVersion", lambda: (0, supported))
+    if fits:
+        driver.check_driver_version()
+    else:
+        with pytest.raises(
+            DeviceError, match=r"^device 'cuda': looked for a driver of CUDA 13, .* is of CUDA 12\.9; upd"
+        ):
+            driver.check_driver_version()
+
+
+def test_the_name_of_a_kernels_file_tells_what_it_was_built_with(monkeypatch):
+    kinds = (np.dtype(bool), 1), (np.dtype(np.float32), 2), np.dtype(np.int64)
+    names, here = {softmax_kernel._file_name(kinds)}, driver.versions()
+    assert "-b11f42i8-" in next(iter(names))
+    for package in ("numba-cuda", "cuda-bindings", "cuda-toolkit"):
+        with monkeypatch.context() as patch:
+            patch.setattr(driver, "versions", partial(dict, here, **{package: "99.1"}))
+            names.add(softmax_kernel._file_name(kinds))
+    monkeypatch.setattr(current_gpu(), "capability", (12, 1))
+    names.add(softmax_kernel._file_name(kinds))
+    assert len(names) == 5 and all(re.fullmatch(r"[\w.-]+", name) for name in names)
+
+
+def test_a_gpu_newer_than_the_compiler_gets_ptx(monkeypatch):
+    monkeypatch.setattr(driver, "link", lambda ptx, capability: b"machine code")
+    assert driver.build_image("text", (9, 0), (10, 0)) == b"text\0"
+    assert driver.build_image("text", (10, 0), (10, 3)) == b"machine code"
 
 
 def test_dlpack_shares_memory_both_ways():
@@ -379,6 +540,7 @@ def replace_driver_function(monkeypatch, name, function):
     "name, answer, message",
     [
         ("cuDeviceGetCount", (0, 0), "^device 'cuda': looked for an NVIDIA GPU: the driver is here, but it finds no"),
+        ("cuInit", (3,), "^device 'cuda': looked for an NVIDIA GPU: .* reports error 3; this process was forked from"),
         (
             "cuInit",
             (100,),

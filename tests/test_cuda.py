@@ -32,13 +32,52 @@ def test_everything_that_must_hold_on_a_gpu_holds_in_the_simulator():
     assert re.search(r"\d+ passed", text) and "skipped" not in text
 
 
-@pytest.mark.skipif(
+needs_compiler = pytest.mark.skipif(
     importlib.util.find_spec("numba_cuda") is None, reason='needs the compiler: pip install -e ".[cuda]"'
 )
+
+
+@needs_compiler
 @pytest.mark.parametrize("capability", ["8.0", "9.0"])
 def test_every_cuda_kernel_compiles_without_spills(capability, tmp_path):
     text = run_python("compiled_for_cuda.py", capability, MINIGRAD_CACHE_DIR=str(tmp_path))
     assert int(re.search(r"(\d+) kernels compiled", text)[1]) > 100
+
+
+TWO_THREADS = """
+import re
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from minigrad.runtime.cuda import driver
+from minigrad.runtime.cuda.driver import cuda, helper
+from numba.cuda import dispatcher
+
+def compile_for(capability):
+    @helper
+    def double(x):
+        return x * 2
+
+    def double_kernel(x, n):
+        if n:
+            x[0] = double(x[0])
+
+    text, _ = driver.compile_kernel(double_kernel, ((np.dtype("f4"), 1), np.dtype("i8")), capability)
+    return re.search(r"\\.target sm_(\\d+)", text)[1]
+
+before = dispatcher.get_current_device
+with ThreadPoolExecutor(4) as pool:
+    found = list(pool.map(compile_for, [(8, 0), (9, 0), (10, 0), (12, 0)] * 3))
+assert found == ["80", "90", "100", "120"] * 3, found
+assert dispatcher.get_current_device is before
+assert hasattr(np, "row_stack") == (np.lib.NumpyVersion(np.__version__) < "2.5.0"), "minigrad changed NumPy"
+"""
+
+
+@needs_compiler
+def test_threads_compile_at_once_for_several_gpus():
+    run_python("-W", "ignore", "-c", TWO_THREADS)
 
 
 @pytest.mark.skipif(mg.cuda.is_available(), reason="there is a GPU")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import ops
-from ..checks import number_in_range, whole_number
+from ..checks import failed_check, number_in_range, whole_number
 from ..errors import DtypeError, ValidationError
 from ..ops.promotion import expect_fits
 from ..streams import stream_of
@@ -74,7 +74,7 @@ class RandomNumbers(Methods):
 
     def _expect_all(self, message: str) -> None:
         """Raise a ValidationError unless all elements of this bool tensor are true."""
-        self.device.expect_range(self.long().array, 1, 2, 1, lambda _: ValidationError(message))
+        self.device.expect_range(self.long().array, 1, 2, 1, failed_check, message)
 
     def random_(self, from_: int | None = None, to: int | None = None, *, generator: Any = None) -> Tensor:
         """Whole numbers: random_(), all that the dtype holds exactly from 0 on; random_(to); random_(from, to)."""

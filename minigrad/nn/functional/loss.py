@@ -11,7 +11,7 @@ mean and variance of the target probability distribution", 1994 (gaussian_nll_lo
 from math import log, pi
 
 from ... import ops
-from ...checks import number_in_range
+from ...checks import failed_check, number_in_range
 from ...creation import arange, ones_like, where
 from ...errors import GraphError, ShapeError, ValidationError
 from ...shapes import axis_number, broadcast
@@ -170,7 +170,7 @@ def binary_cross_entropy(
 
 def _refuse(wrong: Tensor, message: str) -> None:
     """Raise an error if any element is True, also in each replay of a recording."""
-    wrong.device.expect_range(wrong.array, 0, 1, 0, lambda _, text: ValidationError(text), message)
+    wrong.device.expect_range(wrong.array, 0, 1, 0, failed_check, message)
 
 
 def binary_cross_entropy_with_logits(

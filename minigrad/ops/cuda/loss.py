@@ -3,12 +3,12 @@
 
 import numpy as np
 
+from ...runtime.cuda.block import sum_threads
 from ...runtime.cuda.driver import cuda, helper
 from ...runtime.cuda.gpu import limit_threads
 from ...runtime.cuda.kernel import kernel
 from ...runtime.cuda.math import compensated_add, compensated_total, const, exp, larger, log
 from ..loss import cross_entropy_back_dispatch, cross_entropy_dispatch, nll_dispatch, reduce_dispatch
-from .reduction import sum_threads
 
 REDUCE_THREADS = limit_threads(256)  # that add up all losses
 

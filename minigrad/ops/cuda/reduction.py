@@ -10,7 +10,8 @@ shapes and the GPU.  Sums keep the rounding errors of additions.
 from functools import partial
 
 from ...runtime import memory
-from ...runtime.cuda.driver import cuda, helper
+from ...runtime.cuda.block import sum_threads
+from ...runtime.cuda.driver import cuda
 from ...runtime.cuda.gpu import current_gpu, limit_threads
 from ...runtime.cuda.kernel import kernel
 from ...runtime.cuda.math import compensated_add, compensated_total, const, precedes
@@ -25,17 +26,6 @@ MIN_ROW = 32  # elements of a row that threads share
 LANES = limit_threads(32) // 4  # threads that share a sum over columns
 COLUMNS = limit_threads(128) // 4  # sums of such a block
 SHARED_COLUMNS = LANES * COLUMNS
-
-
-@helper
-def sum_threads(shared, threads):
-    """Add up shared (threads) as a tree; the sum is in shared[0].  All threads of the block must call this."""
-    thread, step = cuda.threadIdx.x, threads // 2
-    while step:
-        cuda.syncthreads()
-        if thread < step:
-            shared[thread] += shared[thread + step]
-        step //= 2
 
 
 @kernel

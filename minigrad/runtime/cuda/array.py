@@ -179,7 +179,6 @@ def empty(shape: tuple[int, ...], dtype: np.dtype) -> DeviceArray:
 
 def to_device(array: np.ndarray) -> DeviceArray:
     """Copy a host array to the device, into memory that no recording reuses."""
-    current_gpu().make_current()
     block = current_gpu().pool.allocate(array.nbytes)
     copied = DeviceArray(np.ndarray(array.shape, array.dtype, block.bytes), block)
     copied.copy_from_host(array)

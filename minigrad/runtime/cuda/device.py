@@ -10,10 +10,7 @@ from .. import dlpack
 from ..device import device
 from ..memory import outermost_first
 from ..threads import local
-from . import (
-    driver,
-    elementwise,  # noqa: F401 - sets DeviceArray.assign
-)
+from . import elementwise  # noqa: F401 - sets DeviceArray.assign
 from .array import Arrays, DeviceArray, empty, to_device, wrap_foreign_memory
 from .device_error import expect_range, raise_device_error
 from .gpu import current_gpu
@@ -39,12 +36,12 @@ class CudaDevice(device):
 
     def borrow(self, capsule: Any) -> DeviceArray:
         """An array on the memory of another library's DLPack capsule."""
-        driver.call("cuCtxSynchronize")  # the other library may use any stream
+        current_gpu().synchronize_all()  # the other library may use any stream
         return wrap_foreign_memory(*dlpack.import_capsule(capsule))
 
     def adopt(self, interface: dict[str, Any], holder: Any) -> DeviceArray:
         """An array on the memory that a CUDA array interface describes; it keeps `holder` alive."""
-        driver.call("cuCtxSynchronize")
+        current_gpu().synchronize_all()
         dtype, shape = np.dtype(interface["typestr"]), tuple(interface["shape"])
         strides = interface.get("strides")
         steps = tuple(stride // dtype.itemsize for stride in strides) if strides else dlpack.dense_strides(shape)

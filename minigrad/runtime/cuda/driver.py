@@ -7,6 +7,7 @@ import contextlib
 import importlib.metadata
 import importlib.util
 import re
+import threading
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -15,9 +16,7 @@ import numba
 import numpy as np
 
 from ...errors import DeviceError
-
-if not hasattr(np, "row_stack"):  # numba-cuda 0.30 uses it; NumPy 2.5 has removed it
-    np.row_stack = np.vstack
+from .. import fork
 
 SIMULATED = bool(numba.config.ENABLE_CUDASIM)
 OLDEST_CAPABILITY = (7, 5)  # the oldest that current CUDA compilers support
@@ -47,10 +46,27 @@ def _is_installed(package: str) -> bool:
 
 api = _import_api()
 
-if SIMULATED:
-    cuda = api.make_cuda()
-else:
-    from numba import cuda  # after _import_api, which has found numba-cuda
+
+def _import_cuda() -> Any:
+    """Numba's CUDA target; after _import_api, which has found numba-cuda.
+
+    numba-cuda 0.30 asks for np.row_stack while it is imported; NumPy 2.5 has removed it.
+    """
+    if SIMULATED:
+        return api.make_cuda()
+    missing = not hasattr(np, "row_stack")
+    if missing:
+        np.row_stack = np.vstack  # type: ignore[attr-defined]
+    try:
+        from numba import cuda
+        from numba.cuda.np import arrayobj  # noqa: F401 - asks for np.row_stack
+    finally:
+        if missing:
+            del np.row_stack  # type: ignore[attr-defined]
+    return cuda
+
+
+cuda = _import_cuda()
 
 
 def helper(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -73,10 +89,30 @@ def check_driver() -> int:
     count = 0 if status else api.cuDeviceGetCount()[1]
     if not count:
         found = f"it reports {_status_name(status)}" if status else "it finds no GPU"
-        raise DeviceError(
-            f"device 'cuda': looked for an NVIDIA GPU: the driver is here, but {found}; check CUDA_VISIBLE_DEVICES"
-        )
+        advice = ADVICE.get(int(status), "; check CUDA_VISIBLE_DEVICES")
+        raise DeviceError(f"device 'cuda': looked for an NVIDIA GPU: the driver is here, but {found}{advice}")
+    check_driver_version()
     return count
+
+
+def check_driver_version() -> None:
+    """Compare the CUDA version of the driver with that of the installed packages.
+
+    Raises   DeviceError   the driver is older than the packages
+    """
+    installed = versions()["cuda-bindings"].partition(".")[0]
+    supported = call("cuDriverGetVersion")
+    if not SIMULATED and installed.isdigit() and supported < 1000 * int(installed):
+        raise DeviceError(
+            f"device 'cuda': looked for a driver of CUDA {installed}, for which the installed packages are made: the "
+            f"driver is of CUDA {dotted_version(supported)}; update the driver, or install minigrad with the extra "
+            "[cuda], which is made for CUDA 12"
+        )
+
+
+def dotted_version(version: int) -> str:
+    """A version as the driver counts it, 12090, as text, "12.9"."""
+    return f"{version // 1000}.{version % 1000 // 10}"
 
 
 def call(name: str, *arguments: Any) -> Any:
@@ -98,7 +134,9 @@ def _status_name(status: Any) -> str:
 
 OUT_OF_MEMORY = 2
 ADVICE = {  # by the driver's error number
+    3: "; this process was forked from one that used CUDA: start it with multiprocessing's method 'spawn'",
     35: "; the driver is older than the CUDA libraries: update it, or install an older numba-cuda",
+    200: "; the file of the kernel is damaged, or was built for another version of CUDA: clear the kernel cache",
     209: "; the kernel was built for another GPU: clear the kernel cache",
     218: "; the driver cannot read the kernel: update it",
     222: "; the driver is older than the compiler: update it, or install the CUDA libraries of its version",
@@ -109,7 +147,7 @@ ADVICE = {  # by the driver's error number
 def versions() -> dict[str, str]:
     """The versions of the packages that the backend uses."""
     found = {"numba": numba.__version__, "numpy": np.__version__}
-    for package in ("numba-cuda", "cuda-bindings", "cuda-core"):
+    for package in ("numba-cuda", "cuda-bindings", "cuda-core", "cuda-toolkit"):
         try:
             found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
@@ -144,17 +182,32 @@ def compile_kernel(
     return text, text.partition(".visible .entry ")[2].partition("(")[0].strip()
 
 
+_compiling = threading.RLock()  # held while numba-cuda's function is replaced
+fork.wait_for(lambda: _compiling)
+
+
 @contextlib.contextmanager
 def _force_capability(capability: tuple[int, int]) -> Iterator[None]:
     """Compile helpers for this capability: numba-cuda asks the GPU of this process, which may be another or none."""
     from numba.cuda import dispatcher
 
-    before = dispatcher.get_current_device
-    dispatcher.get_current_device = lambda: SimpleNamespace(compute_capability=capability)
-    try:
-        yield
-    finally:
-        dispatcher.get_current_device = before
+    with _compiling:
+        before = dispatcher.get_current_device
+        dispatcher.get_current_device = lambda: SimpleNamespace(compute_capability=capability)
+        try:
+            yield
+        finally:
+            dispatcher.get_current_device = before
+
+
+def build_image(ptx: str, capability: tuple[int, int], gpu: tuple[int, int]) -> bytes:
+    """Return what the driver loads: machine code, or the PTX if it was compiled for an older generation than the GPU's.
+
+    capability   that the PTX was compiled for
+    gpu          capability of the GPU.  Machine code runs on GPUs of its own major number only; PTX is compiled by the
+                 driver
+    """
+    return link(ptx, capability) if capability[0] == gpu[0] else ptx.encode() + b"\0"
 
 
 def link(ptx: str, capability: tuple[int, int]) -> bytes:
@@ -165,8 +218,9 @@ def link(ptx: str, capability: tuple[int, int]) -> bytes:
     return bytes(Linker(ObjectCode.from_ptx(ptx.encode()), options=options).link("cubin").code)
 
 
-def newest_capability() -> tuple[int, int]:
-    """The newest compute capability that the installed compiler supports."""
+def newest_capability(gpu: tuple[int, int] | None = None) -> tuple[int, int]:
+    """The newest compute capability that the installed compiler supports, and this GPU if one is given."""
     from numba.cuda.cudadrv import nvrtc
 
-    return max(nvrtc.get_supported_ccs())
+    supported = nvrtc.get_supported_ccs()
+    return max(one for one in supported if gpu is None or one <= gpu)

@@ -13,6 +13,9 @@ from . import driver
 from .pool import Block, Pool, Stats, bytes_at
 
 STAGING_BUFFERS = 2  # Python fills one while the GPU copies from the other
+STAGING_BYTES = (
+    2**24
+)  # the most that one copy takes; larger arrays are copied in parts, because pinned memory is scarce
 NON_BLOCKING = 1  # flag of cuStreamCreate: no waiting for the default stream
 DISABLE_TIMING = 2  # flag of cuEventCreate
 
@@ -57,7 +60,6 @@ class Gpu:
 
     def allocate(self, nbytes: int) -> Block:
         """Return uninitialised memory, from the pool of the recording if a function is being recorded."""
-        self.make_current()
         return local.observer.pool(self).allocate(nbytes)
 
     def new_pool(self) -> Pool:
@@ -66,48 +68,52 @@ class Gpu:
 
     def copy_to_device(self, address: int, array: np.ndarray) -> None:
         """Copy a C-contiguous host array to the device, through pinned memory: the array may change at once."""
-        self.make_current()
+        data = array.reshape(-1).view(np.uint8)
         with self._copying:
-            self._staging.append(buffer := self._staging.pop(0))
-            driver.call("cuMemcpyHtoDAsync", address, buffer.fill(array), array.nbytes, self.stream)
-            buffer.record_copy(self.stream)
+            for start in range(0, data.size, STAGING_BYTES):
+                part = data[start : start + STAGING_BYTES]
+                self._staging.append(buffer := self._staging.pop(0))
+                driver.call("cuMemcpyHtoDAsync", address + start, buffer.fill(part), part.size, self.stream)
+                buffer.record_copy(self.stream)
 
     def copy_to_host(self, array: np.ndarray, address: int) -> None:
         """Copy from the device to a C-contiguous host array, and wait for the copy."""
-        self.make_current()
         driver.call("cuMemcpyDtoHAsync", array.__array_interface__["data"][0], address, array.nbytes, self.stream)
         self.synchronize()
 
     def synchronize(self) -> None:
-        """Wait for all work."""
-        self.make_current()
+        """Wait for all work of minigrad."""
         driver.call("cuStreamSynchronize", self.stream)
+
+    def synchronize_all(self) -> None:
+        """Wait for all work on all streams, also that of other libraries."""
+        driver.call("cuCtxSynchronize")
 
     def capture_graph(self, work: Callable[[Any], object]) -> Any:
         """Return the launches of work(stream) as a graph.
 
         They are captured on a new stream, so that other threads can continue on theirs.
         """
-        self.make_current()
         stream = driver.call("cuStreamCreate", NON_BLOCKING)
-        driver.call("cuStreamBeginCapture", stream, driver.api.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL)
         try:
-            work(stream)
+            graph = _capture(stream, work)
         finally:
-            graph = driver.call("cuStreamEndCapture", stream)
-            driver.call("cuStreamDestroy", stream)
-        executable = driver.call("cuGraphInstantiate", graph, 0)
-        driver.call("cuGraphDestroy", graph)
-        return executable
+            driver.api.cuStreamDestroy(stream)  # its status must not hide the error of a failed capture
+        try:
+            return driver.call("cuGraphInstantiate", graph, 0)
+        finally:
+            driver.api.cuGraphDestroy(graph)
+
+    def destroy_graph(self, graph: Any) -> None:
+        """Free a captured graph; a replay that runs ends first."""
+        driver.call("cuGraphExecDestroy", graph)
 
     def launch_graph(self, graph: Any) -> None:
         """Launch a captured graph."""
-        self.make_current()
         driver.call("cuGraphLaunch", graph, self.stream)
 
     def measure_seconds(self, work: Callable[[], object], times: int = 1) -> float:
         """The seconds that the GPU takes to run `work` `times` times, by its own clock."""
-        self.make_current()
         start, end = driver.call("cuEventCreate", 0), driver.call("cuEventCreate", 0)
         driver.call("cuEventRecord", start, self.stream)
         for _ in range(times):
@@ -122,13 +128,12 @@ class Gpu:
     def report(self) -> dict[str, Any]:
         """The GPU, its memory, and the versions of the driver and the packages."""
         free, total = driver.call("cuMemGetInfo")
-        version = driver.call("cuDriverGetVersion")
         return {
             "device": self.name,
             "compute capability": _dotted(self.capability),
             "multiprocessors": self.multiprocessors,
             "memory": f"{free / 2**30:.1f} of {total / 2**30:.1f} GiB free",
-            "driver": f"CUDA {version // 1000}.{version % 1000 // 10}",
+            "driver": f"CUDA {driver.dotted_version(driver.call('cuDriverGetVersion'))}",
             **driver.versions(),
         }
 
@@ -140,23 +145,40 @@ class _StagingBuffer:
         self.size, self.event = 0, None
 
     def fill(self, array: np.ndarray) -> int:
-        """Wait for the last copy, copy the bytes of an array into the buffer, and return its address."""
+        """Wait for the last copy, copy an array of bytes into the buffer, and return its address."""
         if self.event is not None:
             driver.call("cuEventSynchronize", self.event)
         if array.nbytes > self.size:
-            if self.size:
-                driver.call("cuMemFreeHost", self.address)
-            self.size = max(array.nbytes, 4096)
-            self.address = int(driver.call("cuMemAllocHost", self.size))
-            self.bytes = bytes_at(self.address, self.size)
-        self.bytes[: array.nbytes] = array.reshape(-1).view(np.uint8)
+            self._grow(array.nbytes)
+        self.bytes[: array.nbytes] = array
         return self.address
+
+    def _grow(self, nbytes: int) -> None:
+        if self.size:
+            self.size = 0  # if the allocation fails, the buffer has no memory
+            driver.call("cuMemFreeHost", self.address)
+        size = max(nbytes, 4096)
+        self.address = int(driver.call("cuMemAllocHost", size))
+        self.size, self.bytes = size, bytes_at(self.address, size)
 
     def record_copy(self, stream: Any) -> None:
         """Record the event after a copy from the buffer."""
         if self.event is None:
             self.event = driver.call("cuEventCreate", DISABLE_TIMING)
         driver.call("cuEventRecord", self.event, stream)
+
+
+def _capture(stream: Any, work: Callable[[Any], object]) -> Any:
+    """Return the graph of the launches of work(stream)."""
+    driver.call("cuStreamBeginCapture", stream, driver.api.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL)
+    try:
+        work(stream)
+    except BaseException:
+        status, graph = driver.api.cuStreamEndCapture(stream)
+        if not status:
+            driver.api.cuGraphDestroy(graph)
+        raise
+    return driver.call("cuStreamEndCapture", stream)
 
 
 def _get_attribute(device: Any, name: str) -> int:
@@ -190,7 +212,9 @@ fork.at_fork(after_in_child=_disable_after_fork)
 
 
 def current_gpu() -> Gpu:
-    """The GPU; opened by the first call.
+    """The GPU, opened by the first call; its context is current in the calling thread.
+
+    The functions of the driver need a current context.  So every use of the GPU begins here, in its own thread.
 
     Raises   DeviceError   see Gpu
     """
@@ -198,4 +222,6 @@ def current_gpu() -> Gpu:
         with _opening:
             if not _gpus:
                 _gpus.append(Gpu())
-    return _gpus[0]
+    gpu = _gpus[0]
+    gpu.make_current()
+    return gpu

@@ -142,7 +142,6 @@ class Kernel:
 
     def replay(self, launch: Launch, tasks: int, arguments: Any) -> None:
         """Run a prepared launch; `tasks` and `arguments` are for CPU kernels."""
-        current_gpu().make_current()
         launch.enqueue(current_gpu().stream)
 
     def prepare(self, kinds: tuple[Any, ...]) -> CompiledKernel | None:
@@ -159,15 +158,16 @@ class Kernel:
                     return None
                 data = self._compile(kinds)
             name, _, image = data.partition(b"\n")
-        current_gpu().make_current()
+        current_gpu()  # makes its context current
         function = driver.call("cuModuleGetFunction", driver.call("cuModuleLoadData", image), name)
         compiled = self.compiled[kinds] = CompiledKernel(function, _make_packer(kinds))
         return compiled
 
     def _compile(self, kinds: tuple[Any, ...]) -> bytes:
         start = time.perf_counter()
-        ptx, entry = self.ptx(kinds, target_capability())
-        data = entry.encode() + b"\n" + driver.link(ptx, target_capability())
+        capability = target_capability()
+        ptx, entry = self.ptx(kinds, capability)
+        data = entry.encode() + b"\n" + driver.build_image(ptx, capability, current_gpu().capability)
         cache.save_bytes(self._file_name(kinds), data)
         for listener in host_kernels.compile_listeners:
             listener(self.name, time.perf_counter() - start)
@@ -178,19 +178,25 @@ class Kernel:
         return driver.compile_kernel(self.function, kinds, capability, self.bounds)
 
     def _file_name(self, kinds: tuple[Any, ...]) -> str:
-        types = "".join(f"{kind[0].char}{kind[1]}" if isinstance(kind, tuple) else kind.char for kind in kinds)
-        version = driver.versions()["numba-cuda"]
-        capability = "".join(map(str, target_capability()))
+        """A name for everything that the image depends on: types, tile sizes, GPU, packages and source."""
+        types = "".join(_short_name(*kind) if isinstance(kind, tuple) else _short_name(kind) for kind in kinds)
         bounds = "" if self.bounds is None else "-{}x{}".format(*self.bounds)
-        return f"{self.name}-{types}{bounds}-sm{capability}-{version}-{kernel_fingerprint(self.function)}"
+        gpu = "sm{}.{}".format(*current_gpu().capability)
+        packages = [driver.versions()[name] for name in ("numba-cuda", "cuda-bindings", "cuda-toolkit")]
+        return "-".join([self.name, types + bounds, gpu, *packages, kernel_fingerprint(self.function)])
 
 
 kernel = Kernel
 
 
 def target_capability() -> tuple[int, int]:
-    """The compute capability to compile for: the GPU's, or the newest that the compiler supports."""
-    return min(current_gpu().capability, driver.newest_capability())
+    """The compute capability to compile for: the GPU's, or the newest before it that the compiler supports."""
+    return driver.newest_capability(current_gpu().capability)
+
+
+def _short_name(dtype: np.dtype, ndim: int | str = "") -> str:
+    """An argument's type as part of a file name: "f4" for a float32, "b12" for an array of booleans of two axes."""
+    return f"{dtype.str[1:]}{ndim}"
 
 
 def _three_sizes(sizes: Any) -> tuple[int, int, int]:

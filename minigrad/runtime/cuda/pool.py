@@ -103,16 +103,21 @@ class Pool:
             self.free[size].append(memory)
 
     def release_unused(self) -> None:
-        """Return all unused memory to the driver, after the work that may use it."""
+        """Return all unused memory to the driver, after the work that may use it.
+
+        Raises   DeviceError   the driver refuses; what it has not taken back stays in the pool
+        """
         with _lock:
-            unused = [memory for same_size in self.free.values() for memory in same_size]
-            self.free.clear()
-            if unused:
-                driver.call("cuCtxSynchronize")
-            for address, memory in unused:
-                driver.call("cuMemFree", address)
-                self.stats.held -= memory.nbytes
-                self.stats.frees += 1
+            if not any(self.free.values()):
+                return
+            driver.call("cuCtxSynchronize")
+            for unused in list(self.free.values()):
+                while unused:
+                    address, memory = unused[-1]
+                    driver.call("cuMemFree", address)
+                    unused.pop()
+                    self.stats.held -= memory.nbytes
+                    self.stats.frees += 1
 
     def __del__(self) -> None:
         if self.parent is not None and _lock is not None:  # the pool of a deleted recording

@@ -15,7 +15,6 @@ from typing import Any
 
 from ..memory import copy
 from ..program import Launch
-from . import driver
 from .gpu import current_gpu
 
 
@@ -46,6 +45,6 @@ class CudaProgram:
         current_gpu().launch_graph(self.graph)
 
     def __del__(self) -> None:
-        # driver is None while Python exits; a forked process has no graph to destroy
-        if hasattr(self, "graph") and driver is not None and os.getpid() == self.process:
-            driver.call("cuGraphExecDestroy", self.graph)
+        # current_gpu is None while Python exits; a forked process has no graph to destroy
+        if hasattr(self, "graph") and current_gpu is not None and os.getpid() == self.process:
+            current_gpu().destroy_graph(self.graph)

@@ -7,6 +7,8 @@ same with and without a GPU.  Work runs at once: a stream is a number, and an ev
 
 import ctypes
 import enum
+import functools
+import re
 import threading
 import time
 from itertools import count
@@ -17,6 +19,10 @@ import numpy as np
 TOTAL_BYTES = 2**30  # of device memory, so that tests can run out of it
 FILL_BYTE = 0xFF  # of uninitialised memory: as floats, nan
 
+NEED_NO_CONTEXT = {"cuInit", "cuDriverGetVersion", "cuDevicePrimaryCtxRetain", "cuCtxSetCurrent"}  # and cuDeviceGet...
+INVALID_CONTEXT = 201  # the error of a thread without a current context
+
+_thread = threading.local()  # .context, the current one
 _numbers = count(1)
 _lock = threading.RLock()  # the simulator runs one kernel at a time
 _memory: dict[int, np.ndarray] = {}  # by address
@@ -48,7 +54,7 @@ def _return(*values):
     return lambda *arguments: (0, *values)
 
 
-cuInit = cuCtxSetCurrent = cuCtxSynchronize = cuEventSynchronize = _return()
+cuInit = cuCtxSynchronize = cuEventSynchronize = _return()
 cuDriverGetVersion = cuDeviceGet = _return(0)
 cuDeviceGetCount = cuDevicePrimaryCtxRetain = _return(1)
 cuDeviceGetName = _return(b"Numba's simulator")
@@ -56,6 +62,11 @@ cuDeviceGetName = _return(b"Numba's simulator")
 
 def cuDeviceGetAttribute(attribute, device):
     return 0, ATTRIBUTES[int(attribute)]
+
+
+def cuCtxSetCurrent(context):
+    _thread.context = context
+    return (0,)
 
 
 # ---- memory
@@ -298,3 +309,21 @@ def _unpack_arguments(kinds, addresses):
 
 def _count_words(kinds):
     return sum(5 + 2 * kind[1] if isinstance(kind, tuple) else 1 for kind in kinds)
+
+
+# ---- contexts
+
+
+def _need_context(function):
+    """The function, which fails in a thread without a current context, as the driver's do."""
+
+    @functools.wraps(function)
+    def checked(*arguments):
+        return function(*arguments) if hasattr(_thread, "context") else (INVALID_CONTEXT,)
+
+    return checked
+
+
+for _name, _function in list(globals().items()):
+    if re.match("cu[A-Z]", _name) and not _name.startswith("cuDeviceGet") and _name not in NEED_NO_CONTEXT:
+        globals()[_name] = _need_context(_function)
