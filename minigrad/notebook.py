@@ -67,6 +67,22 @@ def table(lines: Iterable[Sequence[Any]], text_columns: Collection[int] = (), he
     return Html(f'<div style="{SCROLL}"><table style="color:inherit">\n' + "\n".join(rows) + "\n</table></div>")
 
 
+def frame(title: str, height: int, **attributes: str) -> Html:
+    """Return another page in a box as wide as the cell, whose height the reader can change.
+
+    title        what a screen reader says
+    height       pixels on the screen
+    attributes   of the iframe: src, or srcdoc with the text of the page; sandbox
+
+    >>> frame("a < b", 300, src="http://127.0.0.1/").count('title="a &lt; b"')
+    1
+    """
+    style = f"display:block;box-sizing:border-box;width:100%;height:{height}px;border:1px solid #888;resize:vertical"
+    texts = {"title": title, "style": style, "referrerpolicy": "no-referrer", **attributes}
+    written = " ".join(f'{name}="{escape(text)}"' for name, text in texts.items())
+    return Html(f"<iframe {written}></iframe>")
+
+
 # ---- pictures
 
 

@@ -99,6 +99,27 @@ class Page:
     def send(self, method, **parameters):
         return self.browser.send(method, self.session, **parameters)
 
+    def frames(self, n):
+        """Return the n frames that have an origin of their own, in their order on the page, as Pages."""
+        self.send("Target.setAutoAttach", autoAttach=True, waitForDebuggerOnStart=False, flatten=True)
+        end = monotonic() + PATIENCE
+        while len(found := self.frame_sessions()) < n:
+            assert monotonic() < end, f"{len(found)} frames, not {n}"
+            self.run("1")
+        pages = [Page(self.browser, session) for session in found]
+        for page in pages:
+            for domain in ("Page", "Runtime", "Network", "Log"):
+                page.send(f"{domain}.enable")
+        self.send("DOM.enable")
+        owners = [self.send("DOM.getFrameOwner", frameId=frame)["backendNodeId"] for frame in found.values()]
+        return [page for _, page in sorted(zip(owners, pages, strict=True), key=lambda pair: pair[0])]
+
+    def frame_sessions(self):
+        """Return the frame of each session that belongs to a frame of this page."""
+        events = [e for e in self.browser.events if e["method"] == "Target.attachedToTarget"]
+        mine = [e["params"] for e in events if e.get("sessionId") == self.session]
+        return {e["sessionId"]: e["targetInfo"]["targetId"] for e in mine}
+
     def run(self, script):
         """Run JavaScript and return its value; promises are awaited."""
         found = self.send("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)

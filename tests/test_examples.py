@@ -8,11 +8,13 @@ import struct
 import sys
 import zlib
 from itertools import islice
+from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pytest
 from helpers import load_example
-from PIL import Image, ImageFile, features
+from PIL import Image, ImageDraw, ImageFile, ImageFont, features
 
 import minigrad as mg
 from minigrad import data, datasets, nn
@@ -239,7 +241,8 @@ def photograph(number, dark_ink=True, noise=4):
 def prediction(monkeypatch, capsys, weights, *paths):
     """Return the digit that predict.py finds in each picture."""
     run(load_example("predict"), monkeypatch, *paths, "--weights", weights, "--out", weights.parent / "seen")
-    return [int(line.split(": ")[1].split()[0]) for line in capsys.readouterr().out.splitlines()[1:]]
+    lines = capsys.readouterr().out.splitlines()[1:]
+    return [int(line.split(": ")[1].split()[0]) for line in lines if "; see " in line]
 
 
 @pytest.mark.parametrize("file, count", [("lenet5.safetensors", 10), ("checkpoint.safetensors", 1)])
@@ -398,7 +401,9 @@ def test_predict_takes_a_grey_model_of_classes_that_are_no_digits_as_it_is(monke
     photograph(0).save(tmp_path / "photo.png")
     flags = tmp_path / "photo.png", "--model", tmp_path / "clothes.safetensors", "--out", tmp_path
     run(load_example("predict"), monkeypatch, *flags)
-    assert re.search(r"photo.png: [a-j] [\d.]+%, [a-j] ", capsys.readouterr().out)
+    said = capsys.readouterr().out
+    assert re.search(r"photo.png: [a-j] [\d.]+%, [a-j] ", said)
+    assert "Is this a digit" not in said and "Nothing is known here of its training images" in said
     assert_pictures(tmp_path / "1_photo.png")
 
 
@@ -494,13 +499,67 @@ def test_weights_that_are_no_dict_are_refused(name, monkeypatch, tmp_path, capsy
     assert "expected a dict of tensors, got a list" in refusal(load_example(name), monkeypatch, capsys, *flags)
 
 
-def test_predict_warns_of_a_square_and_not_of_digits():
+def drawn(draw):
+    """Return a sheet with what a function draws on it in black."""
+    sheet = Image.new("L", (280, 280), 255)
+    draw(ImageDraw.Draw(sheet))
+    return sheet
+
+
+def written(text):
+    """Return a sheet with a letter or digit in matplotlib's DejaVu Sans."""
+    font = ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf", 180)
+    return drawn(lambda pen: pen.text((140, 140), text, font=font, fill=0, anchor="mm"))
+
+
+def warning(example, path, sheet):
+    """Return what the example says of a sheet."""
+    sheet.save(path / "sheet.png")
+    return example.warn_of_no_digit(example.prepare_digit(None, path / "sheet.png").image)
+
+
+NO_DIGITS = {
+    "square": lambda pen: pen.rectangle((70, 70, 210, 210), fill=0),
+    "triangle": lambda pen: pen.polygon([(140, 60), (220, 210), (60, 210)], fill=0),
+    "disc": lambda pen: pen.ellipse((70, 70, 210, 210), fill=0),
+    "thick ring": lambda pen: pen.ellipse((70, 70, 210, 210), outline=0, width=60),
+    "boot": lambda pen: pen.polygon([(120, 60), (165, 60), (170, 160), (240, 190), (240, 220), (120, 220)], fill=0),
+}
+
+
+@pytest.mark.parametrize("name", NO_DIGITS)
+def test_predict_warns_of_a_filled_shape_because_it_has_no_strokes(name, tmp_path):
+    said = warning(load_example("predict"), tmp_path, drawn(NO_DIGITS[name]))
+    assert "It has no strokes: a window of 8×8 pixels is full of ink to" in said
+
+
+def test_predict_warns_of_letters_unless_they_look_like_a_digit_and_not_of_printed_digits(tmp_path):
     example = load_example("predict")
-    square = np.pad(np.ones((20, 20), np.float32), 4)
-    square[6:22, 6:22] = 0
-    assert "resembles no training digit: the cosine to the nearest is 0.46" in example.warn_of_no_digit(square)
-    digits = datasets.MNIST(train=False).images[:20].astype(np.float32) / 255
-    assert not any(map(example.warn_of_no_digit, digits))
+    for letter in "ACEFHKMNPRVWX":
+        assert "It resembles no training digit" in warning(example, tmp_path, written(letter)), letter
+    assert not any(warning(example, tmp_path, written(text)) for text in "0123456789OISZ")
+    ring = drawn(lambda pen: pen.ellipse((70, 70, 210, 210), outline=0, width=20))
+    assert not warning(example, tmp_path, ring)  # a 0
+
+
+def test_predict_warns_of_noise(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 8), np.uint8)
+    noise = Image.fromarray(pixels).resize((280, 280), Image.Resampling.BICUBIC)
+    assert "Is this a digit?" in warning(load_example("predict"), tmp_path, noise)
+
+
+def test_predict_warns_of_about_one_of_a_hundred_test_digits():
+    """The first 1,000 of the 10,000 by which the limits were chosen; and the limits are those shares of all."""
+    example = load_example("predict")
+    digits = datasets.MNIST(train=False).images.reshape(-1, 28, 28)
+    pixels = digits.astype(np.float32) / 255
+    assert 2 <= sum(map(bool, map(example.warn_of_no_digit, pixels[:1000]))) <= 20
+    sums = np.pad(pixels, ((0, 0), (1, 0), (1, 0))).cumsum(1, np.float64).cumsum(2)
+    fullest = (sums[:, 8:, 8:] - sums[:, :-8, 8:] - sums[:, 8:, :-8] + sums[:, :-8, :-8]).max((1, 2)) / 64
+    assert round(np.mean(fullest <= example.MOST_INK), 3) == 0.998
+    training, vectors = example.training_digits(), example.smooth(digits)
+    nearest = [(vectors[i : i + 500] @ training.T).max(1) for i in range(0, 10_000, 500)]
+    assert round(np.mean(np.concatenate(nearest) >= example.LEAST_RESEMBLANCE), 3) == 0.992
 
 
 # ---- see_filters.py

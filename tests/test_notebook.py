@@ -13,6 +13,7 @@ from PIL import Image
 
 import minigrad as mg
 from minigrad import data, datasets, notebook, train, viz
+from minigrad.errors import ValidationError
 from minigrad.nn import Conv2d, LazyLinear, functional as F
 
 RNG = np.random.default_rng(0)
@@ -24,13 +25,14 @@ class Page(HTMLParser):
 
     def __init__(self, html):
         super().__init__()
-        self.texts, self.images, self.open, self.tags = [], [], [], set()
+        self.texts, self.images, self.open, self.tags, self.elements = [], [], [], set(), []
         self.feed(html)
         self.close()
         assert not self.open
 
     def handle_starttag(self, tag, attributes):
         self.tags.add(tag)
+        self.elements.append((tag, dict(attributes)))
         self.open += [] if tag in EMPTY else [tag]
         if tag == "img":
             kind, encoded = dict(attributes)["src"].split(",")
@@ -351,6 +353,35 @@ def test_a_pixel_and_filter_health_show_their_picture_and_their_text(run):
     assert page.texts[-1] == str(health).split("\n\n")[-1]
 
 
+def test_an_embedded_page_is_the_file_of_viz_page_in_a_frame(run, tmp_path):
+    images = mg.rand(3, 1, 28, 28)
+    settings = {"labels": [3, 1, 2], "classes": [*NASTY, *"שבגדהוזח"], "title": 'A "title" & <b>'}
+    embedded = viz.embed(run[0], images, height=500, **settings)
+    assert repr(embedded) == "EmbeddedPage('A \"title\" & <b>', height=500)"
+    page = Page(embedded._repr_html_())
+    ((tag, attributes),) = page.elements
+    assert tag == "iframe" and attributes["sandbox"] == "allow-scripts" and "height:500px" in attributes["style"]
+    assert attributes["title"] == settings["title"]
+    assert attributes["srcdoc"] == viz.page(run[0], images, tmp_path / "a.html", **settings).read_text("utf-8")
+    for height in (99, 10_001, 2.5):
+        with pytest.raises(ValidationError, match=f"^embed: height is {height}; use a whole number from 100 to 10000"):
+            viz.embed(run[0], images, height=height)
+
+
+def test_the_page_of_lenet5_and_200_digits_adds_less_than_a_megabyte_to_a_notebook(run):
+    images, _ = next(iter(data.DataLoader(datasets.MNIST(train=False), 200, normalize=(0.1307, 0.3081))))
+    assert 0.6e6 < len(viz.embed(run[0], images)._repr_html_()) < 0.9e6
+
+
+def test_a_live_page_is_shown_by_its_address_until_it_is_closed(run):
+    with viz.live(run[0], mg.rand(1, 1, 28, 28)) as session:
+        page = Page(session._repr_html_())
+        frame, link = (attributes for tag, attributes in page.elements if tag in ("iframe", "a"))
+        assert frame["src"] == link["href"] == session.url and "sandbox" not in frame
+        assert page.texts[0] == session.url
+    assert session._repr_html_() is None
+
+
 def test_descriptions_of_pictures_are_escaped():
     figure = viz.style.figure(1, 1, '"><script>')
     page = Page(notebook.picture(figure))
@@ -377,6 +408,9 @@ CELLS = [  # (code, whether it shows HTML)
     ("history", True),
     ("viz.explain_pixel(model, images[0], 'conv1', 0, 10, 10)", True),
     ("viz.filter_health(model, loader, layers='conv1', max_images=50)", True),
+    ("viz.embed(model, images)", True),
+    ("lab = viz.live(model, images)\nlab", True),
+    ("lab.close()\nlab", False),
     ("answers = train.predict(model, loader)\ntrain.class_report(answers.targets, answers.outputs)", True),
 ]
 

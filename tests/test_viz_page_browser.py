@@ -415,6 +415,90 @@ def test_a_damaged_link_is_no_error(browser, lab, fragment):
     check_quiet(page)
 
 
+# ---- in a notebook
+
+
+def cells(tmp_path, *outputs):
+    """Return the address of a page with outputs of a notebook's cells: (HTML, width in pixels)."""
+    path = tmp_path / "cells.html"
+    boxes = "".join(f'<div style="width:{width}px">{html}</div><p>text</p>' for html, width in outputs)
+    path.write_text(f'<!doctype html><meta charset="utf-8"><a href="#text">before</a>{boxes}', "utf-8")
+    return path.as_uri()
+
+
+def frames(notebook, n):
+    """Return the frames of a notebook, each seen once, because a browser computes nothing for those out of sight."""
+    found = notebook.frames(n)
+    for number, page in enumerate(found):
+        notebook.show(f"div:nth-of-type({number + 1}) iframe")
+        page.wait("window.lab?.values")
+        page.next_frame()
+    return found
+
+
+def test_embedded_pages_work_and_do_not_disturb_each_other(browser, tmp_path, lesson_model):
+    (x, labels), other = digits(30), LeNet5()
+    first = viz.embed(lesson_model, x, labels=labels, normalize=(0.1307, 0.3081))
+    second = viz.embed(other, x[:4], title=STRANGE[0], height=500)
+    notebook = browser.open(cells(tmp_path, (first._repr_html_(), 900), (second._repr_html_(), 390)))
+    one, two = frames(notebook, 2)
+    assert one.run("document.title") == "LeNet5" and two.run("document.title") == STRANGE[0]
+    for page in (one, two):
+        assert page.run("document.querySelector('#agreement').textContent").startswith("✓ browser and Python agree")
+        assert page.run("document.documentElement.scrollWidth <= innerWidth")
+    assert [page.run("[innerWidth, innerHeight]") for page in (one, two)] == [[898, 898], [388, 498]]
+    one.run("lab.set({angle: 30}); lab.select({layer: 3, channel: 4, row: 2, col: 1})")
+    one.run(
+        "new Promise(done => setTimeout(done, 600))"
+    )  # longer than a page in a file waits before it keeps its state
+    check_values(one, lesson_model)
+    check_values(two, other)
+    assert two.run("[lab.state.angle, lab.state.selection.channel]") == [0, 0]
+    assert notebook.run("location.hash") == ""
+    for page in (one, two, notebook):
+        check_quiet(page)
+
+
+def test_an_embedded_page_is_drawn_on_by_mouse_and_reached_by_keyboard(browser, tmp_path, lesson_model):
+    embedded = viz.embed(lesson_model, digits(4)[0], normalize=(0.1307, 0.3081))
+    notebook = browser.open(cells(tmp_path, (embedded._repr_html_(), 900)))
+    (page,) = frames(notebook, 1)
+    assert notebook.run("document.querySelector('iframe').title") == "LeNet5"
+    notebook.run("document.querySelector('a').focus()")
+    notebook.press("Tab", "Tab")
+    assert notebook.run("document.activeElement.tagName") == "IFRAME"
+    assert page.run("document.hasFocus() && document.activeElement !== document.body")
+    box = page.run("document.querySelector('#sheet').getBoundingClientRect().toJSON()")
+    frame = notebook.run("document.querySelector('iframe').getBoundingClientRect().toJSON()")
+    left, top = (frame[side] + 1 + box[side] for side in ("x", "y"))  # inside the border
+    for kind, share in (("mousePressed", 0.2), ("mouseMoved", 0.5), ("mouseMoved", 0.8), ("mouseReleased", 0.8)):
+        place = {"x": left + share * box["width"], "y": top + 0.5 * box["height"]}
+        notebook.send("Input.dispatchMouseEvent", type=kind, button="left", buttons=1, clickCount=1, **place)
+    page.wait("lab.state.drawing !== null")
+    page.next_frame()
+    assert values_of(page)[0].max() > 2  # white ink
+    check_values(page, lesson_model)
+    check_quiet(page)
+
+
+def test_a_notebook_shows_a_training_and_can_pause_it(browser, tmp_path):
+    model = LeNet5()
+    with serve(model, digits(4)[0], paused=True) as session:
+        notebook = browser.open(cells(tmp_path, (session._repr_html_(), 900)))
+        (page,) = frames(notebook, 1)
+        steps = threading.Thread(
+            target=lambda: [(session.step(2.5), time.sleep(0.05)) for _ in range(100)], daemon=True
+        )
+        steps.start()
+        page.wait("document.querySelector('#training').textContent.includes('Step 1, loss 2.5')")
+        page.run("document.querySelector('#live-play').click()")
+        page.wait("document.querySelector('#live-play').textContent === 'Pause'")
+        assert page.run("location.href").startswith(session.url)
+        assert notebook.run("document.querySelector('a[target]').href") == session.url
+        assert page.problems()[0] == []
+    assert session._repr_html_() is None
+
+
 # ---- unusual models
 
 

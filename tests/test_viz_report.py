@@ -2,20 +2,19 @@
 
 import base64
 import re
-import shutil
 import subprocess
 from html.parser import HTMLParser
 from io import BytesIO
 
 import numpy as np
 import pytest
+from browser import BROWSER, Browser
 from PIL import Image
 
 import minigrad as mg
 from minigrad import nn, optim, viz
 from minigrad.errors import ShapeError, ValidationError
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 TITLES = [
     "The network",
     "How it learned",
@@ -161,6 +160,26 @@ def test_report_fits_the_width_of_a_browser(path, tmp_path, width):
     assert pixels.shape[1] == width
     assert (pixels < 128).any(axis=1).sum() > 1000  # rows with content
     assert (pixels[:, -8:] > 230).all()  # nothing overflows to the right
+
+
+@pytest.mark.skipif(BROWSER is None, reason="needs Chromium or Chrome")
+def test_report_shows_names_as_text_and_never_scrolls_sideways(subject, tmp_path):
+    """Names with markup or of the other direction, and a title of one long word."""
+    names = ['<b>low</b> $x$ "a"', "עברית <i>", "ع & 'c'"]
+    changed = {**subject, "classes": names, "tape": None, "history": None, "title": "wide" * 100}
+    path = viz.report(**changed, path=tmp_path / "report.html")
+    with Browser() as browser:
+        for width in (390, 768, 1280):
+            page = browser.open(path.as_uri(), width, 900)
+            assert page.run("document.documentElement.scrollWidth <= innerWidth")
+            room = "document.querySelector('body').getBoundingClientRect().right + 1"
+            assert page.run(f"[...document.querySelectorAll('.picture, pre, p, h1, h2')].every("
+                            f"e => e.getBoundingClientRect().right < {room})")  # fmt: skip
+            images = "[...document.querySelectorAll('.picture')].every(box => box.scrollWidth <= box.clientWidth)"
+            assert page.run(images) == (width == 1280)  # wide pictures scroll in their own box
+            assert page.run("[...document.querySelectorAll('bdi')].map(e => e.textContent)")[0] in names
+            assert page.run("document.querySelectorAll('p b, p i').length") == 0
+            assert page.problems() == ([], [])
 
 
 @pytest.mark.parametrize(

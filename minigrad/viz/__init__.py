@@ -12,7 +12,7 @@ from minigrad.viz.html_report import report
 from minigrad.viz.learning import filter_step
 from minigrad.viz.maps import feature_maps
 from minigrad.viz.model_summary import Summary, summary
-from minigrad.viz.page import Live, live, page
+from minigrad.viz.page import EmbeddedPage, Live, embed, live, page
 from minigrad.viz.patches import patch_grid, patch_places, top_patches
 from minigrad.viz.pixel import PixelExplanation, explain_pixel
 from minigrad.viz.sharing import LayerSize, dense_or_convolution, layer_sizes, shared_weights, shifted_maps
@@ -22,6 +22,7 @@ from minigrad.viz.volumes import draw
 from minigrad.viz.wrong_answers import mistakes
 
 __all__ = [
+    "EmbeddedPage",
     "FilterHealth",
     "FilterTape",
     "HealthReport",
@@ -35,6 +36,7 @@ __all__ = [
     "confusion_matrix",
     "dense_or_convolution",
     "draw",
+    "embed",
     "explain_pixel",
     "feature_maps",
     "filter_health",

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
-from minigrad.notebook import inline_image, picture
+from minigrad.notebook import Html, escape, inline_image, picture
 from minigrad.runtime.files import write_whole
 from minigrad.viz import probe
 from minigrad.viz.attribution import grad_cam, occlusion, saliency
@@ -43,7 +43,7 @@ class Animation(NamedTuple):
 
 
 class Section(NamedTuple):
-    """A heading, an introduction, and pictures, animations and text tables."""
+    """A heading, an introduction, which may be HTML, and pictures, animations and text tables."""
 
     title: str
     text: str
@@ -73,7 +73,7 @@ def report(
     history  of the training, as for training_curves
     tape     a FilterTape of the training, to show the filters as an animation
     classes  a name for each class number, of any type that has a str()
-    title    heading; the class of the model if None
+    title    heading; the class of the model and "in pictures" if None
     normalize  (mean, std) of pixels from 0 to 1, to show images in true colours
     returns  Path of the file
 
@@ -92,7 +92,7 @@ def report(
     subject = _Subject(model, images, labels, probabilities, names, normalize)
     sections = list(_make_sections(subject, init, history, tape))
     path = Path(path)
-    write_whole(path, _render_file(title or f"{type(model).__name__}: what it learned", sections).encode())
+    write_whole(path, _render_file(title or f"{type(model).__name__} in pictures", sections).encode())
     return path
 
 
@@ -205,18 +205,21 @@ def _map_section(subject: _Subject) -> Section:
     figure = feature_maps(subject.model, subject.example, classes=subject.classes, normalize=subject.normalize)
     return Section(
         "What each layer makes of one image",
-        f"{_describe_example(subject)} Every filter slides over the maps of the layer before it and makes a map of the "
-        "sums of products at all positions.",
+        Html(
+            f"{_describe_example(subject)} Every filter slides over the maps of the layer before it and makes a map of "
+            "the sums of products at all positions."
+        ),
         [figure],
     )
 
 
-def _describe_example(subject: _Subject) -> str:
+def _describe_example(subject: _Subject) -> Html:
     i = subject.example_number
     answer, truth, chances = subject.probabilities[i].argmax(), subject.labels[i], subject.probabilities[i]
+    names = [Html(f"<bdi>{escape(name)}</bdi>") for name in subject.names]  # of any direction of writing
     if answer == truth:
-        return f"Image {i}, the most certain right answer: {subject.names[truth]}, {chances[truth]:.1%}."
-    return f"No answer is right. Image {i} is {subject.names[truth]}, the answer {subject.names[answer]}."
+        return Html(f"Image {i}, the most certain right answer: {names[truth]}, {chances[truth]:.1%}.")
+    return Html(f"No answer is right. Image {i} is {names[truth]}, the answer {names[answer]}.")
 
 
 def _pixel_section(subject: _Subject) -> Section:
@@ -251,13 +254,13 @@ def _excitation_section(subject: _Subject) -> Section:
     images, names = subject.images[:MOST_IMAGES], subject.convolutions
     shown = [names[i] for i in np.unique(np.linspace(0, len(names) - 1, MOST_LAYERS).round().astype(int))]
     items = [patch_grid(subject.model, images, shown, normalize=subject.normalize)]
-    text = f"The patches of {format_count(len(images), 'real image')} to which each filter responds most."
+    text = f"The patches of {format_count(len(images), 'real image', form=',')} to which each filter responds most."
     if len(subject.names) <= MOST_PROTOTYPES:
         settings: dict[str, Any] = {"classes": subject.classes, "normalize": subject.normalize, "steps": STEPS}
         items.append(prototypes(subject.model, images=images, **settings))
         text += (
             " Then inputs that were changed step by step to raise the score of each class, above the real image with "
-            "the highest score. Such an input may look like nothing: the model was trained on real images only."
+            "the highest score. Such an input may look like nothing: only the score made it, no real image."
         )
     return Section("What excites a filter, and a class", text, items)
 
@@ -308,7 +311,7 @@ TEMPLATE = """<!doctype html>
 <title>{title}</title>
 <style>
 body {{ font: 17px/1.5 system-ui, sans-serif; color: #222; background: #fff; max-width: 60rem }}
-body {{ margin: auto; padding: 1rem }}
+body {{ margin: auto; padding: 1rem; overflow-wrap: anywhere }}
 h1, h2 {{ line-height: 1.2 }}
 h2 {{ margin-top: 2.5rem; border-top: 1px solid #ccc; padding-top: 1rem }}
 .picture {{ overflow-x: auto; margin: 1rem 0 }}
@@ -337,7 +340,7 @@ def _render_file(title: str, sections: Sequence[Section]) -> str:
 
 def _render_section(i: int, section: Section) -> str:
     items = "\n".join(_render_item(item, section.title) for item in section.items)
-    title, text = html.escape(section.title), html.escape(section.text)
+    title, text = escape(section.title), escape(section.text)
     return f'<section id="s{i}">\n<h2>{title}</h2>\n<p>{text}</p>\n{items}\n</section>'
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from minigrad.checks import number_in_range, whole_number
 from minigrad.errors import ValidationError
+from minigrad.notebook import Html, escape, frame, stack
 from minigrad.runtime.threads import local
 from minigrad.viz.inputs import as_array, uses_model_info
 from minigrad.viz.page.bundle import make_html
@@ -18,6 +19,7 @@ from minigrad.viz.page.payload import make_payload, make_subject
 from minigrad.viz.page.server import Server
 
 INTERVAL = 0.2  # seconds between two pictures of the first convolution
+HEIGHT = 900  # pixels of the page in a notebook
 WHOLE_INTERVAL = 2.0  # seconds between two pictures of all weights
 
 
@@ -47,6 +49,9 @@ def live(
     The server listens on 127.0.0.1 only, and answers only who knows the random token in the address.  Five times a
     second at most it sends the weights of the first convolution, every two seconds all weights; without a reader it
     sends nothing.
+
+    A notebook on the same computer shows the page where `Live` is the last value of a cell; train in a later cell.  A
+    notebook on another computer, such as a cluster's, cannot reach it.
 
     Raises   ValidationError   as viz.page; or port is out of range
              OSError           the port is taken
@@ -99,6 +104,14 @@ class Live:
 
     def __repr__(self) -> str:
         return f"Live({self.url}, {self._count} steps)"
+
+    def _repr_html_(self) -> Html | None:
+        """The page in a frame, and its address, for a notebook on this computer; nothing after close()."""
+        if self._closed or not self.url:
+            return None
+        link = f'<a href="{escape(self.url)}" target="_blank" rel="noreferrer">{escape(self.url)}</a>'
+        note = Html(f"{link} opens in a browser on the computer that runs Python, until the program ends.")
+        return stack(frame("the model while it trains", HEIGHT, src=self.url), note)
 
     def __enter__(self) -> "Live":
         return self

@@ -1,4 +1,5 @@
-// Keep what the reader chose in the fragment of the address, so that a link restores it.
+// Keep what the reader chose in the fragment of the address, so that a link restores it.  A page in a notebook has no
+// address of its own, about:srcdoc, and keeps nothing.
 
 import { floats } from "./data.js";
 
@@ -121,6 +122,7 @@ export function readState(lab, fragment) {
 }
 
 export function keepState(lab) {
+  if (location.protocol === "about:") return;
   let timer;
   lab.on("state", () => {
     clearTimeout(timer);
