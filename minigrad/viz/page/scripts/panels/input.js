@@ -95,7 +95,7 @@ function makeThumbnails(lab) {
   for (let i = 0; i < Math.min(total, THUMBNAILS); i++) {
     const canvas = element("canvas", { class: "map" });
     paintImage(canvas, lab.imagePixels(i), lab.shape);
-    const label = lab.data.labels ? `, ${lab.className(lab.data.labels[i])}` : "";
+    const label = lab.data.labels ? `, ${lab.classLabel(lab.data.labels[i])}` : "";
     row.append(
       element(
         "button",

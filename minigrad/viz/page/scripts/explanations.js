@@ -1,0 +1,301 @@
+// What one value of a layer is made of, for every kind of layer.  explain() returns
+//   summary    what the layer does, in words
+//   reads      {value, channel, rows, cols, name}: the value that the layer reads, and the window in it, [first, end); or null
+//   channels   input channels to choose from, of a convolution; [] else
+//   units      whether the numbers can be shown as pixels from 0 to 255
+//   parts      tables {caption, values, inside, shape: [KH, KW], places, mark}, and signs between them
+//   lines      [text or nodes, number or null, class] of the list below
+
+import { explainPixel, inPixelValues } from "./arithmetic.js";
+import { windowAt } from "./fields.js";
+import { axesOf, momentsOf, split, weightIndices } from "./operations/sums.js";
+import { span } from "./operations/windows.js";
+import { broadcastShape, broadcastStrides, places, size } from "./tensors.js";
+import { count, isolated, meaning, number, sizes } from "./words.js";
+
+const MOST_TERMS = 8; // products of a dense layer that are listed
+const SIGNS = { add: "+", sub: "−", mul: "×", div: "÷", pow: "to the power of" };
+
+const EXPLANATIONS = {
+  conv2d: explainConvolution,
+  max_pool2d: explainPooling,
+  avg_pool2d: explainPooling,
+  linear: explainDense,
+  norm: explainNorm,
+  softmax: explainSoftmax,
+  log_softmax: explainSoftmax,
+  mean: explainReduction,
+  sum: explainReduction,
+  amax: explainReduction,
+  amin: explainReduction,
+};
+const NOT_BY_ELEMENT = ["matmul", "axis_sums", "cat", "index", "pad", "permute", "reshape", "expand"];
+
+// pixel: {channel, row, col} of the layer's output.  options: {channel: input channel to show or null, inPixels}
+export function explain(lab, layer, pixel, options) {
+  const step = layer.convolution?.step ?? lab.data.steps[layer.value - 1];
+  if (!lab.valueOf(layer) || step.unknown || step.inputs.some((input) => input && lab.operand(input) === undefined))
+    return null;
+  const index = lab.indexOf(layer, pixel);
+  const given = { lab, layer, step, pixel, index, out: lab.valueOf(layer).data[index], options };
+  const found = layer.convolution ? explainConvolution(given) : chooseExplanation(step)(given);
+  return { summary: meaning(step, lab.data.weights), channels: [], units: false, parts: [], reads: null, ...found };
+}
+
+function chooseExplanation(step) {
+  if (step.op !== "conv2d" && EXPLANATIONS[step.op]) return EXPLANATIONS[step.op];
+  return step.op === "conv2d" || NOT_BY_ELEMENT.includes(step.op) ? explainNothing : explainElement;
+}
+
+// What a step reads first: the number of a value, and the pixel at a place of it.
+function readsPixel({ lab, step }, index) {
+  const value = step.inputs[0].value;
+  const [, , H, W] = lab.values[value].shape.length === 4 ? lab.values[value].shape : [1, 1, 1, size(lab.values[value].shape)];
+  const [channel, rest] = [Math.floor(index / (H * W)), index % (H * W)];
+  const [row, col] = [Math.floor(rest / W), rest % W];
+  return { value, channel, rows: [row, row + 1], cols: [col, col + 1] };
+}
+
+// ---- convolution
+
+function explainConvolution({ lab, layer, pixel, options }) {
+  const normal = explainPixel(lab, layer, pixel.channel, pixel.row, pixel.col);
+  const inPixels = options.inPixels && normal.readsPicture;
+  const found = inPixels ? inPixelValues(lab, normal) : normal;
+  const strongest = normal.channels.reduce(
+    (best, c, i, all) => (Math.abs(c.sum) > Math.abs(all[best].sum) ? i : best),
+    0,
+  );
+  const shown = options.channel !== null && options.channel < normal.channels.length ? options.channel : strongest;
+  return {
+    summary: "Each pixel of the window is multiplied by the weight above it. All products are added up.",
+    reads: {
+      value: layer.convolution.input,
+      channel: normal.channels[shown].channel,
+      rows: [normal.rows[0], normal.rows.at(-1) + 1],
+      cols: [normal.cols[0], normal.cols.at(-1) + 1],
+      pads: layer.convolution.step.settings.pads,
+    },
+    channels: normal.channels.map((c) => c.channel),
+    units: normal.readsPicture,
+    parts: convolutionTables(found, found.channels[shown], inPixels),
+    lines: convolutionLines(found, found.channels[shown]),
+  };
+}
+
+function convolutionTables({ window, channels }, { channel, patch, inside, filter, products }, inPixels) {
+  const places = inPixels ? [0, 4, 2] : [2, 2, 2];
+  const of = channels.length > 1 ? `, channel ${channel}` : "";
+  return [
+    { caption: `${inPixels ? "pixels" : "window"}${of}`, values: patch, inside, shape: window, places: places[0] },
+    "×",
+    { caption: "filter", values: filter, shape: window, places: places[1] },
+    "=",
+    { caption: "products", values: products, shape: window, places: places[2] },
+  ];
+}
+
+function convolutionLines({ window, channels, sum, constant, bias, silent, value }, one) {
+  const many = channels.length > 1;
+  const KK = window[0] * window[1];
+  const lines = [[`Sum of the ${KK} products${many ? ` of channel ${one.channel}` : ""}`, one.sum]];
+  if (many) lines.push([`Sum over all ${channels.length} input channels`, sum]);
+  if (constant !== undefined)
+    lines.push(["Constant, because pixels are normalised: −(filter × mean ÷ std)", constant]);
+  if (bias !== null) lines.push(["Bias", bias]);
+  return [...lines, [silent ? "The filter is silenced: the pixel is" : "Together: the pixel is", value, "total"]];
+}
+
+// ---- pooling
+
+function explainPooling({ lab, step, pixel, out }) {
+  const { window, pads } = step.settings;
+  const value = step.inputs[0].value;
+  const [, , H, W] = lab.values[value].shape;
+  const { rows, cols } = windowAt(step, window, pixel.row, pixel.col);
+  const [values, inside] = [[], []];
+  for (const h of rows) {
+    for (const w of cols) {
+      inside.push(h >= 0 && h < H && w >= 0 && w < W);
+      values.push(inside.at(-1) ? lab.values[value].data[(pixel.channel * H + h) * W + w] : 0);
+    }
+  }
+  const isMax = step.op === "max_pool2d";
+  const mark = isMax ? values.findIndex((x, i) => inside[i] && Object.is(x, out)) : null;
+  return {
+    reads: {
+      value,
+      channel: pixel.channel,
+      rows: [rows[0], rows.at(-1) + 1],
+      cols: [cols[0], cols.at(-1) + 1],
+      pads,
+    },
+    parts: [{ caption: "window", values, inside, shape: window, places: 3, mark }],
+    lines: isMax ? maxLines({ values, inside, mark, rows, cols, out }) : meanLines(step, pixel, [H, W], values, out),
+  };
+}
+
+function maxLines({ inside, mark, rows, cols, out }) {
+  const where = mark < 0 ? "" : ` It stands in row ${rows[Math.floor(mark / cols.length)]}, column ${cols[mark % cols.length]}.`;
+  const n = inside.filter(Boolean).length;
+  return [[`The largest of the ${count(n, "value")} is kept, the others are dropped.${where}`, out, "total"]];
+}
+
+function meanLines({ settings }, { row, col }, [H, W], values, out) {
+  const { window, stride, pads, count_include_pad, divisor } = settings;
+  const rows = span(row, stride[0], pads[0], window[0], H, pads[1]);
+  const cols = span(col, stride[1], pads[2], window[1], W, pads[3]);
+  const inside = (rows.end - rows.start) * (cols.end - cols.start);
+  const n = divisor ?? (count_include_pad ? rows.padded * cols.padded : inside);
+  return [
+    [`Sum of the ${count(inside, "value")}`, values.reduce((a, b) => a + b, 0)],
+    ["Divided by", n],
+    ["Together: the mean is", out, "total"],
+  ];
+}
+
+// ---- dense layers
+
+function explainDense(given) {
+  const { lab, step, index, out } = given;
+  const [x, weight, bias] = step.inputs.map((input) => lab.operand(input));
+  const [outputs, inputs] = weight.shape;
+  const [from, first] = [Math.floor(index / outputs) * inputs, (index % outputs) * inputs];
+  const terms = Array.from({ length: inputs }, (_, i) => {
+    const [input, factor] = [x.data[from + i], weight.data[first + i]];
+    return { i: from + i, input, factor, product: input * factor };
+  });
+  const order = [...terms].sort((a, b) => Math.abs(b.product) - Math.abs(a.product));
+  const [listed, others] = [order.slice(0, MOST_TERMS), order.slice(MOST_TERMS)];
+  const value = step.inputs[0].value;
+  const total = (some) => some.reduce((sum, { product }) => sum + product, 0);
+  const lines = [[`Sum of these ${listed.length} products`, total(listed)]];
+  if (others.length) lines.push([`Sum of the other ${count(others.length, "product")}`, total(others)]);
+  if (bias) lines.push(["Bias", bias.data[index % outputs]]);
+  return {
+    summary: `Each of the ${count(inputs, "number")} that it reads is multiplied by a weight of its own. The strongest:`,
+    reads: readsPixel(given, listed[0].i),
+    parts: [{ terms: listed.map((term) => ({ ...term, name: nameOf(lab, value, term.i) })) }],
+    lines: [...lines, ["Together: the number is", out, "total"]],
+  };
+}
+
+// Where element number i of a value comes from: the pixel of a map that was put into a row, or its number.
+function nameOf(lab, value, i) {
+  let number = value;
+  while (number && lab.data.steps[number - 1].op === "reshape") number = lab.data.steps[number - 1].inputs[0].value;
+  const layer = lab.layers.find((each) => each.value === number);
+  const { shape } = lab.values[number];
+  if (shape.length !== 4 || shape[2] * shape[3] === 1) return layer ? `${layer.label}, number ${i}` : `number ${i}`;
+  const [, , H, W] = shape;
+  const place = `row ${Math.floor(i / W) % H}, column ${i % W}`;
+  return `${layer ? `${layer.label}, ` : ""}channel ${Math.floor(i / (H * W))}, ${place}`;
+}
+
+// ---- normalisation
+
+function explainNorm(given) {
+  const { lab, step, index, out } = given;
+  const [x, mean, variance, weight, bias] = step.inputs.map((input) => lab.operand(input));
+  const w = weightIndices(x.shape, step.settings.weight_axes)[index];
+  const trained = step.settings.statistics === "given";
+  const found = trained ? { mean: mean.data[w], variance: variance.data[w] } : momentsAround(x, step.settings.axes, index);
+  const spread = Math.sqrt(found.variance + step.settings.eps);
+  const of = trained ? "that the training found" : "of this picture's values";
+  const lines = [
+    ["It reads", x.data[index]],
+    [`minus the mean ${of}`, found.mean],
+    [`divided by the standard deviation ${of}`, spread],
+  ];
+  if (weight) lines.push(["times the layer's weight", weight.data[w]]);
+  if (bias) lines.push(["plus the layer's bias", bias.data[w]]);
+  return { reads: readsPixel(given, index), lines: [...lines, ["Together: it writes", out, "total"]] };
+}
+
+// Mean and variance of the values that are normalised together with element number `index`.
+function momentsAround(x, axes, index) {
+  const { outer, inner } = split(x.shape, axes);
+  return momentsOf(x.data, groupOf(outer, inner, index), inner);
+}
+
+function groupOf(outer, inner, index) {
+  const steps = new Set(inner);
+  return outer.find((first) => steps.has(index - first));
+}
+
+// ---- sums over many values
+
+function explainReduction(given) {
+  const { lab, step, index, out } = given;
+  const value = step.inputs[0].value;
+  const x = lab.values[value];
+  const { outer, inner } = split(x.shape, axesOf(step.settings, x.shape));
+  const values = Array.from(inner, (i) => x.data[outer[index] + i]);
+  const reads = readsPixel(given, outer[index] + Math.max(0, values.findIndex((each) => Object.is(each, out))));
+  if (["amax", "amin"].includes(step.op)) {
+    const word = step.op === "amax" ? "largest" : "smallest";
+    return { reads, lines: [[`The ${word} of ${count(values.length, "value")}`, out, "total"]] };
+  }
+  const whole = x.shape.length === 4 ? { rows: [0, x.shape[2]], cols: [0, x.shape[3]] } : {};
+  const sum = values.reduce((a, b) => a + b, 0);
+  const lines = [[`Sum of ${count(values.length, "value")}`, sum]];
+  if (step.op === "mean") lines.push(["Divided by their number", values.length]);
+  return { reads: { ...reads, ...whole }, lines: [...lines, ["Together: it writes", out, "total"]] };
+}
+
+function explainSoftmax(given) {
+  const { lab, step, index, out } = given;
+  const x = lab.operand(step.inputs[0]);
+  const axis = (step.settings.axis + x.shape.length) % x.shape.length;
+  const { outer, inner } = split(x.shape, [axis]);
+  const first = groupOf(outer, inner, index);
+  const scores = Array.from(inner, (i) => x.data[first + i]);
+  const most = Math.max(...scores);
+  const sum = scores.reduce((total, score) => total + Math.exp(score - most), 0);
+  const last = step.op === "softmax" ? "Together: the probability is" : "Together: the logarithm of the probability is";
+  return {
+    reads: readsPixel(given, index),
+    lines: [
+      ["The score that it reads", x.data[index]],
+      [`e to the power of (score − the largest score, ${number(most)})`, Math.exp(x.data[index] - most)],
+      [`Divided by the sum of these powers of all ${count(scores.length, "score")}`, sum],
+      [last, out, "total"],
+    ],
+  };
+}
+
+// ---- element by element
+
+function explainElement(given) {
+  const { lab, step, index, out } = given;
+  const operands = step.inputs.map((input) => elementOf(lab, step, input, index));
+  const lines = operands.map((value, i) => [i ? `and ${roleOf(step.op)}` : "It reads", value]);
+  const told = SIGNS[step.op] ? `${number(operands[0], 4)} ${SIGNS[step.op]} ${number(operands[1], 4)} is` : null;
+  const name = isolated(step.op.replaceAll("_", " "));
+  const place = step.inputs[0] && typeof step.inputs[0] === "object" && "value" in step.inputs[0] ? step.inputs[0] : null;
+  const same = place && size(lab.values[place.value].shape) === size(step.shape);
+  return {
+    summary: meaning(step, lab.data.weights),
+    reads: same ? readsPixel(given, index) : null,
+    lines: [
+      ...lines.filter(([, value]) => value !== null),
+      [told ?? `${name} of it is`, out, "total"],
+    ],
+  };
+}
+
+function roleOf(op) {
+  return op === "prelu" ? "the learned slope for negative values" : "the other value";
+}
+
+// The number that an operand gives for element number `index` of the output; null for none.
+function elementOf(lab, step, input, index) {
+  const found = lab.operand(input);
+  if (found === null || typeof found !== "object") return typeof found === "number" ? found : null;
+  const shape = broadcastShape(found.shape, step.shape);
+  return found.data[places(shape, broadcastStrides(found.shape, shape))[index]];
+}
+
+function explainNothing({ step, out }) {
+  return { lines: [[`This page shows no arithmetic of ${isolated(step.op)}. It writes`, out, "total"]], reads: null };
+}
