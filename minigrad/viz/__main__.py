@@ -77,7 +77,7 @@ def _write_training(args: argparse.Namespace) -> int:
 
 def _serve_training(args: argparse.Namespace) -> int:
     training = _Training(args)
-    settings = {"optimizer": training.optimizer, "restart": training.restart, "normalize": MEAN_STD}
+    settings: dict[str, Any] = {"optimizer": training.optimizer, "restart": training.restart, "normalize": MEAN_STD}
     settings |= {"paused": args.paused, "port": args.port, "open_browser": not args.no_browser}
     with live(training.model, _shown_digits(), **settings) as session:
         print(f"open {session.url}\nCtrl-C ends the training", flush=True)

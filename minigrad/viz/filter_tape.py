@@ -65,8 +65,8 @@ class FilterTape:
     steps    (T,)  number of training steps before each frame
     losses   (T,)  loss of that step; for frame 0, the loss of the first step, which the initial weights gave
     weights  path -> (T, F, C, KH, KW)
-    gradients  path -> (T, F, C, KH, KW), of the step before each frame; NaN where there was none, as in frame 0 and where
-             the loop clears the gradients before step(loss).  Empty if they are not recorded
+    gradients  path -> (T, F, C, KH, KW), of the step before each frame; NaN where there was none, as in frame 0, and
+             where the loop clears the gradients before step(loss).  Empty if they are not recorded
 
     Raises   ValidationError   no convolution, no such layer, every below 1 or limit below 2
     Example
@@ -349,7 +349,9 @@ class FilterTape:
         broken = np.flatnonzero(~np.isfinite(weights).all(axis=(1, 2, 3, 4)))
         groups, reads_image = self._kinds[layer]
         unknown = groups is None and weights.shape[2] > 1
-        notes = ["the file does not say the groups: if there are any, channels are counted within them"] if unknown else []
+        notes = (
+            ["the file does not say the groups: if there are any, channels are counted within them"] if unknown else []
+        )
         kind = groups or 1, reads_image
         if not broken.size:
             return _Film(layer, self.steps, weights, "\n".join(notes), *kind)
@@ -400,7 +402,9 @@ def _read_tape(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         lengths = {len(arrays[name]) for name in names}
         if len(lengths) != 1:
             raise ValueError(f"arrays of {sorted(lengths)} frames")
-        about.setdefault("kinds", [(None, i == 0) for i in range(len(about["layers"]))])  # of older files: unknown groups
+        about.setdefault(
+            "kinds", [(None, i == 0) for i in range(len(about["layers"]))]
+        )  # of older files: unknown groups
         return {name: about[name] for name in ("layers", "every", "limit", "count", "kinds", "gradients")}, arrays
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; check the folder and the name") from None

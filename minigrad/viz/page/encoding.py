@@ -50,7 +50,10 @@ def encode_frames(frames: np.ndarray) -> dict[str, Any]:
     numbers = np.round(known / np.where(scales > 0, scales, 1)[:, None]).reshape(frames.shape)
     return {
         "shape": list(frames.shape),
-        "scales": [float(scale) if some else None for scale, some in zip(scales, finite.reshape(len(frames), -1).any(1), strict=True)],
+        "scales": [
+            float(scale) if some else None
+            for scale, some in zip(scales, finite.reshape(len(frames), -1).any(1), strict=True)
+        ],
         "int16": to_base64(np.where(finite, numbers, MISSING).astype("<i2")),
     }
 

@@ -86,7 +86,8 @@ def live(
 
 def _find_convolutions(program: Program, model: Any) -> dict[str, Convolution]:
     """Return the convolutions whose weights are parameters, by the names of these."""
-    parameters, found = dict(model.named_parameters()), {}
+    parameters = dict(model.named_parameters())
+    found: dict[str, Convolution] = {}
     for call in program.calls:
         if call.op == "conv2d":
             weight, bias = (program.names.get(id(array)) for array in call.inputs[1:3])

@@ -12,7 +12,14 @@ from minigrad.viz.filter_tape import FilterTape
 from minigrad.viz.formatting import format_count
 from minigrad.viz.inputs import as_array, as_class_numbers, as_image_batch
 from minigrad.viz.page.bundle import known_operations
-from minigrad.viz.page.encoding import encode_array, encode_frames, encode_images, encode_losses, encode_setting, plain_text
+from minigrad.viz.page.encoding import (
+    encode_array,
+    encode_frames,
+    encode_images,
+    encode_losses,
+    encode_setting,
+    plain_text,
+)
 from minigrad.viz.page.program import Call, Program, Value, record_program
 from minigrad.viz.page.samples import most_images, read_samples
 from minigrad.viz.probe import prepare_images

@@ -33,7 +33,7 @@ def read_samples(where: str, model: Any, images: Any, labels: Any, classes: Any,
 
     Raises   ValidationError   labels are given too, or there are no samples
     """
-    if not isinstance(images, Dataset | DataLoader):
+    if not isinstance(images, Dataset | IterableDataset | DataLoader):
         return Samples(images, labels, classes, normalize)
     if labels is not None:
         raise ValidationError(

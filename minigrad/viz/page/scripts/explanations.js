@@ -28,8 +28,9 @@ const EXPLANATIONS = {
   sum: explainReduction,
   amax: explainReduction,
   amin: explainReduction,
+  reshape: explainReshape,
 };
-const NOT_BY_ELEMENT = ["matmul", "axis_sums", "cat", "index", "pad", "permute", "reshape", "expand"];
+const NOT_BY_ELEMENT = ["matmul", "axis_sums", "cat", "index", "pad", "permute", "expand"];
 
 // pixel: {channel, row, col} of the layer's output.  options: {channel: input channel to show or null, inPixels}
 export function explain(lab, layer, pixel, options) {
@@ -174,7 +175,7 @@ function explainDense(given) {
   if (bias) lines.push(["Bias", bias.data[index % outputs]]);
   return {
     summary: `Each of the ${count(inputs, "number")} that it reads is multiplied by a weight of its own. The strongest:`,
-    reads: readsPixel(given, listed[0].i),
+    reads: { ...readsPixel(given, listed[0].i), framed: "the number of the strongest product" },
     parts: [{ terms: listed.map((term) => ({ ...term, name: nameOf(lab, value, term.i) })) }],
     lines: [...lines, ["Together: the number is", out, "total"]],
   };
@@ -262,6 +263,12 @@ function explainSoftmax(given) {
       [last, out, "total"],
     ],
   };
+}
+
+function explainReshape(given) {
+  const { lab, step, index, out } = given;
+  const from = nameOf(lab, step.inputs[0].value, index);
+  return { reads: readsPixel(given, index), lines: [[`The same number as ${from}`, out, "total"]] };
 }
 
 // ---- element by element

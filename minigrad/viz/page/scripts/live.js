@@ -100,7 +100,7 @@ export class Live {
       caption: (f) => (this.isFrozen(this.watched, f) ? `filter ${f}, frozen` : `filter ${f}`),
     });
     this.note.textContent =
-      describeFilms(shape, "since the last message from Python", "of the last step") +
+      describeFilms(shape, "in the message before", "of the last step") +
       (none ? ` There is no gradient: ${none}.` : "");
   }
 

@@ -32,9 +32,9 @@ export function describeFilms([F, C], since, gradient) {
   const channel = C > 1 ? " Of each filter, the strongest input channel is shown." : "";
   const some = F > MOST_FILTERS ? ` The first ${MOST_FILTERS} of ${F} filters are shown.` : "";
   return (
-    `Of each filter, left: its weights. Middle: its gradient, ${gradient}; a step goes against it. Right: what changed ` +
-    `${since}. Orange is positive, blue negative, white zero; gradient and change have a scale of their own for each ` +
-    `filter; grey: none.${channel}${some}`
+    `Gradient: that ${gradient}; a step moves the weights against it. Change: what the weights became minus what they ` +
+    `were ${since}. Orange is positive, blue negative, white zero, grey none. Weights share one scale; each gradient and ` +
+    `each change has its own.${channel}${some}`
   );
 }
 
@@ -42,7 +42,8 @@ function makeCell(f) {
   const canvases = NAMES.map((name) =>
     element("canvas", { class: "map filter", role: "img", "aria-label": `${name} of filter ${f}`, title: name }),
   );
-  const node = figure("", ...canvases);
+  const parts = canvases.map((canvas, i) => element("span", { class: "part" }, NAMES[i], canvas));
+  const node = figure("", ...parts);
   return { canvases, node, text: node.lastChild };
 }
 

@@ -17,7 +17,7 @@ export function makePixelPanel(lab) {
   return panel(
     "pixel",
     "One value, step by step",
-    "Click a pixel of a map, or a number of a dense layer. On the left is what the layer reads, on the right what it writes.",
+    "Click a pixel of a map, or a number of a dense layer: the page shows what the layer reads there, what it does, and what it writes.",
     view.controls,
     view.summary,
     view.maps,
@@ -153,7 +153,6 @@ class PixelView {
   start() {
     const [H, W] = this.area;
     this.shown = 0;
-    this.play.textContent = "Stop";
     this.timer = setInterval(() => {
       this.moveTo(this.shown);
       if (++this.shown >= H * W) this.stop();
@@ -163,7 +162,6 @@ class PixelView {
   stop() {
     clearInterval(this.timer);
     this.timer = this.shown = null;
-    this.play.textContent = "▶ Slide the window";
     this.draw();
   }
 
@@ -211,6 +209,7 @@ class PixelView {
 
   fillChoices(found) {
     const { layer, pixel } = this;
+    this.play.textContent = this.timer ? "Stop" : layer.isMap ? "▶ Slide the window" : "▶ One after the other";
     const filters = Array.from({ length: layer.channels }, (_, f) =>
       element("option", { value: f, selected: f === pixel.channel }, f),
     );
@@ -241,7 +240,7 @@ class PixelView {
     this.drawPadding(pads, W);
     const from = value === 0 ? "the normalised picture" : "the layer before";
     const what = isMap ? `${from}, channel ${channel}, ${H}×${W}` : `${W} numbers of ${from}`;
-    const framed = isMap ? "the window" : "the strongest";
+    const framed = reads.framed ?? (isMap ? "the window" : "the number that counts here");
     text.textContent = `reads: ${what}. Framed: ${framed}${pads.some(Boolean) ? ". Hatched: padding" : ""}`;
     canvas.setAttribute(
       "aria-label",

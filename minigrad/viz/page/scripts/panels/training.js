@@ -130,7 +130,7 @@ class TapeView {
 
   describe(frame, shape, gradient) {
     const { steps, losses } = this.tape;
-    const between = frame ? `since the moment before, ${count(steps[frame] - steps[frame - 1], "step")} ago` : "before (nothing yet)";
+    const between = frame ? `${count(steps[frame] - steps[frame - 1], "step")} before` : "at the moment before";
     const some = gradient?.some((x) => x === x) ? "" : ` ${this.missingGradient(frame)}`;
     return (
       `Step ${steps[frame].toLocaleString("en")}, loss ${number(losses[frame])}. ` +
