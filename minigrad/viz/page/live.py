@@ -91,7 +91,7 @@ def _find_convolutions(program: Program, model: Any) -> dict[str, Convolution]:
     for call in program.calls:
         if call.op == "conv2d":
             weight, bias = (program.names.get(id(array)) for array in call.inputs[1:3])
-            if weight in parameters:
+            if weight is not None and weight in parameters:
                 found.setdefault(weight, Convolution(call.layer, parameters[weight], parameters.get(bias)))
     return found
 

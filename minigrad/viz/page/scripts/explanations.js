@@ -8,9 +8,10 @@
 
 import { explainPixel, inPixelValues } from "./arithmetic.js";
 import { windowAt } from "./fields.js";
+import { asNumber, findOperation } from "./operations/registry.js";
 import { axesOf, momentsOf, split, weightIndices } from "./operations/sums.js";
 import { span } from "./operations/windows.js";
-import { broadcastShape, broadcastStrides, places, size } from "./tensors.js";
+import { broadcastShape, broadcastStrides, makeTensor, places, size } from "./tensors.js";
 import { count, isolated, meaning, number, sizes } from "./words.js";
 
 const MOST_TERMS = 8; // products of a dense layer that are listed
@@ -109,7 +110,7 @@ function convolutionLines({ window, channels, sum, constant, bias, silent, value
 
 // ---- pooling
 
-function explainPooling({ lab, step, pixel, out }) {
+function explainPooling({ lab, step, pixel }) {
   const { window, pads } = step.settings;
   const value = step.inputs[0].value;
   const [, , H, W] = lab.values[value].shape;
@@ -122,7 +123,7 @@ function explainPooling({ lab, step, pixel, out }) {
     }
   }
   const isMax = step.op === "max_pool2d";
-  const mark = isMax ? values.findIndex((x, i) => inside[i] && Object.is(x, out)) : null;
+  const mark = isMax ? placeOfLargest(values, inside) : null;
   return {
     reads: {
       value,
@@ -132,33 +133,42 @@ function explainPooling({ lab, step, pixel, out }) {
       pads,
     },
     parts: [{ caption: "window", values, inside, shape: window, places: 3, mark }],
-    lines: isMax ? maxLines({ values, inside, mark, rows, cols, out }) : meanLines(step, pixel, [H, W], values, out),
+    lines: isMax ? maxLines({ values, inside, mark, rows, cols }) : meanLines(step, pixel, [H, W], values),
   };
 }
 
-function maxLines({ inside, mark, rows, cols, out }) {
-  const where = mark < 0 ? "" : ` It stands in row ${rows[Math.floor(mark / cols.length)]}, column ${cols[mark % cols.length]}.`;
-  const n = inside.filter(Boolean).length;
-  return [[`The largest of the ${count(n, "value")} is kept, the others are dropped.${where}`, out, "total"]];
+// As max_pool2d chooses: the first of equal values, and NaN before all others; -1 if no place is inside.
+function placeOfLargest(values, inside) {
+  return values.reduce((best, x, i) => {
+    if (!inside[i]) return best;
+    return best < 0 || x > values[best] || (x !== x && values[best] === values[best]) ? i : best;
+  }, -1);
 }
 
-function meanLines({ settings }, { row, col }, [H, W], values, out) {
+function maxLines({ values, inside, mark, rows, cols }) {
+  const where = mark < 0 ? "" : ` It stands in row ${rows[Math.floor(mark / cols.length)]}, column ${cols[mark % cols.length]}.`;
+  const n = inside.filter(Boolean).length;
+  return [[`The largest of the ${count(n, "value")} is kept, the others are dropped.${where}`, mark < 0 ? -Infinity : values[mark], "total"]];
+}
+
+function meanLines({ settings }, { row, col }, [H, W], values) {
   const { window, stride, pads, count_include_pad, divisor } = settings;
   const rows = span(row, stride[0], pads[0], window[0], H, pads[1]);
   const cols = span(col, stride[1], pads[2], window[1], W, pads[3]);
   const inside = (rows.end - rows.start) * (cols.end - cols.start);
   const n = divisor ?? (count_include_pad ? rows.padded * cols.padded : inside);
+  const sum = values.reduce((a, b) => a + b, 0);
   return [
-    [`Sum of the ${count(inside, "value")}`, values.reduce((a, b) => a + b, 0)],
+    [`Sum of the ${count(inside, "value")}`, sum],
     ["Divided by", n],
-    ["Together: the mean is", out, "total"],
+    ["Together: the mean is", sum / n, "total"],
   ];
 }
 
 // ---- dense layers
 
 function explainDense(given) {
-  const { lab, step, index, out } = given;
+  const { lab, step, index } = given;
   const [x, weight, bias] = step.inputs.map((input) => lab.operand(input));
   const [outputs, inputs] = weight.shape;
   const [from, first] = [Math.floor(index / outputs) * inputs, (index % outputs) * inputs];
@@ -172,12 +182,13 @@ function explainDense(given) {
   const total = (some) => some.reduce((sum, { product }) => sum + product, 0);
   const lines = [[`Sum of these ${listed.length} products`, total(listed)]];
   if (others.length) lines.push([`Sum of the other ${count(others.length, "product")}`, total(others)]);
-  if (bias) lines.push(["Bias", bias.data[index % outputs]]);
+  const added = bias ? bias.data[index % outputs] : 0;
+  if (bias) lines.push(["Bias", added]);
   return {
     summary: `Each of the ${count(inputs, "number")} that it reads is multiplied by a weight of its own. The strongest:`,
     reads: { ...readsPixel(given, listed[0].i), framed: "the number of the strongest product" },
     parts: [{ terms: listed.map((term) => ({ ...term, name: nameOf(lab, value, term.i) })) }],
-    lines: [...lines, ["Together: the number is", out, "total"]],
+    lines: [...lines, ["Together: the number is", total(terms) + added, "total"]],
   };
 }
 
@@ -196,7 +207,7 @@ function nameOf(lab, value, i) {
 // ---- normalisation
 
 function explainNorm(given) {
-  const { lab, step, index, out } = given;
+  const { lab, step, index } = given;
   const [x, mean, variance, weight, bias] = step.inputs.map((input) => lab.operand(input));
   const w = weightIndices(x.shape, step.settings.weight_axes)[index];
   const trained = step.settings.statistics === "given";
@@ -210,7 +221,9 @@ function explainNorm(given) {
   ];
   if (weight) lines.push(["times the layer's weight", weight.data[w]]);
   if (bias) lines.push(["plus the layer's bias", bias.data[w]]);
-  return { reads: readsPixel(given, index), lines: [...lines, ["Together: it writes", out, "total"]] };
+  const scaled = ((x.data[index] - found.mean) / spread) * (weight ? weight.data[w] : 1);
+  const total = scaled + (bias ? bias.data[w] : 0);
+  return { reads: readsPixel(given, index), lines: [...lines, ["Together: it writes", total, "total"]] };
 }
 
 // Mean and variance of the values that are normalised together with element number `index`.
@@ -227,25 +240,27 @@ function groupOf(outer, inner, index) {
 // ---- sums over many values
 
 function explainReduction(given) {
-  const { lab, step, index, out } = given;
-  const value = step.inputs[0].value;
-  const x = lab.values[value];
+  const { lab, step, index } = given;
+  const x = lab.values[step.inputs[0].value];
   const { outer, inner } = split(x.shape, axesOf(step.settings, x.shape));
   const values = Array.from(inner, (i) => x.data[outer[index] + i]);
-  const reads = readsPixel(given, outer[index] + Math.max(0, values.findIndex((each) => Object.is(each, out))));
   if (["amax", "amin"].includes(step.op)) {
     const word = step.op === "amax" ? "largest" : "smallest";
-    return { reads, lines: [[`The ${word} of ${count(values.length, "value")}`, out, "total"]] };
+    const most = values.reduce((best, each, i) => (step.op === "amax" ? each > values[best] : each < values[best]) ? i : best, 0);
+    const reads = { ...readsPixel(given, outer[index] + inner[most]), framed: `the ${word}` };
+    return { reads, lines: [[`The ${word} of ${count(values.length, "value")}`, values[most], "total"]] };
   }
+  const reads = { ...readsPixel(given, outer[index]), framed: "all that is added" };
   const whole = x.shape.length === 4 ? { rows: [0, x.shape[2]], cols: [0, x.shape[3]] } : {};
   const sum = values.reduce((a, b) => a + b, 0);
   const lines = [[`Sum of ${count(values.length, "value")}`, sum]];
-  if (step.op === "mean") lines.push(["Divided by their number", values.length]);
-  return { reads: { ...reads, ...whole }, lines: [...lines, ["Together: it writes", out, "total"]] };
+  const n = step.op === "mean" ? values.length : 1;
+  if (step.op === "mean") lines.push(["Divided by their number", n]);
+  return { reads: { ...reads, ...whole }, lines: [...lines, ["Together: it writes", sum / n, "total"]] };
 }
 
 function explainSoftmax(given) {
-  const { lab, step, index, out } = given;
+  const { lab, step, index } = given;
   const x = lab.operand(step.inputs[0]);
   const axis = (step.settings.axis + x.shape.length) % x.shape.length;
   const { outer, inner } = split(x.shape, [axis]);
@@ -253,28 +268,33 @@ function explainSoftmax(given) {
   const scores = Array.from(inner, (i) => x.data[first + i]);
   const most = Math.max(...scores);
   const sum = scores.reduce((total, score) => total + Math.exp(score - most), 0);
-  const last = step.op === "softmax" ? "Together: the probability is" : "Together: the logarithm of the probability is";
+  const power = Math.exp(x.data[index] - most);
+  const last =
+    step.op === "softmax"
+      ? ["Together: the probability is", power / sum, "total"]
+      : ["The logarithm of the quotient, of the probability, is", Math.log(power / sum), "total"];
   return {
     reads: readsPixel(given, index),
     lines: [
       ["The score that it reads", x.data[index]],
-      [`e to the power of (score − the largest score, ${number(most)})`, Math.exp(x.data[index] - most)],
+      [`e to the power of (score − the largest score, ${number(most)})`, power],
       [`Divided by the sum of these powers of all ${count(scores.length, "score")}`, sum],
-      [last, out, "total"],
+      last,
     ],
   };
 }
 
 function explainReshape(given) {
-  const { lab, step, index, out } = given;
-  const from = nameOf(lab, step.inputs[0].value, index);
-  return { reads: readsPixel(given, index), lines: [[`The same number as ${from}`, out, "total"]] };
+  const { lab, step, index } = given;
+  const { value } = step.inputs[0];
+  const text = `The same number as ${nameOf(lab, value, index)}`;
+  return { reads: readsPixel(given, index), lines: [[text, lab.values[value].data[index], "total"]] };
 }
 
 // ---- element by element
 
 function explainElement(given) {
-  const { lab, step, index, out } = given;
+  const { lab, step, index } = given;
   const operands = step.inputs.map((input) => elementOf(lab, step, input, index));
   const lines = operands.map((value, i) => [i ? `and ${roleOf(step.op)}` : "It reads", value]);
   const told = SIGNS[step.op] ? `${number(operands[0], 4)} ${SIGNS[step.op]} ${number(operands[1], 4)} is` : null;
@@ -286,9 +306,14 @@ function explainElement(given) {
     reads: same ? readsPixel(given, index) : null,
     lines: [
       ...lines.filter(([, value]) => value !== null),
-      [told ?? `${name} of it is`, out, "total"],
+      [told ?? `${name} of it is`, computeOne(step, operands), "total"],
     ],
   };
+}
+
+function computeOne(step, operands) {
+  const inputs = operands.map((value) => (value === null ? null : makeTensor([], Float64Array.of(value))));
+  return findOperation(step.op)(step.op === "clip" ? [inputs[0], ...operands.slice(1)] : inputs, step.settings, []).data[0];
 }
 
 function roleOf(op) {
@@ -298,7 +323,7 @@ function roleOf(op) {
 // The number that an operand gives for element number `index` of the output; null for none.
 function elementOf(lab, step, input, index) {
   const found = lab.operand(input);
-  if (found === null || typeof found !== "object") return typeof found === "number" ? found : null;
+  if (found === null || typeof found !== "object") return found === null ? null : asNumber(found);
   const shape = broadcastShape(found.shape, step.shape);
   return found.data[places(shape, broadcastStrides(found.shape, shape))[index]];
 }

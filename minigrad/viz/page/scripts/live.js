@@ -180,7 +180,7 @@ export class Live {
       "span",
       { class: "choice" },
       element("label", { class: "choice" }, element("span", {}, "Seed"), this.seed),
-      button("Restart with this seed", again, { id: "live-restart" }),
+      button("Restart", again, { id: "live-restart" }),
     );
   }
 
