@@ -65,7 +65,8 @@ export function inPixelValues(lab, explained) {
   return { ...explained, channels, sum: channels.reduce((total, channel) => total + channel.sum, 0), constant };
 }
 
-// What later layers make of element number `index` of a layer: {layer, value} of those that work on single pixels, then the first other one.
+// What later layers make of element number `index` of a layer: {layer, value} of those that work on single pixels, then
+// the first other one.
 export function followPixel(lab, layer, index) {
   const chain = [];
   let value = layer.value;

@@ -1,6 +1,7 @@
 // What one value of a layer is made of, for every kind of layer.  explain() returns
 //   summary    what the layer does, in words
-//   reads      {value, channel, rows, cols, name}: the value that the layer reads, and the window in it, [first, end); or null
+//   reads      {value, channel, rows, cols, pads, framed}: number of the value that the layer reads, the window in it,
+//              [first, end), padding, and what the window is, in words; or null
 //   channels   input channels to choose from, of a convolution; [] else
 //   units      whether the numbers can be shown as pixels from 0 to 255
 //   parts      tables {caption, values, inside, shape: [KH, KW], places, mark}, and signs between them
@@ -52,10 +53,11 @@ function chooseExplanation(step) {
 // What a step reads first: the number of a value, and the pixel at a place of it.
 function readsPixel({ lab, step }, index) {
   const value = step.inputs[0].value;
-  const [, , H, W] = lab.values[value].shape.length === 4 ? lab.values[value].shape : [1, 1, 1, size(lab.values[value].shape)];
+  const { shape } = lab.values[value];
+  const [H, W] = shape.length === 4 ? shape.slice(2) : [1, size(shape)];
   const [channel, rest] = [Math.floor(index / (H * W)), index % (H * W)];
   const [row, col] = [Math.floor(rest / W), rest % W];
-  return { value, channel, rows: [row, row + 1], cols: [col, col + 1] };
+  return { value, channel, rows: [row, row + 1], cols: [col, col + 1], framed: "the number that counts here" };
 }
 
 // ---- convolution
@@ -146,9 +148,11 @@ function placeOfLargest(values, inside) {
 }
 
 function maxLines({ values, inside, mark, rows, cols }) {
-  const where = mark < 0 ? "" : ` It stands in row ${rows[Math.floor(mark / cols.length)]}, column ${cols[mark % cols.length]}.`;
+  const [row, col] = [rows[Math.floor(mark / cols.length)], cols[mark % cols.length]];
+  const where = mark < 0 ? "" : ` It stands in row ${row}, column ${col}.`;
   const n = inside.filter(Boolean).length;
-  return [[`The largest of the ${count(n, "value")} is kept, the others are dropped.${where}`, mark < 0 ? -Infinity : values[mark], "total"]];
+  const text = `The largest of the ${count(n, "value")} is kept, the others are dropped.${where}`;
+  return [[text, mark < 0 ? -Infinity : values[mark], "total"]];
 }
 
 function meanLines({ settings }, { row, col }, [H, W], values) {
@@ -211,7 +215,9 @@ function explainNorm(given) {
   const [x, mean, variance, weight, bias] = step.inputs.map((input) => lab.operand(input));
   const w = weightIndices(x.shape, step.settings.weight_axes)[index];
   const trained = step.settings.statistics === "given";
-  const found = trained ? { mean: mean.data[w], variance: variance.data[w] } : momentsAround(x, step.settings.axes, index);
+  const found = trained
+    ? { mean: mean.data[w], variance: variance.data[w] }
+    : momentsAround(x, step.settings.axes, index);
   const spread = Math.sqrt(found.variance + step.settings.eps);
   const of = trained ? "that the training found" : "of this picture's values";
   const lines = [
@@ -246,7 +252,8 @@ function explainReduction(given) {
   const values = Array.from(inner, (i) => x.data[outer[index] + i]);
   if (["amax", "amin"].includes(step.op)) {
     const word = step.op === "amax" ? "largest" : "smallest";
-    const most = values.reduce((best, each, i) => (step.op === "amax" ? each > values[best] : each < values[best]) ? i : best, 0);
+    const beats = (a, b) => (step.op === "amax" ? a > b : a < b);
+    const most = values.reduce((best, each, i) => (beats(each, values[best]) ? i : best), 0);
     const reads = { ...readsPixel(given, outer[index] + inner[most]), framed: `the ${word}` };
     return { reads, lines: [[`The ${word} of ${count(values.length, "value")}`, values[most], "total"]] };
   }
@@ -299,8 +306,8 @@ function explainElement(given) {
   const lines = operands.map((value, i) => [i ? `and ${roleOf(step.op)}` : "It reads", value]);
   const told = SIGNS[step.op] ? `${number(operands[0], 4)} ${SIGNS[step.op]} ${number(operands[1], 4)} is` : null;
   const name = isolated(step.op.replaceAll("_", " "));
-  const place = step.inputs[0] && typeof step.inputs[0] === "object" && "value" in step.inputs[0] ? step.inputs[0] : null;
-  const same = place && size(lab.values[place.value].shape) === size(step.shape);
+  const first = step.inputs[0]?.value; // undefined for a number and for weights
+  const same = first !== undefined && size(lab.values[first].shape) === size(step.shape);
   return {
     summary: meaning(step, lab.data.weights),
     reads: same ? readsPixel(given, index) : null,
@@ -312,8 +319,9 @@ function explainElement(given) {
 }
 
 function computeOne(step, operands) {
-  const inputs = operands.map((value) => (value === null ? null : makeTensor([], Float64Array.of(value))));
-  return findOperation(step.op)(step.op === "clip" ? [inputs[0], ...operands.slice(1)] : inputs, step.settings, []).data[0];
+  const tensors = operands.map((value) => (value === null ? null : makeTensor([], Float64Array.of(value))));
+  const inputs = step.op === "clip" ? [tensors[0], ...operands.slice(1)] : tensors; // its limits are numbers
+  return findOperation(step.op)(inputs, step.settings, []).data[0];
 }
 
 function roleOf(op) {

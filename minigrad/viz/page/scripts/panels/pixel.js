@@ -240,7 +240,7 @@ class PixelView {
     this.drawPadding(pads, W);
     const from = value === 0 ? "the normalised picture" : "the layer before";
     const what = isMap ? `${from}, channel ${channel}, ${H}×${W}` : `${W} numbers of ${from}`;
-    const framed = reads.framed ?? (isMap ? "the window" : "the number that counts here");
+    const framed = reads.framed ?? "the window";
     text.textContent = `reads: ${what}. Framed: ${framed}${pads.some(Boolean) ? ". Hatched: padding" : ""}`;
     canvas.setAttribute(
       "aria-label",
