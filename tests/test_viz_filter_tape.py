@@ -1,6 +1,7 @@
 """viz.FilterTape: recording, files, distances, contact sheet and GIF."""
 
 import contextlib
+import json
 from itertools import pairwise
 
 import numpy as np
@@ -202,6 +203,40 @@ def test_filter_tape_saves_to_its_path_after_every_frame(tmp_path):
         check_equal(FilterTape.load(path), tape)
         tape.step(step())
     assert [file.name for file in path.parent.iterdir()] == ["tape.npz"]
+
+
+@pytest.mark.parametrize("graph", [False, True])
+def test_filter_tape_records_gradients(tmp_path, graph):
+    model = Net()
+    step, tape = make_step(model, graph), FilterTape(model, every=2, limit=3, gradients=True)
+    found = {}
+    for count in range(1, 9):
+        tape.step(step())
+        found[count] = model.second.weight.grad.numpy().copy()
+    assert tape.steps.tolist() == [0, 4, 8]
+    assert np.isnan(tape.gradients["second"][0]).all()
+    np.testing.assert_array_equal(tape.gradients["second"][1:], [found[4], found[8]])
+    loaded = FilterTape.load(tape.save(tmp_path / "tape.npz"))
+    check_equal(loaded, tape)
+    np.testing.assert_array_equal(loaded.gradients["second"], tape.gradients["second"])
+    assert recorded_tape().gradients == {}
+
+
+def test_filter_tape_loads_files_of_older_versions(tmp_path):
+    """Without gradients and kinds; what depends on unknown groups is said to."""
+    tape = FilterTape(nn.Sequential(nn.Conv2d(4, 6, 3, groups=2), nn.ReLU()), every=1)
+    tape.step(1.0)
+    path = tape.save(tmp_path / "tape.npz")
+    arrays = dict(np.load(path))
+    about = json.loads(arrays["about"].item())
+    del about["kinds"], about["gradients"]
+    np.savez(path, **arrays | {"about": np.array(json.dumps(about))})
+    loaded = FilterTape.load(path)
+    check_equal(loaded, tape)
+    assert loaded.gradients == {} and loaded.distance("0").shape == (2, 6)
+    for again in loaded, FilterTape.load(loaded.save(tmp_path / "again.npz")):
+        assert "the file does not say the groups" in again._finite_film("gif", "0").note
+    assert tape._finite_film("gif", "0").note == ""
 
 
 def test_filter_tape_save_keeps_the_old_file_if_it_fails(tmp_path, monkeypatch):

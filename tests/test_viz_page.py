@@ -13,14 +13,16 @@ from time import monotonic, sleep
 import numpy as np
 import pytest
 from helpers import process_environment
+from PIL import Image
 
 import minigrad as mg
 import minigrad.nn.functional as F
-from minigrad import data, nn, optim, train, viz
+from minigrad import data, datasets, nn, optim, train, transforms, viz
 from minigrad.errors import GraphError, ShapeError, ValidationError
 from minigrad.models import LeNet5
 from minigrad.ops.op import OPS
 from minigrad.viz import page as write_page
+from minigrad.viz.__main__ import _parse, _Training
 from minigrad.viz.page import payload as limits
 from minigrad.viz.page.bundle import known_operations, read_scripts
 from minigrad.viz.page.encoding import encode_images, to_base64
@@ -77,10 +79,11 @@ def test_page_stores_images_of_few_values_as_bytes_without_loss():
     assert (values[np.arange(3).reshape(3, 1, 1), numbers.reshape(x.shape)] == x).all()
 
 
-def test_page_of_lenet5_with_200_digits_and_a_full_tape_is_below_1500_kb(tmp_path):
+def test_page_of_lenet5_with_200_digits_and_a_full_tape_with_gradients_is_below_1500_kb(tmp_path):
     model = LeNet5()
-    tape = viz.FilterTape(model, every=1)
+    tape = viz.FilterTape(model, every=1, gradients=True)
     for _ in range(63):
+        model.conv1.weight.grad = mg.randn(6, 1, 5, 5)
         tape.step(1.0)
     bytes_of_digits = np.random.default_rng(0).integers(0, 256, (200, 1, 28, 28)).astype(np.float32)
     path = write_page(model, bytes_of_digits, tmp_path / "lab.html", tape=tape, labels=[0] * 200)
@@ -90,6 +93,23 @@ def test_page_of_lenet5_with_200_digits_and_a_full_tape_is_below_1500_kb(tmp_pat
     assert data["tape"]["steps"][0] == 0 and data["tape"]["steps"][-1] == 63
     last = floats(data["tape"]["weights"]["conv1"]["float32"]).reshape(-1, 6, 1, 5, 5)[-1]
     assert (last == model.conv1.weight.detach().numpy()).all()
+    shown, known = data["tape"]["gradients"]["conv1"], model.conv1.weight.grad.numpy()
+    assert np.abs(decode_frames(shown)[-1] - known).max() <= np.abs(known).max() / 60_000
+    assert np.isnan(decode_frames(shown)[0]).all() and np.isnan(decode_frames(data["tape"]["gradients"]["conv2"])).all()
+
+
+def decode_frames(encoded):
+    """Return frames as the page reads them."""
+    numbers = np.frombuffer(base64.b64decode(encoded["int16"]), "<i2").reshape(encoded["shape"]).astype(np.float64)
+    scales = np.array([np.nan if scale is None else scale for scale in encoded["scales"]]).reshape(-1, 1, 1, 1, 1)
+    return np.where(numbers == -32768, np.nan, numbers * scales)
+
+
+def test_page_takes_a_tape_of_an_older_file_without_gradients(tmp_path):
+    tape = viz.FilterTape(Scores(), every=1)
+    tape.step(1.0)
+    data = data_of(write_page(Scores(), images(), tmp_path / "lab.html", tape=tape))
+    assert data["tape"]["gradients"] == {} and list(data["tape"]["weights"]) == ["conv"]
 
 
 def test_page_does_not_change_the_model(tmp_path):
@@ -181,6 +201,92 @@ def test_page_is_shown_by_scripts_without_repeated_names():
     for use in re.finditer(r'= modules\["([^"]+)"\];', text):
         assert text.index(f'modules["{use[1]}"] = (') < use.start()
     assert "import " not in re.sub(r"//.*", "", text)
+
+
+# ---- images of data sets
+
+
+class Digits(data.ImageDataset):
+    """Ten images for each of four classes, sorted by class, with names."""
+
+    classes = ("a", "b", "c", "d")
+
+    def __init__(self, transform=None, each=10):
+        pixels = np.random.default_rng(0).integers(0, 256, (4 * each, 8, 8)).astype(np.uint8)
+        super().__init__(pixels, np.repeat(np.arange(4), each), transform)
+
+
+def subject_of(images, **settings):
+    given = {"labels": None, "classes": None, "normalize": None} | settings
+    return limits.make_subject("page", Scores(), images, **given)
+
+
+def test_page_reads_a_data_set_with_its_labels_names_and_the_normalisation(tmp_path):
+    digits = Digits()
+    path = write_page(Scores(), digits, tmp_path / "lab.html", normalize=(0.5, 0.25))
+    shown = data_of(path)
+    assert shown["labels"] == digits.labels.tolist() and shown["classes"] == ["a", "b", "c", "d"]
+    subject = subject_of(digits, normalize=(0.5, 0.25))
+    assert np.allclose(subject.images[:, 0], (digits.images / 255 - 0.5) / 0.25, atol=1e-6)
+    assert (subject.mean, subject.std) == (0.5, 0.25)
+    assert subject_of(digits, classes="wxyz").classes == ["w", "x", "y", "z"]
+
+
+def test_page_shows_samples_of_all_classes_of_a_sorted_data_set():
+    subject = subject_of(Digits(each=500))
+    assert len(subject.images) == 200 and np.bincount(subject.labels).tolist() == [50] * 4
+
+
+def test_page_knows_the_normalisation_of_a_transform():
+    transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.5,), (0.25,))])
+    subject = subject_of(Digits(transform))
+    assert np.allclose(subject.images[:, 0], (Digits().images / 255 - 0.5) / 0.25, atol=1e-6)
+    assert (subject.mean, subject.std) == (0.5, 0.25)
+
+
+def test_page_reads_the_first_batches_of_a_loader_and_its_epoch_does_not_count():
+    loader = data.DataLoader(Digits(), 8, shuffle=True, seed=3, normalize=(0.5, 0.25))
+    x, y = next(iter(data.DataLoader(Digits(), 8, shuffle=True, seed=3, normalize=(0.5, 0.25))))
+    subject = subject_of(loader)
+    assert loader.epoch == 0 and loader.normalize == (0.5, 0.25)
+    assert len(subject.images) == 40 and (subject.images[:8] == x.numpy()).all()
+    assert (subject.labels[:8] == y.numpy()).all() and subject.classes == ["a", "b", "c", "d"]
+    assert (subject.mean, subject.std) == (0.5, 0.25)
+
+
+def test_page_reads_images_without_labels_and_streams():
+    class Stream(data.IterableDataset):
+        def __iter__(self):
+            return iter(images(3))
+
+    for source in data.TensorDataset(mg.tensor(images(3))), Stream():
+        subject = subject_of(source)
+        assert (subject.images == images(3)).all() and subject.labels is None
+
+
+def test_page_reads_an_image_folder(tmp_path):
+    for name in "cat", "dog":
+        (tmp_path / name).mkdir()
+        Image.fromarray(np.full((8, 8), 90, np.uint8)).save(tmp_path / name / "one.png")
+    model = Scores(classes=2)
+    subject = limits.make_subject(
+        "page", model, datasets.ImageFolder(tmp_path, size=8, mode="L"), None, None, (0.5, 0.5)
+    )
+    assert subject.classes == ["cat", "dog"] and subject.labels.tolist() == [0, 1]
+    assert np.allclose(subject.images, (90 / 255 - 0.5) / 0.5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("source", "settings", "message"),
+    [
+        (Digits(), {"labels": [0]}, "page: labels are given, but images are a Digits, whose samples have their own"),
+        (data.Subset(Digits(), []), {}, "page: the Subset has 0 samples; pass one with 1 or more"),
+        (Digits() + Digits(), {"normalize": (0.5, 0.25)}, "normalize, pad and dtype apply to images in memory"),
+    ],
+)
+def test_page_refuses_data_sets(source, settings, message):
+    with pytest.raises(ValidationError, match=message):
+        subject_of(source, **settings)
 
 
 # ---- what is refused
@@ -301,13 +407,19 @@ def test_live_refuses_other_hosts_origins_and_tokens(session, path, method, head
 
 
 def test_live_refuses_commands_that_it_does_not_know(session):
-    assert command(session, command="stop") == (400, "there is no command 'stop'; use play, pause, step or rate")
+    assert command(session, command="stop") == (
+        400,
+        "there is no command 'stop'; use play, pause, step, rate, watch, freeze, put, restart",
+    )
+    assert command(session, command=["pause"])[0] == 400
     assert command(session, command="rate", value="fast")[0] == 400
     assert command(session, command="rate", value=-1)[0] == 400
     assert ask(session, "/TOKEN/control", "POST", b"[1]", Origin="http://HOST") == (400, "a command is an object")
     assert ask(session, "/TOKEN/control", "POST", b"{", Origin="http://HOST") == (400, "a command is JSON")
-    long = ask(session, "/TOKEN/control", "POST", b" " * 2000, Origin="http://HOST")
-    assert long == (400, "a command has at most 1000 bytes")
+    most = 1000 + 6 * 9  # a filter of 9 weights
+    assert ask(session, "/TOKEN/control", "POST", b" " * most, Origin="http://HOST") == (400, "a command is JSON")
+    long = ask(session, "/TOKEN/control", "POST", b" " * (most + 1), Origin="http://HOST")
+    assert long == (400, f"a command has at most {most} bytes")
 
 
 def wait_until(condition):
@@ -360,7 +472,7 @@ def test_live_sends_the_weights_and_their_gradient(session):
     assert (message["step"], message["loss"], message["whole"]) == (1, 1.25, True)
     for name, value in session.model.state_dict().items():
         assert message["weights"][name] == to_base64(value.numpy())
-    assert message["gradients"]["conv.weight"] == to_base64(session.model.conv.weight.grad.numpy())
+    assert message["gradients"]["conv.weight"]["float32"] == to_base64(session.model.conv.weight.grad.numpy())
     session.close()
     reader.join(60)
     assert json.loads(lines[-1].decode().removeprefix("data: "))["finished"]
@@ -379,6 +491,211 @@ def test_live_serves_a_finished_training_until_it_is_closed(session):
 def test_live_sends_no_loss_that_json_cannot_hold(session):
     session.step(float("nan"))
     assert json.loads(session._server._whole)["loss"] is None
+
+
+# ---- live: filters
+
+
+def train_steps(session, optimizer, steps=3, graph=False):
+    """Train on random images; call Live.step after each step."""
+    x, labels, model = mg.tensor(images(8)), mg.tensor([0, 1, 2, 3] * 2), session.model
+
+    def step():
+        loss = F.cross_entropy(model(x), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss.detach()
+
+    run = mg.graph(step) if graph else step
+    for _ in range(steps):
+        session.step(run())
+
+
+def state_of(session):
+    return {name: value.numpy().copy() for name, value in session.model.state_dict().items()}
+
+
+OPTIMIZERS = {
+    "sgd": lambda p: optim.SGD(p, lr=0.1),
+    "momentum": lambda p: optim.SGD(p, lr=0.1, momentum=0.9, weight_decay=0.1),
+    "adam": lambda p: optim.Adam(p, lr=0.1),
+    "adamw": lambda p: optim.AdamW(p, lr=0.1),
+    "rmsprop": lambda p: optim.RMSprop(p, lr=0.01, momentum=0.9, centered=True),
+}
+
+
+@pytest.mark.parametrize("graph", [False, True])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_live_keeps_a_frozen_filter_and_its_bias_and_trains_the_others(session, name, graph):
+    optimizer = session._filters._optimizer = OPTIMIZERS[name](session.model.parameters())
+    train_steps(session, optimizer, graph=graph)
+    assert command(session, command="freeze", name="conv.weight", filter=1, value=True) == (200, "ok")
+    train_steps(session, optimizer, 1, graph)  # the command takes effect after this step
+    before = state_of(session)
+    train_steps(session, optimizer, 5, graph)
+    after = state_of(session)
+    for parameter in "conv.weight", "conv.bias":
+        assert (after[parameter][1] == before[parameter][1]).all()
+        assert (after[parameter][0] != before[parameter][0]).all()
+    assert session._describe([], [])["frozen"] == {"conv.weight": [1]}
+    assert command(session, command="freeze", name="conv.weight", filter=1, value=False) == (200, "ok")
+    train_steps(session, optimizer, 1, graph)
+    assert (state_of(session)["conv.weight"][1] == before["conv.weight"][1]).all()
+    train_steps(session, optimizer, 1, graph)
+    assert (state_of(session)["conv.weight"][1] != before["conv.weight"][1]).all()
+
+
+def test_live_releases_a_filter_from_rest(session):
+    """With momentum, the first step after a release is that of the gradient alone."""
+    optimizer = session._filters._optimizer = optim.SGD(session.model.parameters(), lr=0.1, momentum=0.9)
+    train_steps(session, optimizer, 5)
+    command(session, command="freeze", name="conv.weight", filter=0, value=True)
+    train_steps(session, optimizer, 5)
+    command(session, command="freeze", name="conv.weight", filter=0, value=False)
+    train_steps(session, optimizer, 1)
+    before = state_of(session)
+    train_steps(session, optimizer, 1)
+    gradient = session.model.conv.weight.grad.numpy()
+    moved = state_of(session)["conv.weight"] - before["conv.weight"]
+    assert np.allclose(moved[0], -0.1 * gradient[0], atol=1e-7)
+    assert not np.allclose(moved[1], -0.1 * gradient[1], atol=1e-4)
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_live_puts_a_filter_into_the_model_which_trains_on_from_it(session, frozen):
+    weights = np.arange(9, dtype=np.float32).reshape(1, 3, 3) / 7
+    if frozen:
+        command(session, command="freeze", name="conv.weight", filter=2, value=True)
+    put = command(session, command="put", name="conv.weight", filter=2, weights=to_base64(weights))
+    assert put == (200, "ok")
+    train_steps(session, session.optimizer, 1)
+    assert (state_of(session)["conv.weight"][2] == weights).all()
+    train_steps(session, session.optimizer, 1)
+    assert (state_of(session)["conv.weight"][2] == weights).all() == frozen
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"command": "freeze", "name": "head.weight", "filter": 0, "value": True}, "there is no convolution 'head."),
+        ({"command": "freeze", "name": ["conv"], "filter": 0, "value": True}, "there is no convolution ['conv']; use"),
+        (
+            {"command": "freeze", "name": "conv.weight", "filter": 3, "value": True},
+            "conv.weight has 3 filters, not num",
+        ),
+        ({"command": "freeze", "name": "conv.weight", "filter": True, "value": True}, "not number True; use 0 to 2"),
+        ({"command": "freeze", "name": "conv.weight", "filter": 0, "value": 1}, "value is 1; use true to freeze"),
+        ({"command": "put", "name": "none", "filter": 0}, "there is no convolution 'none'; use one of conv.weight"),
+        ({"command": "put", "name": "conv.weight", "filter": 0, "weights": "%"}, "are float32 numbers in base64"),
+        ({"command": "put", "name": "conv.weight", "filter": 0, "weights": [1]}, "are float32 numbers in base64"),
+        (
+            {"command": "put", "name": "conv.weight", "filter": 0, "weights": "AAAAAA=="},
+            "has 9 weights (1, 3, 3), but 1",
+        ),
+        (
+            {
+                "command": "put",
+                "name": "conv.weight",
+                "filter": 0,
+                "weights": to_base64(np.full(9, np.nan, np.float32)),
+            },
+            "9 of 9 weights are NaN or infinite",
+        ),
+        ({"command": "watch", "name": "conv.bias"}, "there is no convolution 'conv.bias'"),
+        ({"command": "restart", "value": 1}, "the page cannot restart the training: viz.live got no restart"),
+    ],
+)
+def test_live_refuses_commands_about_filters(session, fields, message):
+    before = state_of(session)
+    status, text = command(session, **fields)
+    assert status == 400 and message in text
+    train_steps(session, optim.SGD(session.model.parameters(), lr=0.0), 2)
+    assert all((value == before[name]).all() for name, value in state_of(session).items())
+
+
+def test_live_refuses_to_change_a_finished_training(session):
+    session.finish()
+    for fields in {"command": "rate", "value": 1}, {"command": "freeze", "name": "conv.weight", "filter": 0}:
+        assert command(session, **fields) == (400, "the training is finished")
+
+
+def test_live_says_why_there_is_no_gradient(session):
+    def told():
+        return session._describe([], ["conv.weight"])["gradients"]["conv.weight"]
+
+    assert told() == {"none": "there was no training step yet"}
+    train_steps(session, session.optimizer, 1, graph=True)
+    assert told() == {"float32": to_base64(session.model.conv.weight.grad.numpy())}
+    session.optimizer.zero_grad()
+    assert "the training clears it after its step" in told()["none"]
+    session.model.conv.weight.requires_grad_(False)
+    assert told() == {"none": "this layer is not trained, because its requires_grad is False"}
+
+
+def test_live_sends_the_convolution_that_is_watched():
+    model = LeNet5()
+    with serve(model, images(1, (1, 28, 28))) as session:
+        assert session._watched == "conv1.weight"
+        assert command(session, command="watch", name="conv2.weight") == (200, "ok")
+        session.step(1.0)
+        session._server.watchers, session._next = 1, 0.0
+        session.step(1.0)
+        message = json.loads(session._server._last)
+        assert (message["whole"], message["watched"], list(message["weights"])) == (
+            False,
+            "conv2.weight",
+            ["conv2.weight"],
+        )
+        session._server.watchers = 0
+
+
+# ---- live: another seed
+
+
+def test_live_restarts_with_a_seed():
+    model, seeds = Scores(), []
+    with serve(model, images(), restart=seeds.append) as session:
+        command(session, command="freeze", name="conv.weight", filter=0, value=True)
+        session.step(1.0)
+        assert command(session, command="restart", value=7) == (200, "ok")
+        session.step(1.0)
+        told = session._describe([], [])
+        assert seeds == [7] and (told["run"], told["step"], told["loss"]) == (1, 0, None)
+        assert told["frozen"] == {"conv.weight": []}
+        for wrong in -1, 2**32, 1.5, "7", None:
+            assert "seed is" in command(session, command="restart", value=wrong)[1]
+
+
+def test_live_restarts_a_finished_training():
+    seeds = []
+    with serve(Scores(), images(), restart=seeds.append) as session:
+        session.step(1.0)
+        session.finish()
+        waiting = threading.Thread(target=session.wait, daemon=True)
+        waiting.start()
+        sleep(0.1)
+        assert waiting.is_alive() and not seeds
+        assert command(session, command="restart", value=5) == (200, "ok")
+        waiting.join(60)
+        assert seeds == [5] and not session._finished and session._count == 0
+
+
+def test_live_does_what_is_asked_while_it_is_paused(session):
+    command(session, command="pause")
+    training = threading.Thread(target=session.step, args=(1.0,), daemon=True)
+    training.start()
+    weights = np.ones((1, 3, 3), np.float32)
+    command(session, command="put", name="conv.weight", filter=0, weights=to_base64(weights))
+    wait_until(lambda: (session.model.conv.weight.detach().numpy()[0] == 1).all())
+    wait_until(
+        lambda: (
+            json.loads(session._server._whole)["weights"]["conv.weight"] == to_base64(state_of(session)["conv.weight"])
+        )
+    )
+    command(session, command="play")
+    training.join(60)
+    assert not training.is_alive()
 
 
 def test_live_step_inside_a_recording_is_refused(session):
@@ -403,6 +720,21 @@ def test_live_refuses_a_port_out_of_range():
 
 
 # ---- python -m minigrad.viz
+
+
+def test_program_restarts_as_if_it_had_begun_with_the_seed():
+    args = _parse(["--seed", "1"])
+    training, other = _Training(args), _Training(_parse(["--seed", "4"]))
+    for _ in range(2):
+        training.step(*next(training.batches()))
+    training.optimizer.param_groups[0]["lr"] = 0.02
+    training.restart(4)
+    other.optimizer.param_groups[0]["lr"] = 0.02
+    for _ in range(3):
+        losses = [float(each.step(*next(each.batches()))) for each in (training, other)]
+        assert losses[0] == losses[1]
+    for name, value in training.model.state_dict().items():
+        assert (value.numpy() == other.model.state_dict()[name].numpy()).all()
 
 
 def run_program(*arguments):

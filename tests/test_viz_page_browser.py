@@ -1,12 +1,18 @@
 """viz.page and viz.live in Chromium: the numbers are Python's, and every panel works by mouse, finger and keyboard."""
 
 import json
+import signal
+import subprocess
+import sys
 import threading
 import time
+from collections import OrderedDict
 
 import numpy as np
 import pytest
 from browser import BROWSER, Browser
+from helpers import process_environment
+from PIL import Image
 
 import minigrad as mg
 import minigrad.nn.functional as F
@@ -161,13 +167,14 @@ def lesson_model():
 def lab(lesson_model, tmp_path_factory):
     """The address of a page of LeNet-5 with a tape, and its model."""
     model, (x, labels) = lesson_model, digits(30)
-    optimizer, tape = optim.SGD(model.parameters(), lr=0.05), viz.FilterTape(model, every=2)
+    optimizer, tape = optim.SGD(model.parameters(), lr=0.05), viz.FilterTape(model, every=2, gradients=True)
     for _ in range(10):
         loss = F.cross_entropy(model(mg.tensor(x)), mg.tensor(labels))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         tape.step(loss)
+    lesson_model.tape = tape
     path = tmp_path_factory.mktemp("lab") / "lab.html"
     viz.page(model, x, path, labels=labels, tape=tape, normalize=(0.1307, 0.3081), title="A lab")
     return path.as_uri()
@@ -306,6 +313,113 @@ def test_the_tape_is_scrubbed(browser, lab, lesson_model):
     check_quiet(page)
 
 
+def test_the_tape_shows_gradients_and_changes(browser, lab, lesson_model):
+    page = browser.open(lab)
+    page.wait("window.lab?.values")
+    frames = lesson_model.tape.gradients["conv2"]
+    shown = np.array(page.run("Array.from(lab.data.tape.gradients.get('conv2').data, x => isNaN(x) ? null : x)"), float)
+    shown = shown.reshape(frames.shape)
+    assert np.isnan(shown[0]).all()
+    for found, expected in zip(shown[1:], frames[1:], strict=True):
+        assert np.abs(found - expected).max() <= np.abs(expected).max() / 60_000
+    titles = "[...document.querySelector('.film figure').querySelectorAll('canvas')].map(e => e.title)"
+    assert page.run(titles) == ["weights", "gradient", "change"]
+    page.run("document.querySelector('#scrub').focus()")
+    page.press(*["ArrowLeft"] * 5)
+    told = page.run("document.querySelector('#training .told').textContent")
+    assert "Before the first step there is no gradient" in told
+    page.press("ArrowRight")
+    told = page.run("document.querySelector('#training .told').textContent")
+    assert "minus what they were 2 steps before" in told and "no gradient" not in told
+    check_quiet(page)
+
+
+def test_a_page_says_that_its_tape_has_no_gradients(browser, tmp_path):
+    tape = viz.FilterTape(LeNet5(), every=1)
+    tape.step(1.0)
+    page = browser.open(viz.page(LeNet5(), images(1, (1, 28, 28)), tmp_path / "lab.html", tape=tape).as_uri())
+    page.wait("window.lab?.values")
+    assert "make the tape with gradients=True" in page.run("document.querySelector('#training .told').textContent")
+
+
+def test_a_frozen_filter_stays_while_the_tape_is_scrubbed(browser, lab, lesson_model):
+    page = browser.open(lab)
+    page.wait("window.lab?.values")
+    tape = lesson_model.tape.weights["conv1"]
+
+    def shown():
+        return np.array(page.run("Array.from(lab.network.weight('conv1.weight').data)")).reshape(tape.shape[1:])
+
+    page.run("document.querySelector('#scrub').focus()")
+    page.press("ArrowLeft", "ArrowLeft")
+    page.click("#freeze")
+    page.run("document.querySelector('#scrub').focus()")
+    page.press(*["ArrowLeft"] * 3)
+    assert (shown()[0] == tape[3][0]).all() and (shown()[1:] == tape[0][1:]).all()
+    page.wait("location.hash.includes('frozen')")
+    link = page.run("location.href")
+    page.click("#freeze")
+    assert (shown() == tape[0]).all()
+    page.fill(".weights input", 3)
+    assert page.run("document.querySelector('#freeze').checked && document.querySelector('#freeze').disabled")
+    page.click("#reset-filter")
+    assert not page.run("document.querySelector('#freeze').checked || document.querySelector('#freeze').disabled")
+    check_quiet(page)
+    page = browser.open(link)
+    page.wait("window.lab?.values")
+    page.next_frame()
+    assert page.run("document.querySelector('#freeze').checked") and (shown()[0] == tape[3][0]).all()
+
+
+# ---- files
+
+
+def test_a_file_is_loaded_as_a_picture(browser, lab, lesson_model, tmp_path):
+    pixels = np.zeros((60, 100), np.uint8)
+    pixels[10:50, 40:60] = 255
+    Image.fromarray(pixels).save(tmp_path / "bar.png")
+    page = browser.open(lab)
+    page.wait("window.lab?.values")
+    page.click("#centre")
+    page.choose_file("#file", tmp_path / "bar.png")
+    page.wait("lab.state.drawing !== null")
+    page.next_frame()
+    picture = values_of(page)[0][0, 0] * 0.3081 + 0.1307
+    assert picture[8:20, 11:17].min() > 0.9 and abs(picture[:, :8]).max() < 0.1 and abs(picture[:3]).max() < 0.1
+    check_values(page, lesson_model)
+    check_quiet(page)
+
+
+def test_a_file_that_is_no_image_is_refused_with_its_name(browser, lab, tmp_path):
+    Image.fromarray(np.zeros((60, 100), np.uint8)).save(tmp_path / "whole.png")
+    damaged = tmp_path / "<b>damaged.png"
+    damaged.write_bytes((tmp_path / "whole.png").read_bytes()[:40])
+    (tmp_path / "text.png").write_text("no image")
+    (tmp_path / "empty.png").write_bytes(b"")
+    page = browser.open(lab)
+    page.wait("window.lab?.values")
+    for file in damaged, tmp_path / "text.png", tmp_path / "empty.png":
+        page.choose_file("#file", file)
+        page.wait(f"document.querySelector('#input').textContent.includes({json.dumps(file.name)})")
+        assert page.run("lab.state.drawing") is None
+    assert page.run("document.querySelector('#input b')") is None
+    page.choose_file("#file", tmp_path / "whole.png")
+    page.wait("lab.state.drawing !== null && !document.querySelector('#input').textContent.includes('not an image')")
+    check_quiet(page)
+
+
+def test_a_huge_file_is_loaded(browser, lab, tmp_path):
+    Image.new("L", (9000, 7000), 255).save(tmp_path / "huge.png")
+    page = browser.open(lab)
+    page.wait("window.lab?.values")
+    page.click("#centre")
+    page.choose_file("#file", tmp_path / "huge.png")
+    page.wait("lab.state.drawing !== null")
+    page.next_frame()
+    assert page.run("Math.min(...lab.pixels)") > 0.9
+    check_quiet(page)
+
+
 @pytest.mark.parametrize(("width", "height"), SIZES)
 def test_the_lessons_are_finished_by_keyboard_alone(browser, lab, width, height):
     page = browser.open(lab, width, height)
@@ -352,6 +466,64 @@ def test_the_arithmetic_of_a_pixel_is_that_of_python(browser, lab, lesson_model)
     assert page.run("[lab.state.selection.row, lab.state.selection.col]") == [1, 1]
     page.click("#step")
     assert page.run("[lab.state.selection.row, lab.state.selection.col]") == [1, 2]
+    check_quiet(page)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_arithmetic_of_every_layer_gives_what_python_computes(browser, tmp_path, name):
+    make, shape = MODELS[name]
+    model, x = settled(make()), images(1, shape)
+    page = browser.open(viz.page(model, x, tmp_path / "lab.html").as_uri())
+    page.wait("window.lab?.values")
+    page.show("#pixel")
+    calls = record_program("test", model, x).calls
+    explained = set()
+    layers = "lab.layers.map(l => ({isMap: l.isMap, number: l.convolution?.number ?? l.value - 1}))"
+    for number, layer in enumerate(page.run(layers)):
+        call = calls[layer["number"]]
+        for place in 0, 0.37, 1:
+            flat = round(place * (call.output.size - 1))
+            index = np.unravel_index(flat, call.output.shape)
+            channel, row, col = index[1:] if layer["isMap"] else (flat, 0, 0)
+            page.run(f"lab.select({{layer: {number}, channel: {channel}, row: {row}, col: {col}}})")
+            page.next_frame()
+            told = page.run("document.querySelector('.sums .total').textContent")
+            shown = float(page.run("document.querySelector('.sums .total b').textContent").replace("−", "-"))
+            assert abs(shown - call.output[index]) <= 1e-3 * max(0.1, abs(call.output[index])), (call.op, index)
+            assert ("no arithmetic" in told) == (call.op in ("matmul", "axis_sums", "cat", "index", "pad", "permute"))
+        explained.add(call.op)
+    assert {"conv2d", "linear"} <= explained
+    check_quiet(page)
+
+
+def test_the_winner_of_a_pool_and_the_strongest_inputs_of_a_dense_layer_are_shown(browser, lab, lesson_model):
+    page = browser.open(lab)
+    page.wait("window.lab?.values")
+    page.show("#pixel")
+    conv, pool = values_of(page)[1:3]
+    page.run("lab.select({layer: 1, channel: 3, row: 5, col: 6})")
+    page.next_frame()
+    assert page.run("document.querySelector('#pixel-layer').selectedOptions[0].textContent") == "pool1"
+    window = conv[0, 3, 10:12, 12:14].ravel()
+    cells = page.run("[...document.querySelectorAll('.numbers td')].map(cell => cell.className)")
+    assert [cell == "marked" for cell in cells] == [i == window.argmax() for i in range(4)]
+    number = page.run("lab.layers.find(layer => layer.name === 'fc3').number")
+    page.run(f"lab.select({{layer: {number}, channel: 4}})")
+    page.next_frame()
+    x, weight = values_of(page)[-2].ravel(), lesson_model.fc3.weight.detach().numpy()[4]
+    order = np.argsort(-np.abs(x * weight))[:8]
+    assert page.run("[...document.querySelectorAll('.terms tbody th')].map(e => e.textContent)") == [
+        f"activation_3, number {i}" for i in order
+    ]
+    shown = page.run("[...document.querySelectorAll('.terms tbody td:last-child')].map(e => e.textContent)")
+    assert np.allclose([float(text.replace("−", "-")) for text in shown], (x * weight)[order], atol=6e-4)
+    page.click("#maps .strip-line:last-child canvas", x=0.75)
+    assert page.run("lab.layers[lab.state.selection.layer].value === lab.network.result")
+    assert page.run("lab.state.selection.channel") == 7
+    assert "the class 7" in page.run("document.querySelector('#pixel .stacked figure:last-child').textContent")
+    page.run("document.querySelector('#pixel-output').focus()")
+    page.press("ArrowRight", "ArrowRight", "ArrowRight")
+    assert page.run("lab.state.selection.channel") == 9
     check_quiet(page)
 
 
@@ -513,6 +685,68 @@ def test_names_are_shown_as_text(browser, tmp_path):
     check_quiet(page)
 
 
+def strange_model():
+    """A model whose layers have names with markup, dollars, quotes, and letters written from right to left."""
+    layers = [
+        ("<img src=x onerror=alert(1)>", nn.Conv2d(1, 3, 3)),
+        ("שלום עולם", nn.ReLU()),
+        ("$x^2$ \"a\" & 'b'", nn.MaxPool2d(2)),
+        ("\u202eturned", nn.Flatten()),
+        ("x" * 90, nn.Linear(27, 10)),
+    ]
+    return nn.Sequential(OrderedDict(layers))
+
+
+@pytest.mark.parametrize(("width", "height"), SIZES)
+def test_names_of_layers_are_text_that_does_not_disturb_its_neighbours(browser, tmp_path, width, height):
+    model = strange_model()
+    names = [name for name, layer in model.named_children() if not isinstance(layer, nn.Flatten)]
+    path = viz.page(model, images(2, (1, 8, 8)), tmp_path / "lab.html", classes=STRANGE)
+    page = browser.open(path.as_uri(), width, height, touch=width == 390)
+    page.wait("window.lab?.values")
+    for section in page.run("[...document.querySelectorAll('main section')].map(e => e.id)"):
+        page.show(f"#{section}")
+    labels = "[...document.querySelectorAll('#maps .label bdi')]"
+    assert [name for name in page.run(f"{labels}.map(e => e.textContent)") if name in names] == names
+    isolated = f"{labels}.every(e => getComputedStyle(e).unicodeBidi.includes('isolate'))"
+    assert page.run(isolated)
+    assert page.run("document.querySelectorAll('img, body script:not([id])').length") == 1
+    assert page.run("document.documentElement.scrollWidth <= innerWidth")
+    page.run("lab.select({layer: 1, channel: 0, row: 1, col: 2})")
+    page.next_frame()
+    assert page.run("document.querySelector('#maps .told').textContent").startswith(
+        "\u2068שלום עולם\u2069, channel 0, row 1, column 2: "
+    )
+    hebrew = "[...document.querySelectorAll('#pixel-layer option')].find(e => e.textContent.startsWith('ש')).dir"
+    assert page.run(hebrew) == "auto"
+    check_quiet(page)
+
+
+# ---- phones
+
+
+def main_controls(page):
+    """Return the controls that a finger must hit, with their heights; pictures and weights may be smaller."""
+    return page.run(
+        "[...document.querySelectorAll("
+        "'button, .button, select, input[type=number], .check, input[type=range], nav a')]"
+        ".filter(e => e.offsetParent && !e.matches('.tile, .part, .thumbnail'))"
+        ".map(e => [e.id || e.textContent.slice(0, 30), e.getBoundingClientRect().height])"
+    )
+
+
+def test_controls_are_large_enough_for_fingers(browser, lab):
+    page = browser.open(lab, 390, 844, touch=True)
+    page.wait("window.lab?.values")
+    for section in page.run("[...document.querySelectorAll('main section')].map(e => e.id)"):
+        page.show(f"#{section}")
+        assert page.run("document.documentElement.scrollWidth <= innerWidth"), section
+    controls = main_controls(page)
+    assert len(controls) > 40
+    assert [control for control in controls if control[1] < 40] == []
+    assert page.run("document.querySelector('.thumbnail').getBoundingClientRect().height") >= 40
+
+
 def test_a_layer_that_the_page_does_not_know_is_named(browser, tmp_path):
     model, x = Unknown(), images(2, (1, 8, 8))
     page = browser.open(viz.page(model, x, tmp_path / "lab.html").as_uri())
@@ -609,3 +843,81 @@ def test_the_parts_that_excite_a_filter_are_the_largest_of_all_images(browser, l
     page.click("button.part")
     assert page.run("lab.state.drawing === null && lab.state.selection.layer === 0")
     check_quiet(page)
+
+
+# ---- python -m minigrad.viz
+
+
+@pytest.fixture
+def program():
+    """The address of the page of `python -m minigrad.viz`, which waits for "play"."""
+    command = [sys.executable, "-u", "-m", "minigrad.viz", "--no-browser", "--paused"]
+    process = subprocess.Popen(command, env=process_environment(), stdout=subprocess.PIPE, text=True)
+    yield process.stdout.readline().split()[1]
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130
+    process.stdout.close()
+
+
+def told_by(page):
+    return page.run("document.querySelector('#training .told').textContent")
+
+
+@pytest.mark.parametrize(("width", "height"), SIZES)
+def test_the_program_is_steered_by_its_page(browser, program, width, height):
+    page = browser.open(program, width, height, touch=width == 390)
+    page.wait("lab?.live && document.querySelector('#training .told').textContent.includes('Paused')")
+    assert page.run("document.documentElement.scrollWidth <= innerWidth")
+    first = np.array(page.run("Array.from(lab.network.weight('conv2.weight').data)"))
+    mg.manual_seed(0)
+    assert (first == LeNet5().conv2.weight.detach().numpy().ravel()).all()
+    assert "There is no gradient: there was no training step yet" in page.run(
+        "document.querySelector('#training .note').textContent"
+    )
+    page.click("#live-step")
+    page.wait("document.querySelector('#training .told').textContent.startsWith('Step 1,')")
+    page.click("[data-preset='Blur']")
+    page.click("#put-filter")
+    page.wait("lab.edits.size === 0 && lab.filterWeights('conv1.weight', 0).every(x => x > 0)")
+    blur = page.run("Array.from(lab.filterWeights('conv1.weight', 0))")
+    page.click("#freeze")
+    page.wait("lab.live.isFrozen('conv1.weight', 0)")
+    page.fill("#live-rate", 0.02)
+    page.wait("document.querySelector('#live-rate').value === '0.02'")
+    page.run("(field => { field.value = 'conv2.weight'; field.dispatchEvent(new Event('change')); })"
+             "(document.querySelector('#live-layer'))")  # fmt: skip
+    page.click("#live-play")
+    page.wait("lab.live.steps.at(-1) > 20 && 'float32' in (lab.live.gradients['conv2.weight'] ?? {})")
+    page.click("#live-play")
+    page.wait("document.querySelector('#training .told').textContent.includes('Paused')")
+    assert page.run("Array.from(lab.filterWeights('conv1.weight', 0))") == blur
+    assert page.run("lab.live.watched") == "conv2.weight"
+    assert page.run("document.querySelectorAll('#training .film figure').length") == 16
+    page.fill("#live-seed", 3)
+    page.click("#live-restart")
+    page.wait("lab.live.run === 1 && lab.live.steps.length === 0")
+    page.next_frame()
+    mg.manual_seed(3)
+    again = np.array(page.run("Array.from(lab.network.weight('conv2.weight').data)"))
+    assert (again == LeNet5().conv2.weight.detach().numpy().ravel()).all()
+    assert not page.run("lab.live.isFrozen('conv1.weight', 0)") and told_by(page).startswith("Step 0. Paused.")
+    if width == 390:
+        assert [control for control in main_controls(page) if control[1] < 40] == []
+    page.click("#live-play")
+    page.wait("lab.live.finished")
+    assert page.run("lab.live.steps.at(-1)") == 468 and "The training is finished" in told_by(page)
+    page.click("#live-restart")
+    page.wait("lab.live.run === 2 && !lab.live.finished")
+    console, requests = page.problems()
+    assert console == [] and all(request.startswith(program) for request in requests)
+
+
+def test_live_says_what_python_refuses(browser):
+    with serve(LeNet5(), images(1, (1, 28, 28)), paused=True) as session:
+        session._publish()
+        page = browser.open(session.url)
+        page.wait("lab?.live?.frozen['conv1.weight']?.length === 0")
+        assert page.run("document.querySelector('#live-restart')") is None
+        assert page.run("document.querySelector('#live-rate').closest('label').hidden")
+        assert page.run("lab.live.send({command: 'freeze', name: 'conv1.weight', filter: 9, value: true})") is False
+        assert told_by(page) == "Python refuses: conv1.weight has 6 filters, not number 9; use 0 to 5."

@@ -278,6 +278,11 @@ class DataLoader(Generic[Batch]):
         return default(self.dataset) if self._sampler is None else self._sampler
 
     @property
+    def normalize(self) -> Any:
+        """(mean, std) that images in memory are normalised with, or None."""
+        return self._choose_reader.keywords["pixels"]["normalize"]
+
+    @property
     def epoch(self) -> int:
         """The number of epochs begun."""
         return self._epoch

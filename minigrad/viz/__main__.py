@@ -8,12 +8,9 @@ python -m minigrad.viz model.safetensors --write lab.html    writes a page of a 
 
 import argparse
 import sys
-import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 import minigrad.nn.functional as F
 from minigrad import data, datasets, optim
@@ -63,60 +60,75 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def _write_model(args: argparse.Namespace) -> int:
     from minigrad.model_files import load_model
 
-    images, labels = _load_digits(normalized=False)
+    digits = datasets.MNIST(train=False)
+    images, labels = as_array(digits.data[:SHOWN])[:, None], as_array(digits.targets[:SHOWN])
     print(page(load_model(args.model), images, args.write, labels=labels))
     return 0
 
 
 def _write_training(args: argparse.Namespace) -> int:
-    model, optimizer, batches = _prepare(args)
-    tape = FilterTape(model, every=10)
-    for x, y in batches:
-        tape.step(_train_step(model, optimizer, x, y))
-    images, labels = _load_digits()
-    print(page(model, images, args.write, labels=labels, tape=tape, normalize=MEAN_STD))
+    training = _Training(args)
+    tape = FilterTape(training.model, every=10, gradients=True)
+    for x, y in training.batches():
+        tape.step(training.step(x, y))
+    print(page(training.model, _shown_digits(), args.write, tape=tape, normalize=MEAN_STD))
     return 0
 
 
 def _serve_training(args: argparse.Namespace) -> int:
-    model, optimizer, batches = _prepare(args)
-    images, labels = _load_digits()
-    settings = {"labels": labels, "optimizer": optimizer, "normalize": MEAN_STD, "paused": args.paused}
-    with live(model, images, port=args.port, open_browser=not args.no_browser, **settings) as session:
+    training = _Training(args)
+    settings: dict[str, Any] = {"optimizer": training.optimizer, "restart": training.restart, "normalize": MEAN_STD}
+    settings |= {"paused": args.paused, "port": args.port, "open_browser": not args.no_browser}
+    with live(training.model, _shown_digits(), **settings) as session:
         print(f"open {session.url}\nCtrl-C ends the training", flush=True)
         session.wait()
-        for x, y in batches:
-            session.step(_train_step(model, optimizer, x, y))
-        session.finish()
-        print("the training is finished; the page stays until Ctrl-C", flush=True)
-        threading.Event().wait()
-    return 0
+        while True:
+            for x, y in training.batches():
+                session.step(training.step(x, y))
+            session.finish()
+            print("the training is finished; the page stays until Ctrl-C, and can start another one", flush=True)
+            session.wait()
 
 
-def _prepare(args: argparse.Namespace) -> tuple[Any, Any, Any]:
-    """Return a new model, its optimiser, and the batches of all epochs."""
-    manual_seed(args.seed)
-    model = LeNet5()
-    loader = data.DataLoader(datasets.MNIST(), 128, shuffle=True, seed=args.seed, drop_last=True, normalize=MEAN_STD)
-    optimizer = optim.SGD(model.parameters(), lr=args.lr, momentum=0.9)
-    return model, optimizer, (batch for _ in range(args.epochs) for batch in loader)
+class _Training:
+    """LeNet-5, its optimiser, and the batches of all epochs; it can be restarted with another seed."""
+
+    def __init__(self, args: argparse.Namespace):
+        self.epochs, self.digits = args.epochs, datasets.MNIST()
+        manual_seed(args.seed)
+        self.model = LeNet5()
+        self.optimizer = optim.SGD(self.model.parameters(), lr=args.lr, momentum=0.9)
+        self._left = self._start_epochs(args.seed)
+
+    def restart(self, seed: int) -> None:
+        """Begin again with the weights and the order of another seed; the learning rate stays."""
+        manual_seed(seed)
+        self.model.load_state_dict(LeNet5().state_dict())
+        lr = self.optimizer.param_groups[0]["lr"]
+        self.optimizer.load_state_dict(optim.SGD(self.model.parameters(), lr=lr, momentum=0.9).state_dict())
+        self._left = self._start_epochs(seed)
+
+    def batches(self) -> Iterator[Any]:
+        """Yield the batches that are left; from the first one after a restart."""
+        while (batch := next(self._left, None)) is not None:
+            yield batch
+
+    def step(self, x: Any, y: Any) -> Any:
+        """Train on a batch and return its loss."""
+        loss = F.cross_entropy(self.model(x), y)
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        return loss
+
+    def _start_epochs(self, seed: int) -> Iterator[Any]:
+        loader = data.DataLoader(self.digits, 128, shuffle=True, seed=seed, drop_last=True, normalize=MEAN_STD)
+        return (batch for _ in range(self.epochs) for batch in loader)
 
 
-def _train_step(model: Any, optimizer: Any, x: Any, y: Any) -> Any:
-    loss = F.cross_entropy(model(x), y)
-    optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()
-    return loss
-
-
-def _load_digits(normalized: bool = True) -> tuple[np.ndarray, np.ndarray]:
-    """Return test digits as the model reads them, or as bytes, and their labels."""
-    digits = datasets.MNIST(train=False)
-    images, labels = as_array(digits.data[:SHOWN])[:, None], as_array(digits.targets[:SHOWN])
-    mean, std = MEAN_STD
-    numbers = ((images / 255 - mean) / std).astype(np.float32)
-    return numbers if normalized else images, labels
+def _shown_digits() -> data.Subset:
+    """Return the digits of the test set that are in the page."""
+    return data.Subset(datasets.MNIST(train=False), range(SHOWN))
 
 
 if __name__ == "__main__":

@@ -56,6 +56,7 @@ class FilterTape:
     layers   path of a convolution, or a list of paths; all if None
     path     file to which the tape is saved after every frame, usually .npz; None keeps it in memory only
     limit    frames    a full tape drops every second frame, so it holds at most `limit` copies of the weights
+    gradients  also record `.grad` of the weights, which doubles the size
 
     The constructor records the first frame, step 0.  Call step(loss) after each training step, outside of a function
     that mg.graph records.
@@ -64,6 +65,8 @@ class FilterTape:
     steps    (T,)  number of training steps before each frame
     losses   (T,)  loss of that step; for frame 0, the loss of the first step, which the initial weights gave
     weights  path -> (T, F, C, KH, KW)
+    gradients  path -> (T, F, C, KH, KW), of the step before each frame; NaN where there was none, as in frame 0, and
+             where the loop clears the gradients before step(loss).  Empty if they are not recorded
 
     Raises   ValidationError   no convolution, no such layer, every below 1 or limit below 2
     Example
@@ -84,6 +87,7 @@ class FilterTape:
         layers: str | Sequence[str] | None = None,
         path: str | Path | None = None,
         limit: int = 64,
+        gradients: bool = False,
     ):
         self.every = whole_number("FilterTape", "every", every, 1)
         self.limit = whole_number("FilterTape", "limit", limit, 2)
@@ -95,6 +99,7 @@ class FilterTape:
         self._steps: list[int] = []
         self._losses: list[float] = []
         self._weights: dict[str, list[np.ndarray]] = {name: [] for name in self._modules}
+        self._gradients: dict[str, list[np.ndarray]] = {name: [] for name in self._modules if gradients}
         self._record_frame(np.nan)
 
     # ---- recording
@@ -126,7 +131,7 @@ class FilterTape:
         """Drop every second frame of a full tape and double the distance between frames."""
         if len(self._steps) >= self.limit:
             self.every *= 2
-            for frames in (self._steps, self._losses, *self._weights.values()):
+            for frames in (self._steps, self._losses, *self._weights.values(), *self._gradients.values()):
                 del frames[1::2]  # type: ignore[attr-defined]  # all are lists
 
     def _record_frame(self, loss: float) -> None:
@@ -134,6 +139,8 @@ class FilterTape:
         self._losses.append(loss)
         for name, module in self._modules.items():
             self._weights[name].append(np.array(as_array(module.weight), order="C"))
+            if name in self._gradients:
+                self._gradients[name].append(_copy_gradient(module.weight))
         self._save_to_path()
 
     def _save_to_path(self) -> None:
@@ -162,6 +169,11 @@ class FilterTape:
         """Path -> (T, F, C, KH, KW), copies."""
         return {name: np.stack(frames) for name, frames in self._weights.items()}
 
+    @property
+    def gradients(self) -> dict[str, np.ndarray]:
+        """Path -> (T, F, C, KH, KW), copies; NaN where there was no gradient.  Empty if they are not recorded."""
+        return {name: np.stack(frames) for name, frames in self._gradients.items()}
+
     def __len__(self) -> int:
         return len(self._steps)
 
@@ -179,9 +191,10 @@ class FilterTape:
         path = Path(path)
         kinds = [self._kinds[name] for name in self.layers]
         settings = {"layers": self.layers, "every": self.every, "limit": self.limit, "count": self._count}
-        about = json.dumps(settings | {"kinds": kinds})
+        about = json.dumps(settings | {"kinds": kinds, "gradients": bool(self._gradients)})
         buffer = io.BytesIO()
         arrays = {f"weights{i}": frames for i, frames in enumerate(self.weights.values())}
+        arrays |= {f"gradients{i}": frames for i, frames in enumerate(self.gradients.values())}
         np.savez(buffer, about=np.array(about), steps=self.steps, losses=self.losses, **arrays)  # type: ignore[arg-type]
         write_whole(path, buffer.getvalue())
         return path
@@ -207,6 +220,8 @@ class FilterTape:
         tape._kinds = dict(zip(about["layers"], about["kinds"], strict=True))
         tape._steps, tape._losses = arrays["steps"].tolist(), arrays["losses"].tolist()
         tape._weights = {name: list(arrays[f"weights{i}"]) for i, name in enumerate(about["layers"])}
+        recorded = about["layers"] if about["gradients"] else []
+        tape._gradients = {name: list(arrays[f"gradients{i}"]) for i, name in enumerate(recorded)}
         return tape
 
     # ---- distances
@@ -332,16 +347,22 @@ class FilterTape:
         layer = self.layers[0] if layer is None else layer
         weights = self._stack_frames(method, layer)
         broken = np.flatnonzero(~np.isfinite(weights).all(axis=(1, 2, 3, 4)))
+        groups, reads_image = self._kinds[layer]
+        unknown = groups is None and weights.shape[2] > 1
+        notes = (
+            ["the file does not say the groups: if there are any, channels are counted within them"] if unknown else []
+        )
+        kind = groups or 1, reads_image
         if not broken.size:
-            return _Film(layer, self.steps, weights, "", *self._kinds[layer])
+            return _Film(layer, self.steps, weights, "\n".join(notes), *kind)
         end = broken[0]
         if end == 0:
             raise StateError(
                 f"FilterTape.{method}: {layer} has NaN or infinite weights in the first of {len(self)} frames; "
                 "initialise the model again"
             )
-        note = f"from step {self._steps[end]:,} on, weights are NaN or infinite"
-        return _Film(layer, self.steps[:end], weights[:end], note, *self._kinds[layer])
+        notes.append(f"from step {self._steps[end]:,} on, weights are NaN or infinite")
+        return _Film(layer, self.steps[:end], weights[:end], "\n".join(notes), *kind)
 
 
 class _Film(NamedTuple):
@@ -350,7 +371,7 @@ class _Film(NamedTuple):
     layer    path
     steps    (T,)
     weights  (T, F, C, KH, KW)
-    note     text about frames that are left out; empty if there are none
+    note     text about frames that are left out, and about groups that are not known; empty if there is nothing to say
     groups, reads_image   of the convolution; whether it is the first of the model
     """
 
@@ -362,18 +383,29 @@ class _Film(NamedTuple):
     reads_image: bool = True
 
 
+def _copy_gradient(weight: Any) -> np.ndarray:
+    """Return the gradient of a weight, or NaN where there is none."""
+    if weight.grad is None:
+        return np.full(weight.shape, np.nan, weight.dtype)
+    return np.array(as_array(weight.grad), order="C")
+
+
 def _read_tape(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Return the settings and the arrays of a tape in a file."""
     try:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         about = json.loads(arrays.pop("about").item())
-        names = ["steps", "losses", *(f"weights{i}" for i in range(len(about["layers"])))]
+        about.setdefault("gradients", False)  # files of older versions
+        kinds_of_arrays = ["weights", "gradients"] if about["gradients"] else ["weights"]
+        names = ["steps", "losses", *(f"{kind}{i}" for kind in kinds_of_arrays for i in range(len(about["layers"])))]
         lengths = {len(arrays[name]) for name in names}
         if len(lengths) != 1:
             raise ValueError(f"arrays of {sorted(lengths)} frames")
-        about.setdefault("kinds", [(1, i == 0) for i in range(len(about["layers"]))])  # files of older versions
-        return {name: about[name] for name in ("layers", "every", "limit", "count", "kinds")}, arrays
+        about.setdefault(
+            "kinds", [(None, i == 0) for i in range(len(about["layers"]))]
+        )  # of older files: unknown groups
+        return {name: about[name] for name in ("layers", "every", "limit", "count", "kinds", "gradients")}, arrays
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; check the folder and the name") from None
     except Exception as error:  # for damaged files, the readers of zip and npy raise errors of almost any type

@@ -10,6 +10,7 @@ import numpy as np
 from minigrad.viz.formatting import format_name
 
 MOST_COLOURS = 256  # values that one byte can number
+HIGHEST, MISSING = 32767, -32768  # of 16 bits: the largest number, and the one for NaN and infinite values
 
 
 def encode_array(array: Any) -> dict[str, Any]:
@@ -32,6 +33,29 @@ def encode_images(images: np.ndarray) -> dict[str, Any]:
     values = np.stack([np.resize(values, MOST_COLOURS) for values, _ in channels])
     numbers = np.stack([numbers.reshape(N, H, W) for _, numbers in channels], axis=1)
     return {"shape": list(images.shape), "values": to_base64(values), "bytes": to_base64(numbers.astype(np.uint8))}
+
+
+def encode_frames(frames: np.ndarray) -> dict[str, Any]:
+    """Return frames (T, ...) as whole numbers of 16 bits, times a scale for each frame: a share of its largest value.
+
+    scales   null for a frame without a finite number
+    int16    value / scale; -32768 where a value is NaN or infinite
+
+    >>> encode_frames(np.array([[0.5, -1.0], [np.nan, np.nan]]))["scales"]
+    [3.051850947599719e-05, None]
+    """
+    finite = np.isfinite(frames)
+    known = np.where(finite, frames, 0).reshape(len(frames), -1)
+    scales = np.abs(known).max(1, initial=0) / HIGHEST
+    numbers = np.round(known / np.where(scales > 0, scales, 1)[:, None]).reshape(frames.shape)
+    return {
+        "shape": list(frames.shape),
+        "scales": [
+            float(scale) if some else None
+            for scale, some in zip(scales, finite.reshape(len(frames), -1).any(1), strict=True)
+        ],
+        "int16": to_base64(np.where(finite, numbers, MISSING).astype("<i2")),
+    }
 
 
 def to_base64(array: np.ndarray) -> str:

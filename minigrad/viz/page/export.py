@@ -30,13 +30,17 @@ def page(
 
     model      a Module that scores classes; it does not change.  At most 4 million weights and 500 million
                multiplications for an image
-    images     (N, C, H, W), or one image; as the model reads them.  The first 200 are in the page
+    images     (N, C, H, W), or one image; as the model reads them; of more than 200, the first are in the page.  Or a
+               Dataset, of which evenly spaced samples are in the page; or a DataLoader, with its first batches
     path       the HTML file; missing folders are created
-    labels     (N,) class numbers, for the accuracy
-    tape       a FilterTape of the training
-    classes    a name for each class number, of any type that has a str()
+    labels     (N,) class numbers, for the accuracy; a Dataset or DataLoader has its own
+    tape       a FilterTape of the training; with gradients=True, the page shows these, too
+    classes    a name for each class number, of any type that has a str(); if None, those of the model's file or of the
+               Dataset
     normalize  (mean, std) that pixels from 0 to 1 were normalised with, numbers or one for each channel; if None, those
-               of the model's file, else such that the values of the images run from 0 to 1
+               of the model's file, else such that the values of the images run from 0 to 1.  A Dataset of images in
+               memory without a transform is normalised with them; a DataLoader, and a transform with Normalize, know
+               their own
     title      heading; the class of the model if None
     returns    Path of the file
 
@@ -44,7 +48,8 @@ def page(
     compares it with values that Python computed for the first image.  A layer that it does not know is named, and shown
     for the images in the page only.
 
-    Raises   ValidationError   the model returns no scores or is too large, or normalize or a label is out of range
+    Raises   ValidationError   the model returns no scores or is too large, normalize or a label is out of range, or
+                               labels are given for a Dataset
              ShapeError        images do not fit the model; labels, classes or normalize do not fit the images
     Example
     >>> from tempfile import mkdtemp

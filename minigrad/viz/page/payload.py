@@ -12,14 +12,20 @@ from minigrad.viz.filter_tape import FilterTape
 from minigrad.viz.formatting import format_count
 from minigrad.viz.inputs import as_array, as_class_numbers, as_image_batch
 from minigrad.viz.page.bundle import known_operations
-from minigrad.viz.page.encoding import encode_array, encode_images, encode_losses, encode_setting, plain_text
+from minigrad.viz.page.encoding import (
+    encode_array,
+    encode_frames,
+    encode_images,
+    encode_losses,
+    encode_setting,
+    plain_text,
+)
 from minigrad.viz.page.program import Call, Program, Value, record_program
+from minigrad.viz.page.samples import most_images, read_samples
 from minigrad.viz.probe import prepare_images
 
 MOST_WEIGHTS = 4_000_000  # numbers; a page of 21 MB
 MOST_PRODUCTS = 500_000_000  # multiplications for one image; about a second in a browser
-MOST_IMAGES = 200  # images in the page; fewer if they have many pixels
-MOST_PIXELS = 1_000_000  # of all images together
 MOST_FRAMES = 32  # of the tape
 MOST_TAPE_WEIGHTS = 250_000  # numbers, of all frames together
 MOST_STORED = 1_000_000  # numbers, of all layers that the page cannot compute
@@ -50,8 +56,9 @@ def make_subject(where: str, model: Any, images: Any, labels: Any, classes: Any,
     Raises   ShapeError        no images, or images, labels, classes or normalize do not fit
              ValidationError   the model is too large, or does not return scores
     """
+    images, labels, classes, normalize = read_samples(where, model, images, labels, classes, normalize)
     batch = as_image_batch(where, images)
-    batch = batch[: max(1, min(MOST_IMAGES, MOST_PIXELS // batch[0].size))]
+    batch = batch[: most_images(batch[0].size)]
     batch = prepare_images(where, model, batch)
     program = record_program(where, model, batch[:1])
     check_size(where, model, program)
@@ -228,7 +235,8 @@ def _store_unknown(subject: Subject, steps: Sequence[dict[str, Any]]) -> None:
 
 def _encode_tape(tape: FilterTape) -> dict[str, Any]:
     """Return evenly spaced frames of a tape, the first and the last among them."""
-    weights, each = tape.weights, sum(frames[0].size for frames in tape.weights.values())
+    weights, gradients = tape.weights, tape.gradients
+    each = sum(frames[0].size for frames in weights.values())
     count = max(2, min(len(tape), MOST_FRAMES, MOST_TAPE_WEIGHTS // each))
     frames = np.unique(np.linspace(0, len(tape) - 1, count).round().astype(int))
     return {
@@ -236,6 +244,7 @@ def _encode_tape(tape: FilterTape) -> dict[str, Any]:
         "losses": encode_losses(tape.losses[frames]),
         "frames": len(tape),
         "weights": {plain_text(name): encode_array(array[frames]) for name, array in weights.items()},
+        "gradients": {plain_text(name): encode_frames(array[frames]) for name, array in gradients.items()},
     }
 
 

@@ -8,7 +8,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 HEARTBEAT = 5.0  # seconds after which a silent stream is tested by an empty message
-LONGEST_COMMAND = 1000  # bytes
+LONGEST_COMMAND = 1000  # bytes, without the weights of a filter
+BYTES_OF_WEIGHT = 6  # float32 in base64
 HEADERS = {
     "Cache-Control": "no-store",
     "Referrer-Policy": "no-referrer",
@@ -27,12 +28,14 @@ class Server:
     A request is refused unless its Host is this server, and its Origin, if it names one, too; a command must name one.
     So a page of another site cannot read or send anything, not even by a name that resolves to 127.0.0.1.
 
+    longest       bytes of the longest command; it can hold `most_weights` numbers
     watchers      number of open streams
     has_message   whether a new reader gets a message at once
     """
 
-    def __init__(self, html: bytes, control: Callable[[Any], str | None], port: int):
+    def __init__(self, html: bytes, control: Callable[[Any], str | None], port: int, most_weights: int = 0):
         self.html, self.control = html, control
+        self.longest = LONGEST_COMMAND + BYTES_OF_WEIGHT * most_weights
         self.token = secrets.token_urlsafe(24)
         self.watchers = 0
         self.closed = False
@@ -139,9 +142,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _read_command(self) -> str | None:
         """Give the command to its owner; return what is wrong with it."""
         length = self.headers.get("Content-Length", "")
-        if not length.isdigit() or int(length) > LONGEST_COMMAND:
+        if not length.isdigit() or len(length) > 9 or int(length) > self.owner.longest:
             self.close_connection = True
-            return f"a command has at most {LONGEST_COMMAND} bytes"
+            return f"a command has at most {self.owner.longest} bytes"
         try:
             return self.owner.control(json.loads(self.rfile.read(int(length))))
         except ValueError:

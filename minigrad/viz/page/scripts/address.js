@@ -40,8 +40,9 @@ export function writeState(lab) {
   if (state.rivals) parts.set("rivals", state.rivals);
   const { layer, channel, row, col } = state.selection;
   parts.set("pixel", [layer, channel, row, col]);
-  for (const { name, filter, weights } of lab.edits.values()) {
-    parts.append("edit", [encodeURIComponent(name), filter, toText(new Uint8Array(weights.slice().buffer))]);
+  for (const { name, filter, weights, frozen } of lab.edits.values()) {
+    const code = toText(new Uint8Array(weights.slice().buffer));
+    parts.append("edit", [encodeURIComponent(name), filter, code, ...(frozen ? ["frozen"] : [])]);
   }
   for (const [number, channels] of lab.network.silenced)
     for (const channel of channels) parts.append("silent", [number, channel]);
@@ -82,13 +83,14 @@ function decodeName(text) {
 
 function readEdits(parts, lab) {
   for (const text of parts.getAll("edit")) {
-    const [code, filter, weights] = text.split(",");
+    const [code, filter, weights, kind] = text.split(",");
     const name = decodeName(code);
     const known = lab.network.weights.get(name);
     const bytes = fromText(weights ?? "");
     const each = known && known.data.length / known.shape[0];
     if (known && index(filter, known.shape[0]) !== undefined && bytes?.length === 4 * each) {
-      lab.edits.set(`${name}:${filter}`, { name, filter: Number(filter), weights: floats(toBase64(weights)) });
+      const edit = { name, filter: Number(filter), weights: floats(toBase64(weights)), frozen: kind === "frozen" };
+      lab.edits.set(`${name}:${filter}`, edit);
     }
   }
 }

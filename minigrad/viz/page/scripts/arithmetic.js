@@ -65,8 +65,9 @@ export function inPixelValues(lab, explained) {
   return { ...explained, channels, sum: channels.reduce((total, channel) => total + channel.sum, 0), constant };
 }
 
-// What later layers make of the pixel: {layer, value} of those that work on single pixels, then the first other one.
-export function followPixel(lab, layer, channel, row, col) {
+// What later layers make of element number `index` of a layer: {layer, value} of those that work on single pixels, then
+// the first other one.
+export function followPixel(lab, layer, index) {
   const chain = [];
   let value = layer.value;
   for (const next of lab.layers.slice(layer.number + 1)) {
@@ -78,7 +79,7 @@ export function followPixel(lab, layer, channel, row, col) {
     const same = String(next.shape) === String(layer.shape);
     const found = lab.valueOf(next);
     if (!same || !found) return { chain, next, step };
-    chain.push({ layer: next, value: found.data[(channel * layer.shape[2] + row) * layer.shape[3] + col] });
+    chain.push({ layer: next, value: found.data[index] });
     value = next.value;
   }
   return { chain, next: null, step: null };

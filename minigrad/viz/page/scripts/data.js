@@ -24,8 +24,24 @@ export function decodeArray(encoded) {
   );
 }
 
-function decodeAll(arrays) {
-  return new Map(Object.entries(arrays).map(([name, array]) => [name, decodeArray(array)]));
+// Frames (T, ...) of whole numbers, each frame with a scale of its own; NaN where there is no number.
+export function decodeFrames({ shape, scales, int16 }) {
+  const { buffer } = bytesOf(int16);
+  const view = new DataView(buffer);
+  const each = size(shape.slice(1));
+  const numbers = Float32Array.from({ length: size(shape) }, (_, i) => {
+    const value = view.getInt16(2 * i, true);
+    return value === -32768 ? NaN : value * (scales[Math.floor(i / each)] ?? NaN);
+  });
+  return makeTensor(shape, numbers);
+}
+
+function decodeAll(arrays, decode = decodeArray) {
+  return new Map(Object.entries(arrays).map(([name, array]) => [name, decode(array)]));
+}
+
+function decodeTape(tape) {
+  return { ...tape, weights: decodeAll(tape.weights), gradients: decodeAll(tape.gradients, decodeFrames) };
 }
 
 export function decodeData(data) {
@@ -35,7 +51,7 @@ export function decodeData(data) {
     images: decodeArray(data.images),
     check: data.check.map((check) => ({ ...check, data: floats(check.float32) })),
     steps: data.steps.map((step) => (step.stored ? { ...step, stored: decodeArray(step.stored) } : step)),
-    tape: data.tape && { ...data.tape, weights: decodeAll(data.tape.weights) },
+    tape: data.tape && decodeTape(data.tape),
   };
 }
 

@@ -55,7 +55,9 @@ export function checkbox(label, checked, onchange, attributes = {}) {
 
 // A labelled choice.  options are [value, text].
 export function choice(label, options, value, onchange, attributes = {}) {
-  const items = options.map(([key, text]) => element("option", { value: key, selected: key === value }, text));
+  const items = options.map(([key, text]) =>
+    element("option", { value: key, selected: key === value, dir: "auto" }, text),
+  );
   const input = element("select", attributes, items);
   input.addEventListener("change", () => onchange(input.value));
   return { node: element("label", { class: "choice" }, element("span", {}, label), input), input };

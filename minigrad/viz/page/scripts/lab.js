@@ -5,7 +5,8 @@ import { item } from "./data.js";
 import { Network } from "./network.js";
 import { softmaxOf } from "./operations/sums.js";
 import { addNoise, findBackground, move, shuffle } from "./picture.js";
-import { largest, makeTensor } from "./tensors.js";
+import { largest, makeTensor, size } from "./tensors.js";
+import { isolated } from "./words.js";
 
 const NO_CHANGE = { dx: 0, dy: 0, angle: 0, noise: 0, shuffled: false };
 
@@ -16,7 +17,12 @@ export class Lab {
     this.background = findBackground(data.images, (x, c) => x * data.std[c] + data.mean[c]);
     this.network = new Network(data, data.weights);
     this.learned = new Network(data, data.weights);
-    this.layers = data.layers.map((layer, number) => ({ ...layer, number, ...this.describe(layer) }));
+    this.layers = data.layers.map((layer, number) => ({
+      ...layer,
+      number,
+      label: isolated(layer.name), // its name inside other text
+      ...this.describe(layer),
+    }));
     this.convolutions = this.layers.filter((layer) => layer.convolution);
     this.listeners = new Map();
     this.state = {
@@ -31,7 +37,7 @@ export class Lab {
       rivals: null,
       editing: null,
     };
-    this.edits = new Map(); // "name:filter" -> {name, filter, weights}
+    this.edits = new Map(); // "name:filter" -> {name, filter, weights, frozen}; frozen: held, not edited
     this.changed = new Set();
   }
 
@@ -41,7 +47,9 @@ export class Lab {
     const number = this.data.steps.findIndex((step, i) => i >= first && i < value && step.op === "conv2d");
     const step = this.data.steps[number];
     const learned = step && !step.unknown && step.inputs[1] && "weight" in step.inputs[1];
-    return { shape, isMap: shape.length === 4, convolution: learned ? this.describeConvolution(step, number) : null };
+    const isMap = shape.length === 4;
+    const channels = isMap ? shape[1] : size(shape); // of a layer of plain numbers, every number is a channel of one pixel
+    return { shape, isMap, channels, convolution: learned ? this.describeConvolution(step, number) : null };
   }
 
   describeConvolution(step, number) {
@@ -95,7 +103,7 @@ export class Lab {
     const selection = { ...this.state.selection, ...changes };
     const layer = this.layers[selection.layer];
     const [H, W] = layer.isMap ? layer.shape.slice(2) : [1, 1];
-    selection.channel = Math.min(selection.channel, layer.shape[1] - 1);
+    selection.channel = Math.min(selection.channel, layer.channels - 1);
     selection.row = Math.max(0, Math.min(selection.row, H - 1));
     selection.col = Math.max(0, Math.min(selection.col, W - 1));
     this.set({ selection }, "selection");
@@ -167,6 +175,11 @@ export class Lab {
     return this.values[layer.value];
   }
 
+  // What an input of a step stands for: a tensor, a number or null; undefined if it was not computed.
+  operand(input) {
+    return this.network.operand(input, this.values);
+  }
+
   // What a layer of a convolution reads.
   inputOf(convolution) {
     return this.values[convolution.input];
@@ -185,6 +198,11 @@ export class Lab {
     return last === "softmax" ? Array.from(scores) : softmaxOf(scores);
   }
 
+  // The place in memory of a pixel of a layer.
+  indexOf(layer, { channel, row, col }) {
+    return layer.isMap ? (channel * layer.shape[2] + row) * layer.shape[3] + col : channel;
+  }
+
   scaleOf(layer) {
     const value = this.valueOf(layer);
     return value ? largest(value.data) : 0;
@@ -192,6 +210,11 @@ export class Lab {
 
   className(i) {
     return this.data.classes[i];
+  }
+
+  // The name of a class inside other text.
+  classLabel(i) {
+    return isolated(this.data.classes[i]);
   }
 
   // ---- weights
@@ -222,7 +245,25 @@ export class Lab {
   }
 
   edit(name, filter, weights) {
-    this.edits.set(`${name}:${filter}`, { name, filter, weights: Float32Array.from(weights) });
+    this.edits.set(`${name}:${filter}`, { name, filter, weights: Float32Array.from(weights), frozen: false });
+    this.request("weights");
+  }
+
+  editOf(name, filter) {
+    return this.edits.get(`${name}:${filter}`);
+  }
+
+  // Hold a filter as it is now while the tape is scrubbed, as an edit that changes nothing; or let it go.
+  freeze(name, filter, frozen) {
+    const weights = this.filterWeights(name, filter).slice();
+    if (frozen) this.edits.set(`${name}:${filter}`, { name, filter, weights, frozen });
+    else this.edits.delete(`${name}:${filter}`);
+    this.request("weights");
+  }
+
+  // Forget an edit, because the training has it now.
+  forget(name, filter) {
+    this.edits.delete(`${name}:${filter}`);
     this.request("weights");
   }
 

@@ -10,7 +10,7 @@ import { CLASSIC, withLength } from "./classic.js";
 import { receptiveField } from "./fields.js";
 import { findOperation } from "./operations/registry.js";
 import { argmax, makeTensor } from "./tensors.js";
-import { count, decimals, number, percent, sizes } from "./words.js";
+import { count, decimals, isolated, number, percent, sizes } from "./words.js";
 import { move } from "./picture.js";
 import { weightCounts } from "./panels/convolution.js";
 
@@ -54,7 +54,7 @@ function placing({ lab }) {
     question: `Your picture moves ${by} pixels to the right. How sure is the network then?`,
     options: change > 0.05 ? options.reverse() : options,
     reveal: before
-      ? `It gave ${percent(before[best])} to ${lab.className(best)}; now it gives ${percent(after[best])}. ` +
+      ? `It gave ${percent(before[best])} to ${lab.classLabel(best)}; now it gives ${percent(after[best])}. ` +
         "The maps follow the shape, but the layers after them may depend on the place."
       : "This model's answer is not computed here.",
     section: "input",
@@ -67,7 +67,7 @@ function filter({ layer, weight }) {
   const [F, C, KH, KW] = weight.shape;
   return {
     title: "A filter is a small grid of weights",
-    text: `${layer.name} has ${count(F, "filter")}. Each looks at a window of ${KH}×${KW} pixels${C > 1 ? ` in ${C} channels` : ""}.`,
+    text: `${layer.label} has ${count(F, "filter")}. Each looks at a window of ${KH}×${KW} pixels${C > 1 ? ` in ${C} channels` : ""}.`,
     question: "How many weights has one filter?",
     options: [`${C * KH * KW}`, `${F}`, `${KH + KW + C + 1}`],
     reveal: `${C > 1 ? `${C} × ` : ""}${KH} × ${KW} = ${C * KH * KW}. Orange weights ask for bright pixels, blue ones for dark pixels.`,
@@ -165,7 +165,7 @@ function shift({ lab, layer, step }) {
   return {
     title: "The same weights everywhere",
     text: "A filter does not know where it is. It uses the same weights at every place.",
-    question: `The picture moves ${by} pixels to the right. What does the map of ${layer.name} do?`,
+    question: `The picture moves ${by} pixels to the right. What does the map of ${layer.label} do?`,
     options: ["It moves along", "It stays where it is", "It becomes another pattern"],
     reveal: `It moves along by ${by / step.settings.stride[1]} pixels. Try it with the slider "Shift right" in "Why convolution?".`,
     section: "convolution",
@@ -179,7 +179,7 @@ function pooling({ lab }) {
   const word = step.op === "max_pool2d" ? "the largest value" : "the mean";
   return {
     title: "Pooling",
-    text: `${step.layer} keeps only ${word} of each ${sizes(step.settings.window)} window.`,
+    text: `${isolated(step.layer)} keeps only ${word} of each ${sizes(step.settings.window)} window.`,
     question: `It reads maps of ${sizes(before)}. How large are those it writes?`,
     options: [sizes(step.shape.slice(2)), sizes(before), sizes(before.map((n) => 2 * n)), sizes(step.settings.window)],
     reveal: `${sizes(step.shape.slice(2))}. The maps become smaller, and later filters see more of the picture.`,
@@ -193,7 +193,7 @@ function lastMap(lab) {
   return {
     title: "Maps become smaller",
     text: "This model has no pooling of windows. Strides and missing padding make its maps smaller.",
-    question: `The picture has ${sizes(lab.shape.slice(1))} pixels. How large are the maps of ${layer.name}?`,
+    question: `The picture has ${sizes(lab.shape.slice(1))} pixels. How large are the maps of ${layer.label}?`,
     options: [side, sizes(lab.shape.slice(1).map((n) => 2 * n)), sizes([1, layer.shape[1] + 1])],
     reveal: `${side}: see the last row of maps.`,
     section: "maps",
@@ -207,7 +207,7 @@ function field({ lab }) {
   return {
     title: "The receptive field",
     text: "A pixel of a later map depends on a window of maps, each pixel of which depends on a window of the picture.",
-    question: `How many rows of the picture can one pixel of ${layer.name} depend on?`,
+    question: `How many rows of the picture can one pixel of ${layer.label} depend on?`,
     options: [`${size}`, `${Math.max(1, size - 3)}`, "1"],
     reveal: `${size}${size > lab.shape[1] ? `, more than the ${lab.shape[1]} rows of the picture` : ""}. Point at its maps: the frame in the picture shows what a pixel sees.`,
     section: "maps",
@@ -236,7 +236,7 @@ function dense({ lab, layer, weight }) {
   return {
     title: "Why not a dense layer?",
     text: "In a dense layer every output has a weight of its own for every pixel.",
-    question: `How many times more weights would a dense layer need in place of ${layer.name}, for as many outputs?`,
+    question: `How many times more weights would a dense layer need in place of ${layer.label}, for as many outputs?`,
     options: [
       `about ${times.toLocaleString("en")} times`,
       "about twice as many",

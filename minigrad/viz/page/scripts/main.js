@@ -52,7 +52,7 @@ function fillHeader(lab) {
   replace(
     document.getElementById("subtitle"),
     named(lab.data.model),
-    `, ${count(parameters, "number")} learned by minigrad. It runs here, in your browser, and sends nothing.`,
+    `, ${count(parameters, "number")} learned by minigrad. It runs here, in your browser${lab.live ? ", with the weights that Python sends" : ", and sends nothing"}.`,
   );
   document
     .getElementById("sections")

@@ -12,6 +12,12 @@ function trimZeros(text) {
   return text.includes(".") && !text.includes("e") ? text.replace(/\.?0+$/, "") : text;
 }
 
+// A name inside other text.  Letters that may be written from right to left are isolated, so that they do not reorder
+// what stands around them; in elements, named() of dom.js does this.
+export function isolated(name) {
+  return /[\u0590-\uffff]/.test(name) ? `\u2068${name}\u2069` : String(name);
+}
+
 // A fixed number of decimals, for tables.
 export function decimals(value, places = 2) {
   if (!Number.isFinite(value)) return String(value);
@@ -42,13 +48,15 @@ const MEANINGS = {
   avg_pool2d: ({ window }) => `takes the mean of every ${sizes(window)} window`,
   relu: () => "turns negative values into 0",
   leaky_relu: () => "makes negative values small",
+  clip: () => "cuts off values that are too small or too large",
   tanh: () => "squeezes values into −1 to 1",
   sigmoid: () => "squeezes values into 0 to 1",
   norm: () => "shifts and scales every map (normalisation)",
   add: () => "adds two maps, pixel by pixel",
   reshape: () => "puts all maps into one row of numbers",
   cat: () => "puts maps beside each other",
-  mean: () => "takes the mean of every map",
+  mean: () => "takes the mean of many values",
+  amax: () => "takes the largest of many values",
   softmax: () => "turns scores into probabilities",
   log_softmax: () => "turns scores into logarithms of probabilities",
 };

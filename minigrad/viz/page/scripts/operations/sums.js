@@ -46,7 +46,7 @@ function multiply(a, fromA, b, fromB, out, to, [M, K, N]) {
 }
 
 // The places of the first elements along `axes`, and those of the others relative to them.
-function split(shape, axes) {
+export function split(shape, axes) {
   const steps = strides(shape);
   const kept = shape.map((_, axis) => axis).filter((axis) => !axes.includes(axis));
   const select = (chosen) =>
@@ -57,7 +57,7 @@ function split(shape, axes) {
   return { outer: select(kept), inner: select(axes) };
 }
 
-function axesOf(settings, shape) {
+export function axesOf(settings, shape) {
   return settings.axes ?? shape.map((_, axis) => axis);
 }
 
@@ -74,7 +74,7 @@ function reduction(start, join, finish) {
   };
 }
 
-function momentsOf(x, group, inner) {
+export function momentsOf(x, group, inner) {
   let sum = 0;
   let squares = 0;
   for (let j = 0; j < inner.length; j++) sum += x[group + inner[j]];
@@ -84,7 +84,7 @@ function momentsOf(x, group, inner) {
 }
 
 // The number in the weights that belongs to each element of x.
-function weightIndices(shape, axes) {
+export function weightIndices(shape, axes) {
   const steps = new Array(shape.length).fill(0);
   for (let i = axes.length - 1, step = 1; i >= 0; i--) {
     steps[axes[i]] = step;

@@ -107,7 +107,7 @@ export function maxPool2d([x], settings, shape) {
 }
 
 // The pixels of a window along one axis: inside the image, and with padding.
-function span(o, stride, before, window, size, after) {
+export function span(o, stride, before, window, size, after) {
   const start = o * stride - before;
   const end = Math.min(start + window, size + after);
   return { start: Math.max(start, 0), end: Math.min(end, size), padded: end - start };

@@ -49,6 +49,6 @@ function remark(lab) {
   if (frame !== null)
     return "The filters are those of an earlier moment, the dense layers are trained: read the maps, not this answer.";
   if (lab.isChanged) return "With filters that you changed.";
-  if (!drawing && lab.data.labels) return `The label of this image is ${lab.className(lab.data.labels[image])}.`;
+  if (!drawing && lab.data.labels) return `The label of this image is ${lab.classLabel(lab.data.labels[image])}.`;
   return "";
 }

@@ -48,9 +48,9 @@ function makeCount(lab, layer) {
     const { convolution, dense, same } = weightCounts([F, C, KH, KW], layer.convolution.step.settings, S);
     replace(
       bars,
-      countBar(`${layer.name}: ${F} filters of ${C > 1 ? `${C}×` : ""}${KH}×${KW}`, convolution, same),
+      countBar(`${layer.label}: ${F} filters of ${C > 1 ? `${C}×` : ""}${KH}×${KW}`, convolution, same),
       countBar(`a dense layer with ${DENSE_OUTPUTS} outputs`, dense, same),
-      countBar(`a dense layer with as many outputs as ${layer.name}`, same, same),
+      countBar(`a dense layer with as many outputs as ${layer.label}`, same, same),
       element(
         "p",
         { class: "note" },
@@ -137,8 +137,8 @@ function drawShift(lab, layer, dx, [picture, shifted, map, shiftedMap], told) {
   else
     told.textContent =
       dx % stride
-        ? `${layer.name} has stride ${stride}: only a shift by a multiple of ${stride} gives a shifted map.`
-        : `${layer.name}, map ${channel}: ${percent(agreement(before, after, channel, dx / stride))} of the map's pixels moved along by ${Math.abs(dx / stride)}. Others are near the edge, where the picture ends.`;
+        ? `${layer.label} has stride ${stride}: only a shift by a multiple of ${stride} gives a shifted map.`
+        : `${layer.label}, map ${channel}: ${percent(agreement(before, after, channel, dx / stride))} of the map's pixels moved along by ${Math.abs(dx / stride)}. Others are near the edge, where the picture ends.`;
 }
 
 // The share of pixels of a map that equal the pixel `by` columns further right in the other map.

@@ -18,6 +18,7 @@ export function makeEditorPanel(lab) {
     "Change a filter",
     lead,
     editor.controls,
+    editor.note,
     element(
       "div",
       { class: "workbench" },
@@ -27,6 +28,7 @@ export function makeEditorPanel(lab) {
     element(
       "div",
       { class: "buttons" },
+      editor.sendButton,
       button("Reset this filter", () => editor.reset(), { id: "reset-filter" }),
       button("Reset everything", () => lab.resetWeights(), { id: "reset-all" }),
     ),
@@ -44,9 +46,12 @@ class Editor {
     this.presets = this.makePresets();
     this.pictures = this.makePictures();
     this.score = element("p", { class: "score", "aria-live": "polite" });
+    this.note = element("p", { class: "note", "aria-live": "polite" });
+    this.sendButton = this.makeSendButton();
     this.build();
     drawWhenSeen(this.grid, lab, "values", () => this.draw());
     lab.on("weights", () => this.refresh());
+    lab.on("live", () => this.showFrozen());
     this.countLater();
   }
 
@@ -73,6 +78,13 @@ class Editor {
       (quiet) => lab.silence(this.layer.convolution.number, this.filter, quiet),
       { id: "silence" },
     );
+    this.frozen = checkbox(
+      lab.live ? "Freeze it (the training leaves it as it is)" : "Freeze it (it stays while you replay the training)",
+      false,
+      (frozen) => this.freeze(frozen),
+      { id: "freeze" },
+    );
+    this.frozen.node.hidden = !lab.live && !lab.data.tape;
     return element(
       "div",
       { class: "controls" },
@@ -80,7 +92,40 @@ class Editor {
       this.filters.node,
       this.channels.node,
       this.silent.node,
+      this.frozen.node,
     );
+  }
+
+  // In the live page Python keeps the filter, else this page does.
+  async freeze(value) {
+    const { lab, filter } = this;
+    const name = this.layer.convolution.weight;
+    if (!lab.live) lab.freeze(name, filter, value);
+    else if (!(await lab.live.send({ command: "freeze", name, filter, value }))) this.showFrozen();
+  }
+
+  // A button that writes the edited filter into the model that Python trains.
+  makeSendButton() {
+    const { lab } = this;
+    const send = () => lab.live.put(this.layer.convolution.weight, this.filter, this.weights);
+    return button("Put it into the training", send, { id: "put-filter", class: "primary", hidden: !lab.live });
+  }
+
+  showFrozen() {
+    const { lab, filter } = this;
+    const { weight } = this.layer.convolution;
+    const edit = lab.editOf(weight, filter);
+    const edited = Boolean(edit) && !edit.frozen;
+    this.frozen.input.checked = lab.live ? lab.live.isFrozen(weight, filter) : Boolean(edit);
+    this.frozen.input.disabled = lab.live ? lab.live.finished : edited; // an edit stays anyway
+    this.sendButton.disabled = !edited || Boolean(lab.live?.finished);
+    this.note.textContent = lab.live
+      ? edited
+        ? "This filter is yours, on this page only. Put it into the training, and Python goes on from it."
+        : "Type a number or choose a known filter below to change it."
+      : edited
+        ? "This filter is yours, at every moment of the training."
+        : "";
   }
 
   choose(changes) {
@@ -176,6 +221,7 @@ class Editor {
       field.style.background = background;
       field.style.color = dark ? "#fff" : "#222";
     });
+    this.showFrozen();
     this.silent.input.checked = this.lab.isSilent(this.layer.convolution.number, this.filter);
     this.layers.input.value = String(this.layer.number);
     if (this.lab.values) this.draw();

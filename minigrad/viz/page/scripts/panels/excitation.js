@@ -49,7 +49,7 @@ class ExcitationView {
     replace(this.grid, ...rows);
     const rest = layer.shape[1] - shown;
     this.told.textContent =
-      `Each part is what one pixel of ${layer.name} sees (its receptive field); grey lies outside of the picture. ` +
+      `Each part is what one pixel of ${layer.label} sees (its receptive field); grey lies outside of the picture. ` +
       `The number is the value of the map there.${rest ? ` The first ${shown} filters are shown.` : ""}`;
   }
 

@@ -13,7 +13,9 @@ export function makeInputPanel(lab) {
   const surface = makeSurface(lab, (canvas) =>
     lab.set({ drawing: readDrawing(canvas, lab.shape, centre.input.checked, lab.background) }),
   );
-  const centre = checkbox("Centre it as MNIST does", lab.shape[0] === 1, () => surface.read(), { id: "centre" });
+  const centre = checkbox("Centre it as MNIST does", lab.shape[0] === 1, () => lab.state.drawing && surface.read(), {
+    id: "centre",
+  });
   const words = lab.shape[0] === 1 ? "Draw a digit here with mouse or finger" : "Draw here with mouse or finger";
   return panel(
     "input",
@@ -95,7 +97,7 @@ function makeThumbnails(lab) {
   for (let i = 0; i < Math.min(total, THUMBNAILS); i++) {
     const canvas = element("canvas", { class: "map" });
     paintImage(canvas, lab.imagePixels(i), lab.shape);
-    const label = lab.data.labels ? `, ${lab.className(lab.data.labels[i])}` : "";
+    const label = lab.data.labels ? `, ${lab.classLabel(lab.data.labels[i])}` : "";
     row.append(
       element(
         "button",

@@ -17,7 +17,7 @@ export function makeMapsPanel(lab) {
   const node = panel(
     "maps",
     "Feature maps",
-    "Each row is a layer, each column a channel. Orange is positive, blue is negative, white is zero.",
+    "Each row is a layer, each column a channel. Click a pixel to see the arithmetic behind it.",
     legend(),
     blackNote(lab),
     ...blocks,
@@ -54,7 +54,13 @@ function legend() {
     1,
     50,
   );
-  return element("p", { class: "scale" }, "negative", canvas, "positive. Each layer has its own scale.");
+  return element(
+    "p",
+    { class: "scale" },
+    "Blue: negative",
+    canvas,
+    "orange: positive. White is zero. Each layer has its own scale.",
+  );
 }
 
 // After normalisation black is not zero, which surprises everyone who looks at the maps.
@@ -165,7 +171,7 @@ function makeTile(lab, layer, channel) {
       class: "tile",
       tabindex: -1,
       role: "gridcell",
-      "aria-label": `${layer.name}, channel ${channel}, ${H} by ${W}`,
+      "aria-label": `${layer.label}, channel ${channel}, ${H} by ${W}`,
       onpointermove: (event) => point(lab, at(event)),
       onpointerleave: () => point(lab, null),
       onfocus: () => point(lab, strongestPixel(lab, layer, channel)),
@@ -202,12 +208,13 @@ export function point(lab, pixel) {
 function describePixel(lab, { layer: i, channel, row, col }) {
   const layer = lab.layers[i];
   const value = lab.valueOf(layer);
-  const found = value ? number(plane(value, channel)[row * layer.shape[3] + col]) : "not computed";
+  const found = value ? number(value.data[lab.indexOf(layer, { channel, row, col })]) : "not computed";
+  if (!layer.isMap) return `${layer.label}, number ${channel}: ${found}. It may depend on the whole picture.`;
   const field = receptiveField(layer, row, col, lab.shape);
   const sees = field.whole
     ? "It may depend on the whole picture."
     : `It sees ${span("row", ...field.rows)}, ${span("column", ...field.cols)} of the picture (its receptive field).`;
-  return `${layer.name}, channel ${channel}, row ${row}, column ${col}: ${found}. ${sees}`;
+  return `${layer.label}, channel ${channel}, row ${row}, column ${col}: ${found}. ${sees}`;
 }
 
 // Arrow keys move the focus between the maps: left and right to another channel, up and down to another layer.
@@ -253,14 +260,17 @@ function makeStrips(lab, layers) {
 }
 
 function makeStrip(lab, layer) {
-  const n = layer.shape.slice(1).reduce((a, b) => a * b, 1);
+  const n = layer.channels;
   const step = lab.data.steps[layer.value - 1];
-  const canvas = element("canvas", { class: "map strip", role: "img" });
+  const canvas = element("canvas", { class: "map strip", role: "img", title: "Click a number to see what it is made of" });
+  canvas.addEventListener("click", (event) =>
+    lab.select({ layer: layer.number, channel: pixelUnder(event, canvas, 1, n).col }),
+  );
   const draw = () => {
     const value = lab.valueOf(layer);
     paintMap(canvas, value ? value.data : new Float32Array(n), n, 1);
     const most = value ? value.data.reduce((best, x, i, all) => (x > all[best] ? i : best), 0) : 0;
-    canvas.setAttribute("aria-label", `${layer.name}: ${count(n, "value")}, the largest is number ${most}`);
+    canvas.setAttribute("aria-label", `${layer.label}: ${count(n, "value")}, the largest is number ${most}`);
   };
   const label = element(
     "span",

@@ -1,13 +1,12 @@
 // Panel "Training": the filters at every recorded moment, what changed, and the loss.  In live mode, also the controls.
 
-import { button, choice, element, figure, panel, replace, slider } from "../dom.js";
+import { button, choice, element, panel, slider } from "../dom.js";
 import { item } from "../data.js";
-import { paintMap } from "../palette.js";
 import { largest } from "../tensors.js";
-import { decimals, number } from "../words.js";
+import { count, decimals, number } from "../words.js";
 import { makeCurve } from "./curve.js";
+import { describeFilms, makeFilms } from "./films.js";
 
-const MOST_FILTERS = 32;
 const PAUSE = 250; // milliseconds between two frames
 
 export function makeTrainingPanel(lab) {
@@ -28,7 +27,7 @@ function noTape(lab) {
     element(
       "pre",
       {},
-      'tape = viz.FilterTape(model)   # before the training\ntape.step(loss)                # after every step\nviz.page(model, images, "lab.html", tape=tape)',
+      'tape = viz.FilterTape(model, gradients=True)   # before the training\ntape.step(loss)                                # after every step\nviz.page(model, images, "lab.html", tape=tape)',
     ),
   );
 }
@@ -65,13 +64,13 @@ class TapeView {
     );
     this.play = button("▶ Play", () => (this.timer ? this.stop() : this.start()), { id: "play-tape" });
     this.curve = makeCurve("Loss during training", this.tape.steps, this.tape.losses, (i) => this.show(i));
-    this.filters = element("div", { class: "film" });
+    this.films = makeFilms();
     this.told = element("p", { class: "told", "aria-live": "polite" });
     return element(
       "div",
       {},
       element("div", { class: "controls" }, this.play, this.scrubber.node, this.layers.node),
-      element("div", { class: "training" }, this.curve.node, this.filters),
+      element("div", { class: "training" }, this.curve.node, this.films.node),
       this.told,
     );
   }
@@ -112,47 +111,42 @@ class TapeView {
     const { frame, tape } = this;
     this.scrubber.set(frame);
     this.curve.mark(frame);
-    const [, F, C, KH, KW] = tape.weights.get(this.layerName).shape;
-    const now = this.weightsAt(frame);
-    const before = this.weightsAt(Math.max(0, frame - 1));
-    const start = this.weightsAt(0);
-    const scale = largest(tape.weights.get(this.layerName).data);
-    const update = now.map((x, i) => x - before[i]);
-    const shown = Math.min(F, MOST_FILTERS);
-    const cells = Array.from({ length: shown }, (_, f) =>
-      this.makeCell(f, { now, update, start, scale, shape: [C, KH, KW] }),
-    );
-    replace(this.filters, ...cells);
-    this.told.textContent = this.describe(frame, F, shown, C);
+    const all = tape.weights.get(this.layerName);
+    const [now, before, start] = [frame, Math.max(0, frame - 1), 0].map((i) => this.weightsAt(i));
+    const gradients = tape.gradients.get(this.layerName);
+    const each = now.length / all.shape[1];
+    const part = (data, f) => data.subarray(f * each, (f + 1) * each);
+    this.films.draw({
+      shape: all.shape.slice(1),
+      weights: now,
+      gradients: gradients ? item(gradients, frame) : null,
+      updates: frame ? now.map((x, i) => x - before[i]) : null,
+      strongest: this.weightsAt(this.last),
+      scale: largest(all.data),
+      caption: (f) => `filter ${f}: moved ${decimals(distance(part(now, f), part(start, f)), 2)}`,
+    });
+    this.told.textContent = this.describe(frame, all.shape.slice(1), gradients && item(gradients, frame));
   }
 
-  // A filter, what changed since the moment before, and how far it is from its start.
-  makeCell(f, { now, update, start, scale, shape: [C, KH, KW] }) {
-    const each = C * KH * KW;
-    const part = (data) => data.subarray(f * each, (f + 1) * each);
-    const channel = strongestChannel(part(this.weightsAt(this.last)), C);
-    const slice = (data) => part(data).subarray(channel * KH * KW, (channel + 1) * KH * KW);
-    const weight = element("canvas", { class: "map filter", role: "img", "aria-label": `Filter ${f}` });
-    const change = element("canvas", { class: "map filter", role: "img", "aria-label": `Change of filter ${f}` });
-    paintMap(weight, slice(now), KW, KH, scale);
-    paintMap(change, slice(update), KW, KH, largest(update) || 1);
-    const moved = Math.hypot(...part(now).map((x, i) => x - part(start)[i])) / (Math.hypot(...part(start)) || 1);
-    return figure(`${f}: moved ${decimals(moved, 2)}`, weight, change);
-  }
-
-  describe(frame, F, shown, C) {
-    const loss = this.tape.losses[frame];
-    const channel = C > 1 ? " Of each filter, the strongest input channel is shown." : "";
-    const some = shown < F ? ` The first ${shown} of ${F} filters are shown.` : "";
+  describe(frame, shape, gradient) {
+    const { steps, losses } = this.tape;
+    const between = frame ? `${count(steps[frame] - steps[frame - 1], "step")} before` : "at the moment before";
+    const some = gradient?.some((x) => x === x) ? "" : ` ${this.missingGradient(frame)}`;
     return (
-      `Step ${this.tape.steps[frame].toLocaleString("en")}, loss ${number(loss)}. Left: the filter. Right: what changed since the moment before. ` +
-      `"Moved" is the distance from its random start, divided by its length at the start.${channel}${some}`
+      `Step ${steps[frame].toLocaleString("en")}, loss ${number(losses[frame])}. ` +
+      `${describeFilms(shape, between, "of the last step before this moment")} ` +
+      `"Moved" is the distance from its start, divided by its length at the start.${some}`
     );
+  }
+
+  missingGradient(frame) {
+    if (!this.tape.gradients.size) return "The gradients are not recorded: make the tape with gradients=True.";
+    if (frame === 0) return "Before the first step there is no gradient.";
+    return "There is no gradient here: the training cleared it before tape.step(loss).";
   }
 }
 
-function strongestChannel(filter, C) {
-  const each = filter.length / C;
-  const strength = (c) => Math.hypot(...filter.subarray(c * each, (c + 1) * each));
-  return Array.from({ length: C }, (_, c) => c).reduce((best, c) => (strength(c) > strength(best) ? c : best), 0);
+// The distance of a filter from its start, relative to its length there.
+function distance(now, start) {
+  return Math.hypot(...now.map((x, i) => x - start[i])) / (Math.hypot(...start) || 1);
 }

@@ -172,7 +172,7 @@ class WhyView {
     const gap = lab.scores[a] - lab.scores[b];
     this.margin.textContent =
       `Score ${decimals(lab.scores[a])} against ${decimals(lab.scores[b])}: ` +
-      `${lab.className(gap >= 0 ? a : b)} leads by ${decimals(Math.abs(gap))}.`;
+      `${lab.classLabel(gap >= 0 ? a : b)} leads by ${decimals(Math.abs(gap))}.`;
     paintImage(this.heat, lab.pixels, lab.shape);
     this.heat.setAttribute("aria-label", "Not computed yet for this picture");
   }
