@@ -1,5 +1,6 @@
 """A picture of the images that a model classifies wrongly, its most confident errors first."""
 
+import textwrap
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ from minigrad.viz.inputs import as_labelled_images, check_labels, name_classes, 
 
 ACROSS, MOST_IMAGES = 8, 64
 CELL = 1.15  # inches across
+LETTERS = 20  # in a line below an image
 
 
 class _Answer(NamedTuple):
@@ -27,7 +29,8 @@ class _Answer(NamedTuple):
     @property
     def text(self) -> str:
         """The lines below the image."""
-        return f"true: {self.truth}\nanswer: {self.answer}\n{100 * self.probability:.1f} % sure"
+        lines = [f"true: {self.truth}", f"answer: {self.answer}", f"{100 * self.probability:.1f} % sure"]
+        return "\n".join(textwrap.fill(line, LETTERS, break_on_hyphens=False) for line in lines)
 
 
 @uses_model_info
