@@ -350,7 +350,7 @@ def test_mistakes_wraps_long_names_and_is_no_wider_than_a_screen():
     names = ["a very long name of a class", "b" * 40, "קול ارض <b>"]
     answers = np.log(np.array([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.1, 0.2, 0.7]] * 6))
     figure = mistakes(Scores(), answers.reshape(18, 1, 1, 3), [1, 2, 0] * 6, classes=names)
-    assert figure.get_size_inches()[0] <= 12.5
+    assert figure.get_size_inches()[0] <= 14
     check_readable(figure)
     assert all(max(map(len, axes.get_xlabel().splitlines())) <= 28 for axes in figure.axes if axes.get_xlabel())
 

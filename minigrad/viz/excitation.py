@@ -26,6 +26,7 @@ from minigrad.viz.tracing import layer_index, trace
 
 ACROSS = 8  # pictures in a row
 CELL = 1.4  # inches across
+LETTERS = 24  # in a line above or below a picture
 NOISE = 0.01  # standard deviation of the initial pixels
 UNKNOWN_LIMITS = (-2.0, 2.0)  # of pixels, where neither images nor normalisation are known
 
@@ -418,6 +419,10 @@ def _check_count(where: str, count: int) -> None:
 
 def _draw_cells(title: str, rows: list[list[_Cell]], display: Display) -> Figure:
     """Draw images below their text, in rows of which all cells at one position belong together."""
+    rows = [
+        [cell._replace(text=style.wrap(cell.text, LETTERS), failure=style.wrap(cell.failure, LETTERS)) for cell in row]
+        for row in rows
+    ]
     cells = [cell for row in rows for cell in row]
     C, H, W = cells[0].image.shape
     lines = [f"{cell.text}\n{cell.failure}" for cell in cells]

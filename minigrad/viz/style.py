@@ -32,7 +32,7 @@ AMOUNT = colormaps["YlOrBr"]  # pale for small values, dark brown for large ones
 TITLE, LABEL, SMALL = 13, 11, 9  # font sizes in points
 LETTER, LINE = 0.085, 0.16  # inches, width and height of a small letter
 DOTS_PER_INCH = 120
-WIDEST = 12.0  # inches, of a gallery
+WIDEST = 13.5  # inches, of a gallery
 
 
 class Picture(Figure):
@@ -66,7 +66,7 @@ def figure(width: float, height: float, title: str | None = None, compress: bool
     layout = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08, wspace=0.04, compress=compress)
     picture = Picture(figsize=(width, height), dpi=DOTS_PER_INCH, layout=layout)
     if title:
-        picture.suptitle(_wrap(format_name(title), letters=int(width * 72 / (0.6 * TITLE))), fontsize=TITLE)
+        picture.suptitle(wrap(format_name(title), letters=int(width * 72 / (0.6 * TITLE))), fontsize=TITLE)
     return picture
 
 
@@ -174,6 +174,6 @@ def draw_thin_frame(axes: Axes) -> None:
     axes.spines[:].set(color=GREY, linewidth=0.8)
 
 
-def _wrap(text: str, letters: int) -> str:
+def wrap(text: str, letters: int) -> str:
     """Wrap text to lines of at most `letters` letters; keep its line breaks."""
     return "\n".join(textwrap.fill(line, letters) for line in text.splitlines())

@@ -1,6 +1,5 @@
 """A picture of the images that a model classifies wrongly, its most confident errors first."""
 
-import textwrap
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -30,7 +29,7 @@ class _Answer(NamedTuple):
     def text(self) -> str:
         """The lines below the image."""
         lines = [f"true: {self.truth}", f"answer: {self.answer}", f"{100 * self.probability:.1f} % sure"]
-        return "\n".join(textwrap.fill(line, LETTERS, break_on_hyphens=False) for line in lines)
+        return style.wrap("\n".join(lines), LETTERS)
 
 
 @uses_model_info
