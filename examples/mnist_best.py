@@ -37,6 +37,10 @@ def main():
     if args.seeds < 1:
         parser.error(f"--seeds is {args.seeds}; use 1 or more")
     accuracies = []
+    try:
+        mg.zeros(1, device=args.device)
+    except mg.errors.DeviceError as error:
+        parser.error(f"--device: {error}")
     for seed in range(args.seeds):
         start = time.perf_counter()
         accuracies.append(train_once(seed, args.device))

@@ -82,7 +82,7 @@ def shares(weight):
 def main():
     args = arguments()
     train = datasets.ColorShapes(1500 if args.quick else 6000, args.seed)
-    test = datasets.ColorShapes(900, args.seed + 1)
+    test = datasets.ColorShapes(900, (args.seed + 1) % 2**64)
     mg.manual_seed(args.seed)
     model = Net()
     before = model.conv1.weight.detach().clone().numpy()
@@ -98,7 +98,7 @@ def main():
         viz.filters(model.conv1, init=before, title="16 filters for red, green and blue"), args.out / "filters.png"
     )
     images = next(iter(data.DataLoader(test, len(test), normalize=NORMALIZE)))[0]
-    shown = {"images": images, "classes": CLASSES, "normalize": NORMALIZE}
+    shown = {"images": images, "labels": test.labels, "classes": CLASSES, "normalize": NORMALIZE}
     viz.save(viz.prototypes(model, **shown), args.out / "prototypes.png")
     viz.save(viz.patch_grid(model, images, normalize=NORMALIZE), args.out / "patches.png")
     print(f"pictures are in {args.out}/")

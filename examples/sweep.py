@@ -127,6 +127,10 @@ def arguments():
     args = parser.parse_args()
     if args.digits > 60000 - HELD_OUT:
         parser.error(f"--digits is {args.digits}; use at most {60000 - HELD_OUT}, because {HELD_OUT} are held out")
+    try:
+        args.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        parser.error(f"--out: {args.out} cannot be written ({error.strerror}); choose another folder")
     launched = distributed.launched_size()
     if launched == 1 or (launched and "mpi4py.futures" not in sys.orig_argv):
         workers = f"mpiexec -n {1 + os.cpu_count()} python -m mpi4py.futures {sys.argv[0]}"

@@ -98,7 +98,7 @@ def arguments():
             if getattr(args, name) is None:
                 setattr(args, name, known[name])
         check(args)
-        mg.device(args.device)
+        mg.zeros(1, device=args.device)  # fail now if the device is not there
         args.out.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=args.out).close()  # fail now, not after an epoch
     except mg.errors.MinigradError as error:
@@ -118,7 +118,7 @@ def check(args):
     every, target = args.checkpoint_every, args.target
     wrong = [
         (args.epochs < 1, f"--epochs is {args.epochs}; use 1 or more"),
-        (args.batch_size < 1, f"--batch-size is {args.batch_size}; use 1 or more"),
+        (not 1 <= args.batch_size <= 60000, f"--batch-size is {args.batch_size}; use 1 to 60000"),
         (not 0 < args.lr < math.inf, f"--lr is {args.lr}; use a number above 0"),
         (not 0 <= args.seed < 2**64, f"--seed is {args.seed}; use 0 to 2**64 - 1"),
         (every is not None and every < 1, f"--checkpoint-every is {every} steps; use 1 or more"),

@@ -61,6 +61,32 @@ def test_a_negative_seed_is_refused(name, monkeypatch, tmp_path, capsys):
     assert "--seed is -1; use 0 to 2**64 - 1" in said
 
 
+@pytest.mark.parametrize(
+    "name, flags, said",
+    [
+        ("mnist_best", ["--device", "gpu"], "device 'gpu' is unknown"),
+        ("train_mnist", ["--device", "gpu"], "device 'gpu' is unknown"),
+        ("train_mnist", ["--batch-size", "60001"], "--batch-size is 60001; use 1 to 60000"),
+        ("sweep", ["--out", "/dev/null/runs"], "cannot be written (Not a directory); choose another folder"),
+    ],
+)
+def test_a_flag_that_would_fail_later_is_refused_at_once(name, flags, said, monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert said in refusal(load_example(name), monkeypatch, capsys, *flags)
+
+
+@pytest.mark.parametrize("name", ["mnist_best", "train_mnist"])
+def test_a_device_that_is_missing_is_refused_at_once(name, monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+
+    def zeros(*_, device):
+        raise mg.errors.DeviceError(f"device {device!r}: looked for a GPU: there is none; use 'cpu'")
+
+    monkeypatch.setattr(mg, "zeros", zeros)
+    said = refusal(load_example(name), monkeypatch, capsys, "--device", "cuda")
+    assert "device 'cuda': looked for a GPU: there is none" in said
+
+
 # ---- hand_made_filters.py
 
 

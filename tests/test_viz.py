@@ -145,6 +145,12 @@ def test_filters_of_a_convolution_with_groups_stand_below_the_channels_that_they
     assert "5, reads 2" in names and "7, reads 3" in names
 
 
+def test_filters_says_what_its_colours_mean():
+    assert "grey is 0" in viz.filters(np.ones((2, 3, 5, 5)))._supxlabel.get_text()
+    assert viz.filters(np.ones((2, 1, 5, 5)))._supxlabel is None
+    assert viz.filters(np.ones((2, 4, 5, 5)))._supxlabel is None
+
+
 def test_filters_draws_three_channels_in_colours_only_where_they_are_red_green_and_blue():
     model = Sequential(Conv2d(1, 3, 3), Conv2d(3, 6, 3))
     shapes = [np.shape(array) for axes in viz.filters(model).axes for array in [i.get_array() for i in axes.images]]
@@ -332,6 +338,13 @@ def test_training_curves_uses_a_log_scale_if_the_loss_falls_tenfold():
     assert viz.training_curves({"loss": [2.0, 0.1]}).axes[0].get_yscale() == "log"
     assert viz.training_curves({"loss": [2.0, 0.5]}).axes[0].get_yscale() == "linear"
     assert viz.training_curves({"loss": [2.0, 0.1, -1.0]}).axes[0].get_yscale() == "linear"
+
+
+def test_training_curves_labels_a_short_log_scale_with_plain_numbers():
+    """Below two decades matplotlib labels minor ticks by formulas, which pictures draw literally."""
+    strings = drawn_strings(viz.training_curves({"loss": np.geomspace(3, 0.25, 200)}))
+    assert {"0.3", "1", "3"} <= set(strings)
+    assert not any("$" in text for text in strings)
 
 
 def test_training_curves_leaves_a_gap_for_losses_that_are_not_finite():

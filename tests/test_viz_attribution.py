@@ -60,8 +60,16 @@ def scores(model, images):
         return model(mg.tensor(images.reshape(-1, *images.shape[-3:]))).numpy()
 
 
-def overlay(figure):
-    return np.asarray(figure.axes[1].images[1].get_array())
+def check_overlay(figure, values, brightness):
+    """The third panel shows the values over the image in pale grey; a value of 0 leaves the grey as it is."""
+    below, above = figure.axes[2].images
+    grey = np.asarray(below.get_array())
+    np.testing.assert_allclose(grey, 0.3 + 0.6 * brightness, atol=1e-6)
+    assert below.cmap.name == "gray" and below.get_clim() == (0, 1)
+    np.testing.assert_array_equal(np.sign(above.get_array()), np.sign(values))
+    np.testing.assert_allclose(above.get_alpha(), 0.85 * abs(values) / abs(values).max(), rtol=1e-5)
+    assert above.get_clim() == figure.axes[1].images[0].get_clim() and above.cmap == figure.axes[1].images[0].cmap
+    assert figure.axes[2].get_title() == "over the image"
 
 
 def shown(figure, panel):
@@ -161,7 +169,8 @@ def test_saliency_shows_the_largest_gradient_of_the_channels_beside_the_image():
     np.testing.assert_allclose(shown(figure, 1), largest, rtol=1e-6)
     assert figure.axes[1].images[0].get_clim() == (0, pytest.approx(largest.max()))
     np.testing.assert_allclose(shown(figure, 0), np.moveaxis((image - image.min()) / np.ptp(image), 0, -1), atol=1e-6)
-    assert figure.axes[2].get_ylabel().endswith("largest of 3 channels,\nwithout sign")
+    assert figure.axes[3].get_ylabel().endswith("largest of 3 channels,\nwithout sign")
+    check_overlay(figure, largest, (image.mean(0) - image.min()) / np.ptp(image))
     assert figure.axes[0].get_xlabel().startswith("colours are not true")
 
 
@@ -237,10 +246,11 @@ def test_grad_cam_equals_the_formula_in_a_deep_model():
         along = (np.arange(length) - 0.5) / 4
         return np.maximum(1 - abs(along[:, None] - np.arange(count)), 0)
 
-    np.testing.assert_allclose(overlay(figure), hats(12, 3) @ heat @ hats(16, 4).T, atol=1e-12)
+    np.testing.assert_allclose(shown(figure, 1), hats(12, 3) @ heat @ hats(16, 4).T, atol=1e-12)
     assert figure.axes[1].get_title() == "evidence in relu"
-    assert figure.axes[1].images[1].get_clim() == (0, overlay(figure).max())
-    np.testing.assert_allclose(shown(figure, 1), shown(figure, 0).mean(2))  # the image, in grey, below the heat
+    assert figure.axes[1].images[0].get_clim() == (0, shown(figure, 1).max())
+    check_overlay(figure, shown(figure, 1), shown(figure, 0).mean(2))
+    assert "dots: the centres" in figure._supxlabel.get_text()
     x, y = figure.axes[1].lines[0].get_data()
     assert sorted(set(x)) == [0.5, 4.5, 8.5, 12.5] and sorted(set(y)) == [0.5, 4.5, 8.5]
 
@@ -300,7 +310,10 @@ def test_occlusion_shows_the_fall_of_the_score_on_a_scale_around_zero():
     np.testing.assert_array_equal(shown(figure, 1), falls)
     assert figure.axes[1].images[0].get_clim() == (-abs(falls).max(), abs(falls).max())
     assert figure.axes[1].get_title() == "hidden by 2×2 pixels"
-    assert figure.axes[2].get_ylabel() == "fall of the score\nwhen hidden"
+    assert figure.axes[3].get_ylabel() == "fall of the score\nwhen hidden"
+    check_overlay(figure, falls, (image.mean(0) - image.min()) / np.ptp(image))
+    assert "red: the score falls when squares of 0 hide the pixel" in figure._supxlabel.get_text()
+    assert "squares of −0.5" in occlusion(model, image, fill=-0.5)._supxlabel.get_text()
 
 
 @pytest.mark.parametrize("size, stride, wrong", [(13, 1, "size is 13"), (0, 1, "size is 0"), (4, 5, "stride is 5")])
@@ -424,6 +437,28 @@ def test_activation_images_respect_smooth_and_limits():
     assert variation(smooth) < 0.5 * variation(rough)
 
 
+def true_minus(value):
+    return f"{value:.3g}".replace("-", "−")
+
+
+def test_prototypes_tell_the_true_class_of_the_best_real_images():
+    model, images = Small(), RNG.normal(size=(20, 3, 12, 16)).astype(np.float32)
+    names, labels = ["cat", "a dog $1$", "owl", "yak"], RNG.integers(0, 4, 20)
+    figure = prototypes(model, images=images, labels=labels, classes=names, steps=0)
+    real = scores(model, images)
+    chances = np.exp(real) / np.exp(real).sum(1, keepdims=True)
+    for k in range(4):
+        best = real[:, k].argmax()
+        expected = f"true: {names[labels[best]]}\nscore {true_minus(real[best, k])}, {100 * chances[best, k]:.1f} %"
+        assert figure.axes[4 + k].get_title() == f"best real image\n{expected}"
+    with pytest.raises(ValidationError, match="prototypes: labels are given without images; pass the images"):
+        prototypes(model, (3, 12, 16), labels=labels, steps=0)
+    with pytest.raises(ShapeError, match="prototypes: 20 images but 2 labels"):
+        prototypes(model, images=images, labels=[0, 1], steps=0)
+    with pytest.raises(ValidationError, match="prototypes: labels run from 0 to 7 but the model scores 4 classes"):
+        prototypes(model, images=images, labels=[7] + 19 * [0], steps=0)
+
+
 @pytest.mark.parametrize("channels", [1, 3, 5])
 def test_prototypes_show_score_and_probability(channels):
     model = Small(channels)
@@ -435,7 +470,7 @@ def test_prototypes_show_score_and_probability(channels):
         expected = np.moveaxis(pixels, 0, -1) if channels == 3 else np.repeat(pixels.mean(0)[..., None], 3, 2)
         np.testing.assert_allclose(shown(figure, k), expected, atol=1e-6)
         chance = 100 * np.exp(reached[k, k]) / np.exp(reached[k]).sum()
-        assert figure.axes[k].get_title() == f"class {k}\nscore {reached[k, k]:.3g}, {chance:.1f} %"
+        assert figure.axes[k].get_title() == f"class {k}\nscore {true_minus(reached[k, k])}, {chance:.1f} %"
 
 
 def test_prototypes_mark_classes_for_which_the_ascent_failed():
@@ -447,10 +482,10 @@ def test_prototypes_mark_classes_for_which_the_ascent_failed():
     taken = scores(model, found).argmax(1)
     assert (taken != np.arange(4)).any()
     for k, axes in enumerate(figure.axes[:4]):
-        assert axes.get_title().startswith(f"{names[k]}\nscore {scores(model, found)[k, k]:.3g}")
+        assert axes.get_title().startswith(f"{names[k]}\nscore {true_minus(scores(model, found)[k, k])}")
         assert (f"taken for {names[taken[k]]}" in axes.get_xlabel()) == (taken[k] != k)
         best = real[:, k].argmax()
-        assert figure.axes[4 + k].get_title().startswith(f"best real image\nscore {real[best, k]:.3g}")
+        assert figure.axes[4 + k].get_title().startswith(f"best real image\nscore {true_minus(real[best, k])}")
         pixels = np.moveaxis(images[best], 0, -1) * 0.25 + [0.5, 0.4, 0.3]
         np.testing.assert_allclose(shown(figure, 4 + k), pixels.clip(0, 1), atol=1e-6)
     assert f"failed for {(taken != np.arange(4)).sum()} of 4" in figure.get_suptitle()
@@ -461,7 +496,7 @@ def test_prototypes_say_if_a_real_image_has_a_higher_score():
     figure = prototypes(model, images=100 * images, steps=0, limits=(-0.1, 0.1))
     best = scores(model, 100 * images).max(0)
     for k, axes in enumerate(figure.axes[:4]):
-        assert f"a real image has {best[k]:.3g}" in axes.get_xlabel()
+        assert f"a real image has {true_minus(best[k])}" in axes.get_xlabel()
 
 
 def test_activation_images_take_their_limits_from_images_or_normalisation():

@@ -258,12 +258,36 @@ def test_filter_health_finds_classic_filters_in_noise_and_in_many_channels(name)
 
 def test_filter_health_score_is_the_cosine_and_chance_is_below_it():
     model, (x, y) = Net(size=3), pictures()
-    mixed = SOBEL / np.linalg.norm(SOBEL) + 0.5 * np.ones((3, 3)) / 3
+    mixed = SOBEL / np.linalg.norm(SOBEL) + 0.3 * np.ones((3, 3)) / 3
     set_filter(model.stem, 0, mixed)
     report = filter_health(model, (x, y), layers="stem")
     assert report.rows[0].classic == "Sobel 0°"
-    assert report.rows[0].score == pytest.approx(1 / np.sqrt(1.25))
-    assert 0.5 < report.chance["stem"] < 0.95
+    assert report.rows[0].score == pytest.approx(1 / np.sqrt(1.09))
+    assert 0.8 < report.chance["stem"] == report.least["stem"] < 0.95
+
+
+@pytest.mark.parametrize("shape", [(1, 5, 5), (6, 3, 3), (3, 7, 7)])
+def test_filter_health_names_no_filter_of_another_200_random_ones_but_one_or_two(shape):
+    C, size = shape[:2]
+    model = nn.Sequential(nn.Conv2d(C, 200, size), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    weight = np.random.default_rng(7).normal(size=(200, *shape)).astype(np.float32)
+    model[0].load_state_dict({"weight": weight, "bias": np.zeros(200, np.float32)})
+    report = filter_health(model, (np.zeros((1, C, 8, 8), np.float32), [0]))
+    assert sum(row.classic != "none" for row in report.rows) <= 6
+    assert np.mean([row.score > report.chance["0"] for row in report.rows]) <= 0.03
+
+
+def test_filter_health_names_a_pattern_only_if_it_has_half_of_the_squared_weights():
+    """In 16 channels chance is far below: the pattern in one channel, and independent noise in the others."""
+    model, noise = Net(channels=16, size=3), np.random.default_rng(2).normal(size=(2, 16, 3, 3))
+    for f, share in enumerate((0.35, 0.65)):
+        noise[f, 0] = 0
+        noise[f] *= np.sqrt((1 - share) / np.square(noise[f]).sum())
+        noise[f, 0] = np.sqrt(share) * SOBEL / np.linalg.norm(SOBEL)
+        set_filter(model.stem, f, noise[f])
+    report = filter_health(model, pictures(channels=16), layers="stem")
+    assert [row.classic for row in report.rows[:2]] == ["none", "Sobel 0°"]
+    assert report.rows[0].score > report.chance["stem"] and report.least["stem"] == pytest.approx(0.5**0.5)
 
 
 def test_filter_health_finds_gabor_filters():

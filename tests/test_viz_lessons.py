@@ -5,6 +5,7 @@ how images are shown.
 import numpy as np
 import pytest
 from figures import check_readable, drawn_strings
+from matplotlib.colors import to_rgb
 from PIL import Image
 
 import minigrad as mg
@@ -12,6 +13,7 @@ import minigrad.nn.functional as F
 from minigrad import nn, viz
 from minigrad.errors import ShapeError, ValidationError
 from minigrad.models import LeNet5
+from minigrad.viz import style
 from minigrad.viz.display import choose_display
 from minigrad.viz.inputs import name_classes
 from minigrad.viz.sliding import _make_slide
@@ -161,6 +163,8 @@ def test_windows_compute_what_conv2d_computes(stride, padding, dilation):
     figure = viz.window_positions(image, kernel, **settings)
     assert figure.get_suptitle().endswith(f"= {len(expected)} rows")
     frames = [p for p in figure.axes[0].patches if p.get_hatch() is None]
+    widths = [p.get_width() for p in frames[::6]]
+    assert len(set(widths)) == len(widths) == 3  # no frame hides another where windows overlap
     blue = [(p.get_y() + p.get_height() / 2, p.get_x() + p.get_width() / 2) for p in frames[:6]]
     np.testing.assert_allclose(blue, [(dilation * y, dilation * x) for y in range(3) for x in range(2)])
 
@@ -207,6 +211,11 @@ def test_shared_weights_shows_the_same_weights_at_the_largest_and_the_smallest_s
     assert figure.axes[5].get_xlabel().endswith(f": {output.max():.3g}".replace("-", "−"))
     assert figure.axes[8].get_xlabel().endswith(f": {output.min():.3g}".replace("-", "−"))
     assert figure.get_suptitle() == "0, filter 2: the same 27 weights at 140 places"
+    assert figure.axes[5].get_xlabel().startswith("sum over all 3 channels")
+    for column in (3, 4, 5):  # one scale for both places
+        assert figure.axes[column].images[0].get_clim() == figure.axes[column + 3].images[0].get_clim()
+    one = viz.shared_weights(nn.Sequential(nn.Conv2d(1, 1, 3, padding=1)), np.eye(6), "0", 0)
+    assert not any("channels" in axes.get_xlabel() for axes in one.axes)
 
 
 @pytest.mark.parametrize("shift", [(0, 4), (2, 0), (-2, -4)])
@@ -306,4 +315,33 @@ def test_patch_grid_leaves_out_filters_that_nothing_excites():
         net[0].weight[2] = 0
         net[0].bias[2] = -1
     figure = viz.patch_grid(net, photo()[None])
-    assert len(figure.axes[0].images) == 3 and [t.get_text() for t in figure.axes[0].texts] == list("0123")
+    assert len(figure.axes[0].images) == 3
+    assert [t.get_text() for t in figure.axes[0].texts] == ["0", "1", "2", "never above 0", "3"]
+
+
+def test_patch_grid_says_how_many_filters_it_leaves_out_and_what_is_pale():
+    many = nn.Sequential(nn.Conv2d(3, 40, 3, padding=1), nn.ReLU())
+    figure = viz.patch_grid(many, photo()[None])
+    assert figure.axes[0].get_title(loc="left") == "0: the first 32 of 40 filters see 3×3 pixels"
+    assert "pale: padding" in figure._supxlabel.get_text()
+    inside = viz.patch_grid(nn.Sequential(nn.Conv2d(1, 2, 3)), RNG.uniform(size=(2, 1, 9, 9)))
+    assert inside._supxlabel is None
+
+
+def test_patch_grid_frames_white_patches():
+    net = nn.Sequential(nn.Conv2d(1, 1, 3))
+    with mg.no_grad():
+        net[0].weight[:] = 1
+    (strip,) = (np.asarray(i.get_array()) for i in viz.patch_grid(net, np.ones((1, 1, 6, 6)), n=1).axes[0].images)
+    grey = np.array(to_rgb(style.GREY))
+    inner = strip[:, : strip.shape[1] - max(2, strip.shape[1] // 15)]
+    for edge in inner[0], inner[-1], inner[:, 0], inner[:, -1]:
+        np.testing.assert_allclose(edge, np.broadcast_to(grey, edge.shape))
+    assert (strip[:, -1] == 1).all() and (strip[30, 30] == 1).all()
+
+
+def test_patch_grid_of_a_residual_network_shows_receptive_fields_and_not_whole_images():
+    net = nn.Sequential(mg.models.resnet.BasicBlock(3, 3), nn.Conv2d(3, 2, 3))
+    figure = viz.patch_grid(net, np.stack([photo() for _ in range(3)]), n=1)
+    sizes = [axes.get_title(loc="left").split(" see ")[1] for axes in figure.axes]
+    assert sizes == ["3×3 pixels", "5×5 pixels", "7×7 pixels"]

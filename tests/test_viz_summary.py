@@ -16,7 +16,7 @@ from minigrad.models import LeNet5
 from minigrad.viz.autograd import autograd_graph
 from minigrad.viz.model_summary import summary
 from minigrad.viz.tracing import trace
-from minigrad.viz.volumes import _make_volumes, _Volume, draw
+from minigrad.viz.volumes import _kind, _make_volumes, _Volume, draw
 from minigrad.viz.wrong_answers import mistakes
 
 RNG = np.random.default_rng(0)
@@ -331,6 +331,28 @@ def test_draw_shows_connections_that_skip_layers():
     assert "connections that skip layers" in figure._supxlabel.get_text()
     assert len(figure.axes[0].lines) == 1
     assert "skip" not in draw(LeNet5(), (1, 28, 28))._supxlabel.get_text()
+
+
+def test_draw_keeps_a_skip_connection_that_ends_at_a_volume_apart_from_one_that_begins_there():
+    axes = draw(mg.models.resnet8(), (3, 32, 32)).axes[0]
+    begins = [line.get_xdata()[0] for line in axes.lines if line.get_xdata()[0] > 0]
+    ends = [line.get_xdata()[-1] for line in axes.lines]
+    assert len(begins) >= 3 and min(abs(b - e) for b in begins for e in ends) > 0.1
+
+
+def test_draw_colours_every_kind_of_pooling_as_pooling():
+    layers = trace("test", mg.models.resnet8(), np.zeros((3, 32, 32), np.float32))
+    kinds = {layer.name: _kind(layer) for layer in layers}
+    assert kinds["avgpool"] == "pooling" and kinds["conv1"] == "convolution" and kinds["layer1.0.add"] == "other"
+
+
+def test_mistakes_wraps_long_names_and_is_no_wider_than_a_screen():
+    names = ["a very long name of a class", "b" * 40, "קול ارض <b>"]
+    answers = np.log(np.array([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.1, 0.2, 0.7]] * 6))
+    figure = mistakes(Scores(), answers.reshape(18, 1, 1, 3), [1, 2, 0] * 6, classes=names)
+    assert figure.get_size_inches()[0] <= 14
+    check_readable(figure)
+    assert all(max(map(len, axes.get_xlabel().splitlines())) <= 28 for axes in figure.axes if axes.get_xlabel())
 
 
 def test_draw_follows_the_two_branches_of_a_residual_block():

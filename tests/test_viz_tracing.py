@@ -222,6 +222,11 @@ MODELS = {
     "strides": lambda: nn.Sequential(nn.Conv2d(1, 1, 3, 2), nn.ReLU(), nn.Conv2d(1, 1, 2, 2)),
     "subsampling": lambda: nn.Sequential(nn.Conv2d(1, 2, 3), Subsampling(2)),
     "residual": lambda: Function(lambda layer, x: x + F.relu(layer(x)), nn.Conv2d(1, 1, (3, 5), padding=(1, 2))),
+    "batch norm": lambda: nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU(), nn.Conv2d(2, 1, 2)),
+    "slices": lambda: Function(lambda layer, x: layer(x[:, :, 1::2, 3:]), nn.Conv2d(1, 1, 2)),
+    "all from a row on": lambda: Function(lambda layer, x: layer(x[:, :, 2:]), nn.Conv2d(1, 1, 2)),
+    "constant padding": lambda: Function(lambda layer, x: layer(F.pad(x, (1, 1, 1, 0))), nn.Conv2d(1, 1, 2)),
+    "halving residual": lambda: mg.models.resnet.BasicBlock(1, 2, 2, mg.models.resnet.PaddedShortcut(2)),
     "in place": lambda: Function(increment, nn.Conv2d(1, 1, 3, padding=1)),
 }
 
@@ -254,8 +259,21 @@ def test_trace_receptive_fields_of_lenet():
         lambda layer, x: F.conv2d(x, mg.ones(1, 1, 6, 6)) + x,
         lambda layer, x: F.avg_pool2d(x, 2) + x[:, :, :3, :3],
         lambda layer, x: x.permute(0, 1, 3, 2),
+        lambda layer, x: F.instance_norm(x),
+        lambda layer, x: x[:, :, 1][:, :, None],
+        lambda layer, x: x.flip(2),
     ],
-    ids=["mean", "weights from the image", "only the weights", "broadcast pixel", "two strides", "permute"],
+    ids=[
+        "mean",
+        "weights from the image",
+        "only the weights",
+        "broadcast pixel",
+        "two strides",
+        "permute",
+        "statistics of the image",
+        "one row",
+        "mirrored",
+    ],
 )
 def test_trace_gives_no_field_where_an_output_may_depend_on_the_whole_image(forward):
     assert last(Function(lambda layer, x: F.relu(forward(layer, x))), 6, 6).fields is None

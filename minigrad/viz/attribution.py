@@ -5,7 +5,6 @@ from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
@@ -14,11 +13,13 @@ from minigrad.checks import whole_number
 from minigrad.errors import ValidationError
 from minigrad.viz import probe, style
 from minigrad.viz.display import choose_display, show_image
+from minigrad.viz.formatting import format_number
 from minigrad.viz.inputs import as_image_batch, as_single_image, name_classes, uses_model_info
 from minigrad.viz.probe import Prediction, Run
 from minigrad.viz.tracing import Field, layer_index, named_convolutions
 
-PANEL = 3.6  # inches, longer side of a picture
+PANEL = 3.0  # inches, longer side of a picture
+DARKEST, GREYS = 0.3, 0.6  # grey of black below a map, and the range from there to white
 
 
 @uses_model_info
@@ -30,7 +31,7 @@ def saliency(
     classes: Iterable[Any] | None = None,
     normalize: tuple[Any, Any] | None = None,
 ) -> Figure:
-    """Show how the score of a class would change if a pixel became brighter, beside the image.
+    """Show how the score of a class would change if a pixel became brighter, beside the image and over it.
 
     model      a Module that scores classes, (N, C, H, W) -> (N, classes)
     image      (H, W), (C, H, W) or (1, C, H, W)
@@ -49,17 +50,20 @@ def saliency(
 
     >>> from minigrad.models import LeNet5
     >>> figure = saliency(LeNet5(), np.zeros((28, 28)), target=3)
-    >>> [axes.get_title() for axes in figure.axes[:2]]
-    ['image', 'gradient of the score']
+    >>> [axes.get_title() for axes in figure.axes[:3]]
+    ['image', 'gradient of the score', 'over the image']
     """
     gradient, prediction = _compute_saliency("saliency", model, image, target)
-    labels = "gradient of the score", "change of the score\nper 1 of pixel value"
+    labels = "gradient of the score", "change of the score\nper 1 of what the model reads"
     heading = _title("Saliency", prediction, classes)
     if len(gradient) == 1:
-        return _draw_signed(heading, image, normalize, gradient[0], *labels)
+        meaning = "red: a brighter pixel raises the score, blue: it lowers the score"
+        return _draw_signed(heading, image, normalize, gradient[0], *labels, meaning)
     largest = np.abs(gradient).max(0)
     labels = labels[0], f"{labels[1]},\nlargest of {len(gradient)} channels,\nwithout sign"
-    return _draw(heading, image, normalize, largest, *labels, Normalize(0, largest.max() or 1.0), style.AMOUNT)
+    meaning = "dark: a small change of the pixel's colour changes the score most"
+    norm = Normalize(0, largest.max() or 1.0)
+    return _draw(heading, image, normalize, largest, *labels, meaning, norm, style.AMOUNT)
 
 
 @uses_model_info
@@ -109,15 +113,16 @@ def grad_cam(
 
     >>> from minigrad.models import LeNet5
     >>> figure = grad_cam(LeNet5(), np.eye(28), "conv1", target=3)
-    >>> [axes.get_title() for axes in figure.axes[:2]]
-    ['image', 'evidence in conv1']
+    >>> [axes.get_title() for axes in figure.axes[:3]]
+    ['image', 'evidence in conv1', 'over the image']
     """
     evidence = _compute_grad_cam("grad_cam", model, image, layer, target)
     norm = Normalize(0, evidence.heat.max() or 1.0)
     label = "sum of its maps ×\ntheir mean gradients"
     title = f"evidence in {evidence.layer}" + ("" if evidence.heat.any() else ": none for this class")
     heading = _title("Grad-CAM", evidence.prediction, classes)
-    figure = _draw(heading, image, normalize, evidence.heat, title, label, norm, style.AMOUNT, overlay=True)
+    meaning = "dark: evidence for the class; dots: the centres of what the units of the layer see"
+    figure = _draw(heading, image, normalize, evidence.heat, title, label, meaning, norm, style.AMOUNT)
     x, y = np.meshgrid(*evidence.centres[::-1])
     figure.axes[1].plot(x.ravel(), y.ravel(), ".", color="black", markersize=2, scalex=False, scaley=False)
     return figure
@@ -152,7 +157,7 @@ def occlusion(
     classes: Iterable[Any] | None = None,
     normalize: tuple[Any, Any] | None = None,
 ) -> Figure:
-    """Show how much the score of a class falls when a part of the image is hidden, beside the image.
+    """Show how much the score of a class falls when a part of the image is hidden, beside the image and over it.
 
     model    a Module that scores classes, (N, C, H, W) -> (N, classes)
     image    (H, W), (C, H, W) or (1, C, H, W)
@@ -172,12 +177,13 @@ def occlusion(
 
     >>> from minigrad.models import LeNet5
     >>> figure = occlusion(LeNet5(), np.zeros((28, 28)), size=7, stride=7)
-    >>> [axes.get_title() for axes in figure.axes[:2]]
-    ['image', 'hidden by 7×7 pixels']
+    >>> [axes.get_title() for axes in figure.axes[:3]]
+    ['image', 'hidden by 7×7 pixels', 'over the image']
     """
     falls, prediction, size = _compute_occlusion("occlusion", model, image, target, size, stride, fill)
     title, label = f"hidden by {size}×{size} pixels", "fall of the score\nwhen hidden"
-    return _draw_signed(_title("Occlusion", prediction, classes), image, normalize, falls, title, label)
+    meaning = f"red: the score falls when squares of {format_number(fill)} hide the pixel, blue: it rises"
+    return _draw_signed(_title("Occlusion", prediction, classes), image, normalize, falls, title, label, meaning)
 
 
 @uses_model_info
@@ -321,41 +327,41 @@ def _square_starts(length: int, size: int, stride: int) -> list[int]:
 
 
 def _draw_signed(
-    heading: str, image: Any, normalize: tuple[Any, Any] | None, values: np.ndarray, title: str, label: str
-) -> Figure:
-    return _draw(heading, image, normalize, values, title, label, style.zero_centred(values), style.SIGNED)
+    heading: str, image: Any, normalize: tuple[Any, Any] | None, values: np.ndarray, title: str, label: str,
+    meaning: str,
+) -> Figure:  # fmt: skip
+    return _draw(heading, image, normalize, values, title, label, meaning, style.zero_centred(values), style.SIGNED)
 
 
 def _draw(
     heading: str, image: Any, normalize: tuple[Any, Any] | None, values: np.ndarray, title: str, label: str,
-    norm: Normalize, colours: Colormap, overlay: bool = False,
+    meaning: str, norm: Normalize, colours: Colormap,
 ) -> Figure:  # fmt: skip
-    """Draw the image, and beside it a map (H, W) with its colour scale, and the image's outline or itself below it."""
+    """Draw the image, a map (H, W) with its colour scale, and the map over the image in pale grey.
+
+    Over the image, a value has the more weight the farther it is from 0; the scale holds for the map alone.
+    """
     original = as_image_batch("attribution", image)[0]
     height, width = np.array(values.shape) * PANEL / max(values.shape)
-    figure = style.figure(2 * max(width, 2.0) + 1.8, max(height, 2.0) + 1.1, heading)
-    left, right = figure.subplots(1, 2)
+    figure = style.figure(3 * max(width, 2.0) + 1.9, max(height, 2.0) + 1.4, heading)
+    left, middle, right = figure.subplots(1, 3)
     display = choose_display("attribution", original, normalize)
     show_image(left, original, display)
     left.set_title("image", fontsize=style.LABEL)
-    if overlay:
-        pixels = display.to_pixels(original)
-        right.imshow(pixels if pixels.ndim == 2 else pixels.mean(2), cmap="gray", vmin=0, vmax=1)
-    alpha = 0.85 * np.sqrt(norm(values).data) if overlay else None
-    right.imshow(values, cmap=colours, norm=norm, interpolation="nearest", alpha=alpha)
-    right.set_title(title, fontsize=style.LABEL)
-    style.draw_thin_frame(right)
-    if not overlay and len(original) == 1:  # of colours, the mean of channels may hide every edge
-        _draw_outline(right, original[0])
-    style.colour_bar(figure, ScalarMappable(norm, colours), [right], label)
+    middle.imshow(values, cmap=colours, norm=norm, interpolation="nearest")
+    style.colour_bar(figure, ScalarMappable(norm, colours), [middle], label)
+    pixels = display.to_pixels(original)
+    grey = DARKEST + GREYS * (pixels if pixels.ndim == 2 else pixels.mean(2))
+    right.imshow(grey, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    vmax = norm.vmax or 1.0
+    share = np.abs(values) / vmax
+    strong = np.sign(values) * (0.5 + 0.5 * share) * vmax  # weak values are transparent instead of pale
+    right.imshow(strong, cmap=colours, norm=norm, interpolation="nearest", alpha=0.85 * share)
+    for axes, name in ((middle, title), (right, "over the image")):
+        axes.set_title(name, fontsize=style.LABEL)
+        style.draw_thin_frame(axes)
+    figure.supxlabel(meaning, fontsize=style.SMALL)
     return figure
-
-
-def _draw_outline(axes: Axes, brightness: np.ndarray) -> None:
-    """Draw the contour halfway between the darkest and the brightest pixel."""
-    low, high = brightness.min(), brightness.max()
-    if low < high and min(brightness.shape) > 1:
-        axes.contour(brightness, levels=[(low + high) / 2], colors="black", linewidths=0.9, alpha=0.7)
 
 
 def _title(method: str, prediction: Prediction, classes: Iterable[Any] | None) -> str:

@@ -7,7 +7,8 @@ import numpy as np
 
 from minigrad.viz.filter_grid import strongest_indices
 
-RANDOM_FILTERS = 200  # random filters whose scores give the chance score
+RANDOM_FILTERS = 2000  # random filters whose scores give the chance score
+HALF = 0.5**0.5  # score at which the pattern has half of the filter's sum of squares: score**2 is its share
 ANGLES = (
     "angles: 0° right, 90° up; the direction in which brightness rises (Sobel, Gabor, corner), or of a line; "
     "− is the opposite"
@@ -18,7 +19,7 @@ def match_classic_filters(weight: np.ndarray) -> tuple[list[str], np.ndarray]:
     """Return the name of the classic filter most similar to each filter (F, C, KH, KW), and the scores (F,), 0 to 1.
 
     The name is "none" and the score NaN where the window is smaller than 3 x 3.  A filter of several channels may
-    contain the pattern with another sign in each, so its name has none.
+    contain the pattern with another sign in each, so its name has none: it applies the pattern to a mix of channels.
     """
     names, bank = _make_bank(weight.shape[2], weight.shape[3])
     if not names:
@@ -40,9 +41,16 @@ def best_pattern(w: np.ndarray) -> np.ndarray | None:
 
 @cache
 def chance_score(shape: tuple[int, int, int]) -> float:
-    """Return the score that 5 % of filters (C, KH, KW) with random weights reach."""
-    random = np.random.default_rng(0).normal(size=(RANDOM_FILTERS, *shape))
-    return float(np.quantile(match_classic_filters(random)[1], 0.95))
+    """Return the score that 1 % of filters (C, KH, KW) with random weights from a normal distribution reach."""
+    random = np.random.default_rng(0)
+    scores = [match_classic_filters(random.normal(size=(1, *shape)))[1] for _ in range(RANDOM_FILTERS)]
+    return float(np.quantile(scores, 0.99))
+
+
+def least_score(shape: tuple[int, int, int]) -> float:
+    """Return the score above which a filter (C, KH, KW) resembles a classic one: above chance, and above a half."""
+    chance = chance_score(shape)
+    return chance if np.isnan(chance) else max(chance, HALF)
 
 
 def _best_match(w: np.ndarray, bank: np.ndarray) -> tuple[int, float]:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from minigrad.errors import ShapeError, ValidationError
 from minigrad.viz import style
@@ -90,6 +90,7 @@ def lr_curve(search: Any) -> Figure:
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(numticks=9))
     axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.tick_params(labelsize=style.SMALL)
     style.tidy(axes)
     if falls_tenfold(losses, losses):

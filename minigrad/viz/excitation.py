@@ -11,12 +11,22 @@ from minigrad.checks import whole_number
 from minigrad.errors import ValidationError
 from minigrad.viz import probe, style
 from minigrad.viz.display import Display, choose_display, show_image, to_numbers
-from minigrad.viz.inputs import as_image_shape, check_index, check_scores, name_classes, uses_model_info
+from minigrad.viz.formatting import format_number
+from minigrad.viz.inputs import (
+    as_image_shape,
+    as_labelled_images,
+    check_index,
+    check_labels,
+    check_scores,
+    name_classes,
+    uses_model_info,
+)
 from minigrad.viz.patches import MOST_PICTURES, best_patch, split_array, trace_layer
 from minigrad.viz.tracing import layer_index, trace
 
 ACROSS = 8  # pictures in a row
 CELL = 1.4  # inches across
+LETTERS = 24  # in a line above or below a picture
 NOISE = 0.01  # standard deviation of the initial pixels
 UNKNOWN_LIMITS = (-2.0, 2.0)  # of pixels, where neither images nor normalisation are known
 
@@ -61,7 +71,11 @@ def maximize_activation(
     patches = [best_patch(k, image, traced, k, c) for k, (image, c) in enumerate(zip(found, channels, strict=True))]
     real = _best_real(where, model, layer, channels, images)
     cells = [
-        _Cell(patch.cut(), f"channel {c}\nactivation {patch.activation:.3g}", _compare(patch.activation, best))
+        _Cell(
+            patch.cut(),
+            f"channel {c}\nactivation {format_number(patch.activation, '.3g')}",
+            _compare(patch.activation, best),
+        )
         for patch, c, best in zip(patches, channels, real.values, strict=True)
     ]
     display = choose_display(where, found if images is None else real.images, normalize)
@@ -74,6 +88,7 @@ def prototypes(
     input_shape: Sequence[int] | None = None,
     *,
     images: Any = None,
+    labels: Any = None,
     classes: Iterable[Any] | None = None,
     normalize: tuple[Any, Any] | None = None,
     **settings: Any,
@@ -83,6 +98,7 @@ def prototypes(
     model        a Module that scores classes, (N, C, H, W) -> (N, classes)
     input_shape  (C, H, W)  of one image; that of `images` if None
     images       (N, C, H, W)  real images, for limits, starts and comparison; None to show computed inputs alone
+    labels       (N,)          class numbers of the images, to tell the true class of each real image
     classes      a name for each class; "class 0", ... if None
     normalize    (mean, std) of pixels from 0 to 1, to show the inputs in true colours
     settings     as for prototype_images
@@ -91,7 +107,9 @@ def prototypes(
     Where the ascent failed, because the model takes its result for another class or gives a real image a higher score,
     the text is red and says so.
 
-    Raises   as prototype_images, and ValidationError for more than 20 classes
+    Raises   as prototype_images, and ValidationError for more than 20 classes, labels without images, or a label
+             that is no class
+             ShapeError   another number of labels than of images
     Source   Simonyan, Vedaldi & Zisserman 2014, "Deep inside convolutional networks", section 2
 
     >>> from minigrad.models import LeNet5
@@ -103,6 +121,7 @@ def prototypes(
     found = prototype_images(model, input_shape, images=images, normalize=normalize, **settings)
     _check_count(where, len(found))
     names = name_classes(where, classes, len(found))
+    truths = _name_truths(where, images, labels, names)
     probabilities = probe.compute_probabilities(where, model, found)
     scores, taken = probe.compute_scores(where, model, found), probabilities.argmax(1)
     last = trace(where, model, found[:1])[-1].name
@@ -111,9 +130,9 @@ def prototypes(
     for k, name in enumerate(names):
         failures = [f"taken for {names[taken[k]]}"] if taken[k] != k else []
         failures += [_compare(scores[k, k], real.values[k])]
-        text = f"{name}\nscore {scores[k, k]:.3g}, {100 * probabilities[k, k]:.1f} %"
+        text = f"{name}\nscore {format_number(scores[k, k], '.3g')}, {100 * probabilities[k, k]:.1f} %"
         cells.append(_Cell(found[k], text, "\n".join(filter(None, failures))))
-    rows = [cells] if images is None else [cells, _describe_real(where, model, real)]
+    rows = [cells] if images is None else [cells, _describe_real(where, model, real, truths)]
     failed = sum(bool(cell.failure) for cell in cells)
     title = "Inputs made by gradient ascent to raise the score of each class"
     note = f"\n(failed for {failed} of {len(cells)}: orange)" if failed else ""
@@ -333,19 +352,21 @@ def _variation_gradient(images: np.ndarray) -> np.ndarray:
 
 
 class _Real(NamedTuple):
-    """For each of K channels, the real image that excites it most, (K, C, H, W), and its activation (K,)."""
+    """For each of K channels, the real image that excites it most, (K, C, H, W), its activation and number (K,)."""
 
     images: np.ndarray
     values: np.ndarray
+    numbers: np.ndarray
 
 
 def _best_real(where: str, model: Any, layer: str, channels: Sequence[int], images: Any) -> _Real:
     """Return the best real images; without images, activations of minus infinity."""
     if images is None:
-        return _Real(np.zeros(0), np.full(len(channels), -np.inf))
+        return _Real(np.zeros(0), np.full(len(channels), -np.inf), np.zeros(0, np.int64))
     batches = [probe.prepare_images(where, model, batch) for batch in split_array(where, images)]
     values = np.concatenate([_excitements(where, model, layer, batch) for batch in batches])[:, channels]
-    return _Real(np.concatenate(batches)[values.argmax(0)], values.max(0))
+    numbers = values.argmax(0)
+    return _Real(np.concatenate(batches)[numbers], values.max(0), numbers)
 
 
 def _excitements(where: str, model: Any, layer: str, images: np.ndarray) -> np.ndarray:
@@ -355,16 +376,29 @@ def _excitements(where: str, model: Any, layer: str, images: np.ndarray) -> np.n
 
 
 def _compare(made: float, real: float) -> str:
-    return f"a real image has {real:.3g}" if real > made else ""
+    return f"a real image has {format_number(real, '.3g')}" if real > made else ""
 
 
-def _describe_real(where: str, model: Any, real: _Real) -> list["_Cell"]:
+def _name_truths(where: str, images: Any, labels: Any, names: list[str]) -> list[str] | None:
+    """Return the name of the true class of each image, or None if the labels are not known."""
+    if labels is None:
+        return None
+    if images is None:
+        raise ValidationError(f"{where}: labels are given without images; pass the images that they belong to")
+    _, numbers = as_labelled_images(where, images, labels)
+    check_labels(where, numbers, len(names))
+    return [names[k] for k in numbers]
+
+
+def _describe_real(where: str, model: Any, real: _Real, truths: list[str] | None) -> list["_Cell"]:
     """Return cells of the best real images, with the score and the probability of the class they are best for."""
     chances = np.diag(probe.compute_probabilities(where, model, real.images))
-    texts = [
-        f"best real image\nscore {score:.3g}, {chance:.1%}" for score, chance in zip(real.values, chances, strict=True)
-    ]
-    return [_Cell(image, text, "") for image, text in zip(real.images, texts, strict=True)]
+    cells = []
+    for image, score, chance, number in zip(*real[:2], chances, real.numbers, strict=True):
+        truth = "" if truths is None else f"\ntrue: {truths[number]}"
+        text = f"best real image{truth}\nscore {format_number(score, '.3g')}, {100 * chance:.1f} %"
+        cells.append(_Cell(image, text, ""))
+    return cells
 
 
 # ---- drawing
@@ -385,6 +419,10 @@ def _check_count(where: str, count: int) -> None:
 
 def _draw_cells(title: str, rows: list[list[_Cell]], display: Display) -> Figure:
     """Draw images below their text, in rows of which all cells at one position belong together."""
+    rows = [
+        [cell._replace(text=style.wrap(cell.text, LETTERS), failure=style.wrap(cell.failure, LETTERS)) for cell in row]
+        for row in rows
+    ]
     cells = [cell for row in rows for cell in row]
     C, H, W = cells[0].image.shape
     lines = [f"{cell.text}\n{cell.failure}" for cell in cells]
@@ -392,8 +430,10 @@ def _draw_cells(title: str, rows: list[list[_Cell]], display: Display) -> Figure
     for line, row in zip(panels, rows, strict=True):
         for axes, cell in zip(line, row, strict=True):
             _draw_cell(axes, cell, display)
+    padding = "pale: padding" if any(np.isnan(cell.image).any() for cell in cells) else ""
     what = "mean of the channels" if C not in (1, 3) else display.note.replace("\n", " ")
-    figure.supxlabel(what, fontsize=style.SMALL)
+    if padding or what:
+        figure.supxlabel("; ".join(filter(None, (padding, what))), fontsize=style.SMALL)
     return figure
 
 

@@ -20,6 +20,7 @@ from minigrad.viz.tracing import named_convolutions
 MOST_THUMBNAILS, THUMBNAILS_ACROSS = 64, 8
 MOST_FILTERS, MOST_CHANNELS = 16, 12  # of filters that read maps; with groups, twice as many channels
 SLICES = 0.5  # height of the three slices of a colour filter, in slots
+COLOUR_NOTE = "in colours: weights on red, green and blue together, grey is 0; R, G, B: each alone, on the scale beside"
 CELL_SHARE = 0.8  # share of its slot that a filter covers; the rest separates filters and holds their labels
 
 
@@ -57,6 +58,11 @@ class _Layer(NamedTuple):
     stages: list[np.ndarray]
     draw: Callable[..., None]
     sheet: Sheet
+
+    @property
+    def is_colour(self) -> bool:
+        """Whether the filters are drawn as colour images."""
+        return self.draw is _draw_thumbnails and self.stages[-1].shape[1] == 3
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -223,7 +229,7 @@ def _draw_layer(figure: Figure | SubFigure, layer: _Layer) -> None:
     for panel, when in zip(panels, ("before", "after") if len(panels) > 1 else (), strict=False):
         panel.set_title(f"{when} training", fontsize=style.LABEL, pad=14)
     add_weight_scale(figure, panels, norm)
-    note_omissions(figure, shape, layer.sheet)
+    note_omissions(figure, shape, layer.sheet, COLOUR_NOTE if layer.is_colour else "")
 
 
 def _draw_thumbnails(axes: Axes, weight: np.ndarray, sheet: Sheet, norm: Normalize) -> None:
@@ -298,10 +304,11 @@ def add_weight_scale(figure: Figure | SubFigure, panels: list[Axes], norm: Norma
     bar.set_ticks([low, 0, high], labels=[f"−{high:.2g}", "0", f"+{high:.2g}"])
 
 
-def note_omissions(figure: Figure | SubFigure, shape: tuple[int, ...], sheet: Sheet) -> None:
-    """Write below the panels how many filters and input channels are not shown."""
+def note_omissions(figure: Figure | SubFigure, shape: tuple[int, ...], sheet: Sheet, colours: str = "") -> None:
+    """Write below the panels what their colours mean, and how many filters and input channels are not shown."""
     channels = shape[1] * sheet.groups
     counts = (len(sheet.filters), shape[0], "filters"), (len(sheet.channels), channels, "input channels")
     omitted = [f"the {n} strongest of {of} {what}" for n, of, what in counts if n < of]
-    if omitted:
-        figure.supxlabel("shown: " + ", ".join(omitted), fontsize=style.SMALL)
+    lines = [colours, "shown: " + ", ".join(omitted) if omitted else ""]
+    if any(lines):
+        figure.supxlabel("\n".join(filter(None, lines)), fontsize=style.SMALL)

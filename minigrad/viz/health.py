@@ -18,7 +18,7 @@ from minigrad.runtime.threads import IDLE, Observer, local
 from minigrad.tape import no_grad
 from minigrad.tensors import Tensor, tensor
 from minigrad.viz import probe, style
-from minigrad.viz.classic_filters import ANGLES, best_pattern, chance_score, match_classic_filters
+from minigrad.viz.classic_filters import ANGLES, best_pattern, chance_score, least_score, match_classic_filters
 from minigrad.viz.filter_grid import draw_cell, label_slots, set_slots, strongest_indices
 from minigrad.viz.formatting import format_count, format_number, format_table
 from minigrad.viz.inputs import as_array, as_class_numbers, as_conv_weight, check_scores, uses_model_info
@@ -26,6 +26,8 @@ from minigrad.viz.tracing import Layer, evaluating, is_convolution, select_convo
 
 HEAD = ("layer", "filter", "norm", "worth", "resembles", "score", "cosine", "remark")
 TEXT_COLUMNS = {0, 4, 7}  # the others hold numbers
+NAMED = "named: similarity above 0.71 (half of the squared weights) and above what 1 % of random filters reach"
+MIX = "a filter of several channels: the pattern on a mix of them, in which each channel has a factor of its own\n"
 MOST_ROWS = 16  # filters of a layer in the picture
 ROW = 0.5  # inches
 
@@ -40,8 +42,8 @@ class FilterHealth(NamedTuple):
     similarity  cosine to the most similar filter of the layer, -1 to 1; NaN if there is none, or if it is zero
     norm        root of the sum of its squared weights
     worth       accuracy of the model minus its accuracy with the filter's output set to zero, -1 to 1
-    classic     name of the most similar classic filter; "none" if the window is smaller than 3 x 3, or the score is one
-                that 5 % of random filters reach
+    classic     name of the most similar classic filter; "none" if the window is smaller than 3 x 3, if the score is one
+                that 1 % of random filters reach, or if the pattern has less than half of the sum of squared weights
     score       similarity to the classic filter, 0 to 1; NaN if the window is smaller than 3 x 3
     """
 
@@ -68,13 +70,16 @@ class HealthReport:
     rows      a FilterHealth for each filter, layer by layer
     accuracy  of the whole model on the images, 0 to 1
     images    number of images
-    chance    layer -> score that 5 % of random filters reach
+    chance    layer -> score that 1 % of 2,000 filters of the same shape with normal random weights reach
+    least     layer -> score above which a filter is said to resemble a classic one: the chance score, and at least
+              0.71, where the pattern has half of the filter's sum of squared weights
     figure    matplotlib Figure
     """
 
     def __init__(self, rows: list[FilterHealth], accuracy: float, images: int, weights: dict[str, np.ndarray]):
         self.rows, self.accuracy, self.images, self._weights = rows, accuracy, images, weights
         self.chance = {layer: chance_score(weight.shape[1:]) for layer, weight in weights.items()}
+        self.least = {layer: least_score(weight.shape[1:]) for layer, weight in weights.items()}
 
     def __str__(self) -> str:
         lines = format_table([HEAD, *map(_format_row, self.rows)], TEXT_COLUMNS)
@@ -99,7 +104,8 @@ class HealthReport:
         chance = ", ".join(f"{score:.2f} ({layer})" for layer, score in self.chance.items())
         return (
             "worth: percentage points of accuracy lost without the filter\n"
-            f"score: similarity to the classic filter, 0 to 1; 5 % of random filters reach {chance}\n"
+            f"score: similarity to the classic filter, 0 to 1; 1 % of random filters reach {chance}\n"
+            f"resembles: {NAMED}\n"
             "cosine: to the most similar filter of the layer, -1 to 1"
         )
 
@@ -111,9 +117,10 @@ class HealthReport:
         figure = style.figure(10.5, ROW * sum(heights) + 1.0 * len(heights) + 0.8, self._heading())
         panels = figure.subplots(len(shown), 3, width_ratios=[2.6, 3, 3], height_ratios=heights, squeeze=False)
         for line, (layer, rows) in zip(panels, shown.items(), strict=True):
-            _draw_layer(line, rows, self._weights[layer], self.chance[layer])
+            _draw_layer(line, rows, self._weights[layer], self.least[layer])
+        mix = MIX * any(weight.shape[1] > 1 for weight in self._weights.values())
         omitted = "" if sum(heights) == len(self.rows) else f"shown: {sum(heights)} of {len(self.rows)} filters\n"
-        figure.supxlabel(omitted + ANGLES, fontsize=style.SMALL)
+        figure.supxlabel(f"{omitted}{NAMED}\n{mix}{ANGLES}", fontsize=style.SMALL)
         return figure
 
     def _select_rows(self, layer: str) -> list[FilterHealth]:
@@ -179,8 +186,8 @@ def filter_health(
 def _make_rows(layer: str, weight: np.ndarray, counts: "_Counts", similar: float) -> Iterator[FilterHealth]:
     norms = np.linalg.norm(weight.reshape(len(weight), -1).astype(np.float64), axis=1)
     names, scores = match_classic_filters(weight)
-    chance = chance_score(weight.shape[1:])
-    names = [name if score > chance else "none" for name, score in zip(names, scores, strict=True)]
+    least = least_score(weight.shape[1:])
+    names = [name if score > least else "none" for name, score in zip(names, scores, strict=True)]
     for f, (other, cosine) in enumerate(_find_most_similar(weight)):
         worth = (counts.right - counts.right_without[layer][f]) / counts.images
         twin = other if cosine >= similar else None
@@ -372,7 +379,7 @@ def _format_row(row: FilterHealth) -> tuple[str, ...]:
     return row.layer, str(row.filter), norm, worth, row.classic, score, cosine, row.remark
 
 
-def _draw_layer(panels: np.ndarray, rows: list[FilterHealth], weight: np.ndarray, chance: float) -> None:
+def _draw_layer(panels: np.ndarray, rows: list[FilterHealth], weight: np.ndarray, least: float) -> None:
     """Draw a row for each filter: the filter and its classic filter, its score, and its worth."""
     sheet, scores, worth = panels
     colours = [style.VERMILION if row.remark else style.BLUE for row in rows]
@@ -380,9 +387,9 @@ def _draw_layer(panels: np.ndarray, rows: list[FilterHealth], weight: np.ndarray
     _draw_bars(scores, [row.score for row in rows], colours, ".2f")
     _label_bars(scores, [row.classic for row in rows], "similarity (0 to 1)", (0, 1.25))
     scores.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "0.25", "0.5", "0.75", "1"])
-    if not np.isnan(chance):
-        scores.axvline(chance, color="black", linestyle="--", linewidth=1)
-        scores.set_title("dashed: 5 % of random filters reach this", fontsize=style.SMALL)
+    if not np.isnan(least):
+        scores.axvline(least, color="black", linestyle="--", linewidth=1)
+        scores.set_title("dashed: from here on a filter is named", fontsize=style.SMALL)
     points = [100 * row.worth for row in rows]
     _draw_bars(worth, points, colours, "+.2f")
     _label_bars(worth, [f"filter {row.filter}" for row in rows], "accuracy lost without it (points)", _limits(points))

@@ -257,7 +257,7 @@ def _excitation_section(subject: _Subject) -> Section:
     text = f"The patches of {format_count(len(images), 'real image', form=',')} to which each filter responds most."
     if len(subject.names) <= MOST_PROTOTYPES:
         settings: dict[str, Any] = {"classes": subject.classes, "normalize": subject.normalize, "steps": STEPS}
-        items.append(prototypes(subject.model, images=images, **settings))
+        items.append(prototypes(subject.model, images=images, labels=subject.labels[:MOST_IMAGES], **settings))
         text += (
             " Then inputs that were changed step by step to raise the score of each class, above the real image with "
             "the highest score. Such an input may look like nothing: only the score made it, no real image."

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
@@ -79,7 +80,7 @@ def top_patches(
     for (above, below), patch in zip(cells.T, patches, strict=True):
         _draw_patch(above, patch, display._replace(note=""))
         _draw_position(below, patch, display._replace(note=""))
-    figure.supxlabel(display.note.replace("\n", " "), fontsize=style.SMALL)
+    _write_below(figure, display, padded=any(np.isnan(patch.cut()).any() for patch in patches))
     cells[0, 0].set_ylabel("patch", fontsize=style.LABEL)
     cells[1, 0].set_ylabel("position", fontsize=style.LABEL)
     return figure
@@ -103,7 +104,7 @@ def patch_grid(
     returns    Figure: a panel for each layer, with a strip of patches for each filter; of many filters, the first 32
 
     Patches are as large as the receptive field, which grows with depth; padding is pale.  A filter that no image
-    excites above 0, so that ReLU removes all it finds, has an empty strip.
+    excites above 0, so that ReLU removes all it finds, has no patches, and its strip says so.
 
     Raises   as patch_places, and ValidationError for a layer that is no convolution or n out of range
 
@@ -122,11 +123,24 @@ def patch_grid(
     for axes, (name, filters) in zip(panels, strips.items(), strict=True):
         _draw_strips(axes, filters, n, display)
         shape = next((format_shape((len(p.rows), len(p.columns))) for strip in filters for p in strip), "no")
-        axes.set_title(
-            f"{name}: {format_count(len(filters), 'filter')} see {shape} pixels", fontsize=style.LABEL, loc="left"
-        )
-    figure.supxlabel(display.note.replace("\n", " "), fontsize=style.SMALL)
+        count = _count_filters(model, name, len(filters))
+        axes.set_title(f"{name}: {count} see {shape} pixels", fontsize=style.LABEL, loc="left")
+    patches = [patch for filters in strips.values() for strip in filters for patch in strip]
+    _write_below(figure, display, padded=any(np.isnan(patch.cut()).any() for patch in patches))
     return figure
+
+
+def _count_filters(model: Any, name: str, shown: int) -> str:
+    """Return text as in `6 filters`, or `the first 32 of 64 filters`."""
+    count = len(dict(model.named_modules())[name].weight)
+    return format_count(count, "filter") if shown == count else f"the first {shown} of {count} filters"
+
+
+def _write_below(figure: Figure, display: Display, padded: bool) -> None:
+    """Write below a figure what is pale in it, and what is not true of its colours, if there is any."""
+    notes = ["pale: padding"] * padded + [display.note.replace("\n", " ")]
+    if any(notes):
+        figure.supxlabel("; ".join(filter(None, notes)), fontsize=style.SMALL)
 
 
 @uses_model_info
@@ -254,15 +268,21 @@ def _draw_strips(axes: Axes, filters: list[list[Patch]], n: int, display: Displa
         if cells:
             extent = (left + 1.55, left + 1.55 + len(cells), row + 0.96, row + 0.04)
             axes.imshow(np.concatenate(cells, axis=1), extent=extent, interpolation="nearest", aspect="equal")
+        else:
+            axes.text(left + 1.6, row + 0.5, "never above 0", va="center", fontsize=style.SMALL, color=style.GREY)
     axes.set(xlim=(0, (n + 2) * BLOCKS), ylim=(-(-len(filters) // BLOCKS), 0))
 
 
 def _to_cell(patch: Patch, display: Display) -> np.ndarray:
-    """Return a patch as colours (rows, columns, 3) with a white edge on its right."""
+    """Return a patch as colours (rows, columns, 3) in a grey frame, with a white edge on its right."""
     pixels = display.to_colours(patch.cut())
     big = max(1, 60 // pixels.shape[1])  # each pixel becomes big x big, so that the edge is thin
     pixels = pixels.repeat(big, axis=0).repeat(big, axis=1)
-    pixels[:, -max(2, pixels.shape[1] // 15) :] = 1
+    edge = max(2, pixels.shape[1] // 15)
+    line = max(1, edge // 4)
+    for side in np.s_[:line], np.s_[-line:], np.s_[:, :line], np.s_[:, -edge - line : -edge]:
+        pixels[side] = to_rgb(style.GREY)
+    pixels[:, -edge:] = 1
     return pixels
 
 

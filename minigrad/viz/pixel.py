@@ -324,7 +324,7 @@ def _align(window: list[list[str]]) -> list[str]:
 def _name_others(pixel: PixelExplanation) -> str:
     """Return text as in `the other 3 input channels`; empty if all are shown."""
     n = len(pixel.channels) - len(pixel._shown)
-    return f"the other {format_count(n, 'input channel')}" if n else ""
+    return "the other input channel" if n == 1 else f"the other {n} input channels" if n else ""
 
 
 def _value_lines(pixel: PixelExplanation) -> list[str]:

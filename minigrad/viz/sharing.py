@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import LogLocator
@@ -16,12 +17,13 @@ from minigrad.viz.display import choose_display, show_image
 from minigrad.viz.filter_grid import strongest_indices
 from minigrad.viz.formatting import format_count, format_number, format_shape
 from minigrad.viz.inputs import check_index, is_whole, uses_model_info
-from minigrad.viz.maps import choose_scale, imshow_settings
+from minigrad.viz.maps import choose_scale, imshow_settings, label_scale
 from minigrad.viz.pixel import PixelExplanation, explain_pixel
 from minigrad.viz.tracing import Layer, is_convolution, layer_index, trace
 
 PANEL = 2.3  # inches across
-PLACES = "blue: the largest sum\n\nred: the smallest sum\n\nthe weights in the\nmiddle are the same"
+PLACES = "blue frame: the largest sum\n\norange frame: the smallest sum\n\nthe weights in the\nmiddle are the same"
+KEY = "red: above 0, blue: below 0, white: 0; a column has one scale"
 SIZES = ((1, 28, 28), (3, 32, 32), (3, 64, 64), (3, 224, 224))  # MNIST, CIFAR, small photographs, ImageNet
 
 
@@ -41,7 +43,7 @@ def shared_weights(
     normalize  (mean, std) of the image's pixels, to show it in true colours
     returns    Figure: image and map with both places framed, and patch × weights = products for each place
 
-    Of several input channels, that with the largest weights is shown; the sums are over all.
+    Of several input channels, that with the largest weights is shown; the sums are over all.  Padding is hatched.
     Raises   as explain_pixel
 
     >>> from minigrad.models import LeNet5
@@ -56,12 +58,17 @@ def shared_weights(
     ]
     kernel = pixels[0].kernel
     title = f"{layer}, filter {channel}: the same {kernel.size:,} weights at {values.size:,} places"
-    figure = style.figure(3 * PANEL + 1.0, 3 * PANEL + 2.4, title, compress=False)
+    figure = style.figure(3 * PANEL + 1.0, 3 * PANEL + 2.8, title, compress=False)
     panels = figure.subplots(3, 3)
     _draw_places(panels[0], probe.prepare_image(where, model, image)[0], values, pixels, normalize)
     c = int(strongest_indices(kernel, 0, 1)[0])
+    scales = [
+        style.zero_centred(*(getattr(pixel, name)[c] for pixel in pixels)) for name in ("patch", "kernel", "products")
+    ]
     for line, pixel, colour in zip(panels[1:], pixels, (style.BLUE, style.VERMILION), strict=True):
-        _draw_products(line, pixel, c, colour)
+        _draw_products(line, pixel, c, colour, scales)
+    padded = "" if all(pixel.inside.all() for pixel in pixels) else "; hatched: zero padding"
+    figure.supxlabel(KEY + padded, fontsize=style.SMALL)
     return figure
 
 
@@ -103,18 +110,22 @@ def _frame(axes: Axes, rows: Sequence[int], cols: Sequence[int], colour: str) ->
         axes.add_patch(frame).set_clip_on(False)
 
 
-def _draw_products(line: Any, pixel: PixelExplanation, c: int, colour: str) -> None:
+def _draw_products(line: Any, pixel: PixelExplanation, c: int, colour: str, scales: list[Normalize]) -> None:
     """Draw patch × weights = products of one input channel, with the sum over all."""
     windows = pixel.patch[c], pixel.kernel[c], pixel.products[c]
     channel = f", channel {pixel.channels[c]}" if len(pixel.patch) > 1 else ""
     titles = f"patch{channel}", f"weights{channel}", f"products{channel}"
-    for axes, window, title in zip(line, windows, titles, strict=True):
-        axes.imshow(window, cmap=style.SIGNED, norm=style.zero_centred(window), interpolation="nearest")
+    for axes, window, title, norm in zip(line, windows, titles, scales, strict=True):
+        axes.imshow(window, cmap=style.SIGNED, norm=norm, interpolation="nearest")
         axes.set_title(title, fontsize=style.LABEL)
         style.draw_thin_frame(axes)
     line[0].spines[:].set(color=colour, linewidth=2.2)
+    for row, col in np.argwhere(~pixel.inside):
+        hatched = Rectangle((col - 0.5, row - 0.5), 1, 1, fill=False, hatch="////", lw=0, edgecolor=style.GREY)
+        line[0].add_patch(hatched).set_alpha(0.6)
     bias = "" if pixel.bias is None else f"\nplus bias {format_number(pixel.bias, '.3g')}"
-    total = f"sum {format_number(pixel.sum, '.3g')}{bias}: {format_number(pixel.value, '.3g')}"
+    of = "sum" if len(pixel.patch) == 1 else f"sum over all {len(pixel.patch)} channels"
+    total = f"{of} {format_number(pixel.sum, '.3g')}{bias}: {format_number(pixel.value, '.3g')}"
     line[2].set_xlabel(total, fontsize=style.LABEL, color=colour)
     for axes, sign in zip(line[1:], "×=", strict=True):
         axes.set_ylabel(sign, fontsize=2 * style.TITLE, rotation=0, ha="right", va="center")
@@ -144,7 +155,7 @@ def shifted_maps(
     returns    Figure: image and map, the shifted image and its map, and the difference of the map moved likewise
 
     The difference is drawn where both windows lie on pixels of both images; elsewhere, at the edge and in padding, a
-    shift does change a map, and the difference is left white.
+    shift does change a map, and the difference is hatched.
     Raises   ValidationError   layer is no convolution, channel is out of range, or shift is no multiple of the step
              ShapeError        not one image, or an image that does not fit the model
 
@@ -162,7 +173,7 @@ def shifted_maps(
     difference = np.where(known, maps[1] - np.roll(maps[0], step, (0, 1)), np.nan)
     largest = np.nanmax(np.abs(difference)) if known.any() else np.nan
     figure = style.figure(
-        3 * PANEL + 0.8, 2 * PANEL + 1.6, f"{layer}, channel {channel}: shift the image, the map shifts"
+        3 * PANEL + 1.4, 2 * PANEL + 1.8, f"{layer}, channel {channel}: shift the image, the map shifts"
     )
     panels = figure.subplots(2, 3)
     display, scale = choose_display(where, first[0], normalize), choose_scale(np.stack(maps))
@@ -174,11 +185,16 @@ def shifted_maps(
         for axes, name in zip(line, names, strict=False):
             axes.set_title(name, fontsize=style.LABEL)
     panels[0, 2].set_axis_off()
-    panels[1, 2].imshow(difference, **imshow_settings(scale))
+    panels[1, 2].patch.set(hatch="////", edgecolor=style.GREY)
+    panels[1, 2].imshow(difference, cmap=style.SIGNED, norm=style.zero_centred(np.stack(maps)), interpolation="nearest")
     style.draw_thin_frame(panels[1, 2])
     panels[1, 2].set_title(f"largest difference: {largest:.1g}", fontsize=style.LABEL)
-    panels[1, 2].set_xlabel("from the first map,\nmoved likewise", fontsize=style.SMALL)
+    panels[1, 2].set_xlabel(
+        "from the first map, moved likewise\nwhite: none; hatched: not compared", fontsize=style.SMALL
+    )
     panels[0, 2].remove()
+    label_scale(style.colour_bar(figure, scale, list(panels[:, 1]), ""), scale)
+    figure.supxlabel("not compared: the edge, where new pixels enter or padding is read", fontsize=style.SMALL)
     return figure
 
 

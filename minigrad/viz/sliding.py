@@ -21,6 +21,7 @@ MOST_PIXELS = 16  # along an image: more would leave no room for numbers
 CELL, LEAST_WIDTH = 0.36, 1.0  # inches across: a cell, and all of a grid
 SLOW_WINDOWS = 2  # windows of the animation whose products appear one by one
 GIF_DOTS_PER_INCH = 90
+WINDOWS = style.BLUE, style.VERMILION, style.GREEN  # the first, the next and the last
 
 
 class _Slide(NamedTuple):
@@ -83,13 +84,13 @@ def window_positions(image: Any, kernel: Any, stride: int = 1, padding: int = 0,
     _draw_grids(slide, left, middle, right)
     OH, OW = slide.output.shape
     places = list(dict.fromkeys([(0, 0), divmod(min(1, OH * OW - 1), OW), (OH - 1, OW - 1)]))
-    for (row, col), colour in zip(places, (style.BLUE, style.VERMILION, style.GREEN), strict=False):
+    for i, ((row, col), colour) in enumerate(zip(places, WINDOWS, strict=False)):
         rows, cols = slide.window(row, col)
         for y, x in np.broadcast(rows, cols):
-            _frame(left, y, x, colour, shrink=0.12)
+            _frame(left, y, x, colour, shrink=0.05 + 0.08 * i)  # windows overlap: one frame inside the other
         _frame(right, row, col, colour, shrink=0.05)
     figure.supxlabel(
-        "blue: the first window and its sum, red: the next, green: the last"
+        "blue: the first window and its sum, orange: the next, green: the last"
         + "; hatched: padded zeros" * (padding > 0),
         fontsize=style.SMALL,
     )

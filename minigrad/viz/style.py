@@ -15,7 +15,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.text import Text
-from matplotlib.ticker import LogLocator
+from matplotlib.ticker import LogLocator, NullFormatter
 from numpy.typing import ArrayLike
 
 from minigrad.viz.formatting import format_name
@@ -32,6 +32,7 @@ AMOUNT = colormaps["YlOrBr"]  # pale for small values, dark brown for large ones
 TITLE, LABEL, SMALL = 13, 11, 9  # font sizes in points
 LETTER, LINE = 0.085, 0.16  # inches, width and height of a small letter
 DOTS_PER_INCH = 120
+WIDEST = 13.5  # inches, of a gallery
 
 
 class Picture(Figure):
@@ -65,7 +66,7 @@ def figure(width: float, height: float, title: str | None = None, compress: bool
     layout = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08, wspace=0.04, compress=compress)
     picture = Picture(figsize=(width, height), dpi=DOTS_PER_INCH, layout=layout)
     if title:
-        picture.suptitle(_wrap(format_name(title), letters=int(width * 72 / (0.6 * TITLE))), fontsize=TITLE)
+        picture.suptitle(wrap(format_name(title), letters=int(width * 72 / (0.6 * TITLE))), fontsize=TITLE)
     return picture
 
 
@@ -111,6 +112,7 @@ def use_log_scale(axes: Axes, label: str) -> None:
     axes.set(yscale="log", ylabel=f"{label} (log scale)")
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 3)))
     axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter(NullFormatter())  # matplotlib's are formulas, which a Picture draws as $...$
 
 
 def colour_bar(figure: Figure | SubFigure, scale: ScalarMappable, axes: list[Axes], label: str) -> Colorbar:
@@ -145,7 +147,7 @@ def gallery(
     """Make a figure with panels for n images of one size, wide enough for the longest line of text above or below one.
 
     lines         text of all panels
-    most_columns  panels beside each other
+    most_columns  panels beside each other; fewer if the figure would be wider than a screen
     cell          inches, least width of an image
     aspect        height by width of the images
     rows          panels above each other that belong to one image
@@ -155,7 +157,7 @@ def gallery(
     longest = max((len(line) for text in texts for line in text.splitlines()), default=0)
     height = max((len(text.splitlines()) for text in texts), default=0)
     width = max(cell, LETTER * longest)
-    down, across = grid_shape(n, most_columns)
+    down, across = grid_shape(n, min(most_columns, max(1, int(WIDEST / (width + 0.2)))))
     side = min(width, 1.4 * cell)
     each = side * min(max(aspect, 0.3), 2.0) + LINE * height + 0.4
     picture = figure(max(6.0, (width + 0.2) * across + 0.4), each * rows * down + 0.7, title, compress=False)
@@ -172,6 +174,6 @@ def draw_thin_frame(axes: Axes) -> None:
     axes.spines[:].set(color=GREY, linewidth=0.8)
 
 
-def _wrap(text: str, letters: int) -> str:
+def wrap(text: str, letters: int) -> str:
     """Wrap text to lines of at most `letters` letters; keep its line breaks."""
     return "\n".join(textwrap.fill(line, letters) for line in text.splitlines())

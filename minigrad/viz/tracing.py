@@ -15,6 +15,7 @@ import numpy as np
 from minigrad.errors import ValidationError
 from minigrad.nn import Conv2d, Module
 from minigrad.ops import conv2d
+from minigrad.ops.movement import index, pad
 from minigrad.ops.op import Op
 from minigrad.runtime.device import CPU
 from minigrad.runtime.memory import is_array, may_share_memory, overwrite
@@ -315,9 +316,28 @@ def _fields_of(step: Step, known: list[Fields]) -> Fields:
         (KH, KW), dilation = step.window, step.settings.get("dilation", (1, 1))
         stride, (top, _, left, _) = step.settings["stride"], step.settings["pads"]
         return rows.after_window(KH, stride[0], top, dilation[0]), cols.after_window(KW, stride[1], left, dilation[1])
+    if step.op in (index, pad):
+        return _fields_of_part(step, rows, cols)
     broadcast = any(step.inputs[i].shape[-2:] != step.output.shape[-2:] for i in step.sources)
-    if not step.op.elementwise or broadcast or any((r.jump, c.jump) != (rows.jump, cols.jump) for r, c in pairs):
+    is_local = step.op.elementwise or step.settings.get("statistics") == "given"  # as BatchNorm2d in eval mode
+    if not is_local or broadcast or any((r.jump, c.jump) != (rows.jump, cols.jump) for r, c in pairs):
         return None
     for other_rows, other_cols in pairs[1:]:
         rows, cols = rows.union(other_rows), cols.union(other_cols)
     return rows, cols
+
+
+def _fields_of_part(step: Step, rows: Field, cols: Field) -> Fields:
+    """Return the fields after slices of a map, as in x[:, :, ::2, ::2], or after constant padding."""
+    x = step.inputs[0]
+    if step.op is pad:
+        (top, _), (left, _) = step.settings["widths"][2:]
+        return rows.after_window(1, 1, top, 1), cols.after_window(1, 1, left, 1)
+    key = step.settings["key"]
+    if x.ndim != 4 or not isinstance(key, tuple) or not all(isinstance(part, slice) for part in key):
+        return None
+    parts = [part.indices(size) for part, size in zip((*key, *4 * [slice(None)]), x.shape, strict=False)][2:]
+    if any(stride < 1 for _, _, stride in parts):
+        return None
+    (top, _, down), (left, _, right) = parts
+    return rows.after_window(1, down, -top, 1), cols.after_window(1, right, -left, 1)

@@ -28,11 +28,12 @@ COLOURS = {
     "image": style.GREY, "convolution": style.SKY, "pooling": style.GREEN, "dense": style.ORANGE, "other": style.PALE,
 }  # fmt: skip
 KEY = (
-    "blue: convolution, green: pooling, orange: dense\n"
+    "blue: convolution, green: pooling, orange: dense, grey: the image, pale: other layers\n"
     "height and depth: size of the maps, width: number of channels; not to scale"
 )
 SKIP_KEY = "\ndark orange arrows: connections that skip layers"
 LANE = 0.14  # inches between skip connections above each other
+APART = 0.09  # inches from the centre of a volume to a skip connection that begins or ends there
 
 
 class _Volume(NamedTuple):
@@ -129,7 +130,7 @@ def _find_sources(layer: Layer, owners: dict[int, int]) -> tuple[int, ...]:
 def _kind(layer: Layer) -> str:
     if is_convolution(layer):
         return "convolution"
-    if any(step.op.sliding_window for step in layer.steps):
+    if any(step.op.sliding_window for step in layer.steps) or "pool" in layer.kind.lower():
         return "pooling"
     return "dense" if any(step.op.flops is not None for step in layer.steps) else "other"  # a matrix product
 
@@ -280,14 +281,15 @@ def _draw_skips(
         for source in _skips(volumes, i):
             tops = [y + bodies[k].height / 2 + float(bodies[k].depth[1]) for k in (source, i)]
             start = row.get(source)  # None in an earlier row
-            path = [(0.0, lane)] if start is None else [(start, tops[0]), (start, lane)]
-            axes.plot(*zip(*path, (centre, lane), strict=True), color=style.VERMILION, linewidth=1.2)
+            end = centre - APART  # a line that ends at a volume is no part of one that begins there
+            path = [(0.0, lane)] if start is None else [(start + APART, tops[0]), (start + APART, lane)]
+            axes.plot(*zip(*path, (end, lane), strict=True), color=style.VERMILION, linewidth=1.2)
             arrow = {"arrowstyle": "-|>", "color": style.VERMILION, "shrinkA": 0, "shrinkB": 0}
-            axes.annotate("", (centre, tops[1]), (centre, lane), arrowprops=arrow)
+            axes.annotate("", (end, tops[1]), (end, lane), arrowprops=arrow)
             if start is None:
                 name = volumes[source].caption[0]
                 place: dict[str, Any] = {"va": "bottom", "fontsize": style.SMALL, "color": style.VERMILION}
-                axes.text(centre + 0.06, lane + 0.01, f"from {name}", **place)
+                axes.text(end + 0.06, lane + 0.01, f"from {name}", **place)
             lane -= LANE
 
 

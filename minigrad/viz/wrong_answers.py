@@ -13,6 +13,7 @@ from minigrad.viz.inputs import as_labelled_images, check_labels, name_classes, 
 
 ACROSS, MOST_IMAGES = 8, 64
 CELL = 1.15  # inches across
+LETTERS = 20  # in a line below an image
 
 
 class _Answer(NamedTuple):
@@ -27,7 +28,8 @@ class _Answer(NamedTuple):
     @property
     def text(self) -> str:
         """The lines below the image."""
-        return f"true: {self.truth}\nanswer: {self.answer}\n{100 * self.probability:.1f} % sure"
+        lines = [f"true: {self.truth}", f"answer: {self.answer}", f"{100 * self.probability:.1f} % sure"]
+        return style.wrap("\n".join(lines), LETTERS)
 
 
 @uses_model_info
