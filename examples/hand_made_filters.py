@@ -25,9 +25,9 @@ from minigrad.viz import save, slide_window, style, window_positions
 #    differences (where is it brighter than on both sides?).  The product of a column and a row is a 5x5 window.  A
 #    column MEAN and a row SLOPE form Sobel's edge detector: the pixels on the right minus those on the left, averaged
 #    along the edge.  MEAN and BEND, in both orders, form Laplace's.  The weights of the last four filters add up to 0,
-#    so that a uniform area gives 0.  The last filter, SLOPE in both directions, responds to corners and ends of lines,
-#    but also to slanted edges, such as those of a roof: it is no detector of corners.  Only a second layer, which
-#    compares the outputs of two filters, can distinguish them.
+#    so that a uniform area gives 0.  The last filter, SLOPE in both directions, finds slanted edges, such as those of a
+#    roof: one sign where they rise to one side, the other where they rise to the other.  It also responds to corners
+#    and ends of lines.  Only a second layer, which compares the outputs of several filters, can tell these apart.
 MEAN, SLOPE, BEND = np.array([[1, 4, 6, 4, 1], [-1, -2, 0, 2, 1], [1, 0, -2, 0, 1]], np.float32)
 DOT = np.array([0, 0, 1, 0, 0], np.float32)
 FILTERS = {
@@ -36,7 +36,7 @@ FILTERS = {
     "outlines": (np.outer(MEAN, BEND) + np.outer(BEND, MEAN)) / 64,
     "vertical edges": np.outer(MEAN, SLOPE) / 48,
     "horizontal edges": np.outer(SLOPE, MEAN) / 48,
-    "corners, slopes": np.outer(SLOPE, SLOPE) / 18,
+    "slanted edges": np.outer(SLOPE, SLOPE) / 18,
 }
 
 
