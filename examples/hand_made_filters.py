@@ -26,8 +26,8 @@ from minigrad.viz import save, slide_window, style, window_positions
 #    column MEAN and a row SLOPE form Sobel's edge detector: the pixels on the right minus those on the left, averaged
 #    along the edge.  MEAN and BEND, in both orders, form Laplace's.  The weights of the last four filters add up to 0,
 #    so that a uniform area gives 0.  The last filter, SLOPE in both directions, finds slanted edges, such as those of a
-#    roof: one sign where they rise to one side, the other where they rise to the other.  It also responds to corners
-#    and ends of lines.  Only a second layer, which compares the outputs of several filters, can tell these apart.
+#    roof: each gives a positive line beside a negative one.  It also responds to corners and ends of lines.  Only a
+#    second layer, which compares the outputs of several filters, can tell these apart.
 MEAN, SLOPE, BEND = np.array([[1, 4, 6, 4, 1], [-1, -2, 0, 2, 1], [1, 0, -2, 0, 1]], np.float32)
 DOT = np.array([0, 0, 1, 0, 0], np.float32)
 FILTERS = {
