@@ -154,11 +154,11 @@ def list_large():
 
 
 def find_ptxas():
-    """NVIDIA's assembler: on the path, or in the package that numba-cuda installs."""
+    """NVIDIA's assembler: in the package that numba-cuda installs, or on the path, where it may be another version."""
     import nvidia
 
     inside = [path for place in nvidia.__path__ for path in Path(place).glob("**/bin/ptxas*")]
-    return shutil.which("ptxas") or (str(inside[0]) if inside else None)
+    return str(inside[0]) if inside else shutil.which("ptxas")
 
 
 resources: dict[str, tuple[int, int]] = {}
