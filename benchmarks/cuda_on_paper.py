@@ -218,7 +218,8 @@ def count_flops(kernel):
         T, K = sizes[0], sizes[1] * sizes[2]
         return 2 * kernel.arrays[0][0][0] * T, 2 * blocks * tile * -(-K // kernel.grid[2])
     K = sizes[3] - sizes[2] if kind == "matmul.gemm" else sizes[2]
-    return 2 * kernel.arrays[3][0][0] * K, 2 * blocks * tile * (1 if whole else prod(kernel.block)) * K
+    threads = 1 if whole else prod(kernel.block) // side[3]  # that have sums of their own; others add parts of them
+    return 2 * kernel.arrays[3][0][0] * K, 2 * blocks * tile * threads * K
 
 
 def estimate(kernel, capability):

@@ -22,6 +22,7 @@ from minigrad import data, nn, optim, viz
 from minigrad.errors import DeviceError, DtypeError, GraphError, ValidationError
 from minigrad.models import LeNet5
 from minigrad.nn import functional as F
+from minigrad.ops.cuda import conv2d
 from minigrad.ops.cuda.reduction import split_reduction
 from minigrad.ops.cuda.softmax import softmax_kernel
 from minigrad.runtime.cuda import device_error, driver, mma
@@ -616,21 +617,40 @@ def test_matmul_with_tiles_of_every_size(shapes, _multiprocessors):
         np.testing.assert_allclose(found.numpy(), a @ b, rtol=0, atol=2e-5)
 
 
-@pytest.mark.parametrize("_multiprocessors", [1, 4, 200], indirect=True)
-@pytest.mark.parametrize("channels", [(3, 17), (4, 5)])
-def test_conv2d_with_tiles_of_every_size(channels, _multiprocessors):
+def compare_conv2d(images, filters, **settings):
+    """A convolution of images and filters of these shapes, with a bias, and its gradients are NumPy's."""
     random = np.random.default_rng(0)
-    C, F_ = channels
-    arrays = [random.normal(size=shape) for shape in ((5, C, 6, 5), (F_, C, 3, 3), (F_,))]
+    arrays = [random.normal(size=shape) for shape in (images, filters, filters[:1])]
 
     def run(device):
         leaves = [leaf(x, "plain", "float32", device) for x in arrays]
-        out = F.conv2d(*leaves, padding=1)
+        out = F.conv2d(*leaves, padding=1, **settings)
         (out * out).sum().backward()
         return [out.detach().numpy(), *[x.grad.numpy() for x in leaves]]
 
     for mine, other in zip(run("cuda"), run("numpy"), strict=True):
         np.testing.assert_allclose(mine, other, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("_multiprocessors", [1, 4, 200], indirect=True)
+@pytest.mark.parametrize("channels", [(3, 17), (4, 5)])
+def test_conv2d_with_tiles_of_every_size(channels, _multiprocessors):
+    C, F_ = channels
+    compare_conv2d((5, C, 6, 5), (F_, C, 3, 3))
+
+
+@pytest.mark.parametrize("_multiprocessors", [200], indirect=True)
+@pytest.mark.parametrize("channels, parts", [(2, 1), (3, 2), (6, 4)])
+def test_conv2d_of_few_windows_shares_their_taps(channels, parts, _multiprocessors):
+    assert conv2d._choose_tiling(5, 3, 9 * channels, 16, 1).parts == parts
+    compare_conv2d((3, channels, 4, 4), (5, channels, 3, 3))
+
+
+def test_conv2d_wastes_no_work_on_images_that_are_not_there():
+    for images in (1, 3, 64, 65, 100, 130, 256):
+        tiling = conv2d._choose_tiling(16, images, 25, 10_000, 1)
+        needed = -(-images // tiling.lanes) * tiling.lanes
+        assert tiling.grid[1] * tiling.lanes * tiling.cols <= conv2d.MAX_WASTE * needed
 
 
 @pytest.mark.parametrize("_multiprocessors", [1], indirect=True)
@@ -638,17 +658,7 @@ def test_conv2d_with_tiles_of_every_size(channels, _multiprocessors):
 def test_conv2d_with_many_filters(images, stride, groups, _multiprocessors, monkeypatch):
     """Filters and windows pass through shared memory, four images at once if their number allows it."""
     monkeypatch.setattr("minigrad.ops.cuda.conv2d.MIN_ROWS", 1)
-    random = np.random.default_rng(0)
-    arrays = [random.normal(size=shape) for shape in ((images, 4, 5, 4), (10, 4 // groups, 3, 2), (10,))]
-
-    def run(device):
-        leaves = [leaf(x, "plain", "float32", device) for x in arrays]
-        out = F.conv2d(*leaves, stride=stride, padding=1, groups=groups)
-        (out * out).sum().backward()
-        return [out.detach().numpy(), *[x.grad.numpy() for x in leaves]]
-
-    for mine, other in zip(run("cuda"), run("numpy"), strict=True):
-        np.testing.assert_allclose(mine, other, rtol=1e-4, atol=1e-3)
+    compare_conv2d((images, 4, 5, 4), (10, 4 // groups, 3, 2), stride=stride, groups=groups)
 
 
 @pytest.fixture

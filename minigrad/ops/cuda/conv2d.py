@@ -3,7 +3,8 @@
 Forward and input gradient: filters times windows, see windows.py.  With many filters, both pass through shared memory
 as in matmul.py.  With few, a thread keeps a tile of filters x images in registers and reads pixels where they are; the
 threads of a block lie along images on x, so that they read consecutive memory, and along positions of the output on y,
-and only weights are in shared memory.
+and only weights are in shared memory.  Where this gives few blocks, threads on y also share the taps of a window: each
+adds up a part of them, and the block adds up the parts in a fixed order.
 
 The weight gradient is a sum over positions and images: a product of g and the pixels under each tap, whose K is long.
 It is divided into parts.  With many filters and taps, a block computes it as in matmul.py.  With few, the threads of a
@@ -11,6 +12,8 @@ block share K, each keeps a tile of filters x taps, and at the end the block add
 """
 
 from functools import cache
+from math import prod
+from typing import NamedTuple
 
 import numpy as np
 
@@ -31,6 +34,10 @@ from .windows import TAPS_AT_ONCE, forward_taps, input_taps, make_add_windows, m
 CHUNK = 64  # taps whose weights a block holds in shared memory
 THREADS = limit_threads(128)  # of a block
 TILES = ((16, 4), (8, 4), (8, 2), (4, 2), (4, 1))  # rows and images of a thread, the largest first
+MAX_TAP_PARTS = 4  # of the taps of a window
+MAX_SHARED_TILE = 16  # sums of a thread that shares taps: shared memory has room for those of a block
+MIN_TAPS = 12  # of a part
+MAX_WASTE = 1.25  # times the work of a tile of one image, for images that do not fill the tiles
 ALIGNED = 16  # bytes, of addresses from which a thread reads four elements at once
 MIN_ROWS = 24  # of a product whose factors pass through shared memory
 SHAPE = Shape(8, 8, 8, 8, 1) if driver.SIMULATED else Shape(8, 16, 8, 8, 3)  # of its blocks
@@ -87,51 +94,90 @@ def windows_kernel(shape: Shape, strided: bool, images_at_once: int) -> Kernel:
 
 
 @cache
-def sums_kernel(rows: int, cols: int, block_positions: int, strided: bool) -> Kernel:
-    """The kernel of a product of few filters and windows: tiles of rows x cols, `block_positions` positions a block."""
+def sums_kernel(rows: int, cols: int, block_positions: int, parts: int, strided: bool) -> Kernel:
+    """The kernel of a product of few filters and windows: tiles of rows x cols, `block_positions` positions a block,
+    each with its taps in `parts`."""
     registers, add, weights_size = tile.register_tile(rows, cols), make_add_windows(rows, cols, strided), CHUNK * rows
+    shared_size = rows * cols * THREADS if parts > 1 else 1
 
     def sums(w, x, bias, out, taps, M, N, K, wm, biased, size, images, width_out, H, W, SH, SW, DOWN, RIGHT, top, left):
         """See windows_kernel."""
         lane, lanes, thread = cuda.threadIdx.x, cuda.blockDim.x, cuda.threadIdx.y * cuda.blockDim.x + cuda.threadIdx.x
-        blocks = (M + rows - 1) // rows
+        part, blocks = cuda.threadIdx.y // block_positions, (M + rows - 1) // rows
         group, m = cuda.blockIdx.z // blocks, min(cuda.blockIdx.z % blocks * rows, M - rows)  # the last block overlaps
         positions, first_image = N // images, cuda.blockIdx.y * lanes * cols + lane
-        position = cuda.blockIdx.x * block_positions + cuda.threadIdx.y
+        position = cuda.blockIdx.x * block_positions + cuda.threadIdx.y % block_positions
         place = min(position, positions - 1)
         h, v = np.int32(place // width_out * DOWN - top), np.int32(place % width_out * RIGHT - left)
         offsets = registers.column_offsets(first_image, lanes, images - 1)
         sizes = h, v, np.int32(H), np.int32(W), np.int32(SH), np.int32(SW), np.int32(images), group * size
         weights = cuda.shared.array(weights_size, w.dtype)
-        acc = registers.broadcast_rows(bias, (group * M + m) * biased, biased, biased)
+        shared = cuda.shared.array(shared_size, w.dtype)
+        acc = registers.broadcast_rows(bias, (group * M + m) * biased, biased, biased and part == 0)
         for start in range(0, K, CHUNK):
             cuda.syncthreads()
             for i in range(thread, weights_size, THREADS):
                 k, at = start + i // rows, group * M * K + (m + i % rows) * wm
                 weights[i] = w[at + taps[4 * k + 3]] if k < K else const(0, w)
             cuda.syncthreads()
-            for k in range(0, min(CHUNK, K - start), TAPS_AT_ONCE):
+            for k in range(part * TAPS_AT_ONCE, min(CHUNK, K - start), parts * TAPS_AT_ONCE):
                 acc = add(acc, weights, k * rows, x, taps, start + k, offsets, *sizes)
-        if position < positions:
+        if parts > 1:
+            registers.store_flat(acc, shared, thread, THREADS)
+            cuda.syncthreads()
+            for other in range(1, parts):
+                acc = registers.add_flat(acc, shared, (thread + other * block_positions * lanes) % THREADS, THREADS)
+        if position < positions and part == 0:
             count = (images - first_image + lanes - 1) // lanes
             registers.store(acc, out, (group * M + m) * N + position * images, N, offsets, count)
 
-    return Kernel(sums, f"conv2d.sums-{rows}x{cols}x{block_positions}{'-strided' if strided else ''}")
+    name = f"conv2d.sums-{rows}x{cols}x{block_positions}x{parts}{'-strided' if strided else ''}"
+    return Kernel(sums, name)
 
 
-def _choose_tile(M, N, positions, groups):
-    """The rows and columns of a tile, the threads of a block along images and positions, and the grid."""
+class _Tiling(NamedTuple):
+    """How a product of few filters and windows is divided.
+
+    rows, cols        of a thread's tile
+    block_positions   positions of a block
+    parts             of the taps
+    lanes             threads of a block along images
+    grid              blocks
+    """
+
+    rows: int
+    cols: int
+    block_positions: int
+    parts: int
+    lanes: int
+    grid: tuple[int, int, int]
+
+
+def _tilings(M, N, K, positions, groups):
+    """The tilings of a product of M rows, N images and K taps, the one with the most work for a thread first."""
     lanes = 1
     while lanes < min(N, 32, THREADS):
         lanes *= 2
-    block_positions = THREADS // lanes
     for max_rows, cols in TILES:
-        rows = tile.split_evenly(M, max_rows)
-        grid = -(-positions // block_positions), -(-N // (lanes * cols)), groups * -(-M // rows)
-        enough_blocks = grid[0] * grid[1] * grid[2] >= 2 * current_gpu().multiprocessors
-        if enough_blocks and (cols == 1 or lanes * cols <= 2 * N):
+        rows, waste = tile.split_evenly(M, max_rows), -(-N // (lanes * cols)) * cols / -(-N // lanes)
+        if cols > 1 and waste > MAX_WASTE:
+            continue
+        parts = 1
+        while parts == 1 or (
+            parts <= min(MAX_TAP_PARTS, THREADS // lanes) and rows * cols <= MAX_SHARED_TILE and parts * MIN_TAPS <= K
+        ):
+            block_positions = THREADS // lanes // parts
+            grid = -(-positions // block_positions), -(-N // (lanes * cols)), groups * -(-M // rows)
+            yield _Tiling(rows, cols, block_positions, parts, lanes, grid)
+            parts *= 2
+
+
+def _choose_tiling(M, N, K, positions, groups):
+    """The first tiling with enough blocks, or else the last."""
+    for tiling in _tilings(M, N, K, positions, groups):
+        if prod(tiling.grid) >= 2 * current_gpu().multiprocessors:
             break
-    return rows, cols, (lanes, block_positions), grid
+    return tiling
 
 
 def _fill_sums(source, w, b, out, stride, pads, dilation, groups, gradient):
@@ -160,17 +206,17 @@ def _fill_sums(source, w, b, out, stride, pads, dilation, groups, gradient):
     images_at_once = 1 if images % 4 or source.address % ALIGNED else 4
     strided = gradient and stride != (1, 1)
     shape = SHAPE.fit(out.dtype)
-    kernel, grid, block = _choose_kernel(shape, M, N, images, images_at_once, groups, strided)
+    kernel, grid, block = _choose_kernel(shape, M, N, K, images, images_at_once, groups, strided)
     kernel[grid, block](*arrays, to_device_once(taps).reshape(-1), *sizes)
 
 
-def _choose_kernel(shape, M, N, images, images_at_once, groups, strided):
-    """The kernel of a product of M filters and N windows, its grid and its block."""
+def _choose_kernel(shape, M, N, K, images, images_at_once, groups, strided):
+    """The kernel of a product of M filters and N windows of K taps, its grid and its block."""
     blocks = groups * shape.count_blocks(M, N)
     if M >= MIN_ROWS and blocks >= current_gpu().multiprocessors:
         return windows_kernel(shape, strided, images_at_once), blocks, shape.threads
-    rows, cols, block, grid = _choose_tile(M, images, N // images, groups)
-    return sums_kernel(rows, cols, block[1], strided), grid, block
+    rows, cols, positions, parts, lanes, grid = _choose_tiling(M, images, K, N // images, groups)
+    return sums_kernel(rows, cols, positions, parts, strided), grid, (lanes, THREADS // lanes)
 
 
 @conv2d_dispatch.register("cuda")

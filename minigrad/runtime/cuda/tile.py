@@ -121,6 +121,9 @@ def register_tile(rows: int, cols: int) -> Any:
         "gather_cols(values, at, offsets)": [return_tuple(item("values", f"at + offsets[{c}]") for c in C)],
         "store(acc, out, at, row_step, offsets, count)": [f"if {c} < count: {store_column(c)}" for c in C],
         "store_flat(acc, out, at, step)": [f"{item('out', f'at + {i} * step')} = acc[{i}]" for i in range(len(cells))],
+        "add_flat(acc, values, at, step)": [
+            return_tuple(f"acc[{i}] + {item('values', f'at + {i} * step')}" for i in range(len(cells)))
+        ],
     }  # fmt: skip
     functions = ModuleType(f"tile_{rows}x{cols}")  # Numba reads attributes of modules, not of other objects
     for signature, lines in texts.items():
