@@ -15,6 +15,7 @@ from typing import Any
 
 from ..memory import copy
 from ..program import Launch
+from .epilogue import add_epilogues
 from .gpu import current_gpu
 
 
@@ -29,7 +30,7 @@ class CudaProgram:
     def __init__(self, recording: Any, inputs: list[Any], readable_in_place: list[bool]):
         self.inputs, self.pool, self.kept = inputs, recording.memory, recording.kept
         self.host_calls = [step for step in recording.steps if not isinstance(step, Launch)]
-        self.launches = [step for step in recording.steps if isinstance(step, Launch)]
+        self.launches = add_epilogues([step for step in recording.steps if isinstance(step, Launch)])
         recording.steps.clear()
         self.process = os.getpid()
         self.graph = current_gpu().capture_graph(
