@@ -27,12 +27,13 @@ from minigrad.ops.cuda.reduction import split_reduction
 from minigrad.ops.cuda.softmax import softmax_kernel
 from minigrad.runtime.cuda import device_error, driver, mma
 from minigrad.runtime.cuda.driver import cuda
-from minigrad.runtime.cuda.elementwise import _flat_kernel
+from minigrad.runtime.cuda.elementwise import _flat_kernel, elementwise
 from minigrad.runtime.cuda.epilogue import _kernel_with_epilogue, add_epilogues
 from minigrad.runtime.cuda.gpu import STAGING_BYTES, Gpu, current_gpu
 from minigrad.runtime.cuda.kernel import kernel
 from minigrad.runtime.cuda.pool import round_up
 from minigrad.runtime.fingerprint import kernel_fingerprint
+from minigrad.runtime.kernel import Memory
 from minigrad.transforms.batch import plan_batch
 
 SLACK = 4  # times the tolerance of the CPU: a GPU adds in another order, and its exponentials differ in the last digit
@@ -888,7 +889,7 @@ def test_an_epilogue_of_a_product_in_parts_of_k_follows_the_last(launches, monke
 def test_epilogues_of_weight_gradients_that_are_one_part(min_rows, _multiprocessors, launches, monkeypatch):
     monkeypatch.setattr("minigrad.ops.cuda.conv2d.MIN_ROWS", min_rows)
     monkeypatch.setattr("minigrad.ops.cuda.conv2d.BLOCKS", 1)
-    x, w = batch_innermost(), on_gpu(5, 4, 3, 3)
+    x, w = batch_innermost(), on_gpu(6, 4, 2, 2)
     recorded = mg.graph(lambda w: gradient(lambda w: F.conv2d(x, w))(w).relu())
     assert count_epilogues(launches, recorded, w) == 1
 
@@ -897,11 +898,11 @@ def test_epilogues_of_weight_gradients_that_are_one_part(min_rows, _multiprocess
 
 
 def memory_in_use(x, w, other):
-    """ReLU fills memory that `t` leaves, after the product."""
-    y, t = x @ w, other * 3
-    total = t.sum()
+    """ReLU fills memory that another product reads after the first."""
+    t = other * 3
+    y, z = x @ w, t @ w
     del t
-    return y.relu() + total
+    return y.relu() + z
 
 
 def memory_of_a_factor(x, w, other):
@@ -916,7 +917,7 @@ def changed_operand(x, w, other):
     """`t` changes after the product."""
     t = other * 3
     y = x @ w
-    t += other
+    t[3:] = 1.0
     return t + y
 
 
@@ -932,15 +933,38 @@ def single_element(x, w, other):
     return (x[:1] @ w[:, :1]) * other
 
 
+def element_of_the_result(x, w, other):
+    """All elements of the product are multiplied by one of them."""
+    y = x @ w
+    return y * y[19, 18]
+
+
+def filled_operand(x, w, other):
+    """A sum that replaces one of its terms would be added again by a kernel that stores a value twice."""
+    t = other * 3
+    y = x @ w
+    elementwise(lambda a, b: a + b, (Memory,) * 3, "add")(t.array, y.array, t.array)
+    return t
+
+
+def unknown_kernel(x, w, other):
+    """A kernel in between takes int64 numbers and does not declare what it writes: it could be addresses."""
+    y = x @ w
+    t = other.gather(1, (other[:, :3] > 0).long())
+    return y.relu() + t.sum()
+
+
 def two_readers(x, w, other):
     """The second is no epilogue; it reads the product from memory."""
     y = x @ w
     return y.relu() - F.gelu(y)
 
 
-@pytest.mark.parametrize(
-    "function", [memory_in_use, memory_of_a_factor, changed_operand, changed_result, single_element, two_readers]
-)
+TOO_EARLY = memory_in_use, memory_of_a_factor, changed_operand, changed_result, single_element
+TOO_EARLY += element_of_the_result, filled_operand, unknown_kernel, two_readers
+
+
+@pytest.mark.parametrize("function", TOO_EARLY)
 def test_an_element_wise_operation_that_cannot_run_earlier_stays_where_it_is(function, launches):
     x, w = on_gpu(20, 20), on_gpu(20, 20)
     other = (x @ w) * 3

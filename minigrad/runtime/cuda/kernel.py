@@ -89,8 +89,10 @@ class Kernel:
 
     name      replaces the function's name; kernels made by a factory add their tile sizes
     bounds    the threads of a block, and the blocks that a multiprocessor should hold at once: a limit for registers
-    writes    the arrays that it writes, if it writes to no others.  The first is its result, see epilogue.py
-    formula   of an element-wise kernel
+    writes    the arrays that it writes, if it writes to no others.  The first is its result, which can have an
+              epilogue, see epilogue.py: a launch stores every element by `result[i] = value`, where no value is a
+              product, and uses nothing else of the result than result[i] and result.size
+    formula   of an element-wise kernel, which can be an epilogue and has none
     """
 
     program = CudaProgram  # the class that replays recordings of such kernels

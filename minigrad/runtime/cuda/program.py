@@ -2,8 +2,7 @@
 
 While a function is recorded, its memory comes from the recording's own pool.  Later launches reuse what earlier ones
 freed, in the same order in every replay, so the addresses in all launches stay valid.  A recording holds launches with
-packed arguments; the capture launches them again, on a separate stream.  They have run before, so a capture adds no new
-way to fail.
+packed arguments.  Some are combined, see epilogue.py, and the capture launches them again, on a separate stream.
 
 Calls of Python functions come first.  They send numbers that change with each replay, such as dropout keys and the
 settings of optimisers, into memory that the recording's pool does not reuse.
