@@ -92,6 +92,7 @@ def find_spills(ptx):
             yield f"{number} bytes of {what}"
 
 
+SIZES = 32, 300, 1000, 4096  # of matrices: each for tiles of another size
 READ_INDICES = {"max_unpool2d"}  # it reads positions from memory, in which no kernel has written here
 
 
@@ -118,10 +119,11 @@ def call_everything():
 
         call_plain(strategy)
     train_lenet(64, 32)
+    call_recorded()
     for N, C, F_ in ((1, 3, 8), (64, 64, 64), (256, 6, 16)):
         x, w = (mg.ones(*shape, device="cuda", requires_grad=True) for shape in ((N, C, 28, 28), (F_, C, 3, 3)))
         F.conv2d(x, w, padding=1).sum().backward()
-    for size in (32, 300, 1000, 4096):
+    for size in SIZES:
         x = mg.ones(size, size, device="cuda")
         x @ x
     mg.set_float32_matmul_precision("high")
@@ -140,8 +142,25 @@ def call_everything():
         plan_batch(chain(), images.shape)(mg.device("cuda"), mg.device("cuda").from_host(images), numbers, seeds)
 
 
+def call_recorded():
+    """Record products, convolutions and poolings of all sizes with ReLU and GELU, which become their epilogues."""
+    products = [(mg.ones(size, size, device="cuda"), mg.ones(size, size, device="cuda")) for size in SIZES]
+    images = [mg.ones(C, 28, 28, N, device="cuda").permute(3, 0, 1, 2) for N, C in ((64, 64), (256, 6))]
+    for activation in (F.relu, F.gelu):
+        for precision in ("highest", "high"):
+            mg.set_float32_matmul_precision(precision)
+            for x, w in products:
+                mg.graph(lambda x, w, activation=activation: activation(x @ w))(x, w)
+            for x in images:
+                w = mg.ones(16, x.shape[1], 3, 3, device="cuda")
+                mg.graph(lambda x, w, activation=activation: activation(F.conv2d(x, w)))(x, w)
+        mg.set_float32_matmul_precision("highest")
+        for pool in (F.max_pool2d, F.avg_pool2d):
+            mg.graph(lambda x, activation=activation, pool=pool: activation(pool(x, 2)))(images[1])
+
+
 def train_lenet(N, size):
-    """Take a step with each optimiser."""
+    """Take a step with each optimiser, and record a step."""
     model = LeNet5(image_size=size).to("cuda")
     images, labels = mg.ones(N, 1, size, size, device="cuda"), mg.zeros(N, dtype=mg.int64, device="cuda")
     F.cross_entropy(model(images), labels).backward()
@@ -151,6 +170,7 @@ def train_lenet(N, size):
         *[(optim.RMSprop, {"momentum": m, "centered": c}) for m in (0, 0.9) for c in (False, True)],
     ):
         kind(model.parameters(), **options).step()
+    mg.graph(lambda images, labels: F.cross_entropy(model(images), labels).backward())(images, labels)
 
 
 if __name__ == "__main__":

@@ -23,13 +23,18 @@ from minigrad.errors import DeviceError, DtypeError, GraphError, ValidationError
 from minigrad.models import LeNet5
 from minigrad.nn import functional as F
 from minigrad.ops.cuda import conv2d
+from minigrad.ops.cuda.matmul import SHAPES, gemm_kernel
 from minigrad.ops.cuda.reduction import split_reduction
 from minigrad.ops.cuda.softmax import softmax_kernel
 from minigrad.runtime.cuda import device_error, driver, mma
 from minigrad.runtime.cuda.driver import cuda
+from minigrad.runtime.cuda.elementwise import _flat_kernel, elementwise
+from minigrad.runtime.cuda.epilogue import _kernel_with_epilogue, add_epilogues
 from minigrad.runtime.cuda.gpu import STAGING_BYTES, Gpu, current_gpu
 from minigrad.runtime.cuda.kernel import kernel
 from minigrad.runtime.cuda.pool import round_up
+from minigrad.runtime.fingerprint import kernel_fingerprint
+from minigrad.runtime.kernel import Memory
 from minigrad.transforms.batch import plan_batch
 
 SLACK = 4  # times the tolerance of the CPU: a GPU adds in another order, and its exponentials differ in the last digit
@@ -787,6 +792,227 @@ def test_lenet5_gives_the_weights_of_numpy():
     settings = {"model": lambda: LeNet5(image_size=28), "size": 28, "classes": 10, "steps": 2}
     found, expected = (train(device, OPTIMIZERS["momentum"], **settings) for device in ("cuda", "numpy"))
     assert_same_training(found, expected, 1e-5)
+
+
+# ---- epilogues of recorded kernels
+
+
+@pytest.fixture
+def launches(monkeypatch):
+    """For each recording, the number of its launches, and of those after operations became epilogues."""
+    counts = []
+
+    def note(launches):
+        counts.append((len(launches), len(added := add_epilogues(launches))))
+        return added
+
+    monkeypatch.setattr("minigrad.runtime.cuda.program.add_epilogues", note)
+    return counts
+
+
+def count_epilogues(launches, recorded, *inputs):
+    """The operations that became epilogues; checks that the replay has the numbers of the first, plain call."""
+    first, replayed = recorded(*inputs).numpy(), recorded(*inputs).numpy()
+    np.testing.assert_array_equal(replayed, first)
+    before, after = launches.pop()
+    return before - after
+
+
+def gradient(function):
+    """The function x -> the gradient of function(x) ** 2 / 2."""
+
+    def run(x):
+        x = x.detach().requires_grad_()
+        out = function(x)
+        return mg.autograd.grad(out, x, out.detach())[0]
+
+    return run
+
+
+def on_gpu(*shape):
+    return on_device(np.random.default_rng(len(shape)).normal(size=shape).astype("f4"), "cuda")
+
+
+def batch_innermost():
+    """Images (8, 4, 6, 5) in the memory order of the kernels."""
+    return on_gpu(4, 6, 5, 8).permute(3, 0, 1, 2)
+
+
+PRODUCERS = {
+    "matmul": lambda x: x.reshape(32, 30) @ on_gpu(30, 9),
+    "linear": lambda x: F.linear(x.reshape(32, 30), on_gpu(5, 30), on_gpu(5)),
+    "conv2d": lambda x: F.conv2d(x, on_gpu(6, 4, 3, 3), on_gpu(6)),
+    "gradient of conv2d": gradient(lambda x: F.conv2d(x, on_gpu(6, 4, 3, 3), stride=2)),
+    "max_pool2d": lambda x: F.max_pool2d(x, 2),
+    "gradient of max_pool2d": gradient(lambda x: F.max_pool2d(x, 3, 1)),
+    "avg_pool2d": lambda x: F.avg_pool2d(x, 2, padding=1),
+    "gradient of avg_pool2d": gradient(lambda x: F.avg_pool2d(x, 2)),
+}
+FOLLOWERS = {
+    "relu": lambda y, other: y.relu(),
+    "add": lambda y, other: other + y,
+    "gelu": lambda y, other: F.gelu(y),
+    "square": lambda y, other: y * y,
+    "leaky_relu": lambda y, other: F.leaky_relu(y, 0.1),
+    "relu_": lambda y, other: y.relu_(),
+}
+
+
+@pytest.mark.parametrize(
+    "producer, follower",
+    [
+        *[(p, f) for p in PRODUCERS for f in ("relu", "add")],
+        *[("linear", f) for f in list(FOLLOWERS)[2:]],
+        ("max_pool2d", "gelu"),
+    ],
+)
+def test_a_recorded_element_wise_operation_is_part_of_the_kernel_before_it(producer, follower, launches):
+    """The operation reads what the kernel computes; its numbers are those of plain calls."""
+    x, produce, follow = batch_innermost(), PRODUCERS[producer], FOLLOWERS[follower]
+    other = produce(x * 2).detach()
+    assert count_epilogues(launches, mg.graph(lambda x: follow(produce(x), other)), x) == 1
+
+
+@pytest.mark.parametrize("_multiprocessors", [1], indirect=True)
+@pytest.mark.parametrize("name", ["conv2d", "gradient of conv2d"])
+def test_epilogues_of_convolutions_with_many_filters(name, _multiprocessors, launches, monkeypatch):
+    monkeypatch.setattr("minigrad.ops.cuda.conv2d.MIN_ROWS", 1)
+    x, produce = batch_innermost(), PRODUCERS[name]
+    assert count_epilogues(launches, mg.graph(lambda x: produce(x).relu()), x) == 1
+
+
+@pytest.mark.usefixtures("_tf32")
+@pytest.mark.parametrize("name", ["matmul", "conv2d"])
+def test_epilogues_in_tf32(name, launches):
+    x, produce = batch_innermost(), PRODUCERS[name]
+    assert count_epilogues(launches, mg.graph(lambda x: produce(x).relu()), x) == 1
+
+
+def test_an_epilogue_of_a_product_in_parts_of_k_follows_the_last(launches, monkeypatch):
+    monkeypatch.setattr("minigrad.ops.cuda.matmul.MAX_TERMS", 8)
+    x, w = on_gpu(5, 30), on_gpu(30, 40)
+    assert count_epilogues(launches, mg.graph(lambda x: (x @ w).relu()), x) == 1
+
+
+@pytest.mark.parametrize("_multiprocessors", [1], indirect=True)
+@pytest.mark.parametrize("min_rows", [1, 24])
+def test_epilogues_of_weight_gradients_that_are_one_part(min_rows, _multiprocessors, launches, monkeypatch):
+    monkeypatch.setattr("minigrad.ops.cuda.conv2d.MIN_ROWS", min_rows)
+    monkeypatch.setattr("minigrad.ops.cuda.conv2d.BLOCKS", 1)
+    x, w = batch_innermost(), on_gpu(6, 4, 2, 2)
+    recorded = mg.graph(lambda w: gradient(lambda w: F.conv2d(x, w))(w).relu())
+    assert count_epilogues(launches, recorded, w) == 1
+
+
+# Functions whose last operation is no epilogue, because it would read or write too early.
+
+
+def memory_in_use(x, w, other):
+    """ReLU fills memory that another product reads after the first."""
+    t = other * 3
+    y, z = x @ w, t @ w
+    del t
+    return y.relu() + z
+
+
+def memory_of_a_factor(x, w, other):
+    """ReLU fills memory that the product reads."""
+    t = x * 3
+    y = t @ w
+    del t
+    return y.relu()
+
+
+def changed_operand(x, w, other):
+    """`t` changes after the product."""
+    t = other * 3
+    y = x @ w
+    t[3:] = 1.0
+    return t + y
+
+
+def changed_result(x, w, other):
+    """The product changes before ReLU."""
+    y = x @ w
+    y[3:] = 1.0
+    return y.relu()
+
+
+def single_element(x, w, other):
+    """The product is one element, which is multiplied by all of `other`."""
+    return (x[:1] @ w[:, :1]) * other
+
+
+def element_of_the_result(x, w, other):
+    """All elements of the product are multiplied by one of them."""
+    y = x @ w
+    return y * y[19, 18]
+
+
+def filled_operand(x, w, other):
+    """A sum that replaces one of its terms would be added again by a kernel that stores a value twice."""
+    t = other * 3
+    y = x @ w
+    elementwise(lambda a, b: a + b, (Memory,) * 3, "add")(t.array, y.array, t.array)
+    return t
+
+
+def unknown_kernel(x, w, other):
+    """A kernel in between takes int64 numbers and does not declare what it writes: it could be addresses."""
+    y = x @ w
+    t = other.gather(1, (other[:, :3] > 0).long())
+    return y.relu() + t.sum()
+
+
+def two_readers(x, w, other):
+    """The second is no epilogue; it reads the product from memory."""
+    y = x @ w
+    return y.relu() - F.gelu(y)
+
+
+TOO_EARLY = memory_in_use, memory_of_a_factor, changed_operand, changed_result, single_element
+TOO_EARLY += element_of_the_result, filled_operand, unknown_kernel, two_readers
+
+
+@pytest.mark.parametrize("function", TOO_EARLY)
+def test_an_element_wise_operation_that_cannot_run_earlier_stays_where_it_is(function, launches):
+    x, w = on_gpu(20, 20), on_gpu(20, 20)
+    other = (x @ w) * 3
+    expected = function(x, w, other).numpy()
+    recorded = mg.graph(lambda x: function(x, w, other))
+    assert count_epilogues(launches, recorded, x) == (function is two_readers)
+    np.testing.assert_array_equal(recorded(x).numpy(), expected)
+
+
+def test_kernels_with_different_epilogues_have_different_files():
+    """Also if the formulas have the same name."""
+    first, names = gemm_kernel(SHAPES[-1], True, True), set()
+    for formula, letters in ((lambda x: x * x, "a"), (lambda x: x * x * x, "a"), (lambda x, y: x * y, "aa")):
+        for same in [("x0",), ("x1",)][: len(letters)]:
+            kernel = _kernel_with_epilogue(first, _flat_kernel(formula, "formula", letters), same)
+            names.add(kernel_fingerprint(kernel.function))
+    assert len(names) == 4
+
+
+def test_a_step_of_lenet5_has_8_epilogues(launches, monkeypatch):
+    """ReLU of two poolings and two products, and its gradient of three products and a convolution.  In the simulator
+    two reductions have more parts."""
+    monkeypatch.setattr(current_gpu(), "multiprocessors", 132)
+    replace_driver_function(monkeypatch, "cuLaunchKernel", lambda *launch: (0,))
+    model = LeNet5(image_size=32).to("cuda")
+    optimizer = optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+
+    def step(images, labels):
+        loss = F.cross_entropy(model(images), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    images, labels = mg.ones(64, 1, 32, 32, device="cuda"), mg.zeros(64, dtype=mg.int64, device="cuda")
+    step(images, labels)  # makes the state of the optimiser
+    mg.graph(step)(images, labels)
+    assert launches == [(45, 37) if driver.SIMULATED else (43, 35)]
 
 
 @pytest.mark.skipif(not driver.SIMULATED, reason="tests the simulator")

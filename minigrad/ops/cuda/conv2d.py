@@ -11,7 +11,7 @@ It is divided into parts.  With many filters and taps, a block computes it as in
 block share K, each keeps a tile of filters x taps, and at the end the block adds up its tiles in a fixed order.
 """
 
-from functools import cache
+from functools import cache, partial
 from math import prod
 from typing import NamedTuple
 
@@ -90,7 +90,7 @@ def windows_kernel(shape: Shape, strided: bool, images_at_once: int) -> Kernel:
         part.store(acc, out, 0, group * M + m0 + row, group * M + M, n0 + col, N, bias, biased, False)
 
     name = f"conv2d.windows-{shape}-{images_at_once}{'-strided' if strided else ''}"
-    return Kernel(product, name, (shape.threads, shape.resident))
+    return Kernel(product, name, (shape.threads, shape.resident), writes=("out",))
 
 
 @cache
@@ -132,7 +132,7 @@ def sums_kernel(rows: int, cols: int, block_positions: int, parts: int, strided:
             registers.store(acc, out, (group * M + m) * N + position * images, N, offsets, count)
 
     name = f"conv2d.sums-{rows}x{cols}x{block_positions}x{parts}{'-strided' if strided else ''}"
-    return Kernel(sums, name)
+    return Kernel(sums, name, writes=("out",))
 
 
 class _Tiling(NamedTuple):
@@ -232,7 +232,7 @@ def conv2d_input_cuda(g, w, b, stride, pads, dilation, groups, dx):
 # ---- weight gradient
 
 
-@kernel
+@partial(kernel, writes=("out",))
 def margin_kernel(x, out, H, W, N, rows, columns, top, left, phases):
     """x (C, H, W, N) within margins of zeros, out (C, rows, phases * columns, N), where every phases-th pixel lies
     beside the next."""
@@ -293,7 +293,7 @@ def weight_kernel(rows: int, cols: int) -> Kernel:
                 total += shared[i * row_length + other]
             sums[(part * filters + group * F + f + i // cols) * T + first + i % cols] = total
 
-    return Kernel(weight, f"conv2d.weight-{rows}x{cols}")
+    return Kernel(weight, f"conv2d.weight-{rows}x{cols}", writes=("sums",))
 
 
 @cache
@@ -331,9 +331,9 @@ def weight_product_kernel(shape: Shape) -> Kernel:
             acc = part.multiply(acc, a_shared, b_shared, half, thread)
             half = 1 - half
         at = (number * cuda.gridDim.y + group) * F * T
-        part.store(acc, sums, at, m0 + row, F, n0 + col, T, sums, 0, False)
+        part.store(acc, sums, at, m0 + row, F, n0 + col, T, g, 0, False)
 
-    return Kernel(weight, f"conv2d.weight-{shape}", (shape.threads, shape.resident))
+    return Kernel(weight, f"conv2d.weight-{shape}", (shape.threads, shape.resident), writes=("sums",))
 
 
 def _choose_weight_kernel(F, T, groups, dtype):

@@ -4,6 +4,8 @@ Memory is batch-innermost, so neighbouring threads compute the same window of ne
 pixel reads from the windows that hold it, so that no two threads add to the same pixel.
 """
 
+from functools import partial
+
 import numpy as np
 
 from ...runtime import memory
@@ -33,7 +35,7 @@ def _flatten(array):
     return (memory.move_batch_last(array) if array.ndim == 4 else array).reshape(-1)
 
 
-@kernel
+@partial(kernel, writes=("out", "places"))
 def max_pool2d_kernel(x, out, places, N, H, W, OH, OW, KH, KW, SH, SW, top, left, DH, DW):
     """One window of one image: its largest pixel, and the number of that pixel's tap, the first of equals."""
     for i in range(cuda.grid(1), out.size, cuda.gridsize(1)):
@@ -54,7 +56,7 @@ def max_pool2d_cuda(x, window, stride, pads, dilation, out, places):
     _launch(max_pool2d_kernel, (x, out, places), x, out, window, stride, pads, dilation)
 
 
-@kernel
+@partial(kernel, writes=("dx",))
 def max_pool2d_back_kernel(g, places, dx, N, H, W, OH, OW, KH, KW, SH, SW, top, left, DH, DW):
     """One pixel of one image: the sum of g over the windows whose largest pixel it is."""
     for i in range(cuda.grid(1), dx.size, cuda.gridsize(1)):
@@ -74,7 +76,7 @@ def max_pool2d_back_cuda(g, places, window, stride, pads, dilation, dx):
     _launch(max_pool2d_back_kernel, (g, places, dx), dx, g, window, stride, pads, dilation)
 
 
-@kernel
+@partial(kernel, writes=("out",))
 def max_pool2d_gather_kernel(x, places, out, N, H, W, OH, OW, KH, KW, SH, SW, top, left, DH, DW):
     """One window of one image: the pixel at its place, or 0 if it is outside the image."""
     for i in range(cuda.grid(1), out.size, cuda.gridsize(1)):
@@ -89,7 +91,7 @@ def max_pool2d_gather_cuda(x, places, window, stride, pads, dilation, out):
     _launch(max_pool2d_gather_kernel, (x, places, out), x, out, window, stride, pads, dilation)
 
 
-@kernel
+@partial(kernel, writes=("out",))
 def avg_pool2d_kernel(x, divisors, out, N, H, W, OH, OW, KH, KW, SH, SW, top, left):
     """One window of one image: the sum of its pixels, divided."""
     for i in range(cuda.grid(1), out.size, cuda.gridsize(1)):
@@ -106,7 +108,7 @@ def avg_pool2d_cuda(x, window, stride, pads, divisors, out):
     _launch(avg_pool2d_kernel, (x, to_device_once(divisors), out), x, out, window, stride, pads)
 
 
-@kernel
+@partial(kernel, writes=("dx",))
 def avg_pool2d_back_kernel(g, shares, dx, N, H, W, OH, OW, KH, KW, SH, SW, top, left):
     """One pixel of one image: its share of g from every window that holds it."""
     for i in range(cuda.grid(1), dx.size, cuda.gridsize(1)):

@@ -90,7 +90,7 @@ def tf32_kernel(windows: bool, a_along_k: bool, b_along_k: bool) -> Kernel:
         store(acc, out, batch * M * N, row, M, col, N, bias, biased, False)
 
     name = f"{'windows' if windows else 'product'}-{'mk'[a_along_k]}{'nk'[b_along_k]}"
-    return Kernel(product, f"tf32.{name}")
+    return Kernel(product, f"tf32.{name}", writes=("out",))
 
 
 def _count_blocks(M, N, batch):

@@ -20,7 +20,7 @@ from ..source import define_function
 from .array import DeviceArray, to_device, to_device_each_replay
 from .driver import cuda
 from .gpu import current_gpu
-from .kernel import Kernel
+from .kernel import Formula, Kernel
 from .math import translated
 
 AT_ONCE = 4  # elements of a thread
@@ -139,7 +139,7 @@ def _flat_kernel(formula: Callable[..., Any], name: str, letters: str) -> Kernel
     scope = {"cuda": cuda, "f": translated(formula), "position": np.uint64, "__name__": __name__}
     function = define_function(text, **scope)
     function.__doc__ = f"{name}, element by element."
-    return Kernel(function, f"{name}-{letters}-flat")
+    return Kernel(function, f"{name}-{letters}-flat", writes=("out",), formula=Formula(formula, name, letters))
 
 
 FLAT_KERNEL = """
@@ -170,7 +170,7 @@ def _kernel(formula: Callable[..., Any], name: str, letters: str) -> Kernel:
     )
     function = define_function(text, cuda=cuda, f=translated(formula), __name__=__name__)
     function.__doc__ = f"{name}, element by element."
-    return Kernel(function, f"{name}-{letters}")
+    return Kernel(function, f"{name}-{letters}", writes=("out",), formula=Formula(formula, name, ""))
 
 
 KERNEL = """

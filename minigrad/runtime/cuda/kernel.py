@@ -55,6 +55,7 @@ class CompiledKernel(NamedTuple):
 
     function: Any
     pack: Callable[..., bytes]
+    kinds: tuple[Any, ...]
 
 
 class Launch(NamedTuple):
@@ -72,21 +73,51 @@ class Launch(NamedTuple):
         driver.call("cuLaunchKernel", function, *self.grid, *self.block, 0, stream, _buffer.addresses, 0)
 
 
+class Formula(NamedTuple):
+    """What an element-wise kernel computes.
+
+    letters   the kinds of operands of a flat kernel, see elementwise.py; empty for others
+    """
+
+    function: Callable[..., Any]
+    name: str
+    letters: str
+
+
 class Kernel:
     """A kernel and its compiled versions, by the types of its arguments.
 
-    name     replaces the function's name; kernels made by a factory add their tile sizes
-    bounds   the threads of a block, and the blocks that a multiprocessor should hold at once: a limit for registers
+    name      replaces the function's name; kernels made by a factory add their tile sizes
+    bounds    the threads of a block, and the blocks that a multiprocessor should hold at once: a limit for registers
+    writes    the arrays that it writes, if it writes to no others.  The first is its result, which can have an
+              epilogue, see epilogue.py: a launch stores every element by `result[i] = value`, where no value is a
+              product, and uses nothing else of the result than result[i] and result.size
+    formula   of an element-wise kernel, which can be an epilogue and has none
     """
 
     program = CudaProgram  # the class that replays recordings of such kernels
 
-    def __init__(self, function: Callable[..., None], name: str = "", bounds: tuple[int, int] | None = None):
-        self.bounds = bounds
+    def __init__(
+        self,
+        function: Callable[..., None],
+        name: str = "",
+        bounds: tuple[int, int] | None = None,
+        writes: tuple[str, ...] = (),
+        formula: Formula | None = None,
+    ):
+        self.bounds, self.formula = bounds, formula
+        self.parameters = function.__code__.co_varnames[: function.__code__.co_argcount]
+        self.written = tuple(map(self.parameters.index, writes))
         self.function, self.__doc__ = function, function.__doc__
         file = function.__module__.rpartition(".")[2]
         self.name = f"cuda.{name or f'{file}.{function.__name__}'}"
         self.compiled: dict[tuple[Any, ...], CompiledKernel] = {}
+
+    def variant(
+        self, function: Callable[..., None], ending: str, writes: tuple[str, ...], formula: Formula
+    ) -> "Kernel":
+        """A kernel for the same blocks, whose values come from a formula; `ending` is added to the name."""
+        return Kernel(function, f"{self.name.removeprefix('cuda.')}+{ending}", self.bounds, writes, formula)
 
     def __getitem__(self, sizes: tuple[Any, Any]) -> Callable[..., None]:
         """kernel[grid, block](arguments): each a number, or a tuple of up to three."""
@@ -160,7 +191,7 @@ class Kernel:
             name, _, image = data.partition(b"\n")
         current_gpu()  # makes its context current
         function = driver.call("cuModuleGetFunction", driver.call("cuModuleLoadData", image), name)
-        compiled = self.compiled[kinds] = CompiledKernel(function, _make_packer(kinds))
+        compiled = self.compiled[kinds] = CompiledKernel(function, _make_packer(kinds), kinds)
         return compiled
 
     def _compile(self, kinds: tuple[Any, ...]) -> bytes:
