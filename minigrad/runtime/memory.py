@@ -147,7 +147,12 @@ def may_share_memory(a: Any, b: Any) -> bool:
         if a.base is not None and isinstance(b, np.ndarray) and (a.base is b or a.base is b.base):
             return True  # NumPy needs a microsecond for it
         return isinstance(b, np.ndarray) and np.may_share_memory(a, b)
-    return getattr(a, "owner", None) is getattr(b, "owner", a)
+    if isinstance(b, np.ndarray):
+        return False
+    first, other = a.owner, b.owner  # memory that two libraries lend may overlap
+    return first is other or (
+        first.address < other.address + other.nbytes and other.address < first.address + first.nbytes
+    )
 
 
 def broadcast_to(array: Any, shape: tuple[int, ...]) -> Any:

@@ -16,7 +16,7 @@ import numpy as np
 
 from ...runtime import memory
 from ...runtime.cuda import driver, tile
-from ...runtime.cuda.array import to_device_once
+from ...runtime.cuda.array import ALIGNED, to_device_once
 from ...runtime.cuda.driver import cuda
 from ...runtime.cuda.gpu import current_gpu, limit_threads
 from ...runtime.cuda.index import is_inside, join_index, split_index
@@ -31,7 +31,6 @@ from .windows import TAPS_AT_ONCE, forward_taps, input_taps, make_add_windows, m
 CHUNK = 64  # taps whose weights a block holds in shared memory
 THREADS = limit_threads(128)  # of a block
 TILES = ((16, 4), (8, 4), (8, 2), (4, 2), (4, 1))  # rows and images of a thread, the largest first
-ALIGNED = 16  # bytes, of addresses from which a thread reads four elements at once
 MIN_ROWS = 24  # of a product whose factors pass through shared memory
 SHAPE = Shape(8, 8, 8, 8, 1) if driver.SIMULATED else Shape(8, 16, 8, 8, 3)  # of its blocks
 WEIGHT_SHAPE = SHAPE if driver.SIMULATED else Shape(8, 16, 8, 16, 2)  # of those of the weight gradient

@@ -18,6 +18,7 @@ from .gpu import current_gpu
 from .pool import Block, bytes_at
 
 ADDRESS_WORD = 4  # index of the address among the words of an argument
+ALIGNED = 16  # bytes, of addresses from which a thread may read four elements at once
 
 
 class DeviceArray:
@@ -122,6 +123,15 @@ class DeviceArray:
     def spread(self, shape: tuple[int, ...]) -> "DeviceArray":
         """A view broadcast to `shape`."""
         return self._with_view(np.broadcast_to(self.view, shape))
+
+    def view_at(self, offset: int, shape: tuple[int, ...], strides: tuple[int, ...], dtype: np.dtype) -> "DeviceArray":
+        """An array whose first element is `offset` bytes behind this one's, in the same block."""
+        start = self.address - self.owner.address + offset
+        return DeviceArray(np.ndarray(shape, dtype, self.owner.bytes, start, strides), self.owner)  # type: ignore[arg-type]
+
+    def whole_block(self) -> "DeviceArray":
+        """The bytes of the block that holds it."""
+        return DeviceArray(self.owner.bytes[: self.owner.nbytes], self.owner)
 
     def flat_memory(self) -> tuple["DeviceArray", int]:
         """The memory from the lowest element to the highest as one axis, and the index of the first element in it."""

@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
+from weakref import ref
 
 import numpy as np
 
@@ -29,6 +30,7 @@ from .. import cache, kernel as host_kernels
 from ..fingerprint import kernel_fingerprint
 from ..threads import IDLE, local
 from . import driver
+from .array import ADDRESS_WORD
 from .gpu import current_gpu
 from .program import CudaProgram
 
@@ -70,6 +72,16 @@ class Launch(NamedTuple):
         ctypes.memmove(_buffer.start, self.packed, len(self.packed))
         function = self.compiled.function
         driver.call("cuLaunchKernel", function, *self.grid, *self.block, 0, stream, _buffer.addresses, 0)
+
+
+class Use(NamedTuple):
+    """An array in a launch: the place of its address among the words, and the block that holds it.
+
+    A block of the recording's own pool is a weak reference, so that its memory is reused.
+    """
+
+    word: int
+    owner: Any
 
 
 class Kernel:
@@ -136,9 +148,17 @@ class Kernel:
                 f"{self.name}: an argument is a {type(value).__name__}, expected an array on device 'cuda'"
             ) from None
 
-    def args_to_keep(self, arguments: tuple[Any, ...], memory: Any) -> tuple[Any, ...]:
-        """The arguments that a recording must keep alive: arrays outside its own pool, `memory`."""
-        return tuple([value for value in arguments if hasattr(value, "owner") and value.owner.pool is not memory])
+    def args_to_keep(self, arguments: tuple[Any, ...], memory: Any) -> tuple[Use, ...]:
+        """The arrays among the arguments; those outside of the recording's own pool, `memory`, are kept alive."""
+        uses, word = [], 0
+        for value in arguments:
+            if type(value) in (int, float):
+                word += 1
+                continue
+            own = memory is not None and value.owner.pool is memory
+            uses.append(Use(word + ADDRESS_WORD, ref(value.owner) if own else value.owner))
+            word += len(value.argument[1])
+        return tuple(uses)
 
     def replay(self, launch: Launch, tasks: int, arguments: Any) -> None:
         """Run a prepared launch; `tasks` and `arguments` are for CPU kernels."""
