@@ -21,6 +21,7 @@ Where the graph itself is needed, as for a second derivative or for grad_fn.next
 of it, and the recording is dropped.
 """
 
+import gc
 import sys
 import threading
 import weakref
@@ -36,7 +37,7 @@ from ..ops.op import ObservedOps
 from ..precompile import compile_together
 from ..replay import PLAIN, Assumptions, Call, CallRecording, map_parts, map_tensors, tensors_in
 from ..runtime.device import CPU
-from ..runtime.memory import clone, may_share_memory, outermost_first, owns_buffer
+from ..runtime.memory import clone, may_share_memory, outermost_first, owns_buffer, when_full
 from ..runtime.program import Place, Recording, byte_range, find_place
 from ..runtime.threads import IDLE, local
 from ..streams import use_stream
@@ -97,6 +98,20 @@ class ModuleCalls:
         if recording.key in self.expanded:
             self.refuse(recording.key, "its graph is used itself")
         self.expanded = [recording.key, *self.expanded[: KEPT_KEYS - 1]]
+
+
+_recorded: weakref.WeakSet[ModuleCalls] = weakref.WeakSet()
+
+
+def _give_up_recordings() -> None:
+    """Replay no more calls on a device that is out of memory: each recording has memory of its own."""
+    for calls in list(_recorded):
+        if any(recording.device is not CPU for recording in calls.recordings):
+            calls.plain, calls.recordings, calls.reason = True, [], "the device ran out of memory"
+    gc.collect()
+
+
+when_full.append(_give_up_recordings)
 
 
 def call(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -244,7 +259,9 @@ def _record(module: Any, calls: ModuleCalls, key: Any, args: Any, kwargs: Any) -
     except (ReplayError, GraphError) as error:
         calls.refuse(key, str(error))
         return result
-    calls.recordings = [recorded, *calls.recordings[: KEPT_RECORDINGS - 1]]
+    if not calls.plain:
+        calls.recordings = [recorded, *calls.recordings[: KEPT_RECORDINGS - 1]]
+        _recorded.add(calls)
     return recorded.give(inputs, recorded.first)
 
 

@@ -4,6 +4,7 @@ All work runs on one stream, in order, so a freed block can be reused at once: t
 work that uses it next.  Each recording has its own pool, which holds memory at the addresses that its replays use.
 """
 
+import contextlib
 import ctypes
 import threading
 from collections import defaultdict
@@ -12,6 +13,7 @@ import numpy as np
 
 from ...errors import DeviceError
 from .. import fork
+from ..memory import when_full
 from . import driver
 
 ALIGNMENT = 512  # bytes: all addresses are multiples
@@ -86,6 +88,12 @@ class Pool:
         return int(address), bytes_at(int(address), size)
 
     def _retry(self, size: int):
+        """Allocate after unused memory was returned, and if need be after all memory that only saves time was."""
+        with contextlib.suppress(DeviceError):
+            return driver.call("cuMemAlloc", size)
+        for give_up in when_full:
+            give_up()
+        (self.parent or self).release_unused()
         try:
             return driver.call("cuMemAlloc", size)
         except DeviceError:
