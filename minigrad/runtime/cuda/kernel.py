@@ -69,9 +69,11 @@ class Launch(NamedTuple):
 
     def enqueue(self, stream: Any) -> None:
         """Launch on a stream."""
-        ctypes.memmove(_buffer.start, self.packed, len(self.packed))
-        function = self.compiled.function
-        driver.call("cuLaunchKernel", function, *self.grid, *self.block, 0, stream, _buffer.addresses, 0)
+        buffer, api = _buffer, driver.api
+        ctypes.memmove(buffer.start, self.packed, len(self.packed))
+        status = api.cuLaunchKernel(self.compiled.function, *self.grid, *self.block, 0, stream, buffer.addresses, 0)[0]
+        if status:
+            raise driver.error_of("cuLaunchKernel", status)
 
 
 class Use(NamedTuple):
@@ -115,7 +117,8 @@ class Kernel:
 
     def launch(self, grid: Any, block: Any, *arguments: Any) -> None:
         """Launch the kernel; an empty grid launches nothing."""
-        kinds, words, float_dtype = [], [], None
+        kinds: list[Any] = []
+        words: list[Any] = []
         for value in arguments:
             if type(value) is int:
                 kinds.append(INT)
@@ -124,29 +127,25 @@ class Kernel:
                 kinds.append(None)
                 words.append(value)
             else:
-                kind, array_words = self._array_argument(value)
+                kind, array_words = getattr(value, "argument", None) or self._refuse(value)
                 kinds.append(kind)
                 words += array_words
-                if float_dtype is None and kind[0].kind == "f":
-                    float_dtype = kind[0]
-        key = tuple([float_dtype if kind is None else kind for kind in kinds])
+        if None in kinds:
+            float_dtype = next((kind[0] for kind in kinds if type(kind) is tuple and kind[0].kind == "f"), None)
+            kinds = [float_dtype if kind is None else kind for kind in kinds]
+        key = tuple(kinds)
         compiled = self.compiled.get(key) or self.prepare(key)
         grid, block = _three_sizes(grid), _three_sizes(block)
         if compiled is None or 0 in grid:
             return
         launch = Launch(compiled, grid, block, compiled.pack(*words))
         if local.observer is IDLE:
-            self.replay(launch, 0, arguments)
+            launch.enqueue(current_gpu().stream)
         else:
             local.observer.launch(self, launch, 0, arguments)
 
-    def _array_argument(self, value: Any) -> tuple[tuple[np.dtype, int], tuple[int, ...]]:
-        try:
-            return value.argument
-        except AttributeError:
-            raise DtypeError(
-                f"{self.name}: an argument is a {type(value).__name__}, expected an array on device 'cuda'"
-            ) from None
+    def _refuse(self, value: Any) -> Any:
+        raise DtypeError(f"{self.name}: an argument is a {type(value).__name__}, expected an array on device 'cuda'")
 
     def args_to_keep(self, arguments: tuple[Any, ...], memory: Any) -> tuple[Use, ...]:
         """The arrays among the arguments; those outside of the recording's own pool, `memory`, are kept alive."""
@@ -220,8 +219,7 @@ def _short_name(dtype: np.dtype, ndim: int | str = "") -> str:
 
 
 def _three_sizes(sizes: Any) -> tuple[int, int, int]:
-    sizes = sizes if isinstance(sizes, tuple) else (sizes,)
-    return (*sizes, 1, 1)[:3]
+    return (*sizes, 1, 1)[:3] if isinstance(sizes, tuple) else (sizes, 1, 1)
 
 
 def _make_packer(kinds: tuple[Any, ...]) -> Callable[..., bytes]:

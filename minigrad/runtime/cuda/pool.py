@@ -8,6 +8,7 @@ import contextlib
 import ctypes
 import threading
 from collections import defaultdict
+from functools import lru_cache
 
 import numpy as np
 
@@ -34,7 +35,8 @@ class Stats:
     def add_in_use(self, size: int) -> None:
         """Count memory that was allocated, or freed if `size` is negative."""
         self.in_use += size
-        self.peak = max(self.peak, self.in_use)
+        if self.in_use > self.peak:
+            self.peak = self.in_use
 
 
 Memory = tuple[int, np.ndarray]  # an address, and an array of bytes at it
@@ -70,7 +72,7 @@ class Pool:
         """
         size = round_up(nbytes)
         with _lock:
-            unused = self.free[size]
+            unused = self.free.get(size)
             memory = unused.pop() if unused else self._allocate_from_driver(size)
             self.stats.add_in_use(size)
         return Block(self, memory, nbytes)
@@ -134,6 +136,7 @@ class Pool:
                     self.parent.free[size] += unused
 
 
+@lru_cache(4096)
 def round_up(nbytes: int) -> int:
     """The block size for `nbytes`: at most an eighth larger, or ALIGNMENT, so that similar sizes share blocks."""
     unit = max(ALIGNMENT, 1 << max(nbytes.bit_length() - 4, 0))
