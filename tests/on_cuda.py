@@ -198,23 +198,26 @@ def expect_plain(model, *args):
     return found
 
 
-def conv_net():
-    """A convolution whose kernel reads four images at once if they are aligned."""
-    return nn.Sequential(nn.Conv2d(2, 40, 3), nn.ReLU(), nn.Flatten(), nn.Linear(360, 2)).to("cuda").eval()
-
-
-@pytest.mark.parametrize("images", [4, 6])
-def test_arguments_of_every_layout_and_alignment_are_replayed(images):
-    model, data = conv_net(), mg.randn(images + 3, 2, 5, 5)
-    moved, turned = data.to("cuda"), data.permute(1, 2, 3, 0).to("cuda").permute(3, 0, 1, 2)
-    layouts = moved, turned, data.permute(3, 1, 0, 2).contiguous().to("cuda").permute(2, 1, 3, 0)
+def test_arguments_of_every_layout_are_replayed():
+    model, x = Plain().to("cuda"), mg.randn(4, 8).to("cuda")
     with mg.no_grad():
-        for whole in layouts * 4:
-            for first in range(3):
-                expect_plain(model, whole[first : first + images])
-        assert expect_plain(model, moved[:1].expand(images, -1, -1, -1)).shape == (images, 2)
-        expect_plain(model, moved[:images].flip(0))
-    assert model._calls.recordings
+        for view in [lambda x: x[1:, :4], lambda x: x.T[2:5], lambda x: x[:1, 4:].expand(3, 4)] * 4:
+            expect_plain(model, view(x))
+            x = x + 1
+        assert len(model._calls.recordings) == 3
+        for _ in range(3):
+            expect_plain(model, x[1:, :4].flip(0))
+
+
+def test_arguments_of_every_alignment_are_replayed(monkeypatch):
+    """The kernel of a convolution reads four images at once if they are aligned."""
+    monkeypatch.setattr("minigrad.ops.cuda.conv2d.MIN_ROWS", 1)
+    monkeypatch.setattr(current_gpu(), "multiprocessors", 1)
+    model, numbers = nn.Conv2d(1, 2, 2).to("cuda"), mg.randn(40, device="cuda")
+    with mg.no_grad():
+        for start in (0, 1, 4, 1, 0, 2, 3, 4):
+            expect_plain(model, numbers[start : start + 36].view(1, 3, 3, 4).permute(3, 0, 1, 2))
+    assert [recording.key[-1][1] for recording in model._calls.recordings] == [True, False]
 
 
 def test_results_and_gradients_keep_their_values_and_their_memory():
@@ -230,7 +233,7 @@ def test_results_and_gradients_keep_their_values_and_their_memory():
 
 def test_memory_stays_constant_over_replayed_steps_and_is_freed_with_the_model():
     def take_steps():
-        model, x, found = SmallNet().to("cuda"), mg.ones(2, 1, 6, 6, device="cuda"), []
+        model, x, found = Dropped().to("cuda"), mg.ones(3, 4, device="cuda"), []
         for _ in range(8):
             model.zero_grad()
             model(x).sum().backward()
@@ -265,11 +268,12 @@ def test_recordings_are_given_up_when_the_device_is_out_of_memory(monkeypatch):
 
 
 def test_a_module_is_replayed_on_the_device_of_its_argument():
-    model = nn.Sequential(nn.ReLU(), nn.Softmax(dim=1))
+    model = nn.Sequential(nn.ReLU(), nn.Tanh())
     for device in ("cpu", "cuda") * 4:
         found = model(mg.tensor([[1.0, 1.0, -3.0]], device=device))
         assert found.device == device
-        np.testing.assert_allclose(found.numpy(), np.exp([[1, 1, 0]]) / (2 * np.e + 1), rtol=1e-6)
+        np.testing.assert_allclose(found.numpy(), np.tanh([[1, 1, 0]]), rtol=1e-6)
+    assert len(model._calls.recordings) == 2
 
 
 def test_borrowed_memory_as_an_argument():
@@ -280,8 +284,42 @@ def test_borrowed_memory_as_an_argument():
     assert model._calls.recordings
 
 
-class Adds(nn.Module):
-    """Adds a buffer to its argument, in a product that keeps both for the backward pass."""
+class Passes(nn.Module):
+    """Its backward pass launches no kernel: both gradients are that of the result."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(mg.ones(2, 4))
+
+    def forward(self, x):
+        return x + self.weight
+
+
+class Parts(Passes):
+    """Its backward pass gives parts of one block."""
+
+    def forward(self, x):
+        left, right = mg.cat([x, self.weight], dim=1).tanh().chunk(2, dim=1)
+        return left * right
+
+
+@pytest.mark.parametrize("kind", [Passes, Parts])
+def test_gradients_that_share_memory_inside_a_replay(kind):
+    model, found = kind().to("cuda"), []
+    for step in range(5):
+        for run in (model, lambda x: mg.compiler.run_plainly(model, x)):
+            x = mg.full((2, 4), step / 4, device="cuda", requires_grad=True)
+            model.zero_grad()
+            run(x).backward(mg.full((2, 4), step - 1.0, device="cuda"))
+            found.append([x.grad, model.weight.grad])
+    for mine, expected in zip(found[::2], found[1::2], strict=True):
+        for x, other in zip(mine, expected, strict=True):
+            np.testing.assert_array_equal(x.numpy(), other.numpy())
+    assert model._calls.recordings and model._calls.recordings[0].backwards[0][1] is not None
+
+
+class Multiplies(nn.Module):
+    """Multiplies its argument by a buffer; both are kept for the backward pass."""
 
     def __init__(self, buffer):
         super().__init__()
@@ -293,7 +331,7 @@ class Adds(nn.Module):
 
 def test_borrowed_memory_that_a_buffer_has_too():
     memory = mg.ones(3, device="cuda")
-    model = Adds(mg.from_dlpack(memory))
+    model = Multiplies(mg.from_dlpack(memory))
     for i in range(5):
         x = (mg.from_dlpack(memory) if i < 3 else mg.full((3,), float(i), device="cuda")).requires_grad_()
         expect_plain(model, x)

@@ -285,9 +285,11 @@ def _check(recording: Any, arguments: Any, inputs: list[Tensor], result: Any) ->
         raise ReplayError("a list or dict that is no new one")
     results, outside = tensors_in(result), [found for found in used if isinstance(found, Tensor)]
     own = [*inputs, *results]
+    if any(x.device is not own[0].device or x.device.moving_program is None for x in own):
+        raise ReplayError("tensors on another device")
     for i, x in enumerate(own):
         others = [*own[i + 1 :], *outside]
-        if x.device is not own[0].device or any(may_share_memory(x.array, other.array) for other in others):
+        if any(may_share_memory(x.array, other.array) for other in others):
             raise ReplayError("arguments and results that share memory")
     constants = {id(storage) for storage, _, _ in recording.constants}
     for x in results:
