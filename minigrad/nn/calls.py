@@ -177,17 +177,15 @@ def _key(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """
     if len(args) == 1 and not kwargs and type(args[0]) is Tensor:
         x, array = args[0], args[0].array
-        if x.device.moving_program is None or not array.size:
-            return None
-        place = x.device.placement(array)
-        return mode.grad_enabled, array.shape, array.strides, array.dtype, x._edge is not None, place
+        place = x.device.placement(array) if array.size else None
+        key = mode.grad_enabled, array.shape, array.strides, array.dtype, x._edge is not None, place
+        return None if place is None else key
     if not _is_plain((args, kwargs)):
         return None
     call = Call(_key, None, args, kwargs)
     edges = [id(x._edge) for x in call.tensors if x._edge is not None]
-    known = all(x.device.moving_program is not None and x.array.size for x in call.tensors)
-    places = [x.device.placement(x.array) for x in call.tensors]
-    return [*call.key, places] if known and len(set(edges)) == len(edges) else None
+    places = [x.device.placement(x.array) if x.array.size else None for x in call.tensors]
+    return None if None in places or len(set(edges)) < len(edges) else [*call.key, places]
 
 
 def _is_plain(value: Any) -> bool:
@@ -320,14 +318,14 @@ class _Layout:
     """How an array lies in its memory, all of which it owns."""
 
     def __init__(self, array: Any, device: Any):
-        self.device = device
+        self.new_array = device.allocate
         order = tuple(range(array.ndim)) if array.flags.c_contiguous else outermost_first(array)
         self.shape, self.dtype = tuple([array.shape[axis] for axis in order]), array.dtype
         self.axes = None if array.flags.c_contiguous else sorted(range(array.ndim), key=order.__getitem__)
 
     def allocate(self) -> Any:
         """An uninitialised array."""
-        memory = self.device.allocate(self.shape, self.dtype)
+        memory = self.new_array(self.shape, self.dtype)
         return memory if self.axes is None else memory.transpose(self.axes)
 
 

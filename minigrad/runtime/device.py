@@ -60,13 +60,11 @@ class device:
     def __reduce__(self) -> Any:
         return device, (self.type,)
 
-    def allocate(self, shape: tuple[int, ...], dtype: np.dtype) -> Any:
-        """An uninitialised array in C order."""
-        return allocate_on_host(shape, dtype)
+    allocate: Any = staticmethod(allocate_on_host)  # (shape, dtype): an uninitialised array in C order
 
     def placement(self, array: Any) -> Any:
         """What the choice of kernels depends on besides shapes, dtypes and strides: the device, and on a GPU whether
-        the address is aligned."""
+        the address is aligned.  None where calls of modules are not replayed."""
         return self
 
     def arrays(self, arrays: list[Any]) -> Any:
@@ -125,6 +123,9 @@ _expect_range.is_check = True  # type: ignore[attr-defined]  # see program.py
 
 class _NumpyDevice(device):
     type, moving_program = "numpy", None
+
+    def placement(self, array: Any) -> Any:
+        return None
 
 
 CPU, NUMPY = object.__new__(device), object.__new__(_NumpyDevice)
