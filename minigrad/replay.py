@@ -370,11 +370,11 @@ class CallRecording(Recording):
             if constant:
                 self.constants.append((made._storage, made.array, made.array.copy(order="K")))
 
-    def program(self, inputs: list[Any], readable_in_place: list[bool]) -> Any:
+    def program(self, inputs: list[Any], readable_in_place: list[bool], kind: Any = None) -> Any:
         """What is replayed; it starts by restoring the constants that the function changes."""
         changed = [(copy, (array, values)) for storage, array, values in self.constants if storage.version]
         self.steps[:0] = [HostCall(*step) for step in changed]
-        return super().program(inputs, readable_in_place)
+        return super().program(inputs, readable_in_place, kind)
 
     def changed_object(self) -> str | None:
         """What the function changed in Python, so that its next call may do something else; None if nothing."""

@@ -8,6 +8,7 @@ import pickle
 import re
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import chain
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,6 +17,7 @@ from batches import BATCH_CHAINS, batch_of_images
 from cases import CASES, LAYOUTS, PLAIN, laid_out, leaf, on_device
 from helpers import TOLERANCES, assert_close, derivative, results, with_weights
 from hypothesis import given, settings, strategies as st
+from test_module_calls import EVENTS, PURE, Dropped, Normalized, Plain, SeveralResults, expect_equal, log_of
 
 import minigrad as mg
 from minigrad import data, nn, optim, viz
@@ -171,6 +173,221 @@ def test_graph_trains_exactly_as_plain_calls(name):
     recorded = train("cuda", OPTIMIZERS[name], **settings, wrap=mg.graph)
     assert plain[0] == recorded[0]
     assert all((a == b).all() for a, b in zip(plain[1], recorded[1], strict=True))
+
+
+# ---- calls of modules that are replayed without being asked
+
+KINDS = [Normalized, Dropped] if driver.SIMULATED else PURE  # the simulator is slow
+KINDS_OF_EVENTS = [SeveralResults] if driver.SIMULATED else [Normalized, SeveralResults]
+FEW_EVENTS = ["_twice", "_argument_requires_grad", "_second_derivative", "_changed_weights", "_functions"]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_calls_and_their_backward_passes_are_replayed_with_the_bits_of_plain_calls(kind):
+    expect_equal(kind, ["", "", "", "", "_evaluation", "", "_evaluation", "", ""], "cuda")
+    run = log_of(kind, [""] * 4, plainly=False, device="cuda")
+    found = run.model._calls
+    assert [recording.key[0] for recording in found.recordings] == [True], found.reason
+    assert all(backward for _, backward in found.recordings[0].backwards)
+
+
+@pytest.mark.parametrize("event", FEW_EVENTS if driver.SIMULATED else EVENTS)
+def test_an_event_after_a_replay_gives_the_bits_of_plain_calls(event):
+    for kind in KINDS_OF_EVENTS:
+        expect_equal(kind, ["", "", "", event, "", event, event, ""], "cuda")
+
+
+def expect_plain(model, *args):
+    """Call a model, and compare the result with that of a plain call."""
+    found = model(*args).detach()
+    np.testing.assert_array_equal(found.numpy(), mg.compiler.run_plainly(model, *args).detach().numpy())
+    return found
+
+
+def test_arguments_of_every_layout_are_replayed():
+    model, x = Plain().to("cuda"), mg.randn(4, 8).to("cuda")
+    with mg.no_grad():
+        for view in [lambda x: x[1:, :4], lambda x: x.T[2:5], lambda x: x[:1, 4:].expand(3, 4)] * 4:
+            expect_plain(model, view(x))
+            x = x + 1
+        assert len(model._calls.recordings) == 3
+        for _ in range(3):
+            expect_plain(model, x[1:, :4].flip(0))
+
+
+def test_arguments_of_every_alignment_are_replayed(monkeypatch):
+    """The kernel of a convolution reads four images at once if they are aligned."""
+    monkeypatch.setattr("minigrad.ops.cuda.conv2d.MIN_ROWS", 1)
+    monkeypatch.setattr(current_gpu(), "multiprocessors", 1)
+    model, numbers = nn.Conv2d(1, 2, 2).to("cuda"), mg.randn(40, device="cuda")
+    with mg.no_grad():
+        for start in (0, 1, 4, 1, 0, 2, 3, 4):
+            expect_plain(model, numbers[start : start + 36].view(1, 3, 3, 4).permute(3, 0, 1, 2))
+    assert [recording.key[-1][1] for recording in model._calls.recordings] == [True, False]
+
+
+def test_results_and_gradients_keep_their_values_and_their_memory():
+    model, kept = Plain().to("cuda"), []
+    for step in range(6):
+        model.zero_grad()
+        result = model(mg.full((3, 4), step - 2.5, device="cuda"))
+        (result * result).sum().backward()
+        kept.append([(x, x.numpy().copy()) for x in (result.detach(), *[p.grad for p in model.first.parameters()])])
+    for x, values in chain.from_iterable(kept):
+        np.testing.assert_array_equal(x.numpy(), values)
+
+
+def test_memory_stays_constant_over_replayed_steps_and_is_freed_with_the_model():
+    def take_steps():
+        model, x, found = Dropped().to("cuda"), mg.ones(3, 4, device="cuda"), []
+        for _ in range(8):
+            model.zero_grad()
+            model(x).sum().backward()
+            found.append({**mg.cuda.memory_stats(), "peak": 0})
+        assert model._calls.recordings
+        assert found[4] == found[-1]
+
+    used = []
+    for _ in range(3):  # the first time allocates tables that stay
+        take_steps()
+        gc.collect()
+        used.append(mg.cuda.memory_allocated())
+    assert used[1] == used[2]
+
+
+def test_recordings_are_given_up_when_the_device_is_out_of_memory(monkeypatch):
+    model, x, api, refused = Plain().to("cuda"), mg.ones(3, 4, device="cuda"), driver.api, []
+    expected = [model(x).detach().numpy() for _ in range(4)][-1]
+    assert model._calls.recordings
+
+    def fail_twice(size):
+        if len(refused) < 2:
+            refused.append(size)
+            return 2, 0
+        return api.cuMemAlloc(size)
+
+    replace_driver_function(monkeypatch, "cuMemAlloc", fail_twice)
+    assert mg.ones(54_321, device="cuda")[-1].item() == 1
+    assert len(refused) == 2
+    assert not model._calls.recordings and model._calls.reason == "the device ran out of memory"
+    np.testing.assert_array_equal(model(x).detach().numpy(), expected)
+
+
+def test_a_module_is_replayed_on_the_device_of_its_argument():
+    model = nn.Sequential(nn.ReLU(), nn.Tanh())
+    for device in ("cpu", "cuda") * 4:
+        found = model(mg.tensor([[1.0, 1.0, -3.0]], device=device))
+        assert found.device == device
+        np.testing.assert_allclose(found.numpy(), np.tanh([[1, 1, 0]]), rtol=1e-6)
+    assert len(model._calls.recordings) == 2
+
+
+def test_borrowed_memory_as_an_argument():
+    model, x = Plain().to("cuda"), mg.randn(6, 4, device="cuda")
+    with mg.no_grad():
+        for first in (0, 1, 2, 3, 0):
+            expect_plain(model, mg.from_dlpack(x[first : first + 3]))
+    assert model._calls.recordings
+
+
+class Passes(nn.Module):
+    """Its backward pass launches no kernel: both gradients are that of the result."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(mg.ones(2, 4))
+
+    def forward(self, x):
+        return x + self.weight
+
+
+class Parts(Passes):
+    """Its backward pass gives parts of one block."""
+
+    def forward(self, x):
+        left, right = mg.cat([x, self.weight], dim=1).tanh().chunk(2, dim=1)
+        return left * right
+
+
+@pytest.mark.parametrize("kind", [Passes, Parts])
+def test_gradients_that_share_memory_inside_a_replay(kind):
+    model, found = kind().to("cuda"), []
+    for step in range(5):
+        for run in (model, lambda x: mg.compiler.run_plainly(model, x)):
+            x = mg.full((2, 4), step / 4, device="cuda", requires_grad=True)
+            model.zero_grad()
+            run(x).backward(mg.full((2, 4), step - 1.0, device="cuda"))
+            found.append([x.grad, model.weight.grad])
+    for mine, expected in zip(found[::2], found[1::2], strict=True):
+        for x, other in zip(mine, expected, strict=True):
+            np.testing.assert_array_equal(x.numpy(), other.numpy())
+    assert model._calls.recordings and model._calls.recordings[0].backwards[0][1] is not None
+
+
+class Multiplies(nn.Module):
+    """Multiplies its argument by a buffer; both are kept for the backward pass."""
+
+    def __init__(self, buffer):
+        super().__init__()
+        self.register_buffer("buffer", buffer)
+
+    def forward(self, x):
+        return (x * self.buffer).tanh()
+
+
+def test_borrowed_memory_that_a_buffer_has_too():
+    memory = mg.ones(3, device="cuda")
+    model = Multiplies(mg.from_dlpack(memory))
+    for i in range(5):
+        x = (mg.from_dlpack(memory) if i < 3 else mg.full((3,), float(i), device="cuda")).requires_grad_()
+        expect_plain(model, x)
+        (expected,) = mg.autograd.grad(mg.compiler.run_plainly(model, x).sum(), x)
+        model(x).sum().backward()
+        np.testing.assert_array_equal(x.grad.numpy(), expected.numpy())
+
+
+def test_a_wrong_index_in_a_replayed_call_is_reported_once_when_python_waits():
+    model = nn.Sequential(nn.Embedding(5, 2), nn.Flatten()).to("cuda")
+    for _ in range(4):
+        model(mg.tensor([[0, 4]]).to("cuda"))
+    assert model._calls.recordings
+    model(mg.tensor([[0, 7]]).to("cuda"))
+    with pytest.raises(IndexError, match="7"):
+        mg.cuda.synchronize()
+    mg.cuda.synchronize()
+    assert model(mg.tensor([[1, 1]]).to("cuda")).shape == (1, 4)
+
+
+def test_threads_share_a_model():
+    model, inputs = Plain().to("cuda"), [mg.randn(3, 4, device="cuda") for _ in range(3)]
+    expected = [mg.compiler.run_plainly(model, x).detach().numpy() for x in inputs]
+
+    def work(x):
+        return [model(x).detach().numpy() for _ in range(5 if driver.SIMULATED else 20)]
+
+    with ThreadPoolExecutor(3) as executor:
+        for results, values in zip(executor.map(work, inputs), expected, strict=True):
+            for result in results:
+                np.testing.assert_array_equal(result, values)
+
+
+def test_the_precision_of_a_backward_pass_is_that_of_its_time(monkeypatch):
+    monkeypatch.setattr("minigrad.ops.cuda.tf32.MIN_MULTIPLY_ADDS", 0)
+    model, x = nn.Sequential(nn.Linear(5, 3)).to("cuda"), mg.randn(3, 5, device="cuda", requires_grad=True)
+    found = {"highest": [], "high": []}
+    try:
+        for precision in ("highest", "highest", "highest", "high", "highest", "high"):
+            x.grad = None
+            result = model(x)
+            mg.set_float32_matmul_precision(precision)
+            result.backward(mg.ones(3, 3, device="cuda") / 3)
+            mg.set_float32_matmul_precision("highest")
+            found[precision].append(x.grad.numpy())
+    finally:
+        mg.set_float32_matmul_precision("highest")
+    for gradients in found.values():
+        assert all((gradient == gradients[0]).all() for gradient in gradients)
+    assert (found["highest"][0] != found["high"][0]).any()
 
 
 # ---- memory, copies and interchange

@@ -72,7 +72,7 @@ class ListAttribute(Model):
 
 class Comprehension(Model):
     def between(self, h):
-        return mg.stack([layer(h) for layer in self.inside]).sum(0) + mg.full((5,), 3.0).mul_(2)
+        return mg.stack([layer(h) for layer in self.inside]).sum(0) + h.new_full((5,), 3.0).mul_(2)
 
 
 class Shared(Model):
@@ -86,7 +86,7 @@ class LoopsAndHelpers(Model):
         for i, layer in enumerate(self.inside):
             h = layer(h) if i else self.twice(layer(h))
             parts.append(h)
-        mask = mg.zeros(5)
+        mask = h.new_zeros(5)
         mask[0] = 1.0
         return mg.cat(parts, dim=1)[:, :5] * (mask + 1) + sum(parts) / len(parts)
 
@@ -124,7 +124,7 @@ class NumpyRandom(Model):
 
 class RandomTensor(Model):
     def between(self, h):
-        return h + mg.randn(*h.shape)
+        return h + mg.randn(*h.shape, device=h.device)
 
 
 class Prints(Model):
@@ -398,13 +398,13 @@ def tensors_in(out):
 
 
 def loss_of(results):
-    return sum(((x * x).sum() for x in results if x.requires_grad), mg.zeros(()))
+    return sum(((x * x).sum() for x in results if x.requires_grad), results[0].new_zeros(()))
 
 
 class Run:
     """A training of one model, in which each step may do something special; `log` is all that can be seen of it."""
 
-    def __init__(self, kind, plainly):
+    def __init__(self, kind, plainly, device="cpu"):
         global SCALE
         SCALE, TABLE["scale"], HELD[0], Model.factor = 2.0, 1.0, 1.0, 1.0
         Settings.scale, CountsInItsClass.calls = 1.0, 0
@@ -413,7 +413,7 @@ class Run:
         np.random.seed(0)
         mg.manual_seed(0)
         MutableDefault.forward.__defaults__ = ([],)
-        self.model, self.log, self.waiting = kind(), [], []
+        self.model, self.log, self.waiting, self.device = kind().to(device), [], [], device
         self.optimizer = mg.optim.SGD(self.model.parameters(), lr=0.1, momentum=0.5)
         self.set_factor(2.0)
         self.rng, self.plainly = np.random.default_rng(0), plainly
@@ -423,7 +423,7 @@ class Run:
             self.model.set_factor(value)
 
     def batch(self):
-        return mg.tensor(self.rng.normal(size=(3, 4)).astype(np.float32))
+        return mg.tensor(self.rng.normal(size=(3, 4)).astype(np.float32)).to(self.device)
 
     def call(self, x):
         return tensors_in(mg.compiler.run_plainly(self.model, x) if self.plainly else self.model(x))
@@ -486,11 +486,11 @@ class Run:
             self.step()
 
     def _other_layer(self):
-        self.model.first = nn.Linear(4, 5)
+        self.model.first = nn.Linear(4, 5).to(self.device)
         self.step()
 
     def _other_data(self):
-        self.model.first.weight.data = mg.ones(5, 4) / 8
+        self.model.first.weight.data = mg.ones(5, 4, device=self.device) / 8
         self.step()
 
     def _twice(self):
@@ -563,8 +563,8 @@ class Run:
 EVENTS = sorted(name for name in vars(Run) if name.startswith("_") and not name.startswith("__"))
 
 
-def log_of(kind, events, plainly):
-    run = Run(kind, plainly)
+def log_of(kind, events, plainly, device="cpu"):
+    run = Run(kind, plainly, device)
     for event in events:
         try:
             (getattr(run, event) if event else run.step)()
@@ -574,8 +574,8 @@ def log_of(kind, events, plainly):
     return run
 
 
-def expect_equal(kind, events):
-    replayed, plain = log_of(kind, events, False).log, log_of(kind, events, True).log
+def expect_equal(kind, events, device="cpu"):
+    replayed, plain = (log_of(kind, events, plainly, device).log for plainly in (False, True))
     assert len(replayed) == len(plain)
     for mine, expected in zip(replayed, plain, strict=True):
         np.testing.assert_equal(mine, expected, err_msg=f"{kind.__name__}: {events}")

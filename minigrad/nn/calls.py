@@ -11,7 +11,7 @@ The second one is recorded as by mg.graph.  Its nodes are kept by the replay; th
 module.  The first backward pass records the walk through the kept nodes, and later ones replay it.
 
 A replay takes the place of a call only if
-- the arguments are tensors on device cpu, of the same shapes, dtypes and layouts, and plain values;
+- the arguments are tensors on device cpu or cuda, of the same shapes, dtypes and layouts, and plain values;
 - the module is a formula: its forward does nothing but compute tensors (see formula.py), and everything that it reads
   is in the same state (see ../dependency.py);
 - its memory is free: the results of the call before were walked back or are deleted.  Otherwise there are further
@@ -21,6 +21,7 @@ Where the graph itself is needed, as for a second derivative or for grad_fn.next
 of it, and the recording is dropped.
 """
 
+import gc
 import sys
 import threading
 import weakref
@@ -36,8 +37,8 @@ from ..ops.op import ObservedOps
 from ..precompile import compile_together
 from ..replay import PLAIN, Assumptions, Call, CallRecording, map_parts, map_tensors, tensors_in
 from ..runtime.device import CPU
-from ..runtime.memory import allocate_on_host, clone, may_share_memory, outermost_first, owns_buffer
-from ..runtime.program import Place, Program, Recording, byte_range, find_place
+from ..runtime.memory import clone, may_share_memory, outermost_first, owns_buffer, when_full
+from ..runtime.program import Place, Recording, byte_range, find_place
 from ..runtime.threads import IDLE, local
 from ..streams import use_stream
 from ..tape import Node, OutputNode, StandIn, mode, newest_node, reachable, walk_back
@@ -97,6 +98,20 @@ class ModuleCalls:
         if recording.key in self.expanded:
             self.refuse(recording.key, "its graph is used itself")
         self.expanded = [recording.key, *self.expanded[: KEPT_KEYS - 1]]
+
+
+_recorded: weakref.WeakSet[ModuleCalls] = weakref.WeakSet()
+
+
+def _give_up_recordings() -> None:
+    """Replay no more calls on a device that is out of memory: each recording has memory of its own."""
+    for calls in list(_recorded):
+        if any(recording.device is not CPU for recording in calls.recordings):
+            calls.plain, calls.recordings, calls.reason = True, [], "the device ran out of memory"
+    gc.collect()
+
+
+when_full.append(_give_up_recordings)
 
 
 def call(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -162,14 +177,15 @@ def _key(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """
     if len(args) == 1 and not kwargs and type(args[0]) is Tensor:
         x, array = args[0], args[0].array
-        known = x.device is CPU and array.size
-        return (mode.grad_enabled, array.shape, array.strides, array.dtype, x._edge is not None) if known else None
+        place = x.device.placement(array) if array.size else None
+        key = mode.grad_enabled, array.shape, array.strides, array.dtype, x._edge is not None, place
+        return None if place is None else key
     if not _is_plain((args, kwargs)):
         return None
     call = Call(_key, None, args, kwargs)
     edges = [id(x._edge) for x in call.tensors if x._edge is not None]
-    known = all(x.device is CPU and x.array.size for x in call.tensors) and len(set(edges)) == len(edges)
-    return list(call.key) if known else None
+    places = [x.device.placement(x.array) if x.array.size else None for x in call.tensors]
+    return None if None in places or len(set(edges)) < len(edges) else [*call.key, places]
 
 
 def _is_plain(value: Any) -> bool:
@@ -241,7 +257,9 @@ def _record(module: Any, calls: ModuleCalls, key: Any, args: Any, kwargs: Any) -
     except (ReplayError, GraphError) as error:
         calls.refuse(key, str(error))
         return result
-    calls.recordings = [recorded, *calls.recordings[: KEPT_RECORDINGS - 1]]
+    if not calls.plain:
+        calls.recordings = [recorded, *calls.recordings[: KEPT_RECORDINGS - 1]]
+        _recorded.add(calls)
     return recorded.give(inputs, recorded.first)
 
 
@@ -265,9 +283,11 @@ def _check(recording: Any, arguments: Any, inputs: list[Tensor], result: Any) ->
         raise ReplayError("a list or dict that is no new one")
     results, outside = tensors_in(result), [found for found in used if isinstance(found, Tensor)]
     own = [*inputs, *results]
+    if any(x.device is not own[0].device or x.device.moving_program is None for x in own):
+        raise ReplayError("tensors on another device")
     for i, x in enumerate(own):
         others = [*own[i + 1 :], *outside]
-        if x.device is not CPU or any(may_share_memory(x.array, other.array) for other in others):
+        if any(may_share_memory(x.array, other.array) for other in others):
             raise ReplayError("arguments and results that share memory")
     constants = {id(storage) for storage, _, _ in recording.constants}
     for x in results:
@@ -297,14 +317,15 @@ def _containers(value: Any) -> Iterator[Any]:
 class _Layout:
     """How an array lies in its memory, all of which it owns."""
 
-    def __init__(self, array: np.ndarray):
+    def __init__(self, array: Any, device: Any):
+        self.new_array = device.allocate
         order = tuple(range(array.ndim)) if array.flags.c_contiguous else outermost_first(array)
         self.shape, self.dtype = tuple([array.shape[axis] for axis in order]), array.dtype
         self.axes = None if array.flags.c_contiguous else sorted(range(array.ndim), key=order.__getitem__)
 
-    def allocate(self) -> np.ndarray:
+    def allocate(self) -> Any:
         """An uninitialised array."""
-        memory = allocate_on_host(self.shape, self.dtype)
+        memory = self.new_array(self.shape, self.dtype)
         return memory if self.axes is None else memory.transpose(self.axes)
 
 
@@ -317,10 +338,8 @@ class _End:
     target   the parameter, or the number of the argument
     """
 
-    device = CPU
-
-    def __init__(self, target: Any):
-        self.target = target
+    def __init__(self, target: Any, device: Any):
+        self.target, self.device = target, device
 
 
 class _KeptNode:
@@ -331,14 +350,14 @@ class _KeptNode:
     """
 
     def __init__(self, node: Node, ranges: Any, numbers: dict[int, int]):
-        def place(array: np.ndarray) -> Any:
+        def place(array: Any) -> Any:
             return find_place(array, ranges) or array
 
-        self.node = node
-        self.arrays = map_parts(np.ndarray, place, (node.kept, node.out, node.saved))
+        self.node, kind = node, node.device.array_type
+        self.arrays = map_parts(kind, place, (node.kept, node.out, node.saved))
         self.versions = [(position, numbers.get(id(storage), storage), n) for position, storage, n in node.versions]
         settings: list[Any] = []
-        map_parts(np.ndarray, lambda array: settings.append(find_place(array, ranges)), node.settings)
+        map_parts(kind, lambda array: settings.append(find_place(array, ranges)), node.settings)
         if any(settings):
             raise ReplayError("a setting that holds an argument")
 
@@ -361,6 +380,7 @@ class RecordedCall(Assumptions):
     """A recorded call: its program, and the nodes behind its results.
 
     key         of the calls that it can stand for
+    device      of all arguments, results and parameters
     program     of the forward pass; its inputs are the arguments and the results, whose memory each replay gives
     writes      storages from outside, with the number of writes of a replay, such as running means
     roots       for each result its node, or None
@@ -376,17 +396,20 @@ class RecordedCall(Assumptions):
         inputs, results, self.calls = tensors_in(arguments), tensors_in(result), calls
         _check(recording, arguments, inputs, result)
         super().__init__(list(recording.used.values()))
+        self.device: Any = next((x.device for x in (*results, *inputs)), CPU)
         self.key, self.guards, self.count, self.start = key, guards, len(inputs), recording.first_node
         self.outside = {id(used._storage) for used, _ in recording.used.values() if isinstance(used, Tensor)}
         self.lock, self.backward_lock = threading.Lock(), threading.RLock()
         self.first = [x.array for x in (*inputs, *results)]  # until they are given
-        self.layouts = [_Layout(x.array) for x in results]
+        self.layouts = [_Layout(x.array, self.device) for x in results]
         self.result = map_tensors(lambda _: _make(np.empty(0), CPU, None), result)
         self.writes = [(s, s.version - before) for s, before in recording.outside.values() if s.version != before]
         self.roots: list[Any] = [x.node for x in results]
         found = reachable(*[node for node in self.roots if node is not None], after=self.start)  # newest first
         if any(type(node) is not Node or node.hooks or node.changed() for node in found):
             raise ReplayError("a node of another kind, with hooks, or with values that were changed")
+        if any(edge is not None and edge.device is not self.device for node in found for edge in (node, *node.edges)):
+            raise ReplayError("a tensor on another device")
         self.ends, places = _find_ends(found, inputs)
         self.edges: list[Any] = [end.target for end in self.ends]
         ranges = list(map(byte_range, self.first))
@@ -400,10 +423,11 @@ class RecordedCall(Assumptions):
         self.only = next((i for i, root in enumerate(self.roots) if root is not None), -1)  # of one result with a node
         self.root: Any = self.roots[self.only] if self.roots else None
         self.alone = sum(root is not None for root in self.roots) == 1
-        self.program = _whole_program(recording, self.first)
+        self.program = _whole_program(recording, self.first, self.device)
         self.program.check_first()
         if not all(self.program.names(i) for i in range(self.count, len(self.first))):
             raise ReplayError("a result that is a constant")
+        self.first[self.count :] = self.program.apart(self.first[self.count :])
         for end, (node, i) in zip(self.ends, places, strict=True):  # from here on the nodes are ours
             node.edges[i] = end
         for kept in self.nodes:
@@ -435,16 +459,16 @@ class RecordedCall(Assumptions):
             storage.version += writes
         return self.give(inputs, arrays)
 
-    def give(self, inputs: Sequence[Tensor], arrays: list[np.ndarray]) -> Any:
+    def give(self, inputs: Sequence[Tensor], arrays: list[Any]) -> Any:
         """The results as tensors with their node."""
         self.first = []
-        made = [_make(array, CPU, None) for array in arrays[self.count :]]
+        made = [_make(array, self.device, None) for array in arrays[self.count :]]
         if self.edges:
             node = ModuleNode(self, inputs, made, arrays)
             self.node = weakref.ref(node)
             for i, root in enumerate(self.roots):
                 if root is not None:
-                    made[i]._node = node if self.alone else ModuleOutput(node, i, CPU)
+                    made[i]._node = node if self.alone else ModuleOutput(node, i, self.device)
         given = iter(made)
         return map_tensors(lambda _: next(given), self.result)
 
@@ -489,23 +513,24 @@ class RecordedCall(Assumptions):
         root.hooks = root.hooks or hooks
         return root
 
-    def backward(self, call: "ModuleNode", gradients: dict[int, np.ndarray], needed: Any) -> list[Any]:
+    def backward(self, call: "ModuleNode", gradients: dict[int, Any], needed: Any) -> list[Any]:
         """The gradient for each edge; the first walk of a kind is recorded."""
-        do = _array_ops[CPU]
+        do = _array_ops[self.device]
         with self.backward_lock:
             if self.expanded or call.is_stale():
                 return self.walk(call, gradients, needed, do)
-            key = needed, [(i, g.strides) for i, g in gradients.items()]
+            key = needed, [(i, g.strides, self.device.placement(g)) for i, g in gradients.items()]
             for known, backward in self.backwards:
-                if known == key:
+                if known == key and (backward is None or backward.is_valid()):
                     return backward.run(call, gradients) if backward else self.walk(call, gradients, needed, do)
-            recording = local.observer = Recording()
+            recording = local.observer = _BackwardRecording()
             try:
-                parts = self.walk(call, gradients, needed, ObservedOps(CPU))
+                parts = self.walk(call, gradients, needed, ObservedOps(self.device))
             finally:
                 local.observer = IDLE
-            made = _Backward.of(recording, [*call.arrays, *gradients.values()], parts)
-            self.backwards = [(key, made), *self.backwards[: KEPT_BACKWARDS - 1]]
+            made = _Backward.of(recording, [*call.arrays, *gradients.values()], parts, self.device)
+            others = [pair for pair in self.backwards if pair[0] != key]
+            self.backwards = [(key, made), *others[: KEPT_BACKWARDS - 1]]
             return made.first if made else parts
 
 
@@ -519,20 +544,42 @@ def _find_ends(nodes: list[Node], inputs: list[Tensor]) -> tuple[list[_End], lis
             if edge is not None and id(edge) not in inside:
                 if id(edge) not in numbers and isinstance(edge, Node):
                     raise ReplayError("a graph that was made outside")
-                ends.append(_End(numbers.get(id(edge), edge)))
+                ends.append(_End(numbers.get(id(edge), edge), edge.device))
                 places.append((node, i))
     return ends, places
 
 
-def _whole_program(recording: Any, given: list[np.ndarray]) -> Program:
+def _whole_program(recording: Any, given: list[Any], device: Any) -> Any:
     """The program of a recording that uses all given arrays where they are."""
-    program = recording.program(given, [True] * len(given))
-    if type(program) is not Program or program.copied:
+    program = recording.program(given, [True] * len(given), device.moving_program)
+    if program.copied:
         raise ReplayError("a Python function that takes arguments in lists")
     return program
 
 
-class _Backward:
+class _BackwardRecording(Recording):
+    """A recording of a backward pass.
+
+    used      the settings that it depends on, with their states
+    refused   whether something was done that a replay could not repeat
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.used: list[tuple[Any, Any]] = []
+        self.refused = False
+
+    def uses(self, dependency: Any) -> None:
+        """Note a setting."""
+        if not isinstance(dependency, Tensor):
+            self.used.append((dependency, dependency._replay_state()))
+
+    def refuse(self, where: str, advice: str) -> None:
+        """Note what a replay could not repeat."""
+        self.refused = True
+
+
+class _Backward(Assumptions):
     """A recorded backward pass.
 
     program   its inputs are the arrays of the call, the gradients of results, and the memory of the gradients it gives
@@ -542,16 +589,17 @@ class _Backward:
     """
 
     @classmethod
-    def of(cls, recording: Recording, given: list[np.ndarray], parts: list[Any]) -> "_Backward | None":
+    def of(cls, recording: _BackwardRecording, given: list[Any], parts: list[Any], device: Any) -> "_Backward | None":
         """The replay of a backward pass; None if there can be none."""
-        if any(may_share_memory(x, y) for i, x in enumerate(given) for y in given[i + 1 :]):
+        if recording.refused or any(may_share_memory(x, y) for i, x in enumerate(given) for y in given[i + 1 :]):
             return None
         try:
-            return cls(recording, given, parts)
+            return cls(recording, given, parts, device)
         except (ReplayError, GraphError):
             return None
 
-    def __init__(self, recording: Recording, given: list[np.ndarray], parts: list[Any]):
+    def __init__(self, recording: _BackwardRecording, given: list[Any], parts: list[Any], device: Any):
+        super().__init__(recording.used)
         memory = list(given)
         for part in parts:
             if part is not None and find_place(part, list(map(byte_range, memory))) is None:
@@ -562,16 +610,20 @@ class _Backward:
                 memory += [] if block is None else [part if whole else block]
         ranges = list(map(byte_range, memory))
         self.parts = [part if part is None else find_place(part, ranges) or part for part in parts]
-        self.fresh = [_Layout(array) for array in memory[len(given) :]]
-        pairs = zip(parts, self.parts, strict=True)
-        self.first = [clone(part) if part is found and part is not None else part for part, found in pairs]
-        self.program = _whole_program(recording, memory)
+        self.fresh = [_Layout(array, device) for array in memory[len(given) :]]
+        self.program = _whole_program(recording, memory, device)
+        memory[len(given) :] = self.program.apart(memory[len(given) :])
+        self.first = self._given(memory)
 
-    def run(self, call: "ModuleNode", gradients: dict[int, np.ndarray]) -> list[Any]:
+    def run(self, call: "ModuleNode", gradients: dict[int, Any]) -> list[Any]:
         """The gradient for each edge."""
         memory = [*call.arrays, *gradients.values(), *[layout.allocate() for layout in self.fresh]]
         self.program(memory)
         self.first = []
+        return self._given(memory)
+
+    def _given(self, memory: list[Any]) -> list[Any]:
+        """The gradients in this memory."""
         return [
             part.of(memory) if type(part) is Place else part if part is None else clone(part) for part in self.parts
         ]
@@ -588,10 +640,10 @@ class ModuleNode(StandIn):
 
     __slots__ = ("arrays", "call", "seen", "storages")
 
-    def __init__(self, call: RecordedCall, inputs: Sequence[Tensor], made: list[Tensor], arrays: list[np.ndarray]):
+    def __init__(self, call: RecordedCall, inputs: Sequence[Tensor], made: list[Tensor], arrays: list[Any]):
         edges = [inputs[edge]._edge if type(edge) is int else edge for edge in call.edges]
         root = call.root
-        super().__init__(root.op, CPU, edges, call.shapes, call.dtypes, [], [], None, None, root.settings)
+        super().__init__(root.op, call.device, edges, call.shapes, call.dtypes, [], [], None, None, root.settings)
         self.call, self.arrays = call, arrays
         self.storages = [x._storage for x in (*inputs, *made)]
         self.seen: dict[Any, int] = {i: self.storages[i].version for i in call.read}

@@ -12,6 +12,7 @@ import numpy as np
 from ..errors import DeviceError
 from .kernel import ArrayList
 from .memory import allocate_on_host, clone
+from .program import Program
 from .threads import call_on_host
 
 
@@ -30,6 +31,8 @@ class device:
 
     type = "cpu"
     index: int | None = None  # of a GPU
+    array_type: Any = np.ndarray
+    moving_program: Any = Program  # the class that replays calls of modules, see nn/calls.py; None if there is none
 
     def __new__(cls, name: "str | int | device | None" = None, index: int | None = None) -> "device":
         if isinstance(name, device):
@@ -57,9 +60,12 @@ class device:
     def __reduce__(self) -> Any:
         return device, (self.type,)
 
-    def allocate(self, shape: tuple[int, ...], dtype: np.dtype) -> Any:
-        """An uninitialised array in C order."""
-        return allocate_on_host(shape, dtype)
+    allocate: Any = staticmethod(allocate_on_host)  # (shape, dtype): an uninitialised array in C order
+
+    def placement(self, array: Any) -> Any:
+        """What the choice of kernels depends on besides shapes, dtypes and strides: the device, and on a GPU whether
+        the address is aligned.  None where calls of modules are not replayed."""
+        return self
 
     def arrays(self, arrays: list[Any]) -> Any:
         """A list of C-contiguous arrays of one dtype, as one argument of a kernel."""
@@ -116,7 +122,10 @@ _expect_range.is_check = True  # type: ignore[attr-defined]  # see program.py
 
 
 class _NumpyDevice(device):
-    type = "numpy"
+    type, moving_program = "numpy", None
+
+    def placement(self, array: Any) -> Any:
+        return None
 
 
 CPU, NUMPY = object.__new__(device), object.__new__(_NumpyDevice)

@@ -6,7 +6,7 @@ run over images, in full vectors for every number of channels and every image si
 
 import contextlib
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from math import prod
 from typing import Any
@@ -33,6 +33,8 @@ def keep_freed_memory() -> None:
 
 keep_freed_memory()
 
+
+when_full: list[Callable[[], object]] = []  # give up memory that only saves time; called when a device has no more
 
 MAX_AXES = 32
 LAST_AXIS_FIRST = [tuple(range(n - 1, n)) + tuple(range(n - 1)) for n in range(MAX_AXES + 1)]  # arguments of transpose
@@ -147,7 +149,10 @@ def may_share_memory(a: Any, b: Any) -> bool:
         if a.base is not None and isinstance(b, np.ndarray) and (a.base is b or a.base is b.base):
             return True  # NumPy needs a microsecond for it
         return isinstance(b, np.ndarray) and np.may_share_memory(a, b)
-    return getattr(a, "owner", None) is getattr(b, "owner", a)
+    if isinstance(b, np.ndarray):
+        return False
+    x, y = a.owner, b.owner  # the memory of two other libraries may overlap
+    return x is y or (x.address < y.address + y.nbytes and y.address < x.address + x.nbytes)
 
 
 def broadcast_to(array: Any, shape: tuple[int, ...]) -> Any:

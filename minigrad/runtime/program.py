@@ -67,7 +67,7 @@ class Place(NamedTuple):
 
     def of(self, inputs: Sequence[np.ndarray]) -> np.ndarray:
         """The view of another input at the same place."""
-        array = inputs[self.number]
+        array: Any = inputs[self.number]
         if (
             not self.offset
             and self.shape == array.shape
@@ -75,6 +75,8 @@ class Place(NamedTuple):
             and self.dtype == array.dtype
         ):
             return array
+        if not isinstance(array, np.ndarray):
+            return array.view_at(self.offset, self.shape, self.strides, self.dtype)
         interface = {"data": (data_address(array) + self.offset, False), "shape": self.shape, "strides": self.strides}
         holder = SimpleNamespace(
             __array_interface__={**interface, "typestr": self.dtype.str, "version": 3}, array=array
@@ -108,6 +110,8 @@ class Recording(Observer):
 
     def allocation_of(self, array: np.ndarray) -> np.ndarray | None:
         """The array that was allocated during the recording and whose memory an array has; None if there is none."""
+        if not isinstance(array, np.ndarray):
+            return array.whole_block() if self.memory is not None and array.owner.pool is self.memory else None
         reference = self.allocations.get(id(_owner(array)))
         return None if reference is None or reference() is not _owner(array) else _owner(array)
 
@@ -121,12 +125,17 @@ class Recording(Observer):
         """Keep a value as long as the recording."""
         self.kept.append(value)
 
-    def program(self, inputs: list[Any], readable_in_place: list[bool]) -> Any:
-        """Make the Program of this recording; see Program."""
+    def program(self, inputs: list[Any], readable_in_place: list[bool], kind: Any = None) -> Any:
+        """Make the Program of this recording; see Program.
+
+        kind   its class; None: the one that its kernels name
+        """
         kinds = {getattr(step.kernel, "program", Program) for step in self.steps if type(step) is Launch}
+        if kind is not None:
+            kinds.add(getattr(kind, "stands_for", kind))
         if len(kinds) > 1:
             raise GraphError("graph: the function runs kernels on two devices; record a function for each")
-        return (kinds.pop() if kinds else Program)(self, inputs, readable_in_place)
+        return (kind or (kinds.pop() if kinds else Program))(self, inputs, readable_in_place)
 
 
 class Program:
@@ -209,6 +218,10 @@ class Program:
             raise GraphError("graph: a value that is computed here is checked")
         self.first_calls.sort(key=lambda call: not call.can_fail)
 
+    def apart(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
+        """Inputs of the recorded run as arrays that no run writes to, unless they are given to it."""
+        return arrays
+
     def _resolve(self, argument: Any) -> Any:
         """An argument of a launch with descriptors for arrays."""
         if type(argument) is list:
@@ -232,7 +245,7 @@ class _Use(NamedTuple):
 Ranges = list[tuple[int, int]]  # for each input, the addresses of its first byte and of the one after its last
 
 
-def find_place(array: np.ndarray, ranges: Ranges) -> Place | None:
+def find_place(array: Any, ranges: Ranges) -> Place | None:
     """The place of an array in the memory of an input; None if it is in none.
 
     Raises   GraphError   only a part of it is in the memory of an input
@@ -242,15 +255,19 @@ def find_place(array: np.ndarray, ranges: Ranges) -> Place | None:
         if start < last and first < stop:
             if start < first or last < stop:
                 raise GraphError("graph: an argument is a part of an array that the function uses; give its clone()")
-            return Place(i, data_address(array) - first, array.shape, array.strides, array.dtype)
+            return Place(i, _address(array) - first, array.shape, array.strides, array.dtype)
     return None
 
 
-def byte_range(array: np.ndarray) -> tuple[int, int]:
+def byte_range(array: Any) -> tuple[int, int]:
     """The addresses of the first byte of an array and of the one after its last."""
     steps = [(size - 1) * stride for size, stride in zip(array.shape, array.strides, strict=True)]
-    first = data_address(array) + sum(step for step in steps if step < 0)
+    first = _address(array) + sum(step for step in steps if step < 0)
     return first, first + sum(map(abs, steps)) + array.itemsize if array.size else first
+
+
+def _address(array: Any) -> int:
+    return data_address(array) if isinstance(array, np.ndarray) else array.address
 
 
 def _inputs_in_lists(steps: list[Launch | HostCall], ranges: Ranges) -> set[int]:

@@ -19,7 +19,7 @@ import numpy as np
 
 from ...runtime import memory
 from ...runtime.cuda import driver, tile
-from ...runtime.cuda.array import to_device_once
+from ...runtime.cuda.array import ALIGNED, to_device_once
 from ...runtime.cuda.driver import cuda
 from ...runtime.cuda.gpu import current_gpu, limit_threads
 from ...runtime.cuda.index import is_inside, join_index, split_index
@@ -38,7 +38,6 @@ MAX_TAP_PARTS = 4  # of the taps of a window
 MAX_SHARED_TILE = 16  # sums of a thread that shares taps: shared memory has room for those of a block
 MIN_TAPS = 12  # of a part
 MAX_WASTE = 1.25  # times the work of a tile of one image, for images that do not fill the tiles
-ALIGNED = 16  # bytes, of addresses from which a thread reads four elements at once
 MIN_ROWS = 24  # of a product whose factors pass through shared memory
 SHAPE = Shape(8, 8, 8, 8, 1) if driver.SIMULATED else Shape(8, 16, 8, 8, 3)  # of its blocks
 WEIGHT_SHAPE = SHAPE if driver.SIMULATED else Shape(8, 16, 8, 16, 2)  # of those of the weight gradient

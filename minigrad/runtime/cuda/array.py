@@ -5,6 +5,7 @@ Everything that reads elements is a kernel or a copy to the host.  The class has
 device array is an error.
 """
 
+from functools import lru_cache
 from math import prod
 from typing import Any
 
@@ -18,6 +19,20 @@ from .gpu import current_gpu
 from .pool import Block, bytes_at
 
 ADDRESS_WORD = 4  # index of the address among the words of an argument
+ALIGNED = 16  # bytes, of addresses from which a thread may read four elements at once
+
+
+class FlatMemory:
+    """Memory as an argument of kernels, an array of one axis, without a view of NumPy.
+
+    argument   as of a DeviceArray
+    owner      the block that holds it
+    """
+
+    __slots__ = ("argument", "owner")
+
+    def __init__(self, dtype: np.dtype, size: int, address: int, owner: "Block"):
+        self.argument, self.owner = ((dtype, 1), (0, 0, size, dtype.itemsize, address, size, dtype.itemsize)), owner
 
 
 class DeviceArray:
@@ -123,15 +138,24 @@ class DeviceArray:
         """A view broadcast to `shape`."""
         return self._with_view(np.broadcast_to(self.view, shape))
 
-    def flat_memory(self) -> tuple["DeviceArray", int]:
+    def view_at(self, offset: int, shape: tuple[int, ...], strides: tuple[int, ...], dtype: np.dtype) -> "DeviceArray":
+        """An array whose first element is `offset` bytes behind this one's, in the same block."""
+        start = self.address - self.owner.address + offset
+        return DeviceArray(np.ndarray(shape, dtype, self.owner.bytes, start, strides), self.owner)  # type: ignore[arg-type]
+
+    def whole_block(self) -> "DeviceArray":
+        """The bytes of the block that holds it."""
+        return DeviceArray(self.owner.bytes[: self.owner.nbytes], self.owner)
+
+    def flat_memory(self) -> tuple[FlatMemory, int]:
         """The memory from the lowest element to the highest as one axis, and the index of the first element in it."""
         view = self.view
         if view.flags.c_contiguous:
-            return self._with_view(view.reshape(-1)), 0
+            return FlatMemory(view.dtype, view.size, self.address, self.owner), 0
         extents = [(n - 1) * stride for n, stride in zip(view.shape, view.strides, strict=True)]
         low, high = sum(extent for extent in extents if extent < 0), sum(extent for extent in extents if extent > 0)
-        start, count = self.address + low - self.owner.address, (high - low) // view.itemsize + 1 if view.size else 0
-        return DeviceArray(np.ndarray((count,), view.dtype, self.owner.bytes, start), self.owner), -low // view.itemsize
+        count = (high - low) // view.itemsize + 1 if view.size else 0
+        return FlatMemory(view.dtype, count, self.address + low, self.owner), -low // view.itemsize
 
     # ---- copies
 
@@ -232,9 +256,13 @@ class Arrays:
 
     def __init__(self, arrays: list[DeviceArray]):
         self.arrays = arrays
-        addresses = [array.argument[1][ADDRESS_WORD] for array in arrays]  # an error if one is not in C order
-        self.table = to_device(np.array(addresses, np.int64))
+        self.table = _table(*[array.argument[1][ADDRESS_WORD] for array in arrays])  # an error if not in C order
         local.observer.keep(self)
+
+
+@lru_cache(16)  # gradients of later steps mostly have the addresses of earlier ones
+def _table(*addresses: int) -> DeviceArray:
+    return to_device(np.array(addresses, np.int64))
 
 
 if driver.SIMULATED:

@@ -11,19 +11,25 @@ from ..device import device
 from ..memory import outermost_first
 from ..threads import local
 from . import elementwise  # noqa: F401 - sets DeviceArray.assign
-from .array import Arrays, DeviceArray, empty, to_device, wrap_foreign_memory
+from .array import ALIGNED, Arrays, DeviceArray, empty, to_device, wrap_foreign_memory
 from .device_error import expect_range, raise_device_error
 from .gpu import current_gpu
+from .moving import MovingProgram
 
 
 class CudaDevice(device):
     """The GPU as a device for tensors."""
 
     type, index = "cuda", 0
+    array_type, moving_program = DeviceArray, MovingProgram
 
     def allocate(self, shape: tuple[int, ...], dtype: np.dtype) -> DeviceArray:
         """An uninitialised array in C order."""
         return empty(shape, dtype)
+
+    def placement(self, array: DeviceArray) -> Any:
+        """The device, and whether kernels can read four elements at once."""
+        return self, array.address % ALIGNED == 0
 
     def arrays(self, arrays: list[DeviceArray]) -> Arrays:
         """A list of C-contiguous arrays of one dtype, as one argument of a kernel."""

@@ -122,10 +122,15 @@ def call(name: str, *arguments: Any) -> Any:
     """
     status, *values = getattr(api, name)(*arguments)
     if status:
-        error = DeviceError(f"CUDA: {name} returned {_status_name(status)}{ADVICE.get(int(status), '')}")
-        error.code = int(status)
-        raise error
+        raise error_of(name, status)
     return values[0] if len(values) == 1 else (tuple(values) or None)
+
+
+def error_of(name: str, status: Any) -> DeviceError:
+    """The error of a function that returned this status; `.code` is its number."""
+    error = DeviceError(f"CUDA: {name} returned {_status_name(status)}{ADVICE.get(int(status), '')}")
+    error.code = int(status)
+    return error
 
 
 def _status_name(status: Any) -> str:

@@ -55,7 +55,8 @@ def elementwise(formula: Callable[..., Any], kinds: tuple[type, ...], name: str)
         if layout.is_flat:
             letters = _mark_single(letters, layout)
             blocks, threads = _flat_grid(out.size)
-            _flat_kernel(formula, full_name, letters)[blocks, threads](out.size, *starts, *values, memory)
+            kernel = _flat_kernel(formula, full_name, letters)
+            kernel.launch(blocks, threads, out.size, *starts, *values, memory)
         else:
             plan = _plan(layout, tuple(starts))
             _kernel(formula, full_name, letters).launch_over(out.size, plan, *values, memory)
@@ -80,17 +81,14 @@ class _Layout(NamedTuple):
 
     sizes: tuple[int, ...]
     steps: tuple[tuple[int, ...], ...]
-
-    @property
-    def is_flat(self) -> bool:
-        """Whether there is one axis, on which `out` is contiguous, and each operand contiguous or a single element."""
-        return len(self.sizes) == 1 and self.steps[0] == (1,) and all(step[0] in (0, 1) for step in self.steps)
+    is_flat: bool  # whether there is one axis, on which `out` is contiguous, and operands so or a single element
 
 
 @cache
 def _merge(shape, strides, itemsize, operands) -> _Layout:
     sizes, steps = merge_axes(*sort_axes(shape, strides, itemsize, operands), keep_first=False)
-    return _Layout(tuple(sizes), tuple(map(tuple, steps)))
+    is_flat = len(sizes) == 1 and list(steps[0]) == [1] and all(step[0] in (0, 1) for step in steps)
+    return _Layout(tuple(sizes), tuple(map(tuple, steps)), is_flat)
 
 
 @cache

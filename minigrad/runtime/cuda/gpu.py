@@ -43,7 +43,6 @@ class Gpu:
                 f"found {self.name} with {_dotted(self.capability)}; use device 'cpu'"
             )
         self.context = driver.call("cuDevicePrimaryCtxRetain", device)
-        self._current = threading.local()
         self.make_current()
         self.stream = driver.call("cuStreamCreate", NON_BLOCKING)
         self.stats = Stats()
@@ -54,9 +53,7 @@ class Gpu:
 
     def make_current(self) -> None:
         """Make the GPU's context current in this Python thread."""
-        if not hasattr(self._current, "done"):
-            driver.call("cuCtxSetCurrent", self.context)
-            self._current.done = True
+        driver.call("cuCtxSetCurrent", self.context)
 
     def allocate(self, nbytes: int) -> Block:
         """Return uninitialised memory, from the pool of the recording if a function is being recorded."""
@@ -201,8 +198,18 @@ class _UnusableAfterFork:
 
 
 def _disable_after_fork() -> None:
+    _thread.gpu = None
     if _gpus:
         _gpus[0] = _UnusableAfterFork()
+
+
+class _Thread(threading.local):
+    """The state of each Python thread: the GPU whose context is current; None before its first use."""
+
+    gpu: Any = None
+
+
+_thread = _Thread()
 
 
 _gpus: list[Any] = []  # the GPU, after its first use
@@ -218,10 +225,12 @@ def current_gpu() -> Gpu:
 
     Raises   DeviceError   see Gpu
     """
-    if not _gpus:
+    gpu = _thread.gpu
+    if gpu is None:
         with _opening:
             if not _gpus:
                 _gpus.append(Gpu())
-    gpu = _gpus[0]
-    gpu.make_current()
+        gpu = _gpus[0]
+        gpu.make_current()
+        _thread.gpu = gpu
     return gpu

@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
+from weakref import ref
 
 import numpy as np
 
@@ -29,6 +30,7 @@ from .. import cache, kernel as host_kernels
 from ..fingerprint import kernel_fingerprint
 from ..threads import IDLE, local
 from . import driver
+from .array import ADDRESS_WORD
 from .gpu import current_gpu
 from .program import CudaProgram
 
@@ -68,9 +70,21 @@ class Launch(NamedTuple):
 
     def enqueue(self, stream: Any) -> None:
         """Launch on a stream."""
-        ctypes.memmove(_buffer.start, self.packed, len(self.packed))
-        function = self.compiled.function
-        driver.call("cuLaunchKernel", function, *self.grid, *self.block, 0, stream, _buffer.addresses, 0)
+        buffer, api = _buffer, driver.api
+        ctypes.memmove(buffer.start, self.packed, len(self.packed))
+        status = api.cuLaunchKernel(self.compiled.function, *self.grid, *self.block, 0, stream, buffer.addresses, 0)[0]
+        if status:
+            raise driver.error_of("cuLaunchKernel", status)
+
+
+class Use(NamedTuple):
+    """An array in a launch: the place of its address among the words, and the block that holds it.
+
+    A block of the recording's own pool is a weak reference, so that its memory is reused.
+    """
+
+    word: int
+    owner: Any
 
 
 class Formula(NamedTuple):
@@ -134,7 +148,8 @@ class Kernel:
 
     def launch(self, grid: Any, block: Any, *arguments: Any) -> None:
         """Launch the kernel; an empty grid launches nothing."""
-        kinds, words, float_dtype = [], [], None
+        kinds: list[Any] = []
+        words: list[Any] = []
         for value in arguments:
             if type(value) is int:
                 kinds.append(INT)
@@ -143,33 +158,37 @@ class Kernel:
                 kinds.append(None)
                 words.append(value)
             else:
-                kind, array_words = self._array_argument(value)
+                kind, array_words = getattr(value, "argument", None) or self._refuse(value)
                 kinds.append(kind)
                 words += array_words
-                if float_dtype is None and kind[0].kind == "f":
-                    float_dtype = kind[0]
-        key = tuple([float_dtype if kind is None else kind for kind in kinds])
+        if None in kinds:
+            float_dtype = next((kind[0] for kind in kinds if type(kind) is tuple and kind[0].kind == "f"), None)
+            kinds = [float_dtype if kind is None else kind for kind in kinds]
+        key = tuple(kinds)
         compiled = self.compiled.get(key) or self.prepare(key)
         grid, block = _three_sizes(grid), _three_sizes(block)
         if compiled is None or 0 in grid:
             return
         launch = Launch(compiled, grid, block, compiled.pack(*words))
         if local.observer is IDLE:
-            self.replay(launch, 0, arguments)
+            launch.enqueue(current_gpu().stream)
         else:
             local.observer.launch(self, launch, 0, arguments)
 
-    def _array_argument(self, value: Any) -> tuple[tuple[np.dtype, int], tuple[int, ...]]:
-        try:
-            return value.argument
-        except AttributeError:
-            raise DtypeError(
-                f"{self.name}: an argument is a {type(value).__name__}, expected an array on device 'cuda'"
-            ) from None
+    def _refuse(self, value: Any) -> Any:
+        raise DtypeError(f"{self.name}: an argument is a {type(value).__name__}, expected an array on device 'cuda'")
 
-    def args_to_keep(self, arguments: tuple[Any, ...], memory: Any) -> tuple[Any, ...]:
-        """The arguments that a recording must keep alive: arrays outside its own pool, `memory`."""
-        return tuple([value for value in arguments if hasattr(value, "owner") and value.owner.pool is not memory])
+    def args_to_keep(self, arguments: tuple[Any, ...], memory: Any) -> tuple[Use, ...]:
+        """The arrays among the arguments; those outside of the recording's own pool, `memory`, are kept alive."""
+        uses, word = [], 0
+        for value in arguments:
+            if type(value) in (int, float):
+                word += 1
+                continue
+            own = memory is not None and value.owner.pool is memory
+            uses.append(Use(word + ADDRESS_WORD, ref(value.owner) if own else value.owner))
+            word += len(value.argument[1])
+        return tuple(uses)
 
     def replay(self, launch: Launch, tasks: int, arguments: Any) -> None:
         """Run a prepared launch; `tasks` and `arguments` are for CPU kernels."""
@@ -231,8 +250,7 @@ def _short_name(dtype: np.dtype, ndim: int | str = "") -> str:
 
 
 def _three_sizes(sizes: Any) -> tuple[int, int, int]:
-    sizes = sizes if isinstance(sizes, tuple) else (sizes,)
-    return (*sizes, 1, 1)[:3]
+    return (*sizes, 1, 1)[:3] if isinstance(sizes, tuple) else (sizes, 1, 1)
 
 
 def _make_packer(kinds: tuple[Any, ...]) -> Callable[..., bytes]:

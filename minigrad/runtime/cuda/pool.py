@@ -4,14 +4,17 @@ All work runs on one stream, in order, so a freed block can be reused at once: t
 work that uses it next.  Each recording has its own pool, which holds memory at the addresses that its replays use.
 """
 
+import contextlib
 import ctypes
 import threading
 from collections import defaultdict
+from functools import lru_cache
 
 import numpy as np
 
 from ...errors import DeviceError
 from .. import fork
+from ..memory import when_full
 from . import driver
 
 ALIGNMENT = 512  # bytes: all addresses are multiples
@@ -32,7 +35,8 @@ class Stats:
     def add_in_use(self, size: int) -> None:
         """Count memory that was allocated, or freed if `size` is negative."""
         self.in_use += size
-        self.peak = max(self.peak, self.in_use)
+        if self.in_use > self.peak:
+            self.peak = self.in_use
 
 
 Memory = tuple[int, np.ndarray]  # an address, and an array of bytes at it
@@ -68,7 +72,7 @@ class Pool:
         """
         size = round_up(nbytes)
         with _lock:
-            unused = self.free[size]
+            unused = self.free.get(size)
             memory = unused.pop() if unused else self._allocate_from_driver(size)
             self.stats.add_in_use(size)
         return Block(self, memory, nbytes)
@@ -86,6 +90,12 @@ class Pool:
         return int(address), bytes_at(int(address), size)
 
     def _retry(self, size: int):
+        """Allocate after unused memory was returned, and if need be after all memory that only saves time was."""
+        with contextlib.suppress(DeviceError):
+            return driver.call("cuMemAlloc", size)
+        for give_up in when_full:
+            give_up()
+        (self.parent or self).release_unused()
         try:
             return driver.call("cuMemAlloc", size)
         except DeviceError:
@@ -126,6 +136,7 @@ class Pool:
                     self.parent.free[size] += unused
 
 
+@lru_cache(4096)
 def round_up(nbytes: int) -> int:
     """The block size for `nbytes`: at most an eighth larger, or ALIGNMENT, so that similar sizes share blocks."""
     unit = max(ALIGNMENT, 1 << max(nbytes.bit_length() - 4, 0))
