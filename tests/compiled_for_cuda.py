@@ -1,6 +1,7 @@
 """Compile every kernel of device 'cuda' for one compute capability, without a GPU, and check the machine code.
 
     python compiled_for_cuda.py 9.0
+    python compiled_for_cuda.py 12.0 large      only those of large shapes and of training, which depend most on the GPU
 
 The script calls everything that on_cuda.py tests on float32, and trains LeNet-5, with a driver that launches nothing.
 Each kernel that would be launched is compiled to PTX, linked and checked.  If `ptxas` is found, it is asked for the
@@ -96,8 +97,8 @@ SIZES = 32, 300, 1000, 4096  # of matrices: each for tiles of another size
 READ_INDICES = {"max_unpool2d"}  # it reads positions from memory, in which no kernel has written here
 
 
-def call_everything():
-    """Call every operation of the tables, its gradient, and the large shapes that use other kernels."""
+def call_operations():
+    """Call every operation of the tables, and its gradient."""
     for strategy in [strategy for name, strategy in CASES.items() if name not in READ_INDICES]:
 
         @two_examples
@@ -118,6 +119,10 @@ def call_everything():
                 call.run(*[on_device(x.astype(dtype), "cuda") for x in call.inputs])
 
         call_plain(strategy)
+
+
+def call_large():
+    """Train, and call the large shapes that use other kernels."""
     train_lenet(64, 32)
     call_recorded()
     for N, C, F_ in ((1, 3, 8), (64, 64, 64), (256, 6, 16)):
@@ -175,7 +180,9 @@ def train_lenet(N, size):
 
 if __name__ == "__main__":
     Kernel._compile = compile_and_check
-    call_everything()
+    if "large" not in sys.argv:
+        call_operations()
+    call_large()
     print(f"{count} kernels compiled for {sys.argv[1]}, {'checked by ptxas' if PTXAS else 'no ptxas for them'}")
     if problems:
         sys.exit("\n".join(problems))

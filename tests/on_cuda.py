@@ -1181,6 +1181,15 @@ def unknown_kernel(x, w, other):
     return y.relu() + t.sum()
 
 
+def rounded_apart(x, w, other):
+    """The product of two single numbers may be rounded before it is added to the matrix product, or not."""
+    filled = mg.empty_like(other)
+    y = x @ w
+    formula = elementwise(lambda a, b, c: a + b * c, (Memory,) * 4, "formula")
+    formula(y.array, 0.1, 0.3, filled.array)
+    return filled
+
+
 def two_readers(x, w, other):
     """The second is no epilogue; it reads the product from memory."""
     y = x @ w
@@ -1188,7 +1197,7 @@ def two_readers(x, w, other):
 
 
 TOO_EARLY = memory_in_use, memory_of_a_factor, changed_operand, changed_result, single_element
-TOO_EARLY += element_of_the_result, filled_operand, unknown_kernel, two_readers
+TOO_EARLY += element_of_the_result, filled_operand, unknown_kernel, rounded_apart, two_readers
 
 
 @pytest.mark.parametrize("function", TOO_EARLY)

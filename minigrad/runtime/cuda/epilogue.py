@@ -32,6 +32,7 @@ from .math import translated
 from .output import output_of
 
 ADDRESSES = np.dtype(np.int64)
+WITHOUT_ADDITIONS = {"const", "where", "larger", "smaller", "abs"}  # the functions that such a formula may call
 
 
 class _Memory(NamedTuple):
@@ -102,9 +103,14 @@ def _can_follow(step: _Step) -> bool:
     formula = step.kernel.formula
     if formula is None or not formula.letters or any(step.words[1 : _count_starts(formula.letters)]):
         return False
-    code = getattr(formula.function, "py_func", formula.function).__code__
+    return not (set(formula.letters) & set("es") and _has_additions(formula.function))
+
+
+def _has_additions(formula: Any) -> bool:
+    """Whether a formula adds numbers, or may do so in a function that it calls."""
+    code = getattr(formula, "py_func", formula).__code__
     adds = any(instruction.argrepr in ("+", "-", "+=", "-=") for instruction in dis.get_instructions(code))
-    return not (adds and set(formula.letters) & set("es"))
+    return adds or not WITHOUT_ADDITIONS.issuperset(code.co_names)
 
 
 def _count_starts(letters: str) -> int:
