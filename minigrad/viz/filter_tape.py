@@ -14,8 +14,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
-from minigrad.checks import whole_number
-from minigrad.errors import DataError, StateError, ValidationError
+from minigrad.checks import type_with_article, whole_number
+from minigrad.errors import DataError, ShapeError, StateError, ValidationError
+from minigrad.nn import Conv2d
 from minigrad.runtime.files import write_whole
 from minigrad.runtime.threads import local
 from minigrad.viz import style
@@ -381,6 +382,30 @@ class _Film(NamedTuple):
     note: str
     groups: int = 1
     reads_image: bool = True
+
+
+def check_tape(where: str, tape: Any, model: Any) -> None:
+    """Refuse a tape of another model: each of its layers is a convolution of this one, with weights of the same shape.
+
+    Raises   ValidationError   tape is no FilterTape, or has a layer that the model has not
+             ShapeError        the weights of a layer have another shape
+    """
+    if tape is None:
+        return
+    if not isinstance(tape, FilterTape):
+        raise ValidationError(f"{where}: tape is {type_with_article(tape)}; pass a FilterTape")
+    shapes = {name: tuple(module.weight.shape) for name, module in model.named_modules() if isinstance(module, Conv2d)}
+    for name, frames in tape._weights.items():
+        if name not in shapes:
+            raise ValidationError(
+                f"{where}: the tape has the layer {name} but {type(model).__name__} has {', '.join(shapes) or 'none'}; "
+                "pass a tape of this model"
+            )
+        if frames[0].shape != shapes[name]:
+            raise ShapeError(
+                f"{where}: on the tape, {name} has weights {frames[0].shape}, in {type(model).__name__} "
+                f"{shapes[name]}; pass a tape of this model"
+            )
 
 
 def _copy_gradient(weight: Any) -> np.ndarray:

@@ -20,6 +20,7 @@ from minigrad.viz.page.encoding import (
     encode_setting,
     plain_text,
 )
+from minigrad.viz.page.fixed import check_result, compare_images
 from minigrad.viz.page.program import Call, Program, Value, record_program
 from minigrad.viz.page.samples import most_images, read_samples
 from minigrad.viz.probe import prepare_images
@@ -39,6 +40,8 @@ class Subject(NamedTuple):
     labels     (N,) class numbers, or None
     classes    a name for each class
     mean, std  (C,)  pixels from 0 to 1 are image * std + mean
+    program    what the model computes for the first image
+    scores     number of another image -> its scores (K,)
     """
 
     model: Any
@@ -48,13 +51,15 @@ class Subject(NamedTuple):
     mean: np.ndarray
     std: np.ndarray
     program: Program
+    scores: dict[int, np.ndarray]
 
 
 def make_subject(where: str, model: Any, images: Any, labels: Any, classes: Any, normalize: Any) -> Subject:
     """Check what the caller gave, and record what the model computes.
 
     Raises   ShapeError        no images, or images, labels, classes or normalize do not fit
-             ValidationError   the model is too large, or does not return scores
+             ValidationError   the model is too large, does not return scores, or does not compute the same for every
+                               image
     """
     images, labels, classes, normalize = read_samples(where, model, images, labels, classes, normalize)
     batch = as_image_batch(where, images)
@@ -62,11 +67,12 @@ def make_subject(where: str, model: Any, images: Any, labels: Any, classes: Any,
     batch = prepare_images(where, model, batch)
     program = record_program(where, model, batch[:1])
     check_size(where, model, program)
+    check_result(where, model, program)
     count = program.value(program.result).shape[1]
     mean, std = _normalization(where, model, batch, normalize)
-    return Subject(
-        model, batch, _labels(where, labels, batch, count), _class_names(where, classes, count), mean, std, program
-    )
+    labels, names = _labels(where, labels, batch, count), _class_names(where, classes, count)
+    scores = compare_images(where, model, batch, (mean, std), program)
+    return Subject(model, batch, labels, names, mean, std, program, scores)
 
 
 def check_size(where: str, model: Any, program: Program) -> None:
@@ -163,6 +169,7 @@ def make_payload(subject: Subject, tape: FilterTape | None, title: str) -> dict[
         "labels": None if subject.labels is None else subject.labels.tolist(),
         "tape": None if tape is None else _encode_tape(tape),
         "check": _encode_check(subject.program),
+        "scores": {str(number): encode_array(scores) for number, scores in subject.scores.items()},
         "notes": _find_notes(subject, weights, steps),
     }
 
@@ -230,7 +237,7 @@ def _store_unknown(subject: Subject, steps: Sequence[dict[str, Any]]) -> None:
     runs = [record_program("page", subject.model, subject.images[i : i + 1]).calls for i in range(count)]
     for number in unknown:
         outputs = [as_array(run[number].output) for run in runs]
-        steps[number]["stored"] = encode_array(np.concatenate(outputs)) if outputs else None
+        steps[number]["stored"] = encode_array(np.stack(outputs)) if outputs else None
 
 
 def _encode_tape(tape: FilterTape) -> dict[str, Any]:
@@ -253,7 +260,7 @@ def _encode_check(program: Program) -> list[dict[str, Any]]:
     checks = []
     for call in program.calls:
         values = np.asarray(call.output, np.float64).ravel()
-        stride = -(-values.size // MOST_CHECKED)
+        stride = max(1, -(-values.size // MOST_CHECKED))
         finite = np.abs(values[np.isfinite(values)])
         checks.append({"stride": stride, "largest": float(finite.max(initial=0)), **encode_array(values[::stride])})
     return checks
