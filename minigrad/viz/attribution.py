@@ -9,7 +9,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
 
-from minigrad.checks import whole_number
+from minigrad.checks import brief, whole_number
 from minigrad.errors import ValidationError
 from minigrad.viz import probe, style
 from minigrad.viz.display import choose_display, show_image
@@ -244,7 +244,7 @@ def _compute_grad_cam(where: str, model: Any, image: Any, layer: str | None, tar
     maps = np.array(run.layers[index].output)
     if layer not in _layers_with_maps(run):
         raise ValidationError(
-            f"{where}: layer {layer!r} makes {maps.shape}, no maps (1, C, H, W) that the scores depend on; "
+            f"{where}: layer {brief(layer)} makes {maps.shape}, no maps (1, C, H, W) that the scores depend on; "
             f"choose one of {', '.join(_layers_with_maps(run))}"
         )
     prediction = probe.predict(where, run, target)

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
-from minigrad.checks import type_with_article, whole_number
+from minigrad.checks import brief, type_with_article, whole_number
 from minigrad.errors import DataError, ShapeError, StateError, ValidationError
 from minigrad.nn import Conv2d
 from minigrad.runtime.files import write_whole
@@ -36,7 +36,7 @@ from minigrad.viz.filter_grid import (
     to_colours,
 )
 from minigrad.viz.formatting import format_count
-from minigrad.viz.inputs import as_array
+from minigrad.viz.inputs import as_array, as_loss
 from minigrad.viz.tracing import named_convolutions, select_convolutions
 
 MOST_MOMENTS, MOST_ROWS = 10, 16  # columns and rows of a contact sheet
@@ -110,8 +110,9 @@ class FilterTape:
 
         loss   number, or Tensor of one element; read only at the first step and for frames
 
-        Raises   StateError   the tape was read from a file and has no model
-                 GraphError   called inside a function that mg.graph records, where it would run only once
+        Raises   StateError        the tape was read from a file and has no model
+                 GraphError        called inside a function that mg.graph records, where it would run only once
+                 ValidationError   loss is no number
         """
         local.observer.refuse("FilterTape.step", "call it outside, with the loss that the function returns")
         if not self._modules:
@@ -121,12 +122,12 @@ class FilterTape:
             )
         self._count += 1
         if self._count == 1:
-            self._losses[0] = float(loss)
+            self._losses[0] = as_loss("FilterTape.step", loss)
             self._save_to_path()
         if self._count % self.every == 0:
             self._drop_frames_if_full()
         if self._count % self.every == 0:
-            self._record_frame(float(loss))
+            self._record_frame(as_loss("FilterTape.step", loss))
 
     def _drop_frames_if_full(self) -> None:
         """Drop every second frame of a full tape and double the distance between frames."""
@@ -332,9 +333,10 @@ class FilterTape:
     def _stack_frames(self, method: str, layer: str | None) -> np.ndarray:
         """Return all frames of a layer, (T, F, C, KH, KW)."""
         layer = self.layers[0] if layer is None else layer
-        if layer not in self._weights:
+        if not isinstance(layer, str) or layer not in self._weights:
             raise ValidationError(
-                f"FilterTape.{method}: there is no layer {layer!r} on the tape; choose one of {', '.join(self.layers)}"
+                f"FilterTape.{method}: there is no layer {brief(layer)} on the tape; choose one of "
+                f"{', '.join(self.layers)}"
             )
         if len(self) < 2:
             raise StateError(

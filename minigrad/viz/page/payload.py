@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from minigrad.checks import brief
 from minigrad.errors import ShapeError, ValidationError
 from minigrad.ops.op import OPS
 from minigrad.runtime.device import CPU
@@ -65,6 +66,11 @@ def make_subject(where: str, model: Any, images: Any, labels: Any, classes: Any,
     batch = as_image_batch(where, images)
     batch = batch[: most_images(batch[0].size)]
     batch = prepare_images(where, model, batch)
+    if not np.isfinite(batch).any():
+        raise ValidationError(
+            f"{where}: all {batch.size:,} numbers of the images are NaN or infinite; check how they were read and "
+            "normalised"
+        )
     program = record_program(where, model, batch[:1])
     check_size(where, model, program)
     check_result(where, model, program)
@@ -107,20 +113,24 @@ def _count_products(call: Call) -> int:
 
 def _normalization(where: str, model: Any, images: np.ndarray, normalize: Any) -> tuple[np.ndarray, np.ndarray]:
     """Return mean and std of each channel; if unknown, those that map the values of the images to 0 to 1."""
-    normalize = normalize or getattr(model, "model_info", {}).get("normalize")
     if normalize is None:
-        low, high = float(np.nanmin(images)), float(np.nanmax(images))
+        normalize = getattr(model, "model_info", {}).get("normalize")
+    if normalize is None:
+        known = images[np.isfinite(images)]
+        low, high = float(known.min()), float(known.max())
         normalize = (0.0, 1.0) if low >= 0 and high <= 1 else (-low / ((high - low) or 1), 1 / ((high - low) or 1))
     C = images.shape[1]
     try:
         mean, std = (np.broadcast_to(np.asarray(part, np.float64).ravel(), C) for part in normalize)
-    except ValueError:
+    except (TypeError, ValueError):
         raise ShapeError(
-            f"{where}: normalize is {normalize!r} but the images have {format_count(C, 'channel')}; pass (mean, std), "
-            "each one number or one for each channel"
+            f"{where}: normalize is {brief(normalize)} but the images have {format_count(C, 'channel')}; pass (mean, "
+            "std), each one number or one for each channel"
         ) from None
     if not (np.isfinite(mean).all() and np.isfinite(std).all() and (std > 0).all()):
-        raise ValidationError(f"{where}: normalize is {normalize!r}; use finite means and standard deviations above 0")
+        raise ValidationError(
+            f"{where}: normalize is {brief(normalize)}; use finite means and standard deviations above 0"
+        )
     return mean, std
 
 
@@ -268,18 +278,27 @@ def _encode_check(program: Program) -> list[dict[str, Any]]:
 
 def _find_notes(subject: Subject, weights: dict[str, Any], steps: Sequence[dict[str, Any]]) -> list[str]:
     """Return what the reader must know before trusting the pictures."""
+    wrong = {name: array.size - int(np.isfinite(as_array(array)).sum()) for name, array in weights.items()}
+    broken = [name for name in weights if wrong[name]]
+    unknown = list(dict.fromkeys(f"{step['layer']} ({step['op']})" for step in steps if step.get("unknown")))
     notes = []
-    for name, array in weights.items():
-        wrong = array.size - int(np.isfinite(as_array(array)).sum())
-        if wrong:
-            notes.append(
-                f"{plain_text(name)}: {wrong:,} of {format_count(array.size, 'number', form=',')} are NaN or infinite. "
-                "The training diverged; lower the learning rate and train again."
-            )
-    for step in steps:
-        if step.get("unknown"):
-            notes.append(
-                f"{step['layer']} ({step['op']}) is an operation that this page cannot compute. For the images in the "
-                "page, it shows what Python computed; for a drawing, this layer and those after it stay empty."
-            )
+    if broken:
+        count, size = (
+            sum(numbers[name] for name in broken) for numbers in (wrong, {n: weights[n].size for n in broken})
+        )
+        notes.append(
+            f"{_name_first(broken, 'array')}: {count:,} of {format_count(size, 'number', form=',')} are NaN or "
+            "infinite. The training diverged; lower the learning rate and train again."
+        )
+    if unknown:
+        notes.append(
+            f"{_name_first(unknown, 'operation')}: this page cannot compute {'it' if len(unknown) == 1 else 'them'}. "
+            "For the images in the page, it shows what Python computed; for a drawing, what follows stays empty."
+        )
     return notes
+
+
+def _name_first(names: Sequence[str], noun: str) -> str:
+    """Return the first of some names, and the number of the others, as in `conv1.weight and 2 other arrays`."""
+    others = len(names) - 1
+    return plain_text(names[0]) + (f" and {format_count(others, f'other {noun}')}" if others else "")
