@@ -289,7 +289,7 @@ def test_filter_step_chooses_a_step_of_about_a_twentieth_of_the_filter_and_refus
     assert 0.03 < np.linalg.norm(step) / np.linalg.norm(net[0].weight.detach().numpy()[0]) < 0.08
     with pytest.raises(ValidationError, match="filter_step: lr is 0; use a number above 0"):
         viz.filter_step(net, images, [0, 1, 2, 0], "0", 0, lr=0)
-    with pytest.raises(ValidationError, match="filter_step: filter is 4 but layer '0' has 4"):
+    with pytest.raises(ValidationError, match="filter_step: filter is 4 but layer '0' has 4 filters; use"):
         viz.filter_step(net, images, [0, 1, 2, 0], "0", 4)
 
 

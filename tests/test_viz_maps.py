@@ -396,9 +396,9 @@ def test_explain_pixel_refuses_layers_that_are_no_convolution():
     "asked, message",
     [
         ((16, 0, 0), "channel is 16 but the output of conv2 has 16; use a whole number from 0 to 15"),
-        ((0, 10, 0), "row is 10 but the output of conv2 has 10; use a whole number from 0 to 9"),
-        ((0, 0, -1), "col is -1 but the output of conv2 has 10; use a whole number from 0 to 9"),
-        ((0, 0, 1.5), "col is 1.5 but the output of conv2 has 10"),
+        ((0, 10, 0), "row is 10 but the output of conv2 has 10 rows; use a whole number from 0 to 9"),
+        ((0, 0, -1), "col is -1 but the output of conv2 has 10 columns; use a whole number from 0 to 9"),
+        ((0, 0, 1.5), "col is 1.5 but the output of conv2 has 10 columns"),
     ],
 )
 def test_explain_pixel_refuses_positions_out_of_range(asked, message):

@@ -19,10 +19,10 @@ import minigrad as mg
 import minigrad.nn.functional as F
 from minigrad import data, datasets, nn, optim, train, transforms, viz
 from minigrad.errors import GraphError, ShapeError, ValidationError
-from minigrad.models import LeNet5
+from minigrad.models import LeNet5, resnet8
 from minigrad.ops.op import OPS
 from minigrad.viz import page as write_page
-from minigrad.viz.__main__ import _parse, _Training
+from minigrad.viz.__main__ import _parse, _Training, main as run_main
 from minigrad.viz.page import payload as limits
 from minigrad.viz.page.bundle import known_operations, read_scripts
 from minigrad.viz.page.encoding import encode_images, to_base64
@@ -182,6 +182,36 @@ def test_page_says_that_weights_are_nan(tmp_path):
     ]
 
 
+def test_page_says_once_that_many_weights_are_nan_and_names_unknown_operations_once(tmp_path):
+    class Sorted(Scores):
+        def forward(self, x):
+            return mg.sort(mg.sort(super().forward(x), dim=1)[0], dim=1)[0]
+
+    model = Sorted()
+    with mg.no_grad():
+        model.conv.weight[...] = np.nan
+        model.head.bias[0] = np.inf
+    broken, unknown = data_of(write_page(model, images(), tmp_path / "lab.html"))["notes"]
+    assert broken.startswith(
+        "conv.weight and 1 other array: 28 of 31 numbers are NaN or infinite. The training diverged"
+    )
+    assert unknown.startswith("argsort (argsort) and 3 other operations: this page cannot compute them.")
+
+
+def test_page_of_images_with_nan_takes_the_range_of_the_others(tmp_path):
+    x = images()
+    x[0, 0, 0, :3] = np.nan, np.inf, -np.inf
+    known = x[np.isfinite(x)]
+    subject = subject_of(x)
+    assert np.allclose([known.min() * subject.std + subject.mean, known.max() * subject.std + subject.mean], [[0], [1]])
+
+
+@pytest.mark.filterwarnings("error")
+def test_page_refuses_images_that_are_nan():
+    with pytest.raises(ValidationError, match="page: all 128 numbers of the images are NaN or infinite"):
+        subject_of(np.full((2, 1, 8, 8), np.nan))
+
+
 def test_page_takes_normalisation_from_the_caller_or_from_the_images(tmp_path):
     data = data_of(write_page(Scores(), images(), tmp_path / "lab.html", normalize=(0.5, 0.25)))
     assert data["mean"] == [0.5] and data["std"] == [0.25]
@@ -300,6 +330,13 @@ def test_page_refuses_data_sets(source, settings, message):
         ({"labels": [0, 9]}, ValidationError, "page: labels run from 0 to 9 but the model scores 4 classes"),
         ({"classes": ["a"]}, ShapeError, "page: 1 class names but the model scores 4 classes; name every class"),
         ({"normalize": (0, (1, 2))}, ShapeError, "page: normalize is .* but the images have 1 channel"),
+        ({"normalize": 3}, ShapeError, "page: normalize is 3 but the images have 1 channel; pass"),
+        (
+            {"normalize": np.ones((3, 4))},
+            ShapeError,
+            "page: normalize is an ndarray of shape \\(3, 4\\) but the images",
+        ),
+        ({"images": None}, ValidationError, "page: images is None; pass"),
         ({"normalize": (0, 0)}, ValidationError, "page: normalize is \\(0, 0\\); use finite means"),
         ({"model": "lenet"}, ValidationError, "page: model is a str; pass an nn.Module"),
     ],
@@ -882,6 +919,18 @@ def test_live_refuses_a_port_out_of_range():
         serve(Scores(), images(), port=70000)
 
 
+def test_live_names_a_port_that_is_in_use(session):
+    port = session._server.port
+    with pytest.raises(ValidationError, match=f"live: port {port} cannot be opened: .*; use another one, or 0 for any"):
+        serve(Scores(), images(), port=port)
+
+
+@pytest.mark.parametrize("loss", ["abc", mg.zeros(2, 3)])
+def test_live_names_a_loss_that_is_no_number(session, loss):
+    with pytest.raises(ValidationError, match="Live.step: loss is .*; pass a number, or a Tensor of one element"):
+        session.step(loss)
+
+
 # ---- python -m minigrad.viz
 
 
@@ -915,10 +964,35 @@ def test_program_writes_a_page_of_a_saved_model(tmp_path):
     assert data["classes"][3] == "digit 3" and data["mean"] == [0.1307] and len(data["labels"]) == 200
 
 
+def test_program_opens_a_page_of_a_saved_model(tmp_path, monkeypatch, capsys):
+    mg.save_model(LeNet5(), tmp_path / "model.safetensors")
+    opened = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    monkeypatch.setattr("tempfile.mkdtemp", lambda: str(tmp_path))
+    assert run_main([str(tmp_path / "model.safetensors")]) == 0
+    assert opened == [(tmp_path / "lab.html").as_uri()] and len(data_of(tmp_path / "lab.html")["labels"]) == 200
+    assert run_main([str(tmp_path / "model.safetensors"), "--no-browser"]) == 0
+    assert len(opened) == 1 and capsys.readouterr().out == 2 * f"{tmp_path / 'lab.html'}\n"
+
+
+@pytest.mark.parametrize(
+    ("make", "size", "message"),
+    [
+        (lambda: resnet8(num_classes=4), (3, 32, 32), r"reads images \(3, 32, 32\) and scores 4 classes; this program"),
+        (lambda: resnet8(num_classes=10), (3, 32, 32), r"reads images \(3, 32, 32\) and scores 10 classes; .*MNIST"),
+        (lambda: LeNet5(num_classes=4), (1, 28, 28), r"reads images \(1, 28, 28\) and scores 4 classes; .*viz.page\("),
+    ],
+)
+def test_program_refuses_a_model_of_other_images_than_digits(tmp_path, capsys, make, size, message):
+    mg.save_model(make(), tmp_path / "model.safetensors", input_size=size, normalize=(0.5, 0.25))
+    assert run_main([str(tmp_path / "model.safetensors"), "--no-browser"]) == 1
+    assert re.search(message, capsys.readouterr().err)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["missing.safetensors"], "a model needs --write FILE"),
+        (["missing.safetensors"], "missing.safetensors"),
         (["missing.safetensors", "--write", "lab.html"], "missing.safetensors"),
         (["--seed", "-1"], "--seed of 0 or more"),
         (["--lr", "0"], "--lr above 0"),

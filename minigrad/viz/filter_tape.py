@@ -295,11 +295,12 @@ class FilterTape:
         names = [f"filter {f},\nchannel {first_channels[f] + channels[f]}" if deep else f"filter {f}" for f in shown]
         label_slots(axes, names, [f"{step:,}" for step in film.steps])
         axes.set_xlabel("training step", fontsize=style.LABEL)
-        add_weight_scale(figure, [axes], norm)
+        if not colour:
+            add_weight_scale(figure, [axes], norm)
         notes = [
             f"shown: the {down} strongest of {len(last)} filters" if down < len(last) else "",
             "of each filter, the input channel with the largest final weights" if deep else "",
-            "colours: weights on red, green and blue; grey is 0" if colour else "",
+            f"colours: weights on red, green and blue; grey is 0, the brightest +{norm.vmax:.2g}" if colour else "",
             film.note,
         ]
         figure.supxlabel("\n".join(filter(None, notes)), fontsize=style.SMALL)

@@ -232,7 +232,8 @@ class Live:
 
     def _describe(self, names: list[str], convolutions: list[str]) -> dict[str, Any]:
         """Return a message with the weights of these names, and the gradients of these convolutions."""
-        loss = None if self._loss is None else as_loss("Live.step", self._loss)
+        loss, self._loss = self._loss, None  # one that is no number is refused once, not by close() again
+        self._loss = loss = None if loss is None else as_loss("Live.step", loss)
         return {
             "run": self._run,
             "step": self._count,
