@@ -345,3 +345,11 @@ def test_patch_grid_of_a_residual_network_shows_receptive_fields_and_not_whole_i
     figure = viz.patch_grid(net, np.stack([photo() for _ in range(3)]), n=1)
     sizes = [axes.get_title(loc="left").split(" see ")[1] for axes in figure.axes]
     assert sizes == ["3×3 pixels", "5×5 pixels", "7×7 pixels"]
+
+
+def test_window_positions_explains_its_colours_inside_the_picture():
+    figure = viz.window_positions(np.eye(5), np.ones((3, 3)), padding=1)
+    figure.canvas.draw()
+    box = figure._supxlabel.get_window_extent()
+    assert box.x0 >= 0 and box.x1 <= figure.bbox.width
+    assert figure._supxlabel.get_text().endswith("hatched: padded zeros")
