@@ -334,7 +334,9 @@ def test_attribution_refuses_bad_images_targets_and_models(call):
     model = Small()
     where = call.__name__
     for target in (4, -1, 1.5):
-        with pytest.raises(ValidationError, match=f"{where}: target is {target} but the model has 4; .* from 0 to 3"):
+        with pytest.raises(
+            ValidationError, match=f"{where}: target is {target} but the model has 4 classes; .* from 0 to 3"
+        ):
             call(model, photo(), target=target)
     with pytest.raises(ShapeError, match=rf"{where}: 2 images in shape \(2, 3, 12, 16\), not 1; pass images\[i\]"):
         call(model, photo(n=2))
