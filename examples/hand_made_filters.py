@@ -199,9 +199,11 @@ def nearest(weight, filters):
 
 
 def draw_nearest(learned, random):
-    figure = style.figure(10.5, 6.4, "Hand-made filters, and the most similar filters in LeNet-5's first layer")
+    figure = style.figure(
+        10.5, 6.4, "Hand-made filters, and the filters of LeNet-5's first layer with the strongest correlation"
+    )
     cells = figure.subplots(3, len(FILTERS) - 1)
-    print("correlation with the nearest of LeNet-5's six filters, trained and random:")
+    print("strongest correlation with one of LeNet-5's six filters, trained and random; below 0: the opposite:")
     for column, (name, weight) in zip(cells.T, list(FILTERS.items())[1:], strict=True):
         draw_filter(column[0], weight, "")
         column[0].set_title(name, fontsize=style.LABEL)
@@ -209,9 +211,13 @@ def draw_nearest(learned, random):
             f, r = nearest(weight, filters)
             draw_filter(axes, filters[f, 0], f"filter {f}: {r:+.2f}".replace("-", "−"))
         print(f"  {name:17} {nearest(weight, learned)[1]:+.2f} {nearest(weight, random)[1]:+.2f}")
-    for axes, title in zip(cells[:, 0], ("hand-made", "nearest, trained", "nearest, random"), strict=True):
+    for axes, title in zip(cells[:, 0], ("hand-made", "strongest, trained", "strongest, random"), strict=True):
         axes.set_ylabel(title, fontsize=style.LABEL)
-    figure.supxlabel("below each filter: its correlation with the hand-made filter", fontsize=style.SMALL)
+    figure.supxlabel(
+        "below each filter: its correlation with the hand-made filter\n"
+        "1: alike, 0: nothing in common, below 0: the opposite",
+        fontsize=style.SMALL,
+    )
     return figure
 
 

@@ -304,10 +304,10 @@ def draw(name, photograph, image, probabilities, decided, names, warning=""):
 
 
 def draw_decided(figure, axes, image, decided):
-    """Draw the contributions of pixels with the outline of grey images, or over a colour image in grey."""
+    """Draw the contributions of pixels with the outline of grey images, or over a colour image in pale colours."""
     norm, alpha = style.zero_centred(decided), None
     if image.ndim == 3:
-        axes.imshow(image.mean(2), cmap="gray", vmin=0, vmax=1)
+        axes.imshow(0.3 + 0.6 * image)
         alpha = 0.9 * np.sqrt(np.abs(decided) / norm.vmax)
     elif np.ptp(image) > 0:
         axes.contour(image, [(image.min() + image.max()) / 2], colors=style.GREY, linewidths=0.8)
@@ -323,7 +323,7 @@ def draw_probabilities(axes, probabilities, names):
     axes.barh(range(len(shown)), percent, color=[style.BLUE if p == percent.max() else style.GREY for p in percent])
     for row, p in enumerate(percent):
         axes.text(p + 2, row, f"{p:.1f}", va="center", fontsize=style.SMALL)
-    axes.set(xlim=(0, 122), ylim=(len(shown) - 0.4, -0.6), xticks=(0, 50, 100))
+    axes.set(xlim=(0, 100), ylim=(len(shown) - 0.4, -0.6), xticks=(0, 50, 100))
     axes.set_yticks(range(len(shown)), [shorten(names[k]) for k in shown])
     axes.set_xlabel("probability (%)", fontsize=style.LABEL)
     axes.tick_params(labelsize=style.SMALL)

@@ -127,6 +127,8 @@ def arguments():
     args = parser.parse_args()
     if args.digits > 60000 - HELD_OUT:
         parser.error(f"--digits is {args.digits}; use at most {60000 - HELD_OUT}, because {HELD_OUT} are held out")
+    if max(args.batch_size) > args.digits:
+        parser.error(f"--batch-size is {max(args.batch_size)}; use at most {args.digits}, the number of --digits")
     try:
         args.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -3,6 +3,7 @@
 from math import inf
 from typing import Any
 
+from .checks import brief
 from .errors import ShapeError, ValidationError
 from .methods.base import numpy_names
 from .shapes import axes_tuple
@@ -28,9 +29,9 @@ def matrix_norm(A: Tensor, ord: Any = "fro", dim: Any = (-2, -1), keepdim: bool 
     Raises   ValidationError   ord is another one: norms of singular values are not supported
     """
     if ord not in ("fro", 1, -1, inf, -inf):
-        raise ValidationError(f"matrix_norm: ord is {ord!r}; use 'fro', 1, -1, inf or -inf")
+        raise ValidationError(f"matrix_norm: ord is {brief(ord)}; use 'fro', 1, -1, inf or -inf")
     if not isinstance(dim, tuple | list) or len(dim) != 2:
-        raise ShapeError(f"matrix_norm: dim is {dim!r}; give two axes")
+        raise ShapeError(f"matrix_norm: dim is {brief(dim)}; give two axes")
     axes_tuple(dim, A.ndim, "matrix_norm")
     if ord == "fro":
         return A.norm(2, dim, keepdim, dtype)

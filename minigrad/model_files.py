@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .checks import whole_number
+from .checks import brief, whole_number
 from .errors import DataError, DtypeError, ShapeError, ValidationError
 from .runtime.files import printable_path
 from .serialization import FilePath, Place, load, save
@@ -48,7 +48,7 @@ def save_model(
             f"save_model: model is a {type(model).__name__}, expected a Module; save other values with save"
         )
     if isinstance(class_names, str):
-        raise DtypeError(f"save_model: class_names is {class_names!r}; give a list of names")
+        raise DtypeError(f"save_model: class_names is {brief(class_names)}; give a list of names")
     info = {
         "class_names": None if class_names is None else [str(name) for name in class_names],
         "input_size": None if input_size is None else _image_size(input_size),
@@ -93,7 +93,7 @@ def _mean_and_std(normalize: tuple[Any, Any]) -> list[list[float]]:
     try:
         mean, std = (np.atleast_1d(np.asarray(part, np.float64)).tolist() for part in normalize)
     except (TypeError, ValueError):
-        raise ValidationError(f"save_model: normalize is {normalize!r}; give (mean, std)") from None
+        raise ValidationError(f"save_model: normalize is {brief(normalize)}; give (mean, std)") from None
     if not (np.isfinite([*mean, *std]).all() and min(std) > 0):
-        raise ValidationError(f"save_model: normalize is {normalize!r}; use a finite mean and a std above 0")
+        raise ValidationError(f"save_model: normalize is {brief(normalize)}; use a finite mean and a std above 0")
     return [mean, std]

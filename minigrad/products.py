@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .checks import number_in_range
+from .checks import brief, number_in_range
 from .creation import _check_tensors, stack
 from .errors import ShapeError, ValidationError
 from .shapes import axis_number, broadcast, given_sizes
@@ -151,7 +151,7 @@ def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
     """
     vectors = _check_tensors("meshgrid", given_sizes(tensors))
     if indexing not in ("ij", "xy"):
-        raise ValidationError(f"meshgrid: indexing is {indexing!r}; use 'ij' or 'xy'")
+        raise ValidationError(f"meshgrid: indexing is {brief(indexing)}; use 'ij' or 'xy'")
     if any(vector.ndim > 1 for vector in vectors):
         raise ShapeError(f"meshgrid: shapes {', '.join(str(vector.shape) for vector in vectors)}; give vectors")
     shape = [vector.numel() for vector in vectors]

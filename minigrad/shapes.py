@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from math import gcd, prod
 from typing import Any
 
-from .checks import whole_number
+from .checks import brief, whole_number
 from .errors import DtypeError, ShapeError, ValidationError
 
 Shape = tuple[int, ...]
@@ -22,7 +22,7 @@ def per_side(value: int | Sequence[int], name: str, where: str, least: int = 1, 
     except ValueError:
         pass
     many = ", or a pair of them" if count == 2 else ""
-    raise ValidationError(f"{where}: {name} is {value!r}; use a whole number of {least} or more{many}")
+    raise ValidationError(f"{where}: {name} is {brief(value)}; use a whole number of {least} or more{many}")
 
 
 def count_windows(
@@ -57,7 +57,7 @@ def padding_around(
         totals = [d * (k - 1) for k, d in zip(window, dilation, strict=True)]
         return tuple(side for total in totals for side in (total // 2, total - total // 2))
     if isinstance(padding, str):
-        raise ValidationError(f"{where}: padding is {padding!r}; use a number, a pair, 'same' or 'valid'")
+        raise ValidationError(f"{where}: padding is {brief(padding)}; use a number, a pair, 'same' or 'valid'")
     return tuple(side for side in per_side(padding, "padding", where, 0, len(window)) for _ in range(2))
 
 
@@ -118,7 +118,7 @@ def broadcast(where: str, *shapes: Shape) -> Shape:
 def axis_number(axis: int, ndim: int, where: str) -> int:
     """Return an axis counted from the front; -1 is the last."""
     if isinstance(axis, bool) or not hasattr(axis, "__index__"):
-        raise DtypeError(f"{where}: dim is {axis!r}; give a whole number")
+        raise DtypeError(f"{where}: dim is {brief(axis)}; give a whole number")
     axis = axis.__index__()
     if not -max(ndim, 1) <= axis < max(ndim, 1):
         raise ShapeError(

@@ -14,6 +14,7 @@ from functools import wraps
 from itertools import count
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
+from .checks import brief
 from .dependency import CountedDict
 from .errors import DtypeError, GraphError
 from .ops.op import Op
@@ -156,7 +157,7 @@ class set_grad_enabled(no_grad):
 
     def __init__(self, mode: bool):
         if not isinstance(mode, bool):
-            raise DtypeError(f"set_grad_enabled: mode is {mode!r}, expected True or False")
+            raise DtypeError(f"set_grad_enabled: mode is {brief(mode)}, expected True or False")
         self.grad_enabled, self._before = mode, _swap(mode)
 
     def __enter__(self) -> Self:

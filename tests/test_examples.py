@@ -67,6 +67,7 @@ def test_a_negative_seed_is_refused(name, monkeypatch, tmp_path, capsys):
         ("mnist_best", ["--device", "gpu"], "device 'gpu' is unknown"),
         ("train_mnist", ["--device", "gpu"], "device 'gpu' is unknown"),
         ("train_mnist", ["--batch-size", "60001"], "--batch-size is 60001; use 1 to 60000"),
+        ("sweep", ["--batch-size", "32", "99999"], "--batch-size is 99999; use at most 10000, the number of --digits"),
         ("sweep", ["--out", "/dev/null/runs"], "cannot be written (Not a directory); choose another folder"),
     ],
 )

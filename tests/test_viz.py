@@ -20,6 +20,7 @@ from minigrad.models import LeNet5
 from minigrad.nn import Conv2d, Flatten, Linear, Sequential
 from minigrad.train import History, RateSearch
 from minigrad.viz import style
+from minigrad.viz.probe import compute_probabilities
 
 RNG = np.random.default_rng(0)
 ONE_CHANNEL, COLOUR, DEEP = (
@@ -626,3 +627,97 @@ def test_figures_draw_names_of_layers_tensors_and_titles_literally():
         FigureCanvasAgg(figure).draw()
         assert not any(text.get_parse_math() for text in drawn_texts(figure))
     assert drawn_strings(figures[-1]) == ["50 $ and $ 60"]
+
+
+ARRAY = np.zeros((3, 1, 28, 28))
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (
+            lambda m: viz.filters(m, m),
+            ValidationError,
+            "filters: init is a LeNet5; for a model, init is its state_dict()",
+        ),
+        (lambda m: viz.filters(m, ARRAY), ValidationError, "filters: init is an ndarray of shape (3, 1, 28, 28); for"),
+        (
+            lambda m: viz.dense_or_convolution(m),
+            ValidationError,
+            "layer_sizes: sizes is a LeNet5; pass sizes of images",
+        ),
+        (
+            lambda m: viz.dense_or_convolution(ARRAY),
+            ShapeError,
+            "an image has size an ndarray of shape (1, 28, 28), not",
+        ),
+        (
+            lambda m: viz.summary(m, ARRAY),
+            ShapeError,
+            "summary: input_shape is an ndarray of shape (3, 1, 28, 28), not",
+        ),
+        (lambda m: viz.draw(m, mg.zeros(1, 28, 28)), ShapeError, "input_shape is a Tensor of shape (1, 28, 28), not"),
+        (lambda m: viz.prototypes(m, ARRAY), ShapeError, "input_shape is an ndarray of shape (3, 1, 28, 28), not"),
+        (
+            lambda m: viz.training_curves(list(range(1000))),
+            ValidationError,
+            "training_curves: history is a list of 1000: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 … , 993, 994,",
+        ),
+        (lambda m: viz.training_curves(None), ValidationError, "history is None; pass the History of train.fit"),
+        (
+            lambda m: viz.training_curves({"loss": "abc"}),
+            DtypeError,
+            "history['loss'] is 'abc'; pass a list of numbers",
+        ),
+        (lambda m: viz.lr_curve([1, 2]), ValidationError, "lr_curve: search is [1, 2]; pass the RateSearch"),
+        (lambda m: viz.saliency(m, ARRAY[0], target=10), ValidationError, "target is 10 but the model has 10 classes"),
+        (
+            lambda m: viz.saliency(m, ARRAY[0], target=ARRAY),
+            ValidationError,
+            "target is an ndarray of shape (3, 1, 28,",
+        ),
+        (lambda m: viz.saliency(m, None), ValidationError, "saliency: images is None; pass (H, W)"),
+        (lambda m: viz.mistakes(m, None, [1]), ValidationError, "mistakes: images is None; pass (N, C, H, W)"),
+        (
+            lambda m: viz.grad_cam(m, ARRAY[0], ARRAY),
+            ValidationError,
+            "there is no layer an ndarray of shape (3, 1, 28,",
+        ),
+        (
+            lambda m: viz.feature_maps(m, np.full((28, 28), "a")),
+            DtypeError,
+            "images is an ndarray of shape (28, 28); pass",
+        ),
+        (lambda m: viz.FilterTape(m, 1).step("abc"), ValidationError, "FilterTape.step: loss is 'abc'; pass a number"),
+    ],
+)
+def test_viz_names_what_was_passed_in_short_form(call, error, message):
+    with pytest.raises(error) as caught:
+        call(LeNet5())
+    assert message in str(caught.value) and len(str(caught.value)) < 300
+
+
+class Ends(mg.nn.Module):
+    """A model of fixed scores, with a function of them at its end."""
+
+    def __init__(self, scores, function):
+        super().__init__()
+        self.scores, self.function = mg.tensor(scores), function
+
+    def forward(self, x):
+        return self.function(self.scores + 0 * x.sum((1, 2, 3)).reshape(-1, 1))
+
+
+@pytest.mark.parametrize(
+    ("scores", "function", "expected"),
+    [
+        ([[2.0, 0.0]], lambda y: y, [1 / (1 + np.exp(-2)), 1 / (1 + np.exp(2))]),
+        ([[2.0, 0.0]], lambda y: y.softmax(1), [1 / (1 + np.exp(-2)), 1 / (1 + np.exp(2))]),
+        ([[2.0, 0.0, 1.0]], lambda y: y.sigmoid(), [1 / (1 + np.exp(-2)), 0.5, 1 / (1 + np.exp(-1))]),
+        ([[2.0]], lambda y: y, [1 / (1 + np.exp(-2))]),
+        ([[2.0]], lambda y: y.sigmoid(), [1 / (1 + np.exp(-2))]),
+    ],
+)
+def test_viz_shows_probabilities_of_scores_and_those_that_sigmoid_made(scores, function, expected):
+    found = compute_probabilities("test", Ends(scores, function), np.ones((3, 1, 4, 4), np.float32))
+    assert found == pytest.approx(np.tile(expected, (3, 1)), rel=1e-6)

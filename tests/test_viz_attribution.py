@@ -60,16 +60,20 @@ def scores(model, images):
         return model(mg.tensor(images.reshape(-1, *images.shape[-3:]))).numpy()
 
 
-def check_overlay(figure, values, brightness):
-    """The third panel shows the values over the image in pale grey; a value of 0 leaves the grey as it is."""
+def check_overlay(figure, values, colours):
+    """The third panel shows the values over the image in pale colours; a value of 0 leaves them as they are."""
     below, above = figure.axes[2].images
-    grey = np.asarray(below.get_array())
-    np.testing.assert_allclose(grey, 0.3 + 0.6 * brightness, atol=1e-6)
-    assert below.cmap.name == "gray" and below.get_clim() == (0, 1)
+    np.testing.assert_allclose(np.asarray(below.get_array()), 0.3 + 0.6 * colours, atol=1e-6)
     np.testing.assert_array_equal(np.sign(above.get_array()), np.sign(values))
     np.testing.assert_allclose(above.get_alpha(), 0.85 * abs(values) / abs(values).max(), rtol=1e-5)
     assert above.get_clim() == figure.axes[1].images[0].get_clim() and above.cmap == figure.axes[1].images[0].cmap
     assert figure.axes[2].get_title() == "over the image"
+
+
+def colours_of(image):
+    """Return an image (C, H, W) as (H, W, 3), stretched from black to white; grey unless C is 3."""
+    pixels = (image - image.min()) / np.ptp(image)
+    return np.moveaxis(pixels if len(image) == 3 else np.repeat(pixels.mean(0)[None], 3, 0), 0, -1)
 
 
 def shown(figure, panel):
@@ -170,7 +174,7 @@ def test_saliency_shows_the_largest_gradient_of_the_channels_beside_the_image():
     assert figure.axes[1].images[0].get_clim() == (0, pytest.approx(largest.max()))
     np.testing.assert_allclose(shown(figure, 0), np.moveaxis((image - image.min()) / np.ptp(image), 0, -1), atol=1e-6)
     assert figure.axes[3].get_ylabel().endswith("largest of 3 channels,\nwithout sign")
-    check_overlay(figure, largest, (image.mean(0) - image.min()) / np.ptp(image))
+    check_overlay(figure, largest, colours_of(image))
     assert figure.axes[0].get_xlabel().startswith("colours are not true")
 
 
@@ -249,7 +253,7 @@ def test_grad_cam_equals_the_formula_in_a_deep_model():
     np.testing.assert_allclose(shown(figure, 1), hats(12, 3) @ heat @ hats(16, 4).T, atol=1e-12)
     assert figure.axes[1].get_title() == "evidence in relu"
     assert figure.axes[1].images[0].get_clim() == (0, shown(figure, 1).max())
-    check_overlay(figure, shown(figure, 1), shown(figure, 0).mean(2))
+    check_overlay(figure, shown(figure, 1), shown(figure, 0))
     assert "dots: the centres" in figure._supxlabel.get_text()
     x, y = figure.axes[1].lines[0].get_data()
     assert sorted(set(x)) == [0.5, 4.5, 8.5, 12.5] and sorted(set(y)) == [0.5, 4.5, 8.5]
@@ -311,7 +315,7 @@ def test_occlusion_shows_the_fall_of_the_score_on_a_scale_around_zero():
     assert figure.axes[1].images[0].get_clim() == (-abs(falls).max(), abs(falls).max())
     assert figure.axes[1].get_title() == "hidden by 2×2 pixels"
     assert figure.axes[3].get_ylabel() == "fall of the score\nwhen hidden"
-    check_overlay(figure, falls, (image.mean(0) - image.min()) / np.ptp(image))
+    check_overlay(figure, falls, colours_of(image))
     assert "red: the score falls when squares of 0 hide the pixel" in figure._supxlabel.get_text()
     assert "squares of −0.5" in occlusion(model, image, fill=-0.5)._supxlabel.get_text()
 
@@ -330,7 +334,9 @@ def test_attribution_refuses_bad_images_targets_and_models(call):
     model = Small()
     where = call.__name__
     for target in (4, -1, 1.5):
-        with pytest.raises(ValidationError, match=f"{where}: target is {target} but the model has 4; .* from 0 to 3"):
+        with pytest.raises(
+            ValidationError, match=f"{where}: target is {target} but the model has 4 classes; .* from 0 to 3"
+        ):
             call(model, photo(), target=target)
     with pytest.raises(ShapeError, match=rf"{where}: 2 images in shape \(2, 3, 12, 16\), not 1; pass images\[i\]"):
         call(model, photo(n=2))
@@ -524,7 +530,9 @@ def scores_of(model, image):
 def test_maximize_activation_and_prototypes_refuse_bad_arguments():
     model, shape = Small(), (3, 12, 16)
     for channel in (6, -1):
-        with pytest.raises(ValidationError, match=f"channel is {channel} but layer 'second' has 6; .* from 0 to 5"):
+        with pytest.raises(
+            ValidationError, match=f"channel is {channel} but layer 'second' has 6 channels; .* from 0 to 5"
+        ):
             maximize_activation(model, "second", channel, shape)
     with pytest.raises(ValidationError, match="there is no layer 'third'; choose one of first, tanh"):
         maximize_activation(model, "third", 0, shape)
@@ -635,7 +643,9 @@ def test_patch_places_and_top_patches_refuse_bad_arguments():
         top_patches(model, images[:0], "first", 0)
     with pytest.raises(ValidationError, match="there are 0 images"):
         top_patches(model, data.ImageDataset(np.zeros((0, 12, 16), np.uint8), np.zeros(0, int)), "first", 0)
-    with pytest.raises(ValidationError, match="patch_places: channel is 5 but layer 'first' has 5; .* from 0 to 4"):
+    with pytest.raises(
+        ValidationError, match="patch_places: channel is 5 but layer 'first' has 5 channels; .* from 0 to 4"
+    ):
         top_patches(model, images, "first", 5)
     with pytest.raises(ValidationError, match="patch_places: there is no layer 'third'; choose one of first, tanh"):
         top_patches(model, images, "third", 0)

@@ -338,7 +338,10 @@ def test_contact_sheet_has_a_row_for_each_filter_and_a_column_for_each_moment(ch
     for place, (f, t) in enumerate(np.ndindex(4, 7)):
         expected = 0.5 + np.moveaxis(w[t, f], 0, -1) / (2 * norm) if channels == 3 else w[t, f, strongest[f]]
         np.testing.assert_allclose(shown[place], expected, atol=1e-6)
-    axes = tape.contact_sheet().axes[0]
+    figure = tape.contact_sheet("first")
+    assert len(figure.axes) == (1 if channels == 3 else 2)  # the scale of blue and red is not that of colours
+    assert (f"grey is 0, the brightest +{norm:.2g}" in " ".join(drawn_strings(figure))) == (channels == 3)
+    axes = figure.axes[0]
     assert [label.get_text() for label in axes.get_xticklabels()] == ["0", "2", "4", "6", "8", "10", "12"]
     names = [label.get_text().split(",")[0] for label in axes.get_yticklabels()]
     assert names == [f"filter {f}" for f in range(4)]

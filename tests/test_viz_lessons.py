@@ -289,7 +289,7 @@ def test_filter_step_chooses_a_step_of_about_a_twentieth_of_the_filter_and_refus
     assert 0.03 < np.linalg.norm(step) / np.linalg.norm(net[0].weight.detach().numpy()[0]) < 0.08
     with pytest.raises(ValidationError, match="filter_step: lr is 0; use a number above 0"):
         viz.filter_step(net, images, [0, 1, 2, 0], "0", 0, lr=0)
-    with pytest.raises(ValidationError, match="filter_step: filter is 4 but layer '0' has 4"):
+    with pytest.raises(ValidationError, match="filter_step: filter is 4 but layer '0' has 4 filters; use"):
         viz.filter_step(net, images, [0, 1, 2, 0], "0", 4)
 
 
@@ -345,3 +345,11 @@ def test_patch_grid_of_a_residual_network_shows_receptive_fields_and_not_whole_i
     figure = viz.patch_grid(net, np.stack([photo() for _ in range(3)]), n=1)
     sizes = [axes.get_title(loc="left").split(" see ")[1] for axes in figure.axes]
     assert sizes == ["3×3 pixels", "5×5 pixels", "7×7 pixels"]
+
+
+def test_window_positions_explains_its_colours_inside_the_picture():
+    figure = viz.window_positions(np.eye(5), np.ones((3, 3)), padding=1)
+    figure.canvas.draw()
+    box = figure._supxlabel.get_window_extent()
+    assert box.x0 >= 0 and box.x1 <= figure.bbox.width
+    assert figure._supxlabel.get_text().endswith("hatched: padded zeros")

@@ -395,10 +395,10 @@ def test_explain_pixel_refuses_layers_that_are_no_convolution():
 @pytest.mark.parametrize(
     "asked, message",
     [
-        ((16, 0, 0), "channel is 16 but the output of conv2 has 16; use a whole number from 0 to 15"),
-        ((0, 10, 0), "row is 10 but the output of conv2 has 10; use a whole number from 0 to 9"),
-        ((0, 0, -1), "col is -1 but the output of conv2 has 10; use a whole number from 0 to 9"),
-        ((0, 0, 1.5), "col is 1.5 but the output of conv2 has 10"),
+        ((16, 0, 0), "channel is 16 but the output of conv2 has 16 channels; use a whole number from 0 to 15"),
+        ((0, 10, 0), "row is 10 but the output of conv2 has 10 rows; use a whole number from 0 to 9"),
+        ((0, 0, -1), "col is -1 but the output of conv2 has 10 columns; use a whole number from 0 to 9"),
+        ((0, 0, 1.5), "col is 1.5 but the output of conv2 has 10 columns"),
     ],
 )
 def test_explain_pixel_refuses_positions_out_of_range(asked, message):
@@ -417,3 +417,12 @@ def test_explain_pixel_refuses_images_that_do_not_fit():
     nn.init.constant_(model.conv1.weight, np.nan)
     with pytest.raises(ValidationError, match="explain_pixel: 150 of 150 values of the weight of conv1 are NaN"):
         explain_pixel(model, image, "conv1", 0, 0, 0)
+
+
+@pytest.mark.parametrize(("padding", "edge", "told"), [(1, 0.5, True), (0, 0.5, False), (1, 0.0, False)])
+def test_feature_maps_says_that_a_colour_image_is_padded_with_zeros(padding, edge, told):
+    image = np.full((3, 8, 8), edge)
+    image[:, 3:5, 3:5] = 0.9
+    figure = feature_maps(nn.Sequential(nn.Conv2d(3, 2, 3, padding=padding)), image)
+    note = "0 pads with 0, not with the background: its maps have a frame that the image lacks."
+    assert (note in drawn_strings(figure)) == told

@@ -19,10 +19,10 @@ import minigrad as mg
 import minigrad.nn.functional as F
 from minigrad import data, datasets, nn, optim, train, transforms, viz
 from minigrad.errors import GraphError, ShapeError, ValidationError
-from minigrad.models import LeNet5
+from minigrad.models import LeNet5, resnet8
 from minigrad.ops.op import OPS
 from minigrad.viz import page as write_page
-from minigrad.viz.__main__ import _parse, _Training
+from minigrad.viz.__main__ import _parse, _Training, main as run_main
 from minigrad.viz.page import payload as limits
 from minigrad.viz.page.bundle import known_operations, read_scripts
 from minigrad.viz.page.encoding import encode_images, to_base64
@@ -152,7 +152,7 @@ def test_page_names_a_layer_that_it_does_not_know_and_stores_what_python_compute
     unknown = [step for step in data["steps"] if step.get("unknown")]
     assert [step["op"] for step in unknown] == ["argsort", "gather"]
     stored = floats(unknown[-1]["stored"]["float32"]).reshape(unknown[-1]["stored"]["shape"])
-    assert np.allclose(stored, model(mg.tensor(x)).detach().numpy(), rtol=1e-5)
+    assert np.allclose(stored[:, 0], model(mg.tensor(x)).detach().numpy(), rtol=1e-5)
 
 
 def test_every_operation_of_the_page_is_one_of_python():
@@ -180,6 +180,36 @@ def test_page_says_that_weights_are_nan(tmp_path):
         "conv.weight: 1 of 27 numbers are NaN or infinite. The training diverged; lower the learning rate and train "
         "again."
     ]
+
+
+def test_page_says_once_that_many_weights_are_nan_and_names_unknown_operations_once(tmp_path):
+    class Sorted(Scores):
+        def forward(self, x):
+            return mg.sort(mg.sort(super().forward(x), dim=1)[0], dim=1)[0]
+
+    model = Sorted()
+    with mg.no_grad():
+        model.conv.weight[...] = np.nan
+        model.head.bias[0] = np.inf
+    broken, unknown = data_of(write_page(model, images(), tmp_path / "lab.html"))["notes"]
+    assert broken.startswith(
+        "conv.weight and 1 other array: 28 of 31 numbers are NaN or infinite. The training diverged"
+    )
+    assert unknown.startswith("argsort (argsort) and 3 other operations: this page cannot compute them.")
+
+
+def test_page_of_images_with_nan_takes_the_range_of_the_others(tmp_path):
+    x = images()
+    x[0, 0, 0, :3] = np.nan, np.inf, -np.inf
+    known = x[np.isfinite(x)]
+    subject = subject_of(x)
+    assert np.allclose([known.min() * subject.std + subject.mean, known.max() * subject.std + subject.mean], [[0], [1]])
+
+
+@pytest.mark.filterwarnings("error")
+def test_page_refuses_images_that_are_nan():
+    with pytest.raises(ValidationError, match="page: all 128 numbers of the images are NaN or infinite"):
+        subject_of(np.full((2, 1, 8, 8), np.nan))
 
 
 def test_page_takes_normalisation_from_the_caller_or_from_the_images(tmp_path):
@@ -300,8 +330,15 @@ def test_page_refuses_data_sets(source, settings, message):
         ({"labels": [0, 9]}, ValidationError, "page: labels run from 0 to 9 but the model scores 4 classes"),
         ({"classes": ["a"]}, ShapeError, "page: 1 class names but the model scores 4 classes; name every class"),
         ({"normalize": (0, (1, 2))}, ShapeError, "page: normalize is .* but the images have 1 channel"),
+        ({"normalize": 3}, ShapeError, "page: normalize is 3 but the images have 1 channel; pass"),
+        (
+            {"normalize": np.ones((3, 4))},
+            ShapeError,
+            "page: normalize is an ndarray of shape \\(3, 4\\) but the images",
+        ),
+        ({"images": None}, ValidationError, "page: images is None; pass"),
         ({"normalize": (0, 0)}, ValidationError, "page: normalize is \\(0, 0\\); use finite means"),
-        ({"model": "lenet"}, ValidationError, "model is a str; pass an nn.Module"),
+        ({"model": "lenet"}, ValidationError, "page: model is a str; pass an nn.Module"),
     ],
 )
 def test_page_refuses(tmp_path, change, error, message):
@@ -333,6 +370,169 @@ class Returns(nn.Module):
 def test_page_refuses_a_model_without_scores(tmp_path, function, error, message):
     with pytest.raises(error, match=message):
         write_page(Returns(function), images(), tmp_path / "lab.html")
+
+
+# ---- the tape of another model
+
+
+class OtherNames(Scores):
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv2d(1, 1, 1)
+        self.conv, self.first = self.first, self.conv
+
+    def forward(self, x):
+        return self.head(F.relu(self.first(x)).mean((2, 3)))
+
+
+class OtherShapes(Scores):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(1, 3, 5)
+
+
+@pytest.mark.parametrize(
+    ("tape", "error", "message"),
+    [
+        (LeNet5, ValidationError, r"the tape has the layer conv1 but Scores has conv; pass a tape of this model"),
+        (OtherShapes, ShapeError, r"on the tape, conv has weights \(3, 1, 5, 5\), in Scores \(3, 1, 3, 3\)"),
+        (OtherNames, ShapeError, r"on the tape, conv has weights \(1, 1, 1, 1\), in Scores \(3, 1, 3, 3\)"),
+        (Scores, None, ""),
+    ],
+)
+def test_page_embed_and_report_refuse_the_tape_of_another_model(tmp_path, tape, error, message):
+    tape = viz.FilterTape(tape(), every=1)
+    tape.step(1.0)
+    calls = {
+        "page": lambda: write_page(Scores(), images(), tmp_path / "lab.html", tape=tape),
+        "embed": lambda: viz.embed(Scores(), images(), tape=tape),
+        "report": lambda: viz.report(Scores(), images(), [0, 1], tmp_path / "report.html", tape=tape),
+    }
+    if error is None:
+        calls["page"]()
+        return
+    for name, call in calls.items():
+        with pytest.raises(error, match=f"{name}: {message}"):
+            call()
+    assert not list(tmp_path.iterdir())
+
+
+def test_page_refuses_what_is_no_tape():
+    with pytest.raises(ValidationError, match="embed: tape is a dict; pass a FilterTape"):
+        viz.embed(Scores(), images(), tape={})
+
+
+# ---- a fixed program and scores
+
+
+class Computed(nn.Module):
+    """A dense layer, and a function of the image and its scores."""
+
+    def __init__(self, function, classes=3):
+        super().__init__()
+        self.linear, self.function, self.calls = nn.Linear(64, classes), function, 0
+
+    def forward(self, x):
+        self.calls += 1
+        return self.function(x, self.linear(x.flatten(1)))
+
+
+def grey(*levels):
+    """Return an image of one level for each of these."""
+    return np.array(levels, np.float32).reshape(-1, 1, 1, 1) * np.ones((1, 1, 8, 8), np.float32)
+
+
+def negate_if_bright(x, y):
+    return -5 * y if float(x.mean().item()) > 0.3 else y
+
+
+CHANGES_WITH_THE_IMAGE = {
+    "branch": (negate_if_bright, "it runs 4 operations, not 3"),
+    "other operation": (lambda x, y: y.relu() if x.max().item() > 0.3 else y.tanh(), "operation 4 is relu, not tanh"),
+    "number": (lambda x, y: y * x.mean().item(), "operation 4, mul, reads other numbers"),
+    "shape": (lambda x, y: y + x[x > 0.3].sum(), "operation 4, take, makes shape"),
+    "setting": (lambda x, y: y.roll(int(x.max().item() > 0.3), 1), "operation"),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES_WITH_THE_IMAGE)
+@pytest.mark.parametrize("levels", [(0.1, 0.1, 0.1, 0.9, 0.1, 0.1, 0.1), (0.1, 0.9), (0.1,)])
+def test_page_refuses_a_forward_that_depends_on_values(tmp_path, name, levels):
+    """One of the images, or the first with black and white exchanged, goes another way than the first."""
+    function, message = CHANGES_WITH_THE_IMAGE[name]
+    with pytest.raises(
+        ValidationError, match=rf"page: forward computes something else for image .*: {message}.*report"
+    ):
+        write_page(Computed(function), grey(*levels), tmp_path / "lab.html")
+    assert not (tmp_path / "lab.html").exists()
+
+
+def test_page_names_the_image_whose_forward_differs(tmp_path):
+    with pytest.raises(ValidationError, match="for image 4 than for image 0: it runs 4 operations, not 3"):
+        write_page(Computed(negate_if_bright), grey(0.1, 0.2, 0.1, 0.1, 0.9, 0.9, 0.9), tmp_path / "lab.html")
+
+
+@pytest.mark.parametrize(
+    "function", [lambda x, y: y + mg.rand(1, 3), lambda x, y: F.dropout(y, 0.5), lambda x, y: y * mg.rand(1).item()]
+)
+def test_page_refuses_a_forward_that_draws_random_numbers(tmp_path, function):
+    with pytest.raises(ValidationError, match="page: forward computes .* called again with the same image.*random"):
+        write_page(Computed(function), grey(0.5), tmp_path / "lab.html")
+
+
+def test_page_refuses_a_forward_that_counts_its_calls(tmp_path):
+    model = Computed(None)
+    model.function = lambda x, y: y * model.calls
+    with pytest.raises(ValidationError, match="called again .*: operation 3, mul, reads other numbers.*keeps a state"):
+        write_page(model, grey(0.5), tmp_path / "lab.html")
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x, y: mg.where(x.mean() > 0.3, -5 * y, y),
+        lambda x, y: y + mg.arange(3) * 0.5,
+        lambda x, y: y[:, [0, 2, 1]] * float("nan"),
+    ],
+)
+def test_page_takes_a_forward_whose_constants_stay(tmp_path, function):
+    write_page(Computed(function), grey(0.1, 0.9), tmp_path / "lab.html")
+
+
+def test_embed_and_live_refuse_a_forward_that_depends_on_values():
+    for function in viz.embed, viz.live:
+        with pytest.raises(ValidationError, match=f"{function.__name__}: forward computes something else for image 1"):
+            function(Computed(negate_if_bright), grey(0.1, 0.9))
+
+
+def test_page_holds_scores_of_images_over_all_of_them(tmp_path):
+    model, x = Scores(), images(40)
+    scores = data_of(write_page(model, x, tmp_path / "lab.html"))["scores"]
+    assert list(scores) == ["13", "26", "39"]
+    for number, encoded in scores.items():
+        expected = model.eval()(mg.tensor(x[[int(number)]])).detach().numpy()[0]
+        assert np.allclose(floats(encoded["float32"]), expected, rtol=1e-5)
+    assert data_of(write_page(model, x[:1], tmp_path / "lab.html"))["scores"] == {}
+
+
+@pytest.mark.parametrize(
+    ("function", "classes", "message"),
+    [
+        (lambda x, y: y, 1, "Computed scores one class; the page compares the scores of two or more"),
+        (lambda x, y: y.sigmoid(), 3, "Computed returns the output of sigmoid, a probability of each class alone"),
+        (lambda x, y: y.sigmoid().reshape(1, -1), 3, "returns the output of sigmoid"),
+        (lambda x, y: y.softmax(0), 3, "probabilities that add up to 3, not 1; take softmax over the classes"),
+        (lambda x, y: y.exp() / y.exp().sum(), 3, "numbers that add up to 1, made by div"),
+    ],
+)
+def test_page_refuses_what_is_no_score(tmp_path, function, classes, message):
+    with pytest.raises(ValidationError, match=message):
+        write_page(Computed(function, classes), grey(0.5), tmp_path / "lab.html")
+
+
+@pytest.mark.parametrize("function", [lambda x, y: y.softmax(1), lambda x, y: y.log_softmax(1), lambda x, y: y.tanh()])
+def test_page_takes_scores_and_the_probabilities_of_softmax(tmp_path, function):
+    write_page(Computed(function), grey(0.5), tmp_path / "lab.html")
 
 
 def test_page_refuses_a_model_that_is_too_large(tmp_path, monkeypatch):
@@ -719,6 +919,18 @@ def test_live_refuses_a_port_out_of_range():
         serve(Scores(), images(), port=70000)
 
 
+def test_live_names_a_port_that_is_in_use(session):
+    port = session._server.port
+    with pytest.raises(ValidationError, match=f"live: port {port} cannot be opened: .*; use another one, or 0 for any"):
+        serve(Scores(), images(), port=port)
+
+
+@pytest.mark.parametrize("loss", ["abc", mg.zeros(2, 3)])
+def test_live_names_a_loss_that_is_no_number(session, loss):
+    with pytest.raises(ValidationError, match="Live.step: loss is .*; pass a number, or a Tensor of one element"):
+        session.step(loss)
+
+
 # ---- python -m minigrad.viz
 
 
@@ -752,10 +964,35 @@ def test_program_writes_a_page_of_a_saved_model(tmp_path):
     assert data["classes"][3] == "digit 3" and data["mean"] == [0.1307] and len(data["labels"]) == 200
 
 
+def test_program_opens_a_page_of_a_saved_model(tmp_path, monkeypatch, capsys):
+    mg.save_model(LeNet5(), tmp_path / "model.safetensors")
+    opened = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    monkeypatch.setattr("tempfile.mkdtemp", lambda: str(tmp_path))
+    assert run_main([str(tmp_path / "model.safetensors")]) == 0
+    assert opened == [(tmp_path / "lab.html").as_uri()] and len(data_of(tmp_path / "lab.html")["labels"]) == 200
+    assert run_main([str(tmp_path / "model.safetensors"), "--no-browser"]) == 0
+    assert len(opened) == 1 and capsys.readouterr().out == 2 * f"{tmp_path / 'lab.html'}\n"
+
+
+@pytest.mark.parametrize(
+    ("make", "size", "message"),
+    [
+        (lambda: resnet8(num_classes=4), (3, 32, 32), r"reads images \(3, 32, 32\) and scores 4 classes; this program"),
+        (lambda: resnet8(num_classes=10), (3, 32, 32), r"reads images \(3, 32, 32\) and scores 10 classes; .*MNIST"),
+        (lambda: LeNet5(num_classes=4), (1, 28, 28), r"reads images \(1, 28, 28\) and scores 4 classes; .*viz.page\("),
+    ],
+)
+def test_program_refuses_a_model_of_other_images_than_digits(tmp_path, capsys, make, size, message):
+    mg.save_model(make(), tmp_path / "model.safetensors", input_size=size, normalize=(0.5, 0.25))
+    assert run_main([str(tmp_path / "model.safetensors"), "--no-browser"]) == 1
+    assert re.search(message, capsys.readouterr().err)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["missing.safetensors"], "a model needs --write FILE"),
+        (["missing.safetensors"], "missing.safetensors"),
         (["missing.safetensors", "--write", "lab.html"], "missing.safetensors"),
         (["--seed", "-1"], "--seed of 0 or more"),
         (["--lr", "0"], "--lr above 0"),

@@ -232,6 +232,21 @@ def test_page_shows_a_difference_to_python(browser, tmp_path):
     assert told.startswith("✗ browser and Python differ by") and "activation" in told
 
 
+def test_page_shows_a_difference_to_python_in_the_scores_of_another_image(browser, tmp_path):
+    path = viz.page(LeNet5(), images(5, (1, 28, 28)), tmp_path / "lab.html")
+    page = browser.open(path.as_uri())
+    page.wait("window.lab?.values")
+    told = page.run("document.querySelector('#agreement').title")
+    assert "all layers for image 0, and the scores of images 1, 3, 4" in told
+    text = path.read_text("utf-8")
+    scores = json.loads(text.split('"scores":')[1].split("}}")[0] + "}}")
+    path.write_text(text.replace(scores["3"]["float32"], scores["1"]["float32"], 1), "utf-8")
+    page = browser.open(path.as_uri())
+    page.wait("window.lab?.values")
+    told = page.run("document.querySelector('#agreement').textContent")
+    assert told.startswith("✗ browser and Python differ by") and told.endswith("in the scores of image 3")
+
+
 # ---- panels
 
 

@@ -6,13 +6,15 @@ import numpy as np
 import pytest
 from figures import CLASSES, check_readable, drawn_strings, image_arrays
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_hex
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
 import minigrad as mg
 import minigrad.nn.functional as F
 from minigrad import nn
 from minigrad.errors import DtypeError, GraphError, ShapeError, ValidationError
-from minigrad.models import LeNet5
+from minigrad.models import LeNet5, resnet8
+from minigrad.viz import style
 from minigrad.viz.autograd import autograd_graph
 from minigrad.viz.model_summary import summary
 from minigrad.viz.tracing import trace
@@ -426,3 +428,10 @@ def test_mistakes_refuses_bad_images_labels_classes_and_models():
         mistakes(max, x, [0, 1, 2])
     with pytest.raises(ValidationError, match="mistakes: 2 of 6 scores are NaN or infinite; lower the learning rate"):
         mistakes(Scores(), np.array([[[0, np.nan, 1]], [[1, np.inf, 0]]]), [0, 1])
+
+
+def test_draw_gives_a_window_the_colour_of_the_connection_that_feeds_it():
+    figure = draw(resnet8(), (3, 32, 32))
+    colours = {text.get_text(): to_hex(text.get_color()) for text in figure.axes[0].texts}
+    assert colours["3×3\nstride 2\npadding 1"] == style.VERMILION.lower()
+    assert colours["3×3\nstride 1\npadding 1"] == "#000000"

@@ -6,6 +6,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from ..checks import brief
 from ..errors import DtypeError, GraphError
 from ..runtime.threads import local
 from ..tape import mode as state
@@ -31,7 +32,7 @@ class set_detect_anomaly:
 
     def __init__(self, mode: bool, check_nan: bool = True):
         if not isinstance(mode, bool):
-            raise DtypeError(f"set_detect_anomaly: mode is {mode!r}, expected True or False")
+            raise DtypeError(f"set_detect_anomaly: mode is {brief(mode)}, expected True or False")
         self.check_nan = check_nan
         self._before, state.anomaly = state.anomaly, self if mode else None
 

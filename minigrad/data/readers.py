@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..checks import type_with_article
+from ..checks import brief, type_with_article
 from ..errors import DtypeError, ShapeError, ValidationError
 from ..ops.images import gather_images
 from ..runtime import memory
@@ -145,7 +145,7 @@ def _scale_and_shift(normalize: Normalize, channels: int, dtype: np.dtype) -> tu
         mean, std = (np.broadcast_to(np.asarray(values, np.float64), channels) for values in pair)
     except (TypeError, ValueError):
         raise ValidationError(
-            f"DataLoader: normalize is {normalize!r} for images of {channels} channels; give "
+            f"DataLoader: normalize is {brief(normalize)} for images of {channels} channels; give "
             "(mean, std), each one number or one for each channel"
         ) from None
     if not (np.isfinite(mean).all() and (std > 0).all()):

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
+from ..checks import brief
 from ..errors import DataError, ValidationError
 from ..runtime.files import locked_folder, printable_path
 from .progress import show_bytes
@@ -175,7 +176,7 @@ def _check_url(url: str) -> None:
 
 def _algorithm(checksum: str) -> str:
     if not re.fullmatch("[0-9a-f]{32}|[0-9a-f]{64}", checksum):
-        raise ValidationError(f"download: checksum is {checksum!r}; use 64 hexadecimal digits, or 32 of an MD5")
+        raise ValidationError(f"download: checksum is {brief(checksum)}; use 64 hexadecimal digits, or 32 of an MD5")
     return "SHA-256" if len(checksum) == 64 else "MD5"
 
 

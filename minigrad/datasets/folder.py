@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from PIL import Image, ImageOps
 
-from ..checks import index_in_range, whole_number
+from ..checks import brief, index_in_range, whole_number
 from ..data import Dataset
 from ..data.display import show_classes
 from ..errors import DataError, ValidationError
@@ -83,7 +83,7 @@ class DatasetFolder(Dataset[tuple[Any, Any]]):
     ):
         where = type(self).__name__
         if on_error not in ON_ERROR:
-            raise ValidationError(f"{where}: on_error is {on_error!r}; use 'raise' or 'skip'")
+            raise ValidationError(f"{where}: on_error is {brief(on_error)}; use 'raise' or 'skip'")
         self.root = os.fspath(check_root(where, root))
         self.loader, self.extensions = loader, extensions
         self.transform, self.target_transform, self.on_error = transform, target_transform, on_error
@@ -196,7 +196,7 @@ class ImageFolder(DatasetFolder):
         cache: bool | float = False,
     ):
         if mode not in MODES:
-            raise ValidationError(f"ImageFolder: mode is {mode!r}; use 'RGB' or 'L'")
+            raise ValidationError(f"ImageFolder: mode is {brief(mode)}; use 'RGB' or 'L'")
         self.size, self.mode = _sides(size), mode
         self._cache = _Cache(_cache_limit(cache))
         if loader is not default_loader and (size is not None or mode != "RGB" or cache):
@@ -302,7 +302,7 @@ def _sides(size: Any) -> tuple[int, int] | None:
         return None
     sides = tuple(size) if isinstance(size, tuple | list) else (size, size)
     if len(sides) != 2:
-        raise ValidationError(f"ImageFolder: size is {size!r}; use one side, or (H, W)")
+        raise ValidationError(f"ImageFolder: size is {brief(size)}; use one side, or (H, W)")
     H, W = (whole_number("ImageFolder", "size", side, least=1, most=1 << 14) for side in sides)
     return H, W
 
@@ -312,7 +312,7 @@ def _cache_limit(cache: Any) -> int:
     if isinstance(cache, bool):
         return cache * CACHE * MIB
     if not isinstance(cache, int | float) or not cache >= 0:
-        raise ValidationError(f"ImageFolder: cache is {cache!r}; use True, False, or a number of MiB of 0 or more")
+        raise ValidationError(f"ImageFolder: cache is {brief(cache)}; use True, False, or a number of MiB of 0 or more")
     return int(min(cache, 1 << 40) * MIB)
 
 

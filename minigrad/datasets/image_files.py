@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
+from ..checks import brief
 from ..errors import DataError, ValidationError
 from ..runtime.files import printable_path
 
@@ -56,7 +57,7 @@ def open_image(path: str | os.PathLike[str], mode: str = "RGB", reduce_to: int |
     (255, 255, 255)
     """
     if mode not in MODES:
-        raise ValidationError(f"open_image: mode is {mode!r}; use 'RGB' or 'L'")
+        raise ValidationError(f"open_image: mode is {brief(mode)}; use 'RGB' or 'L'")
     where = printable_path(path)
     try:
         _check_kind(Path(path), where)

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from ..checks import brief
 from ..data import ImageDataset
 from ..errors import DataError, DtypeError, ValidationError
 from ..runtime.files import printable_path
@@ -69,21 +70,21 @@ def find_folder(root: Path, below: Sequence[str], is_there: Callable[[Path], boo
 def check_root(where: str, root: Any) -> Path:
     """Return the folder of a data set; refuse what is no path."""
     if not isinstance(root, str | os.PathLike):
-        raise DtypeError(f"{where}: root is {root!r}, expected a folder; write {where}(root='./data', ...)")
+        raise DtypeError(f"{where}: root is {brief(root)}, expected a folder; write {where}(root='./data', ...)")
     return Path(root).expanduser()
 
 
 def check_train(where: str, train: Any) -> bool:
     """Return train as a bool; refuse other values, as a folder."""
     if not isinstance(train, bool | np.bool_):
-        raise DtypeError(f"{where}: train is {train!r}, expected True or False; give a folder as root=")
+        raise DtypeError(f"{where}: train is {brief(train)}, expected True or False; give a folder as root=")
     return bool(train)
 
 
 def check_choice(where: str, name: str, value: Any, choices: Sequence[str]) -> None:
     """Refuse a setting that is not one of the choices."""
     if value not in choices:
-        raise ValidationError(f"{where}: {name} is {value!r}; use {', '.join(map(repr, choices))}")
+        raise ValidationError(f"{where}: {name} is {brief(value)}; use {', '.join(map(repr, choices))}")
 
 
 def check_labels(labels: np.ndarray, where: str | Path, classes: Sequence[str]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import index_in_range, type_with_article
+from ..checks import brief, index_in_range, type_with_article
 from ..errors import DtypeError, ValidationError
 from ..ops.rank_mean import rank_mean_dispatch
 from ..runtime.threads import call_on_host, local
@@ -97,7 +97,7 @@ def all_reduce(tensor: Tensor, op: str = ReduceOp.SUM) -> None:
     tensor([1., 2.])
     """
     if op not in (*UFUNCS, ReduceOp.AVG):
-        raise ValidationError(f"all_reduce: op is {op!r}; use ReduceOp.SUM, AVG, MIN, MAX or PRODUCT")
+        raise ValidationError(f"all_reduce: op is {brief(op)}; use ReduceOp.SUM, AVG, MIN, MAX or PRODUCT")
     if op == ReduceOp.AVG and isinstance(tensor, Tensor) and tensor.dtype.kind != "f":
         raise DtypeError(f"all_reduce: the mean of {tensor.dtype} numbers is no such number; use .float(), or SUM")
     _change("all_reduce", tensor, partial(_all_reduce, current_group(), op))

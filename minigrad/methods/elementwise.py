@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import ops
+from ..checks import brief
 from ..errors import DtypeError, ValidationError
 from ..ops.op import Op
 from .base import InPlace, Methods, composed
@@ -172,7 +173,7 @@ class Elementwise(Methods):
 
     def _divide_rounded(self, other: Any, mode: str) -> Tensor:
         if mode not in ("trunc", "floor"):
-            raise ValidationError(f"div: rounding_mode is {mode!r}; use None, 'trunc' or 'floor'")
+            raise ValidationError(f"div: rounding_mode is {brief(mode)}; use None, 'trunc' or 'floor'")
         if mode == "floor":
             return self.floor_divide(other)
         rest = self.fmod(other)

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from .. import ops, shapes
+from ..checks import brief
 from ..errors import DtypeError, ShapeError, ValidationError
 from ..ops.promotion import expect_float
 from .base import Methods, along
@@ -114,7 +115,7 @@ class LinearAlgebra(Methods):
         The gradient is 0 where the norm is 0.
         """
         if isinstance(p, str) and p != "fro":
-            raise ValidationError(f"norm: p is {p!r}; use 'fro' or a number")
+            raise ValidationError(f"norm: p is {brief(p)}; use 'fro' or a number")
         p = 2 if p is None or isinstance(p, str) else p
         x, over = self.to(dtype), (shapes.axes_tuple(dim, self.ndim, "norm"), keepdim)
         expect_float("norm", x)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, overload
 import numpy as np
 
 from .. import ops, shapes
-from ..checks import whole_number
+from ..checks import brief, whole_number
 from ..errors import DtypeError, ShapeError, ValidationError
 from ..ops.promotion import expect_float
 from .base import Methods, along, along_axis, numpy_names
@@ -182,7 +182,9 @@ class Reductions(Methods):
         returns   values, or a tuple (values, inverse, counts) of what was asked for
         """
         if dim is not None:
-            raise ValidationError(f"unique: dim is {dim!r}; only dim=None is supported, for the elements of all axes")
+            raise ValidationError(
+                f"unique: dim is {brief(dim)}; only dim=None is supported, for the elements of all axes"
+            )
         values, inverse, counts = np.unique(self._host(), return_inverse=True, return_counts=True, equal_nan=False)
         parts = [values, *[inverse.reshape(self.shape)] * return_inverse, *[counts] * return_counts]
         found = tuple([self._new(array) for array in parts])

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import ops, shapes
+from ..checks import brief
 from ..errors import DtypeError, OutOfRangeError, ShapeError, ValidationError
 from ..runtime.threads import local
 from .base import InPlace, Methods, along
@@ -93,7 +94,7 @@ class Selection(Methods):
         tensor([7., 0., 5.])
         """
         if reduce not in (None, "add"):
-            raise ValidationError(f"scatter: reduce is {reduce!r}; use None or 'add'")
+            raise ValidationError(f"scatter: reduce is {brief(reduce)}; use None or 'add'")
         axis = shapes.existing_axis(dim, self.ndim, "scatter")
         if not self._index("scatter", index).numel():
             return self.clone()

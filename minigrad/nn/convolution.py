@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import DTypeLike
 
-from ..checks import whole_number
+from ..checks import brief, whole_number
 from ..errors import ValidationError
 from ..runtime.device import device as Device
 from ..shapes import padding_around, per_side
@@ -37,7 +37,9 @@ class _Convolution(WeightedLayer):
                 f"out_channels={channels[1]}; use a divisor of both"
             )
         if padding_mode not in self._modes:
-            raise ValidationError(f"{where}: padding_mode is {padding_mode!r}; use {', '.join(map(repr, self._modes))}")
+            raise ValidationError(
+                f"{where}: padding_mode is {brief(padding_mode)}; use {', '.join(map(repr, self._modes))}"
+            )
         self.padding_mode = padding_mode
         for name, value in sizes.items():
             least = int("padding" not in name)

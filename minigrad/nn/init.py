@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import number_in_range
+from ..checks import brief, number_in_range
 from ..errors import ShapeError, ValidationError
 from ..names import warn_once
 from ..streams import generator as numpy_generator
@@ -123,7 +123,7 @@ def kaiming_normal_(
 
 def _kaiming_std(tensor: Tensor, a: float, mode: str, nonlinearity: str) -> float:
     if mode not in ("fan_in", "fan_out"):
-        raise ValidationError(f"kaiming: mode is {mode!r}; use 'fan_in' or 'fan_out'")
+        raise ValidationError(f"kaiming: mode is {brief(mode)}; use 'fan_in' or 'fan_out'")
     return calculate_gain(nonlinearity, a) / sqrt(fans(tensor)[mode == "fan_out"])
 
 

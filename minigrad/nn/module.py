@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from ..checks import type_with_article
+from ..checks import brief, type_with_article
 from ..dependency import CountedDict, Dependency, can_change_unseen, changed, snapshot
 from ..errors import DtypeError, MinigradError, StateError, ValidationError
 from ..runtime.threads import IDLE, local
@@ -342,7 +342,8 @@ class Module(Dependency):
         """Switch to training mode, in which dropout is active; mode=False switches to evaluation mode."""
         if not isinstance(mode, bool):
             raise DtypeError(
-                f"train: mode is {mode!r}, expected True or False; train() sets the mode, it does not run a training"
+                f"train: mode is {brief(mode)}, expected True or False; train() sets the mode, it does not run a "
+                "training"
             )
         self.training = mode
         for child in self.children():

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from ..checks import brief
 from ..errors import ValidationError
 from ..tensors import Tensor
 from . import functional as F
@@ -27,7 +28,9 @@ class _Pad(Layer):
         count = 2 * self._sides
         self.padding = (padding,) * count if isinstance(padding, int) else tuple(padding)
         if len(self.padding) != count:
-            raise ValidationError(f"{type(self).__name__}: padding is {padding!r}; use a number, or {count} of them")
+            raise ValidationError(
+                f"{type(self).__name__}: padding is {brief(padding)}; use a number, or {count} of them"
+            )
 
     def forward(self, x: Tensor) -> Tensor:
         return F.pad(x, self.padding, self._mode, self.value)

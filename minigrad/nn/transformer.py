@@ -4,6 +4,7 @@ from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
 
+from ..checks import brief
 from ..errors import ValidationError
 from ..tensors import Tensor
 from . import functional as F
@@ -57,7 +58,7 @@ class TransformerEncoderLayer(Module):
         super().__init__()
         if activation not in ("relu", "gelu") and not callable(activation):
             raise ValidationError(
-                f"TransformerEncoderLayer: activation is {activation!r}; use 'relu', 'gelu' or a function"
+                f"TransformerEncoderLayer: activation is {brief(activation)}; use 'relu', 'gelu' or a function"
             )
         self.self_attn = MultiheadAttention(d_model, nhead, dropout, bias, batch_first=batch_first, **where)
         self.linear1 = Linear(d_model, dim_feedforward, bias, **where)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import type_with_article
+from ..checks import brief, type_with_article
 from ..errors import DtypeError, GraphError, ShapeError, ValidationError
 from ..nn import Module
 from ..replay import tensors_in
@@ -67,7 +67,7 @@ def export(
     if not isinstance(model, Module):
         raise DtypeError(f"export: model is {type_with_article(model)}, expected a Module; give the model itself")
     if opset_version not in OPSETS:
-        raise ValidationError(f"export: opset_version is {opset_version!r}; use {OPSETS[0]} to {OPSETS[-1]}")
+        raise ValidationError(f"export: opset_version is {brief(opset_version)}; use {OPSETS[0]} to {OPSETS[-1]}")
     arguments = (args if isinstance(args, tuple) else (args,)), dict(kwargs or {})
     inputs = tensors_in(arguments)
     if not inputs:

@@ -2,6 +2,7 @@
 
 import os
 
+from ..checks import brief
 from ..errors import ValidationError
 
 MAX_THREADS = 1024
@@ -12,8 +13,8 @@ def _check_num_threads() -> None:
     wanted = os.environ.get("NUMBA_NUM_THREADS", "1").strip()
     if not wanted.isdecimal() or not 1 <= int(wanted) <= MAX_THREADS:
         raise ValidationError(
-            f"minigrad: the environment variable NUMBA_NUM_THREADS is {wanted!r}; unset it, or use a whole number from "
-            f"1 to {MAX_THREADS}"
+            f"minigrad: the environment variable NUMBA_NUM_THREADS is {brief(wanted)}; unset it, or use a whole number "
+            f"from 1 to {MAX_THREADS}"
         )
 
 

@@ -1,5 +1,6 @@
 """The precision of float32 matrix products on the GPU: float32, or TF32 on its tensor cores."""
 
+from ..checks import brief
 from ..dependency import Dependency, changed
 from ..errors import ValidationError
 from .threads import local
@@ -38,7 +39,7 @@ def set_float32_matmul_precision(precision: str) -> None:
     >>> set_float32_matmul_precision("highest")
     """
     if precision not in CHOICES:
-        raise ValidationError(f"set_float32_matmul_precision: precision is {precision!r}; use 'highest' or 'high'")
+        raise ValidationError(f"set_float32_matmul_precision: precision is {brief(precision)}; use 'highest' or 'high'")
     _setting.float32 = precision
     changed()
 

@@ -15,6 +15,7 @@ import numba
 import numpy as np
 from numba import types
 
+from ..checks import brief
 from ..errors import DeviceError, DtypeError, ValidationError
 from . import cache, executor, fork, target, view
 
@@ -154,7 +155,7 @@ def set_flush_denormal(mode: bool) -> bool:
     """
     global _float_control
     if not isinstance(mode, bool):
-        raise DtypeError(f"set_flush_denormal: mode is {mode!r}; give True or False")
+        raise DtypeError(f"set_flush_denormal: mode is {brief(mode)}; give True or False")
     _float_control = executor.FLUSH_DENORMALS if mode else executor.IEEE
     return executor.FLUSH_DENORMALS != executor.IEEE
 

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ..checks import brief
 from ..errors import ValidationError
 from ..notebook import Html, picture, stack, table
 
@@ -84,7 +85,7 @@ def direction(monitor: str, mode: str | None = None) -> str:
     Raises   ValidationError   its name does not tell, or mode is something else
     """
     if mode not in (None, "min", "max"):
-        raise ValidationError(f"fit: monitor_mode is {mode!r}; use 'min' or 'max'")
+        raise ValidationError(f"fit: monitor_mode is {brief(mode)}; use 'min' or 'max'")
     if mode is not None:
         return mode
     measure = monitor.partition("_")[2]

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..checks import number_in_range, whole_number
+from ..checks import brief, number_in_range, whole_number
 from ..data import IterableDataset
 from ..distributed import DistributedDataParallel, expect_agreement, get_local_rank
 from ..errors import DivergenceError, DtypeError, StateError, ValidationError
@@ -379,7 +379,7 @@ def _check_objects(
     ):  # fmt: skip
         if not fits:
             raise DtypeError(
-                f"fit: {name} is {value!r}; give a Module, a function of (outputs, targets), and an Optimizer"
+                f"fit: {name} is {brief(value)}; give a Module, a function of (outputs, targets), and an Optimizer"
             )
     if isinstance(model, DistributedDataParallel):
         raise ValidationError("fit: model is a DistributedDataParallel; give model.module, and distributed=True")
@@ -410,7 +410,7 @@ def _check_monitor(monitor: str | None, mode: str | None, metrics: list[str], va
     kinds = ["train", "val"] if validation else ["train"]
     known = ["step", "lr", *[f"{kind}_{name}" for kind in kinds for name in ["loss", *metrics]]]
     if monitor is not None and monitor not in known:
-        raise ValidationError(f"fit: monitor is {monitor!r}; use one of {', '.join(known)}")
+        raise ValidationError(f"fit: monitor is {brief(monitor)}; use one of {', '.join(known)}")
     direction(monitor or "val_loss", mode)
 
 

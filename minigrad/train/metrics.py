@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from ..checks import whole_number
+from ..checks import brief, whole_number
 from ..errors import DtypeError, ShapeError, ValidationError
 from ..notebook import Html, stack, table
 from ..tensors import Tensor
@@ -77,7 +77,9 @@ def named(metrics: Metric | Iterable[Metric] | Mapping[str, Metric]) -> dict[str
         )
     for name, metric in pairs:
         if not callable(metric):
-            raise DtypeError(f"metrics: {name} is {metric!r}; give functions of (outputs, targets), as train.accuracy")
+            raise DtypeError(
+                f"metrics: {name} is {brief(metric)}; give functions of (outputs, targets), as train.accuracy"
+            )
     return dict(pairs)
 
 

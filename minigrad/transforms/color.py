@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import number_in_range, whole_number
+from ..checks import brief, number_in_range, whole_number
 from ..errors import ValidationError
 from . import functional as F
 from .base import Draws, OccasionalTransform, Parameters, RandomTransform, Transform, draw_one
@@ -28,7 +28,7 @@ class Grayscale(Transform):
 
     def __init__(self, num_output_channels: int = 1):
         if num_output_channels not in (1, 3):
-            raise ValidationError(f"Grayscale: num_output_channels is {num_output_channels!r}; use 1 or 3")
+            raise ValidationError(f"Grayscale: num_output_channels is {brief(num_output_channels)}; use 1 or 3")
         self.num_output_channels = num_output_channels
 
     def forward(self, img: Any) -> Any:
@@ -123,7 +123,7 @@ class GaussianBlur(RandomTransform):
         self.kernel_size = F.two_sides("GaussianBlur", kernel_size)
         for size in self.kernel_size:
             if size % 2 == 0:
-                raise ValidationError(f"GaussianBlur: kernel_size is {kernel_size!r}; use odd numbers")
+                raise ValidationError(f"GaussianBlur: kernel_size is {brief(kernel_size)}; use odd numbers")
         self.sigma = interval("GaussianBlur", "sigma", sigma if np.ndim(sigma) else (sigma, sigma), 1e-9)
 
     def draw(self, draws: Draws, dimensions: Sequence[int]) -> Parameters:

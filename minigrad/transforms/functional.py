@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import number_in_range, type_with_article, whole_number
+from ..checks import brief, number_in_range, type_with_article, whole_number
 from ..errors import DtypeError, ShapeError, ValidationError
 from . import array_color, array_geometry, pictures
 from .conversion import convert_image_dtype, normalize, pil_to_tensor, to_pil_image, to_tensor
@@ -80,7 +80,7 @@ def two_sides(where: str, size: Any) -> tuple[int, int]:
     """Return (H, W) of a number or of one or two numbers."""
     numbers = [size] * 2 if np.ndim(size) == 0 else list(size) * (2 if len(size) == 1 else 1)
     if len(numbers) != 2:
-        raise ValidationError(f"{where}: size is {size!r}; give one number, or (height, width)")
+        raise ValidationError(f"{where}: size is {brief(size)}; give one number, or (height, width)")
     height, width = (whole_number(where, "size", number, least=1) for number in numbers)
     return height, width
 
@@ -187,7 +187,7 @@ def pad(img: Any, padding: Any, fill: Any = 0, padding_mode: str = "constant") -
     """
     sides = four_sides("pad", padding)
     if padding_mode not in array_geometry.PAD_MODES:
-        raise ValidationError(f"pad: padding_mode is {padding_mode!r}; use {', '.join(array_geometry.PAD_MODES)}")
+        raise ValidationError(f"pad: padding_mode is {brief(padding_mode)}; use {', '.join(array_geometry.PAD_MODES)}")
     height, width = get_size(img)
     if height + sides[1] + sides[3] < 1 or width + sides[0] + sides[2] < 1:
         raise ValidationError(
@@ -325,7 +325,7 @@ def affine(
     mode, shears = known_mode("affine", interpolation), pair("affine", "shear", shear)
     moved = pair("affine", "translate", translate, exact=True)
     if not scale > 0:
-        raise ValidationError(f"affine: scale is {scale!r}; use a number above 0")
+        raise ValidationError(f"affine: scale is {brief(scale)}; use a number above 0")
     H, W = get_size(img)
     middle = (W * 0.5, H * 0.5)
     if is_picture(img):
@@ -340,7 +340,7 @@ def pair(where: str, name: str, value: Any, exact: bool = False) -> tuple[Any, A
     if len(numbers) == 2:
         return numbers[0], numbers[1]
     if len(numbers) != 1 or exact:
-        raise ValidationError(f"{where}: {name} is {value!r}; give two numbers{'' if exact else ', or one'}")
+        raise ValidationError(f"{where}: {name} is {brief(value)}; give two numbers{'' if exact else ', or one'}")
     return numbers[0], 0.0 if isinstance(value, Real) else numbers[0]
 
 
@@ -459,11 +459,11 @@ def gaussian_blur(img: Any, kernel_size: Any, sigma: Any = None) -> Any:
     """
     sizes = two_sides("gaussian_blur", kernel_size)
     if any(size % 2 == 0 for size in sizes):
-        raise ValidationError(f"gaussian_blur: kernel_size is {kernel_size!r}; use odd numbers")
+        raise ValidationError(f"gaussian_blur: kernel_size is {brief(kernel_size)}; use odd numbers")
     default = [0.15 * size + 0.35 for size in sizes]
     given = default if sigma is None else [sigma] * 2 if np.ndim(sigma) == 0 else list(sigma) * (3 - len(sigma))
     if len(given) != 2 or not min(given) > 0:
-        raise ValidationError(f"gaussian_blur: sigma is {sigma!r}; give one or two numbers above 0")
+        raise ValidationError(f"gaussian_blur: sigma is {brief(sigma)}; give one or two numbers above 0")
     widths = [float(width) for width in given]
     if is_picture(img):
         return to_pil_image(gaussian_blur(pil_to_tensor(img), sizes, widths), img.mode)
@@ -556,7 +556,7 @@ def adjust_sharpness(img: Any, sharpness_factor: float) -> Any:
 
 def _grey(where: str, img: Any, channels: int) -> Any:
     if channels not in (1, 3):
-        raise ValidationError(f"{where}: num_output_channels is {channels!r}; use 1 or 3")
+        raise ValidationError(f"{where}: num_output_channels is {brief(channels)}; use 1 or 3")
     return apply(where, img, pictures.to_grey, array_color.to_grey, channels, least=3)
 
 

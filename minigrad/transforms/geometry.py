@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import number_in_range
+from ..checks import brief, number_in_range
 from ..errors import DtypeError, ValidationError
 from ..ops.matmul import matmul
 from ..runtime.device import CPU
@@ -21,11 +21,11 @@ BILINEAR, NEAREST = InterpolationMode.BILINEAR, InterpolationMode.NEAREST
 def interval(where: str, name: str, value: Any, least: float = -math.inf, most: float | None = None) -> Any:
     """Return (low, high), given as a pair; refuse a pair out of the range or in the wrong order."""
     if np.ndim(value) != 1 or len(value) != 2:
-        raise ValidationError(f"{where}: {name} is {value!r}; give (lowest, highest)")
+        raise ValidationError(f"{where}: {name} is {brief(value)}; give (lowest, highest)")
     for number in value:
         number_in_range(where, name, number, least, most)
     if value[0] > value[1]:
-        raise ValidationError(f"{where}: {name} is {value!r}; exchange the numbers, the lowest comes first")
+        raise ValidationError(f"{where}: {name} is {brief(value)}; exchange the numbers, the lowest comes first")
     return value
 
 
@@ -35,7 +35,7 @@ def degrees_around_0(where: str, name: str, value: Any, lengths: Sequence[int] =
         number_in_range(where, name, value, 0)  # type: ignore[arg-type]
         value = (-value, value)  # type: ignore[operator]
     if np.ndim(value) != 1 or len(value) not in lengths:
-        raise ValidationError(f"{where}: {name} is {value!r}; give a number of 0 or more, or (lowest, highest)")
+        raise ValidationError(f"{where}: {name} is {brief(value)}; give a number of 0 or more, or (lowest, highest)")
     return [float(number) for number in value]
 
 
@@ -110,7 +110,7 @@ class Pad(Transform):
 def known_padding(where: str, mode: str) -> str:
     """Return a padding_mode; refuse an unknown one."""
     if mode not in array_geometry.PAD_MODES:
-        raise ValidationError(f"{where}: padding_mode is {mode!r}; use {', '.join(array_geometry.PAD_MODES)}")
+        raise ValidationError(f"{where}: padding_mode is {brief(mode)}; use {', '.join(array_geometry.PAD_MODES)}")
     return mode
 
 
@@ -580,7 +580,7 @@ class RandomErasing(RandomTransform):
         number_in_range("RandomErasing", "p", p, 0, 1)
         if value != "random" and not isinstance(value, Real | tuple | list):
             raise DtypeError(
-                f"RandomErasing: value is {value!r}; give a number, a number for each channel, or 'random'"
+                f"RandomErasing: value is {brief(value)}; give a number, a number for each channel, or 'random'"
             )
         self.p, self.value, self.inplace = p, value, inplace
         self.scale = interval("RandomErasing", "scale", scale, 0, 1)

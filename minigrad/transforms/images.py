@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ..checks import type_with_article
+from ..checks import brief, type_with_article
 from ..errors import DtypeError, ShapeError, ValidationError
 from ..tensors import Tensor, _make
 
@@ -49,7 +49,7 @@ def known_mode(where: str, mode: Any) -> InterpolationMode:
     names = [known.value for known in InterpolationMode]
     if mode in names:
         return InterpolationMode(mode)
-    raise ValidationError(f"{where}: interpolation is {mode!r}; use an InterpolationMode, or {', '.join(names)}")
+    raise ValidationError(f"{where}: interpolation is {brief(mode)}; use an InterpolationMode, or {', '.join(names)}")
 
 
 def is_picture(image: Any) -> bool:

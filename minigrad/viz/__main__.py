@@ -3,25 +3,32 @@
 python -m minigrad.viz                           trains LeNet-5 on MNIST and serves the page
 python -m minigrad.viz --paused --lr 0.01        waits for "play"
 python -m minigrad.viz --write lab.html          trains for one pass and writes a page of the result
-python -m minigrad.viz model.safetensors --write lab.html    writes a page of a model saved by mg.save_model
+python -m minigrad.viz model.safetensors         opens the page of a model that reads MNIST digits, from mg.save_model
+python -m minigrad.viz model.safetensors --write lab.html    writes this page
 """
 
 import argparse
 import sys
+import tempfile
+import webbrowser
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import minigrad.nn.functional as F
 from minigrad import data, datasets, optim
-from minigrad.errors import MinigradError
+from minigrad.errors import MinigradError, ValidationError
 from minigrad.models import LeNet5
 from minigrad.random import manual_seed
 from minigrad.viz.filter_tape import FilterTape
 from minigrad.viz.inputs import as_array
 from minigrad.viz.page import live, page
+from minigrad.viz.probe import compute_scores
 
 MEAN_STD = 0.1307, 0.3081  # of all training pixels of MNIST, scaled to 0..1
+SHAPE, CLASSES = (1, 28, 28), 10  # of MNIST
 SHOWN = 200  # digits of the test set in the page
 
 
@@ -48,10 +55,10 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="seed of weights and shuffling (0)")
     parser.add_argument("--port", type=int, default=0, help="port of the server (any free one)")
     parser.add_argument("--paused", action="store_true", help='wait until the page says "play"')
-    parser.add_argument("--no-browser", action="store_true", help="do not open a browser")
+    parser.add_argument(
+        "--no-browser", action="store_true", help="do not open a browser; print the file or the address"
+    )
     args = parser.parse_args(arguments)
-    if args.model is not None and args.write is None:
-        parser.error("a model needs --write FILE")
     if args.epochs < 1 or args.seed < 0 or not args.lr > 0 or not 0 <= args.port <= 65535:
         parser.error("use --epochs of 1 or more, --seed of 0 or more, --lr above 0, and --port from 0 to 65535")
     return args
@@ -60,10 +67,26 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def _write_model(args: argparse.Namespace) -> int:
     from minigrad.model_files import load_model
 
-    digits = datasets.MNIST(train=False)
+    model, digits = load_model(args.model), datasets.MNIST(train=False)
     images, labels = as_array(digits.data[:SHOWN])[:, None], as_array(digits.targets[:SHOWN])
-    print(page(load_model(args.model), images, args.write, labels=labels))
+    _check_reads_digits(args.model, model)
+    path = page(model, images, args.write or Path(tempfile.mkdtemp()) / "lab.html", labels=labels)
+    print(path)
+    if args.write is None and not args.no_browser:
+        webbrowser.open(path.as_uri())
     return 0
+
+
+def _check_reads_digits(path: Path, model: Any) -> None:
+    """Refuse a model of other images than grey digits."""
+    C, H, W = model.model_info.get("input_size", SHAPE)
+    pad = 2 * model.model_info.get("pad", 0)
+    K = compute_scores("minigrad.viz", model, np.zeros((1, C, H + pad, W + pad), np.float32)).shape[-1]
+    if SHAPE[0] != C or K != CLASSES:
+        raise ValidationError(
+            f"{path}: the model reads images {(C, H, W)} and scores {K} classes; this program shows the digits of "
+            f"MNIST, {SHAPE} and {CLASSES} classes; for other images, call viz.page(mg.load_model(file), images, path)"
+        )
 
 
 def _write_training(args: argparse.Namespace) -> int:

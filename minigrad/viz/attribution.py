@@ -9,7 +9,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
 
-from minigrad.checks import whole_number
+from minigrad.checks import brief, whole_number
 from minigrad.errors import ValidationError
 from minigrad.viz import probe, style
 from minigrad.viz.display import choose_display, show_image
@@ -19,7 +19,7 @@ from minigrad.viz.probe import Prediction, Run
 from minigrad.viz.tracing import Field, layer_index, named_convolutions
 
 PANEL = 3.0  # inches, longer side of a picture
-DARKEST, GREYS = 0.3, 0.6  # grey of black below a map, and the range from there to white
+DARKEST, GREYS = 0.3, 0.6  # how bright black is below a map, and the range from there to white
 
 
 @uses_model_info
@@ -244,7 +244,7 @@ def _compute_grad_cam(where: str, model: Any, image: Any, layer: str | None, tar
     maps = np.array(run.layers[index].output)
     if layer not in _layers_with_maps(run):
         raise ValidationError(
-            f"{where}: layer {layer!r} makes {maps.shape}, no maps (1, C, H, W) that the scores depend on; "
+            f"{where}: layer {brief(layer)} makes {maps.shape}, no maps (1, C, H, W) that the scores depend on; "
             f"choose one of {', '.join(_layers_with_maps(run))}"
         )
     prediction = probe.predict(where, run, target)
@@ -337,7 +337,7 @@ def _draw(
     heading: str, image: Any, normalize: tuple[Any, Any] | None, values: np.ndarray, title: str, label: str,
     meaning: str, norm: Normalize, colours: Colormap,
 ) -> Figure:  # fmt: skip
-    """Draw the image, a map (H, W) with its colour scale, and the map over the image in pale grey.
+    """Draw the image, a map (H, W) with its colour scale, and the map over the image in pale colours.
 
     Over the image, a value has the more weight the farther it is from 0; the scale holds for the map alone.
     """
@@ -350,9 +350,7 @@ def _draw(
     left.set_title("image", fontsize=style.LABEL)
     middle.imshow(values, cmap=colours, norm=norm, interpolation="nearest")
     style.colour_bar(figure, ScalarMappable(norm, colours), [middle], label)
-    pixels = display.to_pixels(original)
-    grey = DARKEST + GREYS * (pixels if pixels.ndim == 2 else pixels.mean(2))
-    right.imshow(grey, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    right.imshow(DARKEST + GREYS * display.to_colours(original), interpolation="nearest")
     vmax = norm.vmax or 1.0
     share = np.abs(values) / vmax
     strong = np.sign(values) * (0.5 + 0.5 * share) * vmax  # weak values are transparent instead of pale

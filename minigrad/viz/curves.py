@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from minigrad.errors import ShapeError, ValidationError
+from minigrad.checks import brief
+from minigrad.errors import DtypeError, ShapeError, ValidationError
 from minigrad.viz import style
 from minigrad.viz.formatting import format_count, format_name
 from minigrad.viz.inputs import as_array
@@ -43,7 +44,8 @@ def training_curves(history: Mapping[str, Any]) -> Figure:
     NaN and infinite numbers leave a gap, and the label below the loss counts those of the steps.
 
     Raises   ShapeError       a series is not one-dimensional, or there is no loss
-             ValidationError  a key is missing, or a value is out of range
+             ValidationError  history is no dictionary, a key is missing, or a value is out of range
+             DtypeError       a series holds something else than numbers
 
     >>> figure = training_curves({"loss": [2.3, 1.1, 0.6], "accuracy": [0.91], "steps_per_epoch": 3})
     >>> [axes.get_ylabel() for axes in figure.axes]
@@ -70,12 +72,15 @@ def lr_curve(search: Any) -> Figure:
 
     The loss has a log scale if it falls more than tenfold.
 
-    Raises   ShapeError   there are not as many losses as rates, or none
+    Raises   ShapeError       there are not as many losses as rates, or none
+             ValidationError  search is no RateSearch
 
     >>> from minigrad.train import RateSearch
     >>> lr_curve(RateSearch([0.001, 0.01, 0.1], [2.3, 1.9, 0.8], suggestion=0.01)).get_suptitle()
     'Learning rate: the loss falls fastest at 0.01'
     """
+    if not all(hasattr(search, name) for name in ("rates", "losses", "suggestion")):
+        raise ValidationError(f"lr_curve: search is {brief(search)}; pass the RateSearch that train.find_lr returns")
     rates, losses = as_array(search.rates).astype(np.float64), as_array(search.losses).astype(np.float64)
     if rates.shape != losses.shape or rates.ndim != 1 or not rates.size:
         raise ShapeError(
@@ -136,9 +141,13 @@ class _Curve(NamedTuple):
 
 def _read_loss(history: Mapping[str, Any]) -> np.ndarray:
     """Return the losses; infinite ones become NaN."""
+    if not isinstance(history, Mapping):
+        raise ValidationError(
+            f"training_curves: history is {brief(history)}; pass the History of train.fit, or {{'loss': numbers}}"
+        )
     if "loss" not in history:
         raise ValidationError(
-            f"training_curves: history has keys {list(history)}, not 'loss'; add the loss of each step"
+            f"training_curves: history has keys {brief(list(history))}, not 'loss'; add the loss of each step"
         )
     loss = _as_series("loss", history["loss"])
     if loss.size == 0:
@@ -201,7 +210,10 @@ def _read_steps_per_epoch(history: Mapping[str, Any]) -> float:
 
 def _as_series(name: str, values: Any) -> np.ndarray:
     """Return numbers (n,), of which infinite ones become NaN."""
-    series = as_array(values).astype(np.float64)
+    series = as_array(values)
+    if series.dtype.kind not in "fiub":
+        raise DtypeError(f"training_curves: history['{name}'] is {brief(values)}; pass a list of numbers")
+    series = series.astype(np.float64)
     if series.ndim != 1:
         raise ShapeError(
             f"training_curves: history['{name}'] has shape {series.shape}, not (n,); pass a list of numbers"

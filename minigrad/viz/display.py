@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 
+from minigrad.checks import brief
 from minigrad.errors import ValidationError
 from minigrad.viz import style
 
@@ -78,12 +79,12 @@ def _read_normalize(where: str, normalize: tuple[Any, Any], C: int) -> tuple[np.
     try:
         mean, std = (np.asarray(part, np.float64).reshape(-1, 1, 1) for part in normalize)
     except (TypeError, ValueError):
-        raise ValidationError(f"{where}: normalize is {normalize!r}; give (mean, std)") from None
+        raise ValidationError(f"{where}: normalize is {brief(normalize)}; give (mean, std)") from None
     if not {mean.size, std.size} <= {1, C}:
         raise ValidationError(
             f"{where}: normalize has {mean.size} means and {std.size} stds but the image has {C} channels; "
             "give one number, or one for each channel"
         )
     if not (np.isfinite(mean).all() and np.isfinite(std).all() and (std > 0).all()):
-        raise ValidationError(f"{where}: normalize is {normalize!r}; use a finite mean and a std above 0")
+        raise ValidationError(f"{where}: normalize is {brief(normalize)}; use a finite mean and a std above 0")
     return mean, std

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from minigrad.checks import whole_number
+from minigrad.checks import brief, whole_number
 from minigrad.errors import ValidationError
 from minigrad.viz import probe, style
 from minigrad.viz.display import Display, choose_display, show_image, to_numbers
@@ -194,7 +194,7 @@ def activation_images(
     channels = np.atleast_1d(channel).tolist()
     output = trace_layer(where, model, np.zeros(shape), layer).output
     for c in channels:
-        check_index(where, "channel", c, output.shape[1], f"layer {layer!r}")
+        check_index(where, "channel", c, output.shape[1], f"layer {brief(layer)}")
     begin = _make_starts(where, model, layer, channels, shape, images, ascent)
     found = _ascend(where, model, layer, channels * len(begin), begin.reshape(-1, *shape), ascent)
     found = probe.prepare_images(where, model, found).reshape(begin.shape)

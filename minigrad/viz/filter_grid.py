@@ -1,6 +1,6 @@
 """Pictures of convolution filters, before and after training."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,6 +10,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.patches import Rectangle
 
+from minigrad.checks import brief
 from minigrad.errors import ShapeError, ValidationError
 from minigrad.nn import Module
 from minigrad.viz import style
@@ -134,6 +135,10 @@ def _collect_layers(source: Any, init: Any) -> list[_Layer]:
     if not isinstance(source, Module) or not any(True for _ in source.children()):
         return [_make_layer("", source, init, reads_image=True)]
     found = named_convolutions("filters", source)
+    if init is not None and not isinstance(init, Mapping):
+        raise ValidationError(
+            f"filters: init is {brief(init)}; for a model, init is its state_dict() from before training, copied"
+        )
     for name, _ in found:
         if init is not None and f"{name}.weight" not in init:
             raise ValidationError(

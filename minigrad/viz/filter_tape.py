@@ -14,8 +14,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
-from minigrad.checks import whole_number
-from minigrad.errors import DataError, StateError, ValidationError
+from minigrad.checks import brief, type_with_article, whole_number
+from minigrad.errors import DataError, ShapeError, StateError, ValidationError
+from minigrad.nn import Conv2d
 from minigrad.runtime.files import write_whole
 from minigrad.runtime.threads import local
 from minigrad.viz import style
@@ -35,7 +36,7 @@ from minigrad.viz.filter_grid import (
     to_colours,
 )
 from minigrad.viz.formatting import format_count
-from minigrad.viz.inputs import as_array
+from minigrad.viz.inputs import as_array, as_loss
 from minigrad.viz.tracing import named_convolutions, select_convolutions
 
 MOST_MOMENTS, MOST_ROWS = 10, 16  # columns and rows of a contact sheet
@@ -109,8 +110,9 @@ class FilterTape:
 
         loss   number, or Tensor of one element; read only at the first step and for frames
 
-        Raises   StateError   the tape was read from a file and has no model
-                 GraphError   called inside a function that mg.graph records, where it would run only once
+        Raises   StateError        the tape was read from a file and has no model
+                 GraphError        called inside a function that mg.graph records, where it would run only once
+                 ValidationError   loss is no number
         """
         local.observer.refuse("FilterTape.step", "call it outside, with the loss that the function returns")
         if not self._modules:
@@ -120,12 +122,12 @@ class FilterTape:
             )
         self._count += 1
         if self._count == 1:
-            self._losses[0] = float(loss)
+            self._losses[0] = as_loss("FilterTape.step", loss)
             self._save_to_path()
         if self._count % self.every == 0:
             self._drop_frames_if_full()
         if self._count % self.every == 0:
-            self._record_frame(float(loss))
+            self._record_frame(as_loss("FilterTape.step", loss))
 
     def _drop_frames_if_full(self) -> None:
         """Drop every second frame of a full tape and double the distance between frames."""
@@ -293,11 +295,12 @@ class FilterTape:
         names = [f"filter {f},\nchannel {first_channels[f] + channels[f]}" if deep else f"filter {f}" for f in shown]
         label_slots(axes, names, [f"{step:,}" for step in film.steps])
         axes.set_xlabel("training step", fontsize=style.LABEL)
-        add_weight_scale(figure, [axes], norm)
+        if not colour:
+            add_weight_scale(figure, [axes], norm)
         notes = [
             f"shown: the {down} strongest of {len(last)} filters" if down < len(last) else "",
             "of each filter, the input channel with the largest final weights" if deep else "",
-            "colours: weights on red, green and blue; grey is 0" if colour else "",
+            f"colours: weights on red, green and blue; grey is 0, the brightest +{norm.vmax:.2g}" if colour else "",
             film.note,
         ]
         figure.supxlabel("\n".join(filter(None, notes)), fontsize=style.SMALL)
@@ -331,9 +334,10 @@ class FilterTape:
     def _stack_frames(self, method: str, layer: str | None) -> np.ndarray:
         """Return all frames of a layer, (T, F, C, KH, KW)."""
         layer = self.layers[0] if layer is None else layer
-        if layer not in self._weights:
+        if not isinstance(layer, str) or layer not in self._weights:
             raise ValidationError(
-                f"FilterTape.{method}: there is no layer {layer!r} on the tape; choose one of {', '.join(self.layers)}"
+                f"FilterTape.{method}: there is no layer {brief(layer)} on the tape; choose one of "
+                f"{', '.join(self.layers)}"
             )
         if len(self) < 2:
             raise StateError(
@@ -381,6 +385,30 @@ class _Film(NamedTuple):
     note: str
     groups: int = 1
     reads_image: bool = True
+
+
+def check_tape(where: str, tape: Any, model: Any) -> None:
+    """Refuse a tape of another model: each of its layers is a convolution of this one, with weights of the same shape.
+
+    Raises   ValidationError   tape is no FilterTape, or has a layer that the model has not
+             ShapeError        the weights of a layer have another shape
+    """
+    if tape is None:
+        return
+    if not isinstance(tape, FilterTape):
+        raise ValidationError(f"{where}: tape is {type_with_article(tape)}; pass a FilterTape")
+    shapes = {name: tuple(module.weight.shape) for name, module in model.named_modules() if isinstance(module, Conv2d)}
+    for name, frames in tape._weights.items():
+        if name not in shapes:
+            raise ValidationError(
+                f"{where}: the tape has the layer {name} but {type(model).__name__} has {', '.join(shapes) or 'none'}; "
+                "pass a tape of this model"
+            )
+        if frames[0].shape != shapes[name]:
+            raise ShapeError(
+                f"{where}: on the tape, {name} has weights {frames[0].shape}, in {type(model).__name__} "
+                f"{shapes[name]}; pass a tape of this model"
+            )
 
 
 def _copy_gradient(weight: Any) -> np.ndarray:

@@ -17,7 +17,7 @@ from minigrad.viz.confusion import confusion_matrix
 from minigrad.viz.curves import training_curves
 from minigrad.viz.excitation import prototypes
 from minigrad.viz.filter_grid import filters
-from minigrad.viz.filter_tape import FilterTape
+from minigrad.viz.filter_tape import FilterTape, check_tape
 from minigrad.viz.formatting import format_count, format_name, format_shape
 from minigrad.viz.health import filter_health
 from minigrad.viz.inputs import as_array, as_labelled_images, check_labels, name_classes, uses_model_info
@@ -80,10 +80,12 @@ def report(
     The file needs no server, no network and no script.  On a narrow screen, wide pictures keep their size, so that
     their text can be read, and scroll sideways.  What the text says about the model is measured, for any model.
 
-    Raises   ValidationError  the model has no Conv2d, or a label is no class that the model scores
-             ShapeError       images or labels have another shape, or do not match in number
+    Raises   ValidationError  the model has no Conv2d, a label is no class that the model scores, or tape has another
+                              model's layers
+             ShapeError       images, labels or the tape's weights have another shape, or do not match in number
     """
     named_convolutions("report", model)
+    check_tape("report", tape, model)
     images, labels = as_labelled_images("report", images, labels)
     probabilities = probe.compute_probabilities("report", model, images)
     check_labels("report", labels, probabilities.shape[1])

@@ -7,6 +7,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
+from minigrad.checks import brief
 from minigrad.data import Dataset
 from minigrad.datasets.preparation import needs_preparation, prepare_images
 from minigrad.errors import DtypeError, ShapeError, ValidationError
@@ -101,7 +102,7 @@ def as_image_shape(where: str, input_shape: Any) -> tuple[int, int, int]:
     sizes = tuple(input_shape) if isinstance(input_shape, Sequence | np.ndarray) else (input_shape,)
     if len(sizes) != 3 or not all(is_whole(size) and size >= 1 for size in sizes):
         raise ShapeError(
-            f"{where}: input_shape is {input_shape!r}, not (C, H, W) with 3 whole numbers of 1 or more; "
+            f"{where}: input_shape is {brief(input_shape)}, not (C, H, W) with 3 whole numbers of 1 or more; "
             "pass channels, height and width of one image, without the number of images"
         )
     return sizes
@@ -109,13 +110,25 @@ def as_image_shape(where: str, input_shape: Any) -> tuple[int, int, int]:
 
 def as_image_batch(where: str, images: Any) -> np.ndarray:
     """Return images as floating-point numbers (N, C, H, W); one image may be (C, H, W) or (H, W)."""
+    if images is None:
+        raise ValidationError(f"{where}: images is None; pass (H, W), (C, H, W) or (N, C, H, W)")
     array = as_array(images)
+    if array.dtype.kind not in "fiub":
+        raise DtypeError(f"{where}: images is {brief(images)}; pass numbers (H, W), (C, H, W) or (N, C, H, W)")
     if array.ndim not in (2, 3, 4) or array.size == 0:
         raise ShapeError(
             f"{where}: image has shape {array.shape}; pass (H, W), (C, H, W) or (N, C, H, W) with sizes of 1 or more"
         )
     array = array if array.dtype.kind == "f" else array.astype(np.float32)
     return array.reshape((1,) * (4 - array.ndim) + array.shape)
+
+
+def as_loss(where: str, loss: Any) -> float:
+    """Return a loss, a number or a Tensor of one element, as a float."""
+    try:
+        return float(loss)
+    except (TypeError, ValueError):
+        raise ValidationError(f"{where}: loss is {brief(loss)}; pass a number, or a Tensor of one element") from None
 
 
 def as_single_image(where: str, image: Any) -> np.ndarray:
@@ -128,6 +141,8 @@ def as_single_image(where: str, image: Any) -> np.ndarray:
 
 def as_labelled_images(where: str, images: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
     """Return images (N, C, H, W) and their class numbers (N,); images of one channel may be (N, H, W)."""
+    if images is None:
+        raise ValidationError(f"{where}: images is None; pass (N, C, H, W) or (N, H, W)")
     images = as_array(images)
     if images.ndim not in (3, 4) or images.size == 0:
         raise ShapeError(
@@ -147,8 +162,10 @@ def is_whole(value: Any) -> bool:
 def check_index(where: str, name: str, value: Any, count: int, owner: str) -> int:
     """Return `value` as an int, or raise ValidationError unless it is a whole number below `count`."""
     if not is_whole(value) or not 0 <= value < count:
+        noun = {"target": ("class", "classes"), "col": ("column",)}.get(name, (name,))
         raise ValidationError(
-            f"{where}: {name} is {value!r} but {owner} has {count}; use a whole number from 0 to {count - 1}"
+            f"{where}: {name} is {brief(value)} but {owner} has {format_count(count, *noun)}; use a whole number from "
+            f"0 to {count - 1}"
         )
     return int(value)
 

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from minigrad import autograd
+from minigrad.checks import brief
 from minigrad.errors import ValidationError
 from minigrad.nn import functional as F
 from minigrad.tape import enable_grad, no_grad
@@ -49,7 +50,7 @@ def filter_step(model: Any, images: Any, labels: Any, layer: str, filter: int, l
     """
     where = "filter_step"
     module = select_convolutions(where, model, layer)[layer]
-    check_index(where, "filter", filter, len(module.weight), f"layer {layer!r}")
+    check_index(where, "filter", filter, len(module.weight), f"layer {brief(layer)}")
     if lr is not None and not lr > 0:
         raise ValidationError(f"{where}: lr is {lr}; use a number above 0")
     images, labels = as_labelled_images(where, images, labels)

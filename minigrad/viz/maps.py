@@ -193,23 +193,28 @@ def _keeps_channels(layer: Layer, before: Layer) -> bool:
 
 
 def _explain_zero(image: np.ndarray, layers: list[Layer], display: Display) -> list[str]:
-    """Return lines about a uniform background that is not 0, and about padding, which is 0."""
+    """Return lines about a uniform background that is not 0, and about padding, which is 0.
+
+    Of an image of several channels, the lines about padding, unless its edge is 0.
+    """
+    padding = [
+        f"{layer.name} pads with 0, not with the background: its maps have a frame that the image lacks."
+        for layer in layers
+        if is_convolution(layer) and np.array_equal(layer.input[0], image) and np.any(layer.steps[0].settings["pads"])
+    ]
+    if len(image) > 1:
+        return padding if image[:, [0, -1]].any() or image[:, :, [0, -1]].any() else []
     edge = np.concatenate([image[:, [0, -1]].reshape(len(image), -1), image[:, :, [0, -1]].reshape(len(image), -1)], 1)
     level = np.median(edge, 1)
-    if len(image) != 1 or (edge != level[:, None]).mean() > MOST_EDGE or not level[0]:
+    if (edge != level[:, None]).mean() > MOST_EDGE or not level[0]:
         return []
     value = format_number(float(level[0]), ".2f")
     black = ", shown black," if display.to_pixels(level[:, None, None])[0, 0] < NEARLY_BLACK else ""
-    lines = [
+    return [
         f"The background{black} is {value}, not 0: the first filters answer it with {value} × the sum of their weights "
-        "+ their bias."
+        "+ their bias.",
+        *padding,
     ]
-    for layer in layers:
-        if is_convolution(layer) and np.array_equal(layer.input[0], image) and np.any(layer.steps[0].settings["pads"]):
-            lines.append(
-                f"{layer.name} pads with 0, not with the background: its maps have a frame that the image lacks."
-            )
-    return lines
 
 
 # ---- colour scales, also for other pictures

@@ -9,7 +9,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from minigrad.checks import whole_number
+from minigrad.checks import brief, whole_number
 from minigrad.data import DataLoader, Dataset
 from minigrad.errors import ShapeError, ValidationError
 from minigrad.viz import probe, style
@@ -166,7 +166,7 @@ def patch_places(
     best: list[Patch] = []
     for first, batch in _load_batches(where, model, images, normalize):
         traced = trace_layer(where, model, batch, layer)
-        check_index(where, "channel", channel, traced.output.shape[1], f"layer {layer!r}")
+        check_index(where, "channel", channel, traced.output.shape[1], f"layer {brief(layer)}")
         best += [best_patch(first + k, image, traced, k, channel) for k, image in enumerate(batch)]
         best = sorted(best, key=lambda patch: -patch.activation)[:n]
     return best
@@ -223,7 +223,9 @@ def trace_layer(where: str, model: Any, images: np.ndarray, name: str) -> Layer:
     layers = trace(where, model, probe.prepare_images(where, model, images))
     layer = layers[layer_index(where, layers, name)]
     if layer.output.ndim < 2:
-        raise ShapeError(f"{where}: layer {name!r} makes {layer.output.shape}, without channels; choose another layer")
+        raise ShapeError(
+            f"{where}: layer {brief(name)} makes {layer.output.shape}, without channels; choose another layer"
+        )
     return layer
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from minigrad.errors import ValidationError
 from minigrad.nn import Module
-from minigrad.ops import softmax
+from minigrad.ops import sigmoid, softmax
 from minigrad.ops.op import ArrayOps, Op
 from minigrad.tape import Node, enable_grad, no_grad, reachable, walk_back
 from minigrad.tensors import Tensor, tensor
@@ -89,10 +89,15 @@ def compute_probabilities(where: str, model: Any, images: np.ndarray) -> np.ndar
 
 
 def scores_to_probabilities(scores: np.ndarray, last_op: Op) -> np.ndarray:
-    """Return the softmax of scores (..., classes), or the scores where the model's last operation is a softmax."""
+    """Return the probability of each class: the softmax of scores (..., classes), or, of one score, its sigmoid.
+
+    Where the model's last operation is a softmax or a sigmoid, the scores are probabilities already.
+    """
     scores = scores.astype(np.float64)
-    if last_op is softmax:
+    if last_op in (softmax, sigmoid):
         return scores
+    if scores.shape[-1] == 1:
+        return 1 / (1 + np.exp(-scores.clip(-500, 500)))
     exponentials = np.exp(scores - scores.max(-1, keepdims=True))
     return exponentials / exponentials.sum(-1, keepdims=True)
 

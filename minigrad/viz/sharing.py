@@ -1,6 +1,6 @@
 """Why convolution: the same weights at every place, maps that move with the image, and few parameters."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,8 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import LogLocator
 
-from minigrad.checks import whole_number
+from minigrad.checks import brief, whole_number
 from minigrad.errors import ShapeError, ValidationError
+from minigrad.nn import Module
 from minigrad.viz import probe, style
 from minigrad.viz.display import choose_display, show_image
 from minigrad.viz.filter_grid import strongest_indices
@@ -75,7 +76,8 @@ def shared_weights(
 def _convolution(where: str, model: Any, image: Any, name: str, channel: int) -> np.ndarray:
     """Return the map of one filter, (OH, OW)."""
     layer = _find_convolution(where, model, probe.prepare_image(where, model, image), name)
-    return np.array(layer.output[0, check_index(where, "channel", channel, layer.output.shape[1], f"layer {name!r}")])
+    c = check_index(where, "channel", channel, layer.output.shape[1], f"layer {brief(name)}")
+    return np.array(layer.output[0, c])
 
 
 def _find_convolution(where: str, model: Any, image: np.ndarray, name: str) -> Layer:
@@ -254,7 +256,7 @@ def layer_sizes(sizes: Sequence[Sequence[int]] = SIZES, filters: int = 6, kernel
     kernel_size  pixels   side of the window
     returns      LayerSize of each image
 
-    Raises   ValidationError   filters or kernel_size is below 1
+    Raises   ValidationError   filters or kernel_size is below 1, or sizes is no list
              ShapeError        a size is not (C, H, W), or smaller than the window
 
     >>> layer_sizes([(1, 28, 28)])[0]
@@ -262,11 +264,14 @@ def layer_sizes(sizes: Sequence[Sequence[int]] = SIZES, filters: int = 6, kernel
     """
     whole_number("layer_sizes", "filters", filters, 1)
     whole_number("layer_sizes", "kernel_size", kernel_size, 1)
+    if isinstance(sizes, Module) or not isinstance(sizes, Iterable):
+        raise ValidationError(f"layer_sizes: sizes is {brief(sizes)}; pass sizes of images, as [(1, 28, 28)]")
     rows = []
     for size in sizes:
-        if len(size) != 3 or min(size) < 1 or min(size[1:]) < kernel_size:
+        whole = isinstance(size, Sequence) and all(map(is_whole, size))
+        if not whole or len(size) != 3 or min(size) < 1 or min(size[1:]) < kernel_size:
             raise ShapeError(
-                f"layer_sizes: an image has size {tuple(size)}, not (C, H, W) with H and W of {kernel_size} or more"
+                f"layer_sizes: an image has size {brief(size)}, not (C, H, W) with H and W of {kernel_size} or more"
             )
         C, H, W = size
         maps = (filters, H - kernel_size + 1, W - kernel_size + 1)

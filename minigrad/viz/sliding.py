@@ -90,8 +90,8 @@ def window_positions(image: Any, kernel: Any, stride: int = 1, padding: int = 0,
             _frame(left, y, x, colour, shrink=0.05 + 0.08 * i)  # windows overlap: one frame inside the other
         _frame(right, row, col, colour, shrink=0.05)
     figure.supxlabel(
-        "blue: the first window and its sum, orange: the next, green: the last"
-        + "; hatched: padded zeros" * (padding > 0),
+        "blue: the first window and its sum\norange: the next, green: the last"
+        + "\nhatched: padded zeros" * (padding > 0),
         fontsize=style.SMALL,
     )
     return figure

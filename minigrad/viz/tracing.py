@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from minigrad.checks import brief
 from minigrad.errors import ValidationError
 from minigrad.nn import Conv2d, Module
 from minigrad.ops import conv2d
@@ -162,8 +163,8 @@ def layer_index(where: str, layers: Sequence[Layer], name: str) -> int:
     Raises   ValidationError   no layer has this name
     """
     names = [layer.name for layer in layers]
-    if name not in names:
-        raise ValidationError(f"{where}: there is no layer {name!r}; choose one of {', '.join(names)}")
+    if not isinstance(name, str) or name not in names:
+        raise ValidationError(f"{where}: there is no layer {brief(name)}; choose one of {', '.join(names)}")
     return names.index(name)
 
 
@@ -193,8 +194,8 @@ def select_convolutions(where: str, model: Any, layers: str | Sequence[str] | No
     found = dict(named_convolutions(where, model))
     names = list(found) if layers is None else [layers] if isinstance(layers, str) else list(layers)
     for name in names:
-        if name not in found:
-            raise ValidationError(f"{where}: there is no convolution {name!r}; choose from {', '.join(found)}")
+        if not isinstance(name, str) or name not in found:
+            raise ValidationError(f"{where}: there is no convolution {brief(name)}; choose from {', '.join(found)}")
     if not names:
         raise ValidationError(f"{where}: layers names 0 of {len(found)} convolutions; name one or more, or give None")
     return {name: found[name] for name in names}

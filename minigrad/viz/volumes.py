@@ -31,7 +31,7 @@ KEY = (
     "blue: convolution, green: pooling, orange: dense, grey: the image, pale: other layers\n"
     "height and depth: size of the maps, width: number of channels; not to scale"
 )
-SKIP_KEY = "\ndark orange arrows: connections that skip layers"
+SKIP_KEY = "\ndark orange arrows, and windows in this colour: connections that skip layers"
 LANE = 0.14  # inches between skip connections above each other
 APART = 0.09  # inches from the centre of a volume to a skip connection that begins or ends there
 
@@ -297,4 +297,7 @@ def _draw_arrow(axes: Axes, start: float, end: float, y: float, lines: Sequence[
     if visible:
         arrow = {"arrowstyle": "-|>", "color": "black", "shrinkA": 0, "shrinkB": 0}
         axes.annotate("", (end, y), (start, y), arrowprops=arrow)
-    axes.text((start + end) / 2, y + 0.06, "\n".join(lines), ha="center", va="bottom", fontsize=style.SMALL)
+    colour = "black" if visible else style.VERMILION  # of the arrow that the window belongs to
+    axes.text(
+        (start + end) / 2, y + 0.06, "\n".join(lines), ha="center", va="bottom", fontsize=style.SMALL, color=colour
+    )

@@ -14,7 +14,7 @@ from math import inf
 from typing import Any
 
 from ... import functions, ops
-from ...checks import number_in_range
+from ...checks import brief, number_in_range
 from ...creation import arange, where, zeros_like
 from ...errors import ShapeError, ValidationError
 from ...functions import sigmoid, tanh
@@ -138,7 +138,7 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
     approximate   'none', or 'tanh' for an approximation by the hyperbolic tangent
     """
     if approximate not in ("none", "tanh"):
-        raise ValidationError(f"gelu: approximate is {approximate!r}; use 'none' or 'tanh'")
+        raise ValidationError(f"gelu: approximate is {brief(approximate)}; use 'none' or 'tanh'")
     return apply(ops.gelu_tanh if approximate == "tanh" else ops.gelu, input)
 
 

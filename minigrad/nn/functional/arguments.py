@@ -6,6 +6,7 @@ from inspect import signature
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from ... import ops
+from ...checks import brief
 from ...errors import DtypeError, ShapeError, ValidationError
 from ...ops.op import Op
 from ...ops.promotion import expect_float
@@ -48,7 +49,7 @@ REDUCTIONS = ("mean", "sum", "none")
 def check_reduction(reduction: str, where: str, known: tuple[str, ...] = REDUCTIONS) -> None:
     if reduction not in known:
         *first, last = map(repr, known)
-        raise ValidationError(f"{where}: reduction is {reduction!r}; use {', '.join(first)} or {last}")
+        raise ValidationError(f"{where}: reduction is {brief(reduction)}; use {', '.join(first)} or {last}")
 
 
 def new_style(

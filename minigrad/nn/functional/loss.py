@@ -11,7 +11,7 @@ mean and variance of the target probability distribution", 1994 (gaussian_nll_lo
 from math import log, pi
 
 from ... import ops
-from ...checks import failed_check, number_in_range
+from ...checks import brief, failed_check, number_in_range
 from ...creation import arange, ones_like, where
 from ...errors import GraphError, ShapeError, ValidationError
 from ...shapes import axis_number, broadcast
@@ -138,7 +138,7 @@ def multi_margin_loss(
     """
     _check("multi_margin_loss", reduction, input, target)
     if p not in (1, 2):
-        raise ValidationError(f"multi_margin_loss: p is {p!r}; use 1 or 2")
+        raise ValidationError(f"multi_margin_loss: p is {brief(p)}; use 1 or 2")
     if input.ndim not in (1, 2) or target.shape != input.shape[:-1]:
         raise ShapeError(f"multi_margin_loss: input {input.shape} and target {target.shape}; use (N, K) and (N)")
     own = target.unsqueeze(-1)
@@ -294,7 +294,7 @@ def huber_loss(input: Tensor, target: Tensor, reduction: str = "mean", delta: fl
     """Mean of d**2 / 2 for differences d up to delta, of delta * (|d| - delta / 2) beyond."""
     _check_pair("huber_loss", reduction, input, target)
     if not delta > 0:
-        raise ValidationError(f"huber_loss: delta is {delta!r}; use a number above 0")
+        raise ValidationError(f"huber_loss: delta is {brief(delta)}; use a number above 0")
     d = input - target
     near = d.clip(-delta, delta)
     return _reduced(near * (d - near * 0.5), reduction)
@@ -324,7 +324,7 @@ def normalize(input: Tensor, p: float = 2.0, dim: int | tuple[int, ...] = 1, eps
 
 def _norm(x: Tensor, p: float, dim: int | tuple[int, ...], keepdim: bool) -> Tensor:
     if not p > 0:
-        raise ValidationError(f"norm: p is {p!r}; use a number above 0, or inf")
+        raise ValidationError(f"norm: p is {brief(p)}; use a number above 0, or inf")
     return x.norm(p, dim, keepdim)
 
 

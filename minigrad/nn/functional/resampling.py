@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ...checks import whole_number
+from ...checks import brief, whole_number
 from ...errors import ShapeError, ValidationError
 from ...ops.promotion import expect_float
 from ...tensors import Tensor
@@ -77,7 +77,7 @@ def interpolate(
 
 def _check_mode(x: Tensor, mode: str, align_corners: bool | None, antialias: bool) -> None:
     if mode not in SIDES:
-        raise ValidationError(f"interpolate: mode is {mode!r}; use {', '.join(map(repr, SIDES))}")
+        raise ValidationError(f"interpolate: mode is {brief(mode)}; use {', '.join(map(repr, SIDES))}")
     if x.ndim - 2 not in SIDES[mode]:
         wanted = " or ".join({1: "(N, C, L)", 2: "(N, C, H, W)"}[sides] for sides in SIDES[mode])
         raise ShapeError(f"interpolate: x has shape {x.shape}, mode {mode!r} is for {wanted}; change one of them")
@@ -85,7 +85,7 @@ def _check_mode(x: Tensor, mode: str, align_corners: bool | None, antialias: boo
         raise ShapeError(f"interpolate: x {x.shape} has no channels or no pixels; give it some")
     if align_corners is not None and mode not in WITH_CORNERS:
         raise ValidationError(
-            f"interpolate: mode is {mode!r}, align_corners is for {', '.join(WITH_CORNERS)}; leave it out"
+            f"interpolate: mode is {brief(mode)}, align_corners is for {', '.join(WITH_CORNERS)}; leave it out"
         )
     if antialias:
         raise ValidationError("interpolate: antialias=True is not supported; blur the images first, or use mode='area'")
@@ -99,7 +99,7 @@ def _sizes(old: tuple[int, ...], size: Any, scale_factor: Any) -> tuple[tuple[in
     numbers = tuple(given) if isinstance(given, list | tuple) else (given,) * len(old)
     if len(numbers) != len(old) or any(isinstance(number, bool) or not number > 0 for number in numbers):
         raise ValidationError(
-            f"interpolate: {name} is {given!r}; give one number above 0, or {len(old)}, one for each side"
+            f"interpolate: {name} is {brief(given)}; give one number above 0, or {len(old)}, one for each side"
         )
     if scale_factor is None:
         return tuple(map(int, numbers)), [None] * len(old)

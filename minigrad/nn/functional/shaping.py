@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from ... import ops
-from ...checks import whole_number
+from ...checks import brief, whole_number
 from ...errors import ShapeError, ValidationError
 from ...functions import flatten
 from ...tensors import Tensor, apply
@@ -31,7 +31,7 @@ def pad(x: Tensor, pad: Sequence[int], mode: str = "constant", value: float | No
     """
     expect_tensors("pad", x)
     if mode not in MODES:
-        raise ValidationError(f"pad: mode is {mode!r}; use {', '.join(map(repr, MODES))}")
+        raise ValidationError(f"pad: mode is {brief(mode)}; use {', '.join(map(repr, MODES))}")
     if len(pad) % 2 or len(pad) > 2 * x.ndim:
         raise ShapeError(
             f"pad: {len(pad)} margins for {x.ndim} dimensions; give (before, after) for each axis, the last axis first"

@@ -5,7 +5,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Any
 
-from ...checks import number_in_range, whole_number
+from ...checks import brief, number_in_range, whole_number
 from ...errors import ValidationError
 from ..optimizer import Optimizer
 from .base import LRScheduler
@@ -135,11 +135,11 @@ class ReduceLROnPlateau(LRScheduler):
         where = "ReduceLROnPlateau"
         self._check_optimizer(optimizer)
         if mode not in ("min", "max"):
-            raise ValidationError(f"{where}: mode is {mode!r}; use 'min' or 'max'")
+            raise ValidationError(f"{where}: mode is {brief(mode)}; use 'min' or 'max'")
         if threshold_mode not in ("rel", "abs"):
-            raise ValidationError(f"{where}: threshold_mode is {threshold_mode!r}; use 'rel' or 'abs'")
+            raise ValidationError(f"{where}: threshold_mode is {brief(threshold_mode)}; use 'rel' or 'abs'")
         if not 0 <= factor < 1:
-            raise ValidationError(f"{where}: factor is {factor!r}; use a number from 0 to below 1")
+            raise ValidationError(f"{where}: factor is {brief(factor)}; use a number from 0 to below 1")
         number_in_range(where, "threshold", threshold, 0)
         groups = optimizer.param_groups
         self.min_lrs = self._one_per_group("min_lr", min_lr, groups)

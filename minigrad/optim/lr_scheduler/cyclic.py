@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from ...checks import number_in_range, whole_number
+from ...checks import brief, number_in_range, whole_number
 from ...errors import StateError, ValidationError
 from ..optimizer import Optimizer
 from .base import LRScheduler
@@ -148,7 +148,7 @@ class OneCycleLR(_Cycle):
         self.three_phase = three_phase
         number_in_range("OneCycleLR", "pct_start", pct_start, 0, 1)
         if anneal_strategy not in ANNEAL:
-            raise ValidationError(f"OneCycleLR: anneal_strategy is {anneal_strategy!r}; use 'cos' or 'linear'")
+            raise ValidationError(f"OneCycleLR: anneal_strategy is {brief(anneal_strategy)}; use 'cos' or 'linear'")
         self._check_momentum(groups)
         ends = {"max_lr": max_lr}
         ends |= {"base_momentum": base_momentum, "max_momentum": max_momentum} if cycle_momentum else {}
@@ -235,9 +235,11 @@ class CyclicLR(_Cycle):
         self._check_optimizer(optimizer)
         groups = optimizer.param_groups
         if mode not in SCALES and scale_fn is None:
-            raise ValidationError(f"CyclicLR: mode is {mode!r}; use {', '.join(map(repr, SCALES))}, or give scale_fn")
+            raise ValidationError(
+                f"CyclicLR: mode is {brief(mode)}; use {', '.join(map(repr, SCALES))}, or give scale_fn"
+            )
         if scale_mode not in ("cycle", "iterations"):
-            raise ValidationError(f"CyclicLR: scale_mode is {scale_mode!r}; use 'cycle' or 'iterations'")
+            raise ValidationError(f"CyclicLR: scale_mode is {brief(scale_mode)}; use 'cycle' or 'iterations'")
         self.cycle_momentum = cycle_momentum
         self._check_momentum(groups)
         self.up = whole_number("CyclicLR", "step_size_up", step_size_up, least=1)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from types import FunctionType
 from typing import Any, TypeAlias
 
-from ...checks import number_in_range, whole_number
+from ...checks import brief, number_in_range, whole_number
 from ...errors import ValidationError
 from ..optimizer import Optimizer
 from .base import FactorLR, LRScheduler
@@ -177,8 +177,8 @@ class _LambdaSchedule(LRScheduler):
         self.lr_lambdas: list[Any] = list(lr_lambda) if isinstance(lr_lambda, list | tuple) else [lr_lambda] * groups
         if len(self.lr_lambdas) != groups or not all(map(callable, self.lr_lambdas)):
             raise ValidationError(
-                f"{type(self).__name__}: lr_lambda is {lr_lambda!r}, and the optimiser has {groups} parameter groups; "
-                "give one function of t, or a list with one for each group"
+                f"{type(self).__name__}: lr_lambda is {brief(lr_lambda)}, and the optimiser has {groups} parameter "
+                "groups; give one function of t, or a list with one for each group"
             )
         super().__init__(optimizer, last_epoch)
 

@@ -7,8 +7,8 @@ from typing import Any
 from minigrad.checks import whole_number
 from minigrad.notebook import Html, frame
 from minigrad.runtime.files import write_whole
-from minigrad.viz.filter_tape import FilterTape
-from minigrad.viz.inputs import uses_model_info
+from minigrad.viz.filter_tape import FilterTape, check_tape
+from minigrad.viz.inputs import check_module, uses_model_info
 from minigrad.viz.page.bundle import make_html
 from minigrad.viz.page.encoding import plain_text
 from minigrad.viz.page.payload import make_payload, make_subject
@@ -45,12 +45,14 @@ def page(
     returns    Path of the file
 
     The file needs no server and no network, and sends nothing.  The browser computes the forward pass in eval mode, and
-    compares it with values that Python computed for the first image.  A layer that it does not know is named, and shown
-    for the images in the page only.
+    compares it with what Python computed: all layers for the first image, and the scores of up to three others.  A
+    layer that it does not know is named, and shown for the images in the page only.  A forward that computes something
+    else for other images, as by `if x.mean() > 0.3`, or draws random numbers, is refused.
 
-    Raises   ValidationError   the model returns no scores or is too large, normalize or a label is out of range, or
-                               labels are given for a Dataset
-             ShapeError        images do not fit the model; labels, classes or normalize do not fit the images
+    Raises   ValidationError   the model is too large, returns no scores of classes, or does not compute the same for
+                               every image; normalize or a label is out of range, labels are given for a Dataset, or
+                               tape has another model's layers
+             ShapeError        images or tape do not fit the model; labels, classes or normalize do not fit the images
     Example
     >>> from tempfile import mkdtemp
     >>> import minigrad as mg
@@ -127,6 +129,8 @@ def _make(
     title: str | None,
 ) -> str:  # fmt: skip
     """Return the text of the page."""
+    check_module(where, model)
+    check_tape(where, tape, model)
     subject = make_subject(where, model, images, labels, classes, normalize)
     heading = _title(model, title)
     return make_html(heading, make_payload(subject, tape, heading), live=False)

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from minigrad.checks import brief
 from minigrad.tape import no_grad
 from minigrad.tensors import tensor
 from minigrad.viz.formatting import format_count
@@ -55,10 +56,10 @@ class Filters:
     def find_fault(self, name: Any, number: Any) -> str | None:
         """Return what is wrong with the name of a weight and the number of a filter, or None."""
         if not isinstance(name, str) or name not in self.convolutions:
-            return f"there is no convolution {name!r}; use one of {', '.join(self.convolutions) or 'none'}"
+            return f"there is no convolution {brief(name)}; use one of {', '.join(self.convolutions) or 'none'}"
         count = len(self.convolutions[name].weight)
         if not is_whole(number) or not 0 <= number < count:
-            return f"{name} has {format_count(count, 'filter')}, not number {number!r}; use 0 to {count - 1}"
+            return f"{name} has {format_count(count, 'filter')}, not number {brief(number)}; use 0 to {count - 1}"
         return None
 
     def read_weights(self, name: str, text: Any) -> np.ndarray | str:

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from minigrad.checks import number_in_range, whole_number
+from minigrad.checks import brief, number_in_range, whole_number
 from minigrad.errors import ValidationError
 from minigrad.notebook import Html, escape, frame, stack
 from minigrad.runtime.threads import local
-from minigrad.viz.inputs import as_array, uses_model_info
+from minigrad.viz.inputs import as_array, as_loss, uses_model_info
 from minigrad.viz.page.bundle import make_html
 from minigrad.viz.page.encoding import to_base64
 from minigrad.viz.page.filters import Convolution, Filters, describe_gradient
@@ -64,8 +64,7 @@ def live(
     A notebook on the same computer shows the page where `Live` is the last value of a cell; train in a later cell.  A
     notebook on another computer, such as a cluster's, cannot reach it.
 
-    Raises   ValidationError   as viz.page; or port is out of range
-             OSError           the port is taken
+    Raises   ValidationError   as viz.page; or port is out of range, or another program uses it
     Example
     >>> import minigrad as mg
     >>> from minigrad.models import LeNet5
@@ -122,7 +121,12 @@ class Live:
 
     def serve(self, html: bytes, port: int) -> None:
         """Start the server in threads of its own."""
-        self._server = Server(html, self.control, port, self._filters.longest)
+        try:
+            self._server = Server(html, self.control, port, self._filters.longest)
+        except OSError as error:
+            raise ValidationError(
+                f"live: port {port} cannot be opened: {error.strerror}; use another one, or 0 for any that is free"
+            ) from error
 
     @property
     def url(self) -> str:
@@ -157,7 +161,8 @@ class Live:
 
         loss   number, or Tensor of one element; read only when the page is updated
 
-        Raises   GraphError   called inside a function that mg.graph records, where it would run only once
+        Raises   GraphError        called inside a function that mg.graph records, where it would run only once
+                 ValidationError   loss is no number
         """
         local.observer.refuse("Live.step", "call it outside, with the loss that the function returns")
         self._count += 1
@@ -227,7 +232,8 @@ class Live:
 
     def _describe(self, names: list[str], convolutions: list[str]) -> dict[str, Any]:
         """Return a message with the weights of these names, and the gradients of these convolutions."""
-        loss = None if self._loss is None else float(self._loss)
+        loss, self._loss = self._loss, None  # one that is no number is refused once, not by close() again
+        self._loss = loss = None if loss is None else as_loss("Live.step", loss)
         return {
             "run": self._run,
             "step": self._count,
@@ -257,7 +263,7 @@ class Live:
         }  # fmt: skip
         name = command.get("command")
         if not isinstance(name, str) or name not in actions:
-            return f"there is no command {name!r}; use {', '.join(actions)}"
+            return f"there is no command {brief(name)}; use {', '.join(actions)}"
         if self._finished and name in ("rate", "freeze", "put"):
             return "the training is finished"
         with self._changed:
@@ -298,7 +304,7 @@ class Live:
         name, number, value = (command.get(key) for key in ("name", "filter", "value"))
         wrong = self._filters.find_fault(name, number)
         if wrong or not isinstance(value, bool):
-            return wrong or f"value is {value!r}; use true to freeze the filter, false to release it"
+            return wrong or f"value is {brief(value)}; use true to freeze the filter, false to release it"
         change = self._filters.freeze if value else self._filters.release
         self._asked.append(lambda: change(name, number))  # type: ignore[arg-type]
         return None

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from minigrad.checks import brief
 from minigrad.errors import ShapeError, ValidationError
 from minigrad.ops.op import OPS
 from minigrad.runtime.device import CPU
@@ -20,6 +21,7 @@ from minigrad.viz.page.encoding import (
     encode_setting,
     plain_text,
 )
+from minigrad.viz.page.fixed import check_result, compare_images
 from minigrad.viz.page.program import Call, Program, Value, record_program
 from minigrad.viz.page.samples import most_images, read_samples
 from minigrad.viz.probe import prepare_images
@@ -39,6 +41,8 @@ class Subject(NamedTuple):
     labels     (N,) class numbers, or None
     classes    a name for each class
     mean, std  (C,)  pixels from 0 to 1 are image * std + mean
+    program    what the model computes for the first image
+    scores     number of another image -> its scores (K,)
     """
 
     model: Any
@@ -48,25 +52,33 @@ class Subject(NamedTuple):
     mean: np.ndarray
     std: np.ndarray
     program: Program
+    scores: dict[int, np.ndarray]
 
 
 def make_subject(where: str, model: Any, images: Any, labels: Any, classes: Any, normalize: Any) -> Subject:
     """Check what the caller gave, and record what the model computes.
 
     Raises   ShapeError        no images, or images, labels, classes or normalize do not fit
-             ValidationError   the model is too large, or does not return scores
+             ValidationError   the model is too large, does not return scores, or does not compute the same for every
+                               image
     """
     images, labels, classes, normalize = read_samples(where, model, images, labels, classes, normalize)
     batch = as_image_batch(where, images)
     batch = batch[: most_images(batch[0].size)]
     batch = prepare_images(where, model, batch)
+    if not np.isfinite(batch).any():
+        raise ValidationError(
+            f"{where}: all {batch.size:,} numbers of the images are NaN or infinite; check how they were read and "
+            "normalised"
+        )
     program = record_program(where, model, batch[:1])
     check_size(where, model, program)
+    check_result(where, model, program)
     count = program.value(program.result).shape[1]
     mean, std = _normalization(where, model, batch, normalize)
-    return Subject(
-        model, batch, _labels(where, labels, batch, count), _class_names(where, classes, count), mean, std, program
-    )
+    labels, names = _labels(where, labels, batch, count), _class_names(where, classes, count)
+    scores = compare_images(where, model, batch, (mean, std), program)
+    return Subject(model, batch, labels, names, mean, std, program, scores)
 
 
 def check_size(where: str, model: Any, program: Program) -> None:
@@ -101,20 +113,24 @@ def _count_products(call: Call) -> int:
 
 def _normalization(where: str, model: Any, images: np.ndarray, normalize: Any) -> tuple[np.ndarray, np.ndarray]:
     """Return mean and std of each channel; if unknown, those that map the values of the images to 0 to 1."""
-    normalize = normalize or getattr(model, "model_info", {}).get("normalize")
     if normalize is None:
-        low, high = float(np.nanmin(images)), float(np.nanmax(images))
+        normalize = getattr(model, "model_info", {}).get("normalize")
+    if normalize is None:
+        known = images[np.isfinite(images)]
+        low, high = float(known.min()), float(known.max())
         normalize = (0.0, 1.0) if low >= 0 and high <= 1 else (-low / ((high - low) or 1), 1 / ((high - low) or 1))
     C = images.shape[1]
     try:
         mean, std = (np.broadcast_to(np.asarray(part, np.float64).ravel(), C) for part in normalize)
-    except ValueError:
+    except (TypeError, ValueError):
         raise ShapeError(
-            f"{where}: normalize is {normalize!r} but the images have {format_count(C, 'channel')}; pass (mean, std), "
-            "each one number or one for each channel"
+            f"{where}: normalize is {brief(normalize)} but the images have {format_count(C, 'channel')}; pass (mean, "
+            "std), each one number or one for each channel"
         ) from None
     if not (np.isfinite(mean).all() and np.isfinite(std).all() and (std > 0).all()):
-        raise ValidationError(f"{where}: normalize is {normalize!r}; use finite means and standard deviations above 0")
+        raise ValidationError(
+            f"{where}: normalize is {brief(normalize)}; use finite means and standard deviations above 0"
+        )
     return mean, std
 
 
@@ -163,6 +179,7 @@ def make_payload(subject: Subject, tape: FilterTape | None, title: str) -> dict[
         "labels": None if subject.labels is None else subject.labels.tolist(),
         "tape": None if tape is None else _encode_tape(tape),
         "check": _encode_check(subject.program),
+        "scores": {str(number): encode_array(scores) for number, scores in subject.scores.items()},
         "notes": _find_notes(subject, weights, steps),
     }
 
@@ -230,7 +247,7 @@ def _store_unknown(subject: Subject, steps: Sequence[dict[str, Any]]) -> None:
     runs = [record_program("page", subject.model, subject.images[i : i + 1]).calls for i in range(count)]
     for number in unknown:
         outputs = [as_array(run[number].output) for run in runs]
-        steps[number]["stored"] = encode_array(np.concatenate(outputs)) if outputs else None
+        steps[number]["stored"] = encode_array(np.stack(outputs)) if outputs else None
 
 
 def _encode_tape(tape: FilterTape) -> dict[str, Any]:
@@ -253,7 +270,7 @@ def _encode_check(program: Program) -> list[dict[str, Any]]:
     checks = []
     for call in program.calls:
         values = np.asarray(call.output, np.float64).ravel()
-        stride = -(-values.size // MOST_CHECKED)
+        stride = max(1, -(-values.size // MOST_CHECKED))
         finite = np.abs(values[np.isfinite(values)])
         checks.append({"stride": stride, "largest": float(finite.max(initial=0)), **encode_array(values[::stride])})
     return checks
@@ -261,18 +278,27 @@ def _encode_check(program: Program) -> list[dict[str, Any]]:
 
 def _find_notes(subject: Subject, weights: dict[str, Any], steps: Sequence[dict[str, Any]]) -> list[str]:
     """Return what the reader must know before trusting the pictures."""
+    wrong = {name: array.size - int(np.isfinite(as_array(array)).sum()) for name, array in weights.items()}
+    broken = [name for name in weights if wrong[name]]
+    unknown = list(dict.fromkeys(f"{step['layer']} ({step['op']})" for step in steps if step.get("unknown")))
     notes = []
-    for name, array in weights.items():
-        wrong = array.size - int(np.isfinite(as_array(array)).sum())
-        if wrong:
-            notes.append(
-                f"{plain_text(name)}: {wrong:,} of {format_count(array.size, 'number', form=',')} are NaN or infinite. "
-                "The training diverged; lower the learning rate and train again."
-            )
-    for step in steps:
-        if step.get("unknown"):
-            notes.append(
-                f"{step['layer']} ({step['op']}) is an operation that this page cannot compute. For the images in the "
-                "page, it shows what Python computed; for a drawing, this layer and those after it stay empty."
-            )
+    if broken:
+        count, size = (
+            sum(numbers[name] for name in broken) for numbers in (wrong, {n: weights[n].size for n in broken})
+        )
+        notes.append(
+            f"{_name_first(broken, 'array')}: {count:,} of {format_count(size, 'number', form=',')} are NaN or "
+            "infinite. The training diverged; lower the learning rate and train again."
+        )
+    if unknown:
+        notes.append(
+            f"{_name_first(unknown, 'operation')}: this page cannot compute {'it' if len(unknown) == 1 else 'them'}. "
+            "For the images in the page, it shows what Python computed; for a drawing, what follows stays empty."
+        )
     return notes
+
+
+def _name_first(names: Sequence[str], noun: str) -> str:
+    """Return the first of some names, and the number of the others, as in `conv1.weight and 2 other arrays`."""
+    others = len(names) - 1
+    return plain_text(names[0]) + (f" and {format_count(others, f'other {noun}')}" if others else "")

@@ -1,6 +1,6 @@
-// Compare what this browser computes with what Python computed for the first image.
+// Compare what this browser computes with what Python computed: all layers for the first image, and some other scores.
 
-import { item } from "./data.js";
+import { floats, item } from "./data.js";
 import { makeTensor } from "./tensors.js";
 
 export const TOLERANCE = 1e-4; // of the largest value of a layer, or of 1 if that is larger
@@ -25,17 +25,30 @@ function difference(check, value) {
   return most / Math.max(1, check.largest);
 }
 
-// Returns {agrees, largest, layer, compared}: the largest difference of all layers, and where it is.
+// What Python computed for other images: their scores, as a check like those of the first image's layers.
+function scoresOf(encoded) {
+  const data = floats(encoded.float32);
+  const largest = data.reduce((most, score) => (Math.abs(score) < Infinity ? Math.max(most, Math.abs(score)) : most), 0);
+  return { data, stride: 1, largest };
+}
+
+// Returns {agrees, largest, place, compared, images}: the largest difference, where it is, and what was compared.
 export function compareWithPython(network, data) {
-  const values = network.run(network.asImage(item(data.images, 0)), storedOutputs(network, 0));
-  const worst = { agrees: true, largest: 0, layer: null, compared: 0 };
-  data.check.forEach((check, number) => {
-    const value = values[number + 1];
+  const worst = { agrees: true, largest: 0, place: null, compared: 0, images: [0] };
+  const compare = (check, value, place) => {
     if (!value) return;
     const found = difference(check, value);
     worst.compared += check.data.length;
-    if (found > worst.largest) Object.assign(worst, { largest: found, layer: network.steps[number].layer });
-  });
+    if (found > worst.largest) Object.assign(worst, { largest: found, place });
+  };
+  const run = (i) => network.run(network.asImage(item(data.images, i)), storedOutputs(network, i));
+  const values = run(0);
+  data.check.forEach((check, number) => compare(check, values[number + 1], network.steps[number].layer));
+  for (const [name, encoded] of Object.entries(data.scores)) {
+    const scores = run(Number(name))[network.result];
+    compare(scoresOf(encoded), scores, `the scores of image ${name}`);
+    if (scores) worst.images.push(Number(name));
+  }
   worst.agrees = worst.largest <= TOLERANCE;
   return worst;
 }

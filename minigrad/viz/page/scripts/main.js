@@ -85,8 +85,10 @@ function showAgreement(found) {
   badge.classList.toggle("bad", !found.agrees);
   badge.textContent = found.agrees
     ? `✓ browser and Python agree: ${number(found.largest, 1)}`
-    : `✗ browser and Python differ by ${number(found.largest, 1)} in ${found.layer}`;
-  badge.title = `${count(found.compared, "value")} of all layers compared for image 0; allowed: ${TOLERANCE} of a layer's largest value`;
+    : `✗ browser and Python differ by ${number(found.largest, 1)} in ${found.place}`;
+  const [, ...others] = found.images;
+  const scores = others.length ? `, and the scores of ${others.length === 1 ? "image" : "images"} ${others.join(", ")}` : "";
+  badge.title = `${count(found.compared, "value")} compared: of all layers for image 0${scores}; allowed: ${TOLERANCE} of the largest value`;
 }
 
 // What must be known before trusting the pictures.
