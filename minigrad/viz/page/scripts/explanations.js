@@ -318,7 +318,8 @@ function explainElement(given) {
   };
 }
 
-function computeOne(step, operands) {
+// An operation on each element, for one element; operands are numbers, or null.
+export function computeOne(step, operands) {
   const tensors = operands.map((value) => (value === null ? null : makeTensor([], Float64Array.of(value))));
   const inputs = step.op === "clip" ? [tensors[0], ...operands.slice(1)] : tensors; // its limits are numbers
   return findOperation(step.op)(inputs, step.settings, []).data[0];

@@ -38,8 +38,6 @@ function start() {
   fillHeader(lab);
   showNotes(lab);
   readState(lab, location.hash);
-  lab.request("picture");
-  lab.request("selection");
   keepState(lab);
   addEventListener("hashchange", () => readState(lab, location.hash));
   lab.live?.connect();

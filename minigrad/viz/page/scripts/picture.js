@@ -49,6 +49,11 @@ function between(plane, H, W, y, x, background) {
   return upper * (1 - down) + lower * down;
 }
 
+// How far the page shifts, turns and spoils a picture (C, H, W).
+export function limitsOfChange([, H, W]) {
+  return { dx: Math.floor(W / 3), dy: Math.floor(H / 3), angle: 180, noise: 0.6 };
+}
+
 // Rotate about the middle by degrees clockwise, then shift by dx to the right and dy downwards.
 export function move(pixels, shape, { dx, dy, angle }, background) {
   if (!dx && !dy && !angle) return pixels;

@@ -14,7 +14,9 @@ export function makeExcitationPanel(lab) {
   const lead =
     "For each filter, the parts of the images in this page that give its largest values. Compare an early layer with " +
     "a later one.";
-  return panel("excitation", "What excites a filter?", lead, view.controls, view.grid, view.told);
+  const node = panel("excitation", "What excites a filter?", lead, view.controls, view.grid, view.told);
+  whenVisible(node, () => view.found || view.searching || view.search());
+  return node;
 }
 
 class ExcitationView {
@@ -28,7 +30,6 @@ class ExcitationView {
     this.grid = element("div", { class: "excitation" });
     this.told = element("p", { class: "note", "aria-live": "polite" });
     this.show(0);
-    whenVisible(this.controls, () => this.found || this.searching || this.search());
   }
 
   async search() {

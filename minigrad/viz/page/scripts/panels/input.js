@@ -3,7 +3,7 @@
 import { button, checkbox, element, figure, panel, slider } from "../dom.js";
 import { placeFrame, receptiveField } from "../fields.js";
 import { paintImage } from "../palette.js";
-import { centreOfMass, readDrawing } from "../picture.js";
+import { centreOfMass, limitsOfChange, readDrawing } from "../picture.js";
 import { makeSurface } from "./surface.js";
 import { decimals, span } from "../words.js";
 
@@ -122,13 +122,13 @@ function makeThumbnails(lab) {
 
 // Panel "Change the picture": sliders that shift, turn and spoil it.
 export function makeChangesPanel(lab) {
-  const [, H, W] = lab.shape;
+  const most = limitsOfChange(lab.shape);
   const pixels = (n) => `${n > 0 ? "+" : n < 0 ? "−" : ""}${Math.abs(n)} px`;
   const wanted = {
-    dx: ["Shift right", { min: -Math.floor(W / 3), max: Math.floor(W / 3), format: pixels }],
-    dy: ["Shift down", { min: -Math.floor(H / 3), max: Math.floor(H / 3), format: pixels }],
-    angle: ["Rotate", { min: -180, max: 180, step: 5, format: (n) => `${n}°`.replace("-", "−") }],
-    noise: ["Noise", { min: 0, max: 0.6, step: 0.05, format: (n) => decimals(n, 2) }],
+    dx: ["Shift right", { min: -most.dx, max: most.dx, format: pixels }],
+    dy: ["Shift down", { min: -most.dy, max: most.dy, format: pixels }],
+    angle: ["Rotate", { min: -most.angle, max: most.angle, step: 5, format: (n) => `${n}°`.replace("-", "−") }],
+    noise: ["Noise", { min: 0, max: most.noise, step: 0.05, format: (n) => decimals(n, 2) }],
   };
   const sliders = Object.entries(wanted).map(([name, [label, settings]]) => {
     const made = slider(label, { ...settings, value: lab.state[name], id: `change-${name}` }, (value) =>

@@ -14,7 +14,7 @@ const PAUSE = 120; // milliseconds between two positions of the sliding window
 
 export function makePixelPanel(lab) {
   const view = new PixelView(lab);
-  return panel(
+  const node = panel(
     "pixel",
     "One value, step by step",
     "Click a pixel of a map, or a number of a dense layer: the page shows what the layer reads there, what it does, and what it writes.",
@@ -23,6 +23,8 @@ export function makePixelPanel(lab) {
     view.maps,
     view.body,
   );
+  drawWhenSeen(node, lab, "values selection", () => view.draw());
+  return node;
 }
 
 class PixelView {
@@ -35,7 +37,6 @@ class PixelView {
     this.summary = element("p", { class: "summary" });
     this.maps = this.makeMaps();
     this.body = element("div", { class: "arithmetic", "aria-live": "off" });
-    drawWhenSeen(this.controls, lab, "values selection", () => this.draw());
   }
 
   get layer() {
