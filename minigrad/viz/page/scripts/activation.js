@@ -51,6 +51,6 @@ function applySteps(lab, first, end, x) {
 
 // Whether a function only scales and shifts, so far as five points tell.
 function isAffine(apply) {
-  const [a, b, c, d, e] = [-3, -1.5, 0, 1.5, 3].map(apply);
+  const [a, b, c, d, e] = [-8, -4, 0, 4, 8].map(apply);
   return [a + c - 2 * b, b + d - 2 * c, c + e - 2 * d].every((bend) => Math.abs(bend) < 1e-5);
 }
