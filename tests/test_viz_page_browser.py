@@ -390,6 +390,45 @@ def test_a_file_is_loaded_as_a_picture(browser, lab, lesson_model, tmp_path):
     check_quiet(page)
 
 
+def test_dark_ink_on_paper_is_inverted_and_what_is_cut_is_said(browser, lab, tmp_path):
+    pixels = np.full((60, 100), 190, np.uint8)
+    pixels[10:50, 45:55] = 30
+    Image.fromarray(pixels).save(tmp_path / "paper.png")
+    page = browser.open(lab)
+    page.wait("window.lab?.values")
+    page.choose_file("#file", tmp_path / "paper.png")
+    page.wait("lab.state.drawing !== null")
+    page.next_frame()
+    picture = values_of(page)[0][0, 0] * 0.3081 + 0.1307
+    rows, cols = np.nonzero(picture > 0.5)
+    assert np.ptp(rows) in (18, 19, 20) and np.ptp(cols) < 7  # the bar, in MNIST's box
+    assert picture.max() > 0.95 and abs(picture[:, :8]).max() < 0.02
+    told = page.run("document.querySelector('#input').textContent")
+    assert "40 columns left and right are cut off" in told and "Dark and bright are exchanged" in told
+    assert page.run("document.querySelector('#invert').checked")
+    page.click("#centre")
+    page.click("#invert")
+    picture = values_of(page)[0][0, 0] * 0.3081 + 0.1307
+    assert picture[:, :8].min() > 0.95 and picture.min() < 0.05
+    page.click("#clear")
+    assert not page.run("document.querySelector('#invert').checked")
+    assert "cut off" not in page.run("document.querySelector('#input').textContent")
+    check_quiet(page)
+
+
+def test_every_image_of_the_page_can_be_chosen(browser, lab):
+    page = browser.open(f"{lab}#image=2")
+    page.wait("window.lab?.values")
+    assert page.run("document.querySelectorAll('.thumbnail').length") == 24
+    page.click("#more-images")
+    assert page.run("document.querySelectorAll('.thumbnail').length") == 30
+    assert page.run("document.querySelector('#more-images')") is None
+    page.click(".thumbnail:nth-child(30)")
+    assert page.run("lab.state.image") == 29
+    page = browser.open(f"{lab}#image=27")
+    page.wait("document.querySelector('.thumbnail:nth-child(28)')?.getAttribute('aria-pressed') === 'true'")
+
+
 def test_a_file_that_is_no_image_is_refused_with_its_name(browser, lab, tmp_path):
     Image.fromarray(np.zeros((60, 100), np.uint8)).save(tmp_path / "whole.png")
     damaged = tmp_path / "<b>damaged.png"
@@ -488,8 +527,7 @@ def reveal(page, i=0):
     page.run("document.querySelector('#reveal').click()")
     page.next_frame()
     return page.run(
-        "[document.querySelector('.verdict strong').textContent, "
-        "document.querySelector('.verdict + p').textContent]"
+        "[document.querySelector('.verdict strong').textContent, document.querySelector('.verdict + p').textContent]"
     )
 
 
@@ -739,7 +777,7 @@ def test_the_arithmetic_of_every_layer_gives_what_python_computes(browser, tmp_p
             told = page.run("document.querySelector('.sums .total').textContent")
             shown = float(page.run("document.querySelector('.sums .total b').textContent").replace("−", "-"))
             assert abs(shown - call.output[index]) <= 1e-3 * max(0.1, abs(call.output[index])), (call.op, index)
-            assert ("no arithmetic" in told) == (call.op in ("matmul", "axis_sums", "cat", "index", "pad", "permute"))
+            assert ("no arithmetic" in told) == (call.op in ("matmul", "axis_sums", "cat", "index", "permute"))
         explained.add(call.op)
     assert {"conv2d", "linear"} <= explained
     check_quiet(page)
@@ -1024,6 +1062,58 @@ def test_a_model_without_convolutions_or_with_nan_has_a_page(browser, tmp_path, 
     check_quiet(page)
 
 
+def test_nan_is_told_once_in_each_place(browser, tmp_path):
+    model = LeNet5()
+    with mg.no_grad():
+        for parameter in model.parameters():
+            parameter[:] = np.nan
+    page = open_lesson(browser, viz.page(model, images(2, (1, 28, 28)), tmp_path / "lab.html").as_uri(), 2)
+    page.next_frame()
+    assert "NaN %" not in page.run("document.body.textContent")
+    for place in "#answer", "#all-bars", "#why .told", ".lesson":
+        assert page.run(f"document.querySelector('{place}').textContent").count("NaN") == 1, place
+    notes = page.run("[...document.querySelectorAll('#notes p')].map(e => e.textContent)")
+    assert len(notes) == 1 and "conv1.weight and 9 more: 61,706 of 61,706 numbers are NaN" in notes[0]
+    badge = page.run("document.querySelector('#agreement').textContent")
+    assert "NaN or infinity at the same places, from conv1 on" in badge and "✓" not in badge
+    check_quiet(page)
+
+
+def test_a_difference_of_nan_is_told_as_such(browser, tmp_path):
+    path = viz.page(LeNet5(), images(1, (1, 28, 28)), tmp_path / "lab.html")
+    path.write_text(path.read_text("utf-8").replace('"op":"relu"', '"op":"log"', 1), "utf-8")
+    page = browser.open(path.as_uri())
+    page.wait("window.lab?.values")
+    badge = page.run("document.querySelector('#agreement').textContent")
+    assert badge.startswith("✗") and "only one of them has NaN or infinity" in badge and "activation" in badge
+
+
+def test_running_statistics_are_no_weights(browser, tmp_path):
+    page = browser.open(chain(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), folder=tmp_path))
+    page.wait("window.lab?.values")
+    # 2 * 9 + 2 of the convolution, 2 + 2 of the normalisation, 3 * 2 + 3 of the dense layer
+    assert "33 weights and 4 running statistics" in page.run("document.querySelector('#subtitle').textContent")
+
+
+@pytest.mark.parametrize(("width", "height"), SIZES)
+def test_a_large_filter_does_not_make_the_page_wider(browser, tmp_path, width, height):
+    page = browser.open(chain(nn.Conv2d(1, 2, 31, padding=15), folder=tmp_path), width, height)
+    page.wait("window.lab?.values")
+    for section in page.run("[...document.querySelectorAll('main section')].map(e => e.id)"):
+        page.show(f"#{section}")
+        assert page.run("document.documentElement.scrollWidth <= innerWidth"), section
+    assert page.run("[...document.querySelectorAll('nav a')].every(e => e.getBoundingClientRect().right <= innerWidth)")
+
+
+def test_the_strongest_of_many_classes_are_shown(browser, tmp_path):
+    mg.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(72, 120))
+    page = browser.open(viz.page(model, images(1, (1, 8, 8)), tmp_path / "lab.html").as_uri())
+    page.wait("window.lab?.values")
+    shown = page.run("[...document.querySelectorAll('#all-bars bdi')].map(e => Number(e.textContent))")
+    assert shown == np.argsort(-np.array(page.run("Array.from(lab.scores)")), kind="stable")[:20].tolist()
+
+
 def test_a_model_that_is_not_trained_is_said_to_be_so(browser, tmp_path):
     x, _ = digits(30)
     mg.manual_seed(0)
@@ -1092,6 +1182,16 @@ def test_the_parts_that_excite_a_filter_are_the_largest_of_all_images(browser, l
     page.click("button.part")
     assert page.run("lab.state.drawing === null && lab.state.selection.layer === 0")
     check_quiet(page)
+
+
+def test_live_says_that_a_training_was_stopped(browser):
+    with pytest.raises(KeyboardInterrupt), serve(LeNet5(), digits(4)[0]) as session:
+        page = browser.open(session.url)
+        session._publish()
+        page.wait("document.querySelector('#training .told')?.textContent.includes('Training.')")
+        assert page.run("[...document.querySelectorAll('.curve text')].every(e => !e.textContent.includes('e−6'))")
+        raise KeyboardInterrupt
+    page.wait("document.querySelector('#training .told').textContent.includes('The training was stopped')")
 
 
 # ---- python -m minigrad.viz

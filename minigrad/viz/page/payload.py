@@ -262,13 +262,15 @@ def _encode_check(program: Program) -> list[dict[str, Any]]:
 def _find_notes(subject: Subject, weights: dict[str, Any], steps: Sequence[dict[str, Any]]) -> list[str]:
     """Return what the reader must know before trusting the pictures."""
     notes = []
-    for name, array in weights.items():
-        wrong = array.size - int(np.isfinite(as_array(array)).sum())
-        if wrong:
-            notes.append(
-                f"{plain_text(name)}: {wrong:,} of {format_count(array.size, 'number', form=',')} are NaN or infinite. "
-                "The training diverged; lower the learning rate and train again."
-            )
+    wrong = {name: array.size - int(np.isfinite(as_array(array)).sum()) for name, array in weights.items()}
+    names = [name for name, n in wrong.items() if n]
+    if names:
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        total = format_count(sum(weights[name].size for name in names), "number", form=",")
+        notes.append(
+            f"{plain_text(names[0])}{more}: {sum(wrong.values()):,} of {total} are NaN or infinite. The training "
+            "diverged; lower the learning rate and train again."
+        )
     for step in steps:
         if step.get("unknown"):
             notes.append(

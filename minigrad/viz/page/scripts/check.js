@@ -25,15 +25,17 @@ function difference(check, value) {
   return most / Math.max(1, check.largest);
 }
 
-// Returns {agrees, largest, layer, compared}: the largest difference of all layers, and where it is.
+// Returns {agrees, largest, layer, compared, missing}: the largest difference of all layers and where it is, and the first
+// layer where both have NaN or infinity, or null.
 export function compareWithPython(network, data) {
   const values = network.run(network.asImage(item(data.images, 0)), storedOutputs(network, 0));
-  const worst = { agrees: true, largest: 0, layer: null, compared: 0 };
+  const worst = { agrees: true, largest: 0, layer: null, compared: 0, missing: null };
   data.check.forEach((check, number) => {
     const value = values[number + 1];
     if (!value) return;
     const found = difference(check, value);
     worst.compared += check.data.length;
+    if (check.data.some((x) => !Number.isFinite(x))) worst.missing ??= network.steps[number].layer;
     if (found > worst.largest) Object.assign(worst, { largest: found, layer: network.steps[number].layer });
   });
   worst.agrees = worst.largest <= TOLERANCE;

@@ -210,6 +210,13 @@ export class Lab {
     return this.values[this.network.result]?.data ?? null;
   }
 
+  // Why there is no answer for the picture, or null.
+  get noAnswer() {
+    const { scores } = this;
+    if (!scores) return "A layer is unknown to this page.";
+    return this.probabilities.some((p) => p !== p) ? "The scores are NaN." : null;
+  }
+
   get probabilities() {
     return this.scores && this.toProbabilities(this.scores);
   }

@@ -56,13 +56,13 @@ function placing({ lab }) {
   const title = "Where the digit lies".replace("digit", lab.shape[0] === 1 ? "digit" : "object");
   const text = "You recognise a shape wherever it lies. Does the network?";
   const before = lab.probabilities;
-  if (!before) return { title, text, blocked: "The page cannot compute this model's answer for your picture." };
+  if (lab.noAnswer) return { title, text, blocked: `${lab.noAnswer} So there is no answer to compare.` };
   const by = Math.max(1, Math.round(lab.shape[2] / 4));
   const isRight = lab.state.dx + by <= limitsOfChange(lab.shape).dx;
   const dx = lab.state.dx + (isRight ? by : -by);
   const after = lab.probabilitiesWith({ dx });
-  if (!after || [...before, ...after].some((p) => p !== p))
-    return { title, text, blocked: "The scores of this model are NaN: there is no answer to compare." };
+  if (!after || after.some((p) => p !== p))
+    return { title, text, blocked: "The page has no answer for the picture that is moved." };
   const best = argmax(before);
   const options = ["About as much, or more", "Less, by more than 5 percentage points"];
   return {

@@ -37,7 +37,7 @@ export class Live {
   }
 
   receive(message) {
-    const { run, step, loss, paused, lr, finished, frozen, gradients, watched, whole } = message;
+    const { run, step, loss, paused, lr, finished, stopped, frozen, gradients, watched, whole } = message;
     if (run !== this.run) this.clear(run);
     Object.assign(this, { paused: paused || finished, finished, frozen, watched });
     Object.assign(this.gradients, gradients);
@@ -48,7 +48,8 @@ export class Live {
     this.play.disabled = this.one.disabled = finished;
     this.rate.disabled = finished;
     if (lr !== null && document.activeElement !== this.rate) this.rate.value = lr;
-    const state = finished ? "The training is finished." : paused ? "Paused." : "Training.";
+    const ended = stopped ? "The training was stopped." : "The training is finished.";
+    const state = finished ? ended : paused ? "Paused." : "Training.";
     this.say(`Step ${step.toLocaleString("en")}${loss === null ? "" : `, loss ${number(loss)}`}. ${state}`);
     // most messages hold one convolution only; the network is computed again when all weights have come
     if (whole) this.lab.request("weights");
@@ -100,7 +101,7 @@ export class Live {
       caption: (f) => (this.isFrozen(this.watched, f) ? `filter ${f}, frozen` : `filter ${f}`),
     });
     this.note.textContent =
-      describeFilms(shape, "in the message before", "of the last step") +
+      describeFilms(shape, "at the last update", "of the last step") +
       (none ? ` There is no gradient: ${none}.` : "");
   }
 

@@ -218,7 +218,8 @@ class Editor {
     this.fields.forEach((field, i) => {
       const value = weights[this.channel * KH * KW + i];
       const { background, dark } = colourOf(value, scale);
-      field.value = decimals(value, 2).replace("−", "-");
+      field.value = Number.isFinite(value) ? decimals(value, 2).replace("−", "-") : "";
+      field.placeholder = Number.isFinite(value) ? "" : String(value);
       field.style.background = background;
       field.style.color = dark ? "#fff" : "#222";
     });

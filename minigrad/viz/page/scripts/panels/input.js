@@ -7,16 +7,17 @@ import { centreOfMass, limitsOfChange, readDrawing } from "../picture.js";
 import { makeSurface } from "./surface.js";
 import { decimals, span } from "../words.js";
 
-const THUMBNAILS = 24;
+const THUMBNAILS = 24; // drawn at first, and with each further press of the button
 
 export function makeInputPanel(lab) {
   const surface = makeSurface(lab, (canvas) =>
     lab.set({ drawing: readDrawing(canvas, lab.shape, centre.input.checked, lab.background) }),
   );
-  const centre = checkbox("Centre it as MNIST does", lab.shape[0] === 1, () => lab.state.drawing && surface.read(), {
+  const isDigit = isLikeDigits(lab.shape);
+  const centre = checkbox(isDigit ? "Centre it as MNIST does" : "Centre it", lab.shape[0] === 1, () => lab.state.drawing && surface.read(), {
     id: "centre",
   });
-  const words = lab.shape[0] === 1 ? "Draw a digit here with mouse or finger" : "Draw here with mouse or finger";
+  const words = isDigit ? "Draw a digit here with mouse or finger" : "Draw here with mouse or finger";
   return panel(
     "input",
     "Your picture",
@@ -30,6 +31,7 @@ export function makeInputPanel(lab) {
       fileButton(surface),
     ),
     centre.node,
+    surface.invert,
     makeThumbnails(lab),
   );
 }
@@ -40,7 +42,8 @@ function makeSeen(lab) {
   const canvas = element("canvas", { role: "img", id: "seen", class: "map" });
   const frame = element("div", { class: "frame", hidden: true });
   const cross = element("div", { class: "cross", title: "centre of mass" });
-  const box = element("div", { class: "box", title: "MNIST scales digits into this box" });
+  const isDigit = isLikeDigits(lab.shape);
+  const box = element("div", { class: "box", title: isDigit ? "MNIST scales digits into this box" : "drawings are scaled into this box" });
   const caption = element("figcaption", {});
   lab.on("values", () => {
     paintImage(canvas, lab.pixels, lab.shape);
@@ -58,6 +61,11 @@ function makeSeen(lab) {
   return element("figure", {}, element("div", { class: "layers" }, canvas, box, cross, frame), caption);
 }
 
+// Whether a model may read MNIST.
+function isLikeDigits(shape) {
+  return String(shape) === "1,28,28";
+}
+
 function centralBox(H, W) {
   const side = (20 / 28) * Math.min(28, H, W);
   return [
@@ -72,7 +80,7 @@ function describeSeen(lab, canvas, cross, caption) {
   cross.hidden = !(sum > 0) || C !== 1;
   cross.style.top = `${(100 * (y + 0.5)) / H}%`;
   cross.style.left = `${(100 * (x + 0.5)) / W}%`;
-  caption.textContent = `What the network reads: ${H}×${W} pixels${C > 1 ? `, ${C} channels` : ". Cross: centre of mass. Dashed: the box of MNIST"}`;
+  caption.textContent = `What the network reads: ${H}×${W} pixels${C > 1 ? `, ${C} channels` : `. Cross: centre of mass. Dashed: the box ${isLikeDigits(lab.shape) ? "of MNIST" : "into which drawings are scaled"}`}`;
   const middle = sum > 0 ? `, centre of mass at row ${decimals(y, 1)}, column ${decimals(x, 1)}` : ", empty";
   canvas.setAttribute("aria-label", caption.textContent + middle);
 }
@@ -83,7 +91,6 @@ function fileButton(surface) {
     if (!input.files.length) return;
     try {
       surface.show(await createImageBitmap(input.files[0]));
-      surface.message("");
     } catch {
       surface.message(`${input.files[0].name} is not an image that this browser can read.`);
     }
@@ -94,30 +101,44 @@ function fileButton(surface) {
 function makeThumbnails(lab) {
   const total = lab.data.images.shape[0];
   const row = element("div", { class: "thumbnails", role: "group", "aria-label": "Images in this page" });
-  for (let i = 0; i < Math.min(total, THUMBNAILS); i++) {
-    const canvas = element("canvas", { class: "map" });
-    paintImage(canvas, lab.imagePixels(i), lab.shape);
-    const label = lab.data.labels ? `, ${lab.classLabel(lab.data.labels[i])}` : "";
-    row.append(
-      element(
-        "button",
-        {
-          type: "button",
-          class: "thumbnail",
-          "aria-label": `Image ${i}${label}`,
-          title: `image ${i}${label}`,
-          onclick: () => lab.set({ image: i, drawing: null }),
-        },
-        canvas,
-      ),
-    );
-  }
-  lab.on("picture", () =>
-    [...row.children].forEach((thumbnail, i) =>
-      thumbnail.setAttribute("aria-pressed", !lab.state.drawing && lab.state.image === i),
-    ),
-  );
+  const more = button("", () => add(THUMBNAILS), { class: "more", id: "more-images" });
+  const mark = (thumbnail, i) =>
+    thumbnail.setAttribute("aria-pressed", !lab.state.drawing && lab.state.image === i);
+  const add = (n) => {
+    const shown = row.querySelectorAll(".thumbnail").length;
+    const end = Math.min(total, shown + n);
+    const made = Array.from({ length: end - shown }, (_, k) => makeThumbnail(lab, shown + k));
+    made.forEach((thumbnail, k) => mark(thumbnail, shown + k));
+    more.remove();
+    row.append(...made);
+    more.textContent = `+${Math.min(THUMBNAILS, total - end)}`;
+    more.setAttribute("aria-label", `Show more images: ${end} of ${total} are shown`);
+    if (end < total) row.append(more);
+  };
+  lab.on("picture", () => {
+    const shown = row.querySelectorAll(".thumbnail");
+    if (lab.state.image >= shown.length) add(lab.state.image + 1 - shown.length);
+    row.querySelectorAll(".thumbnail").forEach(mark);
+  });
+  add(THUMBNAILS);
   return row;
+}
+
+function makeThumbnail(lab, i) {
+  const canvas = element("canvas", { class: "map" });
+  paintImage(canvas, lab.imagePixels(i), lab.shape);
+  const label = lab.data.labels ? `, ${lab.classLabel(lab.data.labels[i])}` : "";
+  return element(
+    "button",
+    {
+      type: "button",
+      class: "thumbnail",
+      "aria-label": `Image ${i}${label}`,
+      title: `image ${i}${label}`,
+      onclick: () => lab.set({ image: i, drawing: null }),
+    },
+    canvas,
+  );
 }
 
 // Panel "Change the picture": sliders that shift, turn and spoil it.

@@ -296,7 +296,8 @@ function makeLine([text, value, kind = ""]) {
 
 function makePart(part) {
   if (typeof part === "string") return element("span", { class: "sign" }, part);
-  return part.terms ? makeTerms(part.terms) : makeTable(part);
+  // a wide table scrolls in a box of its own
+  return element("div", { class: "wide" }, part.terms ? makeTerms(part.terms) : makeTable(part));
 }
 
 // A grid of coloured numbers; places outside of the input are padding, one may be marked.
