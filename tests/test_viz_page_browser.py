@@ -1079,6 +1079,16 @@ def test_nan_is_told_once_in_each_place(browser, tmp_path):
     check_quiet(page)
 
 
+def test_a_loss_of_nan_is_told_as_such(browser, tmp_path):
+    model = LeNet5()
+    tape = viz.FilterTape(model, every=1, gradients=True)
+    tape.step(np.nan)
+    page = browser.open(viz.page(model, images(1, (1, 28, 28)), tmp_path / "lab.html", tape=tape).as_uri())
+    page.wait("window.lab?.values")
+    told = page.run("document.querySelector('#training .told').textContent")
+    assert told.startswith("Step 1, the loss is NaN or infinite. ") and "none" not in told.split("Orange")[0]
+
+
 def test_a_difference_of_nan_is_told_as_such(browser, tmp_path):
     path = viz.page(LeNet5(), images(1, (1, 28, 28)), tmp_path / "lab.html")
     path.write_text(path.read_text("utf-8").replace('"op":"relu"', '"op":"log"', 1), "utf-8")

@@ -10,7 +10,7 @@
 import { findActivation } from "./activation.js";
 import { CLASSIC, withLength } from "./classic.js";
 import { receptiveField } from "./fields.js";
-import { limitsOfChange } from "./picture.js";
+import { isLikeDigits, limitsOfChange } from "./picture.js";
 import { argmax, size } from "./tensors.js";
 import { count, isolated, number, percent, sizes } from "./words.js";
 import { countedAs, weightCounts } from "./panels/convolution.js";
@@ -47,13 +47,13 @@ function numbers({ lab }) {
     text: `The network does not see a shape. It reads one number for each pixel${C > 1 ? " and colour" : ""}.`,
     question: "How many numbers does it read for your picture?",
     options: [count(C * H * W, "number"), count(H + W, "number"), count(lab.data.classes.length, "number")],
-    reveal: `${H} rows times ${W} columns${C > 1 ? ` times ${C} colours` : ""} are ${C * H * W} numbers. The right picture beside your drawing shows them.`,
+    reveal: `${H} rows times ${W} columns${C > 1 ? ` times ${C} colours` : ""} are ${count(C * H * W, "number")}. The right picture beside your drawing shows them.`,
     section: "input",
   };
 }
 
 function placing({ lab }) {
-  const title = "Where the digit lies".replace("digit", lab.shape[0] === 1 ? "digit" : "object");
+  const title = `Where the ${isLikeDigits(lab.shape) ? "digit" : "shape"} lies`;
   const text = "You recognise a shape wherever it lies. Does the network?";
   const before = lab.probabilities;
   if (lab.noAnswer) return { title, text, blocked: `${lab.noAnswer} So there is no answer to compare.` };
@@ -95,12 +95,12 @@ function filter({ layer, weight }) {
 }
 
 function positions({ lab, layer, step, weight }) {
-  const [, , OH, OW] = layer.shape;
+  const [, , OH, OW] = step.shape;
   const [, H, W] = lab.inputShape(layer.convolution);
   const { stride, pads } = step.settings;
   return {
     title: "The window slides",
-    text: `The filter stops at every place, with stride ${stride[0]} and padding ${pads[0]}, and writes one number each time. These numbers are the feature map.`,
+    text: `The filter stops at every place, with stride ${both(stride)} and padding ${both([pads[0], pads[2]])}, and writes one number each time. These numbers are the feature map.`,
     question: `The input has ${H}×${W} pixels, the filter ${sizes(weight.shape.slice(2))}. How large is the map?`,
     options: [
       sizes([OH, OW]),
@@ -111,6 +111,11 @@ function positions({ lab, layer, step, weight }) {
     reveal: `${OH} = (${H} + ${pads[0]} + ${pads[1]} − ${step.settings.dilation[0] * (weight.shape[2] - 1) + 1}) ÷ ${stride[0]} + 1, rounded down. Press "Slide the window" to watch it.`,
     section: "pixel",
   };
+}
+
+// A setting for rows and columns as one number if it is the same for both.
+function both([rows, cols]) {
+  return rows === cols ? `${rows}` : `${rows} downwards and ${cols} to the right`;
 }
 
 function bias({ lab, layer }) {
@@ -136,18 +141,15 @@ function activation({ lab, layer }) {
   const found = findActivation(lab, layer.convolution);
   const x = -1.5;
   const out = found?.apply ? found.apply(x) : x;
-  if (found && !found.apply) {
-    return { title, text: `After a convolution comes an activation, here ${found.name}.`, blocked: "The page cannot compute it." };
-  }
-  if (!Number.isFinite(out)) {
-    return { title, text: `After a convolution comes an activation, here ${found.name}.`, blocked: `It makes ${number(out)} of −1.5.` };
-  }
+  const text = found
+    ? `After a convolution comes an activation, here ${found.name}. It works on each pixel alone.`
+    : `No activation follows ${layer.label}: its values are passed on as they are.`;
+  if (found && !found.apply) return { title, text, blocked: "The page cannot compute it." };
+  if (!Number.isFinite(out)) return { title, text, blocked: `It makes ${number(out)} of −1.5.` };
   return {
     title,
-    text: found
-      ? `After a convolution comes an activation, here ${found.name}. It works on each pixel alone.`
-      : `No activation follows ${layer.label}: its values are passed on as they are.`,
-    question: found ? `A pixel is −1.5. What does ${found.name} make of it?` : "A pixel is −1.5. What do the next layers read?",
+    text,
+    question: `A pixel is −1.5. What ${found ? `does ${found.name} make of it` : "do the next layers read"}?`,
     options: [number(out), "1.5", "−1.5", "0", "0.5"],
     reveal: `${number(out)}. Without activations, many layers together could do no more than a single one.`,
     section: "maps",
@@ -198,7 +200,8 @@ function singlePixel({ layer }) {
   return {
     title: "A filter of one pixel",
     text: `The filters of ${layer.label} have a window of 1×1: each reads one pixel, in all channels.`,
-    question: "Two pixels have the same numbers. One lies at an edge of a shape, one in its middle. What does a filter write?",
+    question:
+      "Two pixels have the same numbers. One lies at an edge of a shape, one in its middle. What does a filter write?",
     options: ["The same for both", "More at the edge", "0 in the middle"],
     reveal: "The same for both: it does not see the neighbours. So it cannot find edges; it mixes channels.",
     section: "pixel",
@@ -226,7 +229,7 @@ function pooling({ lab }) {
   const window = step.settings?.window;
   const parts = isAdaptive(layer)
     ? size(after) === 1
-      ? `of each whole map`
+      ? "of each whole map"
       : `of each part, when a map is cut into ${sizes(after)} parts`
     : `of each ${sizes(window)} window`;
   return {
@@ -268,7 +271,7 @@ function lastMap(lab) {
   const [before, after] = [lab.shape.slice(1), layer.shape.slice(2)];
   return {
     title: "The size of the maps",
-    text: "This model has no pooling. Strides and missing padding make maps smaller; other layers can enlarge them.",
+    text: "This model has no pooling of windows. Strides and missing padding make maps smaller; other layers can enlarge them.",
     question: `The picture has ${sizes(before)} pixels. How large are the maps of ${layer.label}?`,
     options: [
       sizes(after),
@@ -308,7 +311,9 @@ function field({ lab }) {
       (reach > rows ? `Its window is ${reach} rows high, but the picture has only ${H}. ` : "") +
       "Point at its maps: the frame in the picture shows what a pixel sees.",
     section: "maps",
-    act: { state: { selection: lab.limit({ layer: layer.number, channel: 0, row, col: Math.floor(layer.shape[3] / 2) }) } },
+    act: {
+      state: { selection: { layer: layer.number, channel: 0, row, col: Math.floor(layer.shape[3] / 2) } },
+    },
   };
 }
 
@@ -341,8 +346,10 @@ function dense({ lab, layer }) {
   const { convolution, same, biased } = weightCounts(layer.convolution, lab.inputShape(layer.convolution));
   const times = same / convolution;
   const told = (n) => count(n, ...countedAs(biased));
-  const asMany = (n) =>
-    n < 1.5 ? "About as many" : n < 2.5 ? "About twice as many" : `About ${Math.round(n).toLocaleString("en")} times as many`;
+  const asMany = (n) => {
+    if (n < 2.5) return n < 1.5 ? "About as many" : "About twice as many";
+    return `About ${Math.round(n).toLocaleString("en")} times as many`;
+  };
   return {
     title: "Why not a dense layer?",
     text: `In a dense layer every output has a weight of its own for every pixel. ${layer.label} has ${told(convolution)}.`,

@@ -4,7 +4,7 @@ import { floats } from "./data.js";
 import { button, choice, element, replace } from "./dom.js";
 import { makeCurve } from "./panels/curve.js";
 import { describeFilms, makeFilms } from "./panels/films.js";
-import { number } from "./words.js";
+import { lossText } from "./words.js";
 
 const MOST_POINTS = 400; // of the curve; every second one is dropped when there are more
 
@@ -50,7 +50,7 @@ export class Live {
     if (lr !== null && document.activeElement !== this.rate) this.rate.value = lr;
     const ended = stopped ? "The training was stopped." : "The training is finished.";
     const state = finished ? ended : paused ? "Paused." : "Training.";
-    this.say(`Step ${step.toLocaleString("en")}${loss === null ? "" : `, loss ${number(loss)}`}. ${state}`);
+    this.say(`Step ${step.toLocaleString("en")}${step ? `, ${lossText(loss, true)}` : ""}. ${state}`);
     // most messages hold one convolution only; the network is computed again when all weights have come
     if (whole) this.lab.request("weights");
     this.lab.emit("live");

@@ -49,6 +49,11 @@ function between(plane, H, W, y, x, background) {
   return upper * (1 - down) + lower * down;
 }
 
+// Whether a model may read MNIST.
+export function isLikeDigits(shape) {
+  return String(shape) === "1,28,28";
+}
+
 // How far the page shifts, turns and spoils a picture (C, H, W).
 export function limitsOfChange([, H, W]) {
   return { dx: Math.floor(W / 3), dy: Math.floor(H / 3), angle: 180, noise: 0.6 };
@@ -99,15 +104,16 @@ export function shuffle(pixels, shape) {
 // Returns {inverted, levelled}; {} if it has no ink.
 export function adaptGround({ data, width, height }, ground) {
   const grey = Float32Array.from({ length: width * height }, (_, i) => greyOf(data, 4 * i));
-  const border = Array.from(grey).filter((_, i) => i % width < 2 || i % width >= width - 2 || i < 2 * width || i >= (height - 2) * width);
+  const isBorder = (i) => [i % width, Math.floor(i / width)].some((at, axis) => at < 2 || at >= [width, height][axis] - 2);
+  const border = Array.from(grey).filter((_, i) => isBorder(i));
   const paper = border.sort((a, b) => a - b)[Math.floor(border.length / 2)];
   const ink = Array.from(grey).filter((x) => Math.abs(x - paper) > INK);
   if (!ink.length) return {};
   const mean = ink.reduce((sum, x) => sum + x, 0) / ink.length;
-  const inverted = mean < paper === ground < 0.5;
+  const darkInk = mean < paper;
+  const inverted = darkInk === ground < 0.5;
   const flat = border.filter((x) => Math.abs(x - paper) <= INK).length > 0.75 * border.length;
   const levelled = flat && Math.abs((inverted ? 255 - paper : paper) - 255 * ground) > 2;
-  const darkInk = mean < paper;
   const strongest = ink.reduce((most, x) => (darkInk ? Math.min(most, x) : Math.max(most, x)), paper);
   const opposite = ground < 0.5 ? 255 : 0;
   const change = levelled
@@ -179,7 +185,8 @@ export function readDrawing(surface, shape, centring, background) {
   const [, H, W] = shape;
   const box = centring ? boundingBox(surface, background) : null;
   const isWhole = box && box.width === surface.width && box.height === surface.height; // there is no ground around it
-  if (!box || isWhole) return resample(surface, whole, { x: 0, y: 0, width: W, height: H }, shape, background);
+  if (!box || isWhole)
+    return resample(surface, whole, { x: 0, y: 0, width: W, height: H }, shape, background);
   const scale = (BOX * Math.min(28, H, W)) / Math.max(box.width, box.height);
   const target = { width: box.width * scale, height: box.height * scale };
   Object.assign(target, { x: (W - target.width) / 2, y: (H - target.height) / 2 });

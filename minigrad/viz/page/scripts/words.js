@@ -8,6 +8,12 @@ export function number(value, digits = 3) {
   return trimZeros(text).replaceAll("-", "−");
 }
 
+// The loss of a moment of the training; Python sends null for NaN and infinity, and if there was no step yet.
+export function lossText(loss, hasSteps) {
+  if (loss !== null) return `loss ${number(loss)}`;
+  return hasSteps ? "the loss is NaN or infinite" : "no loss yet";
+}
+
 function trimZeros(text) {
   return text.includes(".") && !text.includes("e") ? text.replace(/\.?0+$/, "") : text;
 }

@@ -56,10 +56,13 @@ class ExcitationView {
 
   // Before the search has ended, the row has its final height, so that nothing on the page moves.
   makeRow(layer, channel, places) {
+    const label = element("span", { class: "label" }, `filter ${channel}`);
+    if (places?.length && places.every(({ value }) => value !== value))
+      return element("div", {}, label, " its values are NaN, at all places of all images");
     const parts = places
       ? places.map((place) => this.makePart(layer, channel, place))
       : Array.from({ length: PLACES }, () => this.makeBlank(layer));
-    return element("div", { class: "excited" }, element("span", { class: "label" }, `filter ${channel}`), parts);
+    return element("div", { class: "excited" }, label, parts);
   }
 
   makeBlank(layer) {

@@ -3,7 +3,7 @@
 import { button, checkbox, element, figure, panel, slider } from "../dom.js";
 import { placeFrame, receptiveField } from "../fields.js";
 import { paintImage } from "../palette.js";
-import { centreOfMass, limitsOfChange, readDrawing } from "../picture.js";
+import { centreOfMass, isLikeDigits, limitsOfChange, readDrawing } from "../picture.js";
 import { makeSurface } from "./surface.js";
 import { decimals, span } from "../words.js";
 
@@ -14,9 +14,12 @@ export function makeInputPanel(lab) {
     lab.set({ drawing: readDrawing(canvas, lab.shape, centre.input.checked, lab.background) }),
   );
   const isDigit = isLikeDigits(lab.shape);
-  const centre = checkbox(isDigit ? "Centre it as MNIST does" : "Centre it", lab.shape[0] === 1, () => lab.state.drawing && surface.read(), {
-    id: "centre",
-  });
+  const centre = checkbox(
+    isDigit ? "Centre it as MNIST does" : "Centre it",
+    lab.shape[0] === 1,
+    () => lab.state.drawing && surface.read(),
+    { id: "centre" },
+  );
   const words = isDigit ? "Draw a digit here with mouse or finger" : "Draw here with mouse or finger";
   return panel(
     "input",
@@ -30,6 +33,7 @@ export function makeInputPanel(lab) {
       surface.colours,
       fileButton(surface),
     ),
+    surface.note,
     centre.node,
     surface.invert,
     makeThumbnails(lab),
@@ -42,8 +46,8 @@ function makeSeen(lab) {
   const canvas = element("canvas", { role: "img", id: "seen", class: "map" });
   const frame = element("div", { class: "frame", hidden: true });
   const cross = element("div", { class: "cross", title: "centre of mass" });
-  const isDigit = isLikeDigits(lab.shape);
-  const box = element("div", { class: "box", title: isDigit ? "MNIST scales digits into this box" : "drawings are scaled into this box" });
+  const scaled = isLikeDigits(lab.shape) ? "MNIST scales digits into this box" : "drawings are scaled into this box";
+  const box = element("div", { class: "box", title: scaled });
   const caption = element("figcaption", {});
   lab.on("values", () => {
     paintImage(canvas, lab.pixels, lab.shape);
@@ -61,11 +65,6 @@ function makeSeen(lab) {
   return element("figure", {}, element("div", { class: "layers" }, canvas, box, cross, frame), caption);
 }
 
-// Whether a model may read MNIST.
-function isLikeDigits(shape) {
-  return String(shape) === "1,28,28";
-}
-
 function centralBox(H, W) {
   const side = (20 / 28) * Math.min(28, H, W);
   return [
@@ -80,7 +79,8 @@ function describeSeen(lab, canvas, cross, caption) {
   cross.hidden = !(sum > 0) || C !== 1;
   cross.style.top = `${(100 * (y + 0.5)) / H}%`;
   cross.style.left = `${(100 * (x + 0.5)) / W}%`;
-  caption.textContent = `What the network reads: ${H}×${W} pixels${C > 1 ? `, ${C} channels` : `. Cross: centre of mass. Dashed: the box ${isLikeDigits(lab.shape) ? "of MNIST" : "into which drawings are scaled"}`}`;
+  const marks = `. Cross: centre of mass. Dashed: the box ${isLikeDigits(lab.shape) ? "of MNIST" : "for drawings"}`;
+  caption.textContent = `What the network reads: ${H}×${W} pixels${C > 1 ? `, ${C} channels` : marks}`;
   const middle = sum > 0 ? `, centre of mass at row ${decimals(y, 1)}, column ${decimals(x, 1)}` : ", empty";
   canvas.setAttribute("aria-label", caption.textContent + middle);
 }

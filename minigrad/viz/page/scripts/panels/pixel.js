@@ -316,7 +316,7 @@ function makeTable({ caption, values, inside, shape: [KH, KW], places, mark }) {
   );
   return element(
     "table",
-    { class: "numbers" },
+    { class: digits === null ? "numbers small" : "numbers" },
     element("caption", {}, `${caption}, ${sizes([KH, KW])}`),
     element("tbody", {}, rows),
   );

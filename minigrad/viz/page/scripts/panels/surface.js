@@ -20,6 +20,7 @@ export function makeSurface(lab, changed) {
     show: (bitmap) => surface.show(bitmap),
     message: (text) => (surface.note.textContent = text),
     invert: surface.invertBox.node,
+    note: surface.note,
   };
 }
 
@@ -42,9 +43,9 @@ class Surface {
     Object.assign(this.context, { lineWidth: PEN, lineCap: "round", lineJoin: "round" });
     this.pen = element("div", { class: "pen", hidden: true });
     this.note = element("p", { class: "note", "aria-live": "polite" });
-    this.invertBox = checkbox("Invert: exchange dark and bright", false, () => this.invert(), { id: "invert" });
+    this.invertBox = checkbox("Invert dark and bright", false, () => this.invert(), { id: "invert" });
     this.invertBox.node.hidden = lab.shape[0] === 3;
-    this.node = element("div", {}, element("div", { class: "layers" }, this.canvas, this.pen), this.note);
+    this.node = element("div", { class: "layers" }, this.canvas, this.pen);
     this.listen();
     this.fill();
   }
