@@ -405,6 +405,45 @@ def test_a_file_is_loaded_as_a_picture(browser, lab, lesson_model, tmp_path):
     check_quiet(page)
 
 
+def test_dark_ink_on_paper_is_inverted_and_what_is_cut_is_said(browser, lab, tmp_path):
+    pixels = np.full((60, 100), 190, np.uint8)
+    pixels[10:50, 45:55] = 30
+    Image.fromarray(pixels).save(tmp_path / "paper.png")
+    page = browser.open(lab)
+    page.wait("window.lab?.values")
+    page.choose_file("#file", tmp_path / "paper.png")
+    page.wait("lab.state.drawing !== null")
+    page.next_frame()
+    picture = values_of(page)[0][0, 0] * 0.3081 + 0.1307
+    rows, cols = np.nonzero(picture > 0.5)
+    assert np.ptp(rows) in (18, 19, 20) and np.ptp(cols) < 7  # the bar, in MNIST's box
+    assert picture.max() > 0.95 and abs(picture[:, :8]).max() < 0.02
+    told = page.run("document.querySelector('#input').textContent")
+    assert "40 columns left and right are cut off" in told and "Dark and bright are exchanged" in told
+    assert page.run("document.querySelector('#invert').checked")
+    page.click("#centre")
+    page.click("#invert")
+    picture = values_of(page)[0][0, 0] * 0.3081 + 0.1307
+    assert picture[:, :8].min() > 0.95 and picture.min() < 0.05
+    page.click("#clear")
+    assert not page.run("document.querySelector('#invert').checked")
+    assert "cut off" not in page.run("document.querySelector('#input').textContent")
+    check_quiet(page)
+
+
+def test_every_image_of_the_page_can_be_chosen(browser, lab):
+    page = browser.open(f"{lab}#image=2")
+    page.wait("window.lab?.values")
+    assert page.run("document.querySelectorAll('.thumbnail').length") == 24
+    page.click("#more-images")
+    assert page.run("document.querySelectorAll('.thumbnail').length") == 30
+    assert page.run("document.querySelector('#more-images')") is None
+    page.click(".thumbnail:nth-child(30)")
+    assert page.run("lab.state.image") == 29
+    page = browser.open(f"{lab}#image=27")
+    page.wait("document.querySelector('.thumbnail:nth-child(28)')?.getAttribute('aria-pressed') === 'true'")
+
+
 def test_a_file_that_is_no_image_is_refused_with_its_name(browser, lab, tmp_path):
     Image.fromarray(np.zeros((60, 100), np.uint8)).save(tmp_path / "whole.png")
     damaged = tmp_path / "<b>damaged.png"
@@ -460,6 +499,254 @@ def test_a_lesson_asks_for_a_prediction_first(browser, lab):
     assert page.run("document.querySelector('.verdict')") is None
 
 
+# ---- what the lessons say
+
+
+class Chain(nn.Module):
+    """Layers one after the other, and a dense layer with 3 scores of the mean of each map."""
+
+    def __init__(self, *layers):
+        super().__init__()
+        self.layers = nn.Sequential(*layers)
+        self.head = nn.LazyLinear(3)
+
+    def forward(self, x):
+        return self.head(self.layers(x).mean((2, 3)))
+
+
+def chain(*layers, shape=(1, 28, 28), folder, fragment="", background=0.0):
+    """Return the address of the page of a Chain; the corners of its images have the background's value."""
+    model, x = Chain(*layers), np.random.default_rng(0).uniform(size=(3, *shape)).astype(np.float32)
+    x[..., ::2, ::2] = x[..., 0, 0] = x[..., 0, -1] = x[..., -1, 0] = x[..., -1, -1] = background
+    model(mg.tensor(x))
+    return viz.page(model, x, folder / "lab.html", normalize=(0, 1)).as_uri() + fragment
+
+
+def open_lesson(browser, url, number, *size):
+    page = browser.open(f"{url}#lesson={number - 1}", *size)
+    page.wait("window.lab?.values && document.querySelector('.lesson h3') !== null")
+    return page
+
+
+def options(page):
+    return page.run("[...document.querySelectorAll('.option')].map(e => e.textContent)")
+
+
+def lesson_text(page):
+    return page.run("document.querySelector('#lessons .lesson').textContent")
+
+
+def reveal(page, i=0):
+    """Choose answer i, reveal, and return the right answer and the rest of what the page says."""
+    page.run(f"document.querySelectorAll('.lesson input')[{i}].click()")
+    page.run("document.querySelector('#reveal').click()")
+    page.next_frame()
+    return page.run(
+        "[document.querySelector('.verdict strong').textContent, document.querySelector('.verdict + p').textContent]"
+    )
+
+
+def shifted_answer(model, image, dx):
+    """Return the probabilities for an image and for the image moved to the right over a black ground."""
+    both = np.full((2, 1, 28, 28), -0.1307 / 0.3081, np.float32)
+    both[0] = image
+    both[1][..., dx:] = image[..., : 28 - dx]
+    return F.softmax(model(mg.tensor(both)), 1).detach().numpy()
+
+
+def test_the_shift_is_computed_for_the_picture_at_reveal(browser, lab, lesson_model):
+    page = open_lesson(browser, lab, 2)
+    page.run("lab.set({image: 3})")  # after the question is shown
+    right, told = reveal(page)
+    before, after = shifted_answer(lesson_model, digits(30)[0][3], 7)
+    best = before.argmax()
+    expected = f"It gave {100 * before[best]:.1f} % to {best}; now it gives {100 * after[best]:.1f} % to it"
+    assert told.startswith(expected)
+    assert right.startswith("Less") == (before[best] - after[best] > 0.05)
+    winner = after.argmax()
+    assert (f"and {100 * after[winner]:.1f} % to {winner}" in told) == (winner != best)
+    shown = np.array(page.run("lab.probabilities"))
+    assert np.abs(shown - after).max() < 1e-4
+
+
+def test_the_shift_of_a_lesson_does_not_add_up_or_stay(browser, lab, lesson_model):
+    page = open_lesson(browser, lab, 2)
+    first = reveal(page)
+    assert page.run("lab.state.dx") == 7
+    page.run("[...document.querySelectorAll('.lesson button')].find(e => e.textContent === 'Ask again').click()")
+    page.next_frame()
+    assert page.run("lab.state.dx") == 0
+    assert reveal(page) == first and page.run("lab.state.dx") == 7
+    page.wait("location.hash.includes('lesson=1') && !location.hash.includes('dx')")
+    page = browser.open(page.run("location.href"))
+    page.wait("window.lab?.values")
+    assert page.run("lab.state.dx") == 0
+    page = browser.open(f"{lab}#lesson=1&dx=2")
+    page.wait("window.lab?.values")
+    reveal(page)
+    assert page.run("lab.state.dx") == 9
+    page.click("#next")
+    assert page.run("lab.state.dx") == 2  # the reader's own
+
+
+def test_a_lesson_gives_back_the_filter_of_the_reader(browser, lab):
+    page = open_lesson(browser, lab, 7)
+    page.run("lab.edit('conv1.weight', 0, new Float32Array(25).fill(0.25)); lab.silence(0, 0, true)")
+    page.run("lab.edit('conv1.weight', 1, new Float32Array(25).fill(0.5))")
+    page.next_frame()
+    assert reveal(page)[0] == "At the left rim of bright shapes"
+    assert page.run("lab.filterWeights('conv1.weight', 0)[0] < 0 && !lab.isSilent(0, 0)")
+    page.wait("location.hash.includes('silent')")  # the link holds what the reader chose
+    link = page.run("location.href")
+    own = "lab.isSilent(0, 0) && lab.edits.size === 2 && lab.filterWeights('conv1.weight', 0).every(x => x === 0.25)"
+    page.run("lab.edit('conv1.weight', 2, new Float32Array(25)); lab.resetFilter('conv1.weight', 1, 0)")
+    page.click("#next")
+    assert page.run("[...lab.edits.keys()].sort()") == ["conv1.weight:0", "conv1.weight:2"]
+    assert page.run(own)
+    page = browser.open(link)
+    page.wait("window.lab?.values")
+    assert page.run(own)
+
+
+def test_a_link_pasted_into_the_page_replaces_the_whole_state(browser, lab, lesson_model):
+    page = open_lesson(browser, lab, 7)
+    before = values_of(page)
+    reveal(page)
+    page.run("lab.edit('conv1.weight', 1, new Float32Array(25)); lab.silence(0, 2, true)")
+    page.run("lab.set({image: 4, angle: 20, hidden: new Uint8Array(784).fill(1)}); lab.set({frame: 0}, 'weights')")
+    page.next_frame()
+    page.run("location.hash = '#lesson=3&pixel=1,2,3,4'")
+    page.wait("document.querySelector('.lesson h3').textContent.startsWith('4 of 12')")
+    page.next_frame()
+    assert page.run("lab.edits.size === 0 && !lab.isSilent(0, 2) && lab.state.image === 0")
+    assert all((a == b).all() for a, b in zip(values_of(page), before, strict=True))
+    assert page.run("lab.state.selection") == {"layer": 1, "channel": 2, "row": 3, "col": 4}
+    assert page.run("document.querySelector('#silence').checked") is False
+
+
+@pytest.mark.parametrize(
+    ("layer", "name", "value"),
+    [
+        (nn.PReLU(init=0.25), "PReLU", -0.375),
+        (nn.ReLU6(), "ReLU6", 0),
+        (nn.SELU(), "SELU", -1.3658),
+        (nn.Softplus(), "Softplus", 0.2014),
+        (nn.Hardsigmoid(), "Hardsigmoid", 0.25),
+        (nn.Sequential(nn.BatchNorm2d(2), nn.MaxPool2d(2), nn.Mish()), "Mish", -0.2981),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_the_activation_is_the_first_after_the_first_convolution(browser, tmp_path, layer, name, value):
+    page = open_lesson(browser, chain(nn.Conv2d(1, 2, 3), layer, nn.Sigmoid(), folder=tmp_path), 6)
+    assert f"here {name}." in lesson_text(page)
+    right, told = reveal(page)
+    assert abs(float(right.replace("−", "-")) - value) < 5e-3
+
+
+def test_no_activation_is_said_to_be_none(browser, tmp_path):
+    page = open_lesson(browser, chain(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), folder=tmp_path), 6)
+    assert "No activation follows" in lesson_text(page) and reveal(page)[0] == "−1.5"
+    page = open_lesson(browser, chain(nn.Conv2d(1, 2, 3), nn.Threshold(0.1, 5), folder=tmp_path), 6)
+    assert "here Threshold" in lesson_text(page) and "cannot compute" in lesson_text(page)
+    page.click("#next")
+    assert lesson_text(page).startswith("7 of 12")
+
+
+@pytest.mark.parametrize(
+    ("layers", "right", "told"),
+    [
+        ([nn.Conv2d(1, 2, 3), nn.AdaptiveAvgPool2d(7)], "7×7", "of each part, when a map is cut into 7×7 parts"),
+        ([nn.Conv2d(1, 2, 3), nn.AdaptiveMaxPool2d(1)], "1×1", "the largest value of each whole map"),
+        ([nn.Conv2d(1, 2, 3, padding=1)], "28×28", "Every layer keeps the size"),
+        ([nn.Conv2d(1, 2, 3), nn.MaxPool2d(3, 1, 1)], "26×26", "The maps keep their size"),
+        ([nn.Conv2d(1, 2, 3), nn.AvgPool2d(2, 1, 1)], "27×27", "The maps even grow"),
+        ([nn.Conv2d(1, 2, 3, 2), nn.ConvTranspose2d(2, 2, 4, 4)], "52×52", "makes 52×52 of 13×13"),
+    ],
+)
+def test_the_sizes_of_maps_are_told_as_they_are(browser, tmp_path, layers, right, told):
+    page = open_lesson(browser, chain(*layers, folder=tmp_path), 9)
+    text = lesson_text(page)
+    found, rest = reveal(page)
+    assert found == right and told in text + rest
+    assert ("become smaller" in rest) == (right in ("7×7", "1×1"))
+
+
+@pytest.mark.parametrize(
+    ("size", "background", "right"),
+    [
+        ((3, 3), 0.0, "At the left rim of bright shapes"),
+        ((3, 3), 1.0, "At the right rim of dark shapes"),
+        ((3, 1), 0.0, "At the upper rim of bright shapes"),
+        ((1, 1), 0.0, "The same for both"),
+    ],
+)
+def test_the_filter_of_a_lesson_finds_what_it_says(browser, tmp_path, size, background, right):
+    page = open_lesson(browser, chain(nn.Conv2d(1, 2, size), folder=tmp_path, background=background), 7)
+    page.run("lab.silence(0, 0, true)")
+    page.next_frame()
+    assert reveal(page)[0] == right
+    if size == (1, 1):
+        assert page.run("lab.edits.size") == 0
+        return
+    ground, ink = background, 1 - background
+    page.run(f"lab.set({{drawing: Float32Array.from({{length: 784}}, (_, i) => i % 28 > 9 && i % 28 < 18 && "
+             f"i >= 9 * 28 && i < 19 * 28 ? {ink} : {ground})}})")  # fmt: skip
+    page.next_frame()
+    row, col = np.unravel_index(values_of(page)[1][0, 0].argmax(), values_of(page)[1].shape[2:])
+    if "rim of" in right and "upper" not in right:
+        assert abs(col + 1 - (10 if "left" in right else 18)) <= 1
+    else:
+        assert abs(row + 1 - 9) <= 1
+
+
+def test_a_receptive_field_ends_with_the_picture(browser, tmp_path):
+    page = open_lesson(browser, chain(nn.Conv2d(1, 2, 31, padding=15), folder=tmp_path), 10)
+    assert "31" not in "".join(options(page))
+    right, told = reveal(page)
+    assert right == "28" and "31 rows high, but the picture has only 28" in told
+
+
+def test_weights_are_counted_with_groups_and_without_a_bias_that_is_not_there(browser, tmp_path):
+    grouped = nn.Conv2d(3, 6, 3, groups=3, stride=2, padding=1, dilation=2)
+    page = open_lesson(browser, chain(grouped, shape=(3, 32, 32), folder=tmp_path), 12)
+    assert "4,148,550 weights and biases against 60." in reveal(page)[1]
+    counts = "document.querySelector('#convolution .counts').textContent"
+    assert "4,148,550" in page.run(counts) and "32×32 with 3 channels" in page.run(counts)
+    page = open_lesson(browser, chain(nn.Conv2d(3, 16, 3, bias=False), shape=(3, 32, 32), folder=tmp_path), 12)
+    assert f"{16 * 30 * 30 * 3072:,} weights against 432." in reveal(page)[1]
+    assert "432 weights" in page.run(counts)
+
+
+@pytest.mark.parametrize(("width", "height"), SIZES)
+def test_a_value_is_drawn_anew_while_any_part_of_it_is_seen(browser, lab, lesson_model, width, height):
+    page = browser.open(lab, width, height)
+    page.wait("window.lab?.values")
+    page.show("#pixel")
+    page.run("document.querySelector('#pixel .sums').scrollIntoView({block: 'start', behavior: 'instant'})")
+    page.run("scrollBy({top: 60, behavior: 'instant'})")
+    page.next_frame()
+    page.run("lab.edit('conv1.weight', 2, new Float32Array(25).fill(0.5)); lab.select({channel: 2, row: 9, col: 9})")
+    page.next_frame()
+    shown = float(page.run("document.querySelector('.sums .total b').textContent").replace("−", "-"))
+    assert abs(shown - values_of(page)[1][0, 2, 9, 9]) < 1e-3 * max(1, abs(shown))
+
+
+def test_a_value_is_followed_by_layers_that_work_on_single_values_only(browser, tmp_path):
+    layers = nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Tanh(), nn.Conv2d(2, 2, 3, padding=1)
+    page = browser.open(chain(*layers, folder=tmp_path))
+    page.wait("window.lab?.values")
+    page.show("#pixel")
+    page.run("lab.select({layer: 0, channel: 1, row: 3, col: 4})")
+    page.next_frame()
+    lines = page.run("[...document.querySelectorAll('.sums li')].map(e => e.textContent)")
+    following = [line for line in lines if line.startswith("then")]
+    assert [line.split(" ")[1] for line in following] == ["layers.1", "layers.2", "layers.3"]
+    assert "layers.3 reads it" in following[-1] and not any("layers.3 makes" in line for line in lines)
+
+
+# ---- one value
+
+
 def test_the_arithmetic_of_a_pixel_is_that_of_python(browser, lab, lesson_model):
     page = browser.open(lab)
     page.wait("window.lab?.values")
@@ -505,7 +792,7 @@ def test_the_arithmetic_of_every_layer_gives_what_python_computes(browser, tmp_p
             told = page.run("document.querySelector('.sums .total').textContent")
             shown = float(page.run("document.querySelector('.sums .total b').textContent").replace("−", "-"))
             assert abs(shown - call.output[index]) <= 1e-3 * max(0.1, abs(call.output[index])), (call.op, index)
-            assert ("no arithmetic" in told) == (call.op in ("matmul", "axis_sums", "cat", "index", "pad", "permute"))
+            assert ("no arithmetic" in told) == (call.op in ("matmul", "axis_sums", "cat", "index", "permute"))
         explained.add(call.op)
     assert {"conv2d", "linear"} <= explained
     check_quiet(page)
@@ -790,6 +1077,68 @@ def test_a_model_without_convolutions_or_with_nan_has_a_page(browser, tmp_path, 
     check_quiet(page)
 
 
+def test_nan_is_told_once_in_each_place(browser, tmp_path):
+    model = LeNet5()
+    with mg.no_grad():
+        for parameter in model.parameters():
+            parameter[:] = np.nan
+    page = open_lesson(browser, viz.page(model, images(2, (1, 28, 28)), tmp_path / "lab.html").as_uri(), 2)
+    page.next_frame()
+    assert "NaN %" not in page.run("document.body.textContent")
+    for place in "#answer", "#all-bars", "#why .told", ".lesson":
+        assert page.run(f"document.querySelector('{place}').textContent").count("NaN") == 1, place
+    notes = page.run("[...document.querySelectorAll('#notes p')].map(e => e.textContent)")
+    assert len(notes) == 1 and "conv1.weight and 9 more: 61,706 of 61,706 numbers are NaN" in notes[0]
+    badge = page.run("document.querySelector('#agreement').textContent")
+    assert "NaN or infinity at the same places, from conv1 on" in badge and "✓" not in badge
+    check_quiet(page)
+
+
+def test_a_loss_of_nan_is_told_as_such(browser, tmp_path):
+    model = LeNet5()
+    tape = viz.FilterTape(model, every=1, gradients=True)
+    tape.step(np.nan)
+    page = browser.open(viz.page(model, images(1, (1, 28, 28)), tmp_path / "lab.html", tape=tape).as_uri())
+    page.wait("window.lab?.values")
+    told = page.run("document.querySelector('#training .told').textContent")
+    assert told.startswith("Step 1, the loss is NaN or infinite. ") and "none" not in told.split("Orange")[0]
+
+
+def test_a_difference_of_nan_is_told_as_such(browser, tmp_path):
+    path = viz.page(LeNet5(), images(1, (1, 28, 28)), tmp_path / "lab.html")
+    path.write_text(path.read_text("utf-8").replace('"op":"relu"', '"op":"log"', 1), "utf-8")
+    page = browser.open(path.as_uri())
+    page.wait("window.lab?.values")
+    badge = page.run("document.querySelector('#agreement').textContent")
+    assert badge.startswith("✗") and "only one of them has NaN or infinity" in badge and "activation" in badge
+
+
+def test_running_statistics_are_no_weights(browser, tmp_path):
+    page = browser.open(chain(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), folder=tmp_path))
+    page.wait("window.lab?.values")
+    # 2 * 9 + 2 of the convolution, 2 + 2 of the normalisation, 3 * 2 + 3 of the dense layer
+    assert "33 weights and 4 running statistics" in page.run("document.querySelector('#subtitle').textContent")
+
+
+@pytest.mark.parametrize(("width", "height"), SIZES)
+def test_a_large_filter_does_not_make_the_page_wider(browser, tmp_path, width, height):
+    page = browser.open(chain(nn.Conv2d(1, 2, 31, padding=15), folder=tmp_path), width, height)
+    page.wait("window.lab?.values")
+    for section in page.run("[...document.querySelectorAll('main section')].map(e => e.id)"):
+        page.show(f"#{section}")
+        assert page.run("document.documentElement.scrollWidth <= innerWidth"), section
+    assert page.run("[...document.querySelectorAll('nav a')].every(e => e.getBoundingClientRect().right <= innerWidth)")
+
+
+def test_the_strongest_of_many_classes_are_shown(browser, tmp_path):
+    mg.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(72, 120))
+    page = browser.open(viz.page(model, images(1, (1, 8, 8)), tmp_path / "lab.html").as_uri())
+    page.wait("window.lab?.values")
+    shown = page.run("[...document.querySelectorAll('#all-bars bdi')].map(e => Number(e.textContent))")
+    assert shown == np.argsort(-np.array(page.run("Array.from(lab.scores)")), kind="stable")[:20].tolist()
+
+
 def test_a_model_that_is_not_trained_is_said_to_be_so(browser, tmp_path):
     x, _ = digits(30)
     mg.manual_seed(0)
@@ -858,6 +1207,16 @@ def test_the_parts_that_excite_a_filter_are_the_largest_of_all_images(browser, l
     page.click("button.part")
     assert page.run("lab.state.drawing === null && lab.state.selection.layer === 0")
     check_quiet(page)
+
+
+def test_live_says_that_a_training_was_stopped(browser):
+    with pytest.raises(KeyboardInterrupt), serve(LeNet5(), digits(4)[0]) as session:
+        page = browser.open(session.url)
+        session._publish()
+        page.wait("document.querySelector('#training .told')?.textContent.includes('Training.')")
+        assert page.run("[...document.querySelectorAll('.curve text')].every(e => !e.textContent.includes('e−6'))")
+        raise KeyboardInterrupt
+    page.wait("document.querySelector('#training .told').textContent.includes('The training was stopped')")
 
 
 # ---- python -m minigrad.viz

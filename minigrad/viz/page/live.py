@@ -115,6 +115,7 @@ class Live:
         self._changed = threading.Condition()
         self._asked: list[Callable[[], None]] = []  # what the page asked for, to be done by the training's thread
         self._paused, self._single, self._finished, self._closed = paused, False, False, False
+        self._stopped = False  # the training ended by an exception, such as Ctrl-C
         self._count, self._run, self._loss = 0, 0, None
         self._next, self._next_whole = 0.0, 0.0
         self._server: Server | None = None
@@ -147,7 +148,8 @@ class Live:
     def __enter__(self) -> "Live":
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._stopped = kind is not None and not self._finished
         self.close()
 
     def __call__(self, run: Any) -> None:
@@ -240,6 +242,7 @@ class Live:
             "loss": loss if loss is not None and np.isfinite(loss) else None,
             "paused": self._paused,
             "finished": self._finished,
+            "stopped": self._stopped,
             "lr": None if self._optimizer is None else float(self._optimizer.param_groups[0]["lr"]),
             "watched": self._watched,
             "frozen": self._filters.frozen_numbers,

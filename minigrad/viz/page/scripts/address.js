@@ -2,6 +2,8 @@
 // address of its own, about:srcdoc, and keeps nothing.
 
 import { floats } from "./data.js";
+import { LESSON_COUNT } from "./lessons.js";
+import { limitsOfChange } from "./picture.js";
 
 const PLAIN = ["image", "dx", "dy", "angle", "noise", "lesson"];
 const LONGEST = 6000; // pixels of a drawing that fit into a link
@@ -28,7 +30,7 @@ function fromText(text) {
 }
 
 export function writeState(lab) {
-  const { state } = lab;
+  const { state, edits, silenced } = lab.own();
   const parts = new URLSearchParams();
   for (const name of PLAIN) if (state[name]) parts.set(name, state[name]);
   if (state.drawing && state.drawing.length <= LONGEST)
@@ -40,11 +42,11 @@ export function writeState(lab) {
   if (state.rivals) parts.set("rivals", state.rivals);
   const { layer, channel, row, col } = state.selection;
   parts.set("pixel", [layer, channel, row, col]);
-  for (const { name, filter, weights, frozen } of lab.edits.values()) {
+  for (const { name, filter, weights, frozen } of edits.values()) {
     const code = toText(new Uint8Array(weights.slice().buffer));
     parts.append("edit", [encodeURIComponent(name), filter, code, ...(frozen ? ["frozen"] : [])]);
   }
-  for (const [number, channels] of lab.network.silenced)
+  for (const [number, channels] of silenced)
     for (const channel of channels) parts.append("silent", [number, channel]);
   return parts.toString();
 }
@@ -57,13 +59,12 @@ function index(text, n) {
 
 function readNumbers(parts, lab) {
   const found = {};
-  const limits = { dx: lab.shape[2], dy: lab.shape[1], angle: 180, noise: 1 };
-  for (const [name, limit] of Object.entries(limits)) {
+  for (const [name, limit] of Object.entries(limitsOfChange(lab.shape))) {
     const value = Number(parts.get(name));
-    if (Number.isFinite(value) && Math.abs(value) <= limit) found[name] = value;
+    found[name] = Number.isFinite(value) && Math.abs(value) <= limit ? value : 0;
   }
   found.image = index(parts.get("image"), lab.data.images.shape[0]) ?? 0;
-  found.lesson = index(parts.get("lesson"), 12) ?? 0;
+  found.lesson = index(parts.get("lesson"), LESSON_COUNT) ?? 0;
   found.frame = (lab.data.tape && index(parts.get("frame"), lab.data.tape.steps.length)) ?? null;
   return found;
 }
@@ -103,7 +104,7 @@ function readSilent(parts, lab) {
   }
 }
 
-// Put the state of a fragment into the lab; what is damaged or does not fit the model is left out.
+// Put the state of a fragment into the lab in place of its own; what is damaged or does not fit the model is left out.
 export function readState(lab, fragment) {
   const parts = new URLSearchParams(fragment.replace(/^#/, ""));
   const [, H, W] = lab.shape;
@@ -116,11 +117,15 @@ export function readState(lab, fragment) {
     inPixels: parts.has("pixels"),
     rivals: rivals.length === 2 && rivals.every((i) => i !== undefined) ? rivals : null,
   });
+  lab.demonstration = null;
+  lab.edits.clear();
+  lab.network.silenced.clear();
   readEdits(parts, lab);
   readSilent(parts, lab);
   const [layer, channel, row, col] = (parts.get("pixel") ?? "").split(",").map((text) => index(text, 1e6));
-  if (lab.layers[layer] && col !== undefined) lab.select({ layer, channel, row, col });
-  lab.request("weights");
+  const known = lab.layers[layer] && col !== undefined;
+  lab.select(known ? { layer, channel, row, col } : lab.firstSelection());
+  for (const event of ["weights", "picture", "selection", "restored"]) lab.request(event);
 }
 
 export function keepState(lab) {

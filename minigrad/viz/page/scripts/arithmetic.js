@@ -1,6 +1,8 @@
 // The arithmetic of one pixel of a convolution: window, filter, products, sum, bias.
 
 import { windowAt } from "./fields.js";
+import { isElementwise } from "./operations/registry.js";
+import { size } from "./tensors.js";
 
 // The window of a convolution's output pixel, for one input channel.
 //   patch     what the filter reads; 0 in the padding
@@ -65,22 +67,36 @@ export function inPixelValues(lab, explained) {
   return { ...explained, channels, sum: channels.reduce((total, channel) => total + channel.sum, 0), constant };
 }
 
-// What later layers make of element number `index` of a layer: {layer, value} of those that work on single pixels, then
+// Whether a step works on each element alone, and keeps it where it is.
+function actsOnElements({ op, settings, unknown }) {
+  return !unknown && (isElementwise(op) || (op === "norm" && settings.statistics === "given"));
+}
+
+// What later layers make of element number `index` of a layer: {layer, value} of those that work on single elements, then
 // the first other one.
 export function followPixel(lab, layer, index) {
+  const { steps } = lab.data;
   const chain = [];
   let value = layer.value;
   for (const next of lab.layers.slice(layer.number + 1)) {
-    const step = lab.data.steps[next.value - 1];
-    const reads = lab.data.steps
-      .slice(next.first, next.value)
-      .some((each) => each.inputs?.some((x) => x?.value === value));
-    if (!reads) continue;
-    const same = String(next.shape) === String(layer.shape);
+    const own = steps.slice(next.first, next.value);
+    const names = namesOf(steps, value);
+    if (!own.some((each) => each.inputs?.some((x) => names.has(x?.value)))) continue;
+    const alone = own.every(actsOnElements) && size(next.shape) === size(layer.shape);
     const found = lab.valueOf(next);
-    if (!same || !found) return { chain, next, step };
+    if (!alone || !found) return { chain, next };
     chain.push({ layer: next, value: found.data[index] });
     value = next.value;
   }
-  return { chain, next: null, step: null };
+  return { chain, next: null };
+}
+
+// The numbers of a value and of those that hold the same elements in the same order.
+function namesOf(steps, value) {
+  const names = new Set([value]);
+  steps.forEach((step, number) => {
+    const same = ["reshape", "clone"].includes(step.op) && names.has(step.inputs?.[0]?.value);
+    if (same) names.add(number + 1);
+  });
+  return names;
 }

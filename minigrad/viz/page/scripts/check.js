@@ -32,13 +32,15 @@ function scoresOf(encoded) {
   return { data, stride: 1, largest };
 }
 
-// Returns {agrees, largest, place, compared, images}: the largest difference, where it is, and what was compared.
+// Returns {agrees, largest, place, compared, images, missing}: the largest difference, where it is, what was compared, and
+// the first place where both have NaN or infinity, or null.
 export function compareWithPython(network, data) {
-  const worst = { agrees: true, largest: 0, place: null, compared: 0, images: [0] };
+  const worst = { agrees: true, largest: 0, place: null, compared: 0, images: [0], missing: null };
   const compare = (check, value, place) => {
     if (!value) return;
     const found = difference(check, value);
     worst.compared += check.data.length;
+    if (check.data.some((x) => !Number.isFinite(x))) worst.missing ??= place;
     if (found > worst.largest) Object.assign(worst, { largest: found, place });
   };
   const run = (i) => network.run(network.asImage(item(data.images, i)), storedOutputs(network, i));

@@ -12,8 +12,8 @@ import { windowAt } from "./fields.js";
 import { asNumber, findOperation } from "./operations/registry.js";
 import { axesOf, momentsOf, split, weightIndices } from "./operations/sums.js";
 import { span } from "./operations/windows.js";
-import { broadcastShape, broadcastStrides, makeTensor, places, size } from "./tensors.js";
-import { count, isolated, meaning, number, sizes } from "./words.js";
+import { broadcastShape, broadcastStrides, makeTensor, places, size, strides } from "./tensors.js";
+import { count, isolated, meaning, nameOfStep, number, sizes } from "./words.js";
 
 const MOST_TERMS = 8; // products of a dense layer that are listed
 const SIGNS = { add: "+", sub: "−", mul: "×", div: "÷", pow: "to the power of" };
@@ -31,8 +31,9 @@ const EXPLANATIONS = {
   amax: explainReduction,
   amin: explainReduction,
   reshape: explainReshape,
+  pad: explainPad,
 };
-const NOT_BY_ELEMENT = ["matmul", "axis_sums", "cat", "index", "pad", "permute", "expand"];
+const NOT_BY_ELEMENT = ["matmul", "axis_sums", "cat", "index", "permute", "expand"];
 
 // pixel: {channel, row, col} of the layer's output.  options: {channel: input channel to show or null, inPixels}
 export function explain(lab, layer, pixel, options) {
@@ -72,7 +73,7 @@ function explainConvolution({ lab, layer, pixel, options }) {
   );
   const shown = options.channel !== null && options.channel < normal.channels.length ? options.channel : strongest;
   return {
-    summary: "Each pixel of the window is multiplied by the weight above it. All products are added up.",
+    summary: "Each pixel of the window is multiplied by the weight at the same place of the filter. All products are added up.",
     reads: {
       value: layer.convolution.input,
       channel: normal.channels[shown].channel,
@@ -298,14 +299,27 @@ function explainReshape(given) {
   return { reads: readsPixel(given, index), lines: [[text, lab.values[value].data[index], "total"]] };
 }
 
+function explainPad(given) {
+  const { lab, step, index } = given;
+  const x = lab.values[step.inputs[0].value];
+  const [to, from] = [strides(step.shape), strides(x.shape)];
+  const place = to.map((by, axis) => (Math.floor(index / by) % step.shape[axis]) - step.settings.widths[axis][0]);
+  if (place.some((i, axis) => i < 0 || i >= x.shape[axis])) {
+    return { reads: null, lines: [["The margin has the value", asNumber(step.settings.value), "total"]] };
+  }
+  const source = place.reduce((sum, i, axis) => sum + i * from[axis], 0);
+  const text = `Inside of the margin: the same number as ${nameOf(lab, step.inputs[0].value, source)}`;
+  return { reads: readsPixel(given, source), lines: [[text, x.data[source], "total"]] };
+}
+
 // ---- element by element
 
 function explainElement(given) {
-  const { lab, step, index } = given;
+  const { lab, layer, step, index } = given;
   const operands = step.inputs.map((input) => elementOf(lab, step, input, index));
   const lines = operands.map((value, i) => [i ? `and ${roleOf(step.op)}` : "It reads", value]);
   const told = SIGNS[step.op] ? `${number(operands[0], 4)} ${SIGNS[step.op]} ${number(operands[1], 4)} is` : null;
-  const name = isolated(step.op.replaceAll("_", " "));
+  const name = isolated(layer.value - layer.first === 1 ? nameOfStep(step) : step.op.replaceAll("_", " "));
   const first = step.inputs[0]?.value; // undefined for a number and for weights
   const same = first !== undefined && size(lab.values[first].shape) === size(step.shape);
   return {
@@ -318,7 +332,8 @@ function explainElement(given) {
   };
 }
 
-function computeOne(step, operands) {
+// An operation on each element, for one element; operands are numbers, or null.
+export function computeOne(step, operands) {
   const tensors = operands.map((value) => (value === null ? null : makeTensor([], Float64Array.of(value))));
   const inputs = step.op === "clip" ? [tensors[0], ...operands.slice(1)] : tensors; // its limits are numbers
   return findOperation(step.op)(inputs, step.settings, []).data[0];

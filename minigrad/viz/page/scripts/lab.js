@@ -38,6 +38,7 @@ export class Lab {
       editing: null,
     };
     this.edits = new Map(); // "name:filter" -> {name, filter, weights, frozen}; frozen: held, not edited
+    this.demonstration = null; // what a lesson shows for a while, see demonstrate()
     this.changed = new Set();
   }
 
@@ -56,6 +57,7 @@ export class Lab {
     return {
       step,
       number,
+      shape: this.network.weight(step.inputs[1].weight).shape, // (F, C / groups, KH, KW)
       weight: step.inputs[1].weight,
       bias: step.inputs[2]?.weight ?? null,
       input: step.inputs[0].value,
@@ -70,7 +72,8 @@ export class Lab {
 
   // ---- events
 
-  // names: "values" new values; "selection"; "weights"; "picture"; "lesson"; "live"; "state" anything
+  // names: "values" new values; "selection"; "weights"; "picture"; "lesson"; "restored" a link was read; "live"; "state"
+  // anything
   on(names, listener) {
     for (const name of names.split(" ")) this.listeners.set(name, [...(this.listeners.get(name) ?? []), listener]);
   }
@@ -91,6 +94,7 @@ export class Lab {
     this.changed.add(event);
   }
 
+  // Compute now what was requested.
   update() {
     const changed = this.changed;
     this.changed = new Set();
@@ -100,13 +104,17 @@ export class Lab {
   }
 
   select(changes) {
-    const selection = { ...this.state.selection, ...changes };
+    this.set({ selection: this.limit({ ...this.state.selection, ...changes }) }, "selection");
+  }
+
+  // A selection inside of its layer.
+  limit(selection) {
     const layer = this.layers[selection.layer];
     const [H, W] = layer.isMap ? layer.shape.slice(2) : [1, 1];
     selection.channel = Math.min(selection.channel, layer.channels - 1);
     selection.row = Math.max(0, Math.min(selection.row, H - 1));
     selection.col = Math.max(0, Math.min(selection.col, W - 1));
-    this.set({ selection }, "selection");
+    return selection;
   }
 
   // ---- the picture
@@ -136,9 +144,10 @@ export class Lab {
     return !drawing && !hidden && Object.entries(NO_CHANGE).every(([name, value]) => this.state[name] === value);
   }
 
-  changePixels(pixels) {
-    const moved = addNoise(move(pixels, this.shape, this.state, this.background), this.state.noise);
-    return this.state.shuffled ? shuffle(moved, this.shape) : moved;
+  // The picture as the state changes it, before parts are hidden.
+  changePixels(state = this.state) {
+    const moved = addNoise(move(this.basePixels(), this.shape, state, this.background), state.noise);
+    return state.shuffled ? shuffle(moved, this.shape) : moved;
   }
 
   hide(pixels) {
@@ -157,13 +166,20 @@ export class Lab {
 
   compute() {
     const { image } = this.state;
-    this.seen = this.changePixels(this.basePixels());
+    this.seen = this.changePixels();
     this.pixels = this.hide(this.seen);
     // an image that nobody changed is read as Python reads it, without rounding
     const numbers = this.untouched ? item(this.data.images, image) : this.toNumbers(this.pixels);
     this.input = this.network.asImage(numbers);
-    this.values = this.network.run(this.input, storedOutputs(this.network, this.untouched ? image : null));
+    this.stored = storedOutputs(this.network, this.untouched ? image : null);
+    this.values = this.network.run(this.input, this.stored);
     this.emit("values");
+  }
+
+  // The probabilities of the picture with other changes, or null.
+  probabilitiesWith(changes) {
+    const scores = this.scoresOf(this.hide(this.changePixels({ ...this.state, ...changes })));
+    return scores && this.toProbabilities(scores);
   }
 
   // The scores of any pixels with the present weights, or null.
@@ -185,8 +201,20 @@ export class Lab {
     return this.values[convolution.input];
   }
 
+  // The shape (C, H, W) of what a convolution reads.
+  inputShape({ input }) {
+    return input ? this.data.steps[input - 1].shape.slice(1) : this.shape;
+  }
+
   get scores() {
     return this.values[this.network.result]?.data ?? null;
+  }
+
+  // Why there is no answer for the picture, or null.
+  get noAnswer() {
+    const { scores } = this;
+    if (!scores) return "A layer is unknown to this page.";
+    return this.probabilities.some((p) => p !== p) ? "The scores are NaN." : null;
   }
 
   get probabilities() {
@@ -288,6 +316,55 @@ export class Lab {
     this.edits.clear();
     this.network.silenced.clear();
     this.set({ frame: null }, "weights");
+  }
+
+  // ---- what a lesson shows for a while
+
+  // state   changes of the state
+  // edit    {name, filter, weights, number}: a filter in place of another one, which speaks if it was silenced; or null
+  demonstrate({ state = {}, edit = null }) {
+    this.endDemonstration();
+    this.demonstration = { before: this.own(), state, edit: null };
+    if (edit) {
+      const { name, filter, weights, number } = edit;
+      this.silence(number, filter, false);
+      this.edit(name, filter, weights);
+      this.demonstration.edit = { key: `${name}:${filter}`, number, filter, during: this.editOf(name, filter) };
+    }
+    this.restore(state);
+  }
+
+  // Put back what the reader had.  What was changed since then stays.
+  endDemonstration() {
+    if (!this.demonstration) return;
+    const { state, edits, silenced } = this.own();
+    this.demonstration = null;
+    this.edits = edits;
+    this.network.silenced = silenced;
+    this.restore(state);
+  }
+
+  restore(state) {
+    Object.assign(this.state, state);
+    for (const event of ["picture", "weights", "selection"]) this.request(event);
+  }
+
+  // The choices of the reader, without what a lesson shows.
+  own() {
+    const state = { ...this.state };
+    const edits = new Map(this.edits);
+    const silenced = new Map([...this.network.silenced].map(([number, channels]) => [number, new Set(channels)]));
+    if (this.demonstration) this.takeBack(this.demonstration, state, edits, silenced);
+    return { state, edits, silenced };
+  }
+
+  takeBack({ before, state: during, edit }, state, edits, silenced) {
+    for (const name of Object.keys(during)) if (state[name] === during[name]) state[name] = before.state[name];
+    if (!edit || edits.get(edit.key) !== edit.during) return;
+    if (before.edits.has(edit.key)) edits.set(edit.key, before.edits.get(edit.key));
+    else edits.delete(edit.key);
+    if (!before.silenced.get(edit.number)?.has(edit.filter)) return;
+    silenced.set(edit.number, (silenced.get(edit.number) ?? new Set()).add(edit.filter));
   }
 
   get isChanged() {

@@ -1,30 +1,43 @@
-// Twelve lessons.  Each is computed from the model and the picture at hand, so that what it says is true of them.
+// Twelve lessons.  Each is computed from the model, the picture and the state at hand, so that what it says is true of
+// them.
 //   title, text, question
 //   options   the right one first
 //   reveal    what is true, and where to look
 //   section   id of the panel that shows it
-//   act       what the page does when the answer is revealed
-//   undo      the opposite, when the reader goes on
+//   act       what the page shows when the answer is revealed, as lab.demonstrate() takes it; or nothing
+//   blocked   in place of a question: why it cannot be asked
 
+import { findActivation } from "./activation.js";
 import { CLASSIC, withLength } from "./classic.js";
 import { receptiveField } from "./fields.js";
-import { findOperation } from "./operations/registry.js";
-import { argmax, makeTensor } from "./tensors.js";
-import { count, decimals, isolated, number, percent, sizes } from "./words.js";
-import { move } from "./picture.js";
-import { weightCounts } from "./panels/convolution.js";
+import { isLikeDigits, limitsOfChange } from "./picture.js";
+import { argmax, size } from "./tensors.js";
+import { count, isolated, number, percent, sizes } from "./words.js";
+import { countedAs, weightCounts } from "./panels/convolution.js";
 
-const ACTIVATIONS = ["relu", "tanh", "sigmoid", "leaky_relu", "silu", "gelu", "elu", "hardswish", "hardtanh", "mish"];
+const LESSONS = [
+  numbers,
+  placing,
+  filter,
+  positions,
+  bias,
+  activation,
+  edge,
+  shift,
+  pooling,
+  field,
+  origin,
+  dense,
+];
+export const LESSON_COUNT = LESSONS.length;
 const POOLING = ["max_pool2d", "avg_pool2d"];
-const EDGE = "Edge: bright on the right";
+const LOSS = 0.05; // of a probability: "less sure"
 
-// The lessons for a lab whose model has a convolution.
-export function makeLessons(lab) {
+// A lesson for a lab whose model has a convolution.
+export function makeLesson(lab, i) {
   const layer = lab.convolutions[0];
-  const parts = { lab, layer, step: layer.convolution.step, weight: lab.network.weight(layer.convolution.weight) };
-  return [numbers, placing, filter, positions, bias, activation, edge, shift, pooling, field, origin, dense].map(
-    (lesson) => lesson(parts),
-  );
+  const { step, weight } = layer.convolution;
+  return LESSONS[i]({ lab, layer, step, weight: lab.network.weight(weight) });
 }
 
 function numbers({ lab }) {
@@ -34,33 +47,39 @@ function numbers({ lab }) {
     text: `The network does not see a shape. It reads one number for each pixel${C > 1 ? " and colour" : ""}.`,
     question: "How many numbers does it read for your picture?",
     options: [count(C * H * W, "number"), count(H + W, "number"), count(lab.data.classes.length, "number")],
-    reveal: `${H} rows times ${W} columns${C > 1 ? ` times ${C} colours` : ""} are ${C * H * W} numbers. The right picture beside your drawing shows them.`,
+    reveal: `${H} rows times ${W} columns${C > 1 ? ` times ${C} colours` : ""} are ${count(C * H * W, "number")}. The right picture beside your drawing shows them.`,
     section: "input",
   };
 }
 
 function placing({ lab }) {
-  const by = Math.round(lab.shape[2] / 4);
+  const title = `Where the ${isLikeDigits(lab.shape) ? "digit" : "shape"} lies`;
+  const text = "You recognise a shape wherever it lies. Does the network?";
   const before = lab.probabilities;
-  const after = lab.toProbabilities(
-    lab.scoresOf(move(lab.pixels, lab.shape, { dx: by, dy: 0, angle: 0 }, lab.background)) ?? [NaN],
-  );
-  const best = before ? argmax(before) : 0;
-  const change = before ? before[best] - after[best] : NaN;
-  const options = ["It stays about as sure", "It becomes less sure by more than 5 points"];
+  if (lab.noAnswer) return { title, text, blocked: `${lab.noAnswer} So there is no answer to compare.` };
+  const by = Math.max(1, Math.round(lab.shape[2] / 4));
+  const isRight = lab.state.dx + by <= limitsOfChange(lab.shape).dx;
+  const dx = lab.state.dx + (isRight ? by : -by);
+  const after = lab.probabilitiesWith({ dx });
+  if (!after || after.some((p) => p !== p))
+    return { title, text, blocked: "The page has no answer for the picture that is moved." };
+  const best = argmax(before);
+  const options = ["About as much, or more", "Less, by more than 5 percentage points"];
   return {
-    title: "Where the digit lies",
-    text: "You recognise a shape wherever it lies. Does the network?",
-    question: `Your picture moves ${by} pixels to the right. How sure is the network then?`,
-    options: change > 0.05 ? options.reverse() : options,
-    reveal: before
-      ? `It gave ${percent(before[best])} to ${lab.classLabel(best)}; now it gives ${percent(after[best])}. ` +
-        "The maps follow the shape, but the layers after them may depend on the place."
-      : "This model's answer is not computed here.",
+    title,
+    text,
+    question: `Your picture moves ${count(by, "pixel")} to the ${isRight ? "right" : "left"}. How much does the network then give to the class that it names now?`,
+    options: before[best] - after[best] > LOSS ? options.reverse() : options,
+    reveal: `${tellMove(lab, best, before, after)} The maps follow the shape, but the layers after them may depend on the place.`,
     section: "input",
-    act: () => lab.set({ dx: by }),
-    undo: () => lab.set({ dx: 0 }),
+    act: { state: { dx } },
   };
+}
+
+function tellMove(lab, best, before, after) {
+  const now = argmax(after);
+  const change = `It gave ${percent(before[best])} to ${lab.classLabel(best)}; now it gives ${percent(after[best])} to it`;
+  return now === best ? `${change}.` : `${change}, and ${percent(after[now])} to ${lab.classLabel(now)}.`;
 }
 
 function filter({ layer, weight }) {
@@ -76,12 +95,12 @@ function filter({ layer, weight }) {
 }
 
 function positions({ lab, layer, step, weight }) {
-  const [, , OH, OW] = layer.shape;
-  const [, , H, W] = lab.inputOf(layer.convolution)?.shape ?? [1, ...lab.shape];
+  const [, , OH, OW] = step.shape;
+  const [, H, W] = lab.inputShape(layer.convolution);
   const { stride, pads } = step.settings;
   return {
     title: "The window slides",
-    text: `The filter stops at every place, with stride ${stride[0]} and padding ${pads[0]}, and writes one number each time. These numbers are the feature map.`,
+    text: `The filter stops at every place, with stride ${both(stride)} and padding ${both([pads[0], pads[2]])}, and writes one number each time. These numbers are the feature map.`,
     question: `The input has ${H}×${W} pixels, the filter ${sizes(weight.shape.slice(2))}. How large is the map?`,
     options: [
       sizes([OH, OW]),
@@ -92,6 +111,11 @@ function positions({ lab, layer, step, weight }) {
     reveal: `${OH} = (${H} + ${pads[0]} + ${pads[1]} − ${step.settings.dilation[0] * (weight.shape[2] - 1) + 1}) ÷ ${stride[0]} + 1, rounded down. Press "Slide the window" to watch it.`,
     section: "pixel",
   };
+}
+
+// A setting for rows and columns as one number if it is the same for both.
+function both([rows, cols]) {
+  return rows === cols ? `${rows}` : `${rows} downwards and ${cols} to the right`;
 }
 
 function bias({ lab, layer }) {
@@ -112,51 +136,75 @@ function bias({ lab, layer }) {
   };
 }
 
-function activation({ lab }) {
-  const step = lab.data.steps.find((each) => ACTIVATIONS.includes(each.op));
+function activation({ lab, layer }) {
+  const title = "The activation";
+  const found = findActivation(lab, layer.convolution);
   const x = -1.5;
-  const out = step ? findOperation(step.op)([makeTensor([1], Float32Array.of(x))], step.settings).data[0] : x;
+  const out = found?.apply ? found.apply(x) : x;
+  const text = found
+    ? `After a convolution comes an activation, here ${found.name}. It works on each pixel alone.`
+    : `No activation follows ${layer.label}: its values are passed on as they are.`;
+  if (found && !found.apply) return { title, text, blocked: "The page cannot compute it." };
+  if (!Number.isFinite(out)) return { title, text, blocked: `It makes ${number(out)} of −1.5.` };
   return {
-    title: "The activation",
-    text: step
-      ? `After a convolution comes an activation, here ${step.op}. It works on each pixel alone.`
-      : "This model has no activation: it passes values on.",
-    question: "A pixel is −1.5. What does the activation make of it?",
-    options: [decimals(out, 2), "1.50", out === x ? "0.00" : "−1.50", "0.50"],
-    reveal: `${decimals(out, 2)}. Without activations, many layers together could do no more than a single one.`,
+    title,
+    text,
+    question: `A pixel is −1.5. What ${found ? `does ${found.name} make of it` : "do the next layers read"}?`,
+    options: [number(out), "1.5", "−1.5", "0", "0.5"],
+    reveal: `${number(out)}. Without activations, many layers together could do no more than a single one.`,
     section: "maps",
   };
 }
 
-function edge({ lab, layer, weight }) {
-  const [F, C, KH, KW] = weight.shape;
-  const name = layer.convolution.weight;
+function edge(parts) {
+  const { lab, layer, weight } = parts;
+  const [, C, KH, KW] = weight.shape;
+  if (KH === 1 && KW === 1) return singlePixel(parts);
+  const level = KW === 1; // too narrow for left and right
+  const ends = level ? ["top", "bottom"] : ["left", "right"];
+  const places = rims(lab, level ? ["upper", "lower"] : ends, ends);
+  const each = C * KH * KW;
+  const one = CLASSIC[level ? "Edge: bright below" : "Edge: bright on the right"](KH, KW);
+  const learned = Math.hypot(...weight.data.subarray(0, each));
+  const weights = withLength(
+    Float32Array.from({ length: each }, (_, i) => one[i % (KH * KW)]),
+    learned > 0 && learned < Infinity ? learned : 1,
+  );
+  const { weight: name, number: step } = layer.convolution;
   return {
     title: "A filter for edges",
-    text: "Now filter 0 gets weights that people designed: negative on the left, positive on the right.",
+    text: `Now filter 0 of ${layer.label} gets weights that people designed: negative at the ${ends[0]}, positive at the ${ends[1]}.`,
     question: "Where is its map most orange?",
-    options: [
-      "At the left rim of bright strokes",
-      "At the right rim of bright strokes",
-      "In the middle of wide bright areas",
-    ],
-    reveal:
-      "Going to the right, it is dark and then bright there, exactly as in the filter. Learned filters often look alike.",
+    options: places,
+    reveal: `There the window is dark at the ${ends[0]} and bright at the ${ends[1]}, as the filter asks. Learned filters often look alike.`,
     section: "editor",
-    act: () => {
-      const each = C * KH * KW;
-      const one = CLASSIC[EDGE](KH, KW);
-      const length = Math.hypot(...weight.data.subarray(0, each)) || 1;
-      lab.edit(
-        name,
-        0,
-        withLength(
-          Float32Array.from({ length: each }, (_, i) => one[i % (KH * KW)]),
-          length,
-        ),
-      );
-    },
-    undo: () => lab.resetFilter(name, 0, layer.convolution.number),
+    act: { edit: { name, filter: 0, weights, number: step } },
+  };
+}
+
+// Where a window goes from dark to bright, and wrong answers, in the words of the pictures in the page.
+function rims(lab, sides, ends) {
+  const ground = lab.background.reduce((sum, x) => sum + x, 0) / lab.background.length;
+  const flat = "In the middle of wide bright areas";
+  if (ground < 0.35) return [`At the ${sides[0]} rim of bright shapes`, `At the ${sides[1]} rim of bright shapes`, flat];
+  if (ground > 0.65) return [`At the ${sides[1]} rim of dark shapes`, `At the ${sides[0]} rim of dark shapes`, flat];
+  return [
+    `Where it is dark at the ${ends[0]} and bright at the ${ends[1]}`,
+    `Where it is bright at the ${ends[0]} and dark at the ${ends[1]}`,
+    flat,
+  ];
+}
+
+// A filter of 1×1 cannot find an edge.
+function singlePixel({ layer }) {
+  return {
+    title: "A filter of one pixel",
+    text: `The filters of ${layer.label} have a window of 1×1: each reads one pixel, in all channels.`,
+    question:
+      "Two pixels have the same numbers. One lies at an edge of a shape, one in its middle. What does a filter write?",
+    options: ["The same for both", "More at the edge", "0 in the middle"],
+    reveal: "The same for both: it does not see the neighbours. So it cannot find edges; it mixes channels.",
+    section: "pixel",
   };
 }
 
@@ -173,46 +221,111 @@ function shift({ lab, layer, step }) {
 }
 
 function pooling({ lab }) {
-  const step = lab.data.steps.find(({ op, unknown }) => !unknown && POOLING.includes(op));
-  if (!step) return lastMap(lab);
-  const before = lab.data.steps[step.inputs[0].value - 1]?.shape.slice(2) ?? lab.shape.slice(1);
-  const word = step.op === "max_pool2d" ? "the largest value" : "the mean";
+  const layer = lab.layers.find((each) => each.isMap && isPooling(lab, each));
+  if (!layer) return lastMap(lab);
+  const [before, after] = [shapeBefore(lab, layer).slice(2), layer.shape.slice(2)];
+  const step = lab.data.steps[layer.value - 1];
+  const word = step.op === "max_pool2d" || /max/i.test(layer.kind) ? "the largest value" : "the mean";
+  const window = step.settings?.window;
+  const parts = isAdaptive(layer)
+    ? size(after) === 1
+      ? "of each whole map"
+      : `of each part, when a map is cut into ${sizes(after)} parts`
+    : `of each ${sizes(window)} window`;
   return {
     title: "Pooling",
-    text: `${isolated(step.layer)} keeps only ${word} of each ${sizes(step.settings.window)} window.`,
+    text: `${layer.label} keeps only ${word} ${parts}.`,
     question: `It reads maps of ${sizes(before)}. How large are those it writes?`,
-    options: [sizes(step.shape.slice(2)), sizes(before), sizes(before.map((n) => 2 * n)), sizes(step.settings.window)],
-    reveal: `${sizes(step.shape.slice(2))}. The maps become smaller, and later filters see more of the picture.`,
+    options: [sizes(after), sizes(before), sizes(before.map((n) => 2 * n)), sizes(before.map((n) => n + 1))],
+    reveal: `${sizes(after)}. ${tellSizes(before, after)}`,
     section: "maps",
   };
 }
 
+function isPooling(lab, layer) {
+  const { op, unknown } = lab.data.steps[layer.value - 1];
+  return (!unknown && POOLING.includes(op)) || isAdaptive(layer);
+}
+
+function isAdaptive({ kind }) {
+  return /^adaptive_?(avg|max)_?pool2d$/i.test(kind);
+}
+
+function tellSizes(before, after) {
+  const [from, to] = [size(before), size(after)];
+  if (to < from) return "The maps become smaller, and later filters see more of the picture.";
+  return to > from
+    ? "The maps even grow, because the padding adds more than the windows take away."
+    : "The maps keep their size, because the window moves one pixel at a time and padding replaces what is lost.";
+}
+
+// The shape of what a layer reads; of an operation that the page does not know, of the value before it.
+function shapeBefore(lab, layer) {
+  const value = lab.data.steps[layer.first].inputs?.find((input) => input?.value !== undefined)?.value ?? layer.first;
+  return value ? lab.data.steps[value - 1].shape : [1, ...lab.shape];
+}
+
 function lastMap(lab) {
-  const layer = lab.layers.filter((each) => each.isMap).at(-1);
-  const side = sizes(layer.shape.slice(2));
+  const maps = lab.layers.filter((each) => each.isMap);
+  const layer = maps.at(-1);
+  const [before, after] = [lab.shape.slice(1), layer.shape.slice(2)];
   return {
-    title: "Maps become smaller",
-    text: "This model has no pooling of windows. Strides and missing padding make its maps smaller.",
-    question: `The picture has ${sizes(lab.shape.slice(1))} pixels. How large are the maps of ${layer.label}?`,
-    options: [side, sizes(lab.shape.slice(1).map((n) => 2 * n)), sizes([1, layer.shape[1] + 1])],
-    reveal: `${side}: see the last row of maps.`,
+    title: "The size of the maps",
+    text: "This model has no pooling of windows. Strides and missing padding make maps smaller; other layers can enlarge them.",
+    question: `The picture has ${sizes(before)} pixels. How large are the maps of ${layer.label}?`,
+    options: [
+      sizes(after),
+      sizes(before),
+      sizes(before.map((n) => Math.ceil(n / 2))),
+      sizes(before.map((n) => 2 * n)),
+    ],
+    reveal: `${sizes(after)}. ${tellChanges(lab, maps)}`,
     section: "maps",
   };
+}
+
+// Which layers change the size of maps.
+function tellChanges(lab, maps) {
+  const changes = maps
+    .map((layer) => ({ layer, from: shapeBefore(lab, layer).slice(2), to: layer.shape.slice(2) }))
+    .filter(({ from, to }) => from.length === 2 && String(from) !== String(to));
+  if (!changes.length) return "Every layer keeps the size of its maps.";
+  const told = changes
+    .slice(0, 3)
+    .map(({ layer, from, to }) => `${layer.label} makes ${sizes(to)} of ${sizes(from)}`);
+  return `${told.join(", ")}${changes.length > 3 ? ", and so on" : ""}.`;
 }
 
 function field({ lab }) {
   const layer = lab.convolutions.at(-1);
-  const [first, jump, size] = layer.fields ? layer.fields[0] : [0, 1, lab.shape[1]];
-  const [, , H, W] = layer.shape;
+  const [, H] = lab.shape;
+  const { row, rows } = widestField(lab, layer);
+  const reach = layer.fields ? layer.fields[0][2] : H;
   return {
     title: "The receptive field",
-    text: "A pixel of a later map depends on a window of maps, each pixel of which depends on a window of the picture.",
+    text: "A filter of a later layer reads a window of maps. Each pixel of these maps was computed from a window of the picture.",
     question: `How many rows of the picture can one pixel of ${layer.label} depend on?`,
-    options: [`${size}`, `${Math.max(1, size - 3)}`, "1"],
-    reveal: `${size}${size > lab.shape[1] ? `, more than the ${lab.shape[1]} rows of the picture` : ""}. Point at its maps: the frame in the picture shows what a pixel sees.`,
+    options: [rows, Math.max(1, rows - 3), 1, H, rows + 2].map(String),
+    reveal:
+      `${rows}${rows === H ? ", all of them" : ""}. ` +
+      (reach > rows ? `Its window is ${reach} rows high, but the picture has only ${H}. ` : "") +
+      "Point at its maps: the frame in the picture shows what a pixel sees.",
     section: "maps",
-    act: () => lab.select({ layer: layer.number, channel: 0, row: Math.floor(H / 2), col: Math.floor(W / 2) }),
+    act: {
+      state: { selection: { layer: layer.number, channel: 0, row, col: Math.floor(layer.shape[3] / 2) } },
+    },
   };
+}
+
+// The output row of a layer that depends on most rows of the picture, nearest to the middle, and their number.
+function widestField(lab, layer) {
+  const middle = Math.floor(layer.shape[2] / 2);
+  const found = Array.from({ length: layer.shape[2] }, (_, row) => {
+    const [first, end] = receptiveField(layer, row, 0, lab.shape).rows;
+    return { row, rows: end - first };
+  });
+  const off = ({ row }) => Math.abs(row - middle);
+  return found.sort((a, b) => b.rows - a.rows || off(a) - off(b))[0];
 }
 
 function origin({ lab }) {
@@ -225,24 +338,24 @@ function origin({ lab }) {
       ? "Random. The page shows that moment now; move the slider to watch the training."
       : "Random. With a tape of the training, this page shows every moment of it.",
     section: "training",
-    act: () => lab.data.tape && lab.set({ frame: 0 }, "weights"),
-    undo: () => lab.set({ frame: null }, "weights"),
+    act: lab.data.tape ? { state: { frame: 0 } } : null,
   };
 }
 
-function dense({ lab, layer, weight }) {
-  const { convolution, same } = weightCounts(weight.shape, layer.convolution.step.settings, lab.shape[1]);
-  const times = Math.round(same / convolution);
+function dense({ lab, layer }) {
+  const { convolution, same, biased } = weightCounts(layer.convolution, lab.inputShape(layer.convolution));
+  const times = same / convolution;
+  const told = (n) => count(n, ...countedAs(biased));
+  const asMany = (n) => {
+    if (n < 2.5) return n < 1.5 ? "About as many" : "About twice as many";
+    return `About ${Math.round(n).toLocaleString("en")} times as many`;
+  };
   return {
     title: "Why not a dense layer?",
-    text: "In a dense layer every output has a weight of its own for every pixel.",
-    question: `How many times more weights would a dense layer need in place of ${layer.label}, for as many outputs?`,
-    options: [
-      `about ${times.toLocaleString("en")} times`,
-      "about twice as many",
-      `about ${Math.max(10, Math.round(Math.sqrt(times))).toLocaleString("en")} times`,
-    ],
-    reveal: `${same.toLocaleString("en")} against ${convolution.toLocaleString("en")}. And it would have to learn every pattern again at every place.`,
+    text: `In a dense layer every output has a weight of its own for every pixel. ${layer.label} has ${told(convolution)}.`,
+    question: `A dense layer reads and writes as many numbers as ${layer.label}. How many ${countedAs(biased)[1]} does it have?`,
+    options: [asMany(times), asMany(2), asMany(Math.max(10, Math.sqrt(times))), asMany(1)],
+    reveal: `${told(same)} against ${convolution.toLocaleString("en")}. And it would have to learn every pattern again at every place.`,
     section: "convolution",
   };
 }

@@ -4,7 +4,7 @@ import { floats } from "./data.js";
 import { button, choice, element, replace } from "./dom.js";
 import { makeCurve } from "./panels/curve.js";
 import { describeFilms, makeFilms } from "./panels/films.js";
-import { number } from "./words.js";
+import { lossText } from "./words.js";
 
 const MOST_POINTS = 400; // of the curve; every second one is dropped when there are more
 
@@ -37,7 +37,7 @@ export class Live {
   }
 
   receive(message) {
-    const { run, step, loss, paused, lr, finished, frozen, gradients, watched, whole } = message;
+    const { run, step, loss, paused, lr, finished, stopped, frozen, gradients, watched, whole } = message;
     if (run !== this.run) this.clear(run);
     Object.assign(this, { paused: paused || finished, finished, frozen, watched });
     Object.assign(this.gradients, gradients);
@@ -48,8 +48,9 @@ export class Live {
     this.play.disabled = this.one.disabled = finished;
     this.rate.disabled = finished;
     if (lr !== null && document.activeElement !== this.rate) this.rate.value = lr;
-    const state = finished ? "The training is finished." : paused ? "Paused." : "Training.";
-    this.say(`Step ${step.toLocaleString("en")}${loss === null ? "" : `, loss ${number(loss)}`}. ${state}`);
+    const ended = stopped ? "The training was stopped." : "The training is finished.";
+    const state = finished ? ended : paused ? "Paused." : "Training.";
+    this.say(`Step ${step.toLocaleString("en")}${step ? `, ${lossText(loss, true)}` : ""}. ${state}`);
     // most messages hold one convolution only; the network is computed again when all weights have come
     if (whole) this.lab.request("weights");
     this.lab.emit("live");
@@ -100,7 +101,7 @@ export class Live {
       caption: (f) => (this.isFrozen(this.watched, f) ? `filter ${f}, frozen` : `filter ${f}`),
     });
     this.note.textContent =
-      describeFilms(shape, "in the message before", "of the last step") +
+      describeFilms(shape, "at the last update", "of the last step") +
       (none ? ` There is no gradient: ${none}.` : "");
   }
 

@@ -16,7 +16,7 @@ import { makeMapsPanel } from "./panels/maps.js";
 import { makePixelPanel } from "./panels/pixel.js";
 import { makeTrainingPanel } from "./panels/training.js";
 import { makeWhyPanel } from "./panels/why.js";
-import { count, number } from "./words.js";
+import { count, isolated, number } from "./words.js";
 
 const SIDE = [makeInputPanel, makeAnswerPanel, makeChangesPanel];
 const MAIN = [
@@ -38,8 +38,6 @@ function start() {
   fillHeader(lab);
   showNotes(lab);
   readState(lab, location.hash);
-  lab.request("picture");
-  lab.request("selection");
   keepState(lab);
   addEventListener("hashchange", () => readState(lab, location.hash));
   lab.live?.connect();
@@ -47,12 +45,13 @@ function start() {
 }
 
 function fillHeader(lab) {
-  const parameters = [...lab.data.weights.values()].reduce((sum, { data }) => sum + data.length, 0);
+  const { weights, statistics } = countNumbers(lab.data);
+  const kept = statistics ? ` and ${count(statistics, "running statistic")}` : "";
   replace(document.getElementById("title"), named(lab.data.title));
   replace(
     document.getElementById("subtitle"),
     named(lab.data.model),
-    `, ${count(parameters, "number")} learned by minigrad. It runs here, in your browser${lab.live ? ", with the weights that Python sends" : ", and sends nothing"}.`,
+    `, ${count(weights, "weight")}${kept}, made with minigrad. It runs here, in your browser${lab.live ? ", with the weights that Python sends" : ", and sends nothing"}.`,
   );
   document
     .getElementById("sections")
@@ -64,6 +63,18 @@ function fillHeader(lab) {
   const longest = Math.max(...lab.data.classes.map((name) => name.length));
   document.documentElement.style.setProperty("--name", `${Math.min(longest + 1, 12)}ch`);
   showAgreement(compareWithPython(lab.learned, lab.data));
+}
+
+// How many numbers the training learns, and how many statistics a normalisation keeps; constants are neither.
+function countNumbers({ steps, weights }) {
+  const kept = steps.filter(({ op, settings }) => op === "norm" && settings.statistics === "given");
+  const statistics = new Set(kept.flatMap(({ inputs }) => inputs.slice(1, 3).map((input) => input?.weight)));
+  const found = { weights: 0, statistics: 0 };
+  for (const [name, { data }] of weights) {
+    if (statistics.has(name)) found.statistics += data.length;
+    else if (!/^constant \d+$/.test(name)) found.weights += data.length;
+  }
+  return found;
 }
 
 // The heading up to the first comma or colon.
@@ -82,13 +93,19 @@ function goTo(event, section) {
 
 function showAgreement(found) {
   const badge = document.getElementById("agreement");
-  badge.classList.toggle("bad", !found.agrees);
-  badge.textContent = found.agrees
-    ? `✓ browser and Python agree: ${number(found.largest, 1)}`
-    : `✗ browser and Python differ by ${number(found.largest, 1)} in ${found.place}`;
+  badge.classList.toggle("bad", !found.agrees || found.missing !== null);
+  badge.textContent = describeAgreement(found);
   const [, ...others] = found.images;
   const scores = others.length ? `, and the scores of ${others.length === 1 ? "image" : "images"} ${others.join(", ")}` : "";
   badge.title = `${count(found.compared, "value")} compared: of all layers for image 0${scores}; allowed: ${TOLERANCE} of the largest value`;
+}
+
+function describeAgreement({ agrees, largest, place, missing }) {
+  if (!agrees && largest === Infinity)
+    return `✗ browser and Python differ in ${isolated(place)}: only one of them has NaN or infinity there`;
+  if (!agrees) return `✗ browser and Python differ by ${number(largest, 1)} in ${isolated(place)}`;
+  if (missing !== null) return `browser and Python have NaN or infinity at the same places, from ${isolated(missing)} on`;
+  return `✓ browser and Python agree: ${number(largest, 1)}`;
 }
 
 // What must be known before trusting the pictures.

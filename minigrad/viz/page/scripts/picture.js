@@ -49,6 +49,16 @@ function between(plane, H, W, y, x, background) {
   return upper * (1 - down) + lower * down;
 }
 
+// Whether a model may read MNIST.
+export function isLikeDigits(shape) {
+  return String(shape) === "1,28,28";
+}
+
+// How far the page shifts, turns and spoils a picture (C, H, W).
+export function limitsOfChange([, H, W]) {
+  return { dx: Math.floor(W / 3), dy: Math.floor(H / 3), angle: 180, noise: 0.6 };
+}
+
 // Rotate about the middle by degrees clockwise, then shift by dx to the right and dy downwards.
 export function move(pixels, shape, { dx, dy, angle }, background) {
   if (!dx && !dy && !angle) return pixels;
@@ -88,6 +98,35 @@ export function shuffle(pixels, shape) {
 }
 
 // ---- drawings
+
+// Give a picture with ink on a flat ground the ground of the pictures of the page, from 0 to 1; the strongest ink becomes
+// its opposite.  If only one of the two is bright, dark and bright are exchanged.  The picture (ImageData) becomes grey.
+// Returns {inverted, levelled}; {} if it has no ink.
+export function adaptGround({ data, width, height }, ground) {
+  const grey = Float32Array.from({ length: width * height }, (_, i) => greyOf(data, 4 * i));
+  const isBorder = (i) => [i % width, Math.floor(i / width)].some((at, axis) => at < 2 || at >= [width, height][axis] - 2);
+  const border = Array.from(grey).filter((_, i) => isBorder(i));
+  const paper = border.sort((a, b) => a - b)[Math.floor(border.length / 2)];
+  const ink = Array.from(grey).filter((x) => Math.abs(x - paper) > INK);
+  if (!ink.length) return {};
+  const mean = ink.reduce((sum, x) => sum + x, 0) / ink.length;
+  const darkInk = mean < paper;
+  const inverted = darkInk === ground < 0.5;
+  const flat = border.filter((x) => Math.abs(x - paper) <= INK).length > 0.75 * border.length;
+  const levelled = flat && Math.abs((inverted ? 255 - paper : paper) - 255 * ground) > 2;
+  const strongest = ink.reduce((most, x) => (darkInk ? Math.min(most, x) : Math.max(most, x)), paper);
+  const opposite = ground < 0.5 ? 255 : 0;
+  const change = levelled
+    ? (x) => 255 * ground + (opposite - 255 * ground) * Math.max(0, (x - paper) / (strongest - paper))
+    : (x) => (inverted ? 255 - x : x);
+  if (inverted || levelled) grey.forEach((x, i) => data.fill(Math.round(change(x)), 4 * i, 4 * i + 3));
+  return { inverted, levelled };
+}
+
+// From 0 to 255.
+function greyOf(data, place) {
+  return Math.round(0.299 * data[place] + 0.587 * data[place + 1] + 0.114 * data[place + 2]);
+}
 
 // The smallest rectangle around everything drawn on a square canvas, or null.
 function boundingBox(surface, background) {
@@ -134,7 +173,7 @@ function resample(source, part, target, [C, H, W], background) {
   return Float32Array.from({ length: C * H * W }, (_, i) => {
     const place = 4 * (i % (H * W));
     if (C === 3) return data[place + Math.floor(i / (H * W))] / 255;
-    return Math.round(0.299 * data[place] + 0.587 * data[place + 1] + 0.114 * data[place + 2]) / 255;
+    return greyOf(data, place) / 255;
   });
 }
 
@@ -145,7 +184,9 @@ export function readDrawing(surface, shape, centring, background) {
   const whole = { x: 0, y: 0, width: surface.width, height: surface.height };
   const [, H, W] = shape;
   const box = centring ? boundingBox(surface, background) : null;
-  if (!box) return resample(surface, whole, { x: 0, y: 0, width: W, height: H }, shape, background);
+  const isWhole = box && box.width === surface.width && box.height === surface.height; // there is no ground around it
+  if (!box || isWhole)
+    return resample(surface, whole, { x: 0, y: 0, width: W, height: H }, shape, background);
   const scale = (BOX * Math.min(28, H, W)) / Math.max(box.width, box.height);
   const target = { width: box.width * scale, height: box.height * scale };
   Object.assign(target, { x: (W - target.width) / 2, y: (H - target.height) / 2 });

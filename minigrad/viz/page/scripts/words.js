@@ -5,7 +5,13 @@ export function number(value, digits = 3) {
   if (!Number.isFinite(value)) return String(value);
   const size = Math.abs(value);
   const text = size !== 0 && (size >= 1e5 || size < 1e-3) ? value.toExponential(1) : value.toPrecision(digits);
-  return trimZeros(text).replace("-", "−");
+  return trimZeros(text).replaceAll("-", "−");
+}
+
+// The loss of a moment of the training; Python sends null for NaN and infinity, and if there was no step yet.
+export function lossText(loss, hasSteps) {
+  if (loss !== null) return `loss ${number(loss)}`;
+  return hasSteps ? "the loss is NaN or infinite" : "no loss yet";
 }
 
 function trimZeros(text) {
@@ -53,6 +59,7 @@ const MEANINGS = {
   sigmoid: () => "squeezes values into 0 to 1",
   norm: () => "shifts and scales every map (normalisation)",
   add: () => "adds two maps, pixel by pixel",
+  pad: () => "adds a margin around the maps",
   reshape: () => "puts all maps into one row of numbers",
   cat: () => "puts maps beside each other",
   mean: () => "takes the mean of many values",
@@ -66,7 +73,12 @@ export function meaning(step, weights) {
   if (step.unknown) return "unknown to this page";
   if (step.op === "conv2d") return convolutionText(step, weights);
   if (step.op === "linear") return "every value is a weighted sum of all values before it";
-  return MEANINGS[step.op]?.(step.settings) ?? step.op.replaceAll("_", " ");
+  return MEANINGS[step.op]?.(step.settings) ?? `applies ${isolated(nameOfStep(step))}`;
+}
+
+// PyTorch's name of the layer, such as PReLU; of a function, its own name.
+export function nameOfStep({ op, kind }) {
+  return kind ?? op;
 }
 
 function convolutionText({ inputs, settings }, weights) {

@@ -4,11 +4,15 @@ import { broadcastShape, broadcastStrides, makeTensor, places, size } from "../t
 import { asNumber, operation } from "./registry.js";
 
 function unary(formula) {
-  return ([x], settings) => {
+  return elementwise(([x], settings) => {
     const out = makeTensor(x.shape);
     for (let i = 0; i < x.data.length; i++) out.data[i] = formula(x.data[i], settings);
     return out;
-  };
+  });
+}
+
+function elementwise(compute) {
+  return Object.assign(compute, { elementwise: true });
 }
 
 function asTensor(x) {
@@ -16,7 +20,7 @@ function asTensor(x) {
 }
 
 function binary(formula) {
-  return (inputs) => {
+  return elementwise((inputs) => {
     const [a, b] = inputs.map(asTensor);
     const shape = broadcastShape(a.shape, b.shape);
     if (size(shape) === a.data.length && b.data.length === 1) return combine(shape, a.data, () => b.data[0], formula);
@@ -26,7 +30,7 @@ function binary(formula) {
     const out = makeTensor(shape);
     for (let i = 0; i < out.data.length; i++) out.data[i] = formula(a.data[fromA[i]], b.data[fromB[i]]);
     return out;
-  };
+  });
 }
 
 // The quick way for operands of one shape, and for a number.
@@ -154,4 +158,7 @@ operation(
   binary((x, slope) => (x > 0 ? x : slope * x)),
 );
 
-operation("clip", ([x, low, high]) => unary((value) => clamp(value, low ?? -Infinity, high ?? Infinity))([x], {}));
+operation(
+  "clip",
+  elementwise(([x, low, high]) => unary((value) => clamp(value, low ?? -Infinity, high ?? Infinity))([x], {})),
+);

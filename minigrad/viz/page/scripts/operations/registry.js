@@ -7,6 +7,11 @@ export function operation(name, compute) {
   OPERATIONS.set(name, compute);
 }
 
+// Whether an operation works on each element alone: its formula is marked so.
+export function isElementwise(name) {
+  return OPERATIONS.get(name)?.elementwise ?? false;
+}
+
 export function findOperation(name) {
   return OPERATIONS.get(name);
 }

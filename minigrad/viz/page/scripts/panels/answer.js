@@ -12,22 +12,23 @@ export function makeAnswerPanel(lab) {
   const note = element("p", { class: "note" });
   lab.on("values", () => {
     const found = lab.probabilities;
-    replace(said, ...(found ? sentence(lab, found) : ["No answer: a layer is unknown to this page."]));
-    replace(bars, ...(found ? strongest(found).map((i) => bar(lab, i, found[i])) : []));
+    const none = lab.noAnswer;
+    replace(said, ...(none ? [`No answer. ${none}`] : sentence(lab, found)));
+    replace(bars, ...(none ? [] : strongest(found, SHOWN).map((i) => bar(lab, i, found[i]))));
     note.textContent = remark(lab);
   });
   return panel("answer", "The answer", null, said, bars, note);
 }
 
 function sentence(lab, probabilities) {
-  if (probabilities.some((p) => p !== p)) return ["The scores are NaN: there is no answer."];
   const best = argmax(probabilities);
   return [element("strong", {}, named(lab.className(best))), ` with ${percent(probabilities[best])}`];
 }
 
-function strongest(probabilities) {
-  const order = probabilities.map((_, i) => i).sort((a, b) => probabilities[b] - probabilities[a]);
-  return order.slice(0, SHOWN);
+// The numbers of the n most probable classes, the most probable first.
+export function strongest(probabilities, n) {
+  const order = Array.from(probabilities, (_, i) => i).sort((a, b) => probabilities[b] - probabilities[a]);
+  return order.slice(0, n);
 }
 
 export function bar(lab, i, probability, before = null) {

@@ -3,8 +3,8 @@
 import { drawWhenSeen, element, figure, panel, replace, slider } from "../dom.js";
 import { paintImage, paintMap } from "../palette.js";
 import { move } from "../picture.js";
-import { largest, plane } from "../tensors.js";
-import { count, percent } from "../words.js";
+import { largest, plane, size } from "../tensors.js";
+import { count, percent, sizes } from "../words.js";
 
 const SIDES = [28, 32, 48, 64, 96, 128, 160, 192, 224];
 const DENSE_OUTPUTS = 100;
@@ -27,47 +27,65 @@ export function makeConvolutionPanel(lab) {
 
 // ---- weights of dense layers and of the convolution
 
-// The number of weights and biases for a picture of side S: of a convolution, of a dense layer with DENSE_OUTPUTS, and of
-// one with as many outputs as the convolution.
-export function weightCounts([F, C, KH, KW], { stride, pads, dilation }, S) {
-  const length = (K, axis) =>
-    Math.floor((S + pads[2 * axis] + pads[2 * axis + 1] - dilation[axis] * (K - 1) - 1) / stride[axis]) + 1;
-  const pixels = C * S * S;
+// The number of weights, and of biases if the convolution has them, for an input (C, H, W): of a convolution, of a dense
+// layer with DENSE_OUTPUTS, and of one with as many outputs as the convolution.
+export function weightCounts({ step, bias, shape }, [C, ...sides]) {
+  const [F, each, ...window] = shape;
+  const { stride, pads, dilation } = step.settings;
+  const lengths = sides.map((side, axis) => {
+    const room = side + pads[2 * axis] + pads[2 * axis + 1] - dilation[axis] * (window[axis] - 1) - 1;
+    return Math.floor(room / stride[axis]) + 1;
+  });
+  const added = bias ? 1 : 0;
+  const inputs = size([C, ...sides]) + added;
   return {
-    convolution: F * (C * KH * KW + 1),
-    dense: DENSE_OUTPUTS * (pixels + 1),
-    same: F * length(KH, 0) * length(KW, 1) * (pixels + 1),
+    biased: Boolean(bias),
+    convolution: F * (each * size(window) + added),
+    dense: DENSE_OUTPUTS * inputs,
+    same: F * size(lengths) * inputs,
+    fits: lengths.every((n) => n > 0),
   };
+}
+
+// The words for such a number.
+export function countedAs(biased) {
+  return biased ? ["weight or bias", "weights and biases"] : ["weight", "weights"];
 }
 
 function makeCount(lab, layer) {
-  const [F, C, KH, KW] = lab.network.weight(layer.convolution.weight).shape;
+  const [F, each, KH, KW] = layer.convolution.shape;
+  const [C, H, W] = lab.inputShape(layer.convolution);
   const bars = element("div", { class: "counts" });
+  const others = SIDES.map((S) => [S, S]).filter(([S]) => S !== H || S !== W);
+  const inputs = [[H, W], ...others].sort((a, b) => size(a) - size(b)).map((sides) => [C, ...sides]);
+  const fitting = inputs.filter((input) => weightCounts(layer.convolution, input).fits);
   const draw = (i) => {
-    const S = SIDES[i];
-    const { convolution, dense, same } = weightCounts([F, C, KH, KW], layer.convolution.step.settings, S);
+    const { convolution, dense, same, biased } = weightCounts(layer.convolution, fitting[i]);
+    const most = Math.max(convolution, dense, same);
+    const bar = (label, n) => countBar(label, n, most, biased);
     replace(
       bars,
-      countBar(`${layer.label}: ${F} filters of ${C > 1 ? `${C}×` : ""}${KH}×${KW}`, convolution, same),
-      countBar(`a dense layer with ${DENSE_OUTPUTS} outputs`, dense, same),
-      countBar(`a dense layer with as many outputs as ${layer.label}`, same, same),
-      element(
-        "p",
-        { class: "note" },
-        `For a picture of ${S}×${S}${C > 1 ? `×${C}` : ""}. The bars grow with the number of digits (logarithmic scale).`,
-      ),
+      bar(`${layer.label}: ${count(F, "filter")} of ${each > 1 ? `${each}×` : ""}${KH}×${KW}`, convolution),
+      bar(`a dense layer with ${DENSE_OUTPUTS} outputs`, dense),
+      bar(`a dense layer with as many outputs as ${layer.label}`, same),
+      element("p", { class: "note" }, describeCount(layer, fitting[i], biased)),
     );
   };
-  const size = slider(
-    "Side of the picture",
-    { min: 0, max: SIDES.length - 1, value: 0, format: (i) => `${SIDES[i]} px`, id: "side" },
-    draw,
-  );
-  draw(0);
-  return element("div", {}, size.node, bars);
+  const own = fitting.findIndex(([, h, w]) => h === H && w === W);
+  const format = (i) => `${sizes(fitting[i].slice(1))} px`;
+  const sides = slider("Picture", { min: 0, max: fitting.length - 1, value: own, format, id: "side" }, draw);
+  draw(own);
+  return element("div", {}, sides.node, bars);
 }
 
-function countBar(label, n, most) {
+function describeCount({ label, convolution }, [C, H, W], biased) {
+  const what = convolution.input ? `For an input of ${count(C, "map")} of ${H}×${W}` : `For a picture of ${H}×${W}`;
+  const channels = !convolution.input && C > 1 ? ` with ${C} channels` : "";
+  const biases = biased ? "" : ` ${label} has no biases, so none are counted.`;
+  return `${what}${channels}.${biases} The bars grow with the number of digits (logarithmic scale).`;
+}
+
+function countBar(label, n, most, biased) {
   const fill = element("span", { class: "fill" });
   fill.style.width = `${(100 * Math.log10(n)) / Math.log10(most)}%`;
   return element(
@@ -75,7 +93,7 @@ function countBar(label, n, most) {
     { class: "count" },
     element("span", {}, label),
     element("span", { class: "track" }, fill),
-    element("b", {}, count(n, "weight")),
+    element("b", {}, count(n, ...countedAs(biased))),
   );
 }
 
@@ -106,18 +124,19 @@ function makeShift(lab, layer) {
       draw();
     },
   );
-  drawWhenSeen(told, lab, "values selection", draw);
-  return element(
+  const node = element(
     "div",
     {},
     steps.node,
     element(
       "div",
       { class: "four" },
-      canvases.map(({ node }) => node),
+      canvases.map((canvas) => canvas.node),
     ),
     told,
   );
+  drawWhenSeen(node, lab, "values selection", draw);
+  return node;
 }
 
 function drawShift(lab, layer, dx, [picture, shifted, map, shiftedMap], told) {

@@ -55,7 +55,7 @@ function drawAxes(svg, title, steps, losses) {
     shape("path", { d: `M${LEFT} 22V${bottom}H${right}`, class: "axis" }),
     shape("polyline", { points: line, class: "line" }),
     shape("text", { x: LEFT, y: 13, class: "heading" }, title),
-    shape("text", { x: LEFT - 5, y: 27, "text-anchor": "end" }, number(most, 2)),
+    shape("text", { x: LEFT - 5, y: 27, "text-anchor": "end" }, finite.length ? number(most, 2) : ""),
     shape("text", { x: LEFT - 5, y: bottom + 4, "text-anchor": "end" }, "0"),
     shape("text", { x: LEFT, y: HEIGHT - 9 }, "0"),
     shape("text", { x: right, y: HEIGHT - 9, "text-anchor": "end" }, `step ${end.toLocaleString("en")}`),

@@ -13,7 +13,7 @@ export function makeEditorPanel(lab) {
   const lead = "Put a filter of your own into the network, or silence one. See what its map and the answers become.";
   if (!lab.convolutions.length) return panel("editor", "Change a filter", "This model has no convolution.");
   const editor = new Editor(lab);
-  return panel(
+  const node = panel(
     "editor",
     "Change a filter",
     lead,
@@ -33,6 +33,8 @@ export function makeEditorPanel(lab) {
       button("Reset everything", () => lab.resetWeights(), { id: "reset-all" }),
     ),
   );
+  drawWhenSeen(node, lab, "values", () => editor.draw());
+  return node;
 }
 
 class Editor {
@@ -49,7 +51,6 @@ class Editor {
     this.note = element("p", { class: "note", "aria-live": "polite" });
     this.sendButton = this.makeSendButton();
     this.build();
-    drawWhenSeen(this.grid, lab, "values", () => this.draw());
     lab.on("weights", () => this.refresh());
     lab.on("live", () => this.showFrozen());
     this.countLater();
@@ -217,7 +218,8 @@ class Editor {
     this.fields.forEach((field, i) => {
       const value = weights[this.channel * KH * KW + i];
       const { background, dark } = colourOf(value, scale);
-      field.value = decimals(value, 2).replace("−", "-");
+      field.value = Number.isFinite(value) ? decimals(value, 2).replace("−", "-") : "";
+      field.placeholder = Number.isFinite(value) ? "" : String(value);
       field.style.background = background;
       field.style.color = dark ? "#fff" : "#222";
     });
@@ -232,7 +234,7 @@ class Editor {
     const [, , H, W] = this.layer.shape;
     const now = this.lab.valueOf(this.layer);
     if (!now) return;
-    const learned = this.lab.isChanged ? this.lab.learned.run(this.lab.input)[this.layer.value] : now;
+    const learned = this.lab.isChanged ? this.lab.learned.run(this.lab.input, this.lab.stored)[this.layer.value] : now;
     const scale = Math.max(largest(now.data), learned ? largest(learned.data) : 0);
     paintMap(this.before, learned ? plane(learned, this.filter) : new Float32Array(H * W), W, H, scale);
     paintMap(this.after, plane(now, this.filter), W, H, scale);

@@ -14,7 +14,9 @@ export function makeExcitationPanel(lab) {
   const lead =
     "For each filter, the parts of the images in this page that give its largest values. Compare an early layer with " +
     "a later one.";
-  return panel("excitation", "What excites a filter?", lead, view.controls, view.grid, view.told);
+  const node = panel("excitation", "What excites a filter?", lead, view.controls, view.grid, view.told);
+  whenVisible(node, () => view.found || view.searching || view.search());
+  return node;
 }
 
 class ExcitationView {
@@ -28,7 +30,6 @@ class ExcitationView {
     this.grid = element("div", { class: "excitation" });
     this.told = element("p", { class: "note", "aria-live": "polite" });
     this.show(0);
-    whenVisible(this.controls, () => this.found || this.searching || this.search());
   }
 
   async search() {
@@ -55,10 +56,13 @@ class ExcitationView {
 
   // Before the search has ended, the row has its final height, so that nothing on the page moves.
   makeRow(layer, channel, places) {
+    const label = element("span", { class: "label" }, `filter ${channel}`);
+    if (places?.length && places.every(({ value }) => value !== value))
+      return element("div", {}, label, " its values are NaN, at all places of all images");
     const parts = places
       ? places.map((place) => this.makePart(layer, channel, place))
       : Array.from({ length: PLACES }, () => this.makeBlank(layer));
-    return element("div", { class: "excited" }, element("span", { class: "label" }, `filter ${channel}`), parts);
+    return element("div", { class: "excited" }, label, parts);
   }
 
   makeBlank(layer) {

@@ -14,7 +14,7 @@ const PAUSE = 120; // milliseconds between two positions of the sliding window
 
 export function makePixelPanel(lab) {
   const view = new PixelView(lab);
-  return panel(
+  const node = panel(
     "pixel",
     "One value, step by step",
     "Click a pixel of a map, or a number of a dense layer: the page shows what the layer reads there, what it does, and what it writes.",
@@ -23,6 +23,8 @@ export function makePixelPanel(lab) {
     view.maps,
     view.body,
   );
+  drawWhenSeen(node, lab, "values selection", () => view.draw());
+  return node;
 }
 
 class PixelView {
@@ -35,7 +37,6 @@ class PixelView {
     this.summary = element("p", { class: "summary" });
     this.maps = this.makeMaps();
     this.body = element("div", { class: "arithmetic", "aria-live": "off" });
-    drawWhenSeen(this.controls, lab, "values selection", () => this.draw());
   }
 
   get layer() {
@@ -295,7 +296,8 @@ function makeLine([text, value, kind = ""]) {
 
 function makePart(part) {
   if (typeof part === "string") return element("span", { class: "sign" }, part);
-  return part.terms ? makeTerms(part.terms) : makeTable(part);
+  // a wide table scrolls in a box of its own
+  return element("div", { class: "wide" }, part.terms ? makeTerms(part.terms) : makeTable(part));
 }
 
 // A grid of coloured numbers; places outside of the input are padding, one may be marked.
@@ -314,7 +316,7 @@ function makeTable({ caption, values, inside, shape: [KH, KW], places, mark }) {
   );
   return element(
     "table",
-    { class: "numbers" },
+    { class: digits === null ? "numbers small" : "numbers" },
     element("caption", {}, `${caption}, ${sizes([KH, KW])}`),
     element("tbody", {}, rows),
   );

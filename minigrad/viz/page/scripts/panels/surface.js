@@ -1,8 +1,9 @@
 // The sheet to draw on: by mouse, finger, pen or keyboard.
 
-import { button, element } from "../dom.js";
+import { button, checkbox, element } from "../dom.js";
 import { paintImage } from "../palette.js";
-import { cssColour } from "../picture.js";
+import { adaptGround, cssColour } from "../picture.js";
+import { count } from "../words.js";
 
 const SIDE = 280; // pixels of the sheet
 const PEN = 24; // pixels
@@ -15,9 +16,11 @@ export function makeSurface(lab, changed) {
     node: surface.node,
     colours: lab.shape[0] === 3 ? surface.makeColours() : null,
     clear: () => surface.clear(),
-    read: () => changed(surface.canvas),
+    read: () => surface.report(),
     show: (bitmap) => surface.show(bitmap),
     message: (text) => (surface.note.textContent = text),
+    invert: surface.invertBox.node,
+    note: surface.note,
   };
 }
 
@@ -40,7 +43,9 @@ class Surface {
     Object.assign(this.context, { lineWidth: PEN, lineCap: "round", lineJoin: "round" });
     this.pen = element("div", { class: "pen", hidden: true });
     this.note = element("p", { class: "note", "aria-live": "polite" });
-    this.node = element("div", {}, element("div", { class: "layers" }, this.canvas, this.pen), this.note);
+    this.invertBox = checkbox("Invert dark and bright", false, () => this.invert(), { id: "invert" });
+    this.invertBox.node.hidden = lab.shape[0] === 3;
+    this.node = element("div", { class: "layers" }, this.canvas, this.pen);
     this.listen();
     this.fill();
   }
@@ -61,8 +66,15 @@ class Surface {
     this.context.fillRect(0, 0, SIDE, SIDE);
   }
 
-  clear() {
+  // An empty sheet, about which there is nothing to say.
+  startAnew() {
     this.fill();
+    this.note.textContent = "";
+    this.invertBox.input.checked = false;
+  }
+
+  clear() {
+    this.startAnew();
     this.report();
   }
 
@@ -81,7 +93,7 @@ class Surface {
     event.preventDefault();
     this.canvas.setPointerCapture(event.pointerId);
     // a first stroke over an image of the page starts a new drawing
-    if (!this.lab.state.drawing) this.fill();
+    if (!this.lab.state.drawing) this.startAnew();
     this.last = this.place(event);
     this.line(this.last, this.last);
   }
@@ -119,7 +131,7 @@ class Surface {
   lowerPen() {
     this.cursor.down = !this.cursor.down;
     if (!this.cursor.down) return;
-    if (!this.lab.state.drawing) this.fill();
+    if (!this.lab.state.drawing) this.startAnew();
     this.line(this.cursor, this.cursor);
   }
 
@@ -141,7 +153,26 @@ class Surface {
   show(bitmap) {
     const side = Math.min(bitmap.width, bitmap.height);
     const [x, y] = [(bitmap.width - side) / 2, (bitmap.height - side) / 2];
+    this.fill(); // under a picture that is transparent
     this.context.drawImage(bitmap, x, y, side, side, 0, 0, SIDE, SIDE);
+    const found = this.lab.shape[0] === 3 ? {} : this.adapt();
+    this.invertBox.input.checked = Boolean(found.inverted);
+    this.note.textContent = [tellCut(bitmap), tellAdapted(found)].filter(Boolean).join(" ");
+    this.report();
+  }
+
+  // Ink on paper becomes ink on the background of the pictures of the page.
+  adapt() {
+    const picture = this.context.getImageData(0, 0, SIDE, SIDE);
+    const found = adaptGround(picture, this.lab.background[0]);
+    this.context.putImageData(picture, 0, 0);
+    return found;
+  }
+
+  invert() {
+    const picture = this.context.getImageData(0, 0, SIDE, SIDE);
+    for (let i = 0; i < picture.data.length; i++) if (i % 4 !== 3) picture.data[i] = 255 - picture.data[i];
+    this.context.putImageData(picture, 0, 0);
     this.report();
   }
 
@@ -152,6 +183,8 @@ class Surface {
     this.context.drawImage(canvas, 0, 0, SIDE, SIDE);
     this.context.imageSmoothingEnabled = true;
     this.mine = this.lab.state.drawing;
+    this.note.textContent = "";
+    this.invertBox.input.checked = false;
   }
 
   makeColours() {
@@ -165,4 +198,18 @@ class Surface {
       }),
     );
   }
+}
+
+// What the sheet does not show of a picture that is no square.
+function tellCut({ width, height }) {
+  const cut = Math.abs(width - height);
+  if (!cut) return "";
+  const [line, sides] = width > height ? ["column", "left and right"] : ["row", "at the top and bottom"];
+  return `The middle square is used: ${count(cut, line)} ${sides} ${cut === 1 ? "is" : "are"} cut off.`;
+}
+
+function tellAdapted({ inverted, levelled }) {
+  if (inverted === undefined) return "";
+  if (inverted) return "Dark and bright are exchanged, because the images of this page have the other ground.";
+  return levelled ? "The ground gets the brightness that the images of this page have." : "";
 }

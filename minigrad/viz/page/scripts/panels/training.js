@@ -3,7 +3,7 @@
 import { button, choice, element, panel, slider } from "../dom.js";
 import { item } from "../data.js";
 import { largest } from "../tensors.js";
-import { count, decimals, number } from "../words.js";
+import { count, decimals, lossText } from "../words.js";
 import { makeCurve } from "./curve.js";
 import { describeFilms, makeFilms } from "./films.js";
 
@@ -133,7 +133,7 @@ class TapeView {
     const between = frame ? `${count(steps[frame] - steps[frame - 1], "step")} before` : "at the moment before";
     const some = gradient?.some((x) => x === x) ? "" : ` ${this.missingGradient(frame)}`;
     return (
-      `Step ${steps[frame].toLocaleString("en")}, loss ${number(losses[frame])}. ` +
+      `Step ${steps[frame].toLocaleString("en")}, ${lossText(losses[frame], this.last > 0)}. ` +
       `${describeFilms(shape, between, "of the last step before this moment")} ` +
       `"Moved" is the distance from its start, divided by its length at the start.${some}`
     );
@@ -142,7 +142,7 @@ class TapeView {
   missingGradient(frame) {
     if (!this.tape.gradients.size) return "The gradients are not recorded: make the tape with gradients=True.";
     if (frame === 0) return "Before the first step there is no gradient.";
-    return "There is no gradient here: the training cleared it before tape.step(loss).";
+    return "There is no gradient here: it was NaN, or the training cleared it before tape.step(loss).";
   }
 }
 

@@ -5,7 +5,7 @@ import { pixelUnder } from "../fields.js";
 import { paintImage, paintMap } from "../palette.js";
 import { argmax, largest } from "../tensors.js";
 import { decimals } from "../words.js";
-import { bar } from "./answer.js";
+import { bar, strongest } from "./answer.js";
 
 const MOST_BARS = 20;
 
@@ -36,15 +36,17 @@ class WhyView {
   draw() {
     const { lab } = this;
     const now = lab.probabilities;
-    const before = lab.state.hidden ? lab.toProbabilities(lab.scoresOf(lab.seen) ?? [NaN]) : null;
-    const shown = (now ?? []).map((_, i) => i).slice(0, MOST_BARS);
+    const none = lab.noAnswer;
+    const hidden = lab.state.hidden && !none ? lab.scoresOf(lab.seen) : null;
+    const before = hidden && lab.toProbabilities(hidden);
+    const all = now && now.length <= MOST_BARS;
+    const shown = none ? [] : all ? now.map((_, i) => i) : strongest(now, MOST_BARS);
     replace(
       this.bars,
+      none ? element("p", {}, none) : null,
       ...shown.map((i) => bar(lab, i, now[i], before && before[i])),
       before ? element("p", { class: "note" }, "The dark line is the probability before hiding.") : null,
-      now && now.length > MOST_BARS
-        ? element("p", { class: "note" }, `The first ${MOST_BARS} of ${now.length} classes.`)
-        : null,
+      none || all ? null : element("p", { class: "note" }, `The ${MOST_BARS} most probable of ${now.length} classes.`),
     );
     paintImage(this.sheet, lab.pixels, lab.shape);
     this.drawDuel();
@@ -146,7 +148,7 @@ class WhyView {
       element("div", { class: "controls" }, this.first.node, this.second.node),
       this.margin,
       this.button,
-      figure("Orange: hiding this place hurts the first class. Blue: it helps it.", this.heat),
+      figure("Orange: without this place, the first class leads by less. Blue: by more.", this.heat),
     );
   }
 
@@ -168,13 +170,15 @@ class WhyView {
     const { lab } = this;
     const [a, b] = this.rivals;
     [this.first.input.value, this.second.input.value] = [String(a), String(b)];
-    if (!lab.scores) return;
+    this.button.disabled = Boolean(lab.noAnswer);
+    paintImage(this.heat, lab.pixels, lab.shape);
+    this.heat.setAttribute("aria-label", "Not computed yet for this picture");
+    this.margin.textContent = lab.noAnswer;
+    if (lab.noAnswer) return;
     const gap = lab.scores[a] - lab.scores[b];
     this.margin.textContent =
       `Score ${decimals(lab.scores[a])} against ${decimals(lab.scores[b])}: ` +
       `${lab.classLabel(gap >= 0 ? a : b)} leads by ${decimals(Math.abs(gap))}.`;
-    paintImage(this.heat, lab.pixels, lab.shape);
-    this.heat.setAttribute("aria-label", "Not computed yet for this picture");
   }
 
   // Hide a square at every place, and draw by how much the lead falls.
