@@ -128,7 +128,8 @@ def sums_kernel(rows: int, cols: int, block_positions: int, parts: int, strided:
                 acc = registers.add_flat(acc, shared, (thread + other * block_positions * lanes) % THREADS, THREADS)
         if position < positions and part == 0:
             count = (images - first_image + lanes - 1) // lanes
-            registers.store(acc, out, (group * M + m) * N + position * images, N, offsets, count)
+            skip = cuda.blockIdx.z % blocks * rows - m  # the rows that the block before has stored
+            registers.store(acc, out, (group * M + m) * N + position * images, N, offsets, count, skip)
 
     name = f"conv2d.sums-{rows}x{cols}x{block_positions}x{parts}{'-strided' if strided else ''}"
     return Kernel(sums, name, writes=("out",))
@@ -290,7 +291,9 @@ def weight_kernel(rows: int, cols: int) -> Kernel:
             total = shared[i * row_length]
             for other in range(1, WEIGHT_THREADS):
                 total += shared[i * row_length + other]
-            sums[(part * filters + group * F + f + i // cols) * T + first + i % cols] = total
+            row, col = f + i // cols, first + i % cols
+            if row >= cuda.blockIdx.y % blocks * rows and col >= cuda.blockIdx.x * cols:  # others store the overlap
+                sums[(part * filters + group * F + row) * T + col] = total
 
     return Kernel(weight, f"conv2d.weight-{rows}x{cols}", writes=("sums",))
 

@@ -79,6 +79,7 @@ def range_kernel(values, low, high, ignore, numbers):
             failures[thread] = 1
             numbers[BLOCKS] = value
     sum_threads(failures, THREADS)
+    cuda.syncthreads()  # the compiler lets all threads read the sum
     if not thread and failures[0] > 0:
         numbers[cuda.blockIdx.x] += 1
 

@@ -10,8 +10,10 @@ A tile has these functions.  Offsets and `at` count elements; `acc` is the tuple
     load_cols(values, at)                        cols consecutive values
     column_offsets(first, step, last)            cols offsets, `step` apart, at most `last`
     gather_cols(values, at, offsets)             cols values at `at` + each offset
-    store(acc, out, at, row_step, offsets, count)   each accumulator; of the columns only the first `count`
+    store(acc, out, at, row_step, offsets, count, skip)   each accumulator; of the columns only the first `count`, of
+                                                 the rows only those from `skip` on
     store_flat(acc, out, at, step)               all accumulators, `step` apart
+    add_flat(acc, values, at, step)              acc + what store_flat has stored
 
 The file also defines functions from text, which product.py and others use.
 """
@@ -105,7 +107,8 @@ def register_tile(rows: int, cols: int) -> Any:
     cells = [(r, c) for r in R for c in C]
 
     def store_column(c):
-        return "; ".join(f"{item('out', f'at + {r} * row_step + offsets[{c}]')} = acc[{r * cols + c}]" for r in R)
+        at = "at + {} * row_step + offsets[{}]"
+        return [f"    if {r} >= skip: {item('out', at.format(r, c))} = acc[{r * cols + c}]" for r in R]
 
     texts = {
         "zeros(like)": zero_lines(len(cells)),
@@ -119,7 +122,9 @@ def register_tile(rows: int, cols: int) -> Any:
         "load_cols(values, at)": [return_tuple(item("values", f"at + {c}") for c in C)],
         "column_offsets(first, step, last)": [return_tuple(f"min(first + {c} * step, last)" for c in C)],
         "gather_cols(values, at, offsets)": [return_tuple(item("values", f"at + offsets[{c}]") for c in C)],
-        "store(acc, out, at, row_step, offsets, count)": [f"if {c} < count: {store_column(c)}" for c in C],
+        "store(acc, out, at, row_step, offsets, count, skip)": [
+            line for c in C for line in (f"if {c} < count:", *store_column(c))
+        ],
         "store_flat(acc, out, at, step)": [f"{item('out', f'at + {i} * step')} = acc[{i}]" for i in range(len(cells))],
         "add_flat(acc, values, at, step)": [
             return_tuple(f"acc[{i}] + {item('values', f'at + {i} * step')}" for i in range(len(cells)))
