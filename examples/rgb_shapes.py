@@ -92,12 +92,8 @@ def main():
     print(f"{accuracy:.1%} of {len(test)} new pictures right, {1 / len(CLASSES):.1%} by chance")
     for name, weight in (("random", before), ("learned", after)):
         grey, even = shares(weight)
-        print(
-            f"{name:8} filters: {grey.min():.0%} to {grey.max():.0%} of a filter is alike in red, green and blue, so it"
-        )
-        print(
-            f"{'':17} does not see colour; up to {even.max():.0%} is one colour without a pattern, so it sees no edge"
-        )
+        print(f"{name} filters: {grey.min():.0%} to {grey.max():.0%} of a filter is alike in red, green and blue,")
+        print(f"    so this part sees no colour; up to {even.max():.0%} is one colour everywhere, so that sees no edge")
     viz.save(draw_examples(train), args.out / "pictures.png")
     viz.save(
         viz.filters(model.conv1, init=before, title="16 filters for red, green and blue"), args.out / "filters.png"

@@ -188,7 +188,7 @@ def test_resume_refuses_and_keeps_a_damaged_checkpoint(short, monkeypatch, finis
         (("--epochs", "0"), "--epochs is 0; use 1 or more"),
         (("--device", "cuda:1"), "one GPU is used, the first that CUDA_VISIBLE_DEVICES lets through"),
         (("--device", "tpu"), "device 'tpu' is unknown"),
-        (("--batch-size", "0"), "--batch-size is 0; use 1 or more"),
+        (("--batch-size", "0"), "--batch-size is 0; use 1 to 60000"),
         (("--lr", "0"), "--lr is 0.0; use a number above 0"),
         (("--lr", "nan"), "--lr is nan; use a number above 0"),
         (("--seed", "-1"), "--seed is -1; use 0 to 2**64 - 1"),

@@ -1088,7 +1088,7 @@ def test_nan_is_told_once_in_each_place(browser, tmp_path):
     for place in "#answer", "#all-bars", "#why .told", ".lesson":
         assert page.run(f"document.querySelector('{place}').textContent").count("NaN") == 1, place
     notes = page.run("[...document.querySelectorAll('#notes p')].map(e => e.textContent)")
-    assert len(notes) == 1 and "conv1.weight and 9 more: 61,706 of 61,706 numbers are NaN" in notes[0]
+    assert len(notes) == 1 and "conv1.weight and 9 other arrays: 61,706 of 61,706 numbers are NaN" in notes[0]
     badge = page.run("document.querySelector('#agreement').textContent")
     assert "NaN or infinity at the same places, from conv1 on" in badge and "✓" not in badge
     check_quiet(page)
