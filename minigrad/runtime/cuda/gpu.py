@@ -13,9 +13,7 @@ from . import driver
 from .pool import Block, Pool, Stats, bytes_at
 
 STAGING_BUFFERS = 2  # Python fills one while the GPU copies from the other
-STAGING_BYTES = (
-    2**24
-)  # the most that one copy takes; larger arrays are copied in parts, because pinned memory is scarce
+STAGING_BYTES = 2**24  # of a buffer, at most: larger arrays are copied in parts, because pinned memory is scarce
 NON_BLOCKING = 1  # flag of cuStreamCreate: no waiting for the default stream
 DISABLE_TIMING = 2  # flag of cuEventCreate
 
