@@ -38,10 +38,10 @@ needs_compiler = pytest.mark.skipif(
 
 
 @needs_compiler
-@pytest.mark.parametrize("arguments", [("9.0",), ("7.5", "large")])
-def test_every_cuda_kernel_compiles_without_spills(arguments, tmp_path):
+@pytest.mark.parametrize(("arguments", "least"), [(("9.0",), 300), (("7.5", "large"), 60)])
+def test_every_cuda_kernel_compiles_without_spills(arguments, least, tmp_path):
     text = run_python("compiled_for_cuda.py", *arguments, MINIGRAD_CACHE_DIR=str(tmp_path))
-    assert int(re.search(r"(\d+) kernels compiled", text)[1]) > 100
+    assert int(re.search(r"(\d+) kernels compiled", text)[1]) >= least
 
 
 TWO_THREADS = """
