@@ -368,7 +368,7 @@ class CallRecording(Recording):
         elif id(made._storage) not in self.inside:
             self.inside[id(made._storage)] = made._storage
             if constant:
-                self.constants.append((made._storage, made.array, made.array.copy(order="K")))
+                self.constants.append((made._storage, made.array, _copy_unrecorded(made.array)))
 
     def program(self, inputs: list[Any], readable_in_place: list[bool], kind: Any = None) -> Any:
         """What is replayed; it starts by restoring the constants that the function changes."""
@@ -407,6 +407,15 @@ class CallRecording(Recording):
     def refuse(self, where: str, advice: str) -> None:
         """Refuse what a replay could not repeat."""
         raise GraphError(f"graph: {where} inside a recorded function cannot be replayed; {advice}")
+
+
+def _copy_unrecorded(array: Any) -> Any:
+    """A copy of an array, which no replay makes again."""
+    observer, local.observer = local.observer, IDLE
+    try:
+        return array.copy(order="K")
+    finally:
+        local.observer = observer
 
 
 _OVERWRITTEN = object()
