@@ -33,6 +33,7 @@ from minigrad.runtime.cuda.driver import cuda
 from minigrad.runtime.cuda.elementwise import _flat_kernel, elementwise
 from minigrad.runtime.cuda.epilogue import _kernel_with_epilogue, add_epilogues
 from minigrad.runtime.cuda.gpu import STAGING_BYTES, Gpu, current_gpu
+from minigrad.runtime.cuda.joining import join_launches
 from minigrad.runtime.cuda.kernel import kernel
 from minigrad.runtime.cuda.pool import round_up
 from minigrad.runtime.fingerprint import kernel_fingerprint
@@ -1016,14 +1017,21 @@ def test_lenet5_gives_the_weights_of_numpy():
 
 @pytest.fixture
 def launches(monkeypatch):
-    """For each recording, the number of its launches, and of those after operations became epilogues."""
+    """For each recording, how many launches it has, how many after operations became epilogues, and the kernels after
+    launches were joined."""
     counts = []
 
-    def note(launches):
+    def note_epilogues(launches):
         counts.append((len(launches), len(added := add_epilogues(launches))))
         return added
 
-    monkeypatch.setattr("minigrad.runtime.cuda.program.add_epilogues", note)
+    def note_joins(launches):
+        joined = join_launches(launches)
+        counts[-1] += ([launch.kernel.name for launch in joined],)
+        return joined
+
+    monkeypatch.setattr("minigrad.runtime.cuda.program.add_epilogues", note_epilogues)
+    monkeypatch.setattr("minigrad.runtime.cuda.program.join_launches", note_joins)
     return counts
 
 
@@ -1031,7 +1039,7 @@ def count_epilogues(launches, recorded, *inputs):
     """The operations that became epilogues; checks that the replay has the numbers of the first, plain call."""
     first, replayed = recorded(*inputs).numpy(), recorded(*inputs).numpy()
     np.testing.assert_array_equal(replayed, first)
-    before, after = launches.pop()
+    before, after, _ = launches.pop()
     return before - after
 
 
@@ -1220,7 +1228,7 @@ def test_kernels_with_different_epilogues_have_different_files():
     assert len(names) == 4
 
 
-def test_a_step_of_lenet5_has_8_epilogues(launches, monkeypatch):
+def test_a_step_of_lenet5_has_8_epilogues_and_at_most_24_launches(launches, monkeypatch):
     """ReLU of two poolings and two products, and its gradient of three products and a convolution.  In the simulator
     two reductions have more parts."""
     monkeypatch.setattr(current_gpu(), "multiprocessors", 132)
@@ -1238,7 +1246,101 @@ def test_a_step_of_lenet5_has_8_epilogues(launches, monkeypatch):
     images, labels = mg.ones(64, 1, 32, 32, device="cuda"), mg.zeros(64, dtype=mg.int64, device="cuda")
     step(images, labels)  # makes the state of the optimiser
     mg.graph(step)(images, labels)
-    assert launches == [(45, 37) if driver.SIMULATED else (43, 35)]
+    before, after, kernels = launches.pop()
+    assert (before, after, len(kernels)) == ((45, 37, 31) if driver.SIMULATED else (42, 34, 23))
+
+
+# ---- joined launches
+
+
+def joined(launches, recorded, *inputs):
+    """The kernels of which the joint launches of a recording consist, those side by side and those one after the other;
+    checks that replays have the numbers of plain calls."""
+    plain = recorded.function(*inputs)
+    recorded(*inputs)
+    for replayed, expected in zip(recorded(*inputs), plain, strict=True):
+        np.testing.assert_array_equal(replayed.detach().numpy(), expected.detach().numpy())
+    names = [re.sub(r"(cuda|\w+)\.|-[\w-]+", "", name) for name in launches.pop()[2]]
+    return [name.split(" | ") for name in names if "|" in name], [name.split(" ; ") for name in names if ";" in name]
+
+
+@pytest.fixture
+def many_multiprocessors(monkeypatch):
+    """A GPU on which all launches of a test are small."""
+    monkeypatch.setattr(current_gpu(), "multiprocessors", 132)
+
+
+@pytest.mark.usefixtures("many_multiprocessors")
+def test_the_gradients_of_a_linear_layer_run_side_by_side(launches):
+    leaves, g = [x.requires_grad_() for x in (on_gpu(40, 9), on_gpu(5, 9), on_gpu(5))], on_gpu(40, 5)
+    gradients = mg.graph(lambda g: mg.autograd.grad(F.linear(*leaves), leaves, g))
+    groups = [["gemm", "gemm", "gemm", "column_sum_kernel"]]
+    if not driver.SIMULATED:  # the shared memory of three products is too much
+        groups = [["gemm", "gemm"], ["gemm", "column_sum_kernel"]]
+    assert joined(launches, gradients, g)[0] == groups
+
+
+@pytest.mark.usefixtures("many_multiprocessors")
+def test_a_sum_of_parts_runs_beside_a_product(launches, monkeypatch):
+    """Its grid has several rows."""
+    monkeypatch.setattr("minigrad.ops.cuda.reduction.MIN_SHARED_PART", 1)
+    x, y = on_gpu(3, 600), on_gpu(600, 7)
+    side_by_side, _ = joined(launches, mg.graph(lambda x, y: (x @ y, x.sum(1))), x, y)
+    assert side_by_side == [["gemm", "row_sum_kernel"]]
+
+
+@pytest.mark.usefixtures("many_multiprocessors")
+def test_launches_of_several_dtypes_run_beside_each_other(launches):
+    x, y, n = on_gpu(3, 100), on_gpu(3, 100).double(), on_gpu(3, 100).long()
+    side_by_side, _ = joined(launches, mg.graph(lambda x, y, n: (x.sum(1), y.sum(1), n.sum(1))), x, y, n)
+    assert side_by_side == [["row_sum_kernel"] * 3]
+
+
+@pytest.mark.usefixtures("many_multiprocessors")
+def test_launches_that_need_each_other_do_not_run_side_by_side(launches):
+    x = on_gpu(40, 40)
+    assert joined(launches, mg.graph(lambda x: ((x @ x) @ x,)), x)[0] == []
+    assert joined(launches, mg.graph(lambda x: ((x @ x).sum(1),)), x)[0] == []
+
+
+@pytest.mark.parametrize("_multiprocessors", [1], indirect=True)
+def test_launches_that_fill_the_gpu_do_not_run_side_by_side(_multiprocessors, launches):
+    x = on_gpu(300, 20)
+    assert joined(launches, mg.graph(lambda x: (x @ x.T, (x + 1) @ x.T)), x)[0] == []
+
+
+@pytest.mark.usefixtures("many_multiprocessors")
+@pytest.mark.parametrize("seed", range(20))
+def test_joined_launches_of_random_programs_have_the_numbers_of_plain_calls(seed, launches):
+    """Products and sums of random earlier results, of which some are deleted, so that their memory is used again."""
+    operations = [
+        lambda a, b: a @ b * 0.02,
+        lambda a, b: a.T @ b,
+        lambda a, b: a.sum(1) * 0.1 + b,
+        lambda a, b: b.sum(0, keepdim=True) + a,
+        lambda a, b: (a @ b).relu(),
+    ]
+    plan = np.random.default_rng(seed).integers(0, (5, 99, 99, 2), (12, 4)).tolist()
+
+    def function(x):
+        values = [x, x * 0.5, x + 1]
+        for kind, i, j, deleted in plan:
+            a, b = values[i % len(values)], values[j % len(values)]
+            values.append(operations[kind](a, b).clamp(-2, 2))
+            if deleted and len(values) > 4:
+                del values[i % len(values)]
+        return values
+
+    joined(launches, mg.graph(function), on_gpu(33, 33))
+
+
+def test_the_launches_of_a_small_loss_run_one_after_the_other_in_one_block(launches):
+    logits, labels = on_gpu(10, 12).T, mg.arange(12, device="cuda") % 10
+    loss = mg.graph(lambda labels: [F.cross_entropy(logits, labels)])
+    assert joined(launches, loss, labels)[1] == [["range_kernel", "cross_entropy_kernel", "reduce_kernel"]]
+    with pytest.raises(ValidationError, match="label 10 is out of range for 10 classes"):
+        loss(labels + 1)[0].item()
+    assert np.isfinite(loss(labels)[0].item())
 
 
 @pytest.mark.skipif(not driver.SIMULATED, reason="tests the simulator")

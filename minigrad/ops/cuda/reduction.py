@@ -21,7 +21,7 @@ MIN_PART = 64  # elements of B, for each thread
 MIN_SHARED_PART = 16  # the same if threads share a sum
 MAX_PARTS = 4096
 THREADS_PER_MULTIPROCESSOR = 1024  # fewer are too few
-ROW_THREADS = limit_threads(128)  # that share a row
+ROW_THREADS = limit_threads(256)  # that share a row
 MIN_ROW = 32  # elements of a row that threads share
 LANES = limit_threads(32) // 4  # threads that share a sum over columns
 COLUMNS = limit_threads(128) // 4  # sums of such a block
@@ -39,7 +39,7 @@ def sum_kernel(x, out, A, B, C, length):
         out[part * A * C + i] = compensated_total(total, lost)
 
 
-@kernel
+@partial(kernel, writes=("out",), shared=ROW_THREADS)
 def row_sum_kernel(x, out, A, B, length):
     """out (parts, A) = the sums over `length` elements of B of x (A, B), each by one block."""
     a, part, thread = cuda.blockIdx.x, cuda.blockIdx.y, cuda.threadIdx.x
@@ -52,10 +52,10 @@ def row_sum_kernel(x, out, A, B, length):
         out[part * A + a] = shared[0]
 
 
-@kernel
+@partial(kernel, writes=("out",), shared=SHARED_COLUMNS)
 def column_sum_kernel(x, out, A, B, C, length):
     """As sum_kernel, but LANES threads share each sum."""
-    column, lane, part = cuda.threadIdx.x, cuda.threadIdx.y, cuda.blockIdx.y
+    column, lane, part = cuda.threadIdx.x % COLUMNS, cuda.threadIdx.x // COLUMNS, cuda.blockIdx.y
     i = cuda.blockIdx.x * COLUMNS + column
     shared, total, lost = cuda.shared.array(SHARED_COLUMNS, out.dtype), const(0, out), const(0, out)
     if i < A * C:
@@ -150,7 +150,7 @@ def _sum(A, B, C, x, out):
     elif B >= LANES and current_gpu().multiprocessors * THREADS_PER_MULTIPROCESSOR > A * C:
         parts, length = split_reduction(A * LANES, B, C, MIN_SHARED_PART * LANES)
         partial, grid = _allocate_partial(out, parts, A, C), (-(-A * C // COLUMNS), parts)
-        column_sum_kernel[grid, (COLUMNS, LANES)](x.reshape(-1), partial.reshape(-1), A, B, C, length)
+        column_sum_kernel[grid, SHARED_COLUMNS](x.reshape(-1), partial.reshape(-1), A, B, C, length)
         if parts > 1:
             _sum(1, parts, A * C, partial, out)
     else:

@@ -15,6 +15,7 @@ size, item size, address, shape and strides.
 """
 
 import ctypes
+import hashlib
 import struct
 import threading
 import time
@@ -36,6 +37,7 @@ from .program import CudaProgram
 
 INT = np.dtype(np.int64)
 BLOCKS_PER_MULTIPROCESSOR = 16  # of a grid-stride launch, at most
+MAX_FILE_NAME = 200  # letters; file systems allow 255
 MAX_WORDS = 512  # of a launch: 4096 bytes, the limit of all GPUs
 
 
@@ -105,8 +107,10 @@ class Kernel:
     bounds    the threads of a block, and the blocks that a multiprocessor should hold at once: a limit for registers
     writes    the arrays that it writes, if it writes to no others.  The first is its result, which can have an
               epilogue, see epilogue.py: a launch stores every element by `result[i] = value`, where no value is a
-              product, and uses nothing else of the result than result[i] and result.size
+              product, and uses nothing else of the result than result[i], result.size and result.dtype
     formula   of an element-wise kernel, which can be an epilogue and has none
+    shared    the elements of shared memory of a kernel that asks for no more than x and y of the index of its block, so
+              that launches of others can run beside it, see joining.py; 0 for kernels that ask for more
     """
 
     program = CudaProgram  # the class that replays recordings of such kernels
@@ -118,8 +122,9 @@ class Kernel:
         bounds: tuple[int, int] | None = None,
         writes: tuple[str, ...] = (),
         formula: Formula | None = None,
+        shared: int = 0,
     ):
-        self.bounds, self.formula = bounds, formula
+        self.bounds, self.formula, self.shared = bounds, formula, shared
         self.parameters = function.__code__.co_varnames[: function.__code__.co_argcount]
         self.written = tuple(map(self.parameters.index, writes))
         self.function, self.__doc__ = function, function.__doc__
@@ -127,11 +132,9 @@ class Kernel:
         self.name = f"cuda.{name or f'{file}.{function.__name__}'}"
         self.compiled: dict[tuple[Any, ...], CompiledKernel] = {}
 
-    def variant(
-        self, function: Callable[..., None], ending: str, writes: tuple[str, ...], formula: Formula
-    ) -> "Kernel":
-        """A kernel for the same blocks, whose values come from a formula; `ending` is added to the name."""
-        return Kernel(function, f"{self.name.removeprefix('cuda.')}+{ending}", self.bounds, writes, formula)
+    def derive(self, function: Callable[..., None], name: str, **described: Any) -> "Kernel":
+        """A kernel that consists of this one and others; `described` are arguments of Kernel."""
+        return Kernel(function, name, **described)
 
     def __getitem__(self, sizes: tuple[Any, Any]) -> Callable[..., None]:
         """kernel[grid, block](arguments): each a number, or a tuple of up to three."""
@@ -233,7 +236,10 @@ class Kernel:
         bounds = "" if self.bounds is None else "-{}x{}".format(*self.bounds)
         gpu = "sm{}.{}".format(*current_gpu().capability)
         packages = [driver.versions()[name] for name in ("numba-cuda", "cuda-bindings", "cuda-toolkit")]
-        return "-".join([self.name, types + bounds, gpu, *packages, kernel_fingerprint(self.function)])
+        name = "-".join([self.name, types + bounds, gpu, *packages, kernel_fingerprint(self.function)])
+        if len(name) <= MAX_FILE_NAME:
+            return name
+        return f"{self.name[:100]}-{hashlib.sha256(name.encode()).hexdigest()[:32]}"
 
 
 kernel = Kernel

@@ -29,7 +29,7 @@ else:
         """The number `value` in the type of `like`, a number or an array."""
         from numba.cuda import types as kinds
 
-        source, kind = kinds.unliteral(value), like.dtype if isinstance(like, kinds.Array) else kinds.unliteral(like)
+        source, kind = kinds.unliteral(value), like.dtype if hasattr(like, "dtype") else kinds.unliteral(like)
 
         def generate(context, builder, signature, args):
             return context.cast(builder, args[0], source, kind)

@@ -14,7 +14,8 @@ if driver.SIMULATED:
 
     class _Output:
         def __init__(self, parts, array, put):
-            self.parts, self.array, self.put, self.size = parts, parts[array], put, parts[array].size
+            self.parts, self.array, self.put = parts, parts[array], put
+            self.size, self.dtype = self.array.size, self.array.dtype
 
         def __getitem__(self, i):
             return self.array[i]
@@ -36,12 +37,13 @@ else:
         overload_attribute,
         register_model,
     )
+    from numba.cuda.np.numpy_support import as_dtype
 
     class _Output(types.Type):
         """The type of an output; one of the same parts with another function is another type."""
 
         def __init__(self, parts: Any, array: int, put: Any):
-            self.parts, self.array, self.put = parts, array, put
+            self.parts, self.array, self.put, self.dtype = parts, array, put, parts[array].dtype
             super().__init__(f"output({parts})")
 
         @property
@@ -72,6 +74,11 @@ else:
     def _size(output):
         array = output.array
         return lambda output: output.parts[array].size
+
+    @overload_attribute(_Output, "dtype", target="cuda")
+    def _dtype(output):
+        dtype = as_dtype(output.dtype)
+        return lambda output: dtype
 
     def output_of(array: int, put: Any) -> Any:
         """A function for kernels that makes an output of `parts`; `array` is the number of the part that it reads."""

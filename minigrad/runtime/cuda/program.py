@@ -2,7 +2,8 @@
 
 While a function is recorded, its memory comes from the recording's own pool.  Later launches reuse what earlier ones
 freed, in the same order in every replay, so the addresses in all launches stay valid.  A recording holds launches with
-packed arguments.  Some are combined, see epilogue.py, and the capture launches them again, on a separate stream.
+packed arguments.  Some are combined, see epilogue.py and joining.py.  The capture launches them again, on a separate
+stream.
 
 Calls of Python functions come first.  They send numbers that change with each replay, such as dropout keys and the
 settings of optimisers, into memory that the recording's pool does not reuse.
@@ -16,6 +17,7 @@ from ..memory import copy
 from ..program import Launch
 from .epilogue import add_epilogues
 from .gpu import current_gpu
+from .joining import join_launches
 
 
 class CudaProgram:
@@ -29,7 +31,8 @@ class CudaProgram:
     def __init__(self, recording: Any, inputs: list[Any], readable_in_place: list[bool]):
         self.inputs, self.pool, self.kept = inputs, recording.memory, recording.kept
         self.host_calls = [step for step in recording.steps if not isinstance(step, Launch)]
-        self.launches = add_epilogues([step for step in recording.steps if isinstance(step, Launch)])
+        launches = [step for step in recording.steps if isinstance(step, Launch)]
+        self.launches = join_launches(add_epilogues(launches))
         recording.steps.clear()
         self.process = os.getpid()
         self.graph = current_gpu().capture_graph(

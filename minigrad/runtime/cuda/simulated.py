@@ -9,6 +9,7 @@ import ctypes
 import enum
 import functools
 import re
+import sys
 import threading
 import time
 from itertools import count
@@ -208,6 +209,19 @@ def cuModuleGetFunction(module, name):
     return 0, module
 
 
+class _SharedMemory:
+    """The shared memory of a launch: for each line of the source that asks for it an array of each dtype."""
+
+    def __init__(self):
+        self.arrays = {}
+
+    def array(self, shape, dtype):
+        """Return the array for the line that calls this."""
+        caller = sys._getframe(1)
+        key = caller.f_code, caller.f_lineno, np.dtype(dtype)
+        return self.arrays.setdefault(key, np.empty(shape, dtype))
+
+
 def cuLaunchKernel(function, gx, gy, gz, bx, by, bz, shared, stream, addresses, extra):
     if gx > 2**31 - 1 or max(gy, gz) > 65_535 or bx * by * bz > 1024 or min(gx, gy, gz, bx, by, bz) < 1:
         return (1,)
@@ -222,7 +236,8 @@ def _run_kernel(body, grid, block, arguments):
 
     Numba's own simulator starts new threads for each block and polls them for barriers, which takes ten times as long.
     """
-    _cuda.__init__(grid, block, 0)  # also discards the shared memory of the last launch
+    _cuda.__init__(grid, block, 0)
+    _cuda._shared = _SharedMemory()
     team: list[_Thread] = []
     for z, y, x in np.ndindex(*reversed(block)):
         team.append(_Thread(team, (x, y, z), grid, body, arguments))
