@@ -11,6 +11,10 @@ of all arrays that it is given; MFLOP, its multiply-adds times 2, with those tha
 The estimate is the largest of three: the bytes at the bandwidth of the memory, the multiply-adds of the busiest
 multiprocessor at the share that FMA allows, and LAUNCH, what the smallest kernel takes in a graph.
 
+In a recorded step one launch may run several kernels.  The rows of kernels that run beside the first one begin with
+"|", and the launch takes as long as the longest.  Those that one block runs after the first begin with ";", and each
+saves all of LAUNCH but BARRIER.
+
 These are no measurements: caches, latency and the scheduler are left out.  On an H100 the step at batch 64 took 0.226
 ms; `python -m benchmarks.cuda` measures.
 """
@@ -47,6 +51,7 @@ LANES = 128  # multiply-adds of a multiprocessor in a cycle
 REGISTERS, SHARED, THREADS, BLOCKS = 65536, 228 * 1024, 2048, 32  # of a multiprocessor of capability 9.0
 RESERVED_SHARED = 1024  # bytes of a block that the driver uses
 LAUNCH = 2.0e-6  # seconds: a dependent kernel of a graph that does almost nothing
+BARRIER = 0.5e-6  # seconds: the same in the block of the kernel before, a barrier and reads of what that wrote
 
 
 class Kernel(NamedTuple):
@@ -65,7 +70,15 @@ class Kernel(NamedTuple):
     numbers: list
 
 
+class Joint(NamedTuple):
+    """Kernels that one launch runs: side by side ("|"), one after the other (";"), or only one ("")."""
+
+    sign: str
+    kernels: list[Kernel]
+
+
 launched: list[Kernel] = []
+recorded: list[Joint] = []  # the launches of a recording
 texts: dict[str, tuple[str, str]] = {}  # PTX and entry, by kernel and types
 
 
@@ -88,14 +101,47 @@ def install_driver(capability):
         launch(kernel, grid, block, *arguments)
         kinds = tuple([argument.argument[0] if hasattr(argument, "argument") else None for argument in arguments])
         keys = [key for key in texts if key.startswith(f"{kernel.name} ")]
-        arrays = [(x.shape, x.dtype) for x in arguments if hasattr(x, "argument")]
+        arrays = [((x.argument[1][2],), x.argument[0][0]) for x in arguments if hasattr(x, "argument")]
         numbers = [x for x in arguments if type(x) is int]
         sizes = [(*(n if isinstance(n, tuple) else (n,)), 1, 1)[:3] for n in (grid, block)]
         if 0 not in sizes[0]:
             launched.append(Kernel(kernel.name, texts[_best_key(keys, kinds)][0], *sizes, arrays, numbers))
 
     launch, Compiled.launch, Compiled._compile = Compiled.launch, note, compile_once
+    note_recordings()
     cache.load_bytes = lambda name: None  # files of an earlier run hold no PTX
+
+
+def note_recordings():
+    """Keep the launches of recordings, and of which kernels they consist."""
+    from minigrad.runtime.cuda import joining, program
+    from minigrad.runtime.cuda.step import Step
+
+    def note_parts(steps, kernel, *sizes):
+        launch = join(steps, kernel, *sizes)
+        for sign in "|;":
+            if f" {sign} " in kernel.name:
+                parts[id(launch.address)] = Joint(sign, [describe(step) for step in steps])
+        return launch
+
+    def note_launches(launches):
+        found = join_launches(launches)
+        recorded.extend(parts.get(id(launch.address)) or Joint("", [describe(Step(launch))]) for launch in found)
+        return found
+
+    def describe(step):
+        arrays, at, numbers = [], 0, []
+        for kind in step.kinds:
+            if isinstance(kind, tuple):
+                arrays.append(((step.words[at + 2],), kind[0]))
+            elif kind == np.int64:
+                numbers.append(step.words[at])
+            at += 5 + 2 * kind[1] if isinstance(kind, tuple) else 1
+        ptx = texts[f"{step.kernel.name} {step.kinds}"][0]
+        return Kernel(step.kernel.name, ptx, step.prepared.grid, step.prepared.block, arrays, numbers)
+
+    parts, join, join_launches = {}, joining._join, program.join_launches
+    joining._join, program.join_launches = note_parts, note_launches
 
 
 def _best_key(keys, kinds):
@@ -108,7 +154,7 @@ def _best_key(keys, kinds):
 
 
 def list_step(N):
-    """The launches of a plain step of LeNet-5; a recorded one has fewer if element-wise kernels are epilogues."""
+    """The launches of a plain step of LeNet-5, and those of a recorded step, of which some are joined."""
     import minigrad as mg
     from minigrad import optim
     from minigrad.models import LeNet5
@@ -117,14 +163,21 @@ def list_step(N):
     mg.manual_seed(0)
     model = LeNet5(image_size=32).to("cuda")
     optimizer = optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-    x, y = mg.ones(N, 1, 32, 32, device="cuda"), mg.zeros(N, dtype=mg.int64, device="cuda")
-    for _ in range(2):
-        launched.clear()
+    x = mg.ones(1, 32, 32, N, device="cuda").permute(3, 0, 1, 2)  # the layout of a DataLoader's batches
+    y = mg.zeros(N, dtype=mg.int64, device="cuda")
+
+    def step(x, y):
         loss = F.cross_entropy(model(x), y)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    return list(launched)
+
+    launched.clear()
+    step(x, y)
+    plain = [Joint("", [kernel]) for kernel in launched]
+    recorded.clear()
+    mg.graph(step)(x, y)
+    return {f"A training step of LeNet-5, batch {N}": plain, f"The same step, recorded, batch {N}": list(recorded)}
 
 
 def list_large():
@@ -146,7 +199,7 @@ def list_large():
     for title, work in works.items():
         launched.clear()
         work()
-        found[title] = list(launched)
+        found[title] = [Joint("", [kernel]) for kernel in launched]
     return found
 
 
@@ -210,7 +263,7 @@ def count_flops(kernel):
     if kind not in ("matmul.gemm", "conv2d.windows", "conv2d.sums", "conv2d.weight"):
         return 0, 0
     first, *sizes = kernel.numbers[:4] if kind == "conv2d.weight" else (0, *kernel.numbers[:4])
-    side = [int(number) for number in shape.split("-")[0].split("x")]
+    side = [int(number) for number in re.split("[-+]", shape)[0].split("x")]
     whole = len(side) == 5  # a block of side[0] x side[1] threads computes the same elements of K
     tile = side[0] * side[2] * side[1] * side[2] if whole else side[0] * side[1]
     blocks = prod(kernel.grid)
@@ -246,20 +299,34 @@ def estimate(kernel, capability):
     return row, max(seconds), useful
 
 
+def estimate_joint(joint, capability):
+    """The rows of a launch, of which the first has its time, the estimated seconds, and the useful multiply-adds."""
+    rows, seconds, useful = zip(*[estimate(kernel, capability) for kernel in joint.kernels], strict=True)
+    total = max(seconds)
+    if joint.sign == "|":
+        nbytes = sum(prod(shape) * dtype.itemsize for kernel in joint.kernels for shape, dtype in kernel.arrays)
+        total = max(total, nbytes / BANDWIDTH)
+    if joint.sign == ";":
+        total = sum(seconds) - (len(seconds) - 1) * (LAUNCH - BARRIER)
+    first, *rest = [(f"{joint.sign * (i > 0)}{' ' * (i > 0)}{row[0]}", *row[1:]) for i, row in enumerate(rows)]
+    return [(*first[:-1], f"{1e6 * total:.1f}"), *[(*row[:-1], "") for row in rest]], total, sum(useful)
+
+
 HEAD = ("kernel", "blocks x threads", "registers", "resident", "FMA", "MB", "MFLOP, useful of all", "us")
 
 
 def print_works(works, capability):
     """Print a table for each work {title: launches}."""
     peak = 2 * MULTIPROCESSORS * LANES * CLOCK
-    for title, kernels in works.items():
-        rows, seconds, useful = zip(*[estimate(kernel, capability) for kernel in kernels], strict=True)
+    for title, launches in works.items():
+        parts, seconds, useful = zip(*[estimate_joint(joint, capability) for joint in launches], strict=True)
+        rows = [row for part in parts for row in part]
         widths = [max(len(row[i]) for row in (HEAD, *rows)) for i in range(len(HEAD))]
         print(f"\n{title}")
         for row in (HEAD, *rows):
             print("  ".join([row[0].ljust(widths[0]), *[c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True)]]))
         total, share = sum(seconds), sum(useful) / sum(seconds) / peak
-        print(f"{len(rows)} launches, {1e6 * total:.0f} us on paper, {share:.0%} of the float32 peak")
+        print(f"{len(launches)} launches, {1e6 * total:.0f} us on paper, {share:.0%} of the float32 peak")
 
 
 def main():
@@ -269,8 +336,8 @@ def main():
     args = parser.parse_args()
     capability = tuple(map(int, args.capability.split(".")))
     install_driver(capability)
-    works = {f"A training step of LeNet-5, batch {N}": list_step(N) for N in args.batches}
-    print_works(works | list_large(), capability)
+    works = [list_step(N) for N in args.batches]
+    print_works({title: launches for work in [*works, list_large()] for title, launches in work.items()}, capability)
 
 
 if __name__ == "__main__":
