@@ -1,6 +1,8 @@
 """Losses of classification on the GPU: a thread for each image, and one block that adds them up; the formulas are in
 ../loss.py."""
 
+from functools import partial
+
 import numpy as np
 
 from ...runtime.cuda.block import sum_threads
@@ -19,7 +21,7 @@ def _is_counted(label, ignore, K):
     return label != ignore and label >= 0 and label < K
 
 
-@kernel
+@partial(kernel, shared=0)
 def cross_entropy_kernel(x, labels, weight, smoothing, ignore, losses, factors, sums, counted, slopes, K, M):
     """One image after the other: softmax, the loss from the log of its sum, the sum of the target, and the slopes."""
     rest, whole = smoothing / const(K, x), const(0, x)
@@ -59,7 +61,7 @@ def cross_entropy_cuda(x, labels, weight, smoothing, ignore, losses, factors, su
     cross_entropy_kernel.launch_over(M, x.reshape(-1), labels, weight, float(smoothing), ignore, *filled, K, M)
 
 
-@kernel
+@partial(kernel, shared=0)
 def cross_entropy_back_kernel(g, slopes, counted, total, step, dx, M):
     """slopes * g / total; `step` is 1 if each image has its own g, else 0."""
     for i in range(cuda.grid(1), dx.size, cuda.gridsize(1)):
@@ -72,7 +74,7 @@ def cross_entropy_back_cuda(g, slopes, counted, total, dx):
     cross_entropy_back_kernel.launch_over(dx.size, g, *arrays, int(g.size > 1), dx.reshape(-1), slopes.shape[1])
 
 
-@kernel
+@partial(kernel, shared=2 * REDUCE_THREADS)
 def reduce_kernel(losses, factors, mean, total, out, M):
     """One block: the sum of the losses, divided by that of the factors if `mean` is 1; a mean over nothing is nan."""
     thread = cuda.threadIdx.x
@@ -97,7 +99,7 @@ def reduce_cuda(losses, factors, mean, total, out):
     reduce_kernel[1, REDUCE_THREADS](losses, factors, int(mean), total, out.reshape(1), losses.size)
 
 
-@kernel
+@partial(kernel, shared=0)
 def nll_kernel(x, labels, weight, ignore, losses, factors, places, counted, K, M):
     """One image after the other: its loss, the weight of its class, and its label, or 0 if it is ignored."""
     for m in range(cuda.grid(1), M, cuda.gridsize(1)):

@@ -66,7 +66,8 @@ def gemm_kernel(shape: Shape, a_along_k: bool, b_along_k: bool) -> Kernel:
         part.store(acc, out, batch * M * N, m0 + row, M, n0 + col, N, bias, biased, first > 0)
 
     name = f"matmul.gemm-{shape}-{'mk'[a_along_k]}{'nk'[b_along_k]}"
-    return Kernel(gemm, name, (shape.threads, shape.resident), writes=("out",), shared=a_size + b_size)
+    bounds = shape.threads, shape.resident
+    return Kernel(gemm, name, bounds, writes=("out",), shared=a_size + b_size, beside=True)
 
 
 def _choose_shape(M, N, batch):

@@ -39,7 +39,7 @@ def sum_kernel(x, out, A, B, C, length):
         out[part * A * C + i] = compensated_total(total, lost)
 
 
-@partial(kernel, writes=("out",), shared=ROW_THREADS)
+@partial(kernel, writes=("out",), shared=ROW_THREADS, beside=True)
 def row_sum_kernel(x, out, A, B, length):
     """out (parts, A) = the sums over `length` elements of B of x (A, B), each by one block."""
     a, part, thread = cuda.blockIdx.x, cuda.blockIdx.y, cuda.threadIdx.x
@@ -52,7 +52,7 @@ def row_sum_kernel(x, out, A, B, length):
         out[part * A + a] = shared[0]
 
 
-@partial(kernel, writes=("out",), shared=SHARED_COLUMNS)
+@partial(kernel, writes=("out",), shared=SHARED_COLUMNS, beside=True)
 def column_sum_kernel(x, out, A, B, C, length):
     """As sum_kernel, but LANES threads share each sum."""
     column, lane, part = cuda.threadIdx.x % COLUMNS, cuda.threadIdx.x // COLUMNS, cuda.blockIdx.y

@@ -7,6 +7,7 @@ finds new ones.  Only kernels change the counts, so no failure is lost, whatever
 
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -68,7 +69,7 @@ _lock = threading.Lock()
 fork.wait_for(lambda: _lock)
 
 
-@kernel
+@partial(kernel, shared=THREADS)
 def range_kernel(values, low, high, ignore, numbers):
     """Each block that finds a value that is neither in low ... high - 1 nor `ignore` adds 1 to its count."""
     thread, failures = cuda.threadIdx.x, cuda.shared.array(THREADS, np.int64)

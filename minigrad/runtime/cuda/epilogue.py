@@ -126,4 +126,5 @@ def _kernel_with_epilogue(first: Any, second: Any, same: tuple[str, ...]) -> Any
         writes=tuple(writes),
         formula=second.formula._replace(letters=""),
         shared=first.shared,
+        beside=first.beside,
     )

@@ -6,6 +6,8 @@ of a block's index says which of the kernels it runs.
 One after the other: neighbouring launches of one block each, such as those of a loss, become one launch.  All threads
 of the block wait between the kernels, so each reads what the one before has written.
 
+Each combination of kernels is compiled once.  So kernels join others only if they ask for it, see Kernel.
+
 The results are the same to the last bit, because each block does what it did before.
 """
 
@@ -23,6 +25,7 @@ from .gpu import current_gpu
 from .step import Step
 
 MAX_SHARED = 48 * 1024  # bytes of shared memory of a launch
+MAX_ARGUMENTS = 4096  # bytes of those of a launch
 BLOCKS = 8  # of a launch, for each multiprocessor: more are busy long enough by themselves
 
 
@@ -40,26 +43,29 @@ def join_launches(launches: list[Launch]) -> list[Launch]:
 
 def _find_group(step: Step, groups: list[list[Step]]) -> list[Step] | None:
     """The launches beside which a later one can run, if none in between must come before it."""
-    if not step.kernel.shared:
+    if not step.kernel.beside:
         return None
     for group in reversed(groups):
         if any(member.must_precede(step) for member in group):
             return None
-        if _fit_together([*group, step]):
+        if _can_run_beside([*group, step]):
             return group
     return None
 
 
+def _can_run_beside(steps: list[Step]) -> bool:
+    blocks = prod(_joint_grid([step.prepared for step in steps]))
+    small = blocks <= BLOCKS * current_gpu().multiprocessors
+    return small and all(step.kernel.beside for step in steps) and _fit_together(steps)
+
+
 def _fit_together(steps: list[Step]) -> bool:
-    """Whether launches are small enough for one."""
-    launches = [step.prepared for step in steps]
-    shared = [step.kernel.shared * max(memory.dtype.itemsize for memory in step.written) for step in steps]
-    return (
-        all(shared)
-        and sum(shared) <= MAX_SHARED
-        and len({launch.block for launch in launches}) == 1
-        and prod(_joint_grid(launches)) <= BLOCKS * current_gpu().multiprocessors
-    )
+    """Whether one launch can have the threads, the shared memory and the arguments of several."""
+    sizes = [max(memory.dtype.itemsize for memory in step.written) for step in steps]
+    shared = sum(step.kernel.shared * size for step, size in zip(steps, sizes, strict=True))
+    arguments = sum(len(step.prepared.packed) + 16 for step in steps)
+    same_block = len({step.prepared.block for step in steps}) == 1
+    return same_block and shared <= MAX_SHARED and arguments <= MAX_ARGUMENTS
 
 
 def _joint_grid(launches: Sequence[Any]) -> tuple[int, int, int]:
@@ -79,18 +85,18 @@ def _join_neighbours(launches: list[Launch]) -> list[Launch]:
     """The launches, of which neighbours of one block are one."""
     runs: list[list[Step]] = []
     for step in map(Step, launches):
-        if runs and _can_follow(runs[-1][-1], step):
+        if runs and _can_follow(runs[-1], step):
             runs[-1].append(step)
         else:
             runs.append([step])
     return [run[0].launch if len(run) == 1 else _join(run, _sequence_kernel(_kernels(run)), (1, 1, 1)) for run in runs]
 
 
-def _can_follow(first: Step, second: Step) -> bool:
-    """Whether two launches have one block each, of the same shape."""
-    return (
-        prod(first.prepared.grid) == prod(second.prepared.grid) == 1 and first.prepared.block == second.prepared.block
-    )
+def _can_follow(run: list[Step], step: Step) -> bool:
+    """Whether a launch can run after others in the same block."""
+    steps = [*run, step]
+    alone = all(step.kernel.shared is not None and prod(step.prepared.grid) == 1 for step in steps)
+    return alone and _fit_together(steps)
 
 
 def _kernels(steps: list[Step]) -> tuple[Any, ...]:

@@ -109,8 +109,9 @@ class Kernel:
               epilogue, see epilogue.py: a launch stores every element by `result[i] = value`, where no value is a
               product, and uses nothing else of the result than result[i], result.size and result.dtype
     formula   of an element-wise kernel, which can be an epilogue and has none
-    shared    the elements of shared memory of a kernel that asks for no more than x and y of the index of its block, so
-              that launches of others can run beside it, see joining.py; 0 for kernels that ask for more
+    shared    the elements of shared memory that it uses; None if it is not to be joined with others, see joining.py
+    beside    whether launches of others can run beside it: of its place among the blocks it only asks for x and y of
+              cuda.blockIdx
     """
 
     program = CudaProgram  # the class that replays recordings of such kernels
@@ -122,9 +123,10 @@ class Kernel:
         bounds: tuple[int, int] | None = None,
         writes: tuple[str, ...] = (),
         formula: Formula | None = None,
-        shared: int = 0,
+        shared: int | None = None,
+        beside: bool = False,
     ):
-        self.bounds, self.formula, self.shared = bounds, formula, shared
+        self.bounds, self.formula, self.shared, self.beside = bounds, formula, shared, beside
         self.parameters = function.__code__.co_varnames[: function.__code__.co_argcount]
         self.written = tuple(map(self.parameters.index, writes))
         self.function, self.__doc__ = function, function.__doc__
