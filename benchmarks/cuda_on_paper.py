@@ -12,7 +12,7 @@ The estimate is the largest of three: the bytes at the bandwidth of the memory, 
 multiprocessor at the share that FMA allows, and LAUNCH, what the smallest kernel takes in a graph.
 
 In a recorded step one launch may run several kernels.  The rows of kernels that run beside the first one begin with
-"|", and the launch takes as long as the longest.  Those that one block runs after the first begin with ";", and each
+"&", and the launch takes as long as the longest.  Those that one block runs after the first begin with ";", and each
 saves all of LAUNCH but BARRIER.
 
 These are no measurements: caches, latency and the scheduler are left out.  On an H100 the step at batch 64 took 0.226
@@ -71,7 +71,7 @@ class Kernel(NamedTuple):
 
 
 class Joint(NamedTuple):
-    """Kernels that one launch runs: side by side ("|"), one after the other (";"), or only one ("")."""
+    """Kernels that one launch runs: side by side ("&"), one after the other (";"), or only one ("")."""
 
     sign: str
     kernels: list[Kernel]
@@ -119,8 +119,8 @@ def note_recordings():
 
     def note_parts(steps, kernel, *sizes):
         launch = join(steps, kernel, *sizes)
-        for sign in "|;":
-            if f" {sign} " in kernel.name:
+        for sign in "&;":
+            if sign in kernel.name:
                 parts[id(launch.address)] = Joint(sign, [describe(step) for step in steps])
         return launch
 
@@ -303,7 +303,7 @@ def estimate_joint(joint, capability):
     """The rows of a launch, of which the first has its time, the estimated seconds, and the useful multiply-adds."""
     rows, seconds, useful = zip(*[estimate(kernel, capability) for kernel in joint.kernels], strict=True)
     total = max(seconds)
-    if joint.sign == "|":
+    if joint.sign == "&":
         nbytes = sum(prod(shape) * dtype.itemsize for kernel in joint.kernels for shape, dtype in kernel.arrays)
         total = max(total, nbytes / BANDWIDTH)
     if joint.sign == ";":

@@ -1261,7 +1261,8 @@ def joined(launches, recorded, *inputs):
     for replayed, expected in zip(recorded(*inputs), plain, strict=True):
         np.testing.assert_array_equal(replayed.detach().numpy(), expected.detach().numpy())
     names = [re.sub(r"(cuda|\w+)\.|-[\w-]+", "", name) for name in launches.pop()[2]]
-    return [name.split(" | ") for name in names if "|" in name], [name.split(" ; ") for name in names if ";" in name]
+    side_by_side, in_turn = ([name.split(sign) for name in names if sign in name] for sign in "&;")
+    return side_by_side, in_turn
 
 
 @pytest.fixture

@@ -125,13 +125,13 @@ def _side_by_side_kernel(kernels: tuple[Any, ...]) -> Any:
             f"        if cuda.blockIdx.x < across{number} and cuda.blockIdx.y < down{number}:",
             f"            {call}",
         ]
-    return _define(kernels, " | ", lines, sizes)
+    return _define(kernels, "&", lines, sizes)
 
 
 @cache
 def _sequence_kernel(kernels: tuple[Any, ...]) -> Any:
     """A kernel whose block runs several kernels, one after the other; it takes their arguments."""
-    return _define(kernels, " ; ", [f"    {call}\n    cuda.syncthreads()" for call in _calls(kernels)])
+    return _define(kernels, ";", [f"    {call}\n    cuda.syncthreads()" for call in _calls(kernels)])
 
 
 def _names(kernels: tuple[Any, ...]) -> list[list[str]]:
