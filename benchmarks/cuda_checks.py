@@ -73,7 +73,8 @@ def check_tiles(images, sides):
         cases += 1
     tiles = [[tile] for tile in conv2d.TILES]
     for tile, N, (C, M), groups in product(tiles, images, ((1, 6), (3, 16), (6, 7)), (1, 2)):
-        with mock.patch.object(conv2d, "TILES", tile), mock.patch.object(conv2d, "MIN_ROWS", 2**30):
+        limits = {"TILES": tile, "MIN_ROWS": 2**30, "MAX_WASTE": 2**30}  # this tile, even where it is half empty
+        with mock.patch.multiple(conv2d, **limits):
             _check_convolution(N, C * groups, M * groups, groups, 1 + N % 2)
         cases += 1
     for N, stride in product(images, (1, 2)):  # through shared memory
