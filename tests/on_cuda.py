@@ -1291,6 +1291,25 @@ def test_a_sum_of_parts_runs_beside_a_product(launches, monkeypatch):
 
 
 @pytest.mark.usefixtures("many_multiprocessors")
+def test_products_with_different_epilogues_run_side_by_side(launches):
+    """Their outputs are of the same types and differ in what they compute."""
+    x, y = on_gpu(5, 9), on_gpu(9, 7)
+
+    def activated(x, y):
+        first, second = x @ y, x @ y
+        return first.relu(), second.abs(), first, second
+
+    side_by_side, _ = joined(launches, mg.graph(activated), x, y)
+    assert any("gemm+relu" in group and "gemm+abs" in group for group in side_by_side), side_by_side
+
+
+@pytest.mark.usefixtures("many_multiprocessors")
+def test_products_of_several_tiles_run_side_by_side(launches):
+    x, y, z = on_gpu(3, 4), on_gpu(4, 3), on_gpu(300, 300) if not driver.SIMULATED else on_gpu(9, 9)
+    joined(launches, mg.graph(lambda x, y, z: (x @ y, z @ z)), x, y, z)
+
+
+@pytest.mark.usefixtures("many_multiprocessors")
 def test_launches_of_several_dtypes_run_beside_each_other(launches):
     x, y, n = on_gpu(3, 100), on_gpu(3, 100).double(), on_gpu(3, 100).long()
     side_by_side, _ = joined(launches, mg.graph(lambda x, y, n: (x.sum(1), y.sum(1), n.sum(1))), x, y, n)

@@ -9,6 +9,7 @@ import importlib.util
 import re
 import threading
 from collections.abc import Callable, Iterator
+from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
@@ -69,8 +70,9 @@ def _import_cuda() -> Any:
 cuda = _import_cuda()
 
 
+@cache
 def helper(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A decorator for functions that kernels call."""
+    """A decorator for functions that kernels call.  The compiler refuses a kernel that has the same function twice."""
     return function if SIMULATED else cuda.jit(device=True)(function)
 
 

@@ -1,12 +1,12 @@
 """Joins: one launch in place of several, because a GPU waits a microsecond or two between launches.
 
-Side by side: independent launches of few blocks, such as the gradients of a layer, become one launch.  The third number
-of a block's index says which of the kernels it runs.
+Side by side: independent launches of few blocks, such as the gradients of a layer, become one launch.  cuda.blockIdx.z
+says which of the kernels a block runs.
 
 One after the other: neighbouring launches of one block each, such as those of a loss, become one launch.  All threads
 of the block wait between the kernels, so each reads what the one before has written.
 
-Each combination of kernels is compiled once.  So kernels join others only if they ask for it, see Kernel.
+Each combination of kernels is compiled once.  So only kernels that declare `beside` or `shared` are joined, see Kernel.
 
 The results are the same to the last bit, because each block does what it did before.
 """

@@ -109,9 +109,10 @@ class Kernel:
               epilogue, see epilogue.py: a launch stores every element by `result[i] = value`, where no value is a
               product, and uses nothing else of the result than result[i], result.size and result.dtype
     formula   of an element-wise kernel, which can be an epilogue and has none
-    shared    the elements of shared memory that it uses; None if it is not to be joined with others, see joining.py
-    beside    whether launches of others can run beside it: of its place among the blocks it only asks for x and y of
-              cuda.blockIdx
+    shared    the elements of shared memory that it uses, of the size of what it writes.  None, not 0, for a kernel that
+              must not be joined with others, see joining.py
+    beside    whether launches of others can run beside it.  It needs `shared` and `writes`, its grids have two axes,
+              and of its place in the grid it only asks for cuda.blockIdx.x and .y, not for the size of the grid
     """
 
     program = CudaProgram  # the class that replays recordings of such kernels

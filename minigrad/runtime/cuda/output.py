@@ -44,7 +44,7 @@ else:
 
         def __init__(self, parts: Any, array: int, put: Any):
             self.parts, self.array, self.put, self.dtype = parts, array, put, parts[array].dtype
-            super().__init__(f"output({parts})")
+            super().__init__(f"output({parts}, {array}, {id(put)})")  # the names of compiled functions contain it
 
         @property
         def key(self) -> Any:

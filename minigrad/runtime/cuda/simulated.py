@@ -210,7 +210,7 @@ def cuModuleGetFunction(module, name):
 
 
 class _SharedMemory:
-    """The shared memory of a launch: for each line of the source that asks for it an array of each dtype."""
+    """The shared memory of a launch: for each line of the source that asks for it an array of each size and dtype."""
 
     def __init__(self):
         self.arrays = {}
@@ -218,7 +218,7 @@ class _SharedMemory:
     def array(self, shape, dtype):
         """Return the array for the line that calls this."""
         caller = sys._getframe(1)
-        key = caller.f_code, caller.f_lineno, np.dtype(dtype)
+        key = caller.f_code, caller.f_lineno, shape, np.dtype(dtype)
         return self.arrays.setdefault(key, np.empty(shape, dtype))
 
 
