@@ -125,6 +125,7 @@ def note_recordings():
         return launch
 
     def note_launches(launches):
+        parts.clear()  # their numbers may be used again
         found = join_launches(launches)
         recorded.extend(parts.get(id(launch.address)) or Joint("", [describe(Step(launch))]) for launch in found)
         return found

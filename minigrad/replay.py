@@ -28,7 +28,7 @@ from .random import get_rng_state, set_rng_state
 from .runtime import fork
 from .runtime.memory import copy, is_array, may_share_memory
 from .runtime.program import HostCall, Recording
-from .runtime.threads import IDLE, local
+from .runtime.threads import IDLE, call_unobserved, local
 from .storage import Storage
 from .tape import mode, newest_node
 from .tensors import Tensor, _make
@@ -368,7 +368,7 @@ class CallRecording(Recording):
         elif id(made._storage) not in self.inside:
             self.inside[id(made._storage)] = made._storage
             if constant:
-                self.constants.append((made._storage, made.array, _copy_unrecorded(made.array)))
+                self.constants.append((made._storage, made.array, call_unobserved(made.array.copy, "K")))
 
     def program(self, inputs: list[Any], readable_in_place: list[bool], kind: Any = None) -> Any:
         """What is replayed; it starts by restoring the constants that the function changes."""
@@ -407,15 +407,6 @@ class CallRecording(Recording):
     def refuse(self, where: str, advice: str) -> None:
         """Refuse what a replay could not repeat."""
         raise GraphError(f"graph: {where} inside a recorded function cannot be replayed; {advice}")
-
-
-def _copy_unrecorded(array: Any) -> Any:
-    """A copy of an array, which no replay makes again."""
-    observer, local.observer = local.observer, IDLE
-    try:
-        return array.copy(order="K")
-    finally:
-        local.observer = observer
 
 
 _OVERWRITTEN = object()

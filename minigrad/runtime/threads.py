@@ -85,19 +85,23 @@ _max_threads = _num_threads = numba.config.NUMBA_NUM_THREADS
 _float_control = executor.FLUSH_DENORMALS
 
 
+def call_unobserved(function: Callable[..., Any], *arguments: Any) -> Any:
+    """The result of a function whose launches no observer sees."""
+    observer, local.observer = local.observer, IDLE
+    try:
+        return function(*arguments)
+    finally:
+        local.observer = observer
+
+
 def call_on_host(function: Callable[..., object], *arguments: Any) -> None:
     """Call a Python function on arrays; a replay of a recording calls it again.
 
     The recording does not depend on what the function reads, because each replay reads it again.
     """
-    if not local.observer.computes:
-        return
-    observer, local.observer = local.observer, IDLE
-    try:
-        function(*arguments)
-    finally:
-        local.observer = observer
-    observer.host_call(function, arguments)
+    if local.observer.computes:
+        call_unobserved(function, *arguments)
+        local.observer.host_call(function, arguments)
 
 
 def set_num_threads(threads: int) -> None:

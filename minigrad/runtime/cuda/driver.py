@@ -21,6 +21,7 @@ from .. import fork
 
 SIMULATED = bool(numba.config.ENABLE_CUDASIM)
 OLDEST_CAPABILITY = (7, 5)  # the oldest that current CUDA compilers support
+MAX_WORDS = 512  # of the arguments of a launch: 4096 bytes, the limit of all GPUs
 INSTALL = "install minigrad with the extra [cuda], as in pip install -e '.[cuda]'"
 
 

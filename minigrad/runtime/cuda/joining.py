@@ -20,12 +20,11 @@ import numpy as np
 
 from ..program import Launch
 from ..source import define_function
-from .driver import cuda, helper
+from .driver import MAX_WORDS, cuda, helper
 from .gpu import current_gpu
 from .step import Step
 
 MAX_SHARED = 48 * 1024  # bytes of shared memory of a launch
-MAX_ARGUMENTS = 4096  # bytes of those of a launch
 BLOCKS = 8  # of a launch, for each multiprocessor: more are busy long enough by themselves
 
 
@@ -65,7 +64,7 @@ def _fit_together(steps: list[Step]) -> bool:
     shared = sum(step.kernel.shared * size for step, size in zip(steps, sizes, strict=True))
     arguments = sum(len(step.prepared.packed) + 16 for step in steps)
     same_block = len({step.prepared.block for step in steps}) == 1
-    return same_block and shared <= MAX_SHARED and arguments <= MAX_ARGUMENTS
+    return same_block and shared <= MAX_SHARED and arguments <= 8 * MAX_WORDS
 
 
 def _joint_grid(launches: Sequence[Any]) -> tuple[int, int, int]:
@@ -145,15 +144,12 @@ def _calls(kernels: tuple[Any, ...]) -> list[str]:
 
 
 def _define(kernels: tuple[Any, ...], sign: str, lines: list[str], sizes: Sequence[str] = ()) -> Any:
-    """A joint kernel; it declares what it writes if all its kernels do."""
-    names = _names(kernels)
-    parameters = [name for own in names for name in own]
+    """A joint kernel."""
+    parameters = [name for own in _names(kernels) for name in own]
     scope = {f"body{number}": helper(kernel.function) for number, kernel in enumerate(kernels)}
     text = "\n".join([f"def kernel({', '.join([*parameters, *sizes])}):", *lines])
-    declared = all(kernel.written for kernel in kernels)
     return kernels[0].derive(
         define_function(text, **scope, cuda=cuda, __name__=__name__),
         sign.join([kernel.name.removeprefix("cuda.") for kernel in kernels]),
         bounds=min([kernel.bounds for kernel in kernels if kernel.bounds], key=lambda bound: bound[1], default=None),
-        writes=tuple([own[i] for kernel, own in zip(kernels, names, strict=True) for i in kernel.written if declared]),
     )

@@ -32,13 +32,13 @@ from ..fingerprint import kernel_fingerprint
 from ..threads import IDLE, local
 from . import driver
 from .array import ADDRESS_WORD
+from .driver import MAX_WORDS
 from .gpu import current_gpu
 from .program import CudaProgram
 
 INT = np.dtype(np.int64)
 BLOCKS_PER_MULTIPROCESSOR = 16  # of a grid-stride launch, at most
 MAX_FILE_NAME = 200  # letters; file systems allow 255
-MAX_WORDS = 512  # of a launch: 4096 bytes, the limit of all GPUs
 
 
 class _ArgumentBuffer(threading.local):
