@@ -300,6 +300,7 @@ def _draw_scores(axes: Axes, panel: _Panel, probabilities: np.ndarray) -> None:
     axes.bar(positions, scores, 0.6, color=np.where(best, style.VERMILION, style.BLUE))
     axes.axhline(0, color=style.GREY, linewidth=0.8)
     axes.set_xticks(positions, [_name_score(panel, c) for c in panel.shown])
+    axes.set_xlabel("class and its probability; orange: the most probable", fontsize=style.SMALL)
     axes.set_ylabel("score", fontsize=style.SMALL)
     axes.tick_params(labelsize=style.SMALL, length=2)
     style.tidy(axes)

@@ -392,7 +392,8 @@ def _draw(pixel: PixelExplanation) -> Figure:
         label_scale(bar, scale)
         bar.set_label(label, fontsize=style.SMALL)
     padding = "" if pixel.inside.all() else _describe_padding(pixel)
-    lines = (padding, _describe_sum(pixel), _describe_bias(pixel), _describe_next(pixel))
+    chosen = f"shown: the {len(shown)} input channels with the largest products" if _name_others(pixel) else ""
+    lines = (padding, chosen, _describe_sum(pixel), _describe_bias(pixel), _describe_next(pixel))
     figure.supxlabel("\n".join(filter(None, lines)), fontsize=style.LABEL)
     return figure
 

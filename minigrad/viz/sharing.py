@@ -23,7 +23,11 @@ from minigrad.viz.pixel import PixelExplanation, explain_pixel
 from minigrad.viz.tracing import Layer, is_convolution, layer_index, trace
 
 PANEL = 2.3  # inches across
-PLACES = "blue frame: the largest sum\n\norange frame: the smallest sum\n\nthe weights in the\nmiddle are the same"
+PLACES = (
+    "blue frame: the largest sum\n\norange frame: the smallest sum\n\n"
+    "frame in the image: all that\nthe sum depends on\n\n"
+    "patch: what the layer reads\n\nthe weights in the\nmiddle are the same"
+)
 KEY = "red: above 0, blue: below 0, white: 0; a column has one scale"
 SIZES = ((1, 28, 28), (3, 32, 32), (3, 64, 64), (3, 224, 224))  # MNIST, CIFAR, small photographs, ImageNet
 
