@@ -123,7 +123,10 @@ def grad_cam(
     label = "sum of its maps ×\ntheir mean gradients"
     title = f"evidence in {evidence.layer}" + ("" if evidence.heat.any() else ": none for this class")
     heading = _title("Grad-CAM", evidence.prediction, classes)
-    meaning = "dark: evidence for the class; dots: the centres of what the units of the layer see"
+    meaning = (
+        "dark: evidence for the class; dots: the centres of what the units of the layer see; "
+        "beyond them, nothing was measured"
+    )
     figure = _draw(heading, image, normalize, evidence.heat, title, label, meaning, norm, style.AMOUNT)
     x, y = np.meshgrid(*evidence.centres[::-1])
     figure.axes[1].plot(x.ravel(), y.ravel(), ".", color="black", markersize=2, scalex=False, scaley=False)

@@ -95,7 +95,8 @@ def _draw(title: str, weight: np.ndarray, gradient: np.ndarray, step: np.ndarray
     shown = strongest_indices(gradient, 0, MOST_CHANNELS)
     stages = weight, gradient, step, weight + step
     names = "weights", "gradient of the loss", f"step: −{lr:g} × gradient", "new weights: weights + step"
-    figure = style.figure(4 * (PANEL + 0.3), len(shown) * PANEL + 1.9, title)
+    omits = len(shown) < len(weight)
+    figure = style.figure(4 * (PANEL + 0.3), len(shown) * PANEL + 1.9 + 0.2 * omits, title)
     panels = figure.subplots(len(shown), 4, squeeze=False)
     norms = [style.zero_centred(weight, weight + step), *(style.zero_centred(values) for values in (gradient, step))]
     norms.append(norms[0])
@@ -109,6 +110,9 @@ def _draw(title: str, weight: np.ndarray, gradient: np.ndarray, step: np.ndarray
         axes.set_title(name, fontsize=style.LABEL)
     for axes, norm in zip(panels[-1], norms, strict=True):
         _write_range(axes, float(norm.vmax or 0))
+    if omits:
+        omitted = f"shown: of {len(weight)} input channels, the {len(shown)} with the largest gradient"
+        figure.supxlabel(omitted, fontsize=style.SMALL)
     return figure
 
 
