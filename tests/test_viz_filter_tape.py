@@ -322,6 +322,7 @@ def test_filter_tape_distances_names_the_filters_that_moved_most_and_least():
     axes = tape.distances().axes[0]
     named = [line.get_label() for line in axes.lines if line.get_label().startswith("filter")]
     assert named == ["filter 4", "filter 3", "filter 6", "filter 5"]
+    assert "in colours: the filters that moved most and least" in drawn_strings(axes.figure)
     assert len(axes.lines) == 21
 
 

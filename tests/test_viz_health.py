@@ -438,7 +438,8 @@ def test_health_report_figure_shows_the_strongest_filters_and_those_with_a_remar
     report = filter_health(model, pictures(), layers="stem")
     shown = [label.get_text() for label in report.figure.axes[0].get_yticklabels()]
     assert len(shown) == 16 and "filter 3" in shown
-    assert any(text.startswith("shown: 16 of 40 filters") for text in drawn_strings(report.figure))
+    words = "shown: 16 of 40 filters, of each layer first those that are dead or duplicates, then those"
+    assert any(text.startswith(words) for text in drawn_strings(report.figure))
 
 
 FIGURES = {

@@ -230,6 +230,8 @@ def test_shared_weights_shows_the_same_weights_at_the_largest_and_the_smallest_s
     total, last = bare.axes[5].get_xlabel().splitlines()
     assert last == f"no bias: {total.removeprefix('sum over all 3 channels ')}"
     check_readable(bare)
+    frames = [frame for axes in bare.axes[:2] for frame in axes.patches]
+    assert len(frames) == 4 and all(frame.get_path_effects() for frame in frames)  # white beside the colour
     assert "both patches have one scale, and so have both products" in figure._supxlabel.get_text()
 
 
@@ -352,7 +354,9 @@ def test_patch_grid_leaves_out_filters_that_nothing_excites():
 
 def test_patch_grid_says_how_many_filters_it_leaves_out_and_what_is_pale():
     many = nn.Sequential(nn.Conv2d(3, 40, 3, padding=1), nn.ReLU())
-    figure = viz.patch_grid(many, photo()[None])
+    corner = np.zeros((1, 3, 12, 16))
+    corner[:, :, 0, 0] = 9
+    figure = viz.patch_grid(many, corner)
     assert figure.axes[0].get_title(loc="left") == "0: the first 32 of 40 filters see 3×3 pixels"
     assert "pale: padding" in figure._supxlabel.get_text()
     inside = viz.patch_grid(nn.Sequential(nn.Conv2d(1, 2, 3)), RNG.uniform(size=(2, 1, 9, 9)))

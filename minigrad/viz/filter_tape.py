@@ -258,9 +258,11 @@ class FilterTape:
         across = min(len(films), CHARTS_ACROSS)
         down = -(-len(films) // across)
         title = "How far the filters moved from their initial weights"
-        figure = style.figure(max(5.2, 4.8 * across), 3.8 * down + 0.4, title)
+        figure = style.figure(max(5.2, 4.8 * across), 3.8 * down + 0.6, title)
         for panel, film in zip(style.add_panels(figure, down, across, len(films)), films, strict=True):
             _draw_distances(panel, film, self.distance(film.layer)[: len(film.steps)])
+        if any(len(film.weights[0]) > MOST_NAMED for film in films):
+            figure.supxlabel("in colours: the filters that moved most and least", fontsize=style.SMALL)
         return figure
 
     # ---- pictures

@@ -28,6 +28,7 @@ HEAD = ("layer", "filter", "norm", "worth", "resembles", "score", "cosine", "rem
 TEXT_COLUMNS = {0, 4, 7}  # the others hold numbers
 NAMED = "named: similarity above 0.71 (half of the squared weights) and above what 1 % of random filters reach"
 MIX = "a filter of several channels: the pattern on a mix of them, in which each channel has a factor of its own\n"
+CHOICE = "of each layer first those that are dead or duplicates, then those with the largest weights"
 MOST_ROWS = 16  # filters of a layer in the picture
 ROW = 0.5  # inches
 
@@ -119,7 +120,8 @@ class HealthReport:
         for line, (layer, rows) in zip(panels, shown.items(), strict=True):
             _draw_layer(line, rows, self._weights[layer], self.least[layer])
         mix = MIX * any(weight.shape[1] > 1 for weight in self._weights.values())
-        omitted = "" if sum(heights) == len(self.rows) else f"shown: {sum(heights)} of {len(self.rows)} filters\n"
+        n, of = sum(heights), len(self.rows)
+        omitted = f"shown: {n} of {of} filters, {CHOICE}\n" if n < of else ""
         figure.supxlabel(f"{omitted}{NAMED}\n{mix}{ANGLES}", fontsize=style.SMALL)
         return figure
 

@@ -7,7 +7,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 
 from minigrad.checks import brief, whole_number
 from minigrad.data import DataLoader, Dataset
@@ -299,10 +298,8 @@ def _draw_position(axes: Axes, patch: Patch, display: Display) -> None:
     """Draw the whole image with a frame around the patch, and its number and position below it."""
     show_image(axes, patch.pixels, display)
     H, W = patch.pixels.shape[1:]
-    top, left = max(patch.rows.start, 0), max(patch.columns.start, 0)
-    height, width = min(patch.rows.stop, H) - top, min(patch.columns.stop, W) - left
-    axes.add_patch(
-        Rectangle((left - 0.5, top - 0.5), width, height, fill=False, edgecolor=style.ORANGE, lw=1.8, clip_on=False)
-    )
+    rows = range(max(patch.rows.start, 0), min(patch.rows.stop, H))
+    columns = range(max(patch.columns.start, 0), min(patch.columns.stop, W))
+    style.draw_frame(axes, rows, columns, style.ORANGE)
     spans = [f"{noun} {part[0]} to {part[-1]}" for noun, part in (("rows", patch.rows), ("columns", patch.columns))]
     axes.set_xlabel("\n".join([f"image {patch.image}", *spans]).replace("-", "−"), fontsize=style.SMALL)

@@ -452,10 +452,8 @@ def _caption(axes: Axes, title: str, rows: Any, cols: Any) -> None:
     """Add a title, a frame around rows and columns if there are any, and their numbers below the picture."""
     axes.set_title(title, fontsize=style.LABEL)
     axes.set_xlabel(f"{_format_span('row', rows)}\n{_format_span('column', cols)}", fontsize=style.SMALL)
-    if not len(rows) or not len(cols):
-        return
-    corner, width, height = (cols[0] - 0.5, rows[0] - 0.5), cols[-1] - cols[0] + 1, rows[-1] - rows[0] + 1
-    axes.add_patch(Rectangle(corner, width, height, fill=False, edgecolor=style.GREEN, linewidth=2)).set_clip_on(False)
+    if len(rows) and len(cols):
+        style.draw_frame(axes, rows, cols, style.GREEN)
 
 
 def _draw_products(line: np.ndarray, pixel: PixelExplanation, c: int, scales: list[ScalarMappable]) -> None:

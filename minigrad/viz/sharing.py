@@ -4,7 +4,6 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -108,15 +107,9 @@ def _draw_places(
     panels[1].set_title(f"map {format_shape(values.shape)}", fontsize=style.LABEL)
     panels[2].text(0, 0.5, PLACES, va="center", fontsize=style.LABEL, transform=panels[2].transAxes)
     for pixel, colour in zip(pixels, (style.BLUE, style.VERMILION), strict=True):
-        _frame(panels[0], pixel.rows, pixel.cols, colour)
-        _frame(panels[1], [pixel.row], [pixel.col], colour)
-
-
-def _frame(axes: Axes, rows: Sequence[int], cols: Sequence[int], colour: str) -> None:
-    if len(rows) and len(cols):
-        corner = (cols[0] - 0.5, rows[0] - 0.5)
-        frame = Rectangle(corner, len(cols), len(rows), fill=False, edgecolor=colour, linewidth=2.2)
-        axes.add_patch(frame).set_clip_on(False)
+        if len(pixel.rows) and len(pixel.cols):
+            style.draw_frame(panels[0], pixel.rows, pixel.cols, colour)
+        style.draw_frame(panels[1], [pixel.row], [pixel.col], colour)
 
 
 def _draw_products(line: Any, pixel: PixelExplanation, c: int, colour: str, scales: list[Normalize]) -> None:

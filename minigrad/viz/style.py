@@ -1,7 +1,7 @@
 """The style of all pictures: palette, colour maps, font sizes, and functions to make, label and save figures."""
 
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from io import BytesIO
 from pathlib import Path
 
@@ -14,6 +14,8 @@ from matplotlib.colorbar import Colorbar
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.patches import Rectangle
+from matplotlib.patheffects import withStroke
 from matplotlib.text import Text
 from matplotlib.ticker import LogLocator, NullFormatter
 from numpy.typing import ArrayLike
@@ -172,6 +174,14 @@ def draw_thin_frame(axes: Axes) -> None:
     """Draw a thin frame without ticks."""
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set(color=GREY, linewidth=0.8)
+
+
+def draw_frame(axes: Axes, rows: Sequence[int] | np.ndarray, cols: Sequence[int] | np.ndarray, colour: str) -> None:
+    """Draw a frame around pixels of a picture, with white beside it: it stands out where the picture has its colour."""
+    corner, width, height = (cols[0] - 0.5, rows[0] - 0.5), cols[-1] - cols[0] + 1, rows[-1] - rows[0] + 1
+    frame = Rectangle(corner, width, height, fill=False, edgecolor=colour, linewidth=2, clip_on=False)
+    frame.set_path_effects([withStroke(linewidth=4, foreground="white")])
+    axes.add_patch(frame)
 
 
 def wrap(text: str, letters: int) -> str:
