@@ -289,7 +289,7 @@ def read_digit(model, digit):
 def draw(name, photograph, image, probabilities, decided, names, warning=""):
     """Draw the photograph, the image that the network reads, the pixels that decided, and the probabilities."""
     first, second = (shorten(names[k]) for k in np.argsort(-probabilities)[:2])
-    figure = style.figure(12, 4.1, f"{name}: {first}, {probabilities.max():.1%}")
+    figure = style.figure(12, 4.1, f"{name}: {first}, {100 * probabilities.max():.1f} %")
     figure.supxlabel(warning or NO_OTHER, fontsize=style.SMALL, color=style.VERMILION if warning else "black")
     panels = figure.subplots(1, 4)
     for axes, picture in zip(panels, (photograph, image), strict=False):

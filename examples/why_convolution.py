@@ -186,7 +186,7 @@ def draw_table(figure, panels, rows):
     axes.barh(range(len(rows)), wrong, color=colours, height=0.45)
     for y, (name, (count, share)) in enumerate(rows.items()):
         axes.text(0, y - 0.3, f" {name}: {count:,} parameters", va="bottom", fontsize=style.LABEL)
-        axes.text(100 - 100 * share, y, f" {1 - share:.2%}", va="center", fontsize=style.LABEL)
+        axes.text(100 - 100 * share, y, f" {100 - 100 * share:.2f} %", va="center", fontsize=style.LABEL)
     axes.set(xlim=(0, 1.3 * max(wrong)), ylim=(len(rows) - 0.6, -0.65), yticks=[])
     chart(axes, "test digits wrong (%)", "", "parameters and errors")
 
