@@ -15,7 +15,7 @@ from minigrad import nn, optim
 from minigrad.errors import DataError, GraphError, StateError, ValidationError
 from minigrad.viz import style
 from minigrad.viz.animation import MOST_FRAMES_PER_SECOND
-from minigrad.viz.filter_tape import MOST_MOMENTS, FilterTape, _Film, _make_cells, _plan_gif_sheet
+from minigrad.viz.filter_tape import MOST_MOMENTS, FilterTape, _Film, _make_cells, _make_palette, _plan_gif_sheet
 
 
 class Net(nn.Module):
@@ -407,6 +407,16 @@ def test_gif_shows_weights_in_the_colours_of_their_scale(tmp_path):
             middles.append(picture[picture.shape[0] // 2, : picture.shape[1] // 4])
     blue, white, red = (stripe[len(stripe) // 2] for stripe in middles)
     assert blue[2] > blue[0] + 50 and red[0] > red[2] + 50 and white.min() > 235
+
+
+@pytest.mark.parametrize("colour", [False, True])
+def test_gif_has_the_colours_of_the_scale_of_weights_and_those_of_colour_filters(colour):
+    cells = np.random.default_rng(0).integers(0, 240, (10, 12, 3), np.uint8)
+    palette = _make_palette([Image.fromarray(cells.repeat(9, 0).repeat(9, 1))], colour).astype(int)
+    assert palette.shape == (256, 3)
+    wanted = style.SIGNED(np.linspace(0, 1, 256), bytes=True)[:, :3].astype(int)
+    wanted = np.concatenate([wanted, cells.reshape(-1, 3)]) if colour else wanted
+    assert np.abs(wanted[:, None] - palette).max(2).min(1).max() < 20
 
 
 @pytest.mark.parametrize("groups", [1, 2])

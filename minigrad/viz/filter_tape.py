@@ -47,6 +47,7 @@ CHARTS_ACROSS = 3  # charts of distances beside each other
 SLOT = 0.8  # inches for one filter at one moment
 NEARLY_WHITE = 248  # of 255, in the darkest of red, green and blue
 TEXT_COLOURS, CURVE_COLOURS = 32, 16  # GIF colours for black on white, and for each of the two colours of the chart
+SCALE_COLOURS = 33  # GIF colours for the scale of weights beside filters in colours
 GIF_DOTS_PER_INCH = 90  # lower than in other pictures, because a GIF stores every frame
 
 
@@ -501,15 +502,18 @@ def _render_gif_frames(film: _Film, losses: np.ndarray, title: str | None) -> It
 
 
 def _make_palette(frames: list[Image.Image], colour: bool) -> np.ndarray:
-    """Return (256, 3) uint8: shades of text and chart, and the colour map of the filters or their common colours."""
+    """Return (256, 3) uint8: shades of text and chart, the colour map of weights, and common colours of the filters."""
     shades = (("black", TEXT_COLOURS), (style.BLUE, CURVE_COLOURS), (style.VERMILION, CURVE_COLOURS))
     ramps = [_ramp_from_white(hue, n) for hue, n in shades]
     left = 256 - sum(map(len, ramps))
+    n = SCALE_COLOURS if colour else left
+    ramps.append(style.SIGNED(np.linspace(0, 1, n), bytes=True)[:, :3])
     if not colour:
-        return np.concatenate([*ramps, style.SIGNED(np.linspace(0, 1, left), bytes=True)[:, :3]])
+        return np.concatenate(ramps)
+    left -= n
     pixels = np.concatenate([np.asarray(frame).reshape(-1, 3) for frame in frames])
     coloured = pixels[pixels.min(axis=1) < NEARLY_WHITE]  # the white background must keep its own colour
-    common = Image.fromarray(coloured[None]).quantize(left).getpalette() or []
+    common = Image.fromarray(coloured[None]).quantize(left, kmeans=2).getpalette() or []
     return np.concatenate([*ramps, np.resize(np.array(common, np.uint8).reshape(-1, 3), (left, 3))])
 
 
