@@ -249,6 +249,13 @@ def test_filters_shows_all_convolutions_of_a_model():
     np.testing.assert_array_equal(shown, model.conv1.weight.detach().numpy()[:, 0])
 
 
+def test_filters_of_a_model_centres_a_sheet_that_is_narrower_than_others():
+    figure = viz.filters(Sequential(Conv2d(1, 3, 3), Conv2d(3, 20, 3), Conv2d(20, 20, 3)))
+    figure.draw_without_rendering()
+    sheet, bar = figure.axes[0].get_position(), figure.axes[1].get_position()
+    assert abs(sheet.x0 - (bar.x0 - sheet.x1)) < 0.05
+
+
 def test_filters_refuses_a_model_without_convolutions_and_an_incomplete_init():
     with pytest.raises(ValidationError, match=r"filters: the model has no Conv2d, only Flatten, Linear; pass a CNN"):
         viz.filters(Sequential(Flatten(), Linear(4, 2)))

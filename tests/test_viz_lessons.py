@@ -137,6 +137,16 @@ def test_feature_maps_shows_the_same_channels_of_a_convolution_its_activation_an
     assert len(cells["0"]) == 16 and cells["0"] == cells["1"] == cells["2"] != cells["3"]
 
 
+def test_feature_maps_names_the_layer_whose_strongest_channels_are_shown():
+    mg.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(1, 40, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(40, 30, 3))
+    headings = [axes.get_title(loc="left") for axes in viz.feature_maps(net, RNG.normal(size=(12, 12))).axes]
+    assert "0 (Conv2d): 40 maps of 10×10, the 16 strongest in 2 shown" in headings
+    assert "1 (ReLU): 40 maps of 10×10, the 16 strongest in 2 shown" in headings
+    assert "2 (MaxPool2d): 40 maps of 5×5, the 16 strongest shown" in headings
+    assert "3 (Conv2d): 30 maps of 3×3, the 16 strongest shown" in headings
+
+
 def test_feature_maps_explains_a_background_that_is_not_zero_and_the_frame_of_padding():
     digit = np.full((28, 28), -0.42, np.float32)
     digit[8:20, 12:16] = 2.8
@@ -208,14 +218,29 @@ def test_shared_weights_shows_the_same_weights_at_the_largest_and_the_smallest_s
     figure = viz.shared_weights(net, image, "0", 2)
     first, second = (np.asarray(figure.axes[k].images[0].get_array()) for k in (4, 7))
     np.testing.assert_array_equal(first, second)
-    assert figure.axes[5].get_xlabel().endswith(f": {output.max():.3g}".replace("-", "−"))
-    assert figure.axes[8].get_xlabel().endswith(f": {output.min():.3g}".replace("-", "−"))
+    assert figure.axes[5].get_xlabel().endswith(f": {output.max():.4g}".replace("-", "−"))
+    assert figure.axes[8].get_xlabel().endswith(f": {output.min():.4g}".replace("-", "−"))
     assert figure.get_suptitle() == "0, filter 2: the same 27 weights at 140 places"
     assert figure.axes[5].get_xlabel().startswith("sum over all 3 channels")
     for column in (3, 4, 5):  # one scale for both places
         assert figure.axes[column].images[0].get_clim() == figure.axes[column + 3].images[0].get_clim()
     one = viz.shared_weights(nn.Sequential(nn.Conv2d(1, 1, 3, padding=1)), np.eye(6), "0", 0)
     assert not any("channels" in axes.get_xlabel() for axes in one.axes)
+    bare = viz.shared_weights(model(bias=False), photo(), "0", 2)
+    total, last = bare.axes[5].get_xlabel().splitlines()
+    assert last == f"no bias: {total.removeprefix('sum over all 3 channels ')}"
+    check_readable(bare)
+    assert "both patches have one scale, and so have both products" in figure._supxlabel.get_text()
+
+
+def test_shared_weights_shows_the_channel_with_the_largest_products_and_its_sums():
+    net = nn.Sequential(nn.Conv2d(2, 1, 3))
+    with mg.no_grad():
+        net[0].weight[0, 0], net[0].weight[0, 1] = 5, 0.5  # the large weights read a channel of zeros
+    image = np.stack([np.zeros((6, 6)), np.eye(6)])
+    figure = viz.shared_weights(net, image, "0", 0)
+    assert figure.axes[3].get_title() == "patch, channel 1" and figure.axes[3].images[0].get_array().any()
+    assert figure.axes[5].get_title() == "products, channel 1: sum 1.5"
 
 
 @pytest.mark.parametrize("shift", [(0, 4), (2, 0), (-2, -4)])
@@ -287,10 +312,16 @@ def test_filter_step_chooses_a_step_of_about_a_twentieth_of_the_filter_and_refus
     figure = viz.filter_step(net, images, [0, 1, 2, 0], "0", 0)
     step = np.stack([np.asarray(figure.axes[4 * c + 2].images[0].get_array()) for c in range(3)])
     assert 0.03 < np.linalg.norm(step) / np.linalg.norm(net[0].weight.detach().numpy()[0]) < 0.08
+    assert figure._supxlabel is None
     with pytest.raises(ValidationError, match="filter_step: lr is 0; use a number above 0"):
         viz.filter_step(net, images, [0, 1, 2, 0], "0", 0, lr=0)
     with pytest.raises(ValidationError, match="filter_step: filter is 4 but layer '0' has 4 filters; use"):
         viz.filter_step(net, images, [0, 1, 2, 0], "0", 4)
+
+
+def test_filter_step_says_which_of_many_input_channels_it_shows():
+    figure = viz.filter_step(LeNet5(), RNG.normal(size=(2, 28, 28)), [3, 4], "conv2", 7)
+    assert figure._supxlabel.get_text() == "shown: of 6 input channels, the 3 with the largest gradient"
 
 
 # ---- patches
@@ -320,12 +351,20 @@ def test_patch_grid_leaves_out_filters_that_nothing_excites():
 
 
 def test_patch_grid_says_how_many_filters_it_leaves_out_and_what_is_pale():
+    mg.manual_seed(0)
     many = nn.Sequential(nn.Conv2d(3, 40, 3, padding=1), nn.ReLU())
-    figure = viz.patch_grid(many, photo()[None])
+    figure = viz.patch_grid(many, np.ones((1, 3, 12, 16), np.float32))  # some filters answer an edge most
     assert figure.axes[0].get_title(loc="left") == "0: the first 32 of 40 filters see 3×3 pixels"
     assert "pale: padding" in figure._supxlabel.get_text()
     inside = viz.patch_grid(nn.Sequential(nn.Conv2d(1, 2, 3)), RNG.uniform(size=(2, 1, 9, 9)))
-    assert inside._supxlabel is None
+    assert "pale" not in inside._supxlabel.get_text()
+
+
+def test_patch_grid_says_what_a_strip_is():
+    figure = viz.patch_grid(model(), photo()[None], n=1)
+    text = figure._supxlabel.get_text().replace("\n", " ")
+    assert text.startswith("after the number of a filter: the patches that excite it most, each from another image")
+    check_readable(figure)
 
 
 def test_patch_grid_frames_white_patches():

@@ -152,7 +152,7 @@ def test_feature_maps_shows_the_strongest_of_many_maps_and_units():
     figure = feature_maps(model, image)
     maps = trace("test", model, image)[2].output[0]
     strongest = np.sort(np.argsort(-np.square(maps).sum((1, 2)), kind="stable")[:16])
-    axes = panels(figure)["2 (Conv2d): 64 maps of 6×6, the 16 strongest shown"]
+    axes = panels(figure)["2 (Conv2d): 64 maps of 6×6, the 16 strongest in 3 shown"]
     np.testing.assert_array_equal(images(axes), maps[strongest])
     assert [text.get_text() for text in axes.texts] == [f"channel {c}" for c in strongest]
     assert "5 (Linear): 300 units, the 128 strongest shown" in panels(figure)
@@ -252,6 +252,21 @@ def test_explain_pixel_marks_padding():
     assert "rows −1 to 1, columns 2 to 4, 5 of 9 pixels are zero padding" in pixel.text
     assert "     pad pad pad " in pixel.text
     assert "hatched: zero padding around the input of the layer" in "\n".join(drawn_strings(pixel.figure))
+
+
+@pytest.mark.parametrize("padding, row, edge", [(0, 0, -0.5), (2, 0, -2.5), (2, 1, -1.5)])
+def test_explain_pixel_hatches_only_the_padding_that_the_window_reads(padding, row, edge):
+    net = nn.Sequential(nn.Conv2d(1, 1, 3, padding=padding))
+    axes = explain_pixel(net, noise(8, 8), "0", 0, row, 3).figure.axes[1]
+    assert axes.get_ylim() == (7.5, edge) and axes.get_xlim() == (-0.5, 7.5)
+
+
+def test_explain_pixel_tells_the_scale_of_the_output():
+    net = nn.Sequential(nn.Conv2d(1, 1, 1, bias=False))
+    with mg.no_grad():
+        net[0].weight[:] = -2
+    axes = explain_pixel(net, np.array([[1.5, 0], [-3, 0]]), "0", 0, 0, 1).figure.axes[2]
+    assert axes.get_xlabel() == "row 0\ncolumn 1\ncolours: −6 to 6"
 
 
 def test_explain_pixel_of_a_window_inside_the_padding():

@@ -1,5 +1,6 @@
 """Pictures of a decision: which pixels speak for a class, by gradients, by the maps of a layer, or by occlusion."""
 
+import unicodedata
 from collections.abc import Iterable
 from itertools import product
 from typing import Any, NamedTuple
@@ -20,6 +21,7 @@ from minigrad.viz.tracing import Field, layer_index, named_convolutions
 
 PANEL = 3.0  # inches, longer side of a picture
 DARKEST, GREYS = 0.3, 0.6  # how bright black is below a map, and the range from there to white
+LEFT_TO_RIGHT = "\u200e"  # an invisible letter, after which text runs on to the right
 
 
 @uses_model_info
@@ -121,7 +123,10 @@ def grad_cam(
     label = "sum of its maps ×\ntheir mean gradients"
     title = f"evidence in {evidence.layer}" + ("" if evidence.heat.any() else ": none for this class")
     heading = _title("Grad-CAM", evidence.prediction, classes)
-    meaning = "dark: evidence for the class; dots: the centres of what the units of the layer see"
+    meaning = (
+        "dark: evidence for the class; dots: the centres of what the units of the layer see; "
+        "beyond them, nothing was measured"
+    )
     figure = _draw(heading, image, normalize, evidence.heat, title, label, meaning, norm, style.AMOUNT)
     x, y = np.meshgrid(*evidence.centres[::-1])
     figure.axes[1].plot(x.ravel(), y.ravel(), ".", color="black", markersize=2, scalex=False, scaley=False)
@@ -182,7 +187,8 @@ def occlusion(
     """
     falls, prediction, size = _compute_occlusion("occlusion", model, image, target, size, stride, fill)
     title, label = f"hidden by {size}×{size} pixels", "fall of the score\nwhen hidden"
-    meaning = f"red: the score falls when squares of {format_number(fill)} hide the pixel, blue: it rises"
+    square = f"{format_number(fill)}{_name_colour(as_image_batch('occlusion', image)[0], fill, normalize)}"
+    meaning = f"red: the score falls when squares of {square} hide the pixel, blue: it rises"
     return _draw_signed(_title("Occlusion", prediction, classes), image, normalize, falls, title, label, meaning)
 
 
@@ -362,6 +368,17 @@ def _draw(
     return figure
 
 
+def _name_colour(image: np.ndarray, value: float, normalize: tuple[Any, Any] | None) -> str:
+    """Return how an image (C, H, W) shows a number, as in ` (13 % white)`; empty if its colours are not true."""
+    display = choose_display("occlusion", image, normalize)
+    names = {1: ("white",), 3: ("red", "green", "blue")}.get(len(image), ())
+    if display.note or not names:
+        return ""
+    levels = display.to_pixels(np.full((len(image), 1, 1), value)).ravel()
+    colour = ", ".join(f"{100 * level:.0f} % {name}" for name, level in zip(names, levels, strict=True))
+    return f" ({colour})"
+
+
 def _title(method: str, prediction: Prediction, classes: Iterable[Any] | None) -> str:
     """Return a title as in `Saliency: class 7, probability 99.9 %`, with the predicted class if that is another."""
     target, predicted, _, probabilities = prediction
@@ -369,4 +386,10 @@ def _title(method: str, prediction: Prediction, classes: Iterable[Any] | None) -
     title = f"{method}: {names[target]}, probability {100 * probabilities[target]:.1f} %"
     if target == predicted:
         return title
-    return f"{title}\nPredicted: {names[predicted]}, {100 * probabilities[predicted]:.1f} %"
+    return f"{title}\nPredicted: {_close_name(names[predicted])}, {100 * probabilities[predicted]:.1f} %"
+
+
+def _close_name(name: str) -> str:
+    """Return a name for use before a number, which would stand before the name if that is Hebrew or Arabic."""
+    runs_left = any(unicodedata.bidirectional(letter) in ("R", "AL") for letter in name)
+    return name + LEFT_TO_RIGHT if runs_left else name

@@ -11,7 +11,7 @@ from minigrad.checks import brief, whole_number
 from minigrad.errors import ValidationError
 from minigrad.viz import probe, style
 from minigrad.viz.display import Display, choose_display, show_image, to_numbers
-from minigrad.viz.formatting import format_number
+from minigrad.viz.formatting import format_number, format_shape
 from minigrad.viz.inputs import (
     as_image_shape,
     as_labelled_images,
@@ -79,7 +79,9 @@ def maximize_activation(
         for patch, c, best in zip(patches, channels, real.values, strict=True)
     ]
     display = choose_display(where, found if images is None else real.images, normalize)
-    return _draw_cells(f"Inputs made by gradient ascent to excite {layer}", [cells], display)
+    _, *field = cells[0].image.shape
+    title = f"Inputs made by gradient ascent to excite {layer}:\nthe {format_shape(field)} pixels that a unit sees"
+    return _draw_cells(title, [cells], display)
 
 
 @uses_model_info
@@ -105,7 +107,7 @@ def prototypes(
     returns      Figure: a picture for each class, with its score and probability
 
     Where the ascent failed, because the model takes its result for another class or gives a real image a higher score,
-    the text is red and says so.
+    the text is orange and says so.  Where the model takes the best real image for another class, its text says so.
 
     Raises   as prototype_images, and ValidationError for more than 20 classes, labels without images, or a label
              that is no class
@@ -132,7 +134,7 @@ def prototypes(
         failures += [_compare(scores[k, k], real.values[k])]
         text = f"{name}\nscore {format_number(scores[k, k], '.3g')}, {100 * probabilities[k, k]:.1f} %"
         cells.append(_Cell(found[k], text, "\n".join(filter(None, failures))))
-    rows = [cells] if images is None else [cells, _describe_real(where, model, real, truths)]
+    rows = [cells] if images is None else [cells, _describe_real(where, model, real, names, truths)]
     failed = sum(bool(cell.failure) for cell in cells)
     title = "Inputs made by gradient ascent to raise the score of each class"
     note = f"\n(failed for {failed} of {len(cells)}: orange)" if failed else ""
@@ -390,13 +392,15 @@ def _name_truths(where: str, images: Any, labels: Any, names: list[str]) -> list
     return [names[k] for k in numbers]
 
 
-def _describe_real(where: str, model: Any, real: _Real, truths: list[str] | None) -> list["_Cell"]:
+def _describe_real(where: str, model: Any, real: _Real, names: list[str], truths: list[str] | None) -> list["_Cell"]:
     """Return cells of the best real images, with the score and the probability of the class they are best for."""
-    chances = np.diag(probe.compute_probabilities(where, model, real.images))
+    probabilities = probe.compute_probabilities(where, model, real.images)
     cells = []
-    for image, score, chance, number in zip(*real[:2], chances, real.numbers, strict=True):
-        truth = "" if truths is None else f"\ntrue: {truths[number]}"
-        text = f"best real image{truth}\nscore {format_number(score, '.3g')}, {100 * chance:.1f} %"
+    for k, (image, score, number) in enumerate(zip(*real, strict=True)):
+        text = "best real image" if truths is None else f"best real image\ntrue: {truths[number]}"
+        taken = probabilities[k].argmax()
+        text += f"\ntaken for {names[taken]}" if taken != k else ""
+        text += f"\nscore {format_number(score, '.3g')}, {100 * probabilities[k, k]:.1f} %"
         cells.append(_Cell(image, text, ""))
     return cells
 

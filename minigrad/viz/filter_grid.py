@@ -234,6 +234,8 @@ def _draw_layer(figure: Figure | SubFigure, layer: _Layer) -> None:
     for panel, when in zip(panels, ("before", "after") if len(panels) > 1 else (), strict=False):
         panel.set_title(f"{when} training", fontsize=style.LABEL, pad=14)
     add_weight_scale(figure, panels, norm)
+    for panel in panels:
+        panel.set_anchor("C")  # the colour scale moves narrow panels to the right, away from their heading
     note_omissions(figure, shape, layer.sheet, COLOUR_NOTE if layer.is_colour else "")
 
 

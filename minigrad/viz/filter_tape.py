@@ -23,6 +23,7 @@ from minigrad.viz import style
 from minigrad.viz.animation import Stage, check_speed, write_gif
 from minigrad.viz.curves import falls_tenfold
 from minigrad.viz.filter_grid import (
+    COLOUR_NOTE,
     Sheet,
     add_weight_scale,
     draw_cell,
@@ -522,7 +523,7 @@ def _render_frames(film: _Film, losses: np.ndarray, title: str | None) -> Iterat
     figure, left, right = _make_gif_figure(film, sheet, title)
     draw(left, last, sheet, norm)
     add_weight_scale(figure, [left], norm)
-    note_omissions(figure, last.shape, sheet)
+    note_omissions(figure, last.shape, sheet, COLOUR_NOTE if sheet.height > 1 else "")
     past, marker = _draw_loss(right, film, losses)
     _show_moment(right, past, marker, film.steps, losses, len(losses) - 1)
     moving = [*left.images, *left.patches, past, marker, right.title]

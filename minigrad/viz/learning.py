@@ -66,7 +66,8 @@ def filter_step(model: Any, images: Any, labels: Any, layer: str, filter: int, l
     after, _ = _compute_loss(where, twin, images, labels, weight)
     title = f"{layer}, filter {filter}: one step lowers the loss of {format_count(len(images), 'image')}"
     title = title if after < before else title.replace("lowers", "does not lower")
-    return _draw(f"{title}\nfrom {before:.5g} to {after:.5g}", old, slope, step, lr)
+    first = filter // (len(module.weight) // module.groups) * len(old)  # of the input channels that it reads
+    return _draw(f"{title}\nfrom {before:.5g} to {after:.5g}", old, slope, step, lr, first)
 
 
 def _compute_loss(
@@ -89,12 +90,13 @@ def _choose_rate(weight: np.ndarray, gradient: np.ndarray) -> float:
     return float(f"{STEP * (float(np.linalg.norm(weight)) or 1) / slope:.1g}") if slope else 1.0
 
 
-def _draw(title: str, weight: np.ndarray, gradient: np.ndarray, step: np.ndarray, lr: float) -> Figure:
-    """Draw a row for each channel: weights, gradient, step and new weights."""
+def _draw(title: str, weight: np.ndarray, gradient: np.ndarray, step: np.ndarray, lr: float, first: int) -> Figure:
+    """Draw a row for each channel, which are numbered from `first` on: weights, gradient, step and new weights."""
     shown = strongest_indices(gradient, 0, MOST_CHANNELS)
     stages = weight, gradient, step, weight + step
     names = "weights", "gradient of the loss", f"step: −{lr:g} × gradient", "new weights: weights + step"
-    figure = style.figure(4 * (PANEL + 0.3), len(shown) * PANEL + 1.9, title)
+    omits = len(shown) < len(weight)
+    figure = style.figure(4 * (PANEL + 0.3), len(shown) * PANEL + 1.9 + 0.2 * omits, title)
     panels = figure.subplots(len(shown), 4, squeeze=False)
     norms = [style.zero_centred(weight, weight + step), *(style.zero_centred(values) for values in (gradient, step))]
     norms.append(norms[0])
@@ -103,11 +105,14 @@ def _draw(title: str, weight: np.ndarray, gradient: np.ndarray, step: np.ndarray
             axes.imshow(values[c], cmap=style.SIGNED, norm=norm, interpolation="nearest")
             style.draw_thin_frame(axes)
         if len(weight) > 1:
-            line[0].set_ylabel(f"channel {c}", fontsize=style.LABEL)
+            line[0].set_ylabel(f"channel {first + c}", fontsize=style.LABEL)
     for axes, name in zip(panels[0], names, strict=True):
         axes.set_title(name, fontsize=style.LABEL)
     for axes, norm in zip(panels[-1], norms, strict=True):
         _write_range(axes, float(norm.vmax or 0))
+    if omits:
+        omitted = f"shown: of {len(weight)} input channels, the {len(shown)} with the largest gradient"
+        figure.supxlabel(omitted, fontsize=style.SMALL)
     return figure
 
 

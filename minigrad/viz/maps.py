@@ -40,6 +40,7 @@ class _Panel(NamedTuple):
     shown          indices of maps or units
     probabilities  (C,) where the values are scores of classes; None otherwise
     names          of the classes
+    chosen_in      name of the later layer whose strongest maps are shown; empty if it is this one
     """
 
     name: str
@@ -48,6 +49,7 @@ class _Panel(NamedTuple):
     shown: np.ndarray
     probabilities: np.ndarray | None = None
     names: Sequence[str] = ()
+    chosen_in: str = ""
 
     @property
     def is_flat(self) -> bool:
@@ -82,6 +84,7 @@ class _Panel(NamedTuple):
         else:
             number, order = f"{format_count(C, 'map' if self.kind else 'channel')} of {H}×{W}", "strongest"
         kind = f" ({self.kind})" if self.kind and self.kind != self.name else ""
+        order += f" in {self.chosen_in}" if self.chosen_in else ""
         omitted = f", the {len(self.shown)} {order} shown" if len(self.shown) < C else ""
         return f"{self.name}{kind}: {number}{omitted}"
 
@@ -106,9 +109,10 @@ def feature_maps(
 
     The maps of a layer share a colour scale: blue below zero, white at zero and red above, or from pale to brown if
     none is negative.  Layers that keep the channels of the one before, such as an activation or pooling, show the same
-    channels, so that each can be followed.  A layer without height and width is a strip with a cell for each unit.
-    Scores at the end are bars with the probability of each class.  If there are too many maps or units, those with the
-    largest sum of squares are shown; if there are too many classes, the most probable ones; the heading says so.
+    channels, those that are strongest in the last of them, so that each can be followed.  A layer without height and
+    width is a strip with a cell for each unit.  Scores at the end are bars with the probability of each class.  If
+    there are too many maps or units, those with the largest sum of squares are shown; if there are too many classes,
+    the most probable ones; the heading says so.
 
     Raises   ShapeError        not one image, or an image that does not fit the model
              ValidationError   model is no Module, no such layer, or NaN or infinite values in the image or a layer
@@ -182,7 +186,7 @@ def _share_channels(panels: list[_Panel], layers: list[Layer]) -> list[_Panel]:
         panel, before = shared[i + 1], shared[i]
         kept = _keeps_channels(layers[i], layers[i - 1]) and len(panel.values) == len(before.values)
         if kept and panel.probabilities is None and not before.is_flat and not panel.is_flat:
-            shared[i] = before._replace(shown=panel.shown)
+            shared[i] = before._replace(shown=panel.shown, chosen_in=panel.chosen_in or panel.name)
     return shared
 
 
@@ -300,6 +304,7 @@ def _draw_scores(axes: Axes, panel: _Panel, probabilities: np.ndarray) -> None:
     axes.bar(positions, scores, 0.6, color=np.where(best, style.VERMILION, style.BLUE))
     axes.axhline(0, color=style.GREY, linewidth=0.8)
     axes.set_xticks(positions, [_name_score(panel, c) for c in panel.shown])
+    axes.set_xlabel("class and its probability; orange: the most probable", fontsize=style.SMALL)
     axes.set_ylabel("score", fontsize=style.SMALL)
     axes.tick_params(labelsize=style.SMALL, length=2)
     style.tidy(axes)

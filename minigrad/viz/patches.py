@@ -14,13 +14,14 @@ from minigrad.data import DataLoader, Dataset
 from minigrad.errors import ShapeError, ValidationError
 from minigrad.viz import probe, style
 from minigrad.viz.display import Display, choose_display, show_image
-from minigrad.viz.formatting import format_count, format_shape
+from minigrad.viz.formatting import format_count, format_number, format_shape
 from minigrad.viz.inputs import as_array, check_index, uses_model_info
 from minigrad.viz.tracing import Layer, layer_index, select_convolutions, trace
 
 MOST_PICTURES = 20  # in a figure
 MOST_FILTERS, BLOCKS = 32, 4  # filters of a layer in a grid, and filters beside each other
 PATCH = 0.42  # inches across in a grid
+STRIPS = "after the number of a filter: the patches that excite it most, each from another image, the best first"
 
 
 class Patch(NamedTuple):
@@ -118,7 +119,7 @@ def patch_grid(
     strips, display = _find_strips("patch_grid", model, images, names, n, normalize)
     heights = [-(-len(filters) // BLOCKS) for filters in strips.values()]
     width = PATCH * (n + 2) * BLOCKS + 0.6
-    figure = style.figure(width, PATCH * sum(heights) + 0.5 * len(heights) + 0.6, "What excites each filter most")
+    figure = style.figure(width, PATCH * sum(heights) + 0.5 * len(heights) + 0.8, "What excites each filter most")
     panels = figure.subplots(len(strips), 1, squeeze=False, height_ratios=heights)[:, 0]
     for axes, (name, filters) in zip(panels, strips.items(), strict=True):
         _draw_strips(axes, filters, n, display)
@@ -126,7 +127,7 @@ def patch_grid(
         count = _count_filters(model, name, len(filters))
         axes.set_title(f"{name}: {count} see {shape} pixels", fontsize=style.LABEL, loc="left")
     patches = [patch for filters in strips.values() for strip in filters for patch in strip]
-    _write_below(figure, display, padded=any(np.isnan(patch.cut()).any() for patch in patches))
+    _write_below(figure, display, padded=any(np.isnan(patch.cut()).any() for patch in patches), words=STRIPS)
     return figure
 
 
@@ -136,11 +137,12 @@ def _count_filters(model: Any, name: str, shown: int) -> str:
     return format_count(count, "filter") if shown == count else f"the first {shown} of {count} filters"
 
 
-def _write_below(figure: Figure, display: Display, padded: bool) -> None:
-    """Write below a figure what is pale in it, and what is not true of its colours, if there is any."""
-    notes = ["pale: padding"] * padded + [display.note.replace("\n", " ")]
+def _write_below(figure: Figure, display: Display, padded: bool, words: str = "") -> None:
+    """Write below a figure what it shows, what is pale in it, and what is not true of its colours, if there is any."""
+    notes = [words] + ["pale: padding"] * padded + [display.note.replace("\n", " ")]
     if any(notes):
-        figure.supxlabel("; ".join(filter(None, notes)), fontsize=style.SMALL)
+        text = style.wrap("; ".join(filter(None, notes)), int(figure.get_figwidth() * 72 / (0.6 * style.SMALL)))
+        figure.supxlabel(text, fontsize=style.SMALL)
 
 
 @uses_model_info
@@ -290,7 +292,7 @@ def _to_cell(patch: Patch, display: Display) -> np.ndarray:
 
 def _draw_patch(axes: Axes, patch: Patch, display: Display) -> None:
     show_image(axes, patch.cut(), display)
-    axes.set_title(f"activation {patch.activation:.3g}", fontsize=style.SMALL)
+    axes.set_title(f"activation {format_number(patch.activation, '.3g')}", fontsize=style.SMALL)
 
 
 def _draw_position(axes: Axes, patch: Patch, display: Display) -> None:
@@ -302,5 +304,5 @@ def _draw_position(axes: Axes, patch: Patch, display: Display) -> None:
     axes.add_patch(
         Rectangle((left - 0.5, top - 0.5), width, height, fill=False, edgecolor=style.ORANGE, lw=1.8, clip_on=False)
     )
-    position = f"image {patch.image}\nrow {patch.rows.start}\ncolumn {patch.columns.start}"
-    axes.set_xlabel(position, fontsize=style.SMALL)
+    spans = [f"{noun} {part[0]} to {part[-1]}" for noun, part in (("rows", patch.rows), ("columns", patch.columns))]
+    axes.set_xlabel("\n".join([f"image {patch.image}", *spans]).replace("-", "−"), fontsize=style.SMALL)

@@ -378,7 +378,7 @@ def _describe_sum(pixel: PixelExplanation) -> str:
 def _draw(pixel: PixelExplanation) -> Figure:
     shown, (width, height) = pixel._shown, _window_size(pixel)
     title = f"{pixel._name}: {format_number(pixel.value)}"
-    total = PANEL + 3.4 + len(shown) * (height + 0.5)
+    total = PANEL + 3.6 + len(shown) * (height + 0.5)
     figure = style.figure(3 * width + 2.2, total, title, compress=False)  # compressed, a narrow picture narrows all
     panels = figure.subplots(1 + len(shown), 3, height_ratios=[PANEL] + [height] * len(shown))
     scales = _choose_scales(pixel)
@@ -392,7 +392,8 @@ def _draw(pixel: PixelExplanation) -> Figure:
         label_scale(bar, scale)
         bar.set_label(label, fontsize=style.SMALL)
     padding = "" if pixel.inside.all() else _describe_padding(pixel)
-    lines = (padding, _describe_sum(pixel), _describe_bias(pixel), _describe_next(pixel))
+    chosen = f"shown: the {len(shown)} input channels with the largest products" if _name_others(pixel) else ""
+    lines = (padding, chosen, _describe_sum(pixel), _describe_bias(pixel), _describe_next(pixel))
     figure.supxlabel("\n".join(filter(None, lines)), fontsize=style.LABEL)
     return figure
 
@@ -428,8 +429,8 @@ def _draw_input(axes: Axes, pixel: PixelExplanation, scale: ScalarMappable) -> N
     style.draw_thin_frame(axes)
     _caption(axes, f"input of the layer,\nchannel {c}: window framed", window.rows, window.cols)
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
-    left, right = min(left, window.cols[0] - 1), max(right, window.cols[-1] + 1)
-    top, bottom = min(top, window.rows[0] - 1), max(bottom, window.rows[-1] + 1)
+    left, right = min(left, window.cols[0] - 0.5), max(right, window.cols[-1] + 0.5)
+    top, bottom = min(top, window.rows[0] - 0.5), max(bottom, window.rows[-1] + 0.5)
     _hatch(axes, left, top, right, bottom)
     axes.set(xlim=(left, right), ylim=(bottom, top))
     if any(len(pixels) > 1 and pixels[1] - pixels[0] > 1 for pixels in (window.rows, window.cols)):  # dilated
@@ -438,10 +439,13 @@ def _draw_input(axes: Axes, pixel: PixelExplanation, scale: ScalarMappable) -> N
 
 
 def _draw_output(axes: Axes, pixel: PixelExplanation) -> None:
-    """Draw the map that the layer makes, with a frame around the pixel."""
-    axes.imshow(pixel._output, **imshow_settings(choose_scale(pixel._output)))
+    """Draw the map that the layer makes, with a frame around the pixel and the ends of its colour scale."""
+    scale = choose_scale(pixel._output)
+    axes.imshow(pixel._output, **imshow_settings(scale))
     style.draw_thin_frame(axes)
     _caption(axes, f"output of the layer,\nchannel {pixel.channel}: pixel framed", [pixel.row], [pixel.col])
+    low, high = (format_number(limit, ".2g") for limit in scale.get_clim())
+    axes.set_xlabel(f"{axes.get_xlabel()}\ncolours: {low} to {high}", fontsize=style.SMALL)
 
 
 def _caption(axes: Axes, title: str, rows: Any, cols: Any) -> None:

@@ -14,7 +14,7 @@ from minigrad.checks import brief, whole_number
 from minigrad.errors import ShapeError, ValidationError
 from minigrad.nn import Module
 from minigrad.viz import probe, style
-from minigrad.viz.display import choose_display, show_image
+from minigrad.viz.display import Display, choose_display, show_image
 from minigrad.viz.filter_grid import strongest_indices
 from minigrad.viz.formatting import format_count, format_number, format_shape
 from minigrad.viz.inputs import check_index, is_whole, uses_model_info
@@ -23,8 +23,12 @@ from minigrad.viz.pixel import PixelExplanation, explain_pixel
 from minigrad.viz.tracing import Layer, is_convolution, layer_index, trace
 
 PANEL = 2.3  # inches across
-PLACES = "blue frame: the largest sum\n\norange frame: the smallest sum\n\nthe weights in the\nmiddle are the same"
-KEY = "red: above 0, blue: below 0, white: 0; a column has one scale"
+PLACES = (
+    "blue frame: the largest sum\n\norange frame: the smallest sum\n\n"
+    "frame in the image: all that\nthe sum depends on\n\n"
+    "patch: what the layer reads\n\nthe weights in the\nmiddle are the same"
+)
+KEY = "red: above 0, blue: below 0, white: 0; both patches have one scale, and so have both products"
 SIZES = ((1, 28, 28), (3, 32, 32), (3, 64, 64), (3, 224, 224))  # MNIST, CIFAR, small photographs, ImageNet
 
 
@@ -44,7 +48,7 @@ def shared_weights(
     normalize  (mean, std) of the image's pixels, to show it in true colours
     returns    Figure: image and map with both places framed, and patch × weights = products for each place
 
-    Of several input channels, that with the largest weights is shown; the sums are over all.  Padding is hatched.
+    Of several input channels, that with the largest products is shown; the sums are over all.  Padding is hatched.
     Raises   as explain_pixel
 
     >>> from minigrad.models import LeNet5
@@ -61,15 +65,18 @@ def shared_weights(
     title = f"{layer}, filter {channel}: the same {kernel.size:,} weights at {values.size:,} places"
     figure = style.figure(3 * PANEL + 1.0, 3 * PANEL + 2.8, title, compress=False)
     panels = figure.subplots(3, 3)
-    _draw_places(panels[0], probe.prepare_image(where, model, image)[0], values, pixels, normalize)
-    c = int(strongest_indices(kernel, 0, 1)[0])
+    image = probe.prepare_image(where, model, image)[0]
+    display = choose_display(where, image, normalize)
+    _draw_places(panels[0], image, values, pixels, display._replace(note=""))
+    c = int(strongest_indices(np.stack([pixel.products for pixel in pixels]), 1, 1)[0])
     scales = [
         style.zero_centred(*(getattr(pixel, name)[c] for pixel in pixels)) for name in ("patch", "kernel", "products")
     ]
     for line, pixel, colour in zip(panels[1:], pixels, (style.BLUE, style.VERMILION), strict=True):
         _draw_products(line, pixel, c, colour, scales)
     padded = "" if all(pixel.inside.all() for pixel in pixels) else "; hatched: zero padding"
-    figure.supxlabel(KEY + padded, fontsize=style.SMALL)
+    notes = [KEY + padded, display.note.replace("\n", " ")]
+    figure.supxlabel("\n".join(filter(None, notes)), fontsize=style.SMALL)
     return figure
 
 
@@ -90,10 +97,10 @@ def _find_convolution(where: str, model: Any, image: np.ndarray, name: str) -> L
 
 
 def _draw_places(
-    panels: Any, image: np.ndarray, values: np.ndarray, pixels: list[PixelExplanation], normalize: Any
+    panels: Any, image: np.ndarray, values: np.ndarray, pixels: list[PixelExplanation], display: Display
 ) -> None:
     """Draw the image and the map with a frame for each place."""
-    show_image(panels[0], image, choose_display("shared_weights", image, normalize))
+    show_image(panels[0], image, display)
     panels[1].imshow(values, **imshow_settings(choose_scale(values)))
     style.draw_thin_frame(panels[1])
     panels[2].set_axis_off()
@@ -116,7 +123,8 @@ def _draw_products(line: Any, pixel: PixelExplanation, c: int, colour: str, scal
     """Draw patch × weights = products of one input channel, with the sum over all."""
     windows = pixel.patch[c], pixel.kernel[c], pixel.products[c]
     channel = f", channel {pixel.channels[c]}" if len(pixel.patch) > 1 else ""
-    titles = f"patch{channel}", f"weights{channel}", f"products{channel}"
+    sum_here = f": sum {format_number(windows[2].sum())}" if channel else ""
+    titles = f"patch{channel}", f"weights{channel}", f"products{channel}{sum_here}"
     for axes, window, title, norm in zip(line, windows, titles, scales, strict=True):
         axes.imshow(window, cmap=style.SIGNED, norm=norm, interpolation="nearest")
         axes.set_title(title, fontsize=style.LABEL)
@@ -125,9 +133,9 @@ def _draw_products(line: Any, pixel: PixelExplanation, c: int, colour: str, scal
     for row, col in np.argwhere(~pixel.inside):
         hatched = Rectangle((col - 0.5, row - 0.5), 1, 1, fill=False, hatch="////", lw=0, edgecolor=style.GREY)
         line[0].add_patch(hatched).set_alpha(0.6)
-    bias = "" if pixel.bias is None else f"\nplus bias {format_number(pixel.bias, '.3g')}"
+    bias = "no bias" if pixel.bias is None else f"plus bias {format_number(pixel.bias)}"
     of = "sum" if len(pixel.patch) == 1 else f"sum over all {len(pixel.patch)} channels"
-    total = f"{of} {format_number(pixel.sum, '.3g')}{bias}: {format_number(pixel.value, '.3g')}"
+    total = f"{of} {format_number(pixel.sum)}\n{bias}: {format_number(pixel.value)}"
     line[2].set_xlabel(total, fontsize=style.LABEL, color=colour)
     for axes, sign in zip(line[1:], "×=", strict=True):
         axes.set_ylabel(sign, fontsize=2 * style.TITLE, rotation=0, ha="right", va="center")

@@ -29,7 +29,8 @@ COLOURS = {
 }  # fmt: skip
 KEY = (
     "blue: convolution, green: pooling, orange: dense, grey: the image, pale: other layers\n"
-    "height and depth: size of the maps, width: number of channels; not to scale"
+    "height and depth: size of the maps, width: number of channels\n"
+    "height of a bar: number of units; not to scale"
 )
 SKIP_KEY = "\ndark orange arrows, and windows in this colour: connections that skip layers"
 LANE = 0.14  # inches between skip connections above each other
