@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import chain
 from types import SimpleNamespace
+from weakref import ReferenceType
 
 import numpy as np
 import pytest
@@ -36,6 +37,7 @@ from minigrad.runtime.cuda.gpu import STAGING_BYTES, Gpu, current_gpu
 from minigrad.runtime.cuda.joining import join_launches
 from minigrad.runtime.cuda.kernel import kernel
 from minigrad.runtime.cuda.pool import round_up
+from minigrad.runtime.cuda.step import Step
 from minigrad.runtime.fingerprint import kernel_fingerprint
 from minigrad.runtime.kernel import Memory
 from minigrad.transforms.batch import plan_batch
@@ -1028,11 +1030,22 @@ def launches(monkeypatch):
     def note_joins(launches):
         joined = join_launches(launches)
         counts[-1] += ([launch.kernel.name for launch in joined],)
+        for step in map(Step, joined):
+            check_uses(step)
         return joined
 
     monkeypatch.setattr("minigrad.runtime.cuda.program.add_epilogues", note_epilogues)
     monkeypatch.setattr("minigrad.runtime.cuda.program.join_launches", note_joins)
     return counts
+
+
+def check_uses(step):
+    """A launch notes the place of each address among its words: there is one for each array, within its block."""
+    assert len(step.launch.arguments) == len(step.arrays)
+    for use in step.launch.arguments:
+        owner = use.owner() if isinstance(use.owner, ReferenceType) else use.owner
+        if owner is not None:  # temporary memory of the recording may be free
+            assert 0 <= step.words[use.word] - owner.address <= owner.nbytes
 
 
 def count_epilogues(launches, recorded, *inputs):

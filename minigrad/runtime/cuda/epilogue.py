@@ -34,15 +34,15 @@ def add_epilogues(launches: list[Launch]) -> list[Launch]:
     """The launches, of which those that can be epilogues are parts of earlier ones."""
     steps: list[Step] = []
     for step in map(Step, launches):
-        number = _find_producer(step, steps) if _can_follow(step) else None
+        number = _find_producer(step, steps) if _can_be_epilogue(step) else None
         if number is None:
             steps.append(step)
         else:
-            steps[number] = Step(_join(steps[number], step))
+            steps[number] = Step(_with_epilogue(steps[number], step))
     return [step.launch for step in steps]
 
 
-def _can_follow(step: Step) -> bool:
+def _can_be_epilogue(step: Step) -> bool:
     """Whether a launch can be an epilogue: all its arrays are used from the start, and its formula allows it."""
     formula = step.kernel.formula
     if formula is None or not formula.letters or any(step.words[1 : _count_starts(formula.letters)]):
@@ -88,14 +88,14 @@ def _find_producer(step: Step, earlier: list[Step]) -> int | None:
     return None
 
 
-def _join(first: Step, second: Step) -> Launch:
+def _with_epilogue(first: Step, second: Step) -> Launch:
     """One launch for two, of which the second is an epilogue."""
     starts, result = _count_starts(second.kernel.formula.letters), first.written[0]
     same = [second.kernel.parameters[number] for number, memory in second.arrays.items() if memory == result]
     kernel, kinds = _kernel_with_epilogue(first.kernel, second.kernel, tuple(same)), first.kinds + second.kinds[starts:]
     packed = first.prepared.packed + second.prepared.packed[8 * starts :]
     prepared = first.prepared._replace(compiled=kernel.compiled.get(kinds) or kernel.prepare(kinds), packed=packed)
-    arguments = first.launch.arguments + second.launch.arguments
+    arguments = first.launch.arguments + tuple(second.uses_from(len(first.words) - starts))
     return first.launch._replace(kernel=kernel, address=prepared, arguments=arguments)
 
 

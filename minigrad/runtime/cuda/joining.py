@@ -13,6 +13,7 @@ The results are the same to the last bit, because each block does what it did be
 
 from collections.abc import Sequence
 from functools import cache
+from itertools import accumulate
 from math import prod
 from typing import Any
 
@@ -108,7 +109,8 @@ def _join(steps: list[Step], kernel: Any, grid: tuple[int, int, int], numbers: S
     kinds = (*[kind for step in steps for kind in step.kinds], *[np.dtype(np.int64)] * len(numbers))
     packed = b"".join([step.prepared.packed for step in steps]) + b"".join([n.to_bytes(8, "little") for n in numbers])
     compiled = kernel.compiled.get(kinds) or kernel.prepare(kinds)
-    arguments = tuple([value for step in steps for value in step.launch.arguments])
+    firsts = [0, *accumulate(len(step.words) for step in steps)]
+    arguments = tuple([use for step, at in zip(steps, firsts, strict=False) for use in step.uses_from(at)])
     prepared = first.prepared._replace(compiled=compiled, grid=grid, packed=packed)
     return first.launch._replace(kernel=kernel, address=prepared, arguments=arguments)
 

@@ -6,7 +6,7 @@ addresses, it may read and write everything.
 
 import struct
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -42,6 +42,10 @@ class Step:
                 self.arrays[number] = Memory(address, address + size * itemsize, kind[0])
             at += 5 + 2 * kind[1] if isinstance(kind, tuple) else 1
         self.written = [self.arrays[number] for number in self.kernel.written] or list(self.arrays.values())
+
+    def uses_from(self, first: int) -> list[Any]:
+        """The uses of arrays, for words that start at `first` instead of 0; see Use in kernel.py."""
+        return [use._replace(word=first + use.word) for use in self.launch.arguments]
 
     def must_precede(self, other: "Step") -> bool:
         """Whether a later launch cannot run before this one."""
