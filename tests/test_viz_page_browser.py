@@ -1226,11 +1226,13 @@ def test_live_says_that_a_training_was_stopped(browser):
 def program():
     """The address of the page of `python -m minigrad.viz`, which waits for "play"."""
     command = [sys.executable, "-u", "-m", "minigrad.viz", "--no-browser", "--paused"]
-    process = subprocess.Popen(command, env=process_environment(), stdout=subprocess.PIPE, text=True)
-    yield process.stdout.readline().split()[1]
-    process.send_signal(signal.SIGINT)
-    assert process.wait(60) == 130
-    process.stdout.close()
+    with subprocess.Popen(command, env=process_environment(), stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield process.stdout.readline().split()[1]
+            process.send_signal(signal.SIGINT)
+            assert process.wait(60) == 130
+        finally:
+            process.kill()
 
 
 def told_by(page):
