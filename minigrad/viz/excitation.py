@@ -136,7 +136,7 @@ def prototypes(
         cells.append(_Cell(found[k], text, "\n".join(filter(None, failures))))
     rows = [cells] if images is None else [cells, _describe_real(where, model, real, names, truths)]
     failed = sum(bool(cell.failure) for cell in cells)
-    title = "Inputs made by gradient ascent to raise the score of each class"
+    title = "Inputs made by gradient ascent to raise the score of each class,\nwith its score and probability"
     note = f"\n(failed for {failed} of {len(cells)}: orange)" if failed else ""
     return _draw_cells(title + note, rows, choose_display(where, found if images is None else real.images, normalize))
 
