@@ -1,4 +1,4 @@
-"""Settings for every test: the Hypothesis profile, the random seed, the number of threads."""
+"""Settings for every test: the Hypothesis profile, the random seeds, the number of threads."""
 
 import functools
 import os
@@ -26,10 +26,20 @@ settings.register_profile(
 settings.load_profile("minigrad")
 
 
+@functools.cache
+def _first_state(generator):
+    """The state in which a file left its random generator when it was imported."""
+    return generator.bit_generator.state
+
+
 @pytest.fixture(autouse=True)
-def _reset_seed_and_threads():
-    """Set the random seed before every test and restore the number of threads after it."""
+def _reset_seed_and_threads(request):
+    """Set the random seed, and that of the file's RNG, before every test, so that no test depends on which ran before;
+    restore the number of threads after it."""
     mg.manual_seed(0)
+    generator = getattr(getattr(request.node, "module", None), "RNG", None)
+    if generator is not None:
+        generator.bit_generator.state = _first_state(generator)
     threads = mg.get_num_threads()
     yield
     mg.set_num_threads(threads)
