@@ -449,11 +449,10 @@ def _draw_output(axes: Axes, pixel: PixelExplanation) -> None:
 
 
 def _caption(axes: Axes, title: str, rows: Any, cols: Any) -> None:
-    """Add a title, a frame around rows and columns if there are any, and their numbers below the picture."""
+    """Add a title, a frame around rows and columns, and their numbers below the picture."""
     axes.set_title(title, fontsize=style.LABEL)
     axes.set_xlabel(f"{_format_span('row', rows)}\n{_format_span('column', cols)}", fontsize=style.SMALL)
-    if len(rows) and len(cols):
-        style.draw_frame(axes, rows, cols, style.GREEN)
+    style.draw_frame(axes, rows, cols, style.GREEN)
 
 
 def _draw_products(line: np.ndarray, pixel: PixelExplanation, c: int, scales: list[ScalarMappable]) -> None:

@@ -22,6 +22,7 @@ from minigrad.viz.pixel import PixelExplanation, explain_pixel
 from minigrad.viz.tracing import Layer, is_convolution, layer_index, trace
 
 PANEL = 2.3  # inches across
+FRAMES = style.GREEN, style.VERMILION  # of the largest sum, and of the smallest
 PLACES = (
     "green frame: the largest sum\n\norange frame: the smallest sum\n\n"
     "frame in the image: all that\nthe sum depends on\n\n"
@@ -71,7 +72,7 @@ def shared_weights(
     scales = [
         style.zero_centred(*(getattr(pixel, name)[c] for pixel in pixels)) for name in ("patch", "kernel", "products")
     ]
-    for line, pixel, colour in zip(panels[1:], pixels, (style.GREEN, style.VERMILION), strict=True):
+    for line, pixel, colour in zip(panels[1:], pixels, FRAMES, strict=True):
         _draw_products(line, pixel, c, colour, scales)
     padded = "" if all(pixel.inside.all() for pixel in pixels) else "; hatched: zero padding"
     notes = [KEY + padded, display.note.replace("\n", " ")]
@@ -106,9 +107,8 @@ def _draw_places(
     panels[0].set_title("image", fontsize=style.LABEL)
     panels[1].set_title(f"map {format_shape(values.shape)}", fontsize=style.LABEL)
     panels[2].text(0, 0.5, PLACES, va="center", fontsize=style.LABEL, transform=panels[2].transAxes)
-    for pixel, colour in zip(pixels, (style.GREEN, style.VERMILION), strict=True):
-        if len(pixel.rows) and len(pixel.cols):
-            style.draw_frame(panels[0], pixel.rows, pixel.cols, colour)
+    for pixel, colour in zip(pixels, FRAMES, strict=True):
+        style.draw_frame(panels[0], pixel.rows, pixel.cols, colour)
         style.draw_frame(panels[1], [pixel.row], [pixel.col], colour)
 
 

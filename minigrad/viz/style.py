@@ -177,10 +177,12 @@ def draw_thin_frame(axes: Axes) -> None:
 
 
 def draw_frame(axes: Axes, rows: Sequence[int] | np.ndarray, cols: Sequence[int] | np.ndarray, colour: str) -> None:
-    """Draw a frame around pixels of a picture.
+    """Draw a frame around pixels of a picture, if there are any.
 
     White beside it lets it stand out where the picture has its colour; around one pixel, white would hide the pixel.
     """
+    if not len(rows) or not len(cols):
+        return
     corner, width, height = (cols[0] - 0.5, rows[0] - 0.5), cols[-1] - cols[0] + 1, rows[-1] - rows[0] + 1
     frame = Rectangle(corner, width, height, fill=False, edgecolor=colour, linewidth=2, clip_on=False)
     frame.set_path_effects([withStroke(linewidth=4, foreground="white")] if width * height > 1 else [])
